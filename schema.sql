@@ -1,0 +1,860 @@
+-- emmett-postgresql, schema version 1.
+--
+-- Apply it with `psql -1 -f schema.sql`, with `emmett migrate run`, or by opening an `EventStore`; applying it again
+-- changes nothing. The word "public" is the PostgreSQL schema; the library writes the configured one in its place.
+-- Needs PostgreSQL 13 or newer, no extension, no superuser. Every name is qualified: nothing depends on search_path.
+--
+-- Reading order: tables, the fence (why the feed has no holes), append, feed, archive, tenants, projections,
+-- collections, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare name is a
+-- column ("#variable_conflict use_column").
+--
+-- SQLSTATEs of our own: SE001 isolation, SE002 standby, SE003 sequence behind, SE004 tenant name, SE005 tenant unknown,
+-- SE010 projection version, SE011 projection not registered, SE012 projection not active, SE020 message id reused,
+-- SE030 collection name or layout.
+
+
+------------------------------------------------------------------------------------------------------------ tables
+
+DO $$
+BEGIN
+    IF to_regnamespace('public') IS NULL THEN
+        CREATE SCHEMA public;
+    END IF;
+END
+$$;
+
+-- emt_migrations: one row an applied migration. The checksum is NULL where psql applied it.
+CREATE TABLE IF NOT EXISTS public.emt_migrations (
+    version     INTEGER      NOT NULL PRIMARY KEY,
+    name        TEXT         NOT NULL,
+    checksum    TEXT,
+    applied_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
+);
+
+-- emt_partitions: one row a partition (tenant). table_suffix is the part of its table names that tells it apart.
+-- has_archived spares a new stream the search for an archived one of its name; it is set once and never unset.
+CREATE TABLE IF NOT EXISTS public.emt_partitions (
+    partition     TEXT         NOT NULL PRIMARY KEY,
+    table_suffix  TEXT         NOT NULL UNIQUE,
+    has_archived  BOOLEAN      NOT NULL DEFAULT FALSE,
+    created_at    TIMESTAMPTZ  NOT NULL DEFAULT now()
+);
+
+-- emt_streams: one row a stream, with the version of its last message.
+CREATE TABLE IF NOT EXISTS public.emt_streams (
+    stream_id        TEXT     NOT NULL,
+    stream_position  BIGINT   NOT NULL,
+    partition        TEXT     NOT NULL DEFAULT 'emt:default',
+    stream_type      TEXT     NOT NULL,
+    stream_metadata  JSONB    NOT NULL,
+    is_archived      BOOLEAN  NOT NULL DEFAULT FALSE,
+    PRIMARY KEY (stream_id, partition, is_archived)
+) PARTITION BY LIST (partition);
+
+-- CACHE 1 is part of the fence: a cached position would be drawn long before the lock that announces it.
+CREATE SEQUENCE IF NOT EXISTS public.emt_global_message_position CACHE 1;
+
+-- The class of a partition's fence locks; NULL is the wildcard of writers that do not name their partition. The
+-- schema is part of it: two stores in one database must not hold each other back.
+CREATE OR REPLACE FUNCTION public.emt_fence_class(partition TEXT) RETURNS INTEGER
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT hashtext('public' || coalesce('.' || emt_fence_class.partition, '')) $$;
+
+-- Announces, until the transaction ends, that it may own positions above the sequence's present value. Once per
+-- transaction and class: emt.fence holds the transaction's id and the classes it has locked. Both the setting and the
+-- lock roll back with a savepoint. The transaction's id is in it because a session-level SET must not disarm it.
+CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _class INTEGER := public.emt_fence_class(emt_fence.partition);
+    _transaction TEXT := pg_current_xact_id()::TEXT;
+    _held TEXT := current_setting('emt.fence', TRUE);
+    _position BIGINT;
+BEGIN
+    IF _held IS NULL OR split_part(_held, ':', 1) <> _transaction THEN
+        _held := _transaction || ':';
+    ELSIF position(',' || _class || ',' IN _held) > 0 THEN
+        RETURN FALSE;
+    END IF;
+    -- The value first, then the lock: a reader that misses the lock has read a value below every position we draw.
+    -- A sequence that was never used has the last value NULL and means 0.
+    _position := coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), 0);
+    -- bit(32) keeps the low bits as they are; arithmetic would overflow at 2^31.
+    RETURN pg_advisory_xact_lock_shared(_class, _position::BIT(32)::INTEGER) IS NOT NULL
+       AND set_config('emt.fence', _held || ',' || _class || ',', TRUE) IS NOT NULL;
+END
+$$;
+
+-- The default of emt_messages.global_position: fences every writer that does not come through emt_append.
+CREATE OR REPLACE FUNCTION public.emt_next_position() RETURNS BIGINT
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM public.emt_fence(NULL);
+    RETURN nextval('public.emt_global_message_position'::REGCLASS);
+END
+$$;
+
+-- emt_messages: every event and command ('E', 'C').
+CREATE TABLE IF NOT EXISTS public.emt_messages (
+    stream_position         BIGINT       NOT NULL,
+    global_position         BIGINT       NOT NULL DEFAULT public.emt_next_position(),
+    transaction_id          XID8         NOT NULL DEFAULT pg_current_xact_id(),
+    created                 TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    is_archived             BOOLEAN      NOT NULL DEFAULT FALSE,
+    message_kind            VARCHAR(1)   NOT NULL DEFAULT 'E',
+    stream_id               TEXT         NOT NULL,
+    partition               TEXT         NOT NULL DEFAULT 'emt:default',
+    message_schema_version  TEXT         NOT NULL,
+    message_id              TEXT         NOT NULL,
+    message_type            TEXT         NOT NULL,
+    message_data            JSONB        NOT NULL,
+    message_metadata        JSONB        NOT NULL,
+    PRIMARY KEY (stream_id, stream_position, partition, is_archived)
+) PARTITION BY LIST (partition);
+
+-- The feed's index. Unique, because the second of two equal positions at a page's end would never be delivered.
+CREATE UNIQUE INDEX IF NOT EXISTS emt_messages_feed
+    ON public.emt_messages (global_position, partition, is_archived);
+
+-- emt_subscriptions: how far each consumer has come.
+CREATE TABLE IF NOT EXISTS public.emt_subscriptions (
+    subscription_id                TEXT         NOT NULL,
+    version                        INTEGER      NOT NULL DEFAULT 1,
+    partition                      TEXT         NOT NULL DEFAULT 'emt:default',
+    last_processed_position        BIGINT       NOT NULL,
+    last_processed_transaction_id  XID8         NOT NULL DEFAULT pg_current_xact_id(),
+    created_at                     TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    last_updated                   TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (subscription_id, partition, version)
+) PARTITION BY LIST (partition);
+
+-- emt_projections: the registry; type 'i' is inline, 'a' asynchronous; status 'active', 'inactive' or 'stale'.
+CREATE TABLE IF NOT EXISTS public.emt_projections (
+    version       INTEGER      NOT NULL DEFAULT 1,
+    type          VARCHAR(1)   NOT NULL,
+    name          TEXT         NOT NULL,
+    partition     TEXT         NOT NULL DEFAULT 'emt:default',
+    kind          TEXT         NOT NULL,
+    status        TEXT         NOT NULL,
+    definition    JSONB        NOT NULL DEFAULT '{}',
+    created_at    TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    last_updated  TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (name, partition, version)
+) PARTITION BY LIST (partition);
+
+-- emt_collections: the names of the document tables.
+CREATE TABLE IF NOT EXISTS public.emt_collections (
+    name        TEXT         NOT NULL PRIMARY KEY,
+    created_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
+);
+
+-- emt_imports: the beginnings of files that were imported: so many lines, with this digest.
+CREATE TABLE IF NOT EXISTS public.emt_imports (
+    partition   TEXT         NOT NULL,
+    digest      TEXT         NOT NULL,
+    lines       BIGINT       NOT NULL,
+    updated_at  TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, digest)
+);
+
+
+------------------------------------------------------------------------------------------------------------ append
+
+-- The part of a partition's table names that tells it apart: 'emt:default' gives emt_streams_emt_default_active.
+CREATE OR REPLACE FUNCTION public.emt_table_suffix(partition TEXT) RETURNS TEXT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT regexp_replace(emt_table_suffix.partition, '[^a-zA-Z0-9_]', '_', 'g') $$;
+
+-- Appends messages to one stream, in one round trip, or refuses and stores nothing. Locks, in this order: the fence,
+-- the named inline projections (shared), the stream's row; then draws the positions, so that global order follows
+-- stream order. Returns codes and positions as one array, because a scalar result is the cheapest to return:
+--   {0, version, time, global positions ...}   appended
+--   {1, version}                               refused: the stream is at this version
+--   {2, version}                               refused: the stream is archived
+--   {3, version, time, global positions ...}   these messages were appended before (only when find_repeated)
+-- time is what "created" says, in microseconds since 1970, for the inline projections; 0 where there are none.
+-- expected_version: NULL any, 0 no stream, -1 the stream exists, n exactly n.
+-- find_repeated: look for the message ids in the stream first. Same type, kind and data: the first result again;
+-- anything else raises SE020.
+-- projections, projection_versions: the caller's inline projections; raises SE010, SE011, SE012 unless each is the
+-- active one.
+CREATE OR REPLACE FUNCTION public.emt_append(
+    stream_id            TEXT,
+    stream_type          TEXT,
+    partition            TEXT,
+    expected_version     BIGINT,
+    message_ids          TEXT[],
+    message_types        TEXT[],
+    message_kinds        TEXT[],
+    schema_versions      TEXT[],
+    messages_data        JSONB[],
+    messages_metadata    JSONB[],
+    find_repeated        BOOLEAN DEFAULT FALSE,
+    projections          TEXT[] DEFAULT NULL,
+    projection_versions  INTEGER[] DEFAULT NULL
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _count INTEGER := cardinality(emt_append.message_types);
+    _fenced BOOLEAN := public.emt_fence(emt_append.partition);
+    _version BIGINT;
+    _refusal BIGINT[];
+    _positions BIGINT[];
+    _position BIGINT;
+    _time BIGINT := 0;
+BEGIN
+    IF _count > 0 IS NOT TRUE THEN
+        RAISE EXCEPTION 'no messages to append to stream "%"', emt_append.stream_id USING ERRCODE = '22023';
+    END IF;
+    IF emt_append.projections IS NOT NULL THEN
+        PERFORM public.emt_share_projections(
+            emt_append.partition, emt_append.projections, emt_append.projection_versions);
+        _time := extract(EPOCH FROM now()) * 1000000;
+    END IF;
+
+    -- An upsert touches one leaf table; an UPDATE by a parameter would lock every tenant's. It waits for the stream's
+    -- other writers, and it locks the row even where WHERE refuses.
+    INSERT INTO public.emt_streams AS stream
+        (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
+    VALUES
+        (emt_append.stream_id, _count, emt_append.partition, emt_append.stream_type, '{}', FALSE)
+    ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
+        SET stream_position = stream.stream_position + _count
+        WHERE emt_append.expected_version IS NULL
+           OR emt_append.expected_version = stream.stream_position
+           OR emt_append.expected_version = -1
+    RETURNING stream.stream_position INTO _version;
+
+    IF _version IS NULL OR _version = _count OR emt_append.find_repeated THEN
+        _refusal := public.emt_refusal(
+            emt_append.stream_id, emt_append.partition, emt_append.expected_version, _version, _count,
+            CASE WHEN emt_append.find_repeated THEN emt_append.message_ids END,
+            emt_append.message_types, emt_append.message_kinds, emt_append.messages_data);
+        IF _refusal IS NOT NULL THEN
+            RETURN _refusal;
+        END IF;
+    END IF;
+
+    -- One message is the most common append; unnest would cost it a tenth.
+    IF _count = 1 THEN
+        INSERT INTO public.emt_messages
+            (stream_position, global_position, is_archived, message_kind, stream_id, partition,
+             message_schema_version, message_id, message_type, message_data, message_metadata)
+        VALUES
+            (_version, nextval('public.emt_global_message_position'::REGCLASS), FALSE, emt_append.message_kinds[1],
+             emt_append.stream_id, emt_append.partition, emt_append.schema_versions[1], emt_append.message_ids[1],
+             emt_append.message_types[1], emt_append.messages_data[1], emt_append.messages_metadata[1])
+        RETURNING global_position INTO _position;
+        RETURN ARRAY[0, _version, _time, _position];
+    END IF;
+
+    WITH appended AS (
+        INSERT INTO public.emt_messages
+            (stream_position, global_position, is_archived, message_kind, stream_id, partition,
+             message_schema_version, message_id, message_type, message_data, message_metadata)
+        SELECT _version - _count + message.number, nextval('public.emt_global_message_position'::REGCLASS), FALSE,
+               message.kind, emt_append.stream_id, emt_append.partition, message.schema_version, message.id,
+               message.type, message.data, message.metadata
+          FROM unnest(
+                   emt_append.message_ids, emt_append.message_types, emt_append.message_kinds,
+                   emt_append.schema_versions, emt_append.messages_data, emt_append.messages_metadata)
+               WITH ORDINALITY AS message (id, type, kind, schema_version, data, metadata, number)
+        RETURNING global_position
+    )
+    SELECT array_agg(appended.global_position) FROM appended INTO _positions;
+    RETURN ARRAY[0, _version, _time] || _positions;
+END
+$$;
+
+-- What emt_append must refuse or repeat after its upsert, or NULL when it may go on. Runs with the stream's row locked
+-- and in statements of its own: their snapshots see what the writer that we waited for has committed. Takes the upsert
+-- back where it has to. version is what the upsert returned: NULL where it changed nothing.
+CREATE OR REPLACE FUNCTION public.emt_refusal(
+    stream_id         TEXT,
+    partition         TEXT,
+    expected_version  BIGINT,
+    version           BIGINT,
+    count             INTEGER,
+    message_ids       TEXT[],
+    message_types     TEXT[],
+    message_kinds     TEXT[],
+    messages_data     JSONB[]
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_table_suffix(emt_refusal.partition);
+    _is_new BOOLEAN := emt_refusal.version IS NOT DISTINCT FROM emt_refusal.count;
+    _repeated BIGINT[];
+    _archived_version BIGINT;
+    _actual_version BIGINT := 0;
+BEGIN
+    IF emt_refusal.message_ids IS NOT NULL AND NOT _is_new THEN
+        _repeated := public.emt_find_repeated(
+            emt_refusal.stream_id, emt_refusal.partition, emt_refusal.message_ids, emt_refusal.message_types,
+            emt_refusal.message_kinds, emt_refusal.messages_data);
+        IF _repeated IS NOT NULL THEN
+            IF emt_refusal.version IS NOT NULL THEN
+                EXECUTE format('UPDATE public.%I SET stream_position = stream_position - $2 WHERE stream_id = $1',
+                               'emt_streams_' || _suffix || '_active')
+                    USING emt_refusal.stream_id, emt_refusal.count;
+            END IF;
+            RETURN 3 || _repeated;
+        END IF;
+    END IF;
+
+    IF emt_refusal.version IS NULL THEN
+        EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
+                       'emt_streams_' || _suffix || '_active')
+            INTO _actual_version USING emt_refusal.stream_id;
+        RETURN ARRAY[1, _actual_version];
+    END IF;
+    IF NOT _is_new THEN
+        RETURN NULL;
+    END IF;
+
+    IF (SELECT tenant.has_archived FROM public.emt_partitions AS tenant
+         WHERE tenant.partition = emt_refusal.partition) THEN
+        EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
+                       'emt_streams_' || _suffix || '_archived')
+            INTO _archived_version USING emt_refusal.stream_id;
+    END IF;
+    IF _archived_version IS NULL AND coalesce(emt_refusal.expected_version, 0) = 0 THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1', 'emt_streams_' || _suffix || '_active')
+        USING emt_refusal.stream_id;
+    RETURN CASE WHEN _archived_version IS NULL THEN ARRAY[1, 0] ELSE ARRAY[2, _archived_version] END;
+END
+$$;
+
+-- The version and global positions of an append that is being repeated; NULL when none of its message ids is in the
+-- stream; raises SE020 when they are there with other content, another order, or only in part.
+CREATE OR REPLACE FUNCTION public.emt_find_repeated(
+    stream_id      TEXT,
+    partition      TEXT,
+    message_ids    TEXT[],
+    message_types  TEXT[],
+    message_kinds  TEXT[],
+    messages_data  JSONB[]
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _found INTEGER;
+    _same INTEGER;
+    _first BIGINT;
+    _version BIGINT;
+    _positions BIGINT[];
+BEGIN
+    EXECUTE format($sql$
+        SELECT count(*),
+               count(*) FILTER (WHERE stored.message_type = message.type AND stored.message_kind = message.kind
+                                  AND stored.message_data = message.data),
+               min(stored.stream_position), max(stored.stream_position),
+               array_agg(stored.global_position ORDER BY message.number)
+          FROM public.%I AS stored
+          JOIN unnest($2, $3, $4, $5) WITH ORDINALITY AS message (id, type, kind, data, number)
+            ON message.id = stored.message_id
+         WHERE stored.stream_id = $1
+        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_find_repeated.partition) || '_active')
+        INTO _found, _same, _first, _version, _positions
+        USING emt_find_repeated.stream_id, emt_find_repeated.message_ids, emt_find_repeated.message_types,
+              emt_find_repeated.message_kinds, emt_find_repeated.messages_data;
+    IF _found = 0 THEN
+        RETURN NULL;
+    END IF;
+    IF _same = cardinality(emt_find_repeated.message_ids) AND _same = _found AND _version - _first = _same - 1 THEN
+        RETURN ARRAY[_version, 0] || _positions;
+    END IF;
+    RAISE EXCEPTION 'stream "%" already has messages with these message ids, but not the same messages',
+        emt_find_repeated.stream_id
+        USING ERRCODE = 'SE020', HINT = 'A message id names one message. Use new ids for new messages.';
+END
+$$;
+
+-- Appends to several streams at once: all or nothing. Takes the streams in the order of their names, so that two calls
+-- cannot deadlock. The messages of all streams stand in one list, message_counts tells how many belong to each.
+-- Returns one row a stream: its number in the call, and what emt_append returned; after a refusal, that row alone
+-- counts, and nothing is stored.
+CREATE OR REPLACE FUNCTION public.emt_append_to_streams(
+    stream_ids           TEXT[],
+    stream_types         TEXT[],
+    partition            TEXT,
+    expected_versions    BIGINT[],
+    message_counts       INTEGER[],
+    message_ids          TEXT[],
+    message_types        TEXT[],
+    message_kinds        TEXT[],
+    schema_versions      TEXT[],
+    messages_data        JSONB[],
+    messages_metadata    JSONB[],
+    find_repeated        BOOLEAN DEFAULT FALSE,
+    projections          TEXT[] DEFAULT NULL,
+    projection_versions  INTEGER[] DEFAULT NULL
+) RETURNS TABLE (number INTEGER, result BIGINT[])
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _stream RECORD;
+BEGIN
+    FOR _stream IN
+        SELECT stream.number AS number, stream.id, stream.type, stream.expected_version,
+               sum(stream.count) OVER (ORDER BY stream.number) - stream.count + 1 AS first,
+               sum(stream.count) OVER (ORDER BY stream.number) AS last
+          FROM unnest(
+                   emt_append_to_streams.stream_ids, emt_append_to_streams.stream_types,
+                   emt_append_to_streams.expected_versions, emt_append_to_streams.message_counts)
+               WITH ORDINALITY AS stream (id, type, expected_version, count, number)
+         ORDER BY stream.id COLLATE "C", stream.number
+    LOOP
+        number := _stream.number;
+        result := public.emt_append(
+            _stream.id, _stream.type, emt_append_to_streams.partition, _stream.expected_version,
+            emt_append_to_streams.message_ids[_stream.first:_stream.last],
+            emt_append_to_streams.message_types[_stream.first:_stream.last],
+            emt_append_to_streams.message_kinds[_stream.first:_stream.last],
+            emt_append_to_streams.schema_versions[_stream.first:_stream.last],
+            emt_append_to_streams.messages_data[_stream.first:_stream.last],
+            emt_append_to_streams.messages_metadata[_stream.first:_stream.last],
+            emt_append_to_streams.find_repeated,
+            emt_append_to_streams.projections, emt_append_to_streams.projection_versions);
+        RETURN NEXT;
+        IF result[1] IN (1, 2) THEN
+            -- Left by an exception, the block takes back what the streams before this one have stored.
+            RAISE EXCEPTION USING ERRCODE = 'SE000';
+        END IF;
+    END LOOP;
+EXCEPTION WHEN SQLSTATE 'SE000' THEN
+    RETURN;
+END
+$$;
+
+-- Emmett's own signature and result, for its Node client. NULL as expected position is "any".
+CREATE OR REPLACE FUNCTION public.emt_append_to_stream(
+    v_message_ids               TEXT[],
+    v_messages_data             JSONB[],
+    v_messages_metadata         JSONB[],
+    v_message_schema_versions   TEXT[],
+    v_message_types             TEXT[],
+    v_message_kinds             TEXT[],
+    v_stream_id                 TEXT,
+    v_stream_type               TEXT,
+    v_expected_stream_position  BIGINT DEFAULT NULL,
+    v_partition                 TEXT DEFAULT 'emt:default'
+) RETURNS TABLE (success BOOLEAN, next_stream_position BIGINT, global_positions BIGINT[], transaction_id XID8)
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _result BIGINT[] := public.emt_append(
+        v_stream_id, v_stream_type, v_partition, v_expected_stream_position, v_message_ids, v_message_types,
+        v_message_kinds, v_message_schema_versions, v_messages_data, v_messages_metadata);
+BEGIN
+    success := _result[1] = 0;
+    next_stream_position := _result[2];
+    global_positions := CASE WHEN success THEN _result[4:] END;
+    transaction_id := pg_current_xact_id();
+    RETURN NEXT;
+END
+$$;
+
+
+-------------------------------------------------------------------------------------------------------------- feed
+
+-- How far the partition's feed can be read: {horizon, head}. No transaction that is still open, and none that begins
+-- later, will ever add a message at or below the horizon. head is the last position drawn so far by anybody.
+-- The messages must be read by a later statement: its snapshot sees every commit that this one has waited for.
+CREATE OR REPLACE FUNCTION public.emt_horizon(partition TEXT, after BIGINT) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _head BIGINT;
+    _lowest BIGINT;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'the feed cannot be read from a standby: it does not show which appends are still open'
+            USING ERRCODE = 'SE002', HINT = 'Connect to the primary server.';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the feed cannot be read at isolation level "%"', current_setting('transaction_isolation')
+            USING ERRCODE = 'SE001', HINT = 'Read it at READ COMMITTED: an older snapshot would skip messages.';
+    END IF;
+
+    -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
+    _head := coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), 0);
+    IF _head < emt_horizon.after THEN
+        RAISE EXCEPTION 'the sequence emt_global_message_position is at %, behind the position % that was read before',
+            _head, emt_horizon.after
+            USING ERRCODE = 'SE003',
+                  HINT = 'Was the database restored? Set the sequence beyond the last position, or reset the reader.';
+    END IF;
+    IF _head = emt_horizon.after THEN
+        RETURN ARRAY[_head, _head];
+    END IF;
+
+    -- The lock holds the low 32 bits of a position near _head, below or above: a signed difference rebuilds it.
+    -- classid is unsigned: compared as an integer, no negative class would ever be found.
+    SELECT min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)
+      INTO _lowest
+      FROM pg_locks
+     WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND mode = 'ShareLock'
+       AND classid IN (public.emt_fence_class(emt_horizon.partition)::OID, public.emt_fence_class(NULL)::OID)
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    RETURN ARRAY[least(_head, _lowest), _head];
+END
+$$;
+
+
+----------------------------------------------------------------------------------------------------------- archive
+
+-- Moves a stream and its messages between the active and the archived tables. Returns its version; NULL where there is
+-- no such stream on the side it should come from. Locks the stream's row first, by deleting it; the messages follow in
+-- a later statement, whose snapshot sees those of an append that we waited for. (An UPDATE of is_archived would make
+-- appends that wait for the row fail.) Positions are kept, and the feed reads both sides, so it never misses one.
+CREATE OR REPLACE FUNCTION public.emt_move_stream(stream_id TEXT, partition TEXT, to_archive BOOLEAN) RETURNS BIGINT
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_table_suffix(emt_move_stream.partition);
+    _source TEXT := CASE WHEN emt_move_stream.to_archive THEN '_active' ELSE '_archived' END;
+    _target TEXT := CASE WHEN emt_move_stream.to_archive THEN '_archived' ELSE '_active' END;
+    _version BIGINT;
+BEGIN
+    IF emt_move_stream.to_archive THEN
+        UPDATE public.emt_partitions AS tenant
+           SET has_archived = TRUE
+         WHERE tenant.partition = emt_move_stream.partition AND NOT tenant.has_archived;
+    END IF;
+    EXECUTE format($sql$
+        WITH moved AS (
+            DELETE FROM public.%I WHERE stream_id = $1
+            RETURNING stream_id, stream_position, partition, stream_type, stream_metadata
+        )
+        INSERT INTO public.%I (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
+        SELECT stream_id, stream_position, partition, stream_type, stream_metadata, $2 FROM moved
+        RETURNING stream_position
+        $sql$, 'emt_streams_' || _suffix || _source, 'emt_streams_' || _suffix || _target)
+        INTO _version USING emt_move_stream.stream_id, emt_move_stream.to_archive;
+    IF _version IS NULL THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format($sql$
+        WITH moved AS (
+            DELETE FROM public.%I WHERE stream_id = $1
+            RETURNING stream_position, global_position, transaction_id, created, message_kind, stream_id, partition,
+                      message_schema_version, message_id, message_type, message_data, message_metadata
+        )
+        INSERT INTO public.%I
+            (stream_position, global_position, transaction_id, created, is_archived, message_kind, stream_id, partition,
+             message_schema_version, message_id, message_type, message_data, message_metadata)
+        SELECT stream_position, global_position, transaction_id, created, $2, message_kind, stream_id, partition,
+               message_schema_version, message_id, message_type, message_data, message_metadata
+          FROM moved
+        $sql$, 'emt_messages_' || _suffix || _source, 'emt_messages_' || _suffix || _target)
+        USING emt_move_stream.stream_id, emt_move_stream.to_archive;
+    RETURN _version;
+END
+$$;
+
+
+----------------------------------------------------------------------------------------------------------- tenants
+
+-- Creates the tables of a partition and attaches them. They are built first and attached last: CREATE TABLE ..
+-- PARTITION OF would wait for every open append and read, and everybody else would queue behind it; ATTACH does not.
+-- Raises SE004 for a name that gives no table name, or the table name of another partition.
+CREATE OR REPLACE FUNCTION public.emt_create_partition(partition TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _suffix TEXT := public.emt_table_suffix(emt_create_partition.partition);
+    _other TEXT;
+    _table TEXT;
+BEGIN
+    -- emt_messages_ and _archived leave 41 of the 63 bytes that a table's name may have.
+    IF length(_suffix) NOT BETWEEN 1 AND 41 THEN
+        RAISE EXCEPTION 'a tenant''s name must have 1 to 41 characters, "%" has %', emt_create_partition.partition,
+            length(_suffix) USING ERRCODE = 'SE004';
+    END IF;
+    INSERT INTO public.emt_partitions (partition, table_suffix)
+    VALUES (emt_create_partition.partition, _suffix)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        SELECT tenant.partition INTO _other FROM public.emt_partitions AS tenant WHERE tenant.table_suffix = _suffix;
+        IF _other IS DISTINCT FROM emt_create_partition.partition THEN
+            RAISE EXCEPTION 'tenant "%" would have the table names of tenant "%"', emt_create_partition.partition, _other
+                USING ERRCODE = 'SE004', HINT = 'Letters, digits and _ tell tables apart; other characters do not.';
+        END IF;
+        RETURN FALSE;
+    END IF;
+
+    FOREACH _table IN ARRAY ARRAY['emt_streams', 'emt_messages'] LOOP
+        PERFORM public.emt_attach_partition(
+            _table, _table || '_' || _suffix, emt_create_partition.partition, ' PARTITION BY LIST (is_archived)');
+        -- Room in the page lets an append update the stream's row without touching its index.
+        EXECUTE format('CREATE TABLE IF NOT EXISTS public.%I PARTITION OF public.%I FOR VALUES IN (FALSE) %s',
+                       _table || '_' || _suffix || '_active', _table || '_' || _suffix,
+                       CASE _table WHEN 'emt_streams' THEN 'WITH (fillfactor = 80)' ELSE '' END);
+        EXECUTE format('CREATE TABLE IF NOT EXISTS public.%I PARTITION OF public.%I FOR VALUES IN (TRUE)',
+                       _table || '_' || _suffix || '_archived', _table || '_' || _suffix);
+        PERFORM public.emt_copy_grants(_table, _table || '_' || _suffix);
+        PERFORM public.emt_copy_grants(_table, _table || '_' || _suffix || '_active');
+        PERFORM public.emt_copy_grants(_table, _table || '_' || _suffix || '_archived');
+    END LOOP;
+    FOREACH _table IN ARRAY ARRAY['emt_subscriptions', 'emt_projections'] LOOP
+        PERFORM public.emt_attach_partition(_table, _table || '_' || _suffix, emt_create_partition.partition, '');
+        PERFORM public.emt_copy_grants(_table, _table || '_' || _suffix);
+    END LOOP;
+    RETURN TRUE;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.emt_attach_partition(parent TEXT, child TEXT, partition TEXT, partitioned_by TEXT)
+    RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_inherits
+                WHERE inhrelid = to_regclass(format('public.%I', emt_attach_partition.child))) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING ALL)%s',
+                   emt_attach_partition.child, emt_attach_partition.parent, emt_attach_partition.partitioned_by);
+    EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES IN (%L)',
+                   emt_attach_partition.parent, emt_attach_partition.child, emt_attach_partition.partition);
+END
+$$;
+
+-- Removes a partition with everything in it; FALSE where there is none. Drops the tables that hold its rows, which waits
+-- for its own open transactions only. The empty parents of those tables stay attached: detaching them, concurrently or
+-- not, would wait for the appends of all other tenants. A tenant that is added again under the name uses them.
+CREATE OR REPLACE FUNCTION public.emt_drop_partition(partition TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _suffix TEXT := public.emt_table_suffix(emt_drop_partition.partition);
+    _table TEXT;
+BEGIN
+    IF emt_drop_partition.partition = 'emt:default' THEN
+        RAISE EXCEPTION 'the default partition cannot be removed' USING ERRCODE = 'SE004';
+    END IF;
+    DELETE FROM public.emt_partitions AS tenant WHERE tenant.partition = emt_drop_partition.partition;
+    IF NOT FOUND THEN
+        RETURN FALSE;
+    END IF;
+    FOREACH _table IN ARRAY ARRAY['emt_streams', 'emt_messages'] LOOP
+        EXECUTE format('DROP TABLE public.%I, public.%I',
+                       _table || '_' || _suffix || '_active', _table || '_' || _suffix || '_archived');
+    END LOOP;
+    FOREACH _table IN ARRAY ARRAY['emt_subscriptions', 'emt_projections'] LOOP
+        EXECUTE format('DELETE FROM public.%I', _table || '_' || _suffix);
+    END LOOP;
+    DELETE FROM public.emt_imports AS import WHERE import.partition = emt_drop_partition.partition;
+    FOR _table IN SELECT name FROM public.emt_collections LOOP
+        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_drop_partition.partition;
+    END LOOP;
+    RETURN TRUE;
+END
+$$;
+
+-- Emmett's names for the two above; its migrations may replace them, so they hold no logic.
+CREATE OR REPLACE FUNCTION public.emt_sanitize_name(name_to_sanitize TEXT) RETURNS TEXT
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RETURN public.emt_table_suffix(name_to_sanitize);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.emt_add_partition(partition_name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM public.emt_create_partition(partition_name);
+END
+$$;
+
+
+------------------------------------------------------------------------------------------------------- projections
+
+-- The advisory lock of an inline projection: appends hold it shared, whoever replaces the read model exclusively.
+CREATE OR REPLACE FUNCTION public.emt_projection_lock(partition TEXT, name TEXT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT hashtextextended('public' || '.projection/' || emt_projection_lock.partition || '/'
+                                     || emt_projection_lock.name, 0)
+$$;
+
+-- Holds the inline projections of an append in place until it ends, and checks that the caller's code is of the active
+-- version. Reads the registry after the locks, in a statement of its own: the version may have changed while we waited.
+CREATE OR REPLACE FUNCTION public.emt_share_projections(partition TEXT, names TEXT[], versions INTEGER[]) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _name TEXT;
+    _projection RECORD;
+BEGIN
+    FOREACH _name IN ARRAY emt_share_projections.names LOOP
+        PERFORM pg_advisory_xact_lock_shared(public.emt_projection_lock(emt_share_projections.partition, _name));
+    END LOOP;
+    FOR _projection IN EXECUTE format($sql$
+        SELECT wanted.name, wanted.version, registered.version AS active, stale.version AS stale
+          FROM unnest($1, $2) AS wanted (name, version)
+          LEFT JOIN public.%1$I AS registered ON registered.name = wanted.name AND registered.status = 'active'
+          LEFT JOIN public.%1$I AS stale ON stale.name = wanted.name AND stale.version = wanted.version
+                                        AND stale.status <> 'active'
+         WHERE registered.version IS DISTINCT FROM wanted.version
+        $sql$, 'emt_projections_' || public.emt_table_suffix(emt_share_projections.partition))
+        USING emt_share_projections.names, emt_share_projections.versions
+    LOOP
+        IF _projection.active IS NOT NULL THEN
+            RAISE EXCEPTION 'inline projection "%": this program has version %, the active one is %',
+                _projection.name, _projection.version, _projection.active USING ERRCODE = 'SE010';
+        ELSIF _projection.stale IS NOT NULL THEN
+            RAISE EXCEPTION 'inline projection "%" is stale: events were stored without it', _projection.name
+                USING ERRCODE = 'SE012', HINT = 'Rebuild it, then append again.';
+        END IF;
+        RAISE EXCEPTION 'inline projection "%" is not registered', _projection.name USING ERRCODE = 'SE011';
+    END LOOP;
+END
+$$;
+
+-- Registers a projection; where none of its name is active yet, this version becomes the active one.
+CREATE OR REPLACE FUNCTION public.emt_register(
+    partition   TEXT,
+    name        TEXT,
+    version     INTEGER,
+    type        TEXT,
+    kind        TEXT,
+    definition  JSONB
+) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+BEGIN
+    -- Two programs that start together must not both find none active.
+    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.register/' || emt_register.partition || '/'
+                                                            || emt_register.name, 0));
+    INSERT INTO public.emt_projections AS projection (version, type, name, partition, kind, status, definition)
+    SELECT emt_register.version, emt_register.type, emt_register.name, emt_register.partition, emt_register.kind,
+           CASE WHEN EXISTS (SELECT FROM public.emt_projections AS other
+                              WHERE other.partition = emt_register.partition AND other.name = emt_register.name)
+                THEN 'inactive' ELSE 'active' END,
+           emt_register.definition
+    ON CONFLICT (name, partition, version) DO UPDATE
+        SET definition = EXCLUDED.definition, last_updated = now()
+        WHERE projection.definition IS DISTINCT FROM EXCLUDED.definition;
+END
+$$;
+
+
+------------------------------------------------------------------------------------------------------- collections
+
+-- Creates the table of a document collection; FALSE where it exists. Raises SE030 where a table of the name exists
+-- that is not such a collection.
+CREATE OR REPLACE FUNCTION public.emt_create_collection(name TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _table REGCLASS := to_regclass(format('public.%I', emt_create_collection.name));
+BEGIN
+    IF octet_length(emt_create_collection.name) NOT BETWEEN 1 AND 63 THEN
+        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_create_collection.name,
+            octet_length(emt_create_collection.name) USING ERRCODE = 'SE030';
+    END IF;
+    IF _table IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_create_collection.name, 0));
+        EXECUTE format($sql$
+            CREATE TABLE IF NOT EXISTS public.%I (
+                _id         TEXT         NOT NULL,
+                data        JSONB        NOT NULL,
+                metadata    JSONB        NOT NULL DEFAULT '{}',
+                _version    BIGINT       NOT NULL DEFAULT 1,
+                _partition  TEXT         NOT NULL DEFAULT 'emt:default',
+                _archived   BOOLEAN      NOT NULL DEFAULT FALSE,
+                _created    TIMESTAMPTZ  NOT NULL DEFAULT now(),
+                _updated    TIMESTAMPTZ  NOT NULL DEFAULT now(),
+                PRIMARY KEY (_id, _partition)
+            ) WITH (fillfactor = 80)
+            $sql$, emt_create_collection.name);
+        PERFORM public.emt_copy_grants('emt_collections', emt_create_collection.name);
+        INSERT INTO public.emt_collections (name) VALUES (emt_create_collection.name) ON CONFLICT DO NOTHING;
+        RETURN TRUE;
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
+        RAISE EXCEPTION 'table "%" exists and is not a collection of this library', emt_create_collection.name
+            USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
+    END IF;
+    RETURN FALSE;
+END
+$$;
+
+
+------------------------------------------------------------------------------------------------------------ grants
+
+-- Gives a role what it needs, and no more: 'reader' reads streams, feed and documents; 'writer' also appends and keeps
+-- documents. Neither can change or delete a stored message. New tenants and collections give the same grants.
+CREATE OR REPLACE FUNCTION public.emt_grant(role_name TEXT, access TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _writes BOOLEAN := emt_grant.access = 'writer';
+    _table TEXT;
+    _privileges TEXT;
+BEGIN
+    IF emt_grant.access NOT IN ('reader', 'writer') THEN
+        RAISE EXCEPTION 'access must be reader or writer, not "%"', emt_grant.access USING ERRCODE = '22023';
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', emt_grant.role_name);
+    EXECUTE format('GRANT SELECT%s ON SEQUENCE public.emt_global_message_position TO %I',
+                   CASE WHEN _writes THEN ', USAGE' ELSE '' END, emt_grant.role_name);
+    FOR _table, _privileges IN
+        SELECT relation.relname, CASE
+                   WHEN NOT _writes THEN 'SELECT'
+                   WHEN relation.relname ~ '^emt_streams' THEN 'SELECT, INSERT, UPDATE, DELETE'
+                   WHEN relation.relname ~ '^emt_messages' THEN 'SELECT, INSERT'
+                   WHEN relation.relname ~ '^emt_(projections|subscriptions)' THEN 'SELECT, INSERT, UPDATE'
+                   WHEN relation.relname ~ '^emt_(partitions|migrations|imports)$' THEN 'SELECT'
+                   ELSE 'SELECT, INSERT, UPDATE, DELETE'
+               END
+          FROM pg_class AS relation
+         WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relkind IN ('r', 'p')
+           AND (relation.relname ~ '^emt_(streams|messages|subscriptions|projections)(_|$)'
+                OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports')
+                OR relation.relname IN (SELECT name FROM public.emt_collections))
+    LOOP
+        EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, emt_grant.role_name);
+    END LOOP;
+END
+$$;
+
+-- Gives a new table the grants of an older one.
+CREATE OR REPLACE FUNCTION public.emt_copy_grants(source TEXT, target TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _role TEXT;
+    _privileges TEXT;
+BEGIN
+    FOR _role, _privileges IN
+        SELECT CASE WHEN grants.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grants.grantee)) END,
+               string_agg(grants.privilege_type, ', ')
+          FROM pg_class AS relation, aclexplode(relation.relacl) AS grants
+         WHERE relation.oid = to_regclass(format('public.%I', emt_copy_grants.source))
+           AND grants.grantee <> relation.relowner
+         GROUP BY grants.grantee
+    LOOP
+        EXECUTE format('GRANT %s ON public.%I TO %s', _privileges, emt_copy_grants.target, _role);
+    END LOOP;
+END
+$$;
+
+SELECT public.emt_create_partition('emt:default');
+
+INSERT INTO public.emt_migrations (version, name) VALUES (1, 'schema') ON CONFLICT DO NOTHING;

@@ -1,0 +1,175 @@
+//! Setting up an event store.
+
+use crate::connection::{Connections, Endpoint, PoolOptions, refuse_async_context};
+use crate::error::{Error, Result};
+use crate::projection::{InlineProjections, Projection};
+use crate::schema::{self, AutoMigration};
+use crate::store::EventStore;
+use postgres::Client;
+use r2d2::ManageConnection;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sets up an [`EventStore`].
+///
+/// ```no_run
+/// use emmett_postgresql::EventStore;
+/// use std::time::Duration;
+/// # fn main() -> Result<(), emmett_postgresql::Error> {
+/// let store = EventStore::builder("postgresql://user:password@localhost:5432/mydb")
+///     .pool_size(20)
+///     .idle_timeout(Duration::from_secs(30))
+///     .open()?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct EventStoreBuilder {
+    source: Source,
+    schema: String,
+    auto_migration: AutoMigration,
+    projections: Vec<Arc<dyn Projection>>,
+    pool: PoolOptions,
+}
+
+enum Source {
+    ConnectionString(String),
+    Pool(Connections),
+}
+
+impl std::fmt::Debug for EventStoreBuilder {
+    /// Without the connection string, which may hold a password.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("EventStoreBuilder")
+            .field("schema", &self.schema)
+            .field("auto_migration", &self.auto_migration)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventStoreBuilder {
+    pub(crate) fn new(connection_string: &str) -> Self {
+        Self::from_source(Source::ConnectionString(connection_string.to_owned()))
+    }
+
+    /// Sets up a store on a pool of the caller's, any r2d2 pool of `postgres` clients.
+    ///
+    /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
+    /// The options of the builder's own pool do not apply.
+    pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
+        Self::from_source(Source::Pool(Connections::foreign(pool)))
+    }
+
+    fn from_source(source: Source) -> Self {
+        Self {
+            source,
+            schema: "public".to_owned(),
+            auto_migration: AutoMigration::default(),
+            projections: Vec::new(),
+            pool: PoolOptions {
+                size: 10,
+                idle_timeout: Some(Duration::from_secs(600)),
+                connection_timeout: Duration::from_secs(30),
+                prepared_statements: true,
+            },
+        }
+    }
+
+    /// Runs a projection in the transaction of every append. Projections run in the order in which they are given.
+    /// Defaults to none.
+    pub fn inline_projection(mut self, projection: impl Projection) -> Self {
+        self.projections.push(Arc::new(projection));
+        self
+    }
+
+    /// The PostgreSQL schema that the tables are in. Defaults to `public`.
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = name.into();
+        self
+    }
+
+    /// Whether opening the store may change the schema. Defaults to [`AutoMigration::CreateOrUpdate`].
+    pub fn auto_migration(mut self, auto_migration: AutoMigration) -> Self {
+        self.auto_migration = auto_migration;
+        self
+    }
+
+    /// The largest number of connections. They are opened when they are needed. Defaults to 10.
+    pub fn pool_size(mut self, connections: u32) -> Self {
+        self.pool.size = connections;
+        self
+    }
+
+    /// Closes a connection that was not used for this long. Defaults to ten minutes.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// How long an operation waits for a free connection. Defaults to 30 seconds.
+    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.connection_timeout = timeout;
+        self
+    }
+
+    /// Whether connections keep prepared statements. Say `false` behind a `PgBouncer` older than 1.21 in transaction mode.
+    /// Defaults to `true`.
+    pub fn prepared_statements(mut self, prepare: bool) -> Self {
+        self.pool.prepared_statements = prepare;
+        self
+    }
+
+    /// Opens the store: connects, migrates the schema unless told not to, and registers the projections.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionString`], [`Error::Connect`], [`Error::Schema`], [`Error::Projection`] when a projection's `init`
+    /// fails, [`Error::InvalidInput`] when an option makes no sense.
+    pub fn open(self) -> Result<EventStore> {
+        let store = self.open_unchecked()?;
+        store.prepare()?;
+        Ok(store)
+    }
+
+    /// Opens the store without a look at the schema, to migrate it later by hand.
+    ///
+    /// # Errors
+    /// Like [`open`](EventStoreBuilder::open), but for the schema and the projections.
+    pub fn open_unchecked(self) -> Result<EventStore> {
+        refuse_async_context()?;
+        schema::check_name(&self.schema)?;
+        let projections = InlineProjections::new(self.projections)?;
+        let connections = match self.source {
+            Source::Pool(connections) => connections,
+            Source::ConnectionString(text) => own_pool(&text, &self.pool)?,
+        };
+        EventStore::new(
+            connections,
+            &self.schema.into(),
+            projections,
+            self.auto_migration,
+        )
+    }
+}
+
+fn own_pool(connection_string: &str, options: &PoolOptions) -> Result<Connections> {
+    if options.size == 0 {
+        return Err(Error::invalid("the pool size", "must be at least 1"));
+    }
+    for (name, timeout) in [
+        ("the idle timeout", options.idle_timeout),
+        ("the connection timeout", Some(options.connection_timeout)),
+    ] {
+        if timeout == Some(Duration::ZERO) {
+            return Err(Error::invalid(name, "must be longer than nothing"));
+        }
+    }
+    let endpoint = Endpoint::parse(connection_string).map_err(Error::ConnectionString)?;
+    // The pool would try again and again until its timeout; a wrong password should be told at once.
+    endpoint.connect().map_err(|source| Error::Connect {
+        server: endpoint.describe(),
+        source,
+    })?;
+    Ok(Connections::open(endpoint, options))
+}

@@ -1,0 +1,314 @@
+//! Connection strings, read as PostgreSQL's own programs read them.
+
+use std::collections::BTreeMap;
+
+const SECONDS: &str = "a whole number of seconds";
+
+/// Every parameter that may be given, and what its value must be.
+const PARAMETERS: [(&str, &str); 25] = [
+    ("application_name", "a text"),
+    ("channel_binding", "`disable`, `prefer` or `require`"),
+    ("client_encoding", "`UTF8`: no other is supported"),
+    ("connect_timeout", SECONDS),
+    ("dbname", "a text"),
+    (
+        "gssencmode",
+        "`disable` or `prefer`: GSSAPI is not supported",
+    ),
+    (
+        "host",
+        "host names or socket directories, with commas between them",
+    ),
+    ("hostaddr", "IP addresses, with commas between them"),
+    ("keepalives", "`0` or `1`"),
+    ("keepalives_count", "a whole number"),
+    ("keepalives_idle", SECONDS),
+    ("keepalives_interval", SECONDS),
+    ("keepalives_retries", "a whole number"),
+    ("load_balance_hosts", "`disable` or `random`"),
+    ("options", "a text"),
+    ("password", "a text"),
+    ("port", "port numbers, with commas between them"),
+    ("sslcert", "the name of a file"),
+    ("sslkey", "the name of a file"),
+    (
+        "sslmode",
+        "`disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`",
+    ),
+    ("sslrootcert", "the name of a file, or `system`"),
+    ("sslsni", "`1`"),
+    ("target_session_attrs", "`any`, `read-write` or `read-only`"),
+    ("tcp_user_timeout", "a whole number of milliseconds"),
+    ("user", "a text"),
+];
+
+const NEITHER_FORM: ConnectionStringError = ConnectionStringError::Malformed(
+    "it is neither a URL, as in `postgresql://user@host/database`, nor a list, as in `host=... dbname=...`",
+);
+const MISPLACED_AT: ConnectionStringError = ConnectionStringError::Malformed(
+    "there is an `@` where none can be; in a user name or a password, write `@` as `%40` and `/` as `%2F`",
+);
+
+/// Why a connection string cannot be used.
+///
+/// A message names parameters but shows no values: where a password was not escaped, any of them may be a piece of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionStringError {
+    /// The string has neither of the two forms.
+    #[error("the connection string cannot be read: {0}")]
+    Malformed(&'static str),
+    /// The value is followed by something that is not a parameter, or its quote is not closed.
+    #[error(
+        "the value of `{parameter}` ends in the wrong place: write it as '...', with a \\ before each ' and \\ in it"
+    )]
+    Quoting {
+        /// The parameter's name.
+        parameter: String,
+    },
+    /// The parameter does not exist, or this crate does not support it.
+    #[error("`{parameter}` is not a connection parameter that this crate supports")]
+    UnsupportedParameter {
+        /// The parameter's name.
+        parameter: String,
+    },
+    /// The parameter does not accept this value.
+    #[error("the connection parameter `{parameter}` has to be {expected}")]
+    InvalidValue {
+        /// The parameter's name.
+        parameter: String,
+        /// What it accepts.
+        expected: &'static str,
+    },
+    /// A parameter is missing, or does not fit another one.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// The parameter needs TLS, and the crate was built without it.
+    #[error("`{parameter}` needs TLS, and this build has no TLS support: enable the feature `tls`")]
+    NoTlsSupport {
+        /// The parameter's name.
+        parameter: &'static str,
+    },
+}
+
+/// The parameters of a connection string. Of several with one name, the last counts.
+#[derive(Default)]
+pub(super) struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    pub(super) fn parse(text: &str) -> Result<Self, ConnectionStringError> {
+        let text = text.trim_ascii_start();
+        if text.is_empty() {
+            return Err(ConnectionStringError::Malformed("it is empty"));
+        }
+        let schemes = ["postgresql://", "postgres://"];
+        match schemes.iter().find_map(|scheme| text.strip_prefix(scheme)) {
+            Some(url) => parse_url(url.trim_ascii_end()),
+            None => parse_list(text),
+        }
+    }
+
+    /// Removes a parameter.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    /// Removes a parameter for which an empty value is the same as none.
+    pub(super) fn take_filled(&mut self, name: &str) -> Option<String> {
+        self.take(name).filter(|value| !value.is_empty())
+    }
+
+    /// Removes a parameter and splits it at the commas.
+    pub(super) fn take_entries(&mut self, name: &str) -> Vec<String> {
+        let list = self.take_filled(name).unwrap_or_default();
+        let entries = list.split(',').map(str::to_owned);
+        entries.filter(|_| !list.is_empty()).collect()
+    }
+
+    pub(super) fn set_default(&mut self, name: &str, value: &str) {
+        self.0
+            .entry(name.to_owned())
+            .or_insert_with(|| value.to_owned());
+    }
+
+    fn insert(&mut self, name: &str, value: String) -> Result<(), ConnectionStringError> {
+        if expected(name).is_none() {
+            let parameter = name.to_owned();
+            return Err(ConnectionStringError::UnsupportedParameter { parameter });
+        }
+        self.0.insert(name.to_owned(), value);
+        Ok(())
+    }
+
+    fn insert_encoded(&mut self, name: &str, value: &str) -> Result<(), ConnectionStringError> {
+        let decoded = percent_decode(value).ok_or_else(|| ConnectionStringError::InvalidValue {
+            parameter: name.to_owned(),
+            expected: "UTF-8 text in percent-encoding, where a `%` itself is `%25`",
+        })?;
+        self.insert(name, decoded)
+    }
+}
+
+impl IntoIterator for Parameters {
+    type Item = (String, String);
+    type IntoIter = std::collections::btree_map::IntoIter<String, String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+fn quoting(name: &str) -> ConnectionStringError {
+    ConnectionStringError::Quoting {
+        parameter: name.to_owned(),
+    }
+}
+
+pub(super) fn invalid_value(name: &str) -> ConnectionStringError {
+    ConnectionStringError::InvalidValue {
+        parameter: name.to_owned(),
+        expected: expected(name).unwrap_or("valid"),
+    }
+}
+
+fn expected(name: &str) -> Option<&'static str> {
+    let found = PARAMETERS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, expected)| *expected)
+}
+
+fn parse_list(text: &str) -> Result<Parameters, ConnectionStringError> {
+    let mut parameters = Parameters::default();
+    let mut previous: Option<String> = None;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let misread = || previous.as_deref().map_or(NEITHER_FORM, quoting);
+        let (name, after) = split_name(rest).ok_or_else(misread)?;
+        if previous.as_deref() == Some("password") && expected(name).is_none() {
+            // What looks like the name of a parameter may be the second word of a password.
+            return Err(misread());
+        }
+        let (value, tail) = read_value(after).ok_or_else(|| quoting(name))?;
+        parameters.insert(name, value)?;
+        previous = Some(name.to_owned());
+        rest = tail;
+    }
+    Ok(parameters)
+}
+
+/// The name before the next `=`, and what follows it.
+fn split_name(text: &str) -> Option<(&str, &str)> {
+    let (name, after) = text.split_once('=')?;
+    let name = name.trim_ascii_end();
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    (!name.is_empty() && name.chars().all(is_name)).then(|| (name, after.trim_ascii_start()))
+}
+
+/// A value and what follows it; nothing if its quote is not closed.
+fn read_value(text: &str) -> Option<(String, &str)> {
+    let quoted = text.strip_prefix('\'');
+    let mut letters = quoted.unwrap_or(text).chars();
+    let mut value = String::new();
+    loop {
+        match letters.next() {
+            None if quoted.is_some() => return None,
+            None => break,
+            Some('\'') if quoted.is_some() => break,
+            Some(letter) if quoted.is_none() && letter.is_ascii_whitespace() => break,
+            Some('\\') => value.extend(letters.next()),
+            Some(letter) => value.push(letter),
+        }
+    }
+    Some((value, letters.as_str().trim_ascii_start()))
+}
+
+fn parse_url(url: &str) -> Result<Parameters, ConnectionStringError> {
+    let authority = url.split('/').next().unwrap_or_default();
+    let (credentials, location) = match authority.find('@') {
+        Some(at) => (&url[..at], &url[at + 1..]),
+        None => ("", url),
+    };
+    let (place, query) = location.split_once('?').unwrap_or((location, ""));
+    if place.contains('@') {
+        return Err(MISPLACED_AT);
+    }
+    let mut parameters = Parameters::default();
+    insert_credentials(&mut parameters, credentials)?;
+    insert_place(&mut parameters, place)?;
+    match insert_query(&mut parameters, query) {
+        // What looks like a parameter may be a piece of a password with a `/` and a `?` in it.
+        Err(_) if credentials.is_empty() && query.contains('@') => Err(MISPLACED_AT),
+        result => result.map(|()| parameters),
+    }
+}
+
+fn insert_credentials(
+    parameters: &mut Parameters,
+    credentials: &str,
+) -> Result<(), ConnectionStringError> {
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    for (name, value) in [("user", user), ("password", password)] {
+        if !value.is_empty() {
+            parameters.insert_encoded(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Hosts, ports and database.
+fn insert_place(parameters: &mut Parameters, place: &str) -> Result<(), ConnectionStringError> {
+    let (authority, database) = place.split_once('/').unwrap_or((place, ""));
+    let hosts: Option<Vec<_>> = authority.split(',').map(split_host).collect();
+    let (hosts, ports): (Vec<_>, Vec<_>) = hosts
+        .ok_or_else(|| invalid_value("host"))?
+        .into_iter()
+        .unzip();
+    let (hosts, ports) = (hosts.join(","), ports.join(","));
+    for (name, value) in [("host", &*hosts), ("port", &*ports), ("dbname", database)] {
+        if !value.is_empty() {
+            parameters.insert_encoded(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Host and port; an IPv6 address stands in brackets.
+fn split_host(text: &str) -> Option<(&str, &str)> {
+    let Some(bracketed) = text.strip_prefix('[') else {
+        return Some(text.split_once(':').unwrap_or((text, "")));
+    };
+    match bracketed.split_once(']')? {
+        (address, "") => Some((address, "")),
+        (address, rest) => Some((address, rest.strip_prefix(':')?)),
+    }
+}
+
+fn insert_query(parameters: &mut Parameters, query: &str) -> Result<(), ConnectionStringError> {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or(NEITHER_FORM)?;
+        match (name, value) {
+            // As JDBC's URLs have it; libpq accepts it too.
+            ("ssl", "true") => parameters.insert("sslmode", "require".to_owned())?,
+            _ => parameters.insert_encoded(name, value)?,
+        }
+    }
+    Ok(())
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hexadecimal(bytes.next()?)? << 4 | hexadecimal(bytes.next()?)?,
+            _ => byte,
+        });
+    }
+    let decoded = String::from_utf8(decoded).ok()?;
+    (!decoded.contains('\0')).then_some(decoded)
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}

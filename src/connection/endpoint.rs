@@ -1,0 +1,748 @@
+//! Where to connect: from a connection string to one open connection.
+//!
+//! A connection string means what it means to PostgreSQL's own programs, as far as its parameters are supported; any
+//! other parameter is an error. What lies around the string is not looked at: environment variables (`PGSSLMODE`,
+//! `PGSSLROOTCERT` and the others), the password file, service files, and in the home directory the client certificate
+//! and the revocation list. The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
+
+use super::connection_string::{Parameters, invalid_value};
+use super::sslmode::{Encryption, SslMode};
+use postgres::config::{LoadBalanceHosts, SslMode as DriverSslMode};
+use postgres::error::SqlState;
+use postgres::{Client, Config, NoTls};
+use std::borrow::Cow;
+use std::error::Error as _;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use super::connection_string::ConnectionStringError;
+
+/// What a connection gets unless the string says otherwise.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("application_name", "emmett"),
+    ("connect_timeout", "10"),
+    ("keepalives_idle", "30"),
+    ("keepalives_interval", "10"),
+];
+const DEFAULT_KEEPALIVES_COUNT: u32 = 3;
+const DEFAULT_TCP_USER_TIMEOUT_MILLISECONDS: u32 = 30_000;
+
+/// Values that ask for what happens anyway.
+const ALREADY_SO: [(&str, &[&str]); 3] = [
+    ("client_encoding", &["UTF8", "utf8", "UTF-8", "utf-8"]),
+    ("gssencmode", &["disable", "prefer"]),
+    ("sslsni", &["1"]),
+];
+
+const NO_HOST: ConnectionStringError = ConnectionStringError::Contradiction(
+    "`host` is missing: for a server on this machine it is `localhost`, or the directory of its socket",
+);
+const NO_HOST_NAME: ConnectionStringError = ConnectionStringError::Contradiction(
+    "`sslmode=verify-full` checks the host's name: give `host` beside `hostaddr`",
+);
+const UNEVEN_LISTS: ConnectionStringError = ConnectionStringError::Contradiction(
+    "`host`, `hostaddr` and `port` list different numbers of servers",
+);
+
+/// Why no connection was opened.
+///
+/// The message contains its causes, because a pool keeps nothing else of an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No attempt led to a connection.
+    #[error("{message}")]
+    Failed {
+        /// Each attempt and what happened.
+        message: String,
+        /// The errors of the attempts.
+        errors: Vec<postgres::Error>,
+    },
+    /// A file with certificates or with a key cannot be used.
+    #[error("cannot use {}, the file of `{parameter}`: {problem}", path.display())]
+    Certificate {
+        /// The connection parameter.
+        parameter: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The system's TLS library does not accept the settings.
+    #[error("cannot set up TLS: {problem}")]
+    Tls {
+        /// What the library said.
+        problem: String,
+    },
+}
+
+/// A server, or several to choose from, with everything that a connection needs.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    /// Everything but hosts, ports and encryption.
+    config: Config,
+    hosts: Vec<Host>,
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "without TLS it is only validated")
+    )]
+    encryption: Encryption,
+}
+
+impl Endpoint {
+    /// Reads a connection string, in either form: `postgresql://...` or `host=... dbname=...`.
+    pub(crate) fn parse(connection_string: &str) -> Result<Self, ConnectionStringError> {
+        let mut parameters = Parameters::parse(connection_string)?;
+        let hosts = Host::take_from(&mut parameters)?;
+        let encryption = Encryption::take_from(&mut parameters)?;
+        if encryption.mode == SslMode::VerifyFull && hosts.iter().any(|host| host.name.is_empty()) {
+            return Err(NO_HOST_NAME);
+        }
+        Ok(Self {
+            config: config(parameters)?,
+            hosts,
+            encryption,
+        })
+    }
+
+    /// Replaces the limit for reaching one address of a host, whatever the connection string says.
+    pub(crate) fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout(timeout);
+        self
+    }
+
+    /// Opens a connection to the first host that can be reached and fits.
+    pub(crate) fn connect(&self) -> Result<Client, ConnectError> {
+        let mut failures = Failures::default();
+        for host in self.hosts_in_order() {
+            let transports = self.transports(host)?;
+            for transport in &transports {
+                match self.attempt(host, transport) {
+                    Ok(client) => return Ok(client),
+                    Err(error) => failures.add(host, transport, error),
+                }
+                if !failures.last().is_some_and(depends_on_transport) {
+                    break;
+                }
+            }
+            if failures.last().is_some_and(is_refusal) {
+                break;
+            }
+        }
+        Err(failures.into())
+    }
+
+    /// Database, hosts, ports and user; not the password.
+    pub(crate) fn describe(&self) -> String {
+        let hosts: Vec<_> = self.hosts.iter().map(ToString::to_string).collect();
+        let quoted = |name: &str| format!("\"{name}\"");
+        let database = self.config.get_dbname().map(quoted);
+        let user = self.config.get_user().map(quoted);
+        format!(
+            "{} on {} as {}",
+            database.map_or("the user's database".into(), |name| format!(
+                "database {name}"
+            )),
+            hosts.join(", "),
+            user.map_or("the operating system's user".into(), |name| format!(
+                "user {name}"
+            )),
+        )
+    }
+
+    fn hosts_in_order(&self) -> Vec<&Host> {
+        let mut hosts: Vec<_> = self.hosts.iter().collect();
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            hosts.sort_by_cached_key(|_| RandomState::new().hash_one(()));
+        }
+        hosts
+    }
+
+    /// The ways to talk to a host, in the order in which they are tried.
+    #[cfg(feature = "tls")]
+    fn transports(&self, host: &Host) -> Result<Vec<Transport>, ConnectError> {
+        let tls = |mode| {
+            super::tls::connector(&self.encryption).map(|connector| Transport::Tls(mode, connector))
+        };
+        Ok(match self.encryption.mode {
+            _ if host.is_socket() => vec![Transport::Plain],
+            SslMode::Disable => vec![Transport::Plain],
+            SslMode::Allow => vec![Transport::Plain, tls(DriverSslMode::Require)?],
+            SslMode::Prefer => vec![tls(DriverSslMode::Prefer)?, Transport::Plain],
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                vec![tls(DriverSslMode::Require)?]
+            }
+        })
+    }
+
+    /// Without TLS, a connection string that demands it was not accepted.
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with TLS")]
+    fn transports(&self, _host: &Host) -> Result<Vec<Transport>, ConnectError> {
+        Ok(vec![Transport::Plain])
+    }
+
+    fn attempt(&self, host: &Host, transport: &Transport) -> Result<Client, postgres::Error> {
+        let mut config = self.config.clone();
+        host.add_to(&mut config);
+        match transport {
+            Transport::Plain => config.ssl_mode(DriverSslMode::Disable).connect(NoTls),
+            #[cfg(feature = "tls")]
+            Transport::Tls(mode, connector) => config.ssl_mode(*mode).connect(connector.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Endpoint")
+            .field(&self.describe())
+            .finish()
+    }
+}
+
+/// One way to talk to a server.
+enum Transport {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(DriverSslMode, postgres_native_tls::MakeTlsConnector),
+}
+
+#[derive(Clone)]
+struct Host {
+    /// A name, an address or the directory of a socket; empty where only `hostaddr` is given.
+    name: String,
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+impl Host {
+    fn take_from(parameters: &mut Parameters) -> Result<Vec<Self>, ConnectionStringError> {
+        let names = parameters.take_entries("host");
+        let addresses = parameters.take_entries("hostaddr");
+        let ports = parameters.take_entries("port");
+        let count = names.len().max(addresses.len());
+        if count == 0 {
+            return Err(NO_HOST);
+        }
+        let fits = |entries: &[String]| [0, count].contains(&entries.len());
+        if !fits(&names) || !fits(&addresses) || !(fits(&ports) || ports.len() == 1) {
+            return Err(UNEVEN_LISTS);
+        }
+        let entry =
+            |entries: &[String], index: usize| entries.get(index).cloned().unwrap_or_default();
+        (0..count)
+            .map(|index| {
+                let port = if ports.len() == 1 { 0 } else { index };
+                Self::new(
+                    entry(&names, index),
+                    &entry(&addresses, index),
+                    &entry(&ports, port),
+                )
+            })
+            .collect()
+    }
+
+    fn new(name: String, address: &str, port: &str) -> Result<Self, ConnectionStringError> {
+        if name.is_empty() && address.is_empty() {
+            return Err(NO_HOST);
+        }
+        let address = match address {
+            "" => None,
+            text => Some(text.parse().map_err(|_| invalid_value("hostaddr"))?),
+        };
+        let port = match port {
+            "" => 5432,
+            text => text.parse().map_err(|_| invalid_value("port"))?,
+        };
+        Ok(Self {
+            name,
+            address,
+            port,
+        })
+    }
+
+    fn is_socket(&self) -> bool {
+        cfg!(unix) && self.address.is_none() && self.name.starts_with('/')
+    }
+
+    fn add_to(&self, config: &mut Config) {
+        config.port(self.port);
+        if let Some(address) = self.address {
+            config.hostaddr(address);
+        }
+        match self.address {
+            // The driver refuses TLS to a host without a name.
+            Some(address) if self.name.is_empty() => config.host(&address.to_string()),
+            _ => config.host(&self.name),
+        };
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.address {
+            Some(address) if self.name.is_empty() => Cow::from(address.to_string()),
+            _ => Cow::from(&self.name),
+        };
+        match &*name {
+            directory if self.is_socket() => {
+                write!(formatter, "{directory}/.s.PGSQL.{}", self.port)
+            }
+            address if address.contains(':') => write!(formatter, "[{address}]:{}", self.port),
+            name => write!(formatter, "{name}:{}", self.port),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Failures {
+    messages: Vec<String>,
+    errors: Vec<postgres::Error>,
+}
+
+impl Failures {
+    fn add(&mut self, host: &Host, transport: &Transport, error: postgres::Error) {
+        let how = match transport {
+            #[cfg(feature = "tls")]
+            Transport::Tls(DriverSslMode::Require, _) => " with TLS",
+            _ => "",
+        };
+        let reason = match (error.as_db_error(), error.source()) {
+            (Some(refusal), _) => refusal.to_string(),
+            (None, Some(cause)) => format!("{error}: {cause}"),
+            (None, None) => error.to_string(),
+        };
+        self.messages.push(format!("{host}{how}: {reason}"));
+        self.errors.push(error);
+    }
+
+    fn last(&self) -> Option<&postgres::Error> {
+        self.errors.last()
+    }
+}
+
+impl From<Failures> for ConnectError {
+    fn from(failures: Failures) -> Self {
+        Self::Failed {
+            message: failures.messages.join("; "),
+            errors: failures.errors,
+        }
+    }
+}
+
+/// Whether the attempt with the other transport may end differently.
+fn depends_on_transport(error: &postgres::Error) -> bool {
+    let same_with_any = [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_CATALOG_NAME,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::CANNOT_CONNECT_NOW,
+    ];
+    match error.code() {
+        Some(code) => !same_with_any.contains(code),
+        #[cfg(feature = "tls")]
+        None => super::tls::is_handshake_failure(error),
+        #[cfg(not(feature = "tls"))]
+        None => false,
+    }
+}
+
+/// Whether a server was reached and said no: then libpq does not try the other hosts either.
+fn is_refusal(error: &postgres::Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW)
+}
+
+/// The driver's settings, from what is left of the parameters.
+fn config(mut parameters: Parameters) -> Result<Config, ConnectionStringError> {
+    for (name, values) in ALREADY_SO {
+        if parameters
+            .take(name)
+            .is_some_and(|value| !values.contains(&value.as_str()))
+        {
+            return Err(invalid_value(name));
+        }
+    }
+    for (name, value) in DEFAULTS {
+        parameters.set_default(name, value);
+    }
+    // The driver would take these for seconds.
+    let tcp_user_timeout = take_number(&mut parameters, "tcp_user_timeout")?;
+    // libpq's name and the driver's.
+    let keepalives_count = take_number(&mut parameters, "keepalives_count")?
+        .or(take_number(&mut parameters, "keepalives_retries")?);
+    let mut config = driver_config(parameters)?;
+    let tcp_user_timeout = tcp_user_timeout.unwrap_or(DEFAULT_TCP_USER_TIMEOUT_MILLISECONDS);
+    if tcp_user_timeout > 0 {
+        config.tcp_user_timeout(Duration::from_millis(tcp_user_timeout.into()));
+    }
+    let keepalives_count = keepalives_count.unwrap_or(DEFAULT_KEEPALIVES_COUNT);
+    if keepalives_count > 0 {
+        config.keepalives_retries(keepalives_count);
+    }
+    Ok(config)
+}
+
+fn take_number(
+    parameters: &mut Parameters,
+    name: &str,
+) -> Result<Option<u32>, ConnectionStringError> {
+    let number = parameters.take(name).map(|text| text.parse());
+    number.transpose().map_err(|_| invalid_value(name))
+}
+
+fn driver_config(parameters: Parameters) -> Result<Config, ConnectionStringError> {
+    let mut settings = String::new();
+    for (name, value) in parameters {
+        if value.is_empty() && ["dbname", "password", "user"].contains(&&*name) {
+            continue;
+        }
+        let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
+        let setting = format!("{name}='{escaped}' ");
+        // One at a time, because the driver's error does not say more than this.
+        if setting.parse::<Config>().is_err() {
+            return Err(invalid_value(&name));
+        }
+        settings.push_str(&setting);
+    }
+    settings.parse().map_err(|_| invalid_value("options"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Endpoint {
+        Endpoint::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn error(text: &str) -> String {
+        Endpoint::parse(text).expect_err(text).to_string()
+    }
+
+    fn hosts(text: &str) -> Vec<String> {
+        parse(text).hosts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_url_and_a_list_describe_the_same_endpoint() {
+        for text in [
+            "postgresql://me:secret@db.example:6432/app",
+            "postgres://me:secret@db.example:6432/app",
+            "  postgresql://db.example/app?port=6432&user=me&password=secret\n",
+            "host=db.example port=6432 dbname=app user=me password=secret",
+            " host = db.example\nport=6432  dbname='app' user = 'me' password=secret ",
+        ] {
+            let endpoint = parse(text);
+            assert_eq!(
+                endpoint.describe(),
+                "database \"app\" on db.example:6432 as user \"me\"",
+                "{text}"
+            );
+            assert_eq!(
+                endpoint.config.get_password(),
+                Some("secret".as_bytes()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_given_is_left_to_the_server_and_the_system() {
+        let endpoint = parse("postgresql://localhost");
+        assert_eq!(
+            endpoint.describe(),
+            "the user's database on localhost:5432 as the operating system's user"
+        );
+        assert_eq!(
+            parse("host=localhost user='' password='' dbname=''").describe(),
+            endpoint.describe()
+        );
+        assert_eq!(endpoint.config.get_password(), None);
+    }
+
+    #[test]
+    fn percent_encoding_is_decoded_once() {
+        let endpoint = parse(
+            "postgresql://m%40e:p%3Aa%2fs%25s%40%20%C3%A9@localhost/a%2Fb%2525?options=-c%20x%3Dy",
+        );
+        assert_eq!(endpoint.config.get_user(), Some("m@e"));
+        assert_eq!(
+            endpoint.config.get_password(),
+            Some("p:a/s%s@ \u{e9}".as_bytes())
+        );
+        assert_eq!(endpoint.config.get_dbname(), Some("a/b%25"));
+        assert_eq!(endpoint.config.get_options(), Some("-c x=y"));
+    }
+
+    #[test]
+    fn quotes_and_backslashes_of_a_list_are_read_as_by_libpq() {
+        let endpoint =
+            parse(r"host=localhost password='it\'s \\ a=b' user=m\'e\ x options='-c a='");
+        assert_eq!(
+            endpoint.config.get_password(),
+            Some(r"it's \ a=b".as_bytes())
+        );
+        assert_eq!(endpoint.config.get_user(), Some("m'e x"));
+        assert_eq!(endpoint.config.get_options(), Some("-c a="));
+    }
+
+    #[test]
+    fn several_hosts_have_their_own_ports() {
+        assert_eq!(
+            hosts("postgresql://a,b:5433,[::1],[::2]:5434/x"),
+            ["a:5432", "b:5433", "[::1]:5432", "[::2]:5434"]
+        );
+        assert_eq!(hosts("host=a,b port=7000"), ["a:7000", "b:7000"]);
+        assert_eq!(hosts("host=a,b port=7000,"), ["a:7000", "b:5432"]);
+        assert_eq!(
+            hosts("host=a,/tmp hostaddr=10.0.0.1,"),
+            ["a:5432", "/tmp/.s.PGSQL.5432"]
+        );
+        assert_eq!(
+            hosts("hostaddr=10.0.0.1,::1"),
+            ["10.0.0.1:5432", "[::1]:5432"]
+        );
+        assert!(error("host=a,b,c port=1,2").contains("different numbers"));
+        assert!(error("host=a,b hostaddr=10.0.0.1").contains("different numbers"));
+    }
+
+    #[test]
+    fn a_directory_is_a_socket() {
+        for text in [
+            "postgresql:///app?host=/tmp/x&port=5433",
+            "postgresql://ignored/app?host=%2Ftmp%2Fx&port=5433",
+            "postgresql://%2Ftmp%2Fx:5433/app",
+            "host=/tmp/x port=5433",
+        ] {
+            assert_eq!(hosts(text), ["/tmp/x/.s.PGSQL.5433"], "{text}");
+        }
+    }
+
+    #[test]
+    fn connections_are_hardened_unless_the_string_says_otherwise() {
+        let config = parse("host=localhost").config;
+        assert_eq!(config.get_application_name(), Some("emmett"));
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(10)));
+        assert_eq!(
+            config.get_tcp_user_timeout(),
+            Some(&Duration::from_secs(30))
+        );
+        assert!(config.get_keepalives());
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(30));
+        assert_eq!(
+            config.get_keepalives_interval(),
+            Some(Duration::from_secs(10))
+        );
+        assert_eq!(config.get_keepalives_retries(), Some(3));
+    }
+
+    #[test]
+    fn the_string_wins_over_the_defaults() {
+        let config = parse(
+            "postgresql://localhost?application_name=shop&connect_timeout=2&tcp_user_timeout=1500&keepalives=1\
+             &keepalives_idle=5&keepalives_interval=6&keepalives_count=7&target_session_attrs=read-write",
+        )
+        .config;
+        assert_eq!(config.get_application_name(), Some("shop"));
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(2)));
+        assert_eq!(
+            config.get_tcp_user_timeout(),
+            Some(&Duration::from_millis(1500))
+        );
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(5));
+        assert_eq!(
+            config.get_keepalives_interval(),
+            Some(Duration::from_secs(6))
+        );
+        assert_eq!(config.get_keepalives_retries(), Some(7));
+        assert_eq!(
+            config.get_target_session_attrs(),
+            postgres::config::TargetSessionAttrs::ReadWrite
+        );
+    }
+
+    #[test]
+    fn zero_means_the_systems_own_setting() {
+        let config = parse(
+            "host=localhost connect_timeout=0 tcp_user_timeout=0 keepalives=0 keepalives_count=0",
+        )
+        .config;
+        assert_eq!(config.get_connect_timeout(), None);
+        assert_eq!(config.get_tcp_user_timeout(), None);
+        assert!(!config.get_keepalives());
+        assert_eq!(config.get_keepalives_retries(), None);
+    }
+
+    #[test]
+    fn a_connect_timeout_from_the_program_wins() {
+        let endpoint = parse("host=localhost connect_timeout=5")
+            .with_connect_timeout(Duration::from_millis(200));
+        assert_eq!(
+            endpoint.config.get_connect_timeout(),
+            Some(&Duration::from_millis(200))
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_parameter() {
+        for (text, named) in [
+            ("postgresql://localhost?pgbouncer=true", "`pgbouncer`"),
+            ("host=localhost sslcrl=x", "`sslcrl`"),
+            ("host=localhost passfile=x", "`passfile`"),
+            ("host=localhost port=port", "`port`"),
+            ("host=localhost port=70000", "`port`"),
+            ("hostaddr=localhost", "`hostaddr`"),
+            ("host=localhost connect_timeout=soon", "`connect_timeout`"),
+            ("host=localhost tcp_user_timeout=-1", "`tcp_user_timeout`"),
+            ("host=localhost keepalives_count=x", "`keepalives_count`"),
+            (
+                "host=localhost target_session_attrs=primary",
+                "`target_session_attrs`",
+            ),
+            ("host=localhost channel_binding=maybe", "`channel_binding`"),
+            ("host=localhost gssencmode=require", "`gssencmode`"),
+            ("host=localhost client_encoding=LATIN1", "`client_encoding`"),
+            ("host=localhost sslmode=verify", "`sslmode`"),
+            ("host=localhost sslmode=", "`sslmode`"),
+            ("postgresql://localhost/?sslmode=%zz", "`sslmode`"),
+            ("postgresql://localhost/a%00b", "`dbname`"),
+            ("postgresql://[::1/app", "`host`"),
+            ("host=localhost options='-c x", "`options`"),
+            ("dbname=app", "`host` is missing"),
+            ("postgresql:///app", "`host` is missing"),
+            ("host=a,,b", "`host` is missing"),
+        ] {
+            assert!(error(text).contains(named), "{text}: {}", error(text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_connection_string_is_refused() {
+        assert!(error("").contains("empty"));
+        assert!(error(" \n").contains("empty"));
+        for text in [
+            "localhost",
+            "mysql://localhost/app",
+            "=",
+            "=x",
+            "postgresql://localhost?x",
+            "not a string",
+        ] {
+            assert!(
+                error(text).contains("neither a URL"),
+                "{text}: {}",
+                error(text)
+            );
+        }
+    }
+
+    #[test]
+    fn no_message_shows_a_piece_of_a_password() {
+        for text in [
+            "postgresql://me:zq@zq@localhost/app",
+            "postgresql://me:zq/zq@localhost/app",
+            "postgresql://me:12/zq@localhost/app",
+            "postgresql://me:zq?zq/zq@localhost/app",
+            "postgresql://me:12/x?zq=zq@localhost/app",
+            "postgresql://me:zq%zz@localhost/app",
+            "postgresql://me:zq@localhost/app?zz",
+            "postgresql://me:zq@localhost:zq/app",
+            "host=localhost password=zq zq",
+            "host=localhost password=zq zq=zq",
+            "host=localhost password='zq'zq' user=me",
+            "host=localhost password='zq",
+            "host=localhost password=zq x=1",
+            "postgresql://me:zq@localhost?keepalives=zq",
+        ] {
+            let error = Endpoint::parse(text).expect_err(text);
+            assert!(
+                !format!("{error} {error:?}").contains("zq"),
+                "{text}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_description_shows_the_password() {
+        let endpoint = parse("postgresql://me:zq@localhost/app");
+        let shown = format!("{endpoint:?} {endpoint:#?} {}", endpoint.describe());
+        assert!(
+            shown.contains("localhost:5432") && !shown.contains("zq"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_failed_connection_says_where_and_why_but_not_the_password() {
+        let endpoint =
+            parse("host=127.0.0.1,/nowhere port=1,2 user=me password=zq sslmode=disable");
+        let Err(error) = endpoint.connect() else {
+            panic!("nobody listens there")
+        };
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("127.0.0.1:1: error connecting"), "{shown}");
+        assert!(
+            shown.contains("; /nowhere/.s.PGSQL.2: error connecting"),
+            "{shown}"
+        );
+        assert!(!shown.contains("zq"), "{shown}");
+    }
+
+    #[test]
+    fn contradictory_encryption_is_refused() {
+        for mode in ["disable", "allow", "prefer", "require", "verify-ca"] {
+            let text = format!("host=localhost sslrootcert=system sslmode={mode}");
+            assert!(
+                error(&text).contains("needs `sslmode=verify-full`"),
+                "{text}"
+            );
+        }
+        assert!(error("host=localhost sslcert=x").contains("belong together"));
+        assert!(error("host=localhost sslkey=x").contains("belong together"));
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn every_mode_of_the_manual_is_understood() {
+        for (parameters, mode) in [
+            ("", SslMode::Prefer),
+            ("sslmode=disable", SslMode::Disable),
+            ("sslmode=allow", SslMode::Allow),
+            ("sslmode=prefer", SslMode::Prefer),
+            ("sslmode=require", SslMode::Require),
+            ("ssl=true", SslMode::Require),
+            ("sslmode=verify-ca&sslrootcert=x", SslMode::VerifyCa),
+            ("sslmode=verify-full&sslrootcert=x", SslMode::VerifyFull),
+            (
+                "sslmode=verify-full&sslrootcert=system",
+                SslMode::VerifyFull,
+            ),
+            ("sslrootcert=system", SslMode::VerifyFull),
+        ] {
+            let endpoint = parse(&format!("postgresql://localhost/app?{parameters}"));
+            assert!(endpoint.encryption.mode == mode, "{parameters}");
+        }
+        assert!(error("hostaddr=127.0.0.1 sslmode=verify-full").contains("`host`"));
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn without_tls_nothing_that_demands_it_is_accepted() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let text = format!("host=localhost sslmode={mode} sslrootcert=x");
+            assert!(error(&text).contains("enable the feature `tls`"), "{text}");
+        }
+        assert!(error("host=localhost sslrootcert=system").contains("enable the feature `tls`"));
+        assert!(error("host=localhost sslcert=x sslkey=y").contains("`sslcert` needs TLS"));
+        for mode in ["disable", "allow", "prefer"] {
+            parse(&format!("host=localhost sslmode={mode} sslrootcert=x"));
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Running statements: prepared once a connection, or unnamed in one round trip.
+
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::types::private::BytesMut;
+use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use postgres::{Client, Row, Statement, Transaction};
+use std::collections::HashMap;
+use std::error::Error as StdError;
+
+/// A value and the type that the statement gives it.
+pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+pub(crate) fn param<'a>(value: &'a (dyn ToSql + Sync), kind: Type) -> Parameter<'a> {
+    (value, kind)
+}
+
+/// Something that runs statements: a connection, or a transaction of the caller's.
+///
+/// Statements of this crate name the types of their parameters, so that an unnamed statement takes one round trip too.
+pub(crate) trait Sql: Send {
+    fn query(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, postgres::Error>;
+
+    fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, postgres::Error>;
+
+    /// Hands over the rows as they arrive, until `each` returns false.
+    fn query_each(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        each: &mut dyn FnMut(&Row) -> bool,
+    ) -> Result<(), postgres::Error>;
+
+    /// A user's statement, whose types only the server knows.
+    fn query_untyped(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, postgres::Error>;
+
+    /// Like `query_untyped`, for statements without rows.
+    fn execute_untyped(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, postgres::Error>;
+
+    /// Several statements without parameters, in one round trip.
+    fn batch(&mut self, sql: &str) -> Result<(), postgres::Error>;
+
+    /// Copies rows in PostgreSQL's binary format.
+    fn copy_in<'a>(&'a mut self, sql: &str) -> Result<postgres::CopyInWriter<'a>, postgres::Error>;
+}
+
+/// The statements that a connection has prepared.
+///
+/// Bounded: a store with many tenants or many kinds of filters has no end of them.
+#[derive(Default)]
+pub(crate) struct PreparedStatements(HashMap<String, Statement>);
+
+const MOST_PREPARED: usize = 256;
+
+impl PreparedStatements {
+    fn get(
+        &mut self,
+        client: &mut Client,
+        sql: &str,
+        types: &[Type],
+    ) -> Result<Statement, postgres::Error> {
+        if let Some(statement) = self.0.get(sql) {
+            return Ok(statement.clone());
+        }
+        if self.0.len() == MOST_PREPARED {
+            self.0.clear();
+        }
+        let statement = client.prepare_typed(sql, types)?;
+        self.0.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// A migration can make a plan stale; the next use prepares it again.
+    fn forget_if_stale(&mut self, sql: &str, error: &postgres::Error) {
+        use postgres::error::SqlState;
+        let stale = [
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+        ];
+        if error.code().is_some_and(|code| stale.contains(code)) {
+            self.0.remove(sql);
+        }
+    }
+}
+
+/// A client with its prepared statements.
+pub(crate) struct PreparingClient {
+    pub(crate) client: Client,
+    pub(crate) statements: PreparedStatements,
+}
+
+impl PreparingClient {
+    fn run<T>(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        run: impl Fn(&mut Client, &Statement, &[&(dyn ToSql + Sync)]) -> Result<T, postgres::Error>,
+    ) -> Result<T, postgres::Error> {
+        let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
+        self.run_prepared(sql, &types, &values, run)
+    }
+
+    fn run_prepared<T>(
+        &mut self,
+        sql: &str,
+        types: &[Type],
+        values: &[&(dyn ToSql + Sync)],
+        run: impl Fn(&mut Client, &Statement, &[&(dyn ToSql + Sync)]) -> Result<T, postgres::Error>,
+    ) -> Result<T, postgres::Error> {
+        let statement = self.statements.get(&mut self.client, sql, types)?;
+        let result = run(&mut self.client, &statement, values);
+        if let Err(error) = &result {
+            self.statements.forget_if_stale(sql, error);
+        }
+        result
+    }
+}
+
+impl Sql for PreparingClient {
+    fn query(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, postgres::Error> {
+        self.run(sql, parameters, |client, statement, values| {
+            client.query(statement, values)
+        })
+    }
+
+    fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, postgres::Error> {
+        self.run(sql, parameters, |client, statement, values| {
+            client.execute(statement, values)
+        })
+    }
+
+    fn query_each(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        each: &mut dyn FnMut(&Row) -> bool,
+    ) -> Result<(), postgres::Error> {
+        let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+        let statement = self.statements.get(&mut self.client, sql, &types)?;
+        let result = self
+            .client
+            .query_raw(&statement, parameters.iter().map(|(value, _)| *value))
+            .and_then(|rows| hand_over(rows, each));
+        if let Err(error) = &result {
+            self.statements.forget_if_stale(sql, error);
+        }
+        result
+    }
+
+    fn query_untyped(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, postgres::Error> {
+        self.run_prepared(sql, &[], values, |client, statement, values| {
+            client.query(statement, values)
+        })
+    }
+
+    fn execute_untyped(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, postgres::Error> {
+        self.run_prepared(sql, &[], values, |client, statement, values| {
+            client.execute(statement, values)
+        })
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<(), postgres::Error> {
+        self.client.batch_execute(sql)
+    }
+
+    fn copy_in<'a>(&'a mut self, sql: &str) -> Result<postgres::CopyInWriter<'a>, postgres::Error> {
+        self.client.copy_in(sql)
+    }
+}
+
+fn hand_over(
+    mut rows: postgres::RowIter<'_>,
+    each: &mut dyn FnMut(&Row) -> bool,
+) -> Result<(), postgres::Error> {
+    while let Some(row) = rows.next()? {
+        if !each(&row) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The unnamed form: one round trip without a prepared statement, for connections that cannot keep any.
+macro_rules! unnamed_sql {
+    ($($kind:ty),*) => {$(
+        impl Sql for $kind {
+            fn query(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, postgres::Error> {
+                self.query_typed(sql, parameters)
+            }
+
+            fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, postgres::Error> {
+                self.execute_typed(sql, parameters)
+            }
+
+            fn query_each(
+                &mut self,
+                sql: &str,
+                parameters: &[Parameter<'_>],
+                each: &mut dyn FnMut(&Row) -> bool,
+            ) -> Result<(), postgres::Error> {
+                let parameters = parameters.iter().map(|(value, kind)| (*value, kind.clone()));
+                hand_over(self.query_typed_raw(sql, parameters)?, each)
+            }
+
+            fn query_untyped(
+                &mut self,
+                sql: &str,
+                values: &[&(dyn ToSql + Sync)],
+            ) -> Result<Vec<Row>, postgres::Error> {
+                self.query(sql, values)
+            }
+
+            fn execute_untyped(
+                &mut self,
+                sql: &str,
+                values: &[&(dyn ToSql + Sync)],
+            ) -> Result<u64, postgres::Error> {
+                self.execute(sql, values)
+            }
+
+            fn batch(&mut self, sql: &str) -> Result<(), postgres::Error> {
+                self.batch_execute(sql)
+            }
+
+            fn copy_in<'a>(&'a mut self, sql: &str) -> Result<postgres::CopyInWriter<'a>, postgres::Error> {
+                self.copy_in(sql)
+            }
+        }
+    )*};
+}
+
+unnamed_sql!(Client, Transaction<'_>);
+
+/// JSON text as a `jsonb` value, in both directions, without a `Value` between.
+#[derive(Debug)]
+pub(crate) struct Jsonb<'a>(pub(crate) &'a [u8]);
+
+/// The version that begins jsonb's binary format.
+const JSONB_FORMAT: u8 = 1;
+
+impl ToSql for Jsonb<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.extend_from_slice(&[JSONB_FORMAT]);
+        out.extend_from_slice(self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::JSONB
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Jsonb<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        match raw.split_first() {
+            Some((&JSONB_FORMAT, json)) => Ok(Self(json)),
+            _ => Err("the server sent jsonb in a format that is not known".into()),
+        }
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::JSONB
+    }
+}

@@ -1,0 +1,184 @@
+//! Transactions whose commit is never mistaken.
+
+use super::pool::{Checkout, Connections};
+use super::sql::Sql;
+use crate::error::{Error, Result, ended_by_server, lost_connection};
+
+/// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
+/// statement has failed. SAVEPOINT fails there, and it fails where the transaction was already ended by other means.
+const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
+const CHECK_OPEN: &str = "SAVEPOINT emt_open; RELEASE SAVEPOINT emt_open";
+
+/// How many dead connections are replaced before their error is returned.
+const REPLACEMENTS: usize = 3;
+
+/// An open transaction on a connection of the store's; rolled back when dropped.
+pub(crate) struct Transaction {
+    checkout: Checkout,
+    open: bool,
+}
+
+impl Transaction {
+    /// Begins a transaction. A connection that turns out to be dead is replaced: nothing has happened on it.
+    pub(crate) fn begin(connections: &Connections) -> Result<Self> {
+        let mut replaced = 0;
+        loop {
+            let mut checkout = connections.checkout()?;
+            let Err(error) = checkout
+                .sql()
+                .batch("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            else {
+                return Ok(Self {
+                    checkout,
+                    open: true,
+                });
+            };
+            let dead = lost_connection(&error) || ended_by_server(&error);
+            connections.discard(checkout);
+            if !dead || replaced == REPLACEMENTS {
+                return Err(Error::database("begin a transaction", error));
+            }
+            replaced += 1;
+        }
+    }
+
+    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
+        self.checkout.sql()
+    }
+
+    /// Commits, or fails and rolls back.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        let Err(error) = self.sql().batch(COMMIT) else {
+            self.open = false;
+            return Ok(());
+        };
+        if lost_connection(&error) {
+            return Err(Error::UnknownOutcome { source: error });
+        }
+        Err(Error::database("commit the transaction", error))
+    }
+
+    pub(crate) fn rollback(mut self) -> Result<()> {
+        self.open = false;
+        let result = self.sql().batch("ROLLBACK");
+        if result.is_err() {
+            self.checkout.poison();
+        }
+        result.map_err(|error| Error::database("roll back the transaction", error))
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.open && self.sql().batch("ROLLBACK").is_err() {
+            self.checkout.poison();
+        }
+    }
+}
+
+/// Fails where the transaction was aborted or ended.
+pub(crate) fn check_open(sql: &mut dyn Sql) -> Result<()> {
+    sql.batch(CHECK_OPEN)
+        .map_err(|error| Error::database("go on with the transaction", error))
+}
+
+/// A savepoint that is rolled back to unless it is released.
+pub(crate) struct Nested<'a> {
+    sql: &'a mut dyn Sql,
+    open: bool,
+}
+
+impl<'a> Nested<'a> {
+    pub(crate) fn begin(sql: &'a mut dyn Sql) -> Result<Self> {
+        sql.batch("SAVEPOINT emt_nested")
+            .map_err(|error| Error::database("set a savepoint", error))?;
+        Ok(Self { sql, open: true })
+    }
+
+    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
+        self.sql
+    }
+
+    pub(crate) fn release(mut self) -> Result<()> {
+        // Savepoints of one name hide each other, so nesting needs no numbers.
+        let released = self.sql.batch("RELEASE SAVEPOINT emt_nested");
+        self.open = released.is_err();
+        released.map_err(|error| Error::database("release the savepoint", error))
+    }
+}
+
+impl Drop for Nested<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // Where this fails, so does the commit of the transaction around it.
+            let _ = self
+                .sql
+                .batch("ROLLBACK TO SAVEPOINT emt_nested; RELEASE SAVEPOINT emt_nested");
+        }
+    }
+}
+
+impl Connections {
+    /// Runs one statement that is its own transaction. A connection that the server had closed is replaced and the
+    /// statement repeated: the server says so only when the statement did not commit. `repeatable` repeats it after any
+    /// lost connection.
+    pub(crate) fn run<T>(
+        &self,
+        repeatable: bool,
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        let mut replaced = 0;
+        loop {
+            let mut checkout = self.checkout()?;
+            let error = match run(checkout.sql()) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let Some(cause) = database_cause(&error) else {
+                return Err(error);
+            };
+            let stale_plan = is_stale_plan(cause);
+            let lost = lost_connection(cause);
+            if !stale_plan && !lost && !ended_by_server(cause) {
+                return Err(error);
+            }
+            let may_repeat = (!lost || repeatable) && replaced < REPLACEMENTS;
+            if !stale_plan {
+                self.discard(checkout);
+            }
+            if !may_repeat {
+                return Err(if lost && !repeatable {
+                    unknown_outcome(error)
+                } else {
+                    error
+                });
+            }
+            replaced += 1;
+        }
+    }
+}
+
+fn database_cause(error: &Error) -> Option<&postgres::Error> {
+    match error {
+        Error::Database { source, .. } => Some(source),
+        _ => None,
+    }
+}
+
+/// The connection has forgotten the statement already; prepared again, it works.
+fn is_stale_plan(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        error
+            .message()
+            .contains("cached plan must not change result type")
+            || (error.message().contains("prepared statement")
+                && error.message().contains("does not exist"))
+    })
+}
+
+fn unknown_outcome(error: Error) -> Error {
+    match error {
+        Error::Database { source, .. } => Error::UnknownOutcome { source },
+        other => other,
+    }
+}

@@ -1,0 +1,321 @@
+//! What can go wrong, and what the caller can do about it.
+
+use crate::connection::{ConnectError, ConnectionStringError};
+use crate::event_codec::{DecodeError, EncodeError};
+use crate::pongo::FilterError;
+use crate::position::ExpectedVersion;
+use postgres::error::SqlState;
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+///
+/// An error says what was attempted; its [`source`](std::error::Error::source) says why it failed. Nothing was stored,
+/// except after [`Error::UnknownOutcome`], where nobody can know.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The stream was not at the expected version. Read it again, decide again, append again.
+    #[error("stream \"{stream}\" is at version {actual}, expected {expected}")]
+    Conflict {
+        /// The stream's name.
+        stream: String,
+        /// What the append expected.
+        expected: ExpectedVersion,
+        /// Where the stream is; 0 when it does not exist.
+        actual: u64,
+    },
+    /// The stream is archived. [`unarchive_stream`](crate::EventStore::unarchive_stream) brings it back.
+    #[error("stream \"{stream}\" is archived at version {version}")]
+    StreamArchived {
+        /// The stream's name.
+        stream: String,
+        /// Its last version.
+        version: u64,
+    },
+    /// A message id that the caller gave is in the stream already, and names another message there.
+    #[error("stream \"{stream}\" has other messages under these message ids")]
+    MessageIdReused {
+        /// The stream's name.
+        stream: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// An argument cannot be stored or makes no sense; nothing was sent.
+    #[error("{what}: {reason}")]
+    InvalidInput {
+        /// Which argument.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A message cannot be written as JSON that PostgreSQL keeps unchanged; nothing was sent.
+    #[error("a message for stream \"{stream}\" cannot be stored")]
+    Encode {
+        /// The stream's name.
+        stream: String,
+        /// Why.
+        source: EncodeError,
+    },
+    /// A stored message does not fit the type that it was read as.
+    #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be read")]
+    Decode {
+        /// The stream's name.
+        stream: String,
+        /// The message's version in the stream.
+        version: u64,
+        /// The message's type.
+        message_type: String,
+        /// Why.
+        source: DecodeError,
+    },
+    /// A user's upcast hook refused a stored message.
+    #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be upcast")]
+    Upcast {
+        /// The stream's name.
+        stream: String,
+        /// The message's version in the stream.
+        version: u64,
+        /// The message's type.
+        message_type: String,
+        /// What the hook returned.
+        source: anyhow::Error,
+    },
+    /// No tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it.
+    #[error("there is no tenant \"{tenant}\"")]
+    UnknownTenant {
+        /// The tenant's name.
+        tenant: String,
+    },
+    /// An inline projection failed, so the append that it belongs to was rolled back.
+    #[error("projection \"{projection}\" failed")]
+    Projection {
+        /// The projection's name.
+        projection: String,
+        /// What the projection returned.
+        source: anyhow::Error,
+    },
+    /// The store's inline projections and this program's do not fit: another version is active, or the read model is
+    /// stale. The message names the projection and the versions.
+    #[error("{message}")]
+    ProjectionMismatch {
+        /// What does not fit.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// The closure of a session failed, so the session was rolled back.
+    #[error("the session failed and was rolled back")]
+    Session {
+        /// What the closure returned.
+        source: anyhow::Error,
+    },
+    /// A transaction cannot be committed, because one of its statements failed before or because it was ended by other
+    /// means than its session. It was rolled back.
+    #[error(
+        "the transaction cannot be committed: a statement failed in it, or it was ended from outside"
+    )]
+    TransactionAborted {
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// A statement that would end the transaction was given to code that runs inside one.
+    #[error("{statement} is not allowed here: the transaction belongs to the session")]
+    TransactionControl {
+        /// The statement's first word.
+        statement: String,
+    },
+    /// The connection was lost while the server may have been committing: the append is stored, or it is not. Read the
+    /// stream to find out. Appends whose messages carry ids of the caller's are repeated instead, which is safe.
+    #[error("the connection was lost during the commit; it is unknown whether it happened")]
+    UnknownOutcome {
+        /// How the connection was lost.
+        source: postgres::Error,
+    },
+    /// The database schema is missing, old, newer than this library, or somebody else's. The message says which, and what
+    /// to do.
+    #[error("{0}")]
+    Schema(String),
+    /// The connection string cannot be understood.
+    #[error("the connection string is not valid")]
+    ConnectionString(#[source] ConnectionStringError),
+    /// The server could not be reached, or refused the connection.
+    #[error("cannot connect to {server}")]
+    Connect {
+        /// Host, port, database and user.
+        server: String,
+        /// Why.
+        source: ConnectError,
+    },
+    /// The pool had no connection within its connection timeout.
+    #[error("no database connection became available")]
+    Pool(#[source] r2d2::Error),
+    /// The caller stands inside an async runtime, which this library would block. Use
+    /// `tokio::task::spawn_blocking` or a thread.
+    #[error("called from inside an async runtime: call it from a thread or from spawn_blocking")]
+    AsyncContext,
+    /// A filter, sort or update document is not valid.
+    #[error("the filter is not valid")]
+    Filter(#[source] FilterError),
+    /// A document is in the collection, but not as the caller expected it.
+    #[error("document \"{id}\" of collection \"{collection}\" is already there")]
+    DocumentExists {
+        /// The collection's name.
+        collection: String,
+        /// The document's id.
+        id: String,
+    },
+    /// A document cannot be written as, or read from, JSON.
+    #[error("a document of collection \"{collection}\" cannot be converted")]
+    Document {
+        /// The collection's name.
+        collection: String,
+        /// Why.
+        source: crate::json::JsonError,
+    },
+    /// A line of an import cannot be stored. Nothing of its batch was; the batches before it are.
+    #[error("line {line}: {reason}")]
+    ImportLine {
+        /// The line's number; the first line is 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Reading the file of an import or writing that of an export failed.
+    #[error("reading or writing the event log failed")]
+    Io(#[from] std::io::Error),
+    /// The database refused a statement.
+    #[error("the database refused to {doing}{}", detail(.source))]
+    Database {
+        /// What was attempted.
+        doing: &'static str,
+        /// What the database said.
+        source: postgres::Error,
+    },
+}
+
+fn detail(source: &postgres::Error) -> String {
+    source
+        .as_db_error()
+        .map_or_else(String::new, |error| format!(": {}", error.message()))
+}
+
+impl Error {
+    /// Whether an append met another version than it expected.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lost connection, a
+    /// server that is starting, a pool without a free connection. Version conflicts are not transient: the decision has
+    /// to be made again. Nor is an unknown outcome.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Pool(_) | Self::Connect { .. } => true,
+            Self::Database { source, .. } | Self::TransactionAborted { source } => {
+                is_transient(source)
+            }
+            Self::Projection { source, .. } | Self::Session { source } => {
+                source.chain().any(|cause| {
+                    cause
+                        .downcast_ref::<postgres::Error>()
+                        .is_some_and(is_transient)
+                })
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidInput {
+            what: what.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Gives a failed statement its meaning.
+    pub(crate) fn database(doing: &'static str, source: postgres::Error) -> Self {
+        let Some(code) = source.code() else {
+            return Self::Database { doing, source };
+        };
+        if *code == SqlState::IN_FAILED_SQL_TRANSACTION
+            || *code == SqlState::NO_ACTIVE_SQL_TRANSACTION
+        {
+            return Self::TransactionAborted { source };
+        }
+        match code.code() {
+            "SE010" | "SE011" | "SE012" => {
+                let message =
+                    source
+                        .as_db_error()
+                        .map_or_else(String::new, |error| match error.hint() {
+                            Some(hint) => format!("{}. {hint}", error.message()),
+                            None => error.message().to_owned(),
+                        });
+                Self::ProjectionMismatch { message, source }
+            }
+            _ => Self::Database { doing, source },
+        }
+    }
+
+    /// The error of a statement in a partition's tables: where they are missing, so is the tenant.
+    pub(crate) fn in_partition(
+        doing: &'static str,
+        partition: &str,
+        source: postgres::Error,
+    ) -> Self {
+        let missing = [SqlState::UNDEFINED_TABLE, SqlState::CHECK_VIOLATION];
+        if source.code().is_some_and(|code| missing.contains(code)) && names_event_table(&source) {
+            return Self::UnknownTenant {
+                tenant: partition.to_owned(),
+            };
+        }
+        Self::database(doing, source)
+    }
+}
+
+fn names_event_table(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        let message = error.message();
+        message.contains("emt_streams")
+            || message.contains("emt_messages")
+            || message.contains("emt_projections")
+    })
+}
+
+fn is_transient(error: &postgres::Error) -> bool {
+    let transient = [
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::TOO_MANY_CONNECTIONS,
+    ];
+    match error.code() {
+        Some(code) => transient.contains(code) || ended_by_server(error),
+        None => error.is_closed() || lost_connection(error),
+    }
+}
+
+/// Whether the server ended the session and said so: what it was doing was rolled back.
+pub(crate) fn ended_by_server(error: &postgres::Error) -> bool {
+    let ending = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    ];
+    error
+        .code()
+        .is_some_and(|code| ending.contains(code) || code.code() == "57P05")
+}
+
+/// Whether the connection broke without a word from the server.
+pub(crate) fn lost_connection(error: &postgres::Error) -> bool {
+    use std::error::Error as _;
+    error.code().is_none()
+        && (error.is_closed()
+            || error
+                .source()
+                .is_some_and(|cause| cause.is::<std::io::Error>()))
+}

@@ -1,0 +1,26 @@
+//! Names in SQL text: the one place where identifiers are quoted.
+
+use crate::error::{Error, Result};
+
+/// PostgreSQL cuts longer names off silently.
+const LONGEST_NAME: usize = 63;
+
+/// Quotes a name, so that any character can stand in it.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Refuses names that PostgreSQL would cut off or cannot hold.
+pub(crate) fn check(what: &str, name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > LONGEST_NAME {
+        let reason = format!("must have 1 to {LONGEST_NAME} bytes, has {}", name.len());
+        return Err(Error::invalid(format!("{what} {name:?}"), reason));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            format!("{what} {name:?}"),
+            "must not contain control characters",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! One tenant's share of the tables, and their names.
+
+use crate::error::{Error, Result};
+use crate::identifier;
+use crate::stream::StreamSql;
+use std::sync::Arc;
+
+/// The partition of a store that knows no tenants.
+pub(crate) const DEFAULT_PARTITION: &str = "emt:default";
+
+/// `emt_messages_` and `_archived` leave 41 of the 63 bytes that a table's name may have.
+const LONGEST_SUFFIX: usize = 41;
+
+/// A partition, with the statements that touch its own tables only.
+///
+/// A statement on the parent tables with the partition as a parameter would lock the tables of every tenant.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) name: String,
+    pub(crate) schema: Arc<str>,
+    pub(crate) stream_sql: StreamSql,
+    pub(crate) feed_sql: crate::feed::FeedSql,
+    tables: Tables,
+}
+
+impl Partition {
+    pub(crate) fn new(schema: &Arc<str>, name: &str) -> Result<Self> {
+        let tables = Tables {
+            schema: identifier::quote(schema),
+            suffix: table_suffix(name)?,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            schema: Arc::clone(schema),
+            stream_sql: StreamSql::new(&tables),
+            feed_sql: crate::feed::FeedSql::new(&tables),
+            tables,
+        })
+    }
+
+    /// Writes the partition's table names into a statement; see [`Tables::write_into`].
+    pub(crate) fn write_into(&self, sql: &str) -> String {
+        self.tables.write_into(sql)
+    }
+}
+
+/// The names of a partition's tables.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    schema: String,
+    suffix: String,
+}
+
+impl Tables {
+    /// Writes the names into a statement: `{schema}`, and `{streams}`, `{messages}` with their leaf tables
+    /// `{streams_active}`, `{messages_active}`, `{messages_archived}`.
+    pub(crate) fn write_into(&self, sql: &str) -> String {
+        let Self { schema, suffix } = self;
+        sql.replace("{schema}", schema)
+            .replace(
+                "{streams_active}",
+                &format!("{schema}.\"emt_streams_{suffix}_active\""),
+            )
+            .replace(
+                "{messages_active}",
+                &format!("{schema}.\"emt_messages_{suffix}_active\""),
+            )
+            .replace("{streams}", &format!("{schema}.\"emt_streams_{suffix}\""))
+            .replace("{messages}", &format!("{schema}.\"emt_messages_{suffix}\""))
+    }
+}
+
+/// The part of the table names that tells partitions apart; the same as `emt_table_suffix` in `schema.sql`.
+fn table_suffix(partition: &str) -> Result<String> {
+    let suffix: String = partition
+        .chars()
+        .map(|character| if is_plain(character) { character } else { '_' })
+        .collect();
+    if partition.contains('\0') {
+        return Err(Error::invalid(
+            format!("tenant {partition:?}"),
+            "must not contain the character U+0000",
+        ));
+    }
+    if suffix.is_empty() || suffix.len() > LONGEST_SUFFIX {
+        let reason = format!(
+            "must have 1 to {LONGEST_SUFFIX} characters, has {}",
+            suffix.len()
+        );
+        return Err(Error::invalid(format!("tenant {partition:?}"), reason));
+    }
+    Ok(suffix)
+}
+
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_'
+}

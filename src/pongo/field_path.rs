@@ -1,0 +1,232 @@
+//! Dotted field paths and the SQL that reads what they name.
+//!
+//! An index on a path has two columns, because neither alone has the right order. JSONB compares strings in
+//! the collation of the database, while filters and sorts compare them byte by byte as MongoDB does. So
+//! [`FieldPath::ranked_value`] holds the value, with all strings as one, and [`FieldPath::string_value`] holds
+//! the string, which is compared in collation "C". Neither is ever NULL.
+//!
+//! The order of an index, and of a sort, is: `[]`, null and missing, strings, numbers, booleans, other arrays
+//! (shorter ones first), objects.
+
+use super::{column::Column, filter_error::FilterError};
+
+/// All strings, as [`FieldPath::ranked_value`] has them; below every number.
+pub(super) const ANY_STRING: &str = r#"'""'::jsonb"#;
+
+/// What a key of a filter or of a sort document names.
+#[derive(Debug)]
+pub(super) enum Target<'a> {
+    Column(Column),
+    Field(FieldPath<'a>),
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn parse(path: &'a str) -> Result<Self, FilterError> {
+        match Column::named(path) {
+            Some(column) => Ok(Self::Column(column)),
+            None => FieldPath::parse(path).map(Self::Field),
+        }
+    }
+
+    /// What an index on the target lists, and what a sort by it compares.
+    pub(super) fn sort_keys(&self) -> Vec<String> {
+        match self {
+            Self::Column(column) => vec![format!("{}{}", column.name(), column.collation())],
+            Self::Field(field) => {
+                vec![
+                    field.ranked_value(),
+                    format!(r#"{} COLLATE "C""#, field.string_value()),
+                ]
+            }
+        }
+    }
+}
+
+/// The columns of an index that serves filters and sorts on `path`, as `CREATE INDEX` lists them.
+///
+/// Put `_partition` before them. `_id COLLATE "C"` behind them makes a sort's tie breaker part of the index.
+pub(crate) fn index_expression(path: &str) -> Result<String, FilterError> {
+    Ok(Target::parse(path)?.sort_keys().join(", "))
+}
+
+/// A dotted path such as `address.city`, checked and split.
+#[derive(Debug)]
+pub(super) struct FieldPath<'a> {
+    segments: Vec<&'a str>,
+}
+
+impl<'a> FieldPath<'a> {
+    fn parse(path: &'a str) -> Result<Self, FilterError> {
+        let segments: Vec<&str> = path.split('.').collect();
+        let refused = |reason| {
+            Err(FilterError::InvalidPath {
+                path: path.to_owned(),
+                reason,
+            })
+        };
+        if segments.iter().any(|segment| segment.is_empty()) {
+            return refused("it has an empty name");
+        }
+        if segments.iter().any(|segment| segment.starts_with('$')) {
+            return refused("its names must not begin with `$`");
+        }
+        if path.contains('\0') {
+            return refused("it contains U+0000");
+        }
+        if Column::named(segments[0]).is_some() {
+            return refused("the column has no fields inside");
+        }
+        Ok(Self { segments })
+    }
+
+    /// Whether the path is one name, so that no array can stand on the way to its value.
+    pub(super) fn is_top_level(&self) -> bool {
+        self.segments.len() == 1
+    }
+
+    /// Whether a name below the first might be read as a position in an array.
+    pub(super) fn is_positional(&self) -> bool {
+        self.segments[1..]
+            .iter()
+            .any(|segment| looks_like_an_integer(segment))
+    }
+
+    /// The value at the path: objects by name, arrays by position, NULL when there is none.
+    fn value(&self) -> String {
+        format!("data #> {}", self.names())
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<String> = self
+            .segments
+            .iter()
+            .map(|segment| sql_literal(segment))
+            .collect();
+        format!("ARRAY[{}]", names.join(","))
+    }
+
+    /// The index's first column: the value, all strings as `""`, a missing value as `null`.
+    pub(super) fn ranked_value(&self) -> String {
+        let value = self.value();
+        format!(
+            "(CASE jsonb_typeof({value}) WHEN 'string' THEN {ANY_STRING} ELSE coalesce({value}, 'null'::jsonb) END)"
+        )
+    }
+
+    /// The index's second column: the string, or an empty text for what is not a string.
+    pub(super) fn string_value(&self) -> String {
+        let value = self.value();
+        let names = self.names();
+        format!("(CASE jsonb_typeof({value}) WHEN 'string' THEN data #>> {names} ELSE '' END)")
+    }
+
+    /// The path in SQL's JSON path language. In its lax mode each name also looks into the objects of an
+    /// array that it meets, one level deep, as MongoDB's paths do.
+    pub(super) fn json_path(&self) -> String {
+        accessor(&self.segments)
+    }
+
+    /// A JSON path predicate: `@` is an object and the path leads to nothing in it.
+    ///
+    /// Arrays on the way are looked into: one object without the field is enough, values that are no objects
+    /// do not count. So an empty array on the way is not a missing value, as in MongoDB.
+    pub(super) fn missing_in_json_path(&self) -> String {
+        missing(&self.segments)
+    }
+
+    /// A `FROM` item with the column `candidate.value`: every value that a comparison with this path may
+    /// match, that is what the path leads to and, when that is an array, its elements.
+    pub(super) fn candidates(&self) -> String {
+        let steps: Vec<&[&str]> = if self.is_positional() {
+            self.segments.chunks(1).collect()
+        } else {
+            vec![&self.segments]
+        };
+        let mut from = Vec::new();
+        let mut source = "data".to_owned();
+        for (number, names) in steps.iter().enumerate() {
+            let is_last = number + 1 == steps.len();
+            let alias = if is_last {
+                "candidate".to_owned()
+            } else {
+                format!("step{number}")
+            };
+            from.push(format!(
+                "LATERAL ({}) AS {alias}(value)",
+                values_at(names, &source, is_last)
+            ));
+            source = format!("{alias}.value");
+        }
+        from.join(", ")
+    }
+}
+
+fn values_at(names: &[&str], source: &str, with_elements: bool) -> String {
+    let path = format!("${}", accessor(names));
+    let query = |path: &str| {
+        format!(
+            "SELECT jsonb_path_query({source}, {}::jsonpath)",
+            sql_literal(path)
+        )
+    };
+    let mut queries = vec![query(&path)];
+    if with_elements {
+        queries.push(query(&format!("{path}[*]")));
+    }
+    if let [position] = names
+        && is_position(position)
+    {
+        // Not `->`, which finds a scalar at its position 0.
+        queries.push(format!("SELECT {source} #> ARRAY['{position}']"));
+    }
+    queries.join(" UNION ALL ")
+}
+
+fn accessor(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!(".{}", json_string(name)))
+        .collect()
+}
+
+fn missing(names: &[&str]) -> String {
+    let first = accessor(&names[..1]);
+    if names.len() == 1 {
+        return format!("!exists(@{first})");
+    }
+    let rest = missing(&names[1..]);
+    format!(
+        r#"!exists(@{first}) || (@{first}.type() != "object" && @{first}.type() != "array") || exists(@{first} ? (@.type() == "object" && ({rest})))"#
+    )
+}
+
+/// A JSON string, which is also a string and a quoted name in the JSON path language.
+fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// An SQL string constant with exactly this text.
+///
+/// A backslash is an escape character in a plain constant when the session has turned
+/// `standard_conforming_strings` off, and we do not depend on session settings. So text with a backslash is
+/// written in the `E''` form, which reads it the same way under every setting.
+fn sql_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', r"\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}
+
+/// Whether `#>` may read the name as a position: it takes blanks, signs and leading zeros, and counts
+/// negative ones from the end. MongoDB does none of that.
+fn looks_like_an_integer(name: &str) -> bool {
+    let digits = name.trim_start().trim_start_matches(['+', '-']);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_position(name: &str) -> bool {
+    name.parse::<u16>()
+        .is_ok_and(|position| position.to_string() == name)
+}

@@ -1,0 +1,101 @@
+/// Why a filter or a sort document was refused. Nothing has been sent to the database then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilterError {
+    /// The filter, or one branch of `$and`, `$or` or `$nor`, is not an object.
+    #[error("{place} must be an object, not {found}")]
+    NotAnObject {
+        /// What was read, in words.
+        place: String,
+        /// The JSON type that stands there.
+        found: &'static str,
+    },
+
+    /// `$and`, `$or` and `$nor` take an array with at least one filter.
+    #[error("`{operator}` needs an array of filters with at least one entry")]
+    NoBranches {
+        /// The operator without branches.
+        operator: String,
+    },
+
+    /// The operator does not exist, is not supported, or does not belong in this place.
+    #[error("the operator `{operator}` is not supported {place}")]
+    UnknownOperator {
+        /// The operator as it was written.
+        operator: String,
+        /// Where it stands, in words.
+        place: String,
+    },
+
+    /// One object holds operators and plain keys, so it is neither a condition nor a value.
+    #[error("`{path}` mixes the operator `{operator}` with the plain key `{key}`")]
+    MixedKeys {
+        /// The field.
+        path: String,
+        /// One of the operators.
+        operator: String,
+        /// One of the plain keys.
+        key: String,
+    },
+
+    /// The operator's operand has a type that it cannot work with.
+    #[error("`{operator}` of `{path}` needs {expected}, not {found}")]
+    WrongOperand {
+        /// The operator.
+        operator: String,
+        /// The field.
+        path: String,
+        /// What the operator works with.
+        expected: &'static str,
+        /// The JSON type that was given.
+        found: &'static str,
+    },
+
+    /// `_id` and `_version` are columns of one type each and compare with nothing else.
+    #[error("`{column}` compares with {expected} only, not with {found}")]
+    WrongColumnType {
+        /// The column.
+        column: &'static str,
+        /// What the column holds.
+        expected: &'static str,
+        /// The JSON type that was given.
+        found: &'static str,
+    },
+
+    /// A value to compare with contains a key that begins with `$`. Operators stand directly below a
+    /// dotted path: `{"a.b": {"$gt": 1}}`, not `{"a": {"b": {"$gt": 1}}}`.
+    #[error(
+        "`{path}` is compared with a value that has the key `{key}`; an operator stands directly below a dotted path"
+    )]
+    OperatorInValue {
+        /// The field.
+        path: String,
+        /// The key inside the value.
+        key: String,
+    },
+
+    /// Text with the character U+0000, which PostgreSQL stores neither in text nor in JSONB.
+    #[error("`{path}` is compared with text that contains U+0000")]
+    NulInValue {
+        /// The field.
+        path: String,
+    },
+
+    /// The name of a field cannot be used as a path.
+    #[error("`{path}` is not a field: {reason}")]
+    InvalidPath {
+        /// The path as it was written.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// The sort document is not an object of `1` and `-1`.
+    #[error("cannot sort by `{path}`: {reason}")]
+    InvalidSort {
+        /// The field, or the part of the document that is wrong.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}

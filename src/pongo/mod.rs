@@ -1,0 +1,41 @@
+//! Documents over JSONB: collections that are queried like MongoDB's.
+//!
+//! A collection is a table; a document is a row with a JSON object in it. Projections keep collections, and
+//! [`EventStore::collection`](crate::EventStore::collection) queries them.
+//!
+//! ```no_run
+//! # use emmett_postgresql::EventStore;
+//! # use serde::{Deserialize, Serialize};
+//! # use serde_json::json;
+//! # #[derive(Serialize, Deserialize)]
+//! # struct CartSummary { total_amount: f64 }
+//! # fn main() -> Result<(), emmett_postgresql::Error> {
+//! # let store = EventStore::builder("postgresql://localhost/shop").open()?;
+//! let carts = store.collection::<CartSummary>("cart_summaries");
+//! let one = carts.find_one(json!({"_id": "ShoppingCart-123"}))?;
+//! let large = carts
+//!     .find(json!({"totalAmount": {"$gte": 1000}}))
+//!     .sort(json!({"totalAmount": -1}))
+//!     .limit(10)
+//!     .to_vec()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Numbers, strings and dates survive as JSON has them. PostgreSQL's `jsonb` does not keep the order of an object's keys, nor
+//! the second of two equal keys; it writes `1E2` as `100` and `-0.0` as `0.0`.
+
+mod collection;
+mod column;
+mod document;
+mod field_path;
+mod filter;
+mod filter_error;
+mod predicate;
+mod sort;
+mod sql_parameters;
+
+pub(crate) use collection::CollectionHome;
+pub use collection::{Collection, Find};
+pub(crate) use document::DocumentTable;
+pub use filter_error::FilterError;

@@ -1,0 +1,260 @@
+//! Inline projections: read models that are written in the transaction of the append.
+
+mod context;
+mod document;
+mod sql;
+
+pub use context::ProjectionContext;
+pub(crate) use context::{batch_execute, execute, query};
+pub use document::DocumentProjection;
+pub use sql::SqlProjection;
+
+use crate::connection::{Sql, param};
+use crate::error::{Error, Result};
+use crate::feed;
+use crate::identifier;
+use crate::message::RecordedMessage;
+use crate::partition::Partition;
+use crate::stream::InlineVersions;
+use postgres::types::Type;
+use serde_json::json;
+use std::fmt;
+use std::sync::Arc;
+
+/// Keeps a read model.
+///
+/// [`DocumentProjection`] and [`SqlProjection`] are the ready-made ones.
+pub trait Projection: Send + Sync + 'static {
+    /// The name, unique among the projections of a store.
+    fn name(&self) -> &str;
+
+    /// The version of the code. Raise it when the read model that the code writes changes: then no program of another
+    /// version can write into it.
+    fn version(&self) -> u32;
+
+    /// What kind of projection this is, for the registry.
+    fn kind(&self) -> &'static str;
+
+    /// The message types that it handles; `None` for all.
+    fn handles(&self) -> Option<&[String]>;
+
+    /// Creates the storage of the read model. Runs when a store that may migrate is opened.
+    ///
+    /// # Errors
+    /// Whatever fails; the store is not opened then.
+    fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()>;
+
+    /// Empties the read model of the context's partition.
+    ///
+    /// # Errors
+    /// Whatever fails; nothing is emptied then.
+    fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()>;
+
+    /// Handles messages of the types that it [`handles`](Projection::handles), in their order.
+    ///
+    /// # Errors
+    /// Whatever fails; the append is rolled back then, and its caller gets the error.
+    fn handle(
+        &self,
+        messages: &[&RecordedMessage],
+        context: &mut ProjectionContext<'_>,
+    ) -> anyhow::Result<()>;
+}
+
+/// Waits for the appends that hold the projection, and makes those that come later wait.
+const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projection_lock($1, $2))";
+
+const ACTIVATE: &str = "
+    UPDATE {schema}.emt_projections
+       SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
+     WHERE partition = $1 AND name = $2";
+
+/// How many messages a rebuild holds in memory.
+const REBUILD_BATCH: usize = 1_000;
+
+const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, 'i', $4, $5)";
+
+/// The inline projections of a store.
+#[derive(Clone, Default)]
+pub(crate) struct InlineProjections {
+    projections: Arc<[Arc<dyn Projection>]>,
+    versions: Arc<InlineVersions>,
+}
+
+impl fmt::Debug for InlineProjections {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_list()
+            .entries(&self.versions.names)
+            .finish()
+    }
+}
+
+impl InlineProjections {
+    pub(crate) fn new(projections: Vec<Arc<dyn Projection>>) -> Result<Self> {
+        let mut versions = InlineVersions::default();
+        for projection in &projections {
+            let name = projection.name().to_owned();
+            crate::message::check_text("the projection name", &name)?;
+            if versions.names.contains(&name) {
+                return Err(Error::invalid(
+                    format!("projection \"{name}\""),
+                    "is given twice",
+                ));
+            }
+            versions.names.push(name);
+            versions
+                .versions
+                .push(i32::try_from(projection.version()).unwrap_or(i32::MAX));
+        }
+        Ok(Self {
+            projections: projections.into(),
+            versions: Arc::new(versions),
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.projections.is_empty()
+    }
+
+    /// What an append has to name; `None` without projections.
+    pub(crate) fn versions(&self) -> Option<&InlineVersions> {
+        (!self.is_empty()).then_some(&*self.versions)
+    }
+
+    /// Creates the storage of all projections.
+    pub(crate) fn init(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
+        self.each(sql, partition, |projection, context| {
+            projection.init(context)
+        })
+    }
+
+    /// Writes all projections into the registry of a partition.
+    pub(crate) fn register(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
+        let text = REGISTER.replace("{schema}", &identifier::quote(&partition.schema));
+        for (projection, version) in self.projections.iter().zip(&self.versions.versions) {
+            let (name, kind) = (projection.name(), projection.kind());
+            let definition = json!({ "handles": projection.handles() });
+            let parameters = [
+                param(&partition.name, Type::TEXT),
+                param(&name, Type::TEXT),
+                param(version, Type::INT4),
+                param(&kind, Type::TEXT),
+                param(&definition, Type::JSONB),
+            ];
+            sql.query(&text, &parameters).map_err(|source| {
+                Error::in_partition("register a projection", &partition.name, source)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Hands messages that were just stored to the projections that handle them.
+    pub(crate) fn handle(
+        &self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        messages: &[RecordedMessage],
+    ) -> Result<()> {
+        self.each(sql, partition, |projection, context| {
+            let handled: Vec<&RecordedMessage> = messages
+                .iter()
+                .filter(|message| handles(projection, message))
+                .collect();
+            if handled.is_empty() {
+                Ok(())
+            } else {
+                projection.handle(&handled, context)
+            }
+        })
+    }
+
+    /// Empties a read model, hands all stored messages to its projection, and makes its version the active one. Appends
+    /// with this projection wait for the end of the transaction, so none can be missed.
+    pub(crate) fn rebuild(
+        &self,
+        name: &str,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+    ) -> Result<()> {
+        let index = self.versions.names.iter().position(|known| known == name);
+        let Some(index) = index else {
+            return Err(Error::invalid(
+                format!("projection \"{name}\""),
+                "is not an inline projection of this store",
+            ));
+        };
+        let refused = |source| Error::in_partition("rebuild a projection", &partition.name, source);
+        let names = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
+        sql.query(&partition.write_into(LOCK), &names)
+            .map_err(refused)?;
+
+        let only = Self {
+            projections: Arc::new([Arc::clone(&self.projections[index])]),
+            versions: Arc::new(InlineVersions::default()),
+        };
+        only.each(sql, partition, |projection, context| {
+            projection.truncate(context)
+        })?;
+        let head = feed::horizon(sql, partition, 0)?.head;
+        let mut after = 0;
+        loop {
+            let messages = feed::page(
+                sql,
+                partition,
+                after,
+                head,
+                REBUILD_BATCH,
+                self.projections[index].handles(),
+            )?;
+            let Some(last) = messages.last() else { break };
+            after = last.global_position;
+            only.handle(sql, partition, &messages)?;
+        }
+        let mut activated = names.to_vec();
+        activated.push(param(&self.versions.versions[index], Type::INT4));
+        sql.execute(&partition.write_into(ACTIVATE), &activated)
+            .map_err(refused)?;
+        Ok(())
+    }
+
+    fn each(
+        &self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        run: impl Fn(&dyn Projection, &mut ProjectionContext<'_>) -> anyhow::Result<()>,
+    ) -> Result<()> {
+        for projection in self.projections.iter() {
+            let mut context = ProjectionContext::new(sql, partition);
+            run(projection.as_ref(), &mut context).map_err(|source| Error::Projection {
+                projection: projection.name().to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn handles(projection: &dyn Projection, message: &RecordedMessage) -> bool {
+    projection
+        .handles()
+        .is_none_or(|types| types.iter().any(|handled| *handled == message.message_type))
+}
+
+/// The types that a projection handles: those its enum knows, or fewer of them.
+#[derive(Debug, Clone)]
+pub(crate) struct HandledTypes(Option<Vec<String>>);
+
+impl HandledTypes {
+    pub(crate) fn of<E: crate::Event>() -> Self {
+        Self(E::known_types())
+    }
+
+    pub(crate) fn restrict(&mut self, types: &[&str]) {
+        self.0 = Some(types.iter().map(|&name| name.to_owned()).collect());
+    }
+
+    pub(crate) fn as_slice(&self) -> Option<&[String]> {
+        self.0.as_deref()
+    }
+}

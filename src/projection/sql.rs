@@ -1,0 +1,151 @@
+//! Projections into tables of your own, by SQL.
+
+use super::{HandledTypes, Projection, ProjectionContext};
+use crate::event::Event;
+use crate::message::{Recorded, RecordedMessage};
+
+type Handler<E> =
+    Box<dyn Fn(&[Recorded<E>], &mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync>;
+type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync>;
+
+/// Keeps tables of your own up to date, in the transaction of the append.
+///
+/// ```
+/// use emmett_postgresql::{Event, Recorded, SqlProjection};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)]
+/// # enum CartEvent { Confirmed { client_id: String, total: f64 } }
+/// # impl Event for CartEvent {}
+/// let sales = SqlProjection::new("sales", |events: &[Recorded<CartEvent>], context| {
+///     for recorded in events {
+///         let CartEvent::Confirmed { client_id, total } = &recorded.event;
+///         context.execute(
+///             "INSERT INTO sales AS s (client_id, total) VALUES ($1, $2)
+///              ON CONFLICT (client_id) DO UPDATE SET total = s.total + EXCLUDED.total",
+///             &[client_id, total],
+///         )?;
+///     }
+///     Ok(())
+/// })
+/// .init(|context| {
+///     context.batch_execute(
+///         "CREATE TABLE IF NOT EXISTS sales (client_id TEXT PRIMARY KEY, total DOUBLE PRECISION NOT NULL)",
+///     )?;
+///     Ok(())
+/// })
+/// .truncate(|context| {
+///     context.execute("DELETE FROM sales", &[])?;
+///     Ok(())
+/// });
+/// ```
+pub struct SqlProjection<E> {
+    name: String,
+    version: u32,
+    types: HandledTypes,
+    handle: Handler<E>,
+    init: Maintenance,
+    truncate: Maintenance,
+}
+
+impl<E> std::fmt::Debug for SqlProjection<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SqlProjection")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> SqlProjection<E> {
+    /// A projection whose handler gets the events of an append and its transaction.
+    pub fn new(
+        name: impl Into<String>,
+        handle: impl Fn(&[Recorded<E>], &mut ProjectionContext<'_>) -> anyhow::Result<()>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: 1,
+            types: HandledTypes::of::<E>(),
+            handle: Box::new(handle),
+            init: Box::new(|_| Ok(())),
+            truncate: Box::new(|_| Ok(())),
+        }
+    }
+
+    /// Creates the tables. Runs whenever a store that may migrate is opened, so it has to bear being repeated. Defaults to
+    /// nothing.
+    #[must_use]
+    pub fn init(
+        mut self,
+        init: impl Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.init = Box::new(init);
+        self
+    }
+
+    /// Empties the tables of the context's partition. Defaults to nothing.
+    #[must_use]
+    pub fn truncate(
+        mut self,
+        truncate: impl Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.truncate = Box::new(truncate);
+        self
+    }
+
+    /// Handles these message types only. Defaults to all that the event enum has.
+    #[must_use]
+    pub fn can_handle(mut self, types: &[&str]) -> Self {
+        self.types.restrict(types);
+        self
+    }
+
+    /// The version of the code. Defaults to 1.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+}
+
+impl<E: Event + 'static> Projection for SqlProjection<E> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn kind(&self) -> &'static str {
+        "sql"
+    }
+
+    fn handles(&self) -> Option<&[String]> {
+        self.types.as_slice()
+    }
+
+    fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
+        (self.init)(context)
+    }
+
+    fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
+        (self.truncate)(context)
+    }
+
+    fn handle(
+        &self,
+        messages: &[&RecordedMessage],
+        context: &mut ProjectionContext<'_>,
+    ) -> anyhow::Result<()> {
+        let events = messages
+            .iter()
+            .map(|message| message.decode())
+            .collect::<Result<Vec<Recorded<E>>, _>>()?;
+        (self.handle)(&events, context)
+    }
+}

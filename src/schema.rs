@@ -1,0 +1,369 @@
+//! The database schema: what `schema.sql` says, which part of it a database has, and how it gets the rest.
+
+use crate::connection::{Connections, Sql, Transaction, param};
+use crate::error::{Error, Result};
+use crate::identifier;
+use crate::stream::get;
+use postgres::types::Type;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::sync::Arc;
+
+/// Whether opening a store may change the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AutoMigration {
+    /// Creates what is missing and applies new migrations. The default.
+    #[default]
+    CreateOrUpdate,
+    /// Never touches the schema; opening a store whose schema is missing or old fails.
+    None,
+}
+
+struct Migration {
+    version: i32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "schema",
+    sql: include_str!("../schema.sql"),
+}];
+
+/// The word that stands for the PostgreSQL schema in the files.
+const SCHEMA_WORD: &str = "public";
+
+/// PostgreSQL 13 is the first with `pg_current_xact_id`.
+const OLDEST_SERVER: i32 = 130_000;
+
+const SERVER_VERSION: &str =
+    "SELECT current_setting('server_version_num')::INTEGER, current_setting('server_version')";
+
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/' || $1, 0))";
+
+const KNOWN_TABLES: &str = "
+    SELECT to_regclass(format('%I.emt_migrations', $1)) IS NOT NULL,
+           to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
+        OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL";
+
+const APPLIED: &str =
+    "SELECT version, name, checksum FROM {schema}.emt_migrations ORDER BY version";
+
+const RECORD: &str = "
+    INSERT INTO {schema}.emt_migrations (version, name, checksum) VALUES ($1, $2, $3)
+    ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum";
+
+/// What a database has of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaState {
+    /// Nothing.
+    Missing,
+    /// An older version.
+    Old {
+        /// The version that it has.
+        found: u32,
+        /// The version that this library needs.
+        needed: u32,
+    },
+    /// All of it.
+    Current {
+        /// The version.
+        version: u32,
+    },
+}
+
+impl fmt::Display for SchemaState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("the schema is missing: run `emmett migrate run`"),
+            Self::Old { found, needed } => write!(
+                formatter,
+                "the schema has version {found}, this library needs {needed}: run `emmett migrate run`"
+            ),
+            Self::Current { version } => {
+                write!(formatter, "the schema is up to date (version {version})")
+            }
+        }
+    }
+}
+
+/// What a migration did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct MigrationReport {
+    /// The migrations that were applied now, by name.
+    pub applied: Vec<String>,
+    /// Those that had been applied before.
+    pub skipped: Vec<String>,
+}
+
+/// The schema of one store: its SQL, its state, and its migration.
+///
+/// ```no_run
+/// # fn main() -> Result<(), emmett_postgresql::Error> {
+/// use emmett_postgresql::{AutoMigration, EventStore};
+/// let store = EventStore::builder("postgresql://localhost/shop")
+///     .auto_migration(AutoMigration::None)
+///     .open_unchecked()?;
+/// println!("{}", store.schema().dry_run()?.applied.join(", "));
+/// store.schema().migrate()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Schema {
+    connections: Connections,
+    name: Arc<str>,
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Schema")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Schema {
+    pub(crate) fn new(connections: Connections, name: Arc<str>) -> Self {
+        Self { connections, name }
+    }
+
+    /// The SQL of the whole schema, as a file that `psql -1 -f` applies.
+    pub fn sql(&self) -> String {
+        sql(&self.name)
+    }
+
+    /// Which part of the schema the database has.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when the schema is newer than this library, was changed, or belongs to somebody else.
+    pub fn state(&self) -> Result<SchemaState> {
+        self.connections.run(true, |sql| state(sql, &self.name))
+    }
+
+    /// Creates what is missing, in one transaction. Any number of processes may do so at once.
+    ///
+    /// # Errors
+    /// Like [`state`](Schema::state), and whatever the database refuses.
+    pub fn migrate(&self) -> Result<MigrationReport> {
+        let mut transaction = Transaction::begin(&self.connections)?;
+        let report = apply(transaction.sql(), &self.name)?;
+        transaction.commit()?;
+        Ok(report)
+    }
+
+    /// Does what [`migrate`](Schema::migrate) does, and rolls it back: nothing is changed.
+    ///
+    /// # Errors
+    /// Like [`migrate`](Schema::migrate).
+    pub fn dry_run(&self) -> Result<MigrationReport> {
+        let mut transaction = Transaction::begin(&self.connections)?;
+        let report = apply(transaction.sql(), &self.name)?;
+        transaction.rollback()?;
+        Ok(report)
+    }
+
+    pub(crate) fn prepare(&self, auto_migration: AutoMigration) -> Result<()> {
+        let state = self.state()?;
+        match (auto_migration, state) {
+            (_, SchemaState::Current { .. }) => Ok(()),
+            (AutoMigration::CreateOrUpdate, _) => self.migrate().map(|_| ()),
+            (AutoMigration::None, state) => Err(Error::Schema(state.to_string())),
+        }
+    }
+}
+
+/// The SQL of the whole schema, in the PostgreSQL schema of that name.
+pub(crate) fn sql(schema: &str) -> String {
+    MIGRATIONS
+        .iter()
+        .map(|migration| render(migration.sql, schema))
+        .collect()
+}
+
+/// The schema's name stands in string literals and function bodies, too, so it may have no character that ends them.
+pub(crate) fn check_name(schema: &str) -> Result<()> {
+    identifier::check("the schema name", schema)?;
+    match schema
+        .chars()
+        .find(|character| matches!(character, '\'' | '$' | '\\' | '"' | '%'))
+    {
+        Some(character) => Err(Error::invalid(
+            format!("the schema name {schema:?}"),
+            format!("must not contain {character}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn render(sql: &str, schema: &str) -> String {
+    if schema == SCHEMA_WORD {
+        sql.to_owned()
+    } else {
+        sql.replace(SCHEMA_WORD, &identifier::quote(schema))
+    }
+}
+
+fn latest() -> i32 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
+
+fn checksum(migration: &Migration) -> String {
+    Sha256::digest(migration.sql)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn database(source: postgres::Error) -> Error {
+    Error::database("look at the schema", source)
+}
+
+struct Applied {
+    version: i32,
+    name: String,
+    checksum: Option<String>,
+}
+
+fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
+    let tables = sql
+        .query(KNOWN_TABLES, &[param(&schema, Type::TEXT)])
+        .map_err(database)?;
+    let (migrations, events) = match tables.first() {
+        Some(row) => (get::<bool>(row, 0)?, get::<bool>(row, 1)?),
+        None => (false, false),
+    };
+    if !migrations && events {
+        return Err(Error::Schema(format!(
+            "schema \"{schema}\" has tables emt_streams or emt_messages that this library did not create: \
+             choose another schema name, or another database"
+        )));
+    }
+    if !migrations {
+        return Ok(Vec::new());
+    }
+    let rows = sql
+        .query(
+            &APPLIED.replace("{schema}", &identifier::quote(schema)),
+            &[],
+        )
+        .map_err(database)?;
+    rows.iter()
+        .map(|row| {
+            Ok(Applied {
+                version: get(row, 0)?,
+                name: get(row, 1)?,
+                checksum: get(row, 2)?,
+            })
+        })
+        .collect()
+}
+
+fn state(sql: &mut dyn Sql, schema: &str) -> Result<SchemaState> {
+    check_server(sql)?;
+    let applied = applied(sql, schema)?;
+    check_history(&applied)?;
+    let unsigned = |version: i32| u32::try_from(version).unwrap_or(0);
+    Ok(match applied.last() {
+        None => SchemaState::Missing,
+        Some(last) if last.version < latest() => SchemaState::Old {
+            found: unsigned(last.version),
+            needed: unsigned(latest()),
+        },
+        Some(last) => SchemaState::Current {
+            version: unsigned(last.version),
+        },
+    })
+}
+
+fn check_server(sql: &mut dyn Sql) -> Result<()> {
+    let rows = sql.query(SERVER_VERSION, &[]).map_err(database)?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    if get::<i32>(row, 0)? >= OLDEST_SERVER {
+        return Ok(());
+    }
+    let version: &str = get(row, 1)?;
+    Err(Error::Schema(format!(
+        "the server runs PostgreSQL {version}, this library needs 13 or newer"
+    )))
+}
+
+/// A newer schema, or one that was changed after it was applied, is not ours to touch.
+fn check_history(applied: &[Applied]) -> Result<()> {
+    for found in applied {
+        let Some(known) = MIGRATIONS
+            .iter()
+            .find(|known| known.version == found.version)
+        else {
+            return Err(Error::Schema(format!(
+                "the schema has version {}, newer than this library, which knows {}: update the library",
+                found.version,
+                latest()
+            )));
+        };
+        let differs = found
+            .checksum
+            .as_ref()
+            .is_some_and(|found| *found != checksum(known));
+        if differs || found.name != known.name {
+            return Err(Error::Schema(format!(
+                "migration {} (\"{}\") was applied with other content than this library has: \
+                 it was written by another build of the library",
+                found.version, found.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn apply(sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
+    let refused = |source| Error::database("migrate the schema", source);
+    // Before the look at what is applied: whoever waits here sees what the one before has done.
+    sql.query(LOCK, &[param(&schema, Type::TEXT)])
+        .map_err(refused)?;
+    check_server(sql)?;
+    let applied = applied(sql, schema)?;
+    check_history(&applied)?;
+    let record = RECORD.replace("{schema}", &identifier::quote(schema));
+    let mut report = MigrationReport::default();
+    for migration in MIGRATIONS {
+        let found = applied
+            .iter()
+            .find(|found| found.version == migration.version);
+        match found {
+            Some(_) => report.skipped.push(migration.name.to_owned()),
+            None => {
+                sql.batch(&render(migration.sql, schema)).map_err(refused)?;
+                report.applied.push(migration.name.to_owned());
+            }
+        }
+        if found.is_none_or(|found| found.checksum.is_none()) {
+            let (name, checksum) = (migration.name, checksum(migration));
+            let row = [
+                param(&migration.version, Type::INT4),
+                param(&name, Type::TEXT),
+                param(&checksum, Type::TEXT),
+            ];
+            sql.execute(&record, &row).map_err(refused)?;
+        }
+    }
+    Ok(report)
+}
+
+/// Creates a collection's table where it is missing.
+pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+    let text = format!(
+        "SELECT {}.emt_create_collection($1)",
+        identifier::quote(schema)
+    );
+    sql.query(&text, &[param(&collection, Type::TEXT)])
+        .map_err(|source| Error::database("create a collection", source))?;
+    Ok(())
+}

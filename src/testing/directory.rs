@@ -1,0 +1,130 @@
+use std::{
+    collections::hash_map::RandomState,
+    env, fs,
+    hash::BuildHasher,
+    io::{self, Write},
+    os::unix::{
+        fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A longer one leaves no room for the socket's name: an address has 104 bytes on macOS, 108 on
+/// Linux.
+const LONGEST_BASE: usize = 60;
+
+/// A throwaway server's directory, readable by its owner alone, and removed when dropped.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    owner: Option<Account>,
+}
+
+/// Whom the server runs as, where that is not the user of this process.
+#[derive(Debug)]
+struct Account {
+    user: u32,
+    group: u32,
+}
+
+impl Directory {
+    pub(super) fn create() -> io::Result<Self> {
+        let owner = if is_root()? {
+            Some(Account::for_root()?)
+        } else {
+            None
+        };
+        let name = format!("emmett-{:016x}", random_number());
+        let path = base(owner.is_some()).join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let directory = Self { path, owner };
+        directory.give_to_owner(&directory.path)?;
+        Ok(directory)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        let path = self.path.join(file);
+        let mut private = fs::OpenOptions::new();
+        private.write(true).create_new(true).mode(0o600);
+        private.open(&path)?.write_all(text.as_bytes())?;
+        self.give_to_owner(&path)
+    }
+
+    /// A command that runs in this directory as its owner, and that Ctrl-C does not reach.
+    pub(super) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.path).process_group(0);
+        if let Some(Account { user, group }) = self.owner {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
+        self.owner.as_ref().map_or(Ok(()), |owner| {
+            chown(path, Some(owner.user), Some(owner.group))
+        })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.path));
+    }
+}
+
+impl Account {
+    /// PostgreSQL refuses to run as root.
+    fn for_root() -> io::Result<Self> {
+        let accounts = fs::read_to_string("/etc/passwd")?;
+        ["postgres", "nobody"]
+            .iter()
+            .find_map(|name| accounts.lines().find_map(|line| Self::parse(line, name)))
+            .ok_or_else(|| {
+                io::Error::other(
+                    "/etc/passwd has neither postgres nor nobody, and PostgreSQL refuses root",
+                )
+            })
+    }
+
+    fn parse(line: &str, name: &str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let (found, _password) = (fields.next()?, fields.next()?);
+        let (user, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        (found == name).then_some(Self { user, group })
+    }
+}
+
+pub(super) fn random_number() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+fn is_root() -> io::Result<bool> {
+    let id = Command::new("id").arg("-u").output()?;
+    Ok(id.stdout.trim_ascii() == b"0")
+}
+
+/// The temporary directory, unless the server could not live there: then `/tmp`.
+fn base(other_owner: bool) -> PathBuf {
+    let temporary = env::temp_dir();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    let name = temporary.as_os_str().as_encoded_bytes();
+    let usable =
+        temporary.is_absolute() && name.len() <= LONGEST_BASE && name.iter().copied().all(plain);
+    if usable && (!other_owner || temporary.ancestors().all(everyone_may_enter)) {
+        return temporary;
+    }
+    PathBuf::from("/tmp")
+}
+
+fn everyone_may_enter(directory: &Path) -> bool {
+    directory
+        .metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+}

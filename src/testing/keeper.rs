@@ -1,0 +1,126 @@
+use super::{ServerBuilder, ServerError, directory::Directory, programs};
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::{Child, ChildStdout, Stdio},
+};
+
+const ATTEMPTS_TO_FIND_A_PORT: usize = 5;
+const LINES_OF_LOG: usize = 50;
+
+/// A throwaway server, and the shell script that stops and removes it once this process is gone.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    script: Child,
+    replies: BufReader<ChildStdout>,
+    directory: Directory,
+    port: u16,
+}
+
+impl Keeper {
+    pub(super) fn start(wanted: &ServerBuilder) -> Result<Self, ServerError> {
+        for _ in 1..ATTEMPTS_TO_FIND_A_PORT {
+            let outcome = Self::start_once(wanted);
+            if !outcome.as_ref().is_err_and(lost_its_port) {
+                return outcome;
+            }
+        }
+        Self::start_once(wanted)
+    }
+
+    fn start_once(wanted: &ServerBuilder) -> Result<Self, ServerError> {
+        let programs = programs::find()?;
+        let port = wanted.localhost.then(free_port).unwrap_or(Ok(5432));
+        let port = port.map_err(system("find a free port"))?;
+        let directory = Directory::create().map_err(system("create a directory for PostgreSQL"))?;
+        wanted
+            .write_files(&directory, port)
+            .map_err(system("write PostgreSQL's settings"))?;
+        let mut script =
+            run_script(&programs, &directory).map_err(system("run PostgreSQL's programs"))?;
+        let replies = script.stdout.take().map(BufReader::new);
+        let replies = replies
+            .ok_or_else(|| io::Error::other("no pipe"))
+            .map_err(system("run a shell"))?;
+        let mut keeper = Self {
+            script,
+            replies,
+            directory,
+            port,
+        };
+        keeper.wait_until_ready()?;
+        Ok(keeper)
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn restart_immediately(&mut self) -> Result<(), ServerError> {
+        if let Some(script) = &mut self.script.stdin {
+            script
+                .write_all(b"restart\n")
+                .map_err(system("ask for a restart"))?;
+        }
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+        let mut reply = String::new();
+        self.replies
+            .read_line(&mut reply)
+            .map_err(system("hear from PostgreSQL"))?;
+        if reply == "ready\n" {
+            return Ok(());
+        }
+        Err(ServerError::NotStarted {
+            log: self.end_of_log(),
+        })
+    }
+
+    fn end_of_log(&self) -> String {
+        let log = fs::read(self.directory().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES_OF_LOG)..].join("\n")
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Waiting closes the script's standard input first, which tells it to stop the server.
+        drop(self.script.wait());
+    }
+}
+
+fn run_script(programs: &Path, directory: &Directory) -> io::Result<Child> {
+    directory
+        .command("/bin/sh")
+        .args(["-c", include_str!("keeper.sh"), "keeper"])
+        .args([programs, directory.path()])
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+fn lost_its_port(error: &ServerError) -> bool {
+    matches!(error, ServerError::NotStarted { log } if log.contains("could not bind"))
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |source| ServerError::System { attempt, source }
+}

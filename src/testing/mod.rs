@@ -1,0 +1,44 @@
+//! What tests need: a throwaway PostgreSQL server, and databases on it.
+//!
+//! [`Server::shared`] is one server for the whole test process. It starts with the first call,
+//! listens only on a socket in a directory of its own, and is gone, with that directory, when the
+//! process ends: normally, by a panic, by Ctrl-C or by `kill -9`. Each test takes a fresh
+//! [`Database`] on it, so tests run side by side without seeing each other.
+//!
+//! ```
+//! use emmett_postgresql::testing::Server;
+//!
+//! let database = Server::shared()?.create_database()?;
+//! let row = database.client()?.query_one("SELECT 1 + 1", &[])?;
+//! assert_eq!(row.get::<_, i32>(0), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Which PostgreSQL
+//!
+//! PostgreSQL 13 or later. The environment decides, in this order:
+//!
+//! | Found | Used |
+//! |---|---|
+//! | `EMMETT_DATABASE_URL` | by [`Server::shared`]: the running server that it names; its user must be allowed to create databases |
+//! | `EMMETT_POSTGRES_BIN` | the programs (`initdb`, `pg_ctl`, `postgres`) in this directory |
+//! | the system's packages | Debian's, the PostgreSQL project's and Homebrew's directories, the highest version first |
+//! | `initdb` on the `PATH` | the directory that it really is in, symbolic links followed |
+//!
+//! If there is none, [`ServerError::ProgramsMissing`] says how to install it on this system.
+
+mod connection_string;
+mod database;
+mod directory;
+mod keeper;
+mod maintenance;
+mod programs;
+mod server;
+mod server_builder;
+mod server_error;
+mod store;
+
+pub use self::{
+    database::Database, server::Server, server_builder::ServerBuilder, server_error::ServerError,
+    store::database,
+};

@@ -1,0 +1,199 @@
+use super::{
+    Database, ServerBuilder, ServerError,
+    connection_string::with_database,
+    directory::random_number,
+    keeper::Keeper,
+    maintenance::{
+        connect, create_database, drop_database, exists, lock_until_disconnected, rename_database,
+    },
+};
+use postgres::Client;
+use std::{
+    env,
+    error::Error,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+/// A PostgreSQL server for tests: a throwaway one, or the one that `EMMETT_DATABASE_URL` names.
+///
+/// A throwaway server is stopped and its directory removed when the value is dropped or the process
+/// ends, however it ends; so it may as well be a `static`. It needs PostgreSQL 13 or later; the
+/// [module](super) says where it is looked for. If the process is root, the server runs as user
+/// `postgres`, or else `nobody`.
+pub struct Server {
+    maintenance_url: String,
+    keeper: Option<Mutex<Keeper>>,
+    localhost_port: Option<u16>,
+}
+
+impl Server {
+    /// Starts a throwaway server that does not wait for the disk; see [`ServerBuilder::durable`].
+    pub fn start() -> Result<Self, ServerError> {
+        Self::builder().start()
+    }
+
+    /// Starts a throwaway server with other settings.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// The server that everything in this process shares: the one that `EMMETT_DATABASE_URL` names,
+    /// if it is set, and else a throwaway one, started by the first call. The former has to accept
+    /// connections without TLS, and its user has to be allowed to create databases.
+    ///
+    /// ```no_run
+    /// use emmett_postgresql::testing::Server;
+    ///
+    /// let database = Server::shared()?.create_database()?;
+    /// let mut client = database.client()?;
+    /// # Ok::<(), emmett_postgresql::testing::ServerError>(())
+    /// ```
+    pub fn shared() -> Result<&'static Self, ServerError> {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = lock(&STARTING);
+        if let Some(server) = SHARED.get() {
+            return Ok(server);
+        }
+        let server = env::var("EMMETT_DATABASE_URL")
+            .ok()
+            .filter(|url| !url.is_empty())
+            .map_or_else(Self::start, |url| Ok(Self::existing(url)))?;
+        Ok(SHARED.get_or_init(|| server))
+    }
+
+    /// The connection string of a database with this name, whether it exists or not.
+    ///
+    /// For a throwaway server that is, for example,
+    /// `postgresql:///orders?host=/tmp/emmett-1b2c&port=5432&user=postgres`; for an existing one,
+    /// what `EMMETT_DATABASE_URL` says with another database.
+    pub fn url(&self, database: &str) -> String {
+        with_database(&self.maintenance_url, database)
+    }
+
+    /// The connection string by TCP, for example `postgresql://postgres@localhost:40713/orders`, if
+    /// this is a throwaway server that [listens on localhost](ServerBuilder::listen_on_localhost).
+    pub fn localhost_url(&self, database: &str) -> Option<String> {
+        self.localhost_port
+            .map(|port| format!("postgresql://postgres@localhost:{port}/{database}"))
+    }
+
+    /// Creates an empty database with a unique name.
+    pub fn create_database(&self) -> Result<Database, ServerError> {
+        self.clone_database("template0")
+    }
+
+    /// Creates a database with a unique name as a copy of another one, to which nobody may be
+    /// connected.
+    pub fn clone_database(&self, template: &str) -> Result<Database, ServerError> {
+        let name = format!("emt_test_{:016x}", random_number());
+        create_database(&mut self.maintenance_client()?, &name, template)?;
+        let drop_through = self.keeper.is_none().then(|| self.maintenance_url.clone());
+        Ok(Database::new(name.clone(), self.url(&name), drop_through))
+    }
+
+    /// The name of a template database for [`clone_database`](Self::clone_database), created and
+    /// prepared by the first call for this key: `prepare` gets its connection string, and must
+    /// close its connections before it returns.
+    ///
+    /// It is prepared once for a server and a key, even if many threads, and on an existing server
+    /// many processes, ask at the same time; if preparing it fails, the next call tries again. On
+    /// an existing server it stays for the next run, so the key has to change when `prepare` does:
+    /// put a checksum of the schema into it.
+    ///
+    /// ```no_run
+    /// use emmett_postgresql::testing::Server;
+    ///
+    /// let server = Server::shared()?;
+    /// let template = server.template("orders 1", |url| {
+    ///     let mut client = postgres::Client::connect(url, postgres::NoTls)?;
+    ///     Ok(client.batch_execute("CREATE TABLE orders (id bigint PRIMARY KEY)")?)
+    /// })?;
+    /// let database = server.clone_database(&template)?;
+    /// # Ok::<(), emmett_postgresql::testing::ServerError>(())
+    /// ```
+    pub fn template(
+        &self,
+        key: &str,
+        prepare: impl FnOnce(&str) -> Result<(), Box<dyn Error + Send + Sync>>,
+    ) -> Result<String, ServerError> {
+        let fingerprint = fingerprint(key);
+        let name = format!("emt_template_{fingerprint:016x}");
+        let unfinished = format!("emt_unfinished_{fingerprint:016x}");
+        let mut client = self.maintenance_client()?;
+        lock_until_disconnected(&mut client, fingerprint)?;
+        if exists(&mut client, &name)? {
+            return Ok(name);
+        }
+        drop_database(&mut client, &unfinished)?;
+        create_database(&mut client, &unfinished, "template0")?;
+        prepare(&self.url(&unfinished)).map_err(|source| not_prepared(key, source))?;
+        // Last, so that a process that dies while preparing the template leaves none of this name.
+        rename_database(&mut client, &unfinished, &name)?;
+        Ok(name)
+    }
+
+    /// Restarts the server as after a crash: it loses its connections and what was not committed,
+    /// recovers, and accepts connections again when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::NotThrowaway`] for the server that `EMMETT_DATABASE_URL` names.
+    pub fn restart_immediately(&self) -> Result<(), ServerError> {
+        let keeper = self.keeper.as_ref().ok_or(ServerError::NotThrowaway)?;
+        lock(keeper).restart_immediately()
+    }
+
+    pub(super) fn throwaway(wanted: &ServerBuilder) -> Result<Self, ServerError> {
+        let keeper = Keeper::start(wanted)?;
+        let (directory, port) = (keeper.directory().display(), keeper.port());
+        Ok(Self {
+            maintenance_url: format!(
+                "postgresql:///postgres?host={directory}&port={port}&user=postgres"
+            ),
+            localhost_port: wanted.localhost.then_some(port),
+            keeper: Some(Mutex::new(keeper)),
+        })
+    }
+
+    fn existing(maintenance_url: String) -> Self {
+        Self {
+            maintenance_url,
+            keeper: None,
+            localhost_port: None,
+        }
+    }
+
+    fn maintenance_client(&self) -> Result<Client, ServerError> {
+        connect(&self.maintenance_url)
+    }
+}
+
+impl fmt::Debug for Server {
+    /// Not the connection string: it may hold a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Server")
+            .field("keeper", &self.keeper)
+            .finish_non_exhaustive()
+    }
+}
+
+fn not_prepared(key: &str, source: Box<dyn Error + Send + Sync>) -> ServerError {
+    ServerError::TemplateNotPrepared {
+        key: key.to_owned(),
+        source,
+    }
+}
+
+fn fingerprint(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,22 @@
+//! The proofs: each file is one behaviour, against a real PostgreSQL.
+#![allow(missing_docs, reason = "tests are named as sentences")]
+
+mod append;
+mod archive;
+mod cli;
+mod connections;
+mod event_log;
+mod feed;
+mod fence;
+mod grants;
+mod inline_projections;
+mod names;
+mod plans;
+mod pongo_filters;
+mod read;
+mod schema;
+mod sessions;
+mod support;
+mod tenants;
+mod throwaway_server;
+mod tls;

@@ -1,0 +1,55 @@
+//! What the tests share: a store on a fresh database, one example domain, and waiting for signals.
+
+use emmett_postgresql::{Event, EventStore, testing};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+/// A database of its own for one test, with the schema.
+pub(crate) fn database() -> testing::Database {
+    testing::database().expect("a throwaway PostgreSQL")
+}
+
+/// A store on a database of its own. The database has to outlive it.
+pub(crate) fn store() -> anyhow::Result<(testing::Database, EventStore)> {
+    let database = database();
+    let store = EventStore::open(database.url())?;
+    Ok((database, store))
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub(crate) enum CartEvent {
+    ProductItemAdded {
+        product_id: String,
+        quantity: u32,
+        price: f64,
+    },
+    ProductItemRemoved {
+        product_id: String,
+        quantity: u32,
+        price: f64,
+    },
+    ShoppingCartConfirmed {
+        client_id: String,
+        total_amount: f64,
+    },
+}
+
+impl Event for CartEvent {}
+
+pub(crate) fn added(product: &str, quantity: u32) -> CartEvent {
+    CartEvent::ProductItemAdded {
+        product_id: product.into(),
+        quantity,
+        price: 10.0,
+    }
+}
+
+/// Looks again and again until `met`, with a deadline, so that a test waits no longer than it has to.
+pub(crate) fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !met() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        std::thread::yield_now();
+    }
+}
