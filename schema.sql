@@ -150,13 +150,14 @@ CREATE TABLE IF NOT EXISTS public.emt_collections (
     created_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
--- emt_imports: the beginnings of files that were imported: so many lines, with this digest.
+-- emt_imports: how much of an event log was imported: so many lines from its beginning, with this digest.
 CREATE TABLE IF NOT EXISTS public.emt_imports (
     partition   TEXT         NOT NULL,
-    digest      TEXT         NOT NULL,
+    name        TEXT         NOT NULL,
     lines       BIGINT       NOT NULL,
+    digest      TEXT         NOT NULL,
     updated_at  TIMESTAMPTZ  NOT NULL DEFAULT now(),
-    PRIMARY KEY (partition, digest)
+    PRIMARY KEY (partition, name)
 );
 
 

@@ -259,10 +259,9 @@ impl<E: Event> Feed<E> {
     }
 }
 
-impl<E: Event> Iterator for Feed<E> {
-    type Item = Result<Recorded<E>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<E: Event> Feed<E> {
+    /// The next message, not decoded yet.
+    pub(crate) fn next_message(&mut self) -> Option<Result<RecordedMessage>> {
         if self.waiting.is_empty() {
             if self.ended {
                 return None;
@@ -272,6 +271,14 @@ impl<E: Event> Iterator for Feed<E> {
                 return Some(Err(error));
             }
         }
-        self.waiting.pop_front().map(|message| message.decode())
+        self.waiting.pop_front().map(Ok)
+    }
+}
+
+impl<E: Event> Iterator for Feed<E> {
+    type Item = Result<Recorded<E>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_message().map(|message| message?.decode())
     }
 }

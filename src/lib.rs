@@ -8,6 +8,7 @@ pub use crate::{
     error::{Error, Result},
     event::{Event, RawEvent, StoredEvent},
     event_codec::{DecodeError, EncodeError},
+    event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport},
     feed::{Feed, FeedOptions, Horizon},
     json::JsonError,
     message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
@@ -21,6 +22,8 @@ pub use crate::{
     tenant::{Tenant, TenantRemoval, Tenants},
 };
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod pongo;
 pub mod testing;
 
@@ -30,6 +33,7 @@ mod connection;
 mod error;
 mod event;
 mod event_codec;
+mod event_log;
 mod feed;
 mod identifier;
 mod json;

@@ -53,20 +53,16 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Writes the names into a statement: `{schema}`, and `{streams}`, `{messages}` with their leaf tables
-    /// `{streams_active}`, `{messages_active}`, `{messages_archived}`.
+    /// `{streams_active}`, `{streams_archived}`, `{messages_active}`.
     pub(crate) fn write_into(&self, sql: &str) -> String {
         let Self { schema, suffix } = self;
+        let table = |name: &str, leaf: &str| format!("{schema}.\"emt_{name}_{suffix}{leaf}\"");
         sql.replace("{schema}", schema)
-            .replace(
-                "{streams_active}",
-                &format!("{schema}.\"emt_streams_{suffix}_active\""),
-            )
-            .replace(
-                "{messages_active}",
-                &format!("{schema}.\"emt_messages_{suffix}_active\""),
-            )
-            .replace("{streams}", &format!("{schema}.\"emt_streams_{suffix}\""))
-            .replace("{messages}", &format!("{schema}.\"emt_messages_{suffix}\""))
+            .replace("{streams_active}", &table("streams", "_active"))
+            .replace("{streams_archived}", &table("streams", "_archived"))
+            .replace("{messages_active}", &table("messages", "_active"))
+            .replace("{streams}", &table("streams", ""))
+            .replace("{messages}", &table("messages", ""))
     }
 }
 

@@ -213,6 +213,12 @@ fn latest() -> i32 {
     MIGRATIONS.last().map_or(0, |migration| migration.version)
 }
 
+/// The version of the schema that this library needs.
+#[cfg(feature = "cli")]
+pub(crate) fn needed() -> u32 {
+    u32::try_from(latest()).unwrap_or(0)
+}
+
 fn checksum(migration: &Migration) -> String {
     Sha256::digest(migration.sql)
         .iter()

@@ -1,1 +1,7 @@
-fn main() {}
+//! The command line without projections. A program that has some calls `emmett_postgresql::cli::run` itself.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    emmett_postgresql::cli::run(|builder| builder)
+}

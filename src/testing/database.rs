@@ -7,7 +7,8 @@ use std::fmt;
 /// [`Server::clone_database`](super::Server::clone_database).
 ///
 /// On a throwaway server it goes with the server. On one that ran before (`EMMETT_DATABASE_URL`) it
-/// is dropped with this value, together with whatever connections it still has.
+/// is dropped with this value, together with whatever connections it still has; a process that is
+/// killed leaves it behind.
 #[must_use = "a database on an existing server is dropped with this value"]
 pub struct Database {
     name: String,

@@ -31,11 +31,7 @@ struct Account {
 
 impl Directory {
     pub(super) fn create() -> io::Result<Self> {
-        let owner = if is_root()? {
-            Some(Account::for_root()?)
-        } else {
-            None
-        };
+        let owner = Account::of_the_server()?;
         let name = format!("emmett-{:016x}", random_number());
         let path = base(owner.is_some()).join(name);
         fs::DirBuilder::new().mode(0o700).create(&path)?;
@@ -80,17 +76,18 @@ impl Drop for Directory {
 }
 
 impl Account {
-    /// PostgreSQL refuses to run as root.
-    fn for_root() -> io::Result<Self> {
+    /// Not root, as which PostgreSQL refuses to run.
+    fn of_the_server() -> io::Result<Option<Self>> {
+        if !is_root()? {
+            return Ok(None);
+        }
         let accounts = fs::read_to_string("/etc/passwd")?;
-        ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| accounts.lines().find_map(|line| Self::parse(line, name)))
-            .ok_or_else(|| {
-                io::Error::other(
-                    "/etc/passwd has neither postgres nor nobody, and PostgreSQL refuses root",
-                )
-            })
+        let find = |name| accounts.lines().find_map(|line| Self::parse(line, name));
+        let missing = || io::Error::other("/etc/passwd has neither postgres nor nobody");
+        find("postgres")
+            .or_else(|| find("nobody"))
+            .ok_or_else(missing)
+            .map(Some)
     }
 
     fn parse(line: &str, name: &str) -> Option<Self> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 const ATTEMPTS_TO_FIND_A_PORT: usize = 5;
+const PORT_OF_SOCKET: u16 = 5432;
 const LINES_OF_LOG: usize = 50;
 
 /// A throwaway server, and the shell script that stops and removes it once this process is gone.
@@ -32,26 +33,32 @@ impl Keeper {
 
     fn start_once(wanted: &ServerBuilder) -> Result<Self, ServerError> {
         let programs = programs::find()?;
-        let port = wanted.localhost.then(free_port).unwrap_or(Ok(5432));
-        let port = port.map_err(system("find a free port"))?;
-        let directory = Directory::create().map_err(system("create a directory for PostgreSQL"))?;
-        wanted
-            .write_files(&directory, port)
-            .map_err(system("write PostgreSQL's settings"))?;
-        let mut script =
-            run_script(&programs, &directory).map_err(system("run PostgreSQL's programs"))?;
-        let replies = script.stdout.take().map(BufReader::new);
-        let replies = replies
-            .ok_or_else(|| io::Error::other("no pipe"))
-            .map_err(system("run a shell"))?;
-        let mut keeper = Self {
+        let mut keeper =
+            Self::launch(wanted, &programs).map_err(system("create a throwaway server"))?;
+        keeper.wait_until_ready()?;
+        Ok(keeper)
+    }
+
+    fn launch(wanted: &ServerBuilder, programs: &Path) -> io::Result<Self> {
+        let port = if wanted.localhost {
+            free_port()?
+        } else {
+            PORT_OF_SOCKET
+        };
+        let directory = Directory::create()?;
+        wanted.write_files(&directory, port)?;
+        let mut script = run_script(programs, &directory)?;
+        let replies = script
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("no pipe"))?;
+        let replies = BufReader::new(replies);
+        Ok(Self {
             script,
             replies,
             directory,
             port,
-        };
-        keeper.wait_until_ready()?;
-        Ok(keeper)
+        })
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -116,9 +123,8 @@ fn lost_its_port(error: &ServerError) -> bool {
 }
 
 fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> ServerError {

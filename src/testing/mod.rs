@@ -20,9 +20,9 @@
 //!
 //! | Found | Used |
 //! |---|---|
-//! | `EMMETT_DATABASE_URL` | by [`Server::shared`]: the running server that it names; its user must be allowed to create databases |
+//! | `EMMETT_DATABASE_URL` | by [`Server::shared`]: the running server that it names |
 //! | `EMMETT_POSTGRES_BIN` | the programs (`initdb`, `pg_ctl`, `postgres`) in this directory |
-//! | the system's packages | Debian's, the PostgreSQL project's and Homebrew's directories, the highest version first |
+//! | the system's packages | the highest version of Debian's, the PostgreSQL project's or Homebrew's |
 //! | `initdb` on the `PATH` | the directory that it really is in, symbolic links followed |
 //!
 //! If there is none, [`ServerError::ProgramsMissing`] says how to install it on this system.

@@ -1,0 +1,28 @@
+# `make demo` is all that a fresh checkout needs.
+
+.PHONY: help demo test bench check rust postgresql
+
+## demo    run the shopping cart example on a throwaway PostgreSQL
+## test    run all tests
+## bench   run the benchmarks
+## check   run everything that CI runs
+help:
+	@sed -n 's/^## /make /p' Makefile
+
+demo: rust postgresql
+	cargo run --example shopping_cart
+
+test: rust postgresql
+	cargo test
+
+bench: rust postgresql
+	cargo bench
+
+check: rust postgresql
+	.ci/run
+
+rust:
+	@command -v cargo >/dev/null || { echo "cargo is missing: see https://rustup.rs" >&2; exit 1; }
+
+postgresql:
+	@scripts/install-postgresql

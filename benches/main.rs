@@ -1,0 +1,40 @@
+//! What the store costs, as a ratio to the same storage work in SQL by hand. See README.md beside this file.
+//!
+//! `cargo bench`, or `cargo bench -- [--quick] [--large] [--rounds N] [--seconds S] [part of a name ...]`
+
+mod append;
+mod harness;
+mod large;
+mod plain;
+mod read;
+mod shop;
+
+use anyhow::Result;
+use emmett_postgresql::EventStore;
+use emmett_postgresql::testing::{Database, Server};
+use harness::Harness;
+
+fn main() -> Result<()> {
+    let harness = Harness::from_arguments(std::env::args().skip(1))?;
+    // Commits wait for the disk. A checkpoint would slow down whichever side it happens to meet.
+    let server = Server::builder()
+        .durable(true)
+        .setting("checkpoint_timeout", "1h")
+        .setting("max_wal_size", "8GB")
+        .start()?;
+    harness.print_header();
+    append::run(&harness, &server)?;
+    read::run(&harness, &server)?;
+    large::run(&harness, &server)?;
+    Ok(())
+}
+
+/// A database with the store's tables, and beside them those of the plain side.
+fn database(server: &Server) -> Result<Database> {
+    let database = server.create_database()?;
+    EventStore::builder(database.url())
+        .inline_projection(shop::cart_summaries())
+        .open()?;
+    plain::create_tables(&mut database.client()?)?;
+    Ok(database)
+}

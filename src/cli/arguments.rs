@@ -1,0 +1,183 @@
+//! The arguments of the command line.
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The environment variable that names the database.
+const DATABASE_URL: &str = "EMMETT_DATABASE_URL";
+
+/// An event store in PostgreSQL: migrate its schema, import and export events, look at streams and tenants.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the schema is missing or old (`migrate status`).
+#[derive(Debug, Parser)]
+#[command(name = "emmett", version, propagate_version = true)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) connection: Connection,
+
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// The database, as a URL or as key=value pairs [default: the environment variable EMMETT_DATABASE_URL]
+    #[arg(long = "connection-string", alias = "connectionString", value_name = "URL", global = true)]
+    connection_string: Option<String>,
+
+    /// The PostgreSQL schema that holds the tables
+    #[arg(long, value_name = "NAME", default_value = "public", global = true)]
+    pub(super) schema: String,
+
+    /// The tenant to work for [default: none]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(super) tenant: Option<String>,
+
+    /// Never touch the schema: fail when it is missing or old
+    #[arg(long, global = true)]
+    pub(super) no_migration: bool,
+}
+
+impl Connection {
+    pub(super) fn string(&self) -> anyhow::Result<String> {
+        self.connection_string
+            .clone()
+            .or_else(|| std::env::var(DATABASE_URL).ok())
+            .filter(|text| !text.is_empty())
+            .with_context(|| format!("no database was named: give --connection-string, or set {DATABASE_URL}"))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create and update the database schema
+    Migrate {
+        #[command(subcommand)]
+        command: MigrateCommand,
+    },
+    /// Import an event log: one JSON object a line
+    ///
+    /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind" and
+    /// "schemaVersion". The order of the lines is the order of the events. An import that was interrupted goes on where it
+    /// stopped when it is run again.
+    Import(ImportArguments),
+    /// Export all events as an event log, in global order
+    Export(ExportArguments),
+    /// Print the events of a stream
+    Stream(StreamArguments),
+    /// List, add and remove tenants
+    Tenants {
+        #[command(subcommand)]
+        command: Option<TenantsCommand>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MigrateCommand {
+    /// Create what is missing
+    Run {
+        /// Try it, and roll it back
+        #[arg(long, alias = "dryRun")]
+        dry_run: bool,
+    },
+    /// The SQL of the schema
+    Sql {
+        /// Print it; nothing is connected to
+        #[arg(long, required = true)]
+        print: bool,
+    },
+    /// Say whether the schema is up to date
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArguments {
+    /// The file, or - for standard input
+    pub(super) file: PathBuf,
+
+    /// How many lines are stored in one transaction
+    #[arg(long, value_name = "LINES", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) batch_size: u32,
+
+    /// The name under which the store remembers how far the log was imported [default: made of its first line]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+
+    /// Import although the store has inline projections that this program does not run, and mark them stale
+    #[arg(long)]
+    pub(super) without_projections: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArguments {
+    /// The file, or - for standard output
+    #[arg(default_value = "-")]
+    pub(super) file: PathBuf,
+
+    /// Begin behind this global position
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub(super) after: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StreamArguments {
+    /// The stream's name
+    pub(super) name: String,
+
+    /// The lowest version to print
+    #[arg(long, value_name = "VERSION")]
+    pub(super) from: Option<u64>,
+
+    /// The highest version to print
+    #[arg(long, value_name = "VERSION")]
+    pub(super) to: Option<u64>,
+
+    /// The largest number of events to print
+    #[arg(long, value_name = "COUNT")]
+    pub(super) max_count: Option<u64>,
+
+    /// Begin with the last event
+    #[arg(long)]
+    pub(super) backwards: bool,
+
+    /// Print the stream even when it is archived
+    #[arg(long)]
+    pub(super) include_archived: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TenantsCommand {
+    /// List the tenants
+    List,
+    /// Add a tenant
+    Add {
+        /// Its name
+        name: String,
+    },
+    /// Remove a tenant with all its data
+    ///
+    /// Without --with-all-data it says what would be deleted, and deletes nothing.
+    Remove {
+        /// Its name
+        name: String,
+        /// Really delete its streams, read models and checkpoints
+        #[arg(long)]
+        with_all_data: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

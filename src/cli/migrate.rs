@@ -1,0 +1,59 @@
+//! `emmett migrate`.
+
+use super::arguments::MigrateCommand;
+use super::{Home, NOT_MIGRATED, Output};
+use crate::builder::EventStoreBuilder;
+use crate::schema::{self, SchemaState};
+use serde_json::json;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub(super) fn run(
+    command: MigrateCommand,
+    home: Home<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
+    output: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        MigrateCommand::Sql { .. } => {
+            schema::check_name(&home.connection.schema)?;
+            output.stdout().write_all(schema::sql(&home.connection.schema).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        MigrateCommand::Run { dry_run } => migrate(home, dry_run, output),
+        MigrateCommand::Status => status(home, output),
+    }
+}
+
+fn migrate(
+    home: Home<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
+    dry_run: bool,
+    output: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    let store = home.open_unchecked()?;
+    let schema = store.schema();
+    let report = if dry_run { schema.dry_run()? } else { schema.migrate()? };
+    if !dry_run {
+        store.prepare()?;
+    }
+    let text = match (report.applied.as_slice(), dry_run) {
+        ([], _) => "nothing to do: the schema is up to date".to_owned(),
+        (applied, true) => format!("would apply: {} (tried, and rolled back)", applied.join(", ")),
+        (applied, false) => format!("applied: {}", applied.join(", ")),
+    };
+    output.result(&text, &json!({ "applied": report.applied, "skipped": report.skipped, "dryRun": dry_run }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(
+    home: Home<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
+    output: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    let state = home.open_unchecked()?.schema().state()?;
+    let (name, found, needed) = match state {
+        SchemaState::Missing => ("missing", 0, schema::needed()),
+        SchemaState::Old { found, needed } => ("old", found, needed),
+        SchemaState::Current { version } => ("current", version, version),
+    };
+    output.result(&state.to_string(), &json!({ "state": name, "found": found, "needed": needed }))?;
+    Ok(if name == "current" { ExitCode::SUCCESS } else { ExitCode::from(NOT_MIGRATED) })
+}
