@@ -27,13 +27,16 @@ struct Case {
 }
 
 fn cases() -> DocumentProjection<Case, RawEvent> {
-    DocumentProjection::single_stream("cases", |case: Option<Case>, recorded: &Recorded<RawEvent>| {
-        let mut case = case.unwrap_or_default();
-        case.events += 1;
-        case.last_type.clone_from(&recorded.message_type);
-        case.responsible = responsible(recorded).or(case.responsible);
-        Some(case)
-    })
+    DocumentProjection::single_stream(
+        "cases",
+        |case: Option<Case>, recorded: &Recorded<RawEvent>| {
+            let mut case = case.unwrap_or_default();
+            case.events += 1;
+            case.last_type.clone_from(&recorded.message_type);
+            case.responsible = responsible(recorded).or(case.responsible);
+            Some(case)
+        },
+    )
 }
 
 /// One document per responsible person, from the events of many streams.
@@ -72,14 +75,19 @@ fn main() -> anyhow::Result<()> {
 
     let log: Box<dyn BufRead> = match std::env::args_os().nth(1) {
         Some(file) => {
-            let opened = File::open(&file).with_context(|| format!("opening {}", file.display()))?;
+            let opened =
+                File::open(&file).with_context(|| format!("opening {}", file.display()))?;
             Box::new(BufReader::new(opened))
         }
         None => Box::new(Cursor::new(small_log())),
     };
     let started = Instant::now();
     let report = store.import(log, ImportOptions::new())?;
-    println!("imported {} events with two read models in {:.1?}\n", report.imported, started.elapsed());
+    println!(
+        "imported {} events with two read models in {:.1?}\n",
+        report.imported,
+        started.elapsed()
+    );
 
     print_cases(&store)?;
     print_workloads(&store)
@@ -87,10 +95,21 @@ fn main() -> anyhow::Result<()> {
 
 fn print_cases(store: &EventStore) -> anyhow::Result<()> {
     let cases = store.collection::<Case>("cases");
-    println!("{:<16} {:>6}  {:<12} last event", "case", "events", "responsible");
-    for case in cases.find(json!({})).sort(json!([{"events": -1}, {"_id": 1}])).limit(8).to_vec()? {
+    println!(
+        "{:<16} {:>6}  {:<12} last event",
+        "case", "events", "responsible"
+    );
+    for case in cases
+        .find(json!({}))
+        .sort(json!([{"events": -1}, {"_id": 1}]))
+        .limit(8)
+        .to_vec()?
+    {
         let responsible = case.responsible.as_deref().unwrap_or("-");
-        println!("{:<16} {:>6}  {responsible:<12} {}", case.id, case.events, case.last_type);
+        println!(
+            "{:<16} {:>6}  {responsible:<12} {}",
+            case.id, case.events, case.last_type
+        );
     }
     println!("{:<16} {:>6}\n", "cases", cases.count_documents(json!({}))?);
     Ok(())
@@ -99,10 +118,24 @@ fn print_cases(store: &EventStore) -> anyhow::Result<()> {
 fn print_workloads(store: &EventStore) -> anyhow::Result<()> {
     let workloads = store.collection::<Workload>("workloads");
     println!("{:<16} {:>6} {:>6}", "responsible", "events", "cases");
-    for workload in workloads.find(json!({})).sort(json!([{"events": -1}, {"_id": 1}])).limit(8).to_vec()? {
-        println!("{:<16} {:>6} {:>6}", workload.id, workload.events, workload.streams.len());
+    for workload in workloads
+        .find(json!({}))
+        .sort(json!([{"events": -1}, {"_id": 1}]))
+        .limit(8)
+        .to_vec()?
+    {
+        println!(
+            "{:<16} {:>6} {:>6}",
+            workload.id,
+            workload.events,
+            workload.streams.len()
+        );
     }
-    println!("{:<16} {:>6}", "people", workloads.count_documents(json!({}))?);
+    println!(
+        "{:<16} {:>6}",
+        "people",
+        workloads.count_documents(json!({}))?
+    );
     Ok(())
 }
 
@@ -117,7 +150,10 @@ fn small_log() -> String {
     ]
     .iter()
     .map(|(stream, kind, who)| {
-        format!("{}\n", json!({ "streamName": stream, "type": kind, "data": { "responsible": who } }))
+        format!(
+            "{}\n",
+            json!({ "streamName": stream, "type": kind, "data": { "responsible": who } })
+        )
     })
     .collect()
 }

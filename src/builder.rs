@@ -32,6 +32,21 @@ pub struct EventStoreBuilder {
     pool: PoolOptions,
 }
 
+impl EventStore {
+    /// Begins to set up a store in the database that the connection string names, as a URL or in the `key=value` form.
+    pub fn builder(connection_string: &str) -> EventStoreBuilder {
+        EventStoreBuilder::new(connection_string)
+    }
+
+    /// A store with the defaults. See [`EventStoreBuilder::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(connection_string: &str) -> Result<Self> {
+        Self::builder(connection_string).open()
+    }
+}
+
 enum Source {
     ConnectionString(String),
     Pool(Connections),

@@ -1,12 +1,12 @@
 //! The feed: all messages of a partition in global order, as far as nothing can be added below. Reads `emt_messages`.
 
-use crate::connection::{Connections, Sql, param};
+use crate::connection::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::message::{Recorded, RecordedMessage};
-use crate::partition::{Partition, Tables};
+use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
-use crate::stream::{MessageRow, get};
+use crate::stream::MessageRow;
 use postgres::types::Type;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,24 +30,6 @@ const PAGE_OF_TYPES: &str = "
      ORDER BY global_position
      LIMIT $3";
 
-/// The statements of one partition.
-#[derive(Debug)]
-pub(crate) struct FeedSql {
-    horizon: String,
-    page: String,
-    page_of_types: String,
-}
-
-impl FeedSql {
-    pub(crate) fn new(tables: &Tables) -> Self {
-        Self {
-            horizon: tables.write_into(HORIZON),
-            page: tables.write_into(PAGE),
-            page_of_types: tables.write_into(PAGE_OF_TYPES),
-        }
-    }
-}
-
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,7 +45,7 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
     let after = to_sql(after);
     let rows = sql
         .query(
-            &partition.feed_sql.horizon,
+            &partition.sql(HORIZON),
             &[
                 param(&partition.name, Type::TEXT),
                 param(&after, Type::INT8),
@@ -101,14 +83,14 @@ pub(crate) fn page(
         param(&limit, Type::INT8),
     ];
     let text = match &types {
-        None => &partition.feed_sql.page,
+        None => PAGE,
         Some(types) => {
             parameters.push(param(types, Type::TEXT_ARRAY));
-            &partition.feed_sql.page_of_types
+            PAGE_OF_TYPES
         }
     };
     let rows = sql
-        .query(text, &parameters)
+        .query(&partition.sql(text), &parameters)
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
     rows.iter()
         .map(|row| {

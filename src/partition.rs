@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::identifier;
-use crate::stream::StreamSql;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The partition of a store that knows no tenants.
 pub(crate) const DEFAULT_PARTITION: &str = "emt:default";
@@ -11,16 +11,16 @@ pub(crate) const DEFAULT_PARTITION: &str = "emt:default";
 /// `emt_messages_` and `_archived` leave 41 of the 63 bytes that a table's name may have.
 const LONGEST_SUFFIX: usize = 41;
 
-/// A partition, with the statements that touch its own tables only.
+/// A partition, and the statements that touch its own tables only.
 ///
 /// A statement on the parent tables with the partition as a parameter would lock the tables of every tenant.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) name: String,
     pub(crate) schema: Arc<str>,
-    pub(crate) stream_sql: StreamSql,
-    pub(crate) feed_sql: crate::feed::FeedSql,
     tables: Tables,
+    /// By the address of the template: a look-up costs less than reading it.
+    statements: RwLock<HashMap<(usize, usize), Arc<str>>>,
 }
 
 impl Partition {
@@ -32,29 +32,42 @@ impl Partition {
         Ok(Self {
             name: name.to_owned(),
             schema: Arc::clone(schema),
-            stream_sql: StreamSql::new(&tables),
-            feed_sql: crate::feed::FeedSql::new(&tables),
             tables,
+            statements: RwLock::default(),
         })
     }
 
-    /// Writes the partition's table names into a statement; see [`Tables::write_into`].
-    pub(crate) fn write_into(&self, sql: &str) -> String {
-        self.tables.write_into(sql)
+    /// A statement with the partition's table names in the place of `{schema}`, `{streams}`, `{messages}` and their leaf
+    /// tables `{streams_active}`, `{streams_archived}`, `{messages_active}`.
+    pub(crate) fn sql(&self, template: &'static str) -> Arc<str> {
+        let key = (template.as_ptr() as usize, template.len());
+        let statements = self
+            .statements
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(statement) = statements.get(&key) {
+            return Arc::clone(statement);
+        }
+        drop(statements);
+        let statement: Arc<str> = self.tables.write_into(template).into();
+        let mut statements = self
+            .statements
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        statements.insert(key, Arc::clone(&statement));
+        statement
     }
 }
 
 /// The names of a partition's tables.
 #[derive(Debug)]
-pub(crate) struct Tables {
+struct Tables {
     schema: String,
     suffix: String,
 }
 
 impl Tables {
-    /// Writes the names into a statement: `{schema}`, and `{streams}`, `{messages}` with their leaf tables
-    /// `{streams_active}`, `{streams_archived}`, `{messages_active}`.
-    pub(crate) fn write_into(&self, sql: &str) -> String {
+    fn write_into(&self, sql: &str) -> String {
         let Self { schema, suffix } = self;
         let table = |name: &str, leaf: &str| format!("{schema}.\"emt_{name}_{suffix}{leaf}\"");
         sql.replace("{schema}", schema)

@@ -1,9 +1,8 @@
 //! The database schema: what `schema.sql` says, which part of it a database has, and how it gets the rest.
 
-use crate::connection::{Connections, Sql, Transaction, param};
+use crate::connection::{Connections, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
-use crate::stream::get;
 use postgres::types::Type;
 use sha2::{Digest, Sha256};
 use std::fmt;

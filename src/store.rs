@@ -1,14 +1,13 @@
 //! The event store: each operation as a transaction of its own.
 
 use crate::append_options::{AppendOptions, StreamMessages};
-use crate::builder::EventStoreBuilder;
 use crate::connection::{Connections, Transaction, refuse_async_context};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::feed::{self, Feed, FeedOptions, Horizon};
 use crate::message::{Appendable, Recorded};
 use crate::partition::{DEFAULT_PARTITION, Partition};
-use crate::pongo::{Collection, CollectionHome};
+use crate::pongo::{Collection, CollectionHome, CollectionTables};
 use crate::projection::InlineProjections;
 use crate::schema::{AutoMigration, Schema};
 use crate::session::{Session, run_in};
@@ -17,7 +16,7 @@ use crate::stream_read::{Aggregate, StreamIter, StreamRead};
 use crate::tenant::Tenants;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An event store in a PostgreSQL database.
 ///
@@ -29,14 +28,9 @@ pub struct EventStore {
     partition: Arc<Partition>,
     projections: InlineProjections,
     auto_migration: AutoMigration,
-    known: Arc<Mutex<Known>>,
-}
-
-/// What this process has seen to already: partitions with the projections registered, collections with a table.
-#[derive(Debug, Default)]
-struct Known {
-    registered: HashSet<String>,
-    collections: HashSet<String>,
+    /// The partitions in which this process has registered its projections.
+    registered: Arc<Mutex<HashSet<String>>>,
+    collections: Arc<CollectionTables>,
 }
 
 impl std::fmt::Debug for EventStore {
@@ -51,19 +45,6 @@ impl std::fmt::Debug for EventStore {
 }
 
 impl EventStore {
-    /// Begins to set up a store in the database that the connection string names, as a URL or in the `key=value` form.
-    pub fn builder(connection_string: &str) -> EventStoreBuilder {
-        EventStoreBuilder::new(connection_string)
-    }
-
-    /// A store with the defaults. See [`EventStoreBuilder::open`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open(connection_string: &str) -> Result<Self> {
-        Self::builder(connection_string).open()
-    }
-
     pub(crate) fn new(
         connections: Connections,
         schema: &Arc<str>,
@@ -75,7 +56,10 @@ impl EventStore {
             partition: Arc::new(Partition::new(schema, DEFAULT_PARTITION)?),
             projections,
             auto_migration,
-            known: Arc::default(),
+            registered: Arc::default(),
+            collections: Arc::new(CollectionTables::new(
+                auto_migration == AutoMigration::CreateOrUpdate,
+            )),
         })
     }
 
@@ -344,7 +328,12 @@ impl EventStore {
 
     /// A collection of documents. Its table is created when it is first used, if the store may migrate.
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
-        Collection::new(CollectionHome::Store(self.clone()), name)
+        let home = CollectionHome::Connections {
+            connections: self.connections.clone(),
+            partition: Arc::clone(&self.partition),
+            tables: Arc::clone(&self.collections),
+        };
+        Collection::new(home, name)
     }
 
     /// Runs several operations in one transaction: committed when the closure succeeds, else rolled back.
@@ -442,33 +431,19 @@ impl EventStore {
 
     /// Registers the projections in this partition, once per process.
     pub(crate) fn register_projections(&self) -> Result<()> {
-        if self.projections.is_empty()
-            || self.known(|known| known.registered.contains(&self.partition.name))
-        {
+        if self.projections.is_empty() || self.registered().contains(&self.partition.name) {
             return Ok(());
         }
         self.connections
             .run(true, |sql| self.projections.register(sql, &self.partition))?;
-        self.known(|known| known.registered.insert(self.partition.name.clone()));
+        self.registered().insert(self.partition.name.clone());
         Ok(())
     }
 
-    /// Creates the table of a collection, once per process, if the store may migrate.
-    pub(crate) fn ensure_collection(&self, name: &str) -> Result<()> {
-        if self.auto_migration == AutoMigration::None
-            || self.known(|known| known.collections.contains(name))
-        {
-            return Ok(());
-        }
-        self.connections.run(true, |sql| {
-            crate::schema::create_collection(sql, &self.partition.schema, name)
-        })?;
-        self.known(|known| known.collections.insert(name.to_owned()));
-        Ok(())
-    }
-
-    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        // The sets are never left half changed, so a panic of another thread has not spoilt them.
-        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    fn registered(&self) -> MutexGuard<'_, HashSet<String>> {
+        // The set is never left half changed, so a panic of another thread has not spoilt it.
+        self.registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

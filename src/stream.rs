@@ -1,9 +1,9 @@
 //! Streams: append, read, exists, metadata. Owns the statements on one partition's `emt_streams` and `emt_messages`.
 
-use crate::connection::{Jsonb, Parameter, Sql, param};
+use crate::connection::{Jsonb, Parameter, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::message::{MessageKind, OutgoingMessage, RecordedMessage, check_text};
-use crate::partition::{Partition, Tables};
+use crate::partition::Partition;
 use crate::position::{ExpectedVersion, from_sql, to_sql};
 use postgres::Row;
 use postgres::types::Type;
@@ -19,18 +19,35 @@ const APPEND_TO_STREAMS: &str = "
       FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 /// The stream's row comes first and is one row, so the messages arrive in the order of the inner query.
-const READ: &str = "
+macro_rules! read_statement {
+    ($streams:literal, $messages:literal, $order:literal) => {
+        concat!(
+            "
     SELECT stream.stream_position AS stream_version, message.*
-      FROM {streams_table} AS stream
+      FROM ",
+            $streams,
+            " AS stream
       LEFT JOIN LATERAL (
                SELECT stream_position, global_position, message_id, message_type, message_kind,
                       message_schema_version, created, message_data, message_metadata
-                 FROM {messages_table}
+                 FROM ",
+            $messages,
+            "
                 WHERE stream_id = stream.stream_id AND stream_position BETWEEN $2 AND $3
-                ORDER BY stream_position {order}
+                ORDER BY stream_position ",
+            $order,
+            "
                 LIMIT $4
            ) AS message ON TRUE
-     WHERE stream.stream_id = $1";
+     WHERE stream.stream_id = $1"
+        )
+    };
+}
+
+const READ: &str = read_statement!("{streams_active}", "{messages_active}", "ASC");
+const READ_BACKWARDS: &str = read_statement!("{streams_active}", "{messages_active}", "DESC");
+const READ_ARCHIVED_TOO: &str = read_statement!("{streams}", "{messages}", "ASC");
+const READ_ARCHIVED_TOO_BACKWARDS: &str = read_statement!("{streams}", "{messages}", "DESC");
 
 const VERSION: &str =
     "SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1";
@@ -38,39 +55,6 @@ const VERSION: &str =
 const SET_METADATA: &str = "UPDATE {streams_active} SET stream_metadata = $2 WHERE stream_id = $1";
 
 const MOVE: &str = "SELECT {schema}.emt_move_stream($1, $2, $3)";
-
-/// The statements of one partition.
-#[derive(Debug)]
-pub(crate) struct StreamSql {
-    append: String,
-    append_to_streams: String,
-    read: [[String; 2]; 2],
-    version: String,
-    set_metadata: String,
-    move_stream: String,
-}
-
-impl StreamSql {
-    pub(crate) fn new(tables: &Tables) -> Self {
-        let read = |streams: &str, messages: &str, order: &str| {
-            let sql = READ
-                .replace("{streams_table}", streams)
-                .replace("{messages_table}", messages);
-            tables.write_into(&sql.replace("{order}", order))
-        };
-        Self {
-            append: tables.write_into(APPEND),
-            append_to_streams: tables.write_into(APPEND_TO_STREAMS),
-            read: [
-                ["ASC", "DESC"].map(|order| read("{streams_active}", "{messages_active}", order)),
-                ["ASC", "DESC"].map(|order| read("{streams}", "{messages}", order)),
-            ],
-            version: tables.write_into(VERSION),
-            set_metadata: tables.write_into(SET_METADATA),
-            move_stream: tables.write_into(MOVE),
-        }
-    }
-}
 
 /// A stream's primary key has to fit an index entry of 2,704 bytes together with the partition's name.
 const LONGEST_STREAM_NAME: usize = 2_000;
@@ -327,7 +311,7 @@ pub(crate) fn append(
         param(&versions, Type::INT4_ARRAY),
     ]);
     let rows = sql
-        .query(&partition.stream_sql.append, &parameters)
+        .query(&partition.sql(APPEND), &parameters)
         .map_err(|source| append_error(partition, &append.stream, source))?;
     Stored::from_sql(append, &read_result(&rows, 0)?)
 }
@@ -367,7 +351,7 @@ pub(crate) fn append_to_streams(
         param(&versions, Type::INT4_ARRAY),
     ]);
     let rows = sql
-        .query(&partition.stream_sql.append_to_streams, &parameters)
+        .query(&partition.sql(APPEND_TO_STREAMS), &parameters)
         .map_err(|source| {
             append_error(
                 partition,
@@ -400,12 +384,6 @@ fn append_error(partition: &Partition, stream: &str, source: postgres::Error) ->
 fn read_result(rows: &[Row], column: usize) -> Result<Vec<i64>> {
     rows.first()
         .map_or_else(|| Ok(Vec::new()), |row| get(row, column))
-}
-
-/// Reads a column; a type that does not fit is an error, not a panic.
-pub(crate) fn get<'a, T: postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
-    row.try_get(column)
-        .map_err(|source| Error::database("read a row", source))
 }
 
 /// Which messages of a stream to read, and in which order.
@@ -538,8 +516,12 @@ pub(crate) fn read(
     each: &mut dyn FnMut(MessageRow<'_>) -> Result<()>,
 ) -> Result<u64> {
     check_stream_name(stream)?;
-    let text = &partition.stream_sql.read[usize::from(options.include_archived)]
-        [usize::from(options.backwards)];
+    let text = match (options.include_archived, options.backwards) {
+        (false, false) => READ,
+        (false, true) => READ_BACKWARDS,
+        (true, false) => READ_ARCHIVED_TOO,
+        (true, true) => READ_ARCHIVED_TOO_BACKWARDS,
+    };
     let (name, from, to) = (&**stream, to_sql(options.from), to_sql(options.to));
     let limit = options.max_count.map(to_sql);
     let mut version = 0;
@@ -560,7 +542,7 @@ pub(crate) fn read(
         })
     };
     sql.query_each(
-        text,
+        &partition.sql(text),
         &[
             param(&name, Type::TEXT),
             param(&from, Type::INT8),
@@ -651,7 +633,7 @@ pub(crate) fn version(
 ) -> Result<Option<(u64, Map<String, Value>)>> {
     check_stream_name(stream)?;
     let rows = sql
-        .query(&partition.stream_sql.version, &[param(&stream, Type::TEXT)])
+        .query(&partition.sql(VERSION), &[param(&stream, Type::TEXT)])
         .map_err(|source| Error::in_partition("look for a stream", &partition.name, source))?;
     let Some(row) = rows.first() else {
         return Ok(None);
@@ -675,7 +657,7 @@ pub(crate) fn set_metadata(
     let metadata = Jsonb(json);
     let changed = sql
         .execute(
-            &partition.stream_sql.set_metadata,
+            &partition.sql(SET_METADATA),
             &[param(&stream, Type::TEXT), param(&metadata, Type::JSONB)],
         )
         .map_err(|source| {
@@ -703,7 +685,7 @@ pub(crate) fn move_stream(
         "unarchive a stream"
     };
     let rows = sql
-        .query(&partition.stream_sql.move_stream, &parameters)
+        .query(&partition.sql(MOVE), &parameters)
         .map_err(|source| Error::in_partition(doing, &partition.name, source))?;
     let version: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
     Ok(version.map(from_sql))

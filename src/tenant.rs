@@ -1,11 +1,10 @@
 //! Tenants: adding, listing and removing partitions. Owns the statements on `emt_partitions`.
 
-use crate::connection::{Connections, Sql, Transaction, param};
+use crate::connection::{Connections, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::message::check_text;
 use crate::partition::{DEFAULT_PARTITION, Partition};
-use crate::stream::get;
 use postgres::types::Type;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -117,7 +116,7 @@ impl Tenants {
                 "is the store itself and cannot be removed",
             ));
         }
-        let count = Partition::new(&self.schema, name)?.write_into(COUNT);
+        let count = Partition::new(&self.schema, name)?.sql(COUNT);
         let (streams, messages) = self.connections.run(true, |sql| {
             let rows = sql
                 .query(&count, &[])

@@ -27,7 +27,12 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 pub(super) struct Connection {
     /// The database, as a URL or as key=value pairs [default: the environment variable EMMETT_DATABASE_URL]
-    #[arg(long = "connection-string", alias = "connectionString", value_name = "URL", global = true)]
+    #[arg(
+        long = "connection-string",
+        alias = "connectionString",
+        value_name = "URL",
+        global = true
+    )]
     connection_string: Option<String>,
 
     /// The PostgreSQL schema that holds the tables
@@ -49,7 +54,9 @@ impl Connection {
             .clone()
             .or_else(|| std::env::var(DATABASE_URL).ok())
             .filter(|text| !text.is_empty())
-            .with_context(|| format!("no database was named: give --connection-string, or set {DATABASE_URL}"))
+            .with_context(|| {
+                format!("no database was named: give --connection-string, or set {DATABASE_URL}")
+            })
     }
 }
 

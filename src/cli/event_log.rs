@@ -11,13 +11,19 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
-pub(super) fn import(arguments: &ImportArguments, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+pub(super) fn import(
+    arguments: &ImportArguments,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let (log, size) = open(&arguments.file)?;
     let bar = progress_bar(size);
-    let mut options = ImportOptions::new().batch_size(arguments.batch_size.try_into()?).on_progress(|progress| {
-        bar.set_position(progress.bytes);
-        bar.set_message(format!("{} events", progress.imported));
-    });
+    let mut options = ImportOptions::new()
+        .batch_size(arguments.batch_size.try_into()?)
+        .on_progress(|progress| {
+            bar.set_position(progress.bytes);
+            bar.set_message(format!("{} events", progress.imported));
+        });
     if let Some(name) = &arguments.name {
         options = options.name(name);
     }
@@ -39,7 +45,10 @@ pub(super) fn import(arguments: &ImportArguments, store: &EventStore, output: &m
         skipped => format!(", {skipped} lines had been imported before"),
     };
     output.result(
-        &format!("imported {} events from {} lines{skipped}", report.imported, report.lines),
+        &format!(
+            "imported {} events from {} lines{skipped}",
+            report.imported, report.lines
+        ),
         &json!({
             "imported": report.imported,
             "lines": report.lines,
@@ -56,8 +65,14 @@ fn open(file: &Path) -> anyhow::Result<(Box<dyn BufRead>, Option<u64>)> {
         return Ok((Box::new(io::stdin().lock()), None));
     }
     let opened = File::open(file).with_context(|| format!("opening {}", file.display()))?;
-    let size = opened.metadata().with_context(|| format!("opening {}", file.display()))?.len();
-    Ok((Box::new(BufReader::with_capacity(1 << 16, opened)), Some(size)))
+    let size = opened
+        .metadata()
+        .with_context(|| format!("opening {}", file.display()))?
+        .len();
+    Ok((
+        Box::new(BufReader::with_capacity(1 << 16, opened)),
+        Some(size),
+    ))
 }
 
 /// A bar on standard error, where that is a terminal.
@@ -67,7 +82,10 @@ fn progress_bar(size: Option<u64>) -> ProgressBar {
             ProgressBar::new(size),
             "{bar:40} {percent}% {bytes}/{total_bytes}  {msg}  {bytes_per_sec}  {eta} left",
         ),
-        None => (ProgressBar::new_spinner(), "{spinner} {bytes}  {msg}  {bytes_per_sec}"),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} {bytes}  {msg}  {bytes_per_sec}",
+        ),
     };
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
@@ -75,7 +93,11 @@ fn progress_bar(size: Option<u64>) -> ProgressBar {
     }
 }
 
-pub(super) fn export(arguments: &ExportArguments, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+pub(super) fn export(
+    arguments: &ExportArguments,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let options = ExportOptions::new().after(arguments.after);
     if arguments.file == Path::new("-") {
         store.export(output.stdout(), options)?;
@@ -86,7 +108,10 @@ pub(super) fn export(arguments: &ExportArguments, store: &EventStore, output: &m
     let report = store.export(&mut file, options).with_context(doing)?;
     file.flush().with_context(doing)?;
     output.result(
-        &format!("exported {} events, up to global position {}", report.messages, report.position),
+        &format!(
+            "exported {} events, up to global position {}",
+            report.messages, report.position
+        ),
         &json!({ "exported": report.messages, "position": report.position }),
     )
 }

@@ -16,7 +16,9 @@ pub(super) fn run(
     match command {
         MigrateCommand::Sql { .. } => {
             schema::check_name(&home.connection.schema)?;
-            output.stdout().write_all(schema::sql(&home.connection.schema).as_bytes())?;
+            output
+                .stdout()
+                .write_all(schema::sql(&home.connection.schema).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         MigrateCommand::Run { dry_run } => migrate(home, dry_run, output),
@@ -31,16 +33,26 @@ fn migrate(
 ) -> anyhow::Result<ExitCode> {
     let store = home.open_unchecked()?;
     let schema = store.schema();
-    let report = if dry_run { schema.dry_run()? } else { schema.migrate()? };
+    let report = if dry_run {
+        schema.dry_run()?
+    } else {
+        schema.migrate()?
+    };
     if !dry_run {
         store.prepare()?;
     }
     let text = match (report.applied.as_slice(), dry_run) {
         ([], _) => "nothing to do: the schema is up to date".to_owned(),
-        (applied, true) => format!("would apply: {} (tried, and rolled back)", applied.join(", ")),
+        (applied, true) => format!(
+            "would apply: {} (tried, and rolled back)",
+            applied.join(", ")
+        ),
         (applied, false) => format!("applied: {}", applied.join(", ")),
     };
-    output.result(&text, &json!({ "applied": report.applied, "skipped": report.skipped, "dryRun": dry_run }))?;
+    output.result(
+        &text,
+        &json!({ "applied": report.applied, "skipped": report.skipped, "dryRun": dry_run }),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -54,6 +66,13 @@ fn status(
         SchemaState::Old { found, needed } => ("old", found, needed),
         SchemaState::Current { version } => ("current", version, version),
     };
-    output.result(&state.to_string(), &json!({ "state": name, "found": found, "needed": needed }))?;
-    Ok(if name == "current" { ExitCode::SUCCESS } else { ExitCode::from(NOT_MIGRATED) })
+    output.result(
+        &state.to_string(),
+        &json!({ "state": name, "found": found, "needed": needed }),
+    )?;
+    Ok(if name == "current" {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_MIGRATED)
+    })
 }

@@ -66,7 +66,10 @@ fn dispatch(
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
     output.json = arguments.json;
-    let home = Home { connection: arguments.connection, configure };
+    let home = Home {
+        connection: arguments.connection,
+        configure,
+    };
     match arguments.command {
         Command::Migrate { command } => return migrate::run(command, home, output),
         Command::Import(import) => event_log::import(&import, &home.open()?, output)?,
@@ -85,7 +88,8 @@ struct Home<F> {
 
 impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> Home<F> {
     fn builder(self) -> anyhow::Result<EventStoreBuilder> {
-        let builder = EventStore::builder(&self.connection.string()?).schema(self.connection.schema);
+        let builder =
+            EventStore::builder(&self.connection.string()?).schema(self.connection.schema);
         Ok((self.configure)(builder))
     }
 

@@ -14,24 +14,39 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new() -> Self {
-        Self { json: false, stdout: io::stdout() }
+        Self {
+            json: false,
+            stdout: io::stdout(),
+        }
     }
 
     /// Prints a result: the text for a person, or the object for a program.
     pub(super) fn result(&mut self, text: &str, object: &Value) -> Result<()> {
         let mut stdout = self.stdout.lock();
-        if self.json { writeln!(stdout, "{object}")? } else { writeln!(stdout, "{text}")? }
+        if self.json {
+            writeln!(stdout, "{object}")?
+        } else {
+            writeln!(stdout, "{text}")?
+        }
         Ok(())
     }
 
     /// Prints an object, if a program listens.
     pub(super) fn object(&mut self, object: &Value) -> Result<()> {
-        if self.json { self.result("", object) } else { Ok(()) }
+        if self.json {
+            self.result("", object)
+        } else {
+            Ok(())
+        }
     }
 
     /// Prints text, if a person reads.
     pub(super) fn text(&mut self, text: &str) -> Result<()> {
-        if self.json { Ok(()) } else { self.result(text, &Value::Null) }
+        if self.json {
+            Ok(())
+        } else {
+            self.result(text, &Value::Null)
+        }
     }
 
     pub(super) fn stdout(&mut self) -> io::BufWriter<io::StdoutLock<'static>> {
@@ -52,7 +67,11 @@ impl Output {
     pub(super) fn refusal(&self, refusal: &clap::Error, arguments: &[OsString]) -> ExitCode {
         let code = ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
         let mut text = refusal.render().to_string();
-        for secret in arguments.iter().filter_map(|argument| argument.to_str()).filter(|text| may_hold_password(text)) {
+        for secret in arguments
+            .iter()
+            .filter_map(|argument| argument.to_str())
+            .filter(|text| may_hold_password(text))
+        {
             text = text.replace(secret, "<connection string>");
         }
         if refusal.use_stderr() {

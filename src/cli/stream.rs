@@ -10,12 +10,20 @@ use anyhow::bail;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub(super) fn run(arguments: &StreamArguments, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
-    let existing = store.read_stream_with::<RawEvent>(&arguments.name, options(arguments).max_count(0))?;
+pub(super) fn run(
+    arguments: &StreamArguments,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let existing =
+        store.read_stream_with::<RawEvent>(&arguments.name, options(arguments).max_count(0))?;
     if !existing.exists {
         bail!("there is no stream \"{}\"", arguments.name);
     }
-    output.text(&format!("stream \"{}\" is at version {}", arguments.name, existing.current_version))?;
+    output.text(&format!(
+        "stream \"{}\" is at version {}",
+        arguments.name, existing.current_version
+    ))?;
     for recorded in store.read_stream_iter::<RawEvent>(&arguments.name, options(arguments)) {
         let recorded = recorded?;
         output.result(&line(&recorded), &object(&recorded))?;
@@ -44,12 +52,22 @@ fn options(arguments: &StreamArguments) -> ReadOptions {
 }
 
 fn time(recorded: &Recorded<RawEvent>) -> String {
-    Timestamp::try_from(recorded.recorded_at).map_or_else(|_| "-".to_owned(), |time| time.to_string())
+    Timestamp::try_from(recorded.recorded_at)
+        .map_or_else(|_| "-".to_owned(), |time| time.to_string())
 }
 
 fn line(recorded: &Recorded<RawEvent>) -> String {
-    let Recorded { stream_position, message_type, event, .. } = recorded;
-    format!("{stream_position:>6}  {}  {message_type}  {}", time(recorded), event.data)
+    let Recorded {
+        stream_position,
+        message_type,
+        event,
+        ..
+    } = recorded;
+    format!(
+        "{stream_position:>6}  {}  {message_type}  {}",
+        time(recorded),
+        event.data
+    )
 }
 
 fn object(recorded: &Recorded<RawEvent>) -> Value {

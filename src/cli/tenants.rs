@@ -7,11 +7,18 @@ use anyhow::bail;
 use jiff::Timestamp;
 use serde_json::json;
 
-pub(super) fn run(command: Option<TenantsCommand>, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+pub(super) fn run(
+    command: Option<TenantsCommand>,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     match command.unwrap_or(TenantsCommand::List) {
         TenantsCommand::List => list(store, output),
         TenantsCommand::Add { name } => add(&name, store, output),
-        TenantsCommand::Remove { name, with_all_data } => remove(&name, with_all_data, store, output),
+        TenantsCommand::Remove {
+            name,
+            with_all_data,
+        } => remove(&name, with_all_data, store, output),
     }
 }
 
@@ -32,11 +39,20 @@ fn list(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
 
 fn add(name: &str, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
     let added = store.tenants().add(name)?;
-    let text = if added { format!("added tenant \"{name}\"") } else { format!("tenant \"{name}\" exists already") };
+    let text = if added {
+        format!("added tenant \"{name}\"")
+    } else {
+        format!("tenant \"{name}\" exists already")
+    };
     output.result(&text, &json!({ "name": name, "added": added }))
 }
 
-fn remove(name: &str, with_all_data: bool, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+fn remove(
+    name: &str,
+    with_all_data: bool,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let removal = store.tenants().remove(name)?;
     let (streams, messages) = (removal.streams, removal.messages);
     output.object(&json!({ "name": name, "streams": streams, "messages": messages, "removed": with_all_data }))?;
@@ -47,5 +63,7 @@ fn remove(name: &str, with_all_data: bool, store: &EventStore, output: &mut Outp
         );
     }
     removal.with_all_data()?;
-    output.text(&format!("removed tenant \"{name}\" with {streams} streams and {messages} messages"))
+    output.text(&format!(
+        "removed tenant \"{name}\" with {streams} streams and {messages} messages"
+    ))
 }

@@ -13,6 +13,6 @@ mod transaction_control;
 pub(crate) use endpoint::Endpoint;
 pub use endpoint::{ConnectError, ConnectionStringError};
 pub(crate) use pool::{Connections, PoolOptions, refuse_async_context};
-pub(crate) use sql::{Jsonb, Parameter, Sql, param};
+pub(crate) use sql::{Jsonb, Parameter, Sql, get, param};
 pub(crate) use transaction::{Nested, Transaction, check_open};
 pub(crate) use transaction_control::refuse_transaction_control;

@@ -14,6 +14,12 @@ pub(crate) fn param<'a>(value: &'a (dyn ToSql + Sync), kind: Type) -> Parameter<
     (value, kind)
 }
 
+/// Reads a column; a type that does not fit is an error, not a panic.
+pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> crate::error::Result<T> {
+    row.try_get(column)
+        .map_err(|source| crate::error::Error::database("read a row", source))
+}
+
 /// Something that runs statements: a connection, or a transaction of the caller's.
 ///
 /// Statements of this crate name the types of their parameters, so that an unnamed statement takes one round trip too.

@@ -45,7 +45,10 @@ impl EventStore {
     /// [`Error::Io`] when writing fails, and those of reading the feed.
     pub fn export(&self, mut log: impl Write, options: ExportOptions) -> Result<ExportReport> {
         let mut feed = self.read_all::<RawEvent>(FeedOptions::new().after(options.after));
-        let mut report = ExportReport { messages: 0, position: options.after };
+        let mut report = ExportReport {
+            messages: 0,
+            position: options.after,
+        };
         while let Some(message) = feed.next_message() {
             let message = message?;
             let line = Line::of(&message).map_err(std::io::Error::from)?;

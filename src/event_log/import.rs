@@ -2,13 +2,13 @@
 
 use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
-use crate::connection::{Jsonb, Sql, Transaction, param};
+use crate::connection::{Jsonb, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::message::{MessageKind, RecordedMessage};
 use crate::partition::Partition;
 use crate::position::from_sql;
 use crate::store::EventStore;
-use crate::stream::{get, stream_type};
+use crate::stream::stream_type;
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::Type;
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +31,8 @@ const ADVANCE: &str = "
         SET stream_position = stream.stream_position + EXCLUDED.stream_position
     RETURNING stream_id, stream_position";
 
-const FIND_ARCHIVED: &str = "SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1";
+const FIND_ARCHIVED: &str =
+    "SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1";
 
 /// After the stream rows: global order has to follow stream order.
 const DRAW_POSITIONS: &str = "
@@ -86,7 +87,12 @@ impl std::fmt::Debug for ImportOptions<'_> {
 
 impl Default for ImportOptions<'_> {
     fn default() -> Self {
-        Self { batch_size: 5_000, name: None, without_projections: false, progress: Box::new(|_| {}) }
+        Self {
+            batch_size: 5_000,
+            name: None,
+            without_projections: false,
+            progress: Box::new(|_| {}),
+        }
     }
 }
 
@@ -216,13 +222,23 @@ impl<'s, 'p> Import<'s, 'p> {
     /// Refuses to leave read models behind, or says that they are.
     fn mark_other_projections(&mut self) -> Result<()> {
         let partition = self.partition();
-        let own = self.store.projections().versions().map(|inline| inline.names.clone()).unwrap_or_default();
-        let parameters = [param(&partition.name, Type::TEXT), param(&own, Type::TEXT_ARRAY)];
+        let own = self
+            .store
+            .projections()
+            .versions()
+            .map(|inline| inline.names.clone())
+            .unwrap_or_default();
+        let parameters = [
+            param(&partition.name, Type::TEXT),
+            param(&own, Type::TEXT_ARRAY),
+        ];
         let others = self.store.connections().run(true, |sql| {
             let rows = sql
-                .query(&partition.write_into(OTHER_PROJECTIONS), &parameters)
+                .query(&partition.sql(OTHER_PROJECTIONS), &parameters)
                 .map_err(|source| Error::database("look for inline projections", source))?;
-            rows.iter().map(|row| get::<String>(row, 0)).collect::<Result<Vec<_>>>()
+            rows.iter()
+                .map(|row| get::<String>(row, 0))
+                .collect::<Result<Vec<_>>>()
         })?;
         if others.is_empty() {
             return Ok(());
@@ -238,7 +254,7 @@ impl<'s, 'p> Import<'s, 'p> {
             ));
         }
         self.store.connections().run(true, |sql| {
-            sql.execute(&partition.write_into(MARK_STALE), &parameters)
+            sql.execute(&partition.sql(MARK_STALE), &parameters)
                 .map_err(|source| Error::database("mark inline projections stale", source))
         })?;
         self.report.stale_projections = others;
@@ -261,7 +277,10 @@ impl<'s, 'p> Import<'s, 'p> {
             }
         }
         if self.report.lines < self.earlier.lines {
-            return Err(self.differs(format!("the log ends here, but {} lines of it", self.earlier.lines)));
+            return Err(self.differs(format!(
+                "the log ends here, but {} lines of it",
+                self.earlier.lines
+            )));
         }
         self.store_batch()
     }
@@ -278,7 +297,10 @@ impl<'s, 'p> Import<'s, 'p> {
         if text.is_empty() {
             return Ok(());
         }
-        let line = Line::parse(text).map_err(|reason| Error::ImportLine { line: number, reason })?;
+        let line = Line::parse(text).map_err(|reason| Error::ImportLine {
+            line: number,
+            reason,
+        })?;
         self.batch.push(BatchLine {
             number,
             expected_position: line.stream_position,
@@ -292,7 +314,10 @@ impl<'s, 'p> Import<'s, 'p> {
             self.name = format!("log:{}", self.digest.text());
         }
         let (partition, name) = (self.partition(), &self.name);
-        self.earlier = self.store.connections().run(true, |sql| ImportedPart::find(sql, partition, name))?;
+        self.earlier = self
+            .store
+            .connections()
+            .run(true, |sql| ImportedPart::find(sql, partition, name))?;
         self.stored = self.earlier.lines;
         Ok(())
     }
@@ -316,7 +341,10 @@ impl<'s, 'p> Import<'s, 'p> {
 
     fn store_batch(&mut self) -> Result<()> {
         if self.report.lines > self.stored {
-            let part = ImportedPart { lines: self.report.lines, digest: self.digest.text() };
+            let part = ImportedPart {
+                lines: self.report.lines,
+                digest: self.digest.text(),
+            };
             let mut transaction = Transaction::begin(self.store.connections())?;
             let partition = self.partition();
             part.store(transaction.sql(), partition, &self.name, self.stored)?;
@@ -349,7 +377,7 @@ impl<'s, 'p> Import<'s, 'p> {
                 param(&inline.names, Type::TEXT_ARRAY),
                 param(&inline.versions, Type::INT4_ARRAY),
             ];
-            sql.query(&partition.write_into(SHARE_PROJECTIONS), &parameters)
+            sql.query(&partition.sql(SHARE_PROJECTIONS), &parameters)
                 .map_err(|source| Error::in_partition("import", &partition.name, source))?;
         }
         place(sql, partition, &mut self.batch)?;
@@ -357,7 +385,8 @@ impl<'s, 'p> Import<'s, 'p> {
         if projections.is_empty() {
             return Ok(());
         }
-        let messages: Vec<RecordedMessage> = self.batch.iter().map(|line| line.message.clone()).collect();
+        let messages: Vec<RecordedMessage> =
+            self.batch.iter().map(|line| line.message.clone()).collect();
         projections.handle(sql, partition, &messages)
     }
 }
@@ -372,36 +401,51 @@ fn message(line: &Line<'_>) -> RecordedMessage {
         stream_name: Arc::from(&*line.stream_name),
         stream_position: 0,
         global_position: 0,
-        message_id: line.message_id.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |id| id.clone().into_owned()),
+        message_id: line
+            .message_id
+            .as_ref()
+            .map_or_else(|| Uuid::now_v7().to_string(), |id| id.clone().into_owned()),
         message_type: line.message_type.clone().into_owned(),
         kind: MessageKind::from(line.kind),
         schema_version: line.schema_version.unwrap_or(1),
         recorded_at: SystemTime::UNIX_EPOCH,
         data: line.data.get().as_bytes().to_vec(),
-        metadata: line.metadata.map_or_else(|| b"{}".to_vec(), |metadata| metadata.get().as_bytes().to_vec()),
+        metadata: line.metadata.map_or_else(
+            || b"{}".to_vec(),
+            |metadata| metadata.get().as_bytes().to_vec(),
+        ),
     }
 }
 
 /// Takes the fence, then the stream rows, then the positions: the order that the feed relies on.
 fn place(sql: &mut dyn Sql, partition: &Partition, batch: &mut [BatchLine]) -> Result<()> {
     let refused = |source| Error::in_partition("import", &partition.name, source);
-    let fenced =
-        sql.query(&partition.write_into(FENCE), &[param(&partition.name, Type::TEXT)]).map_err(refused)?;
+    let fenced = sql
+        .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
+        .map_err(refused)?;
     let time: i64 = fenced.first().map_or(Ok(0), |row| get(row, 1))?;
     let recorded_at = SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(time));
 
     let mut next = advance_streams(sql, partition, batch)?;
     let count = i32::try_from(batch.len()).unwrap_or(i32::MAX);
-    let drawn =
-        sql.query(&partition.write_into(DRAW_POSITIONS), &[param(&count, Type::INT4)]).map_err(refused)?;
-    let positions: Vec<i64> = drawn.first().map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
+    let drawn = sql
+        .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT4)])
+        .map_err(refused)?;
+    let positions: Vec<i64> = drawn
+        .first()
+        .map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
     for (line, position) in batch.iter_mut().zip(positions) {
-        let Some(version) = next.get_mut(&*line.message.stream_name) else { continue };
+        let Some(version) = next.get_mut(&*line.message.stream_name) else {
+            continue;
+        };
         line.message.stream_position = *version;
         line.message.global_position = from_sql(position);
         line.message.recorded_at = recorded_at;
         *version += 1;
-        if line.expected_position.is_some_and(|expected| expected != line.message.stream_position) {
+        if line
+            .expected_position
+            .is_some_and(|expected| expected != line.message.stream_position)
+        {
             return Err(Error::ImportLine {
                 line: line.number,
                 reason: format!(
@@ -432,7 +476,7 @@ fn advance_streams(
     let added: Vec<i64> = counts.values().copied().collect();
     let rows = sql
         .query(
-            &partition.write_into(ADVANCE),
+            &partition.sql(ADVANCE),
             &[
                 param(&partition.name, Type::TEXT),
                 param(&names, Type::TEXT_ARRAY),
@@ -466,11 +510,18 @@ fn refuse_archived(
 ) -> Result<()> {
     let names: Vec<&str> = begun.iter().map(|name| &**name).collect();
     let rows = sql
-        .query(&partition.write_into(FIND_ARCHIVED), &[param(&names, Type::TEXT_ARRAY)])
+        .query(
+            &partition.sql(FIND_ARCHIVED),
+            &[param(&names, Type::TEXT_ARRAY)],
+        )
         .map_err(|source| Error::in_partition("import", &partition.name, source))?;
-    let Some(row) = rows.first() else { return Ok(()) };
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
     let archived: &str = get(row, 0)?;
-    let line = batch.iter().find(|line| &*line.message.stream_name == archived);
+    let line = batch
+        .iter()
+        .find(|line| &*line.message.stream_name == archived);
     Err(Error::ImportLine {
         line: line.map_or(0, |line| line.number),
         reason: format!("stream \"{archived}\" is archived"),
@@ -479,7 +530,7 @@ fn refuse_archived(
 
 fn copy(sql: &mut dyn Sql, partition: &Partition, batch: &[BatchLine]) -> Result<()> {
     let refused = |source| Error::in_partition("import", &partition.name, source);
-    let writer = sql.copy_in(&partition.write_into(COPY)).map_err(refused)?;
+    let writer = sql.copy_in(&partition.sql(COPY)).map_err(refused)?;
     let mut rows = BinaryCopyInWriter::new(writer, &COPIED_TYPES);
     for line in batch {
         let message = &line.message;

@@ -40,7 +40,10 @@ pub(super) enum LineKind {
 }
 
 impl LineKind {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the form that serde calls"
+    )]
     fn is_event(&self) -> bool {
         matches!(self, Self::Event)
     }
@@ -70,7 +73,9 @@ impl<'a> Line<'a> {
             check_text("the message id", id).map_err(|error| error.to_string())?;
         }
         check_json_text(self.data.get().as_bytes()).map_err(|error| format!("data: {error}"))?;
-        let Some(metadata) = self.metadata else { return Ok(()) };
+        let Some(metadata) = self.metadata else {
+            return Ok(());
+        };
         if !metadata.get().starts_with('{') {
             return Err("metadata: must be an object".to_owned());
         }
@@ -83,7 +88,11 @@ impl<'a> Line<'a> {
             stream_name: Cow::Borrowed(&message.stream_name),
             message_type: Cow::Borrowed(&message.message_type),
             data: serde_json::from_slice(&message.data)?,
-            metadata: if has_metadata { Some(serde_json::from_slice(&message.metadata)?) } else { None },
+            metadata: if has_metadata {
+                Some(serde_json::from_slice(&message.metadata)?)
+            } else {
+                None
+            },
             message_id: Some(Cow::Borrowed(&message.message_id)),
             stream_position: Some(message.stream_position),
             kind: match message.kind {

@@ -1,14 +1,14 @@
 //! How far a log was imported. Owns the statements on `emt_imports`.
 
-use crate::connection::{Sql, param};
+use crate::connection::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
-use crate::stream::get;
 use postgres::types::Type;
 use sha2::{Digest, Sha256};
 
-const FIND: &str = "SELECT lines, digest FROM {schema}.emt_imports WHERE partition = $1 AND name = $2";
+const FIND: &str =
+    "SELECT lines, digest FROM {schema}.emt_imports WHERE partition = $1 AND name = $2";
 
 /// Changes nothing when another import has gone on from where this one did.
 const STORE: &str = "
@@ -27,15 +27,27 @@ pub(super) struct ImportedPart {
 impl ImportedPart {
     pub(super) fn find(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<Self> {
         let rows = sql
-            .query(&partition.write_into(FIND), &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)])
+            .query(
+                &partition.sql(FIND),
+                &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+            )
             .map_err(|source| Error::database("look for an earlier import", source))?;
         match rows.first() {
-            Some(row) => Ok(Self { lines: from_sql(get(row, 0)?), digest: get(row, 1)? }),
+            Some(row) => Ok(Self {
+                lines: from_sql(get(row, 0)?),
+                digest: get(row, 1)?,
+            }),
             None => Ok(Self::default()),
         }
     }
 
-    pub(super) fn store(&self, sql: &mut dyn Sql, partition: &Partition, name: &str, before: u64) -> Result<()> {
+    pub(super) fn store(
+        &self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        name: &str,
+        before: u64,
+    ) -> Result<()> {
         let (lines, before) = (to_sql(self.lines), to_sql(before));
         let parameters = [
             param(&partition.name, Type::TEXT),
@@ -45,12 +57,15 @@ impl ImportedPart {
             param(&self.digest, Type::TEXT),
         ];
         let stored = sql
-            .execute(&partition.write_into(STORE), &parameters)
+            .execute(&partition.sql(STORE), &parameters)
             .map_err(|source| Error::database("note the progress of an import", source))?;
         if stored == 1 {
             return Ok(());
         }
-        Err(Error::invalid("the event log", "is being imported by somebody else at the same time"))
+        Err(Error::invalid(
+            "the event log",
+            "is being imported by somebody else at the same time",
+        ))
     }
 }
 

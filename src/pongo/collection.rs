@@ -4,20 +4,21 @@ use super::document::DocumentTable;
 use super::filter::filter_condition;
 use super::sort::sort_order;
 use super::sql_parameters::{SqlParameters, SqlValue};
-use crate::connection::{Jsonb, Parameter, Sql, param};
+use crate::connection::{Connections, Jsonb, Parameter, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::message::check_text;
 use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
-use crate::store::EventStore;
-use crate::stream::get;
+use crate::schema::create_collection;
 use postgres::error::SqlState;
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 const FIND: &str = "
@@ -34,10 +35,43 @@ const INSERT: &str = "
     SELECT document.id, $1, document.data || jsonb_build_object('_id', document.id)
       FROM unnest($2, $3) AS document (id, data)";
 
+/// Creates the tables of collections when they are first used, once per process.
+pub(crate) struct CollectionTables {
+    may_create: bool,
+    created: Mutex<HashSet<String>>,
+}
+
+impl CollectionTables {
+    pub(crate) fn new(may_create: bool) -> Self {
+        Self {
+            may_create,
+            created: Mutex::default(),
+        }
+    }
+
+    fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
+        if !self.may_create || self.created().contains(name) {
+            return Ok(());
+        }
+        connections.run(true, |sql| create_collection(sql, schema, name))?;
+        self.created().insert(name.to_owned());
+        Ok(())
+    }
+
+    fn created(&self) -> MutexGuard<'_, HashSet<String>> {
+        // The set is never left half changed, so a panic of another thread has not spoilt it.
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a collection runs its statements on.
 pub(crate) enum CollectionHome<'a> {
-    /// Each operation on a connection of the store's.
-    Store(EventStore),
+    /// Each operation on a connection of its own.
+    Connections {
+        connections: Connections,
+        partition: Arc<Partition>,
+        tables: Arc<CollectionTables>,
+    },
     /// A transaction.
     Transaction {
         sql: RefCell<&'a mut dyn Sql>,
@@ -55,7 +89,7 @@ impl<'a> CollectionHome<'a> {
 
     fn partition(&self) -> &Partition {
         match self {
-            Self::Store(store) => store.partition(),
+            Self::Connections { partition, .. } => partition,
             Self::Transaction { partition, .. } => partition,
         }
     }
@@ -67,9 +101,13 @@ impl<'a> CollectionHome<'a> {
         run: impl Fn(&mut dyn Sql) -> Result<T>,
     ) -> Result<T> {
         match self {
-            Self::Store(store) => {
-                store.ensure_collection(collection)?;
-                store.connections().run(repeatable, run)
+            Self::Connections {
+                connections,
+                partition,
+                tables,
+            } => {
+                tables.ensure(connections, &partition.schema, collection)?;
+                connections.run(repeatable, run)
             }
             Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
         }

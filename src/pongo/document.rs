@@ -1,10 +1,9 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
-use crate::connection::{Jsonb, Sql, param};
+use crate::connection::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::json;
-use crate::stream::get;
 use postgres::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -35,7 +35,7 @@ mod predicate;
 mod sort;
 mod sql_parameters;
 
-pub(crate) use collection::CollectionHome;
 pub use collection::{Collection, Find};
+pub(crate) use collection::{CollectionHome, CollectionTables};
 pub(crate) use document::DocumentTable;
 pub use filter_error::FilterError;

@@ -12,7 +12,6 @@ pub use sql::SqlProjection;
 use crate::connection::{Sql, param};
 use crate::error::{Error, Result};
 use crate::feed;
-use crate::identifier;
 use crate::message::RecordedMessage;
 use crate::partition::Partition;
 use crate::stream::InlineVersions;
@@ -131,7 +130,7 @@ impl InlineProjections {
 
     /// Writes all projections into the registry of a partition.
     pub(crate) fn register(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
-        let text = REGISTER.replace("{schema}", &identifier::quote(&partition.schema));
+        let text = partition.sql(REGISTER);
         for (projection, version) in self.projections.iter().zip(&self.versions.versions) {
             let (name, kind) = (projection.name(), projection.kind());
             let definition = json!({ "handles": projection.handles() });
@@ -186,8 +185,7 @@ impl InlineProjections {
         };
         let refused = |source| Error::in_partition("rebuild a projection", &partition.name, source);
         let names = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
-        sql.query(&partition.write_into(LOCK), &names)
-            .map_err(refused)?;
+        sql.query(&partition.sql(LOCK), &names).map_err(refused)?;
 
         let only = Self {
             projections: Arc::new([Arc::clone(&self.projections[index])]),
@@ -213,7 +211,7 @@ impl InlineProjections {
         }
         let mut activated = names.to_vec();
         activated.push(param(&self.versions.versions[index], Type::INT4));
-        sql.execute(&partition.write_into(ACTIVATE), &activated)
+        sql.execute(&partition.sql(ACTIVATE), &activated)
             .map_err(refused)?;
         Ok(())
     }
