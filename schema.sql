@@ -664,11 +664,11 @@ END
 $$;
 
 -- Emmett's names for the two above; its migrations may replace them, so they hold no logic.
-CREATE OR REPLACE FUNCTION public.emt_sanitize_name(name_to_sanitize TEXT) RETURNS TEXT
+CREATE OR REPLACE FUNCTION public.emt_sanitize_name(input_name TEXT) RETURNS TEXT
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    RETURN public.emt_table_suffix(name_to_sanitize);
+    RETURN public.emt_table_suffix(input_name);
 END
 $$;
 

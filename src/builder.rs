@@ -1,6 +1,7 @@
 //! Setting up an event store.
 
-use crate::connection::{Connections, Endpoint, PoolOptions, refuse_async_context};
+use crate::connection::{Connections, PoolOptions, refuse_async_context};
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::projection::{InlineProjections, Projection};
 use crate::schema::{self, AutoMigration};

@@ -1,6 +1,6 @@
 //! What can go wrong, and what the caller can do about it.
 
-use crate::connection::{ConnectError, ConnectionStringError};
+use crate::endpoint::{ConnectError, ConnectionStringError};
 use crate::event_codec::{DecodeError, EncodeError};
 use crate::pongo::FilterError;
 use crate::position::ExpectedVersion;
@@ -212,7 +212,8 @@ impl Error {
     /// to be made again. Nor is an unknown outcome.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Pool(_) | Self::Connect { .. } => true,
+            Self::Pool(_) => true,
+            Self::Connect { source, .. } => may_pass(source),
             Self::Database { source, .. } | Self::TransactionAborted { source } => {
                 is_transient(source)
             }
@@ -282,6 +283,14 @@ fn names_event_table(error: &postgres::Error) -> bool {
             || message.contains("emt_messages")
             || message.contains("emt_projections")
     })
+}
+
+/// A server that cannot be reached or is starting may be there later; a wrong password or certificate stays wrong.
+fn may_pass(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Failed { errors, .. } => errors.last().is_none_or(is_transient),
+        _ => false,
+    }
 }
 
 fn is_transient(error: &postgres::Error) -> bool {

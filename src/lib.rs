@@ -4,7 +4,7 @@
 pub use crate::{
     append_options::{AppendOptions, StreamMessages},
     builder::EventStoreBuilder,
-    connection::{ConnectError, ConnectionStringError},
+    endpoint::{ConnectError, ConnectionStringError},
     error::{Error, Result},
     event::{Event, RawEvent, StoredEvent},
     event_codec::{DecodeError, EncodeError},
@@ -30,6 +30,7 @@ pub mod testing;
 mod append_options;
 mod builder;
 mod connection;
+mod endpoint;
 mod error;
 mod event;
 mod event_codec;

@@ -47,6 +47,32 @@ const KNOWN_TABLES: &str = "
            to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
         OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL";
 
+/// What Emmett's tables must look like to be adopted: the columns that the library uses, and the primary keys that make
+/// its upserts right (databases that were upgraded from Emmett 0.36 have others).
+const EMMETT_LAYOUT: &str = "
+    SELECT (SELECT string_agg(column_name, ',' ORDER BY column_name COLLATE \"C\")
+              FROM information_schema.columns
+             WHERE table_schema = $1 AND table_name = 'emt_streams') =
+           'is_archived,partition,stream_id,stream_metadata,stream_position,stream_type'
+       AND (SELECT string_agg(column_name, ',' ORDER BY column_name COLLATE \"C\")
+              FROM information_schema.columns
+             WHERE table_schema = $1 AND table_name = 'emt_messages') =
+           'created,global_position,is_archived,message_data,message_id,message_kind,message_metadata,'
+           'message_schema_version,message_type,partition,stream_id,stream_position,transaction_id'
+       AND (SELECT pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = to_regclass(format('%I.emt_streams', $1)) AND contype = 'p') =
+           'PRIMARY KEY (stream_id, partition, is_archived)'
+       AND (SELECT pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = to_regclass(format('%I.emt_messages', $1)) AND contype = 'p') =
+           'PRIMARY KEY (stream_id, stream_position, partition, is_archived)'
+       AND to_regclass(format('%I.emt_global_message_position', $1)) IS NOT NULL";
+
+const ADOPT_EMMETT: &str = include_str!("../migrations/adopt_emmett.sql");
+
+/// An index of Emmett's that costs every append a second index entry.
+const SECOND_STREAM_INDEX: &str =
+    "SELECT to_regclass(format('%I.idx_streams_unique', $1)) IS NOT NULL";
+
 const APPLIED: &str =
     "SELECT version, name, checksum FROM {schema}.emt_migrations ORDER BY version";
 
@@ -60,6 +86,9 @@ const RECORD: &str = "
 pub enum SchemaState {
     /// Nothing.
     Missing,
+    /// That of an Emmett of 0.42 or newer. Migrating adopts it: every message is kept, and Emmett's clients can go on using
+    /// it, with their own migrations switched off.
+    Emmett,
     /// An older version.
     Old {
         /// The version that it has.
@@ -78,6 +107,9 @@ impl fmt::Display for SchemaState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => formatter.write_str("the schema is missing: run `emmett migrate run`"),
+            Self::Emmett => formatter.write_str(
+                "the schema is Emmett's: `emmett migrate run` adopts it and keeps every message",
+            ),
             Self::Old { found, needed } => write!(
                 formatter,
                 "the schema has version {found}, this library needs {needed}: run `emmett migrate run`"
@@ -97,6 +129,8 @@ pub struct MigrationReport {
     pub applied: Vec<String>,
     /// Those that had been applied before.
     pub skipped: Vec<String>,
+    /// What is not as it could be.
+    pub remarks: Vec<String>,
 }
 
 /// The schema of one store: its SQL, its state, and its migration.
@@ -239,16 +273,9 @@ fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
     let tables = sql
         .query(KNOWN_TABLES, &[param(&schema, Type::TEXT)])
         .map_err(database)?;
-    let (migrations, events) = match tables.first() {
-        Some(row) => (get::<bool>(row, 0)?, get::<bool>(row, 1)?),
-        None => (false, false),
-    };
-    if !migrations && events {
-        return Err(Error::Schema(format!(
-            "schema \"{schema}\" has tables emt_streams or emt_messages that this library did not create: \
-             choose another schema name, or another database"
-        )));
-    }
+    let migrations = tables
+        .first()
+        .map_or(Ok(false), |row| get::<bool>(row, 0))?;
     if !migrations {
         return Ok(Vec::new());
     }
@@ -269,12 +296,38 @@ fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
         .collect()
 }
 
+/// Whether Emmett has created the tables. Somebody else's are refused.
+fn is_emmetts(sql: &mut dyn Sql, schema: &str) -> Result<bool> {
+    let name = [param(&schema, Type::TEXT)];
+    let tables = sql.query(KNOWN_TABLES, &name).map_err(database)?;
+    let (migrations, events) = match tables.first() {
+        Some(row) => (get::<bool>(row, 0)?, get::<bool>(row, 1)?),
+        None => (false, false),
+    };
+    if migrations || !events {
+        return Ok(false);
+    }
+    let layout = sql.query(EMMETT_LAYOUT, &name).map_err(database)?;
+    if layout
+        .first()
+        .map_or(Ok(None), |row| get::<Option<bool>>(row, 0))?
+        == Some(true)
+    {
+        return Ok(true);
+    }
+    Err(Error::Schema(format!(
+        "schema \"{schema}\" has tables emt_streams or emt_messages that neither this library nor Emmett 0.42 or newer \
+         created: upgrade them with Emmett first, or choose another schema name or database"
+    )))
+}
+
 fn state(sql: &mut dyn Sql, schema: &str) -> Result<SchemaState> {
     check_server(sql)?;
     let applied = applied(sql, schema)?;
     check_history(&applied)?;
     let unsigned = |version: i32| u32::try_from(version).unwrap_or(0);
     Ok(match applied.last() {
+        None if is_emmetts(sql, schema)? => SchemaState::Emmett,
         None => SchemaState::Missing,
         Some(last) if last.version < latest() => SchemaState::Old {
             found: unsigned(last.version),
@@ -336,6 +389,7 @@ fn apply(sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
     check_server(sql)?;
     let applied = applied(sql, schema)?;
     check_history(&applied)?;
+    let adopting = applied.is_empty() && is_emmetts(sql, schema)?;
     let record = RECORD.replace("{schema}", &identifier::quote(schema));
     let mut report = MigrationReport::default();
     for migration in MIGRATIONS {
@@ -358,6 +412,18 @@ fn apply(sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
             ];
             sql.execute(&record, &row).map_err(refused)?;
         }
+    }
+    if adopting {
+        sql.batch(&render(ADOPT_EMMETT, schema)).map_err(refused)?;
+        report.applied.push("adopt_emmett".to_owned());
+    }
+    let second_index = sql
+        .query(SECOND_STREAM_INDEX, &[param(&schema, Type::TEXT)])
+        .map_err(refused)?;
+    if second_index.first().map_or(Ok(false), |row| get(row, 0))? {
+        report.remarks.push(
+            "the index idx_streams_unique, which Emmett has created, makes appends slower and serves nothing: drop it".into(),
+        );
     }
     Ok(report)
 }

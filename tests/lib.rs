@@ -1,6 +1,7 @@
 //! The proofs: each file is one behaviour, against a real PostgreSQL.
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
+mod adoption;
 mod append;
 mod archive;
 mod cli;

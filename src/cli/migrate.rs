@@ -41,6 +41,9 @@ fn migrate(
     if !dry_run {
         store.prepare()?;
     }
+    for remark in &report.remarks {
+        output.note(remark);
+    }
     let text = match (report.applied.as_slice(), dry_run) {
         ([], _) => "nothing to do: the schema is up to date".to_owned(),
         (applied, true) => format!(
@@ -63,6 +66,7 @@ fn status(
     let state = home.open_unchecked()?.schema().state()?;
     let (name, found, needed) = match state {
         SchemaState::Missing => ("missing", 0, schema::needed()),
+        SchemaState::Emmett => ("emmett", 0, schema::needed()),
         SchemaState::Old { found, needed } => ("old", found, needed),
         SchemaState::Current { version } => ("current", version, version),
     };

@@ -1,7 +1,7 @@
 //! The pool: connections that are tested only when they have rested, and replaced when they died.
 
 use super::sql::{PreparedStatements, PreparingClient, Sql};
-use super::{ConnectError, Endpoint};
+use crate::endpoint::{ConnectError, Endpoint};
 use crate::error::{Error, Result};
 use postgres::Client;
 use r2d2::{ManageConnection, Pool, PooledConnection};

@@ -5,11 +5,16 @@
 //! `PGSSLROOTCERT` and the others), the password file, service files, and in the home directory the client certificate
 //! and the revocation list. The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
 
-use super::connection_string::{Parameters, invalid_value};
-use super::sslmode::{Encryption, SslMode};
+mod connection_string;
+mod sslmode;
+#[cfg(feature = "tls")]
+mod tls;
+
+use connection_string::{Parameters, invalid_value};
 use postgres::config::{LoadBalanceHosts, SslMode as DriverSslMode};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
+use sslmode::{Encryption, SslMode};
 use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt;
@@ -18,7 +23,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use super::connection_string::ConnectionStringError;
+pub use connection_string::ConnectionStringError;
 
 /// What a connection gets unless the string says otherwise.
 const DEFAULTS: [(&str, &str); 4] = [
@@ -90,6 +95,8 @@ pub(crate) struct Endpoint {
         expect(dead_code, reason = "without TLS it is only validated")
     )]
     encryption: Encryption,
+    #[cfg(feature = "tls")]
+    connector: tls::KeptConnector,
 }
 
 impl Endpoint {
@@ -105,13 +112,9 @@ impl Endpoint {
             config: config(parameters)?,
             hosts,
             encryption,
+            #[cfg(feature = "tls")]
+            connector: tls::KeptConnector::default(),
         })
-    }
-
-    /// Replaces the limit for reaching one address of a host, whatever the connection string says.
-    pub(crate) fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.config.connect_timeout(timeout);
-        self
     }
 
     /// Opens a connection to the first host that can be reached and fits.
@@ -138,19 +141,15 @@ impl Endpoint {
     /// Database, hosts, ports and user; not the password.
     pub(crate) fn describe(&self) -> String {
         let hosts: Vec<_> = self.hosts.iter().map(ToString::to_string).collect();
-        let quoted = |name: &str| format!("\"{name}\"");
-        let database = self.config.get_dbname().map(quoted);
-        let user = self.config.get_user().map(quoted);
-        format!(
-            "{} on {} as {}",
-            database.map_or("the user's database".into(), |name| format!(
-                "database {name}"
-            )),
-            hosts.join(", "),
-            user.map_or("the operating system's user".into(), |name| format!(
-                "user {name}"
-            )),
-        )
+        let database = self.config.get_dbname().map_or_else(
+            || "the user's database".to_owned(),
+            |name| format!("database \"{name}\""),
+        );
+        let user = self.config.get_user().map_or_else(
+            || "the operating system's user".to_owned(),
+            |name| format!("user \"{name}\""),
+        );
+        format!("{database} on {} as {user}", hosts.join(", "))
     }
 
     fn hosts_in_order(&self) -> Vec<&Host> {
@@ -165,7 +164,9 @@ impl Endpoint {
     #[cfg(feature = "tls")]
     fn transports(&self, host: &Host) -> Result<Vec<Transport>, ConnectError> {
         let tls = |mode| {
-            super::tls::connector(&self.encryption).map(|connector| Transport::Tls(mode, connector))
+            self.connector
+                .get(&self.encryption)
+                .map(|connector| Transport::Tls(mode, connector))
         };
         Ok(match self.encryption.mode {
             _ if host.is_socket() => vec![Transport::Plain],
@@ -317,7 +318,10 @@ impl Failures {
             (None, Some(cause)) => format!("{error}: {cause}"),
             (None, None) => error.to_string(),
         };
-        self.messages.push(format!("{host}{how}: {reason}"));
+        let message = format!("{host}{how}: {reason}");
+        if self.messages.last() != Some(&message) {
+            self.messages.push(message);
+        }
         self.errors.push(error);
     }
 
@@ -346,7 +350,7 @@ fn depends_on_transport(error: &postgres::Error) -> bool {
     match error.code() {
         Some(code) => !same_with_any.contains(code),
         #[cfg(feature = "tls")]
-        None => super::tls::is_handshake_failure(error),
+        None => tls::is_handshake_failure(error),
         #[cfg(not(feature = "tls"))]
         None => false,
     }
@@ -627,12 +631,12 @@ mod tests {
     fn what_is_no_connection_string_is_refused() {
         assert!(error("").contains("empty"));
         assert!(error(" \n").contains("empty"));
+        assert!(error("postgresql://localhost?x").contains("`name=value`"));
         for text in [
             "localhost",
             "mysql://localhost/app",
             "=",
             "=x",
-            "postgresql://localhost?x",
             "not a string",
         ] {
             assert!(

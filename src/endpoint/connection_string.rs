@@ -8,18 +8,12 @@ const SECONDS: &str = "a whole number of seconds";
 const PARAMETERS: [(&str, &str); 25] = [
     ("application_name", "a text"),
     ("channel_binding", "`disable`, `prefer` or `require`"),
-    ("client_encoding", "`UTF8`: no other is supported"),
+    ("client_encoding", "`UTF8`"),
     ("connect_timeout", SECONDS),
     ("dbname", "a text"),
-    (
-        "gssencmode",
-        "`disable` or `prefer`: GSSAPI is not supported",
-    ),
-    (
-        "host",
-        "host names or socket directories, with commas between them",
-    ),
-    ("hostaddr", "IP addresses, with commas between them"),
+    ("gssencmode", "`disable` or `prefer`"),
+    ("host", "host names or directories of sockets"),
+    ("hostaddr", "IP addresses with commas between them"),
     ("keepalives", "`0` or `1`"),
     ("keepalives_count", "a whole number"),
     ("keepalives_idle", SECONDS),
@@ -28,7 +22,7 @@ const PARAMETERS: [(&str, &str); 25] = [
     ("load_balance_hosts", "`disable` or `random`"),
     ("options", "a text"),
     ("password", "a text"),
-    ("port", "port numbers, with commas between them"),
+    ("port", "port numbers with commas between them"),
     ("sslcert", "the name of a file"),
     ("sslkey", "the name of a file"),
     (
@@ -44,6 +38,9 @@ const PARAMETERS: [(&str, &str); 25] = [
 
 const NEITHER_FORM: ConnectionStringError = ConnectionStringError::Malformed(
     "it is neither a URL, as in `postgresql://user@host/database`, nor a list, as in `host=... dbname=...`",
+);
+const NO_PAIR: ConnectionStringError = ConnectionStringError::Malformed(
+    "behind the `?` of a URL, each parameter is written `name=value`",
 );
 const MISPLACED_AT: ConnectionStringError = ConnectionStringError::Malformed(
     "there is an `@` where none can be; in a user name or a password, write `@` as `%40` and `/` as `%2F`",
@@ -284,7 +281,7 @@ fn split_host(text: &str) -> Option<(&str, &str)> {
 
 fn insert_query(parameters: &mut Parameters, query: &str) -> Result<(), ConnectionStringError> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').ok_or(NEITHER_FORM)?;
+        let (name, value) = pair.split_once('=').ok_or(NO_PAIR)?;
         match (name, value) {
             // As JDBC's URLs have it; libpq accepts it too.
             ("ssl", "true") => parameters.insert("sslmode", "require".to_owned())?,
