@@ -1,4 +1,71 @@
 //! An event store on PostgreSQL, with plain threads and no async runtime.
+//!
+//! ```
+//! use emmett_postgresql::{AppendOptions, Event, EventStore};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum CartEvent {
+//!     ItemAdded { product: String, quantity: u32 },
+//!     Confirmed { client: String },
+//! }
+//! impl Event for CartEvent {}
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = emmett_postgresql::testing::database()?;
+//! # let url = database.url();
+//! let store = EventStore::open(url)?;
+//!
+//! let added = CartEvent::ItemAdded { product: "shoes-1".into(), quantity: 2 };
+//! let appended = store.append_to_stream("Cart-1", &[added])?;
+//! let confirmed = CartEvent::Confirmed { client: "anna".into() };
+//! let expected = AppendOptions::new().expected_version(appended.next_expected_version);
+//! store.append_to_stream_with("Cart-1", &[confirmed], expected)?;
+//!
+//! let items = store.aggregate_stream("Cart-1", || 0, |items, event| match event {
+//!     CartEvent::ItemAdded { quantity, .. } => items + quantity,
+//!     CartEvent::Confirmed { .. } => items,
+//! })?;
+//! assert_eq!((items.state, items.current_version), (2, 2));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Map
+//!
+//! - [`EventStore`] appends to streams and reads them. [`EventStore::builder`] sets it up.
+//! - [`Event`] is implemented by your enums; [`NewMessage`] adds an id, causes and metadata; [`Recorded`] is what comes back.
+//! - [`Session`] does several things in one transaction.
+//! - [`DocumentProjection`] and [`SqlProjection`] keep read models in the transaction of the append.
+//! - [`pongo`] queries documents, with [`EventStore::collection`].
+//! - [`EventStore::read_all`] is the feed: all messages, in one order, without holes.
+//! - [`Tenants`], [`EventStore::archive_stream`], [`EventStore::import`] and [`EventStore::export`] run it.
+//! - [`testing`] gives your tests a throwaway PostgreSQL; `cli` gives a program of yours the command line.
+//!
+//! # Guarantees
+//!
+//! 1. An append, its inline projections, and everything else in the same session are committed together or not at all.
+//! 2. Of any number of concurrent appends that expect the same version, one wins; the others get [`Error::Conflict`] with the
+//!    actual version. Appends that expect no version never conflict.
+//! 3. Whoever has read the feed up to a position has seen every message that will ever exist at or below it.
+//! 4. The feed delivers the messages of a stream in the order of their versions.
+//! 5. Only an open transaction that has itself appended to the same tenant can hold the feed back.
+//! 6. What fails is returned: no error is swallowed, none is a panic.
+//!
+//! Not promised: positions without gaps; the order of keys in JSON objects, which JSONB does not keep.
+//!
+//! # Blocking
+//!
+//! Every call blocks its thread. From an async program, call it in `spawn_blocking`; inside a task it is
+//! [`Error::AsyncContext`].
+//!
+//! # PostgreSQL
+//!
+//! Version 13 or newer, without extensions. This is the whole schema:
+//!
+#![doc = "```sql"]
+#![doc = include_str!("../schema.sql")]
+#![doc = "```"]
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
 pub use crate::{
@@ -48,3 +115,8 @@ mod store;
 mod stream;
 mod stream_read;
 mod tenant;
+
+/// The README's example is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{filter_error::FilterError, predicate::type_name, sql_parameters::SqlValue};
+use super::{
+    boolean_logic::{all_of, negated},
+    filter_error::FilterError,
+    predicate::{Predicate, type_name},
+    sql_parameters::{SqlParameters, SqlValue},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
@@ -19,7 +24,7 @@ impl Column {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Id => "_id",
             Self::Version => "_version",
@@ -27,33 +32,72 @@ impl Column {
     }
 
     /// The collation of ranges and sorts. Equality goes without, so that the primary key serves it whatever
-    /// collation the column was created with; ranges are served when it was created with "C".
-    pub(super) fn collation(self) -> &'static str {
+    /// collation the column was created with; it serves ranges when that is "C".
+    fn collation(self) -> &'static str {
         match self {
             Self::Id => r#" COLLATE "C""#,
             Self::Version => "",
         }
     }
 
-    pub(super) fn value(self, value: &Value) -> Result<SqlValue, FilterError> {
+    /// What an index on the column lists, and what a sort by it compares.
+    pub(super) fn sort_key(self) -> String {
+        format!("{}{}", self.name(), self.collation())
+    }
+
+    pub(super) fn condition(
+        self,
+        predicates: &[Predicate<'_>],
+        parameters: &mut SqlParameters,
+    ) -> Result<String, FilterError> {
+        let conditions = predicates
+            .iter()
+            .map(|predicate| self.one_condition(predicate, parameters));
+        conditions.collect::<Result<_, _>>().map(all_of)
+    }
+
+    fn one_condition(
+        self,
+        predicate: &Predicate<'_>,
+        parameters: &mut SqlParameters,
+    ) -> Result<String, FilterError> {
+        let name = self.name();
+        Ok(match predicate {
+            Predicate::AnyOf(values) => match values[..] {
+                [] => "FALSE".to_owned(),
+                [value] => format!("{name} = {}", parameters.push(self.value(value)?)),
+                _ => format!("{name} = ANY({})", parameters.push(self.values(values)?)),
+            },
+            Predicate::Range(operator, operand) => {
+                let operand = parameters.push(self.value(operand)?);
+                format!("{name} {} {operand}{}", operator.sign(), self.collation())
+            }
+            Predicate::Exists => "TRUE".to_owned(),
+            Predicate::Not(predicates) => negated(&self.condition(predicates, parameters)?),
+        })
+    }
+
+    fn value(self, value: &Value) -> Result<SqlValue, FilterError> {
         match self {
             Self::Id => self.text(value).map(SqlValue::Text),
             Self::Version => self.bigint(value).map(SqlValue::Bigint),
         }
     }
 
-    pub(super) fn values(self, values: &[&Value]) -> Result<SqlValue, FilterError> {
+    fn values(self, values: &[&Value]) -> Result<SqlValue, FilterError> {
         let values = values.iter();
-        match self {
-            Self::Id => values
-                .map(|value| self.text(value))
-                .collect::<Result<_, _>>()
-                .map(SqlValue::TextArray),
-            Self::Version => values
-                .map(|value| self.bigint(value))
-                .collect::<Result<_, _>>()
-                .map(SqlValue::BigintArray),
-        }
+        Ok(match self {
+            Self::Id => SqlValue::TextArray(
+                values
+                    .map(|value| self.text(value))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Self::Version => SqlValue::BigintArray(
+                values
+                    .map(|value| self.bigint(value))
+                    .collect::<Result<_, _>>()?,
+            ),
+        })
     }
 
     fn text(self, value: &Value) -> Result<String, FilterError> {

@@ -31,7 +31,7 @@ impl<'a> Target<'a> {
     /// What an index on the target lists, and what a sort by it compares.
     pub(super) fn sort_keys(&self) -> Vec<String> {
         match self {
-            Self::Column(column) => vec![format!("{}{}", column.name(), column.collation())],
+            Self::Column(column) => vec![column.sort_key()],
             Self::Field(field) => {
                 vec![
                     field.ranked_value(),
@@ -183,10 +183,8 @@ fn values_at(names: &[&str], source: &str, with_elements: bool) -> String {
 }
 
 fn accessor(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!(".{}", json_string(name)))
-        .collect()
+    let names: Vec<String> = names.iter().map(|name| json_string(name)).collect();
+    format!(".{}", names.join("."))
 }
 
 fn missing(names: &[&str]) -> String {
@@ -229,4 +227,83 @@ fn looks_like_an_integer(name: &str) -> bool {
 fn is_position(name: &str) -> bool {
     name.parse::<u16>()
         .is_ok_and(|position| position.to_string() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> FieldPath<'_> {
+        FieldPath::parse(text).unwrap()
+    }
+
+    // An index is only used while its expression is, to the letter, what queries compare: a change of this text leaves
+    // every index that exists without use.
+    #[test]
+    fn the_expression_of_an_index_does_not_change() {
+        let value = "data #> ARRAY['address','city']";
+        let ranked = format!(
+            "(CASE jsonb_typeof({value}) WHEN 'string' THEN '\"\"'::jsonb ELSE coalesce({value}, 'null'::jsonb) END)"
+        );
+        let string = "(CASE jsonb_typeof(data #> ARRAY['address','city']) WHEN 'string' THEN \
+                      data #>> ARRAY['address','city'] ELSE '' END) COLLATE \"C\"";
+
+        assert_eq!(
+            index_expression("address.city"),
+            Ok(format!("{ranked}, {string}"))
+        );
+        assert_eq!(index_expression("_id").as_deref(), Ok("_id COLLATE \"C\""));
+        assert_eq!(index_expression("_version").as_deref(), Ok("_version"));
+    }
+
+    #[test]
+    fn names_are_written_as_constants_that_cannot_end_early() {
+        assert_eq!(path("it's").value(), "data #> ARRAY['it''s']");
+        assert_eq!(path(r"a\").value(), r"data #> ARRAY[E'a\\']");
+        assert_eq!(path(r"a\'; --").value(), r"data #> ARRAY[E'a\\''; --']");
+        assert_eq!(path("größe.😀").value(), "data #> ARRAY['größe','😀']");
+        assert_eq!(path("\"$\".\n").json_path(), r#"."\"$\""."\n""#);
+    }
+
+    #[test]
+    fn names_that_are_no_names_are_refused() {
+        for refused in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "$a",
+            "a.$b",
+            "a\0",
+            "_id.a",
+            "_version.a",
+        ] {
+            let error = Target::parse(refused).unwrap_err();
+            assert!(matches!(error, FilterError::InvalidPath { ref path, .. } if path == refused));
+        }
+        assert!(Target::parse("a.b$c._id").is_ok());
+    }
+
+    #[test]
+    fn a_number_behind_the_first_name_may_be_a_position() {
+        for positional in ["a.0", "a.12.b", "a.-1", "a.+1", "a. 7", "a.007"] {
+            assert!(path(positional).is_positional(), "{positional}");
+        }
+        for named in ["0", "7.a", "a.b1", "a.1b", "a.-", "a. "] {
+            assert!(!path(named).is_positional(), "{named}");
+        }
+        assert_eq!(path("a.0").candidates().matches("#> ARRAY['0']").count(), 1);
+        assert!(!path("a.-1").candidates().contains("#>"));
+        assert!(!path("a.007").candidates().contains("#>"));
+    }
+
+    #[test]
+    fn a_field_is_missing_when_an_object_on_the_way_lacks_it() {
+        assert_eq!(path("a").missing_in_json_path(), r#"!exists(@."a")"#);
+        assert_eq!(
+            path("a.b").missing_in_json_path(),
+            r#"!exists(@."a") || (@."a".type() != "object" && @."a".type() != "array") || exists(@."a" ? (@.type() == "object" && (!exists(@."b"))))"#
+        );
+    }
 }

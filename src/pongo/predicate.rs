@@ -106,7 +106,7 @@ fn parse_operator<'v>(
         "$not" => not(path, operator, operand),
         _ => Err(FilterError::UnknownOperator {
             operator: operator.to_owned(),
-            place: format!("below the field `{path}`"),
+            place: format!("for the field `{path}`"),
         }),
     }
 }
@@ -167,7 +167,7 @@ fn not<'v>(path: &str, operator: &str, operand: &'v Value) -> Result<Predicate<'
         None => Err(wrong_operand(
             path,
             operator,
-            "an object of operators",
+            "an object with operators",
             operand,
         )),
     }
@@ -194,12 +194,12 @@ fn refuse_unstorable(path: &str, value: &Value) -> Result<(), FilterError> {
 }
 
 fn refuse_nul(path: &str, text: &str) -> Result<(), FilterError> {
-    match text.contains('\0') {
-        true => Err(FilterError::NulInValue {
+    if text.contains('\0') {
+        return Err(FilterError::NulInValue {
             path: path.to_owned(),
-        }),
-        false => Ok(()),
+        });
     }
+    Ok(())
 }
 
 fn wrong_operand(path: &str, operator: &str, expected: &'static str, found: &Value) -> FilterError {
@@ -219,6 +219,127 @@ pub(super) fn type_name(value: &Value) -> &'static str {
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
+        Value::Object(fields) if fields.is_empty() => "an empty object",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn message(condition: &Value) -> String {
+        predicates("total", condition).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_value_is_something_to_be_equal_to() {
+        for value in [
+            json!(1),
+            json!(null),
+            json!({}),
+            json!({"a": 1}),
+            json!([]),
+            json!([1]),
+        ] {
+            assert_eq!(
+                predicates("total", &value),
+                Ok(vec![Predicate::AnyOf(vec![&value])])
+            );
+            let explicit = json!({"$eq": value});
+            assert_eq!(
+                predicates("total", &explicit),
+                Ok(vec![Predicate::AnyOf(vec![&value])])
+            );
+        }
+    }
+
+    #[test]
+    fn every_operator_becomes_one_of_a_few_kinds() {
+        let one = &json!(1);
+        let cases = [
+            (
+                json!({"$ne": 1}),
+                Predicate::Not(vec![Predicate::AnyOf(vec![one])]),
+            ),
+            (json!({"$in": [1]}), Predicate::AnyOf(vec![one])),
+            (json!({"$in": []}), Predicate::AnyOf(vec![])),
+            (
+                json!({"$nin": [1, 1]}),
+                Predicate::Not(vec![Predicate::AnyOf(vec![one, one])]),
+            ),
+            (
+                json!({"$gt": 1}),
+                Predicate::Range(RangeOperator::Greater, one),
+            ),
+            (
+                json!({"$lte": 1}),
+                Predicate::Range(RangeOperator::LessOrEqual, one),
+            ),
+            (json!({"$gte": null}), Predicate::AnyOf(vec![&Value::Null])),
+            (json!({"$lt": null}), Predicate::AnyOf(vec![])),
+            (json!({"$exists": true}), Predicate::Exists),
+            (
+                json!({"$exists": false}),
+                Predicate::Not(vec![Predicate::Exists]),
+            ),
+            (
+                json!({"$not": {"$lt": 1}}),
+                Predicate::Not(vec![Predicate::Range(RangeOperator::Less, one)]),
+            ),
+        ];
+        for (condition, expected) in cases {
+            assert_eq!(
+                predicates("total", &condition),
+                Ok(vec![expected]),
+                "{condition}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases = [
+            (
+                json!({"$gte": 1, "x": 2}),
+                "`total` mixes the operator `$gte` with the plain key `x`",
+            ),
+            (
+                json!({"$regex": "a"}),
+                "the operator `$regex` is not supported for the field `total`",
+            ),
+            (
+                json!({"$in": "a"}),
+                "`$in` of `total` needs an array of values, not a string",
+            ),
+            (
+                json!({"$exists": 1}),
+                "`$exists` of `total` needs true or false, not a number",
+            ),
+            (
+                json!({"$not": {}}),
+                "`$not` of `total` needs an object with operators, not an empty object",
+            ),
+            (
+                json!({"$lt": [1]}),
+                "`$lt` of `total` needs a string, a number, a boolean or null, not an array",
+            ),
+            (
+                json!({"$ne": "\0"}),
+                "`total` is compared with text that contains U+0000",
+            ),
+            (
+                json!([{"a\0": 1}]),
+                "`total` is compared with text that contains U+0000",
+            ),
+            (
+                json!({"a": {"$gt": 1}}),
+                "`total` is compared with a value that has the key `$gt`; an operator stands directly below a dotted path",
+            ),
+        ];
+        for (condition, expected) in cases {
+            assert_eq!(message(&condition), expected);
+        }
     }
 }

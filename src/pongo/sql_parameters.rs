@@ -1,6 +1,9 @@
-//! The values of one SQL statement, numbered in the order in which its text mentions them.
+//! The values of one SQL statement, numbered as they are added.
 
-use postgres::types::{ToSql, Type};
+use std::error::Error;
+
+use postgres::types::private::BytesMut;
+use postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 use serde_json::Value;
 
 /// A value that a statement is given, never written into its text.
@@ -12,6 +15,23 @@ pub(crate) enum SqlValue {
     JsonArray(Vec<Value>),
     Bigint(i64),
     BigintArray(Vec<i64>),
+    JsonPath(JsonPath),
+}
+
+/// An expression of SQL's JSON path language, sent as such: from text, a generic plan would parse it for each row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JsonPath(String);
+
+impl ToSql for JsonPath {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        const VERSION: u8 = 1;
+        out.extend_from_slice(&[VERSION]);
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    accepts!(JSONPATH);
+    to_sql_checked!();
 }
 
 impl SqlValue {
@@ -23,6 +43,7 @@ impl SqlValue {
             Self::JsonArray(_) => "jsonb[]",
             Self::Bigint(_) => "bigint",
             Self::BigintArray(_) => "bigint[]",
+            Self::JsonPath(_) => "jsonpath",
         }
     }
 
@@ -34,6 +55,7 @@ impl SqlValue {
             Self::JsonArray(_) => Type::JSONB_ARRAY,
             Self::Bigint(_) => Type::INT8,
             Self::BigintArray(_) => Type::INT8_ARRAY,
+            Self::JsonPath(_) => Type::JSONPATH,
         }
     }
 
@@ -45,6 +67,7 @@ impl SqlValue {
             Self::JsonArray(values) => values,
             Self::Bigint(value) => value,
             Self::BigintArray(values) => values,
+            Self::JsonPath(json_path) => json_path,
         }
     }
 }
@@ -67,10 +90,20 @@ impl SqlParameters {
         format!("${}::{cast}", self.values.len())
     }
 
-    #[allow(missing_docs)]
-    pub(crate) fn values(&self) -> &[SqlValue] {
-        &self.values
+    /// Adds an expression of SQL's JSON path language.
+    pub(crate) fn push_json_path(&mut self, json_path: String) -> String {
+        self.push(SqlValue::JsonPath(JsonPath(json_path)))
     }
+
+    /// Adds JSON values and returns the rest of a comparison with them: `= $3::jsonb` or `= ANY($3::jsonb[])`.
+    pub(crate) fn equal_to_any_json(&mut self, values: &[&Value]) -> String {
+        if let [value] = values {
+            return format!("= {}", self.push(SqlValue::Json((*value).clone())));
+        }
+        let values = values.iter().copied().cloned().collect();
+        format!("= ANY({})", self.push(SqlValue::JsonArray(values)))
+    }
+
     /// The values for `query` and `execute`.
     pub(crate) fn as_refs(&self) -> Vec<&(dyn ToSql + Sync)> {
         self.values.iter().map(SqlValue::as_sql).collect()
@@ -82,5 +115,45 @@ impl SqlParameters {
             .iter()
             .map(|value| (value.as_sql(), value.postgres_type()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn parameters_are_numbered_and_typed() {
+        let mut parameters = SqlParameters::new();
+
+        assert_eq!(
+            parameters.push(SqlValue::Text("tenant".to_owned())),
+            "$1::text"
+        );
+        assert_eq!(parameters.push_json_path("$".to_owned()), "$2::jsonpath");
+        assert_eq!(parameters.equal_to_any_json(&[&json!(1)]), "= $3::jsonb");
+        assert_eq!(
+            parameters.equal_to_any_json(&[&json!(1), &json!("x")]),
+            "= ANY($4::jsonb[])"
+        );
+        assert_eq!(parameters.push(SqlValue::Bigint(10)), "$5::bigint");
+
+        let types: Vec<Type> = parameters
+            .typed()
+            .into_iter()
+            .map(|(_, kind)| kind)
+            .collect();
+        assert_eq!(
+            types,
+            [
+                Type::TEXT,
+                Type::JSONPATH,
+                Type::JSONB,
+                Type::JSONB_ARRAY,
+                Type::INT8
+            ]
+        );
+        assert_eq!(parameters.as_refs().len(), 5);
     }
 }
