@@ -62,7 +62,8 @@ fn plain_appenders(
 /// Lets all appenders work at the same time; returns the number of appends.
 pub(crate) fn append(appenders: &mut [impl Appender], turn: Turn) -> Result<u64> {
     thread::scope(|scope| {
-        let work = |(thread, appender)| append_alone(appender, Streams::new(turn.seed, thread), turn);
+        let work =
+            |(thread, appender)| append_alone(appender, Streams::new(turn.seed, thread), turn);
         let workers: Vec<_> = appenders
             .iter_mut()
             .enumerate()

@@ -122,7 +122,9 @@ impl PlainAppender {
 impl Appender for PlainAppender {
     fn append(&mut self, stream: &str) -> Result<()> {
         if !self.projects {
-            return self.statements.append(&mut self.client, stream, &self.items);
+            return self
+                .statements
+                .append(&mut self.client, stream, &self.items);
         }
         let mut transaction = self.client.transaction()?;
         self.statements
@@ -200,11 +202,12 @@ impl PlainReader {
 
     /// Takes over the events of a stream from the store's tables.
     pub(crate) fn copy(&mut self, stream: &str) -> Result<()> {
-        let copy = "INSERT INTO plain.messages SELECT * FROM public.emt_messages WHERE stream_id = $1";
+        let copy =
+            "INSERT INTO plain.messages SELECT * FROM public.emt_messages WHERE stream_id = $1";
         self.client.execute(copy, &[&stream])?;
-        Ok(self
-            .client
-            .batch_execute("VACUUM ANALYZE plain.messages, public.emt_messages, public.emt_streams")?)
+        Ok(self.client.batch_execute(
+            "VACUUM ANALYZE plain.messages, public.emt_messages, public.emt_streams",
+        )?)
     }
 
     pub(crate) fn read(&mut self, stream: &str) -> Result<u64> {

@@ -31,7 +31,10 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
         let stream = format!("ShoppingCart-{length}");
         store.append_to_stream(&stream, &events(usize::try_from(length)?))?;
         plain.copy(&stream)?;
-        ensure!(plain.read(&stream)? == length, "the plain side has all events");
+        ensure!(
+            plain.read(&stream)? == length,
+            "the plain side has all events"
+        );
         if harness.wants(&read) {
             harness.compare(
                 &read,

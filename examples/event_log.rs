@@ -140,20 +140,16 @@ fn print_workloads(store: &EventStore) -> anyhow::Result<()> {
 }
 
 fn small_log() -> String {
-    [
+    let events = [
         ("Permit-1", "Received", "Anna"),
         ("Permit-2", "Received", "Ben"),
         ("Permit-1", "Checked", "Anna"),
         ("Permit-3", "Received", "Anna"),
         ("Permit-2", "Rejected", "Carla"),
         ("Permit-1", "Granted", "Ben"),
-    ]
-    .iter()
-    .map(|(stream, kind, who)| {
-        format!(
-            "{}\n",
-            json!({ "streamName": stream, "type": kind, "data": { "responsible": who } })
-        )
-    })
-    .collect()
+    ];
+    let lines = events.map(|(stream, kind, who)| {
+        json!({ "streamName": stream, "type": kind, "data": { "responsible": who } }).to_string()
+    });
+    lines.join("\n")
 }

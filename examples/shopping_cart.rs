@@ -8,7 +8,7 @@ use emmett_postgresql::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::time::Duration;
+use std::{slice, time::Duration};
 
 #[derive(Serialize, Deserialize, Clone)]
 #[serde(rename_all_fields = "camelCase")]
@@ -136,7 +136,7 @@ fn main() -> anyhow::Result<()> {
         quantity: 1,
         price: 1_250.0,
     };
-    let appended = store.append_to_stream("ShoppingCart-123", &[shoes.clone(), shirt])?;
+    let appended = store.append_to_stream("ShoppingCart-123", &[shoes.clone(), shirt.clone()])?;
     println!(
         "appended: the stream is at version {}",
         appended.next_expected_version
@@ -159,7 +159,7 @@ fn main() -> anyhow::Result<()> {
         AppendOptions::new().expected_version(2),
     ) {
         Err(Error::Conflict { actual, .. }) => {
-            println!("conflict: somebody was faster, it is at version {actual}")
+            println!("conflict: somebody was faster, it is at version {actual}");
         }
         other => anyhow::bail!("expected a conflict, got {other:?}"),
     }
@@ -183,12 +183,12 @@ fn main() -> anyhow::Result<()> {
     assert!(cart.state.confirmed);
 
     store.with_session(|session| {
-        session.append_to_stream("ShoppingCart-1", &[shoes.clone()])?;
-        session.append_to_stream("ShoppingCart-2", &[shoes.clone()])?;
+        session.append_to_stream("ShoppingCart-1", &[shoes.clone(), shirt.clone()])?;
+        session.append_to_stream("ShoppingCart-2", slice::from_ref(&shoes))?;
         Ok(())
     })?;
     let failed = store.with_session(|session| {
-        session.append_to_stream("ShoppingCart-3", &[shoes.clone()])?;
+        session.append_to_stream("ShoppingCart-3", slice::from_ref(&shoes))?;
         anyhow::bail!("the shop is closed");
         #[expect(unreachable_code, reason = "the closure's type")]
         Ok(())
@@ -211,7 +211,7 @@ fn main() -> anyhow::Result<()> {
         "large carts: {:?}",
         large.iter().map(|cart| &cart.id).collect::<Vec<_>>()
     );
-    assert_eq!(large.len(), 1);
+    assert_eq!(large.len(), 2);
     let clients = store.collection::<ClientSummary>("client_summaries");
     println!("client: {:?}", clients.find_one(json!({"_id": "anna"}))?);
     Ok(())

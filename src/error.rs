@@ -326,5 +326,5 @@ pub(crate) fn lost_connection(error: &postgres::Error) -> bool {
         && (error.is_closed()
             || error
                 .source()
-                .is_some_and(|cause| cause.is::<std::io::Error>()))
+                .is_some_and(<dyn std::error::Error>::is::<std::io::Error>))
 }

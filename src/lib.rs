@@ -97,6 +97,7 @@ pub mod testing;
 mod append_options;
 mod builder;
 mod connection;
+mod digest;
 mod endpoint;
 mod error;
 mod event;

@@ -1,10 +1,10 @@
 //! The database schema: what `schema.sql` says, which part of it a database has, and how it gets the rest.
 
 use crate::connection::{Connections, Sql, Transaction, get, param};
+use crate::digest::TextDigest;
 use crate::error::{Error, Result};
 use crate::identifier;
 use postgres::types::Type;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
@@ -253,10 +253,7 @@ pub(crate) fn needed() -> u32 {
 }
 
 fn checksum(migration: &Migration) -> String {
-    Sha256::digest(migration.sql)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    TextDigest::from(migration.sql).text()
 }
 
 fn database(source: postgres::Error) -> Error {
@@ -396,12 +393,11 @@ fn apply(sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
         let found = applied
             .iter()
             .find(|found| found.version == migration.version);
-        match found {
-            Some(_) => report.skipped.push(migration.name.to_owned()),
-            None => {
-                sql.batch(&render(migration.sql, schema)).map_err(refused)?;
-                report.applied.push(migration.name.to_owned());
-            }
+        if found.is_some() {
+            report.skipped.push(migration.name.to_owned());
+        } else {
+            sql.batch(&render(migration.sql, schema)).map_err(refused)?;
+            report.applied.push(migration.name.to_owned());
         }
         if found.is_none_or(|found| found.checksum.is_none()) {
             let (name, checksum) = (migration.name, checksum(migration));

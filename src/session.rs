@@ -114,10 +114,6 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As there.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "options are built in the call; a reference would be noise"
-    )]
     pub fn append_to_stream_with<A: Appendable>(
         &mut self,
         stream: &str,

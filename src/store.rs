@@ -121,10 +121,6 @@ impl EventStore {
     /// # Errors
     /// [`Error::Conflict`] when the stream is not at the expected version, and those of
     /// [`append_to_stream`](EventStore::append_to_stream).
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "options are built in the call; a reference would be noise"
-    )]
     pub fn append_to_stream_with<A: Appendable>(
         &self,
         stream: &str,

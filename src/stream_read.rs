@@ -151,11 +151,12 @@ impl<E: Event> Iterator for StreamIter<E> {
     type Item = Result<Recorded<E>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.waiting.is_empty() && !self.ended {
-            if let Err(error) = self.fetch() {
-                self.ended = true;
-                return Some(Err(error));
-            }
+        if self.waiting.is_empty()
+            && !self.ended
+            && let Err(error) = self.fetch()
+        {
+            self.ended = true;
+            return Some(Err(error));
         }
         self.waiting.pop_front().map(Ok)
     }

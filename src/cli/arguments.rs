@@ -26,14 +26,14 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// The database, as a URL or as key=value pairs [default: the environment variable EMMETT_DATABASE_URL]
+    /// The database, as a URL or as key=value pairs [default: what `EMMETT_DATABASE_URL` says]
     #[arg(
         long = "connection-string",
         alias = "connectionString",
         value_name = "URL",
         global = true
     )]
-    connection_string: Option<String>,
+    text: Option<String>,
 
     /// The PostgreSQL schema that holds the tables
     #[arg(long, value_name = "NAME", default_value = "public", global = true)]
@@ -50,7 +50,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn string(&self) -> anyhow::Result<String> {
-        self.connection_string
+        self.text
             .clone()
             .or_else(|| std::env::var(DATABASE_URL).ok())
             .filter(|text| !text.is_empty())

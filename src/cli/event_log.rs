@@ -35,7 +35,7 @@ pub(super) fn import(
     let report = imported.with_context(|| format!("importing {}", arguments.file.display()))?;
 
     if !report.stale_projections.is_empty() {
-        output.note(&format!(
+        Output::note(&format!(
             "these inline projections are stale now and have to be rebuilt: {}",
             report.stale_projections.join(", ")
         ));

@@ -42,7 +42,7 @@ fn migrate(
         store.prepare()?;
     }
     for remark in &report.remarks {
-        output.note(remark);
+        Output::note(remark);
     }
     let text = match (report.applied.as_slice(), dry_run) {
         ([], _) => "nothing to do: the schema is up to date".to_owned(),

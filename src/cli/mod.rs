@@ -52,7 +52,7 @@ pub fn run(configure: impl FnOnce(EventStoreBuilder) -> EventStoreBuilder) -> Ex
             Ok(code) => code,
             Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                output.error(&error);
+                Output::error(&error);
                 ExitCode::from(FAILED)
             }
         },

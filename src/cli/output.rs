@@ -24,9 +24,9 @@ impl Output {
     pub(super) fn result(&mut self, text: &str, object: &Value) -> Result<()> {
         let mut stdout = self.stdout.lock();
         if self.json {
-            writeln!(stdout, "{object}")?
+            writeln!(stdout, "{object}")?;
         } else {
-            writeln!(stdout, "{text}")?
+            writeln!(stdout, "{text}")?;
         }
         Ok(())
     }
@@ -54,13 +54,13 @@ impl Output {
     }
 
     /// A remark that is no result.
-    pub(super) fn note(&self, text: &str) {
+    pub(super) fn note(text: &str) {
         // Nobody can be told that standard error is closed.
         let _ = writeln!(io::stderr(), "{text}");
     }
 
-    pub(super) fn error(&self, error: &anyhow::Error) {
-        self.note(&format!("error: {error:#}"));
+    pub(super) fn error(error: &anyhow::Error) {
+        Self::note(&format!("error: {error:#}"));
     }
 
     /// Prints why the arguments were refused, or the help; never an argument that may hold a password.
@@ -75,7 +75,7 @@ impl Output {
             text = text.replace(secret, "<connection string>");
         }
         if refusal.use_stderr() {
-            self.note(text.trim_end());
+            Self::note(text.trim_end());
         } else {
             let _ = self.stdout.lock().write_all(text.as_bytes());
         }

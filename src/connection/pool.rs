@@ -24,7 +24,7 @@ pub(crate) struct PoolOptions {
 /// A connection of our own pool.
 pub(crate) struct Connection {
     /// `None` only while the connection is dropped.
-    sql: Option<PreparingClient>,
+    sql: Option<Box<PreparingClient>>,
     used_at: Instant,
     suspicion: u64,
     broken: bool,
@@ -76,7 +76,7 @@ impl ManageConnection for ConnectionManager {
             statements: PreparedStatements::default(),
         };
         Ok(Connection {
-            sql: Some(sql),
+            sql: Some(Box::new(sql)),
             used_at: Instant::now(),
             suspicion,
             broken: false,

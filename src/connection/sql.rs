@@ -10,7 +10,7 @@ use std::error::Error as StdError;
 /// A value and the type that the statement gives it.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-pub(crate) fn param<'a>(value: &'a (dyn ToSql + Sync), kind: Type) -> Parameter<'a> {
+pub(crate) fn param(value: &(dyn ToSql + Sync), kind: Type) -> Parameter<'_> {
     (value, kind)
 }
 

@@ -1,11 +1,11 @@
 //! How far a log was imported. Owns the statements on `emt_imports`.
 
 use crate::connection::{Sql, get, param};
+use crate::digest::TextDigest;
 use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
 use postgres::types::Type;
-use sha2::{Digest, Sha256};
 
 const FIND: &str =
     "SELECT lines, digest FROM {schema}.emt_imports WHERE partition = $1 AND name = $2";
@@ -71,22 +71,16 @@ impl ImportedPart {
 
 /// The digest of the lines so far.
 #[derive(Clone, Default)]
-pub(super) struct LinesDigest(Sha256);
+pub(super) struct LinesDigest(TextDigest);
 
 impl LinesDigest {
     /// A line counts without its end, so that a log that has gained one is still the same.
     pub(super) fn add(&mut self, line: &[u8]) {
-        self.0.update(line);
-        self.0.update(b"\n");
+        self.0.add(line);
+        self.0.add(b"\n");
     }
 
     pub(super) fn text(&self) -> String {
-        use std::fmt::Write as _;
-        let mut text = String::with_capacity(64);
-        for byte in self.0.clone().finalize() {
-            // Writing into a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        self.0.text()
     }
 }

@@ -296,6 +296,12 @@ impl Statement {
         })
     }
 
+    fn add(&mut self, clause: &str, what: &str) {
+        for part in [" ", clause, " ", what] {
+            self.text.push_str(part);
+        }
+    }
+
     fn typed(&self) -> Vec<Parameter<'_>> {
         self.parameters.typed()
     }
@@ -361,18 +367,18 @@ impl<T: DeserializeOwned> Find<'_, '_, T> {
         if let Some(sort) = &self.sort {
             let order = sort_order(sort).map_err(Error::Filter)?;
             if !order.is_empty() {
-                statement.text += &format!(" ORDER BY {order}");
+                statement.add("ORDER BY", &order);
             }
         }
         if let Some(limit) = self.limit {
             let limit = statement.parameters.push(SqlValue::Bigint(to_sql(limit)));
-            statement.text += &format!(" LIMIT {limit}");
+            statement.add("LIMIT", &limit);
         }
         if self.skip > 0 {
             let skip = statement
                 .parameters
                 .push(SqlValue::Bigint(to_sql(self.skip)));
-            statement.text += &format!(" OFFSET {skip}");
+            statement.add("OFFSET", &skip);
         }
         let rows = self
             .collection

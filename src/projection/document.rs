@@ -8,6 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
+type DocumentIds<E> = Box<dyn Fn(&Recorded<E>) -> Vec<String> + Send + Sync>;
+type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync>;
+
 /// Keeps documents up to date: each event is folded into the documents that it belongs to.
 ///
 /// `evolve` gets the document as it is, or `None`, and returns it as it shall be; `None` deletes it. All events of an append
@@ -70,8 +73,8 @@ pub struct DocumentProjection<D, E> {
     version: u32,
     kind: &'static str,
     types: HandledTypes,
-    document_ids: Box<dyn Fn(&Recorded<E>) -> Vec<String> + Send + Sync>,
-    evolve: Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync>,
+    document_ids: DocumentIds<E>,
+    evolve: Evolve<D, E>,
 }
 
 impl<D, E> std::fmt::Debug for DocumentProjection<D, E> {

@@ -236,7 +236,7 @@ impl InlineProjections {
 fn handles(projection: &dyn Projection, message: &RecordedMessage) -> bool {
     projection
         .handles()
-        .is_none_or(|types| types.iter().any(|handled| *handled == message.message_type))
+        .is_none_or(|types| types.contains(&message.message_type))
 }
 
 /// The types that a projection handles: those its enum knows, or fewer of them.
