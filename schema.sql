@@ -61,28 +61,32 @@ CREATE OR REPLACE FUNCTION public.emt_fence_class(partition TEXT) RETURNS INTEGE
     AS $$ SELECT hashtext('public' || coalesce('.' || emt_fence_class.partition, '')) $$;
 
 -- Announces, until the transaction ends, that it may own positions above the sequence's present value. Once per
--- transaction and class: emt.fence holds the transaction's id and the classes it has locked. Both the setting and the
--- lock roll back with a savepoint. The transaction's id is in it because a session-level SET must not disarm it.
+-- transaction, store and class: emt.fence holds the transaction's id and what it has locked. Both the setting and the
+-- lock roll back with a savepoint. The transaction's id is in it because a session-level SET must not disarm it, the
+-- sequence because the classes of two stores may be the same by chance.
 CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
 DECLARE
     _class INTEGER := public.emt_fence_class(emt_fence.partition);
+    _key TEXT := ',' || 'public.emt_global_message_position'::REGCLASS::OID || '/' || _class || ',';
     _transaction TEXT := pg_current_xact_id()::TEXT;
     _held TEXT := current_setting('emt.fence', TRUE);
     _position BIGINT;
 BEGIN
     IF _held IS NULL OR split_part(_held, ':', 1) <> _transaction THEN
         _held := _transaction || ':';
-    ELSIF position(',' || _class || ',' IN _held) > 0 THEN
+    ELSIF position(_key IN _held) > 0 THEN
         RETURN FALSE;
     END IF;
     -- The value first, then the lock: a reader that misses the lock has read a value below every position we draw.
-    -- A sequence that was never used has the last value NULL and means 0.
-    _position := coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), 0);
+    -- pg_sequence_last_value is faster than reading the sequence, but NULL for one not used since it was (re)started.
+    _position := coalesce(
+        pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
+        (SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position));
     -- bit(32) keeps the low bits as they are; arithmetic would overflow at 2^31.
     RETURN pg_advisory_xact_lock_shared(_class, _position::BIT(32)::INTEGER) IS NOT NULL
-       AND set_config('emt.fence', _held || ',' || _class || ',', TRUE) IS NOT NULL;
+       AND set_config('emt.fence', _held || _key, TRUE) IS NOT NULL;
 END
 $$;
 
@@ -486,7 +490,9 @@ BEGIN
     END IF;
 
     -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
-    _head := coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), 0);
+    _head := coalesce(
+        pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
+        (SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position));
     IF _head < emt_horizon.after THEN
         RAISE EXCEPTION 'the sequence emt_global_message_position is at %, behind the position % that was read before',
             _head, emt_horizon.after
@@ -773,7 +779,7 @@ BEGIN
         PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_create_collection.name, 0));
         EXECUTE format($sql$
             CREATE TABLE IF NOT EXISTS public.%I (
-                _id         TEXT         NOT NULL,
+                _id         TEXT         NOT NULL COLLATE "C",
                 data        JSONB        NOT NULL,
                 metadata    JSONB        NOT NULL DEFAULT '{}',
                 _version    BIGINT       NOT NULL DEFAULT 1,

@@ -2,7 +2,7 @@
 
 use crate::endpoint::{ConnectError, ConnectionStringError};
 use crate::event_codec::{DecodeError, EncodeError};
-use crate::pongo::FilterError;
+use crate::filter::FilterError;
 use crate::position::ExpectedVersion;
 use postgres::error::SqlState;
 

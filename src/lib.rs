@@ -104,6 +104,7 @@ mod event;
 mod event_codec;
 mod event_log;
 mod feed;
+mod filter;
 mod identifier;
 mod json;
 mod message;

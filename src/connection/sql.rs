@@ -32,6 +32,20 @@ pub(crate) trait Sql: Send {
 
     fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, postgres::Error>;
 
+    /// Like `query`, but never prepared: planned with the values at hand.
+    fn query_unnamed(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, postgres::Error>;
+
+    /// Like `execute`, but never prepared: planned with the values at hand.
+    fn execute_unnamed(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<u64, postgres::Error>;
+
     /// Hands over the rows as they arrive, until `each` returns false.
     fn query_each(
         &mut self,
@@ -151,6 +165,22 @@ impl Sql for PreparingClient {
         })
     }
 
+    fn query_unnamed(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, postgres::Error> {
+        self.client.query_typed(sql, parameters)
+    }
+
+    fn execute_unnamed(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<u64, postgres::Error> {
+        self.client.execute_typed(sql, parameters)
+    }
+
     fn query_each(
         &mut self,
         sql: &str,
@@ -219,6 +249,22 @@ macro_rules! unnamed_sql {
             }
 
             fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, postgres::Error> {
+                self.execute_typed(sql, parameters)
+            }
+
+            fn query_unnamed(
+                &mut self,
+                sql: &str,
+                parameters: &[Parameter<'_>],
+            ) -> Result<Vec<Row>, postgres::Error> {
+                self.query_typed(sql, parameters)
+            }
+
+            fn execute_unnamed(
+                &mut self,
+                sql: &str,
+                parameters: &[Parameter<'_>],
+            ) -> Result<u64, postgres::Error> {
                 self.execute_typed(sql, parameters)
             }
 

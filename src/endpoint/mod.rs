@@ -585,16 +585,6 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_timeout_from_the_program_wins() {
-        let endpoint = parse("host=localhost connect_timeout=5")
-            .with_connect_timeout(Duration::from_millis(200));
-        assert_eq!(
-            endpoint.config.get_connect_timeout(),
-            Some(&Duration::from_millis(200))
-        );
-    }
-
-    #[test]
     fn an_error_names_the_parameter() {
         for (text, named) in [
             ("postgresql://localhost?pgbouncer=true", "`pgbouncer`"),

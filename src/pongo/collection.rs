@@ -1,11 +1,9 @@
 //! Collections: inserting and finding documents.
 
 use super::document::DocumentTable;
-use super::filter::filter_condition;
-use super::sort::sort_order;
-use super::sql_parameters::{SqlParameters, SqlValue};
 use crate::connection::{Connections, Jsonb, Parameter, Sql, get, param};
 use crate::error::{Error, Result};
+use crate::filter::{SqlParameters, SqlValue, filter_condition, sort_order};
 use crate::message::check_text;
 use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
@@ -279,7 +277,7 @@ impl<T: Serialize> Collection<'_, T> {
     }
 }
 
-/// A statement with a filter in it.
+/// A statement with a filter in it. It runs unnamed: planned with its values, it finds the index that serves them.
 struct Statement {
     text: String,
     parameters: SqlParameters,
@@ -307,12 +305,12 @@ impl Statement {
     }
 
     fn query(&self, sql: &mut dyn Sql) -> Result<Vec<postgres::Row>> {
-        sql.query(&self.text, &self.typed())
+        sql.query_unnamed(&self.text, &self.typed())
             .map_err(|source| Error::database("query a collection", source))
     }
 
     fn execute(&self, sql: &mut dyn Sql) -> Result<u64> {
-        sql.execute(&self.text, &self.typed())
+        sql.execute_unnamed(&self.text, &self.typed())
             .map_err(|source| Error::database("change a collection", source))
     }
 }

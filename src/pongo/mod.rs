@@ -25,20 +25,10 @@
 //! Numbers, strings and dates survive as JSON has them. PostgreSQL's `jsonb` does not keep the order of an object's keys, nor
 //! the second of two equal keys; it writes `1E2` as `100` and `-0.0` as `0.0`.
 
-mod boolean_logic;
 mod collection;
-mod column;
 mod document;
-mod field_condition;
-mod field_path;
-mod filter;
-mod filter_error;
-mod index_range;
-mod predicate;
-mod sort;
-mod sql_parameters;
 
+pub use crate::filter::FilterError;
 pub use collection::{Collection, Find};
 pub(crate) use collection::{CollectionHome, CollectionTables};
 pub(crate) use document::DocumentTable;
-pub use filter_error::FilterError;

@@ -101,8 +101,8 @@ fn field(
 
 #[cfg(test)]
 mod tests {
+    use super::super::sql_parameters::SqlValue;
     use super::*;
-    use crate::pongo::sql_parameters::SqlValue;
     use serde_json::json;
 
     /// The condition, behind one parameter of the caller's.

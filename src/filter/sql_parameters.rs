@@ -104,11 +104,6 @@ impl SqlParameters {
         format!("= ANY({})", self.push(SqlValue::JsonArray(values)))
     }
 
-    /// The values for `query` and `execute`.
-    pub(crate) fn as_refs(&self) -> Vec<&(dyn ToSql + Sync)> {
-        self.values.iter().map(SqlValue::as_sql).collect()
-    }
-
     /// The values with their types for `query_typed`.
     pub(crate) fn typed(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
         self.values
@@ -154,6 +149,5 @@ mod tests {
                 Type::INT8
             ]
         );
-        assert_eq!(parameters.as_refs().len(), 5);
     }
 }

@@ -45,7 +45,8 @@ impl<'a> Target<'a> {
 /// The columns of an index that serves filters and sorts on `path`, as `CREATE INDEX` lists them.
 ///
 /// Put `_partition` before them. `_id COLLATE "C"` behind them makes a sort's tie breaker part of the index.
-pub(crate) fn index_expression(path: &str) -> Result<String, FilterError> {
+#[cfg(test)]
+pub(super) fn index_expression(path: &str) -> Result<String, FilterError> {
     Ok(Target::parse(path)?.sort_keys().join(", "))
 }
 
