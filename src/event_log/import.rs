@@ -1,165 +1,19 @@
 //! Importing an event log: in batches, in the file's order, once.
 
+use super::batch::{BatchLine, copy, place};
+use super::import_options::{ImportOptions, ImportProgress, ImportReport};
 use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
-use crate::connection::{Jsonb, Sql, Transaction, get, param};
+use crate::connection::{Sql, Transaction};
 use crate::error::{Error, Result};
 use crate::message::{MessageKind, RecordedMessage};
 use crate::partition::Partition;
-use crate::position::from_sql;
+use crate::projection::registry;
 use crate::store::EventStore;
-use crate::stream::stream_type;
-use postgres::binary_copy::BinaryCopyInWriter;
-use postgres::types::Type;
-use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use uuid::Uuid;
-
-const FENCE: &str = "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT";
-
-const SHARE_PROJECTIONS: &str = "SELECT {schema}.emt_share_projections($1, $2, $3)";
-
-/// Takes the stream rows in the order of their names, like every append to several streams.
-const ADVANCE: &str = "
-    INSERT INTO {streams_active} AS stream
-        (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
-    SELECT added.id, added.count, $1, added.type, '{}', FALSE
-      FROM unnest($2, $3, $4) AS added (id, type, count)
-    ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
-        SET stream_position = stream.stream_position + EXCLUDED.stream_position
-    RETURNING stream_id, stream_position";
-
-const FIND_ARCHIVED: &str =
-    "SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1";
-
-/// After the stream rows: global order has to follow stream order.
-const DRAW_POSITIONS: &str = "
-    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)";
-
-const COPY: &str = "
-    COPY {messages_active}
-        (stream_position, global_position, message_kind, stream_id, partition, message_schema_version, message_id,
-         message_type, message_data, message_metadata)
-    FROM STDIN BINARY";
-
-const COPIED_TYPES: [Type; 10] = [
-    Type::INT8,
-    Type::INT8,
-    Type::VARCHAR,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::JSONB,
-    Type::JSONB,
-];
-
-const OTHER_PROJECTIONS: &str = "
-    SELECT name FROM {schema}.emt_projections
-     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name <> ALL($2)
-     ORDER BY name";
-
-const MARK_STALE: &str = "
-    UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
-     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name <> ALL($2)";
-
-/// How an event log is imported.
-pub struct ImportOptions<'p> {
-    batch_size: usize,
-    name: Option<String>,
-    without_projections: bool,
-    progress: Box<dyn FnMut(ImportProgress) + 'p>,
-}
-
-impl std::fmt::Debug for ImportOptions<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("ImportOptions")
-            .field("batch_size", &self.batch_size)
-            .field("name", &self.name)
-            .field("without_projections", &self.without_projections)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for ImportOptions<'_> {
-    fn default() -> Self {
-        Self {
-            batch_size: 5_000,
-            name: None,
-            without_projections: false,
-            progress: Box::new(|_| {}),
-        }
-    }
-}
-
-impl<'p> ImportOptions<'p> {
-    /// Batches of 5,000 lines, with the store's inline projections.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How many lines are stored in one transaction, and held in memory. Defaults to 5,000.
-    #[must_use]
-    pub fn batch_size(mut self, lines: usize) -> Self {
-        self.batch_size = lines.max(1);
-        self
-    }
-
-    /// The name under which the store remembers how far the log was imported. Defaults to one that is made of the log's
-    /// first line.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Goes on although the store has active inline projections that this program does not run, and marks them stale: appends
-    /// of programs that run them fail until they are rebuilt. Defaults to refusing the import.
-    #[must_use]
-    pub fn without_projections(mut self) -> Self {
-        self.without_projections = true;
-        self
-    }
-
-    /// Is told after every batch how far the import has come.
-    #[must_use]
-    pub fn on_progress(mut self, progress: impl FnMut(ImportProgress) + 'p) -> Self {
-        self.progress = Box::new(progress);
-        self
-    }
-}
-
-/// How far an import has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ImportProgress {
-    /// How many bytes were read.
-    pub bytes: u64,
-    /// How many lines were read.
-    pub lines: u64,
-    /// How many messages were stored.
-    pub imported: u64,
-}
-
-/// What an import did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ImportReport {
-    /// How many lines the log has.
-    pub lines: u64,
-    /// How many messages were stored now.
-    pub imported: u64,
-    /// How many lines an earlier import had stored.
-    pub skipped: u64,
-    /// The global position of the last message that was stored now; 0 when there was none.
-    pub last_global_position: u64,
-    /// The inline projections that were marked stale.
-    pub stale_projections: Vec<String>,
-}
 
 impl EventStore {
     /// Imports an event log: one JSON object a line, in the order of the lines.
@@ -193,13 +47,6 @@ struct Import<'s, 'p> {
     report: ImportReport,
 }
 
-/// A checked line.
-struct BatchLine {
-    number: u64,
-    expected_position: Option<u64>,
-    message: RecordedMessage,
-}
-
 impl<'s, 'p> Import<'s, 'p> {
     fn new(store: &'s EventStore, mut options: ImportOptions<'p>) -> Self {
         Self {
@@ -221,25 +68,11 @@ impl<'s, 'p> Import<'s, 'p> {
 
     /// Refuses to leave read models behind, or says that they are.
     fn mark_other_projections(&mut self) -> Result<()> {
-        let partition = self.partition();
-        let own = self
-            .store
-            .projections()
-            .versions()
-            .map(|inline| inline.names.clone())
-            .unwrap_or_default();
-        let parameters = [
-            param(&partition.name, Type::TEXT),
-            param(&own, Type::TEXT_ARRAY),
-        ];
-        let others = self.store.connections().run(true, |sql| {
-            let rows = sql
-                .query(&partition.sql(OTHER_PROJECTIONS), &parameters)
-                .map_err(|source| Error::database("look for inline projections", source))?;
-            rows.iter()
-                .map(|row| get::<String>(row, 0))
-                .collect::<Result<Vec<_>>>()
-        })?;
+        let (store, partition) = (self.store, self.partition());
+        let own = store.projections().names();
+        let others = store
+            .connections()
+            .run(true, |sql| registry::other_active(sql, partition, own))?;
         if others.is_empty() {
             return Ok(());
         }
@@ -253,10 +86,9 @@ impl<'s, 'p> Import<'s, 'p> {
                 ),
             ));
         }
-        self.store.connections().run(true, |sql| {
-            sql.execute(&partition.sql(MARK_STALE), &parameters)
-                .map_err(|source| Error::database("mark inline projections stale", source))
-        })?;
+        store
+            .connections()
+            .run(true, |sql| registry::mark_stale(sql, partition, &others))?;
         self.report.stale_projections = others;
         Ok(())
     }
@@ -372,13 +204,7 @@ impl<'s, 'p> Import<'s, 'p> {
         let partition = self.partition();
         let projections = self.store.projections();
         if let Some(inline) = projections.versions() {
-            let parameters = [
-                param(&partition.name, Type::TEXT),
-                param(&inline.names, Type::TEXT_ARRAY),
-                param(&inline.versions, Type::INT4_ARRAY),
-            ];
-            sql.query(&partition.sql(SHARE_PROJECTIONS), &parameters)
-                .map_err(|source| Error::in_partition("import", &partition.name, source))?;
+            registry::share(sql, partition, inline)?;
         }
         place(sql, partition, &mut self.batch)?;
         copy(sql, partition, &self.batch)?;
@@ -415,139 +241,4 @@ fn message(line: &Line<'_>) -> RecordedMessage {
             |metadata| metadata.get().as_bytes().to_vec(),
         ),
     }
-}
-
-/// Takes the fence, then the stream rows, then the positions: the order that the feed relies on.
-fn place(sql: &mut dyn Sql, partition: &Partition, batch: &mut [BatchLine]) -> Result<()> {
-    let refused = |source| Error::in_partition("import", &partition.name, source);
-    let fenced = sql
-        .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
-        .map_err(refused)?;
-    let time: i64 = fenced.first().map_or(Ok(0), |row| get(row, 1))?;
-    let recorded_at = SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(time));
-
-    let mut next = advance_streams(sql, partition, batch)?;
-    let count = i32::try_from(batch.len()).unwrap_or(i32::MAX);
-    let drawn = sql
-        .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT4)])
-        .map_err(refused)?;
-    let positions: Vec<i64> = drawn
-        .first()
-        .map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
-    for (line, position) in batch.iter_mut().zip(positions) {
-        let Some(version) = next.get_mut(&*line.message.stream_name) else {
-            continue;
-        };
-        line.message.stream_position = *version;
-        line.message.global_position = from_sql(position);
-        line.message.recorded_at = recorded_at;
-        *version += 1;
-        if line
-            .expected_position
-            .is_some_and(|expected| expected != line.message.stream_position)
-        {
-            return Err(Error::ImportLine {
-                line: line.number,
-                reason: format!(
-                    "streamPosition is {}, but the next message of stream \"{}\" is number {}",
-                    line.expected_position.unwrap_or_default(),
-                    line.message.stream_name,
-                    line.message.stream_position
-                ),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Advances the rows of all streams of a batch, and returns the version of the first new message of each.
-fn advance_streams(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    batch: &[BatchLine],
-) -> Result<HashMap<Arc<str>, u64>> {
-    let refused = |source| Error::in_partition("import", &partition.name, source);
-    let mut counts: BTreeMap<&Arc<str>, i64> = BTreeMap::new();
-    for line in batch {
-        *counts.entry(&line.message.stream_name).or_default() += 1;
-    }
-    let names: Vec<&str> = counts.keys().map(|name| &***name).collect();
-    let types: Vec<&str> = names.iter().map(|name| stream_type(name)).collect();
-    let added: Vec<i64> = counts.values().copied().collect();
-    let rows = sql
-        .query(
-            &partition.sql(ADVANCE),
-            &[
-                param(&partition.name, Type::TEXT),
-                param(&names, Type::TEXT_ARRAY),
-                param(&types, Type::TEXT_ARRAY),
-                param(&added, Type::INT8_ARRAY),
-            ],
-        )
-        .map_err(refused)?;
-
-    let mut next = HashMap::with_capacity(rows.len());
-    let mut begun = Vec::new();
-    for row in &rows {
-        let name: Arc<str> = get::<&str>(row, 0)?.into();
-        let version = from_sql(get(row, 1)?);
-        let count = counts.get(&name).copied().map_or(0, from_sql);
-        if version == count {
-            begun.push(Arc::clone(&name));
-        }
-        next.insert(name, version - count + 1);
-    }
-    refuse_archived(sql, partition, batch, &begun)?;
-    Ok(next)
-}
-
-/// A stream that seems new may be an archived one.
-fn refuse_archived(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    batch: &[BatchLine],
-    begun: &[Arc<str>],
-) -> Result<()> {
-    let names: Vec<&str> = begun.iter().map(|name| &**name).collect();
-    let rows = sql
-        .query(
-            &partition.sql(FIND_ARCHIVED),
-            &[param(&names, Type::TEXT_ARRAY)],
-        )
-        .map_err(|source| Error::in_partition("import", &partition.name, source))?;
-    let Some(row) = rows.first() else {
-        return Ok(());
-    };
-    let archived: &str = get(row, 0)?;
-    let line = batch
-        .iter()
-        .find(|line| &*line.message.stream_name == archived);
-    Err(Error::ImportLine {
-        line: line.map_or(0, |line| line.number),
-        reason: format!("stream \"{archived}\" is archived"),
-    })
-}
-
-fn copy(sql: &mut dyn Sql, partition: &Partition, batch: &[BatchLine]) -> Result<()> {
-    let refused = |source| Error::in_partition("import", &partition.name, source);
-    let writer = sql.copy_in(&partition.sql(COPY)).map_err(refused)?;
-    let mut rows = BinaryCopyInWriter::new(writer, &COPIED_TYPES);
-    for line in batch {
-        let message = &line.message;
-        rows.write(&[
-            &crate::position::to_sql(message.stream_position),
-            &crate::position::to_sql(message.global_position),
-            &message.kind.as_sql(),
-            &&*message.stream_name,
-            &partition.name,
-            &message.schema_version.to_string(),
-            &message.message_id,
-            &message.message_type,
-            &Jsonb(&message.data),
-            &Jsonb(&message.metadata),
-        ])
-        .map_err(refused)?;
-    }
-    rows.finish().map_err(refused)?;
-    Ok(())
 }

@@ -3,10 +3,12 @@
 //! `{"streamName": "Cart-1", "type": "ItemAdded", "data": {…}, "metadata": {…}}`, and, where they are known, `messageId`,
 //! `streamPosition`, `kind` (`"event"` or `"command"`) and `schemaVersion`.
 
+mod batch;
 mod export;
 mod import;
+mod import_options;
 mod line;
 mod progress;
 
 pub use export::{ExportOptions, ExportReport};
-pub use import::{ImportOptions, ImportProgress, ImportReport};
+pub use import_options::{ImportOptions, ImportProgress, ImportReport};

@@ -2,6 +2,7 @@
 
 mod context;
 mod document;
+pub(crate) mod registry;
 mod sql;
 
 pub use context::ProjectionContext;
@@ -9,14 +10,12 @@ pub(crate) use context::{batch_execute, execute, query};
 pub use document::DocumentProjection;
 pub use sql::SqlProjection;
 
-use crate::connection::{Sql, param};
+use crate::connection::Sql;
 use crate::error::{Error, Result};
 use crate::feed;
 use crate::message::RecordedMessage;
 use crate::partition::Partition;
 use crate::stream::InlineVersions;
-use postgres::types::Type;
-use serde_json::json;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,18 +59,8 @@ pub trait Projection: Send + Sync + 'static {
     ) -> anyhow::Result<()>;
 }
 
-/// Waits for the appends that hold the projection, and makes those that come later wait.
-const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projection_lock($1, $2))";
-
-const ACTIVATE: &str = "
-    UPDATE {schema}.emt_projections
-       SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
-     WHERE partition = $1 AND name = $2";
-
 /// How many messages a rebuild holds in memory.
 const REBUILD_BATCH: usize = 1_000;
-
-const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, 'i', $4, $5)";
 
 /// The inline projections of a store.
 #[derive(Clone, Default)]
@@ -116,6 +105,10 @@ impl InlineProjections {
         self.projections.is_empty()
     }
 
+    pub(crate) fn names(&self) -> &[String] {
+        &self.versions.names
+    }
+
     /// What an append has to name; `None` without projections.
     pub(crate) fn versions(&self) -> Option<&InlineVersions> {
         (!self.is_empty()).then_some(&*self.versions)
@@ -130,20 +123,8 @@ impl InlineProjections {
 
     /// Writes all projections into the registry of a partition.
     pub(crate) fn register(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
-        let text = partition.sql(REGISTER);
         for (projection, version) in self.projections.iter().zip(&self.versions.versions) {
-            let (name, kind) = (projection.name(), projection.kind());
-            let definition = json!({ "handles": projection.handles() });
-            let parameters = [
-                param(&partition.name, Type::TEXT),
-                param(&name, Type::TEXT),
-                param(version, Type::INT4),
-                param(&kind, Type::TEXT),
-                param(&definition, Type::JSONB),
-            ];
-            sql.query(&text, &parameters).map_err(|source| {
-                Error::in_partition("register a projection", &partition.name, source)
-            })?;
+            registry::register(sql, partition, projection.as_ref(), *version)?;
         }
         Ok(())
     }
@@ -183,10 +164,7 @@ impl InlineProjections {
                 "is not an inline projection of this store",
             ));
         };
-        let refused = |source| Error::in_partition("rebuild a projection", &partition.name, source);
-        let names = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
-        sql.query(&partition.sql(LOCK), &names).map_err(refused)?;
-
+        registry::lock(sql, partition, name)?;
         let only = Self {
             projections: Arc::new([Arc::clone(&self.projections[index])]),
             versions: Arc::new(InlineVersions::default()),
@@ -209,11 +187,7 @@ impl InlineProjections {
             after = last.global_position;
             only.handle(sql, partition, &messages)?;
         }
-        let mut activated = names.to_vec();
-        activated.push(param(&self.versions.versions[index], Type::INT4));
-        sql.execute(&partition.sql(ACTIVATE), &activated)
-            .map_err(refused)?;
-        Ok(())
+        registry::activate(sql, partition, name, self.versions.versions[index])
     }
 
     fn each(
