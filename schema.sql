@@ -80,10 +80,11 @@ BEGIN
         RETURN FALSE;
     END IF;
     -- The value first, then the lock: a reader that misses the lock has read a value below every position we draw.
-    -- pg_sequence_last_value is faster than reading the sequence, but NULL for one not used since it was (re)started.
-    _position := coalesce(
-        pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
-        (SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position));
+    _position := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
+    IF _position IS NULL THEN
+        -- Not used since it was started or restarted: the value before the first.
+        SELECT last_value - (NOT is_called)::INTEGER INTO _position FROM public.emt_global_message_position;
+    END IF;
     -- bit(32) keeps the low bits as they are; arithmetic would overflow at 2^31.
     RETURN pg_advisory_xact_lock_shared(_class, _position::BIT(32)::INTEGER) IS NOT NULL
        AND set_config('emt.fence', _held || _key, TRUE) IS NOT NULL;
@@ -322,8 +323,24 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    IF (SELECT tenant.has_archived FROM public.emt_partitions AS tenant
-         WHERE tenant.partition = emt_refusal.partition) THEN
+    -- Above READ COMMITTED, this statement's snapshot is as old as the transaction and may not show a stream that was
+    -- archived meanwhile. The unique index knows: it answers an insert with a serialization error then.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        EXECUTE format($sql$
+            WITH probe AS (
+                INSERT INTO public.%1$I
+                    (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
+                VALUES ($1, 0, $2, '', '{}', TRUE)
+                ON CONFLICT DO NOTHING
+            )
+            SELECT stream_position FROM public.%1$I WHERE stream_id = $1
+            $sql$, 'emt_streams_' || _suffix || '_archived')
+            INTO _archived_version USING emt_refusal.stream_id, emt_refusal.partition;
+        EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1 AND stream_position = 0',
+                       'emt_streams_' || _suffix || '_archived')
+            USING emt_refusal.stream_id;
+    ELSIF (SELECT tenant.has_archived FROM public.emt_partitions AS tenant
+            WHERE tenant.partition = emt_refusal.partition) THEN
         EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
                        'emt_streams_' || _suffix || '_archived')
             INTO _archived_version USING emt_refusal.stream_id;
@@ -490,9 +507,10 @@ BEGIN
     END IF;
 
     -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
-    _head := coalesce(
-        pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
-        (SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position));
+    _head := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
+    IF _head IS NULL THEN
+        SELECT last_value - (NOT is_called)::INTEGER INTO _head FROM public.emt_global_message_position;
+    END IF;
     IF _head < emt_horizon.after THEN
         RAISE EXCEPTION 'the sequence emt_global_message_position is at %, behind the position % that was read before',
             _head, emt_horizon.after
@@ -709,6 +727,12 @@ BEGIN
     FOREACH _name IN ARRAY emt_share_projections.names LOOP
         PERFORM pg_advisory_xact_lock_shared(public.emt_projection_lock(emt_share_projections.partition, _name));
     END LOOP;
+    -- Above READ COMMITTED, the snapshot is older than the locks; a row lock fails where the row has changed since.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        EXECUTE format('SELECT FROM public.%I WHERE name = ANY($1) FOR SHARE',
+                       'emt_projections_' || public.emt_table_suffix(emt_share_projections.partition))
+            USING emt_share_projections.names;
+    END IF;
     FOR _projection IN EXECUTE format($sql$
         SELECT wanted.name, wanted.version, registered.version AS active, stale.version AS stale
           FROM unnest($1, $2) AS wanted (name, version)

@@ -11,6 +11,7 @@ mod feed;
 mod fence;
 mod grants;
 mod inline_projections;
+mod isolation;
 mod names;
 mod plans;
 mod pongo_filters;
