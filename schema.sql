@@ -10,7 +10,7 @@
 --
 -- SQLSTATEs of our own: SE001 isolation, SE002 standby, SE003 sequence behind, SE004 tenant name, SE005 tenant unknown,
 -- SE010 projection version, SE011 projection not registered, SE012 projection not active, SE020 message id reused,
--- SE030 collection name or layout.
+-- SE030 collection name or layout, SE040 a refused stream among several (never leaves emt_append_to_streams).
 
 
 ------------------------------------------------------------------------------------------------------------ tables
@@ -369,33 +369,36 @@ CREATE OR REPLACE FUNCTION public.emt_find_repeated(
 DECLARE
     _found INTEGER;
     _same INTEGER;
-    _first BIGINT;
+    _lowest_shift BIGINT;
+    _highest_shift BIGINT;
     _version BIGINT;
     _positions BIGINT[];
 BEGIN
+    -- Where all of them are there, in this order and with nothing between, each is as far from its number as the others.
     EXECUTE format($sql$
         SELECT count(*),
                count(*) FILTER (WHERE stored.message_type = message.type AND stored.message_kind = message.kind
                                   AND stored.message_data = message.data),
-               min(stored.stream_position), max(stored.stream_position),
-               array_agg(stored.global_position ORDER BY message.number)
+               min(stored.stream_position - message.number), max(stored.stream_position - message.number),
+               max(stored.stream_position), array_agg(stored.global_position ORDER BY message.number)
           FROM public.%I AS stored
           JOIN unnest($2, $3, $4, $5) WITH ORDINALITY AS message (id, type, kind, data, number)
             ON message.id = stored.message_id
          WHERE stored.stream_id = $1
         $sql$, 'emt_messages_' || public.emt_table_suffix(emt_find_repeated.partition) || '_active')
-        INTO _found, _same, _first, _version, _positions
+        INTO _found, _same, _lowest_shift, _highest_shift, _version, _positions
         USING emt_find_repeated.stream_id, emt_find_repeated.message_ids, emt_find_repeated.message_types,
               emt_find_repeated.message_kinds, emt_find_repeated.messages_data;
     IF _found = 0 THEN
         RETURN NULL;
     END IF;
-    IF _same = cardinality(emt_find_repeated.message_ids) AND _same = _found AND _version - _first = _same - 1 THEN
+    IF _same = cardinality(emt_find_repeated.message_ids) AND _same = _found AND _lowest_shift = _highest_shift THEN
         RETURN ARRAY[_version, 0] || _positions;
     END IF;
     RAISE EXCEPTION 'stream "%" already has messages with these message ids, but not the same messages',
         emt_find_repeated.stream_id
-        USING ERRCODE = 'SE020', HINT = 'A message id names one message. Use new ids for new messages.';
+        USING ERRCODE = 'SE020', DETAIL = emt_find_repeated.stream_id,
+              HINT = 'A message id names one message. Use new ids for new messages.';
 END
 $$;
 
@@ -447,11 +450,12 @@ BEGIN
             emt_append_to_streams.projections, emt_append_to_streams.projection_versions);
         RETURN NEXT;
         IF result[1] IN (1, 2) THEN
-            -- Left by an exception, the block takes back what the streams before this one have stored.
-            RAISE EXCEPTION USING ERRCODE = 'SE000';
+            -- Left by an exception, the block takes back what the streams before this one have stored. The code must not
+            -- end in 000: that would catch its whole class, and so every other error of ours.
+            RAISE EXCEPTION USING ERRCODE = 'SE040';
         END IF;
     END LOOP;
-EXCEPTION WHEN SQLSTATE 'SE000' THEN
+EXCEPTION WHEN SQLSTATE 'SE040' THEN
     RETURN;
 END
 $$;

@@ -208,7 +208,7 @@ impl Error {
     }
 
     /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lost connection, a
-    /// server that is starting, a pool without a free connection. Version conflicts are not transient: the decision has
+    /// server that is starting, a pool without a free connection, a statement that was prepared before a migration. Version conflicts are not transient: the decision has
     /// to be made again. Nor is an unknown outcome.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -218,12 +218,17 @@ impl Error {
                 is_transient(source)
             }
             Self::Projection { source, .. } | Self::Session { source } => {
-                source.chain().any(|cause| {
-                    cause
-                        .downcast_ref::<postgres::Error>()
-                        .is_some_and(is_transient)
-                })
+                has_cause(source, is_transient)
             }
+            _ => false,
+        }
+    }
+
+    /// Whether a statement failed because the schema has changed since it was prepared; nothing was stored then.
+    pub(crate) fn is_stale_plan(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => is_stale_plan(source),
+            Self::Projection { source, .. } => has_cause(source, is_stale_plan),
             _ => false,
         }
     }
@@ -293,6 +298,23 @@ fn may_pass(error: &ConnectError) -> bool {
     }
 }
 
+fn has_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref().is_some_and(meets))
+}
+
+/// The connection has forgotten the statement already; prepared again, it works.
+fn is_stale_plan(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        error
+            .message()
+            .contains("cached plan must not change result type")
+            || (error.message().contains("prepared statement")
+                && error.message().contains("does not exist"))
+    })
+}
+
 fn is_transient(error: &postgres::Error) -> bool {
     let transient = [
         SqlState::T_R_DEADLOCK_DETECTED,
@@ -301,7 +323,9 @@ fn is_transient(error: &postgres::Error) -> bool {
         SqlState::TOO_MANY_CONNECTIONS,
     ];
     match error.code() {
-        Some(code) => transient.contains(code) || ended_by_server(error),
+        Some(code) => {
+            transient.contains(code) || ended_by_server(error) || is_stale_plan(error)
+        }
         None => error.is_closed() || lost_connection(error),
     }
 }

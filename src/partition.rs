@@ -69,13 +69,14 @@ struct Tables {
 impl Tables {
     fn write_into(&self, sql: &str) -> String {
         let Self { schema, suffix } = self;
-        let table = |name: &str, leaf: &str| format!("{schema}.\"emt_{name}_{suffix}{leaf}\"");
-        sql.replace("{schema}", schema)
-            .replace("{streams_active}", &table("streams", "_active"))
+        let table = |name: &str, leaf: &str| format!("{{schema}}.\"emt_{name}_{suffix}{leaf}\"");
+        // The schema last: its name may have braces.
+        sql.replace("{streams_active}", &table("streams", "_active"))
             .replace("{streams_archived}", &table("streams", "_archived"))
             .replace("{messages_active}", &table("messages", "_active"))
             .replace("{streams}", &table("streams", ""))
             .replace("{messages}", &table("messages", ""))
+            .replace("{schema}", schema)
     }
 }
 

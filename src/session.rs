@@ -1,10 +1,10 @@
 //! Sessions: several operations in one transaction.
 
 use crate::append_options::{AppendOptions, StreamMessages};
-use crate::connection::{Nested, Sql, Transaction, check_open};
+use crate::connection::{Nested, Sql, Transaction, abort, check_open};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::message::{Appendable, Recorded};
+use crate::message::{Appendable, Recorded, RecordedMessage};
 use crate::partition::Partition;
 use crate::pongo::{Collection, CollectionHome};
 use crate::projection::{self, InlineProjections};
@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// that is dropped is rolled back. It runs at READ COMMITTED.
 ///
 /// A refused append ([`Error::Conflict`], [`Error::StreamArchived`]) stores nothing and leaves the session usable. After an
-/// error of the database it can only be rolled back; [`nested`](Session::nested) limits that to a part of it.
+/// error of the database or of a projection it can only be rolled back; [`nested`](Session::nested) limits that to a part of
+/// it.
 pub struct Session<'a> {
     transaction: Home<'a>,
     partition: Arc<Partition>,
@@ -156,7 +157,7 @@ impl<'a> Session<'a> {
             }
             messages.sort_unstable_by_key(|message| message.global_position);
         }
-        projections.handle(self.sql(), &partition, &messages)?;
+        self.hand_over(&messages)?;
         Ok(stored.into_iter().map(Appended::from).collect())
     }
 
@@ -164,8 +165,18 @@ impl<'a> Session<'a> {
         if self.projections.is_empty() || stored.already_appended {
             return Ok(());
         }
+        self.hand_over(&append.recorded(stored))
+    }
+
+    /// Hands stored messages to the projections. Where one fails, the session must not be committed with the messages
+    /// alone, even if the caller goes on.
+    fn hand_over(&mut self, messages: &[RecordedMessage]) -> Result<()> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
-        projections.handle(self.sql(), &partition, &append.recorded(stored))
+        let handled = projections.handle(self.sql(), &partition, messages);
+        if handled.is_err() {
+            abort(self.sql());
+        }
+        handled
     }
 
     /// Like [`EventStore::read_stream`](crate::EventStore::read_stream); sees what the session has appended.

@@ -18,6 +18,9 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How often an append with inline projections is repeated, where that is safe.
+const REPETITIONS: usize = 3;
+
 /// An event store in a PostgreSQL database.
 ///
 /// Cheap to clone; all clones share one pool of connections. Every operation takes a connection, does its work in one
@@ -158,7 +161,8 @@ impl EventStore {
         self.append_in_session(repeatable, |session| session.append_all(&appends))
     }
 
-    /// An append with its inline projections. Repeated where the outcome is unknown and the message ids make that safe.
+    /// An append with its inline projections. Repeated where a migration has made a prepared statement stale, and where the
+    /// outcome is unknown and the message ids make that safe.
     fn append_in_session<T>(
         &self,
         repeatable: bool,
@@ -170,10 +174,16 @@ impl EventStore {
             session.commit()?;
             Ok(appended)
         };
-        match once() {
-            Err(Error::UnknownOutcome { .. }) if repeatable => once(),
-            result => result,
+        let mut outcome = once();
+        for _ in 0..REPETITIONS {
+            match outcome {
+                Err(Error::UnknownOutcome { .. }) if repeatable => {}
+                Err(error) if error.is_stale_plan() => {}
+                _ => break,
+            }
+            outcome = once();
         }
+        outcome
     }
 
     /// Reads a stream. A stream that does not exist, or is archived, has no events and version 0.

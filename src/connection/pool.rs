@@ -218,6 +218,14 @@ impl Checkout {
         }
     }
 
+    /// Whether the connection is known to be lost.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self {
+            Self::Own { connection, .. } => connection.sql().client.is_closed(),
+            Self::Foreign(client) => client.is_closed(),
+        }
+    }
+
     /// Has the pool throw the connection away instead of handing it out again.
     pub(crate) fn poison(&mut self) {
         if let Self::Own { connection, .. } = self {

@@ -1,6 +1,6 @@
 //! Transactions whose commit is never mistaken.
 
-use super::pool::{Checkout, Connections};
+use super::pool::{Checkout, Connections, refuse_async_context};
 use super::sql::Sql;
 use crate::error::{Error, Result, ended_by_server, lost_connection};
 
@@ -48,11 +48,13 @@ impl Transaction {
 
     /// Commits, or fails and rolls back.
     pub(crate) fn commit(mut self) -> Result<()> {
+        // Over a connection that is known to be lost, no COMMIT gets out.
+        let sent = !self.checkout.is_closed();
         let Err(error) = self.sql().batch(COMMIT) else {
             self.open = false;
             return Ok(());
         };
-        if lost_connection(&error) {
+        if sent && lost_connection(&error) {
             return Err(Error::UnknownOutcome { source: error });
         }
         Err(Error::database("commit the transaction", error))
@@ -70,7 +72,10 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.open && self.sql().batch("ROLLBACK").is_err() {
+        // Inside an async runtime nothing can be sent; the server rolls back when the connection ends.
+        if self.open
+            && (refuse_async_context().is_err() || self.sql().batch("ROLLBACK").is_err())
+        {
             self.checkout.poison();
         }
     }
@@ -80,6 +85,12 @@ impl Drop for Transaction {
 pub(crate) fn check_open(sql: &mut dyn Sql) -> Result<()> {
     sql.batch(CHECK_OPEN)
         .map_err(|error| Error::database("go on with the transaction", error))
+}
+
+/// Leaves nothing of the transaction to commit, back to the last savepoint: a statement fails in it.
+pub(crate) fn abort(sql: &mut dyn Sql) {
+    // Over a lost connection this fails for another reason, and there is nothing to commit either.
+    let _ = sql.batch("ROLLBACK TO SAVEPOINT emt_none");
 }
 
 /// A savepoint that is rolled back to unless it is released.
@@ -137,7 +148,7 @@ impl Connections {
             let Some(cause) = database_cause(&error) else {
                 return Err(error);
             };
-            let stale_plan = is_stale_plan(cause);
+            let stale_plan = error.is_stale_plan();
             let lost = lost_connection(cause);
             if !stale_plan && !lost && !ended_by_server(cause) {
                 return Err(error);
@@ -163,17 +174,6 @@ fn database_cause(error: &Error) -> Option<&postgres::Error> {
         Error::Database { source, .. } => Some(source),
         _ => None,
     }
-}
-
-/// The connection has forgotten the statement already; prepared again, it works.
-fn is_stale_plan(error: &postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        error
-            .message()
-            .contains("cached plan must not change result type")
-            || (error.message().contains("prepared statement")
-                && error.message().contains("does not exist"))
-    })
 }
 
 fn unknown_outcome(error: Error) -> Error {

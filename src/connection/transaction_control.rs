@@ -18,36 +18,61 @@ pub(crate) fn refuse_transaction_control(sql: &str) -> Result<()> {
 }
 
 fn control_statement(sql: &str) -> Option<String> {
-    let mut words =
-        sql.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-    let first = words.next()?.to_ascii_uppercase();
-    let mut later = words
-        .filter(|word| !word.is_empty())
-        .map(str::to_ascii_uppercase);
+    let mut words = Words(sql);
+    let first = words.next()?;
     let ends = match first.as_str() {
         "COMMIT" | "END" | "ABORT" | "BEGIN" => true,
-        "START" | "PREPARE" => later.next().as_deref() == Some("TRANSACTION"),
-        "ROLLBACK" => !later.take(3).any(|word| word == "TO"),
+        "START" | "PREPARE" => words.next().as_deref() == Some("TRANSACTION"),
+        "ROLLBACK" => {
+            words.find(|word| word != "WORK" && word != "TRANSACTION") != Some("TO".to_owned())
+        }
         _ => false,
     };
     ends.then_some(first)
 }
 
+/// The words at the beginning of a statement, in upper case, up to whatever is no word.
+struct Words<'a>(&'a str);
+
+impl Iterator for Words<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let rest = skip_space(self.0);
+        let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        let (word, rest) = rest.split_at(rest.find(|next| !is_word(next)).unwrap_or(rest.len()));
+        self.0 = rest;
+        (!word.is_empty()).then(|| word.to_ascii_uppercase())
+    }
+}
+
 /// Skips white space, comments and empty statements.
 fn skip_blanks(sql: &str) -> &str {
-    let mut rest =
-        sql.trim_start_matches(|character: char| character.is_whitespace() || character == ';');
+    let mut rest = skip_space(sql);
+    while let Some(after) = rest.strip_prefix(';') {
+        rest = skip_space(after);
+    }
+    rest
+}
+
+/// Skips white space and comments.
+fn skip_space(sql: &str) -> &str {
+    let mut rest = sql.trim_start();
     loop {
         let after = if rest.starts_with("--") {
-            rest.find('\n').map_or("", |end| &rest[end..])
+            skip_line_comment(rest)
         } else if rest.starts_with("/*") {
             skip_block_comment(rest)
         } else {
             return rest;
         };
-        rest = after
-            .trim_start_matches(|character: char| character.is_whitespace() || character == ';');
+        rest = after.trim_start();
     }
+}
+
+/// A carriage return ends a line, too.
+fn skip_line_comment(sql: &str) -> &str {
+    sql.find(['\n', '\r']).map_or("", |end| &sql[end..])
 }
 
 /// PostgreSQL's block comments nest.
@@ -81,7 +106,7 @@ fn skip_statement(sql: &str) -> &str {
             ';' => return &rest[1..],
             '\'' | '"' => skip_quoted(rest, next),
             '$' => skip_dollar_quoted(rest),
-            '-' if rest.starts_with("--") => rest.find('\n').map_or("", |end| &rest[end..]),
+            '-' if rest.starts_with("--") => skip_line_comment(rest),
             '/' if rest.starts_with("/*") => skip_block_comment(rest),
             'E' | 'e' if rest[1..].starts_with('\'') => skip_escaped(&rest[1..]),
             _ => skip_word(rest, next),
@@ -157,6 +182,15 @@ mod tests {
             "SELECT name'x'; COMMIT",
             "SELECT 1 -- ;\n; COMMIT",
             ";;COMMIT",
+            "-- note\rCOMMIT",
+            "SELECT 1 -- note\r; COMMIT",
+            "ROLLBACK; SET search_path TO x",
+            "ROLLBACK -- TO x",
+            "ROLLBACK /* TO x */",
+            "ROLLBACK AND CHAIN",
+            "ROLLBACK PREPARED 'x'",
+            "PREPARE /* x */ TRANSACTION 'x'",
+            "START -- x\n TRANSACTION",
         ] {
             assert!(refuse_transaction_control(sql).is_err(), "{sql}");
         }
@@ -171,6 +205,8 @@ mod tests {
             "SAVEPOINT a",
             "ROLLBACK TO a",
             "ROLLBACK TO SAVEPOINT a",
+            "ROLLBACK /* half */ WORK TO a",
+            "rollback transaction to savepoint a",
             "RELEASE a",
             "PREPARE x AS SELECT 1",
             "SELECT \"; COMMIT\"",

@@ -97,7 +97,7 @@ pub(crate) fn append(
     ]);
     let rows = sql
         .query(&partition.sql(APPEND), &parameters)
-        .map_err(|source| append_error(partition, &append.stream, source))?;
+        .map_err(|source| append_error(partition, source))?;
     Stored::from_sql(append, &read_result(&rows, 0)?)
 }
 
@@ -137,13 +137,7 @@ pub(crate) fn append_to_streams(
     ]);
     let rows = sql
         .query(&partition.sql(APPEND_TO_STREAMS), &parameters)
-        .map_err(|source| {
-            append_error(
-                partition,
-                streams.first().copied().unwrap_or_default(),
-                source,
-            )
-        })?;
+        .map_err(|source| append_error(partition, source))?;
 
     let mut stored = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -152,18 +146,28 @@ pub(crate) fn append_to_streams(
         let result: Vec<i64> = get(row, 1)?;
         stored.push((index, Stored::from_sql(&appends[index], &result)?));
     }
+    if stored.len() != appends.len() {
+        return Err(Error::Schema(format!(
+            "the function emt_append_to_streams answered for {} of {} streams",
+            stored.len(),
+            appends.len()
+        )));
+    }
     stored.sort_unstable_by_key(|(index, _)| *index);
     Ok(stored.into_iter().map(|(_, stored)| stored).collect())
 }
 
-fn append_error(partition: &Partition, stream: &str, source: postgres::Error) -> Error {
-    if source.code().is_some_and(|code| code.code() == "SE020") {
-        return Error::MessageIdReused {
-            stream: stream.to_owned(),
-            source,
-        };
+fn append_error(partition: &Partition, source: postgres::Error) -> Error {
+    if let Some(stream) = stream_with_reused_ids(&source) {
+        return Error::MessageIdReused { stream, source };
     }
     Error::in_partition("append to a stream", &partition.name, source)
+}
+
+/// The stream that refuses an append because of its message ids; it stands in the detail of the database's error.
+fn stream_with_reused_ids(source: &postgres::Error) -> Option<String> {
+    let error = source.as_db_error()?;
+    (error.code().code() == "SE020").then(|| error.detail().unwrap_or_default().to_owned())
 }
 
 fn read_result(rows: &[Row], column: usize) -> Result<Vec<i64>> {

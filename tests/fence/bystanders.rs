@@ -101,6 +101,7 @@ fn setting_and_lock_of_a_fence_stay_together() -> anyhow::Result<()> {
 #[test]
 fn a_prepared_transaction_keeps_its_fence() -> anyhow::Result<()> {
     let server = Server::builder()
+        .durable(true)
         .setting("max_prepared_transactions", "1")
         .start()?;
     let url = server.url("postgres");
@@ -114,7 +115,7 @@ fn a_prepared_transaction_keeps_its_fence() -> anyhow::Result<()> {
     append(&mut client, DEFAULT, "Note-2")?;
     server.restart_immediately()?;
     reader.read()?;
-    assert_eq!(reader.seen, []);
+    assert!(reader.seen.is_empty());
 
     Client::connect(&url, NoTls)?.batch_execute("COMMIT PREPARED 'append'")?;
     reader.read()?;

@@ -293,7 +293,7 @@ fn the_first_event_after_the_sequence_was_restarted_is_fenced() -> anyhow::Resul
 
     fails_without(&[start], |ground| {
         let restart =
-            "ALTER SEQUENCE public.emt_global_message_position RESTART WITH 4294968000";
+            "ALTER SEQUENCE public.emt_global_message_position RESTART WITH 3000000000";
         ground.client()?.batch_execute(restart)?;
         let mut open = ground.begin()?;
         append(&mut open, DEFAULT, "Note-1")?;

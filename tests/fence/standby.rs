@@ -54,17 +54,15 @@ impl Standby {
         let row = primary.query_one(places, &[])?;
         let (programs, directory): (String, String) = (row.get(0), row.get(1));
         let data = format!("{directory}/standby");
-        let socket = format!("{directory}/standby-socket");
         run(
             primary,
             &format!(
-                "mkdir {socket}
-                 && {programs}/pg_basebackup -h {directory} -U postgres -D {data} -R -c fast --no-sync
-                 && {programs}/pg_ctl start -D {data} -l {directory}/standby-log -w -o \"-k {socket}\""
+                "{programs}/pg_basebackup -h {directory} -U postgres -D {data} -R -c fast --no-sync &&
+                 {programs}/pg_ctl start -D {data} -l {directory}/standby-log -w -o \"-p 5433\""
             ),
         )?;
         Ok(Self {
-            url: format!("postgresql:///postgres?host={socket}&user=postgres"),
+            url: format!("postgresql:///postgres?host={directory}&port=5433&user=postgres"),
             stop: format!("{programs}/pg_ctl stop -D {data} -m immediate"),
             primary: format!("postgresql:///postgres?host={directory}&user=postgres"),
         })
@@ -77,7 +75,7 @@ impl Standby {
     }
 
     fn wait_until_replayed(&self, primary: &mut Client) -> anyhow::Result<()> {
-        let now = "SELECT pg_current_wal_flush_lsn()::TEXT";
+        let now = "SELECT pg_current_wal_insert_lsn()::TEXT";
         let written: String = primary.query_one(now, &[])?.get(0);
         let mut standby = Client::connect(&self.url, NoTls)?;
         let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::TEXT::PG_LSN";
