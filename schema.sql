@@ -33,11 +33,13 @@ CREATE TABLE IF NOT EXISTS public.emt_migrations (
 
 -- emt_partitions: one row a partition (tenant). table_suffix is the part of its table names that tells it apart.
 -- has_archived spares a new stream the search for an archived one of its name; it is set once and never unset.
+-- inline_versions spares an append the search in emt_projections: the active version of each inline projection, by name.
 CREATE TABLE IF NOT EXISTS public.emt_partitions (
-    partition     TEXT         NOT NULL PRIMARY KEY,
-    table_suffix  TEXT         NOT NULL UNIQUE,
-    has_archived  BOOLEAN      NOT NULL DEFAULT FALSE,
-    created_at    TIMESTAMPTZ  NOT NULL DEFAULT now()
+    partition        TEXT         NOT NULL PRIMARY KEY,
+    table_suffix     TEXT         NOT NULL UNIQUE,
+    has_archived     BOOLEAN      NOT NULL DEFAULT FALSE,
+    inline_versions  JSONB        NOT NULL DEFAULT '{}',
+    created_at       TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
 -- emt_streams: one row a stream, with the version of its last message.
@@ -491,6 +493,19 @@ $$;
 
 -------------------------------------------------------------------------------------------------------------- feed
 
+-- Raises SE005 for a partition that does not exist, or no longer: its name may give the table names of another one.
+CREATE OR REPLACE FUNCTION public.emt_check_partition(partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT EXISTS (SELECT FROM public.emt_partitions AS tenant
+                    WHERE tenant.partition = emt_check_partition.partition) THEN
+        RAISE EXCEPTION 'there is no tenant "%"', emt_check_partition.partition USING ERRCODE = 'SE005';
+    END IF;
+END
+$$;
+
 -- How far the partition's feed can be read: {horizon, head}. No transaction that is still open, and none that begins
 -- later, will ever add a message at or below the horizon. head is the last position drawn so far by anybody.
 -- The messages must be read by a later statement: its snapshot sees every commit that this one has waited for.
@@ -509,6 +524,7 @@ BEGIN
         RAISE EXCEPTION 'the feed cannot be read at isolation level "%"', current_setting('transaction_isolation')
             USING ERRCODE = 'SE001', HINT = 'Read it at READ COMMITTED: an older snapshot would skip messages.';
     END IF;
+    PERFORM public.emt_check_partition(emt_horizon.partition);
 
     -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
     _head := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
@@ -553,6 +569,7 @@ DECLARE
     _target TEXT := CASE WHEN emt_move_stream.to_archive THEN '_archived' ELSE '_active' END;
     _version BIGINT;
 BEGIN
+    PERFORM public.emt_check_partition(emt_move_stream.partition);
     IF emt_move_stream.to_archive THEN
         UPDATE public.emt_partitions AS tenant
            SET has_archived = TRUE
@@ -609,6 +626,11 @@ BEGIN
         RAISE EXCEPTION 'a tenant''s name must have 1 to 41 characters, "%" has %', emt_create_partition.partition,
             length(_suffix) USING ERRCODE = 'SE004';
     END IF;
+    -- emt_streams_shop_active would be the tables of tenant "shop_active", and a leaf table of tenant "shop".
+    IF _suffix ~ '_(active|archived)$' THEN
+        RAISE EXCEPTION 'a tenant''s name must not end with _active or _archived, as "%" does',
+            emt_create_partition.partition USING ERRCODE = 'SE004';
+    END IF;
     INSERT INTO public.emt_partitions (partition, table_suffix)
     VALUES (emt_create_partition.partition, _suffix)
     ON CONFLICT DO NOTHING;
@@ -646,9 +668,21 @@ CREATE OR REPLACE FUNCTION public.emt_attach_partition(parent TEXT, child TEXT, 
     RETURNS VOID
     LANGUAGE plpgsql
     AS $$
+DECLARE
+    _attached OID;
+    _is_own BOOLEAN;
 BEGIN
-    IF EXISTS (SELECT FROM pg_inherits
-                WHERE inhrelid = to_regclass(format('public.%I', emt_attach_partition.child))) THEN
+    SELECT inhrelid INTO _attached FROM pg_inherits
+     WHERE inhrelid = to_regclass(format('public.%I', emt_attach_partition.child));
+    IF FOUND THEN
+        -- A tenant that was removed has left it. It takes the rows of that tenant's name and of no other.
+        EXECUTE format('SELECT %s FROM (SELECT $1 AS partition) AS tenant', pg_get_partition_constraintdef(_attached))
+            INTO _is_own USING emt_attach_partition.partition;
+        IF NOT _is_own THEN
+            RAISE EXCEPTION 'tenant "%" would have the table names of another tenant, which was removed',
+                emt_attach_partition.partition
+                USING ERRCODE = 'SE004', HINT = 'Letters, digits and _ tell tables apart; other characters do not.';
+        END IF;
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING ALL)%s',
@@ -719,17 +753,46 @@ CREATE OR REPLACE FUNCTION public.emt_projection_lock(partition TEXT, name TEXT)
                                      || emt_projection_lock.name, 0)
 $$;
 
+-- Keeps emt_partitions.inline_versions, whoever changes emt_projections. Runs as the owner: a writer may register its
+-- projections, but not change the row of a partition. Each change stands for itself, so concurrent ones add up.
+CREATE OR REPLACE FUNCTION public.emt_note_projection() RETURNS TRIGGER
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _projection public.emt_projections;
+    _is_active BOOLEAN := TG_OP <> 'DELETE';
+BEGIN
+    _projection := CASE WHEN _is_active THEN NEW ELSE OLD END;
+    _is_active := _is_active AND _projection.type = 'i' AND _projection.status = 'active';
+    UPDATE public.emt_partitions AS tenant
+       SET inline_versions = CASE
+               WHEN _is_active THEN inline_versions || jsonb_build_object(_projection.name, _projection.version)
+               ELSE inline_versions - _projection.name
+           END
+     WHERE tenant.partition = _projection.partition
+       AND (inline_versions -> _projection.name = to_jsonb(_projection.version)) IS DISTINCT FROM _is_active
+       AND (_is_active OR inline_versions -> _projection.name = to_jsonb(_projection.version));
+    RETURN NULL;
+END
+$$;
+
+DROP TRIGGER IF EXISTS emt_note_projection ON public.emt_projections;
+CREATE TRIGGER emt_note_projection
+    AFTER INSERT OR UPDATE OR DELETE ON public.emt_projections
+    FOR EACH ROW EXECUTE FUNCTION public.emt_note_projection();
+
 -- Holds the inline projections of an append in place until it ends, and checks that the caller's code is of the active
--- version. Reads the registry after the locks, in a statement of its own: the version may have changed while we waited.
+-- version. Looks after the locks, in a statement of its own: the version may have changed while we waited.
 CREATE OR REPLACE FUNCTION public.emt_share_projections(partition TEXT, names TEXT[], versions INTEGER[]) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _name TEXT;
-    _projection RECORD;
+    _active JSONB;
+    _locked BOOLEAN;
 BEGIN
-    FOREACH _name IN ARRAY emt_share_projections.names LOOP
-        PERFORM pg_advisory_xact_lock_shared(public.emt_projection_lock(emt_share_projections.partition, _name));
+    FOR _number IN 1 .. cardinality(emt_share_projections.names) LOOP
+        _locked := pg_advisory_xact_lock_shared(public.emt_projection_lock(
+            emt_share_projections.partition, emt_share_projections.names[_number])) IS NOT NULL;
     END LOOP;
     -- Above READ COMMITTED, the snapshot is older than the locks; a row lock fails where the row has changed since.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -737,25 +800,42 @@ BEGIN
                        'emt_projections_' || public.emt_table_suffix(emt_share_projections.partition))
             USING emt_share_projections.names;
     END IF;
-    FOR _projection IN EXECUTE format($sql$
-        SELECT wanted.name, wanted.version, registered.version AS active, stale.version AS stale
-          FROM unnest($1, $2) AS wanted (name, version)
-          LEFT JOIN public.%1$I AS registered ON registered.name = wanted.name AND registered.status = 'active'
-          LEFT JOIN public.%1$I AS stale ON stale.name = wanted.name AND stale.version = wanted.version
-                                        AND stale.status <> 'active'
-         WHERE registered.version IS DISTINCT FROM wanted.version
-        $sql$, 'emt_projections_' || public.emt_table_suffix(emt_share_projections.partition))
-        USING emt_share_projections.names, emt_share_projections.versions
-    LOOP
-        IF _projection.active IS NOT NULL THEN
-            RAISE EXCEPTION 'inline projection "%": this program has version %, the active one is %',
-                _projection.name, _projection.version, _projection.active USING ERRCODE = 'SE010';
-        ELSIF _projection.stale IS NOT NULL THEN
-            RAISE EXCEPTION 'inline projection "%" is stale: events were stored without it', _projection.name
-                USING ERRCODE = 'SE012', HINT = 'Rebuild it, then append again.';
+    SELECT tenant.inline_versions INTO _active
+      FROM public.emt_partitions AS tenant WHERE tenant.partition = emt_share_projections.partition;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no tenant "%"', emt_share_projections.partition USING ERRCODE = 'SE005';
+    END IF;
+    FOR _number IN 1 .. cardinality(emt_share_projections.names) LOOP
+        IF (_active ->> emt_share_projections.names[_number])::INTEGER
+           IS DISTINCT FROM emt_share_projections.versions[_number] THEN
+            PERFORM public.emt_refuse_projection(
+                emt_share_projections.partition, emt_share_projections.names[_number],
+                emt_share_projections.versions[_number], (_active ->> emt_share_projections.names[_number])::INTEGER);
         END IF;
-        RAISE EXCEPTION 'inline projection "%" is not registered', _projection.name USING ERRCODE = 'SE011';
     END LOOP;
+END
+$$;
+
+-- Says why an inline projection is not the active one.
+CREATE OR REPLACE FUNCTION public.emt_refuse_projection(partition TEXT, name TEXT, version INTEGER, active INTEGER)
+    RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _status TEXT;
+BEGIN
+    EXECUTE format('SELECT status FROM public.%I WHERE name = $1 AND version = $2',
+                   'emt_projections_' || public.emt_table_suffix(emt_refuse_projection.partition))
+        INTO _status USING emt_refuse_projection.name, emt_refuse_projection.version;
+    IF emt_refuse_projection.active IS NOT NULL THEN
+        RAISE EXCEPTION 'inline projection "%": this program has version %, the active one is %',
+            emt_refuse_projection.name, emt_refuse_projection.version, emt_refuse_projection.active
+            USING ERRCODE = 'SE010';
+    ELSIF _status IS NULL THEN
+        RAISE EXCEPTION 'inline projection "%" is not registered', emt_refuse_projection.name USING ERRCODE = 'SE011';
+    END IF;
+    RAISE EXCEPTION 'inline projection "%" is %: its read model is not kept', emt_refuse_projection.name, _status
+        USING ERRCODE = 'SE012', HINT = 'Rebuild it, then append again.';
 END
 $$;
 
@@ -772,6 +852,7 @@ CREATE OR REPLACE FUNCTION public.emt_register(
     AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM public.emt_check_partition(emt_register.partition);
     -- Two programs that start together must not both find none active.
     PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.register/' || emt_register.partition || '/'
                                                             || emt_register.name, 0));

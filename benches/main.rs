@@ -4,6 +4,7 @@
 
 mod append;
 mod harness;
+mod import;
 mod large;
 mod plain;
 mod read;
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
     harness.print_header();
     append::run(&harness, &server)?;
     read::run(&harness, &server)?;
+    import::run(&harness, &server)?;
     large::run(&harness, &server)?;
     Ok(())
 }

@@ -120,7 +120,8 @@ pub enum Error {
         /// What the database said.
         source: postgres::Error,
     },
-    /// A statement that would end the transaction was given to code that runs inside one.
+    /// A statement that would end the transaction was given to code that runs inside one. It was not sent, and the
+    /// transaction cannot be committed any more.
     #[error("{statement} is not allowed here: the transaction belongs to the session")]
     TransactionControl {
         /// The statement's first word.
@@ -233,6 +234,12 @@ impl Error {
         }
     }
 
+    /// Whether the partition does not know the program's inline projections.
+    pub(crate) fn is_unregistered_projection(&self) -> bool {
+        matches!(self, Self::ProjectionMismatch { source, .. }
+            if source.code().is_some_and(|code| code.code() == "SE011"))
+    }
+
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidInput {
             what: what.into(),
@@ -272,7 +279,9 @@ impl Error {
         source: postgres::Error,
     ) -> Self {
         let missing = [SqlState::UNDEFINED_TABLE, SqlState::CHECK_VIOLATION];
-        if source.code().is_some_and(|code| missing.contains(code)) && names_event_table(&source) {
+        let is_unknown = source.code().is_some_and(|code| code.code() == "SE005");
+        let is_missing = source.code().is_some_and(|code| missing.contains(code));
+        if is_unknown || is_missing && names_event_table(&source) {
             return Self::UnknownTenant {
                 tenant: partition.to_owned(),
             };
@@ -323,9 +332,7 @@ fn is_transient(error: &postgres::Error) -> bool {
         SqlState::TOO_MANY_CONNECTIONS,
     ];
     match error.code() {
-        Some(code) => {
-            transient.contains(code) || ended_by_server(error) || is_stale_plan(error)
-        }
+        Some(code) => transient.contains(code) || ended_by_server(error) || is_stale_plan(error),
         None => error.is_closed() || lost_connection(error),
     }
 }

@@ -99,6 +99,13 @@ fn table_suffix(partition: &str) -> Result<String> {
         );
         return Err(Error::invalid(format!("tenant {partition:?}"), reason));
     }
+    // They would be the names of another tenant's leaf tables.
+    if suffix.ends_with("_active") || suffix.ends_with("_archived") {
+        return Err(Error::invalid(
+            format!("tenant {partition:?}"),
+            "must not end with _active or _archived",
+        ));
+    }
     Ok(suffix)
 }
 

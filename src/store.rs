@@ -161,8 +161,8 @@ impl EventStore {
         self.append_in_session(repeatable, |session| session.append_all(&appends))
     }
 
-    /// An append with its inline projections. Repeated where a migration has made a prepared statement stale, and where the
-    /// outcome is unknown and the message ids make that safe.
+    /// An append with its inline projections. Repeated where a migration has made a prepared statement stale, where the
+    /// projections have to be registered again, and where the outcome is unknown and the message ids make that safe.
     fn append_in_session<T>(
         &self,
         repeatable: bool,
@@ -178,7 +178,7 @@ impl EventStore {
         for _ in 0..REPETITIONS {
             match outcome {
                 Err(Error::UnknownOutcome { .. }) if repeatable => {}
-                Err(error) if error.is_stale_plan() => {}
+                Err(error) if error.is_stale_plan() || self.forget_registration(&error) => {}
                 _ => break,
             }
             outcome = once();
@@ -366,7 +366,9 @@ impl EventStore {
         run: impl FnOnce(&mut Session<'_>) -> anyhow::Result<T>,
     ) -> Result<T> {
         let mut session = self.begin()?;
-        let done = run_in(&mut session, run)?;
+        let done = run_in(&mut session, run).inspect_err(|error| {
+            self.forget_registration(error);
+        })?;
         session.commit()?;
         Ok(done)
     }
@@ -405,7 +407,9 @@ impl EventStore {
             Arc::clone(&self.partition),
             self.projections.clone(),
         );
-        let done = run_in(&mut session, run)?;
+        let done = run_in(&mut session, run).inspect_err(|error| {
+            self.forget_registration(error);
+        })?;
         session.commit()?;
         Ok(done)
     }
@@ -416,7 +420,7 @@ impl EventStore {
     /// [`Error::InvalidInput`] when the store has no such projection; [`Error::Projection`] when it fails, and nothing is
     /// changed then.
     pub fn rebuild_inline_projection(&self, name: &str) -> Result<()> {
-        self.register_projections()?;
+        self.register_projections_anew()?;
         let mut transaction = Transaction::begin(&self.connections)?;
         self.projections
             .rebuild(name, transaction.sql(), &self.partition)?;
@@ -440,10 +444,20 @@ impl EventStore {
         if self.projections.is_empty() || self.registered().contains(&self.partition.name) {
             return Ok(());
         }
+        self.register_projections_anew()
+    }
+
+    /// Registers the projections in this partition, which may have been removed and added since the last time.
+    pub(crate) fn register_projections_anew(&self) -> Result<()> {
         self.connections
             .run(true, |sql| self.projections.register(sql, &self.partition))?;
         self.registered().insert(self.partition.name.clone());
         Ok(())
+    }
+
+    /// Whether the projections have to be registered again: the tenant was removed and added since.
+    fn forget_registration(&self, error: &Error) -> bool {
+        error.is_unregistered_projection() && self.registered().remove(&self.partition.name)
     }
 
     fn registered(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -134,7 +134,8 @@ impl<E: Event> StreamIter<E> {
         })?;
         if !self.started {
             self.started = true;
-            self.options = self.options.up_to(version);
+            // A stream that is archived meanwhile must not look like one that ends here.
+            self.options = self.options.up_to(version).include_archived();
         }
         self.ended = (events.len() as u64) < PAGE;
         if let Some(last) = events.back() {

@@ -3,7 +3,6 @@
 use crate::connection::{Connections, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
-use crate::message::check_text;
 use crate::partition::{DEFAULT_PARTITION, Partition};
 use postgres::types::Type;
 use std::sync::Arc;
@@ -109,7 +108,6 @@ impl Tenants {
     /// # Errors
     /// [`Error::UnknownTenant`].
     pub fn remove(&self, name: &str) -> Result<TenantRemoval> {
-        check_text("the tenant", name)?;
         if name == DEFAULT_PARTITION {
             return Err(Error::invalid(
                 format!("tenant \"{name}\""),

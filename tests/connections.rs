@@ -1,4 +1,10 @@
-//! Connections: how many round trips an operation takes, and what becomes of it when a connection is lost.
+//! Connections: what an operation costs, where connections come from, and what becomes of it when they are lost.
 
+mod asynchronous;
+mod killed;
+mod pools;
 pub(crate) mod proxy;
+mod refused;
+mod restart;
 mod round_trips;
+mod stale_plans;

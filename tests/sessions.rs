@@ -1,6 +1,6 @@
 //! Several operations in one transaction.
 
-use crate::support::{CartEvent, added, database, store};
+use crate::support::{CartEvent, added, database, store, wait_until};
 use emmett_postgresql::{
     AppendOptions, Error, EventStore, ExpectedVersion, RawEvent, StreamMessages,
 };
@@ -8,12 +8,16 @@ use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
+/// Ends all other sessions of the database, and waits until they have ended.
 fn terminate_others(client: &mut postgres::Client) -> anyhow::Result<()> {
-    client.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-          WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        &[],
-    )?;
+    const OTHERS: &str =
+        "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    client.execute(&format!("SELECT pg_terminate_backend(pid) {OTHERS}"), &[])?;
+    wait_until("the other sessions have ended", || {
+        client
+            .query_one(&format!("SELECT count(*) {OTHERS}"), &[])
+            .is_ok_and(|row| row.get::<_, i64>(0) == 0)
+    });
     Ok(())
 }
 

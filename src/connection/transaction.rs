@@ -73,9 +73,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         // Inside an async runtime nothing can be sent; the server rolls back when the connection ends.
-        if self.open
-            && (refuse_async_context().is_err() || self.sql().batch("ROLLBACK").is_err())
-        {
+        if self.open && (refuse_async_context().is_err() || self.sql().batch("ROLLBACK").is_err()) {
             self.checkout.poison();
         }
     }

@@ -25,7 +25,7 @@ impl EventStore {
     /// [`Error::ImportLine`] names the first bad line; nothing of its batch is stored, the batches before it are.
     /// [`Error::InvalidInput`] when the store has inline projections that this program does not run.
     pub fn import(&self, log: impl BufRead, options: ImportOptions<'_>) -> Result<ImportReport> {
-        self.register_projections()?;
+        self.register_projections_anew()?;
         let mut import = Import::new(self, options);
         import.mark_other_projections()?;
         import.run(log)?;

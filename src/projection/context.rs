@@ -1,6 +1,6 @@
 //! What a projection or a session's user may do inside the transaction.
 
-use crate::connection::{Sql, refuse_transaction_control};
+use crate::connection::{Sql, abort, refuse_transaction_control};
 use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::pongo::{Collection, CollectionHome};
@@ -10,7 +10,7 @@ use postgres::types::ToSql;
 /// The transaction that a projection writes in.
 ///
 /// Everything that is done here is committed with the append, or not at all. The transaction cannot be ended from here:
-/// `COMMIT` and `ROLLBACK` are refused.
+/// `COMMIT` and `ROLLBACK` are refused, and the append fails.
 pub struct ProjectionContext<'a> {
     sql: &'a mut dyn Sql,
     partition: &'a Partition,
@@ -82,7 +82,7 @@ pub(crate) fn execute(
     text: &str,
     values: &[&(dyn ToSql + Sync)],
 ) -> Result<u64> {
-    refuse_transaction_control(text)?;
+    refuse(sql, text)?;
     sql.execute_untyped(text, values)
         .map_err(|source| Error::database("run a statement", source))
 }
@@ -92,13 +92,18 @@ pub(crate) fn query(
     text: &str,
     values: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>> {
-    refuse_transaction_control(text)?;
+    refuse(sql, text)?;
     sql.query_untyped(text, values)
         .map_err(|source| Error::database("run a query", source))
 }
 
 pub(crate) fn batch_execute(sql: &mut dyn Sql, text: &str) -> Result<()> {
-    refuse_transaction_control(text)?;
+    refuse(sql, text)?;
     sql.batch(text)
         .map_err(|source| Error::database("run statements", source))
+}
+
+/// Refuses SQL that would end the transaction. Whoever tries that cannot commit any more, even by ignoring the refusal.
+fn refuse(sql: &mut dyn Sql, text: &str) -> Result<()> {
+    refuse_transaction_control(text).inspect_err(|_| abort(sql))
 }

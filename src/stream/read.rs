@@ -11,7 +11,8 @@ use postgres::Row;
 use postgres::types::Type;
 use std::sync::Arc;
 
-/// The stream's row comes first and is one row, so the messages arrive in the order of the inner query.
+/// The stream's row comes first and is one row, so the messages arrive in the order of the inner query. The partition is
+/// looked at because two names can give the same table names.
 macro_rules! read_statement {
     ($streams:literal, $messages:literal, $order:literal) => {
         concat!(
@@ -32,7 +33,7 @@ macro_rules! read_statement {
             "
                 LIMIT $4
            ) AS message ON TRUE
-     WHERE stream.stream_id = $1"
+     WHERE stream.stream_id = $1 AND stream.partition = $5"
         )
     };
 }
@@ -83,6 +84,7 @@ pub(crate) fn read(
             param(&from, Type::INT8),
             param(&to, Type::INT8),
             param(&limit, Type::INT8),
+            param(&partition.name, Type::TEXT),
         ],
         &mut |row| {
             outcome = read_row(row);

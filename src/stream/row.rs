@@ -8,10 +8,11 @@ use crate::position::from_sql;
 use postgres::types::Type;
 use serde_json::{Map, Value};
 
-const VERSION: &str =
-    "SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1";
+const VERSION: &str = "
+    SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1 AND partition = $2";
 
-const SET_METADATA: &str = "UPDATE {streams_active} SET stream_metadata = $2 WHERE stream_id = $1";
+const SET_METADATA: &str = "
+    UPDATE {streams_active} SET stream_metadata = $3 WHERE stream_id = $1 AND partition = $2";
 
 const MOVE: &str = "SELECT {schema}.emt_move_stream($1, $2, $3)";
 
@@ -22,8 +23,12 @@ pub(crate) fn version(
     stream: &str,
 ) -> Result<Option<(u64, Map<String, Value>)>> {
     check_stream_name(stream)?;
+    let parameters = [
+        param(&stream, Type::TEXT),
+        param(&partition.name, Type::TEXT),
+    ];
     let rows = sql
-        .query(&partition.sql(VERSION), &[param(&stream, Type::TEXT)])
+        .query(&partition.sql(VERSION), &parameters)
         .map_err(|source| Error::in_partition("look for a stream", &partition.name, source))?;
     let Some(row) = rows.first() else {
         return Ok(None);
@@ -45,11 +50,13 @@ pub(crate) fn set_metadata(
 ) -> Result<bool> {
     check_stream_name(stream)?;
     let metadata = Jsonb(json);
+    let parameters = [
+        param(&stream, Type::TEXT),
+        param(&partition.name, Type::TEXT),
+        param(&metadata, Type::JSONB),
+    ];
     let changed = sql
-        .execute(
-            &partition.sql(SET_METADATA),
-            &[param(&stream, Type::TEXT), param(&metadata, Type::JSONB)],
-        )
+        .execute(&partition.sql(SET_METADATA), &parameters)
         .map_err(|source| {
             Error::in_partition("change a stream's metadata", &partition.name, source)
         })?;

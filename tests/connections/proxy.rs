@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 /// The proxy of one database. Its connections end with the client's.
@@ -25,6 +25,8 @@ pub(crate) enum Loss {
     Statement,
     /// The server carries the statement out, and its answer is lost.
     Answer,
+    /// The server carries the statement out, and its answer is lost behind its beginning.
+    PartOfAnswer,
 }
 
 /// A statement that was prepared, and on which connection.
@@ -206,7 +208,7 @@ fn relay<S: Wire>(client: TcpStream, server: S, state: &Arc<State>) -> io::Resul
         log.connections += 1;
         log.connections
     };
-    let losing = Arc::new(AtomicBool::new(false));
+    let losing = Arc::new(OnceLock::new());
     let mut answers = Answers {
         server: server.twin()?,
         client: client.twin()?,
@@ -242,7 +244,8 @@ struct Statements<S> {
     connection: usize,
     client: TcpStream,
     server: S,
-    losing: Arc<AtomicBool>,
+    /// What is lost of the answer to the present turn, which is the last one.
+    losing: Arc<OnceLock<Loss>>,
     state: Arc<State>,
     /// The SQL of the prepared statements.
     names: HashMap<Vec<u8>, String>,
@@ -324,7 +327,7 @@ impl<S: Wire> Statements<S> {
         };
         match loss {
             Some((_, Loss::Statement)) => return Err(io::ErrorKind::ConnectionAborted.into()),
-            Some((_, Loss::Answer)) => self.losing.store(true, Ordering::Release),
+            Some((_, loss)) => _ = self.losing.set(loss),
             None => {}
         }
         self.send()
@@ -337,7 +340,7 @@ impl<S: Wire> Statements<S> {
     fn close(&self) {
         self.client.close();
         // The server must have the time to carry out what it got.
-        if !self.losing.load(Ordering::Acquire) {
+        if self.losing.get().is_none() {
             self.server.close();
         }
     }
@@ -360,7 +363,8 @@ fn text(bytes: &[u8]) -> String {
 struct Answers<S> {
     server: S,
     client: TcpStream,
-    losing: Arc<AtomicBool>,
+    /// What is lost of the answer to the present turn, which is the last one.
+    losing: Arc<OnceLock<Loss>>,
 }
 
 impl<S: Wire> Answers<S> {
@@ -371,10 +375,13 @@ impl<S: Wire> Answers<S> {
             if count == 0 {
                 return Ok(());
             }
-            if self.losing.load(Ordering::Acquire) {
+            let loss = self.losing.get();
+            if loss != Some(&Loss::Answer) {
+                self.client.write_all(&buffer[..count])?;
+            }
+            if loss.is_some() {
                 return self.swallow(buffer[..count].to_vec());
             }
-            self.client.write_all(&buffer[..count])?;
         }
     }
 

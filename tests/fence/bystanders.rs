@@ -1,9 +1,10 @@
 //! Who holds a feed back, and who does not.
 
-use super::ground::{DEFAULT, Ground, Reader, append};
+use super::ground::{Change, DEFAULT, Ground, Reader, append};
 use crate::support::wait_until;
 use emmett_postgresql::{EventStore, testing::Server};
 use postgres::{Client, NoTls};
+use std::thread;
 
 #[test]
 fn a_transaction_that_has_not_appended_does_not_stall_the_feed() -> anyhow::Result<()> {
@@ -95,6 +96,40 @@ fn setting_and_lock_of_a_fence_stay_together() -> anyhow::Result<()> {
 
         assert_eq!(reader.seen, ground.stored(DEFAULT)?, "{name}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_writer_that_is_slow_to_take_its_lock_draws_a_later_position() -> anyhow::Result<()> {
+    let pause_before_the_lock = Change::Rewrite {
+        function: "emt_fence",
+        replace: "RETURN pg_advisory_xact_lock_shared",
+        with: "IF current_setting('test.slow', TRUE) = 'yes' THEN
+                   PERFORM pg_advisory_xact_lock(0, 0);
+               END IF;
+               RETURN pg_advisory_xact_lock_shared",
+    };
+    let ground = Ground::changed_by(&[pause_before_the_lock])?;
+    let mut reader = Reader::new(&ground.store);
+    let mut gate = ground.client()?;
+
+    gate.batch_execute("SELECT pg_advisory_lock(0, 0)")?;
+    let mut slow = ground.begin()?;
+    slow.batch_execute("SET LOCAL test.slow = 'yes'")?;
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| append(&mut slow, DEFAULT, "Note-slow"));
+        ground.wait_for_waiting(1)?;
+        append(&mut ground.client()?, DEFAULT, "Note-quick")?;
+        reader.read()?;
+        gate.batch_execute("SELECT pg_advisory_unlock(0, 0)")?;
+        writer.join().expect("the writer does not panic")
+    })?;
+    reader.read()?;
+    assert_eq!(reader.seen, [1]);
+
+    slow.batch_execute("COMMIT")?;
+    reader.read()?;
+    assert_eq!(reader.seen, [1, 2]);
     Ok(())
 }
 

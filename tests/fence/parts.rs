@@ -109,7 +109,9 @@ fn bypassing_writers(ground: &Ground) -> anyhow::Result<Vec<(&'static str, Bypas
             client.batch_execute("SET LOCAL session_replication_role = replica")?;
             insert(client, "emt_messages", ACME, stream)
         }),
-        ("COPY", |client, stream| copy(client, "emt_messages", stream)),
+        ("COPY", |client, stream| {
+            copy(client, "emt_messages", stream)
+        }),
         ("COPY into a leaf table", |client, stream| {
             copy(client, "emt_messages_acme_active", stream)
         }),
@@ -128,7 +130,8 @@ fn loses_what_is_written_by(write: BypassingWrite, ground: &Ground) -> anyhow::R
     is_passed_over(ground, open, &ground.acme, ACME)
 }
 
-const COLUMNS: &str = "stream_position, stream_id, partition, message_schema_version, message_id, message_type,
+const COLUMNS: &str =
+    "stream_position, stream_id, partition, message_schema_version, message_id, message_type,
     message_data, message_metadata";
 
 fn insert(client: &mut Client, table: &str, partition: &str, stream: &str) -> anyhow::Result<()> {
@@ -292,8 +295,7 @@ fn the_first_event_after_the_sequence_was_restarted_is_fenced() -> anyhow::Resul
     };
 
     fails_without(&[start], |ground| {
-        let restart =
-            "ALTER SEQUENCE public.emt_global_message_position RESTART WITH 3000000000";
+        let restart = "ALTER SEQUENCE public.emt_global_message_position RESTART WITH 3000000000";
         ground.client()?.batch_execute(restart)?;
         let mut open = ground.begin()?;
         append(&mut open, DEFAULT, "Note-1")?;

@@ -1,0 +1,50 @@
+//! The import of an event log, against COPY of rows that are ready.
+
+use crate::harness::Harness;
+use crate::plain::PlainCopier;
+use anyhow::Result;
+use emmett_postgresql::testing::Server;
+use emmett_postgresql::{EventStore, ImportOptions};
+
+/// Ten events a stream, in one batch.
+pub(crate) const STREAMS: usize = 500;
+pub(crate) const EVENTS: usize = 5_000;
+
+pub(crate) const DATA: &str =
+    r#"{"productId":"shoes-1","quantity":2,"price":99.99,"note":"wrap it as a present, please"}"#;
+
+pub(crate) fn stream(number: usize) -> String {
+    format!("ShoppingCart-{}", number % STREAMS)
+}
+
+pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
+    let name = "import 5000 lines";
+    if !harness.wants(name) {
+        return Ok(());
+    }
+    let database = crate::database(server)?;
+    // The read model of the other benches is not part of an import's work here.
+    database
+        .client()?
+        .execute("DELETE FROM emt_projections", &[])?;
+    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let log: String = (0..EVENTS).map(line).collect();
+    let mut copier = PlainCopier::new(database.client()?);
+    let mut imports = 0;
+    harness.compare(
+        name,
+        |turn| {
+            turn.repeat(|| {
+                imports += 1;
+                let options = ImportOptions::new().name(format!("log {imports}"));
+                Ok(store.import(log.as_bytes(), options)?.imported)
+            })
+        },
+        |turn| turn.repeat(|| copier.copy()),
+    )
+}
+
+fn line(number: usize) -> String {
+    let stream = stream(number);
+    format!("{{\"streamName\":\"{stream}\",\"type\":\"ProductItemAdded\",\"data\":{DATA}}}\n")
+}

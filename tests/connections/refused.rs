@@ -1,0 +1,166 @@
+//! Servers that cannot be reached, or refuse: told at once, and without the password.
+
+use crate::support::wait_until;
+use emmett_postgresql::testing::Server;
+use emmett_postgresql::{Error, EventStore};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+const SECRET: &str = "s3cr3t-p4ss";
+
+/// Everything that an error shows.
+fn shown(error: &Error) -> String {
+    let mut text = format!("{error:?} {error:#?}");
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        text += &format!(" {error} {error:?}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Asserts that opening fails soon, saying these words and not the password.
+fn assert_refused(url: &str, words: &[&str]) {
+    let began = Instant::now();
+
+    let builder = EventStore::builder(url);
+    let builder_shown = format!("{builder:?}");
+    let error = builder.open().expect_err("refused");
+
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+    let text = shown(&error);
+    for word in words {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    assert!(
+        !text.contains(SECRET) && !builder_shown.contains(SECRET),
+        "{text} {builder_shown}"
+    );
+}
+
+/// A server with a user who needs a password.
+fn strict_server() -> anyhow::Result<Server> {
+    let server = Server::builder().listen_on_localhost().start()?;
+    let url = server.url("postgres");
+    let mut client = postgres::Client::connect(&url, postgres::NoTls)?;
+    let rules: String = client.query_one("SHOW hba_file", &[])?.get(0);
+    client.batch_execute(&format!(
+        "CREATE ROLE clerk LOGIN PASSWORD '{SECRET}';
+         CREATE DATABASE shop OWNER clerk;
+         COPY (VALUES ('local all clerk scram-sha-256'), ('host all clerk all scram-sha-256'),
+                      ('local all all trust'), ('host all all all trust')) TO '{rules}';
+         SELECT pg_reload_conf()"
+    ))?;
+    wait_until("the password is asked for", || {
+        let without = url.replace("user=postgres", "user=clerk");
+        postgres::Client::connect(&without, postgres::NoTls).is_err()
+    });
+    Ok(server)
+}
+
+#[test]
+fn a_refusing_server_is_reported_at_once_and_without_the_password() -> anyhow::Result<()> {
+    let server = strict_server()?;
+    let url = |user: &str, password: &str, database: &str| {
+        server
+            .localhost_url(database)
+            .map(|url| url.replace("postgres@", &format!("{user}:{password}@")))
+            .unwrap_or_default()
+    };
+    let list = |password: &str| {
+        let socket = server.url("shop");
+        let (_, parameters) = socket.split_once('?').unwrap_or_default();
+        let parameters = parameters
+            .replace('&', " ")
+            .replace("user=postgres", "user=clerk");
+        format!("dbname=shop {parameters} password={password}")
+    };
+
+    EventStore::open(&url("clerk", SECRET, "shop"))?;
+    EventStore::open(&list(SECRET))?;
+    let wrong = format!("{SECRET}-wrong");
+    for url in [url("clerk", &wrong, "shop"), list(&wrong)] {
+        assert_refused(
+            &url,
+            &["cannot connect", "password authentication failed", "clerk"],
+        );
+    }
+    assert_refused(
+        &url("clerk", SECRET, "storehouse"),
+        &["cannot connect", "storehouse", "does not exist"],
+    );
+    assert_refused(
+        &url("nobody", SECRET, "shop"),
+        &["cannot connect", "nobody", "does not exist"],
+    );
+    Ok(())
+}
+
+#[test]
+fn a_password_that_is_changed_later_does_not_show_either() -> anyhow::Result<()> {
+    let server = strict_server()?;
+    let url = server
+        .localhost_url("shop")
+        .unwrap_or_default()
+        .replace("postgres@", &format!("clerk:{SECRET}@"));
+    let store = EventStore::builder(&url)
+        .pool_size(2)
+        .connection_timeout(Duration::from_millis(500))
+        .open()?;
+    let _first = store.begin()?;
+    postgres::Client::connect(&server.url("postgres"), postgres::NoTls)?
+        .batch_execute("ALTER ROLE clerk PASSWORD 'another'")?;
+
+    let error = store.begin().expect_err("no second connection can be had");
+
+    assert!(matches!(error, Error::Pool(_)), "{error:?}");
+    let text = shown(&error);
+    assert!(text.contains("password authentication failed"), "{text}");
+    assert!(
+        !text.contains(SECRET) && !format!("{store:?}").contains(SECRET),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_not_there_is_reported_at_once_and_without_the_password() -> anyhow::Result<()> {
+    // Nobody listens on a port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port_text = port.to_string();
+    let words = ["cannot connect", &*port_text, "127.0.0.1"];
+
+    assert_refused(
+        &format!("postgresql://clerk:{SECRET}@127.0.0.1:{port}/shop"),
+        &words,
+    );
+    assert_refused(
+        &format!("host=127.0.0.1 port={port} user=clerk password={SECRET} dbname=shop"),
+        &words,
+    );
+    assert_refused(
+        &format!("postgresql:///shop?host=/nowhere&user=clerk&password={SECRET}"),
+        &["cannot connect", "/nowhere"],
+    );
+    Ok(())
+}
+
+#[test]
+fn a_connection_string_that_makes_no_sense_is_refused_without_showing_it() {
+    for wrong in [
+        format!("postgresql://clerk:{SECRET}@localhost:port/shop"),
+        format!("postgresql://clerk:{SECRET}@localhost/shop?colour=red"),
+        format!("host=localhost password={SECRET} colour=red"),
+        format!("host=localhost password='{SECRET}"),
+        format!("mysql://clerk:{SECRET}@localhost/shop"),
+    ] {
+        let error = EventStore::open(&wrong).expect_err("refused");
+
+        assert!(matches!(error, Error::ConnectionString(_)), "{error:?}");
+        assert!(!shown(&error).contains(SECRET), "{}", shown(&error));
+    }
+}
