@@ -4,7 +4,7 @@
 -- changes nothing. The word "public" is the PostgreSQL schema; the library writes the configured one in its place.
 -- Needs PostgreSQL 13 or newer, no extension, no superuser. Every name is qualified: nothing depends on search_path.
 --
--- Reading order: tables, the fence (why the feed has no holes), append, feed, archive, tenants, projections,
+-- Reading order: tables, the fence (why the feed has no holes), append, read, feed, archive, tenants, projections,
 -- collections, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare name is a
 -- column ("#variable_conflict use_column").
 --
@@ -209,6 +209,7 @@ CREATE OR REPLACE FUNCTION public.emt_append(
 DECLARE
     _count INTEGER := cardinality(emt_append.message_types);
     _fenced BOOLEAN := public.emt_fence(emt_append.partition);
+    _shared BOOLEAN;
     _version BIGINT;
     _refusal BIGINT[];
     _positions BIGINT[];
@@ -219,7 +220,7 @@ BEGIN
         RAISE EXCEPTION 'no messages to append to stream "%"', emt_append.stream_id USING ERRCODE = '22023';
     END IF;
     IF emt_append.projections IS NOT NULL THEN
-        PERFORM public.emt_share_projections(
+        _shared := public.emt_share_projections(
             emt_append.partition, emt_append.projections, emt_append.projection_versions);
         _time := extract(EPOCH FROM now()) * 1000000;
     END IF;
@@ -491,6 +492,55 @@ END
 $$;
 
 
+-------------------------------------------------------------------------------------------------------------- read
+
+-- A part of a stream, of page_size messages at the most, each with the stream's version; one row without a message where
+-- the stream exists and the part is empty. The settings leave one plan, the walk along the versions: for a stream that is
+-- longer than most, the planner would read and sort all that is left of it for each page.
+CREATE OR REPLACE FUNCTION public.emt_read_page(
+    partition         TEXT,
+    stream_id         TEXT,
+    first             BIGINT,
+    last              BIGINT,
+    page_size         BIGINT,
+    backwards         BOOLEAN,
+    include_archived  BOOLEAN
+) RETURNS TABLE (
+    stream_version BIGINT, stream_position BIGINT, global_position BIGINT, message_id TEXT, message_type TEXT,
+    message_kind VARCHAR(1), message_schema_version TEXT, created TIMESTAMPTZ, message_data JSONB,
+    message_metadata JSONB
+)
+    LANGUAGE plpgsql
+    SET enable_seqscan TO off
+    SET enable_bitmapscan TO off
+    SET enable_sort TO off
+    SET max_parallel_workers_per_gather TO 0
+    SET jit TO off
+    AS $$
+DECLARE
+    _tables TEXT := public.emt_table_suffix(emt_read_page.partition)
+                    || CASE WHEN emt_read_page.include_archived THEN '' ELSE '_active' END;
+BEGIN
+    RETURN QUERY EXECUTE format($sql$
+        SELECT stream.stream_position, message.*
+          FROM public.%I AS stream
+          LEFT JOIN LATERAL (
+                   SELECT stream_position, global_position, message_id, message_type, message_kind,
+                          message_schema_version, created, message_data, message_metadata
+                     FROM public.%I
+                    WHERE stream_id = stream.stream_id AND stream_position BETWEEN $3 AND $4
+                    ORDER BY stream_position %s
+                    LIMIT $5
+               ) AS message ON TRUE
+         WHERE stream.stream_id = $1 AND stream.partition = $2
+        $sql$, 'emt_streams_' || _tables, 'emt_messages_' || _tables,
+        CASE WHEN emt_read_page.backwards THEN 'DESC' ELSE 'ASC' END)
+        USING emt_read_page.stream_id, emt_read_page.partition, emt_read_page.first, emt_read_page.last,
+              emt_read_page.page_size;
+END
+$$;
+
+
 -------------------------------------------------------------------------------------------------------------- feed
 
 -- Raises SE005 for a partition that does not exist, or no longer: its name may give the table names of another one.
@@ -550,6 +600,48 @@ BEGIN
        AND classid IN (public.emt_fence_class(emt_horizon.partition)::OID, public.emt_fence_class(NULL)::OID)
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
     RETURN ARRAY[least(_head, _lowest), _head];
+END
+$$;
+
+
+-- A page of the partition's feed: the first messages after one position and up to another, which must be at or below a
+-- horizon; of these types, or of all. Active and archived ones: a move between the two must not hide one. The settings
+-- leave one plan, the walk along the positions: without statistics, or with rare types, the planner would read and sort
+-- all that is left of the feed for each page.
+CREATE OR REPLACE FUNCTION public.emt_feed_page(
+    partition  TEXT,
+    after      BIGINT,
+    up_to      BIGINT,
+    page_size  BIGINT,
+    types      TEXT[] DEFAULT NULL
+) RETURNS TABLE (
+    stream_id TEXT, stream_position BIGINT, global_position BIGINT, message_id TEXT, message_type TEXT,
+    message_kind VARCHAR(1), message_schema_version TEXT, created TIMESTAMPTZ, message_data JSONB,
+    message_metadata JSONB
+)
+    LANGUAGE plpgsql
+    SET enable_seqscan TO off
+    SET enable_bitmapscan TO off
+    SET enable_sort TO off
+    SET max_parallel_workers_per_gather TO 0
+    SET jit TO off
+    AS $$
+BEGIN
+    -- The types are looked at above the merge of the two sides: else each page would search all of one side for them.
+    RETURN QUERY EXECUTE format($sql$
+        SELECT * FROM (
+            SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+                   message_schema_version, created, message_data, message_metadata
+              FROM public.%I
+             WHERE global_position > $1 AND global_position <= $2
+             ORDER BY global_position
+            OFFSET 0
+        ) AS message
+         WHERE $4 IS NULL OR message_type = ANY ($4)
+         ORDER BY global_position
+         LIMIT $3
+        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_feed_page.partition))
+        USING emt_feed_page.after, emt_feed_page.up_to, emt_feed_page.page_size, emt_feed_page.types;
 END
 $$;
 
@@ -783,7 +875,8 @@ CREATE TRIGGER emt_note_projection
 
 -- Holds the inline projections of an append in place until it ends, and checks that the caller's code is of the active
 -- version. Looks after the locks, in a statement of its own: the version may have changed while we waited.
-CREATE OR REPLACE FUNCTION public.emt_share_projections(partition TEXT, names TEXT[], versions INTEGER[]) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_share_projections(partition TEXT, names TEXT[], versions INTEGER[])
+    RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
 DECLARE
@@ -813,6 +906,7 @@ BEGIN
                 emt_share_projections.versions[_number], (_active ->> emt_share_projections.names[_number])::INTEGER);
         END IF;
     END LOOP;
+    RETURN TRUE;
 END
 $$;
 
@@ -899,7 +993,7 @@ BEGIN
                 PRIMARY KEY (_id, _partition)
             ) WITH (fillfactor = 80)
             $sql$, emt_create_collection.name);
-        PERFORM public.emt_copy_grants('emt_collections', emt_create_collection.name);
+        PERFORM public.emt_copy_grants('emt_streams', emt_create_collection.name);
         INSERT INTO public.emt_collections (name) VALUES (emt_create_collection.name) ON CONFLICT DO NOTHING;
         RETURN TRUE;
     END IF;
@@ -924,7 +1018,7 @@ DECLARE
     _table TEXT;
     _privileges TEXT;
 BEGIN
-    IF emt_grant.access NOT IN ('reader', 'writer') THEN
+    IF emt_grant.access IN ('reader', 'writer') IS NOT TRUE THEN
         RAISE EXCEPTION 'access must be reader or writer, not "%"', emt_grant.access USING ERRCODE = '22023';
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', emt_grant.role_name);
@@ -936,7 +1030,7 @@ BEGIN
                    WHEN relation.relname ~ '^emt_streams' THEN 'SELECT, INSERT, UPDATE, DELETE'
                    WHEN relation.relname ~ '^emt_messages' THEN 'SELECT, INSERT'
                    WHEN relation.relname ~ '^emt_(projections|subscriptions)' THEN 'SELECT, INSERT, UPDATE'
-                   WHEN relation.relname ~ '^emt_(partitions|migrations|imports)$' THEN 'SELECT'
+                   WHEN relation.relname ~ '^emt_(partitions|migrations|imports|collections)$' THEN 'SELECT'
                    ELSE 'SELECT, INSERT, UPDATE, DELETE'
                END
           FROM pg_class AS relation

@@ -70,9 +70,11 @@ impl Harness {
         Ok(harness)
     }
 
-    /// Whether the arguments ask for a comparison: any of them is part of its name, or there is none.
+    /// Whether the arguments ask for a comparison: some of its words begin like one of them, or there is none.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
+        let name = format!(" {name}");
+        let named = |part: &String| name.contains(&format!(" {part}"));
+        self.names.is_empty() || self.names.iter().any(named)
     }
 
     /// Whether to only try that everything runs.

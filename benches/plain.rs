@@ -5,6 +5,7 @@ use crate::import;
 use crate::shop::{CART_SUMMARIES, CartSummary, ProductItem};
 use anyhow::Result;
 use postgres::binary_copy::BinaryCopyInWriter;
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{FromSql, Json, Type};
 use postgres::{Client, GenericClient, Statement};
 use std::error::Error;
@@ -109,7 +110,7 @@ impl PlainAppender {
         let statements = Statements {
             append_one: client.prepare_typed(APPEND_ONE, &one)?,
             append_many: client.prepare_typed(APPEND_MANY, &many)?,
-            lock: client.prepare_typed(&for_collection(LOCK), &[text.clone()])?,
+            lock: client.prepare_typed(&for_collection(LOCK), std::slice::from_ref(&text))?,
             write: client.prepare_typed(&for_collection(WRITE), &[text, Type::JSONB])?,
         };
         Ok(Self {
@@ -213,15 +214,16 @@ impl PlainReader {
     }
 
     pub(crate) fn read(&mut self, stream: &str) -> Result<u64> {
-        let rows = self.client.query(&self.read, &[&stream])?;
-        let mut bytes = 0;
-        for row in &rows {
+        let mut rows = self.client.query_raw(&self.read, [stream])?;
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(row) = rows.next()? {
             for column in 0..row.len() {
                 bytes += row.try_get::<_, RawBytes<'_>>(column)?.0.len();
             }
+            count += 1;
         }
         std::hint::black_box(bytes);
-        Ok(rows.len() as u64)
+        Ok(count)
     }
 }
 

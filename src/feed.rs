@@ -13,22 +13,10 @@ use std::sync::Arc;
 
 const HORIZON: &str = "SELECT {schema}.emt_horizon($1, $2)";
 
-/// Active and archived messages: a move between the two must not hide one.
 const PAGE: &str = "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata
-      FROM {messages}
-     WHERE global_position > $1 AND global_position <= $2
-     ORDER BY global_position
-     LIMIT $3";
-
-const PAGE_OF_TYPES: &str = "
-    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
-           message_schema_version, created, message_data, message_metadata
-      FROM {messages}
-     WHERE global_position > $1 AND global_position <= $2 AND message_type = ANY($4)
-     ORDER BY global_position
-     LIMIT $3";
+      FROM {schema}.emt_feed_page($1, $2, $3, $4, $5)";
 
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,20 +65,15 @@ pub(crate) fn page(
 ) -> Result<Vec<RecordedMessage>> {
     let (after, up_to) = (to_sql(after), to_sql(up_to));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut parameters = vec![
+    let parameters = [
+        param(&partition.name, Type::TEXT),
         param(&after, Type::INT8),
         param(&up_to, Type::INT8),
         param(&limit, Type::INT8),
+        param(&types, Type::TEXT_ARRAY),
     ];
-    let text = match &types {
-        None => PAGE,
-        Some(types) => {
-            parameters.push(param(types, Type::TEXT_ARRAY));
-            PAGE_OF_TYPES
-        }
-    };
     let rows = sql
-        .query(&partition.sql(text), &parameters)
+        .query(&partition.sql(PAGE), &parameters)
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
     rows.iter()
         .map(|row| {

@@ -199,7 +199,7 @@ fn noted() -> RawEvent {
 }
 
 const THREADS: usize = 16;
-const STREAMS: usize = 30;
+const STREAMS: usize = 20;
 
 /// Something that one thread does to a stream; what it has appended, if anything.
 type Action = fn(&EventStore, &mut Client, &str) -> Result<Option<Appended>>;

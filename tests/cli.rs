@@ -190,7 +190,7 @@ fn logs_go_in_and_out() -> anyhow::Result<()> {
 }
 
 #[test]
-fn wrong_arguments_end_with_two_and_help_with_zero() -> anyhow::Result<()> {
+fn wrong_arguments_end_with_two_and_help_with_zero() {
     let database = database();
 
     for wrong in [
@@ -211,11 +211,10 @@ fn wrong_arguments_end_with_two_and_help_with_zero() -> anyhow::Result<()> {
     ] {
         assert!(emmett(&database, help).status.success(), "{help:?}");
     }
-    Ok(())
 }
 
 #[test]
-fn no_password_is_ever_printed() -> anyhow::Result<()> {
+fn no_password_is_ever_printed() {
     let database = database();
     let secret = "topsecret";
     let url = format!("postgresql://somebody:{secret}@127.0.0.1:1/nothing?connect_timeout=1");
@@ -239,7 +238,6 @@ fn no_password_is_ever_printed() -> anyhow::Result<()> {
         assert!(!output.status.success(), "{arguments:?}");
         assert!(!printed(&output).contains(secret), "{}", printed(&output));
     }
-    Ok(())
 }
 
 #[test]

@@ -1,202 +1,429 @@
-//! Roles with the documented grants can do what they need, and nothing else.
+//! What a writer and a reader can do with the grants of `emt_grant`, and that they can do nothing else.
 
-use crate::support::{CartEvent, added, store};
+use crate::support::{CartEvent, added};
+use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AutoMigration, DocumentProjection, Error, EventStore, FeedOptions, RawEvent, Recorded,
-    StreamMessages, testing::Database,
+    AppendOptions, AutoMigration, DocumentProjection, Error, EventStore, ExportOptions,
+    FeedOptions, ImportOptions, NewMessage, RawEvent, ReadOptions, Recorded, SchemaState,
+    StreamMessages,
 };
-use serde_json::{Value, json};
+use postgres::{Client, NoTls};
+use serde_json::{Map, Value, json};
+use std::sync::OnceLock;
 
-fn counts() -> DocumentProjection<Value, CartEvent> {
-    DocumentProjection::single_stream("counts", |count: Option<Value>, _: &Recorded<CartEvent>| {
-        Some(json!({"n": count.and_then(|count| count["n"].as_u64()).unwrap_or(0) + 1}))
+/// A server whose roles are these tests' own.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let server = Server::start().expect("a throwaway PostgreSQL");
+        let mut client = Client::connect(&server.url("postgres"), NoTls).expect("a connection");
+        let roles = "CREATE ROLE app LOGIN; CREATE ROLE report LOGIN; CREATE ROLE nobody LOGIN";
+        client.batch_execute(roles).expect("the roles");
+        server
     })
 }
 
-/// A role of its own for one test: roles belong to the server, not to the database.
-fn role(database: &Database, access: &str) -> anyhow::Result<String> {
-    let role = format!("{}_{access}", database.name());
-    database.client()?.batch_execute(&format!(
-        "CREATE ROLE {role} LOGIN; SELECT emt_grant('{role}', '{access}')"
-    ))?;
-    Ok(role)
+/// A store whose owner has given `app` a writer's and `report` a reader's grants.
+struct Shop {
+    database: Database,
+    owner: EventStore,
 }
 
-fn url_as(database: &Database, role: &str) -> String {
-    let url = database.url();
-    match url.split_once("user=") {
-        Some((before, after)) => {
-            let rest = after
-                .split_once('&')
-                .map_or(String::new(), |(_, rest)| format!("&{rest}"));
-            format!("{before}user={role}{rest}")
-        }
-        None => format!(
-            "{url}{}user={role}",
-            if url.contains('?') { '&' } else { '?' }
-        ),
+impl Shop {
+    fn open() -> anyhow::Result<Self> {
+        let template = server().template("granted", |url| {
+            let owner = with_counts(url, AutoMigration::CreateOrUpdate)?;
+            owner.tenants().add("before")?;
+            let mut client = Client::connect(url, NoTls)?;
+            let grants = "SELECT emt_grant('app', 'writer'), emt_grant('report', 'reader')";
+            Ok(client.batch_execute(grants)?)
+        })?;
+        let database = server().clone_database(&template)?;
+        let owner = with_counts(database.url(), AutoMigration::CreateOrUpdate)?;
+        owner.append_to_stream("Cart-1", &[added("shoes", 1), added("hat", 1)])?;
+        owner.append_to_stream("Cart-9", &[added("shoes", 1)])?;
+        owner.archive_stream("Cart-9")?;
+        Ok(Self { database, owner })
+    }
+
+    fn url(&self, role: &str) -> String {
+        self.database
+            .url()
+            .replace("user=postgres", &format!("user={role}"))
+    }
+
+    fn client(&self, role: &str) -> anyhow::Result<Client> {
+        Ok(Client::connect(&self.url(role), NoTls)?)
+    }
+
+    fn writer(&self) -> Result<EventStore, Error> {
+        with_counts(&self.url("app"), AutoMigration::None)
+    }
+
+    fn reader(&self) -> Result<EventStore, Error> {
+        EventStore::builder(&self.url("report"))
+            .auto_migration(AutoMigration::None)
+            .open()
     }
 }
 
-fn open_as(database: &Database, role: &str, projections: bool) -> Result<EventStore, Error> {
-    let mut builder =
-        EventStore::builder(&url_as(database, role)).auto_migration(AutoMigration::None);
-    if projections {
-        builder = builder.inline_projection(counts());
-    }
-    builder.open()
+fn with_counts(url: &str, auto_migration: AutoMigration) -> Result<EventStore, Error> {
+    let counts = DocumentProjection::single_stream(
+        "counts",
+        |count: Option<Value>, _: &Recorded<RawEvent>| {
+            let before = count.and_then(|count| count["events"].as_u64());
+            Some(json!({ "events": before.unwrap_or(0) + 1 }))
+        },
+    );
+    EventStore::builder(url)
+        .inline_projection(counts)
+        .auto_migration(auto_migration)
+        .open()
 }
 
 #[test]
-fn a_writer_does_all_that_a_writer_does() -> anyhow::Result<()> {
-    let (database, owner) = store()?;
-    owner
-        .collection::<Value>("counts")
-        .count_documents(json!({}))?;
-    let writer = open_as(&database, &role(&database, "writer")?, true)?;
-    owner.tenants().add("later")?;
-    owner
-        .collection::<Value>("later")
-        .count_documents(json!({}))?;
+fn a_writer_appends_reads_and_keeps_documents() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+    let app = shop.writer()?;
 
-    for store in [&writer, &writer.tenant("later")?] {
-        store.append_to_stream("Cart-1", &[added("a", 1), added("b", 1)])?;
-        store.append_to_streams(vec![StreamMessages::new("Cart-1", &[added("c", 1)])?])?;
-        store.with_session(|session| Ok(session.append_to_stream("Cart-2", &[added("d", 1)])?))?;
-        let stale = store.append_to_stream_with(
-            "Cart-9",
-            &[added("a", 1)],
-            emmett_postgresql::AppendOptions::new().expected_version(3),
-        );
-        assert!(stale.is_err_and(|error| error.is_conflict()));
-        store.set_stream_metadata("Cart-1", &serde_json::Map::new())?;
+    for store in [&app, &app.tenant("before")?] {
+        write_everything(store)?;
+    }
+
+    assert_eq!(app.schema().state()?, SchemaState::Current { version: 1 });
+    assert_eq!(app.tenants().list()?.len(), 1);
+    let archived = app.append_to_stream("Cart-9", &[added("shoes", 1)]);
+    assert!(
+        matches!(archived, Err(Error::StreamArchived { .. })),
+        "{archived:?}"
+    );
+    let refused = AppendOptions::new().expected_version(99);
+    let refused = app.append_to_stream_with("Cart-1", &[added("shoes", 1)], refused);
+    assert!(refused.is_err_and(|error| error.is_conflict()));
+    Ok(())
+}
+
+fn write_everything(store: &EventStore) -> anyhow::Result<()> {
+    store.append_to_stream("Cart-2", &[added("shoes", 1)])?;
+    let message = NewMessage::new(added("hat", 1)).message_id("order-17");
+    store.append_to_stream("Cart-2", std::slice::from_ref(&message))?;
+    assert!(
         store
-            .collection::<Value>("later")
-            .insert_one(&json!({"_id": "1"}))?;
-        assert_eq!(
-            store.collection::<Value>("later").delete_many(json!({}))?,
-            1
-        );
-        assert_eq!(
-            store
-                .read_all::<RawEvent>(FeedOptions::new())
-                .collect::<Result<Vec<_>, _>>()?
-                .len(),
-            4
-        );
-        let counted = store
+            .append_to_stream("Cart-2", &[message])?
+            .already_appended
+    );
+    store.append_to_streams(vec![StreamMessages::new("Cart-3", &[added("hat", 1)])?])?;
+    store.with_session(|session| {
+        session.append_to_stream("Cart-2", &[added("shirt", 1)])?;
+        session
             .collection::<Value>("counts")
-            .find_one(json!({"_id": "Cart-1"}))?
-            .expect("a document");
-        assert_eq!(counted["n"], 3);
-    }
+            .insert_one(&json!({ "_id": "own" }))?;
+        Ok(())
+    })?;
+    assert!(store.set_stream_metadata("Cart-2", &Map::new())?);
+    read_everything(store, "Cart-2", 3)?;
+
+    let counts = store.collection::<Value>("counts");
+    assert_eq!(counts.delete_many(json!({ "_id": "own" }))?, 1);
+    store.rebuild_inline_projection("counts")?;
+    let count = counts.find_one(json!({ "_id": "Cart-2" }))?;
+    assert_eq!(count.unwrap_or_default()["events"], 3);
     Ok(())
 }
 
-#[test]
-fn a_reader_does_all_that_a_reader_does() -> anyhow::Result<()> {
-    let (database, owner) = store()?;
-    let reader = open_as(&database, &role(&database, "reader")?, false)?;
-    owner.tenants().add("later")?;
-    for store in [&owner, &owner.tenant("later")?] {
-        store.append_to_stream("Cart-1", &[added("a", 1)])?;
+/// What a reader can do.
+fn read_everything(store: &EventStore, stream: &str, version: u64) -> anyhow::Result<()> {
+    assert_eq!(
+        store.read_stream::<CartEvent>(stream)?.current_version,
+        version
+    );
+    let part = ReadOptions::new().max_count(1).include_archived();
+    assert_eq!(
         store
-            .collection::<Value>("notes")
-            .insert_one(&json!({"_id": "1"}))?;
-    }
-
-    for store in [&reader, &reader.tenant("later")?] {
-        assert_eq!(store.read_stream::<CartEvent>("Cart-1")?.current_version, 1);
-        assert_eq!(
-            store
-                .read_all::<RawEvent>(FeedOptions::new())
-                .collect::<Result<Vec<_>, _>>()?
-                .len(),
-            1
-        );
-        assert_eq!(
-            store
-                .collection::<Value>("notes")
-                .count_documents(json!({}))?,
-            1
-        );
-        let mut log = Vec::new();
-        assert_eq!(
-            store
-                .export(&mut log, emmett_postgresql::ExportOptions::new())?
-                .messages,
-            1
-        );
-    }
-    assert_eq!(reader.tenants().list()?.len(), 1);
+            .read_stream_with::<CartEvent>(stream, part)?
+            .events
+            .len(),
+        1
+    );
+    assert!(store.stream_exists(stream)?);
+    assert!(store.stream_metadata(stream)?.is_some());
+    let feed = store
+        .read_all::<CartEvent>(FeedOptions::new())
+        .collect::<Result<Vec<_>, _>>()?;
+    assert!(feed.len() as u64 >= version);
+    assert!(store.feed_horizon(0)?.position > 0);
+    assert!(store.export(Vec::new(), ExportOptions::new())?.messages >= version);
+    let counts = store
+        .collection::<Value>("counts")
+        .find(json!({ "_id": stream }))
+        .to_vec()?;
+    assert_eq!(counts[0]["events"], version);
     Ok(())
 }
 
 #[test]
-fn what_a_role_does_not_need_is_refused() -> anyhow::Result<()> {
-    let (database, owner) = store()?;
-    owner.append_to_stream("Cart-1", &[added("a", 1)])?;
-    owner
+fn a_reader_reads_streams_feed_and_documents() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+    let report = shop.reader()?;
+
+    read_everything(&report, "Cart-1", 2)?;
+
+    assert_eq!(
+        report.schema().state()?,
+        SchemaState::Current { version: 1 }
+    );
+    assert_eq!(report.tenants().list()?.len(), 1);
+    assert!(!report.tenant("before")?.stream_exists("Cart-1")?);
+    let archived = ReadOptions::new().include_archived();
+    assert!(
+        report
+            .read_stream_with::<CartEvent>("Cart-9", archived)?
+            .exists
+    );
+    Ok(())
+}
+
+#[test]
+fn later_tenants_and_collections_give_the_same_grants() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+    let (app, report) = (shop.writer()?, shop.reader()?);
+
+    shop.owner.tenants().add("later")?;
+    shop.owner
         .collection::<Value>("notes")
-        .insert_one(&json!({"_id": "1"}))?;
-    let beyond_both = [
-        "UPDATE emt_messages SET message_data = '{}'",
-        "DELETE FROM emt_messages",
-        "DELETE FROM emt_messages_emt_default_active",
-        "TRUNCATE emt_messages_emt_default_active",
-        "DELETE FROM emt_migrations",
-        "UPDATE emt_partitions SET has_archived = FALSE",
-        "SELECT setval('emt_global_message_position', 1)",
-        "CREATE TABLE emt_of_mine (id INTEGER)",
-        "DROP TABLE notes",
-        "SELECT emt_create_partition('mine')",
-        "SELECT emt_drop_partition('emt:default')",
-        "SELECT emt_move_stream('Cart-1', 'emt:default', TRUE)",
-        "SELECT emt_create_collection('mine')",
-    ];
-    let beyond_readers = [
-        "UPDATE emt_streams SET stream_position = 9",
-        "DELETE FROM emt_streams",
-        "INSERT INTO emt_messages SELECT * FROM emt_messages",
-        "UPDATE notes SET data = '{}'",
-        "DELETE FROM notes",
-        "SELECT nextval('emt_global_message_position')",
-        "UPDATE emt_projections SET status = 'stale'",
-        "DELETE FROM emt_subscriptions",
-    ];
+        .insert_one(&json!({ "_id": "a" }))?;
+    write_everything(&app.tenant("later")?)?;
+    read_everything(&report.tenant("later")?, "Cart-2", 3)?;
 
-    for access in ["reader", "writer"] {
-        let role = role(&database, access)?;
-        let mut client = postgres::Client::connect(&url_as(&database, &role), postgres::NoTls)?;
-        let readers_only = if access == "reader" {
-            &beyond_readers[..]
-        } else {
-            &[]
-        };
-        for sql in beyond_both.iter().chain(readers_only) {
-            let refused = client.batch_execute(sql);
-            assert!(refused.is_err(), "a {access} may not {sql}");
-        }
-    }
-    let reader = open_as(&database, &format!("{}_reader", database.name()), false)?;
-    assert!(reader.append_to_stream("Cart-1", &[added("b", 1)]).is_err());
-    assert!(reader.archive_stream("Cart-1").is_err());
-    assert_eq!(owner.read_stream::<CartEvent>("Cart-1")?.current_version, 1);
+    let notes = app.collection::<Value>("notes");
+    notes.insert_one(&json!({ "_id": "b" }))?;
+    assert_eq!(
+        report
+            .collection::<Value>("notes")
+            .count_documents(json!({}))?,
+        2
+    );
+    assert_refused(&shop, "app", "DELETE FROM emt_messages_later_active")?;
+    assert_refused(&shop, "report", "DELETE FROM emt_streams_later_active")?;
+    assert_refused(
+        &shop,
+        "report",
+        "INSERT INTO notes (_id, data) VALUES ('c', '{}')",
+    )
+}
+
+/// What neither of them may do.
+const REFUSED_TO_BOTH: &[&str] = &[
+    "UPDATE emt_messages SET message_data = '{}'",
+    "UPDATE emt_messages_emt_default SET message_data = '{}'",
+    "UPDATE emt_messages_emt_default_active SET message_data = '{}'",
+    "UPDATE emt_messages_emt_default_archived SET message_data = '{}'",
+    "DELETE FROM emt_messages",
+    "DELETE FROM emt_messages_emt_default_active",
+    "DELETE FROM emt_messages_emt_default_archived",
+    "TRUNCATE emt_messages",
+    "TRUNCATE emt_streams_emt_default_active",
+    "TRUNCATE counts",
+    "DELETE FROM emt_projections",
+    "DELETE FROM emt_subscriptions",
+    "UPDATE emt_partitions SET has_archived = FALSE",
+    "DELETE FROM emt_partitions",
+    "INSERT INTO emt_partitions (partition, table_suffix) VALUES ('a', 'a')",
+    "UPDATE emt_migrations SET checksum = NULL",
+    "INSERT INTO emt_imports (partition, name, lines, digest) VALUES ('emt:default', 'a', 1, '')",
+    "INSERT INTO emt_collections (name) VALUES ('emt_streams')",
+    "SELECT setval('emt_global_message_position', 1)",
+    "ALTER SEQUENCE emt_global_message_position RESTART",
+    "SELECT emt_create_partition('mine')",
+    "SELECT emt_add_partition('mine')",
+    "SELECT emt_drop_partition('before')",
+    "SELECT emt_move_stream('Cart-1', 'emt:default', TRUE)",
+    "SELECT emt_move_stream('Cart-9', 'emt:default', FALSE)",
+    "SELECT emt_create_collection('mine')",
+    "CREATE TABLE mine (a INTEGER)",
+    "CREATE FUNCTION mine() RETURNS INTEGER LANGUAGE sql AS 'SELECT 1'",
+    "CREATE OR REPLACE FUNCTION emt_next_position() RETURNS BIGINT LANGUAGE sql AS 'SELECT 1::BIGINT'",
+    "ALTER TABLE emt_messages ADD COLUMN mine INTEGER",
+    "ALTER TABLE emt_messages ALTER COLUMN global_position DROP DEFAULT",
+    "DROP TABLE emt_messages_emt_default_active",
+    "DROP TABLE counts",
+    "DROP FUNCTION emt_horizon(TEXT, BIGINT)",
+    "DROP SCHEMA public CASCADE",
+    "CREATE INDEX ON emt_messages (message_type)",
+];
+
+const REFUSED_TO_READERS: &[&str] = &[
+    "SELECT emt_append_to_stream(ARRAY['1'], ARRAY['{}'::JSONB], ARRAY['{}'::JSONB], ARRAY['1'], ARRAY['Opened'], \
+     ARRAY['E'], 'Cart-1', 'Cart')",
+    "INSERT INTO emt_messages (stream_position, stream_id, message_schema_version, message_id, message_type, \
+     message_data, message_metadata) VALUES (1, 'Cart-5', '1', '1', 'Opened', '{}', '{}')",
+    "UPDATE emt_streams SET stream_position = 0",
+    "DELETE FROM emt_streams",
+    "SELECT emt_register('emt:default', 'mine', 1, 'i', 'sql', '{}')",
+    "UPDATE emt_projections SET status = 'stale'",
+    "INSERT INTO emt_subscriptions (subscription_id, last_processed_position) VALUES ('mine', 1)",
+    "SELECT nextval('emt_global_message_position')",
+    "SELECT emt_next_position()",
+    "INSERT INTO counts (_id, data) VALUES ('a', '{}')",
+    "UPDATE counts SET data = '{}'",
+    "DELETE FROM counts",
+];
+
+fn assert_refused(shop: &Shop, role: &str, statement: &str) -> anyhow::Result<()> {
+    // Those that a role may do would leave something behind for the next.
+    let outcome = shop
+        .client(role)?
+        .batch_execute(&format!("BEGIN; {statement}; ROLLBACK"));
+    let code = outcome
+        .as_ref()
+        .err()
+        .and_then(|error| error.code())
+        .map(postgres::error::SqlState::code);
+    assert_eq!(code, Some("42501"), "{role}: {statement}: {outcome:?}");
     Ok(())
 }
 
 #[test]
-fn a_grant_of_anything_else_is_refused() -> anyhow::Result<()> {
-    let (database, _store) = store()?;
+fn a_writer_can_do_nothing_else() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
 
-    let refused = database
-        .client()?
-        .batch_execute("SELECT emt_grant('postgres', 'owner')");
+    for statement in REFUSED_TO_BOTH {
+        assert_refused(&shop, "app", statement)?;
+    }
 
-    assert!(refused.is_err_and(|error| {
-        error
-            .as_db_error()
-            .is_some_and(|error| error.message().contains("owner"))
-    }));
+    let app = shop.writer()?;
+    assert!(app.tenants().add("mine").is_err());
+    assert!(app.tenants().remove("before")?.with_all_data().is_err());
+    assert!(app.archive_stream("Cart-1").is_err());
+    assert!(app.schema().migrate()?.applied.is_empty());
+    let line = "{\"streamName\":\"Cart-1\",\"type\":\"Opened\",\"data\":{}}";
+    assert!(app.import(line.as_bytes(), ImportOptions::new()).is_err());
+    read_everything(&shop.owner, "Cart-1", 2)
+}
+
+#[test]
+fn a_reader_can_do_nothing_else() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+
+    for statement in REFUSED_TO_BOTH.iter().chain(REFUSED_TO_READERS) {
+        assert_refused(&shop, "report", statement)?;
+    }
+
+    let report = shop.reader()?;
+    let append = report.append_to_stream("Cart-1", &[added("shoes", 1)]);
+    let error = append.expect_err("a reader appends nothing").to_string();
+    assert!(error.contains("permission denied for"), "{error}");
+    assert!(
+        report
+            .collection::<Value>("counts")
+            .insert_one(&json!({}))
+            .is_err()
+    );
+    assert!(report.set_stream_metadata("Cart-1", &Map::new()).is_err());
+    read_everything(&shop.owner, "Cart-1", 2)
+}
+
+#[test]
+fn what_is_refused_works_for_the_owner() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+
+    for statement in REFUSED_TO_BOTH.iter().chain(REFUSED_TO_READERS) {
+        let mut owner = shop.client("postgres")?;
+        let outcome = owner.batch_execute(&format!("BEGIN; {statement}; ROLLBACK"));
+        let code = outcome
+            .as_ref()
+            .err()
+            .and_then(|error| error.code())
+            .map(postgres::error::SqlState::code);
+        // Some would break the schema, and that is why they are refused; none is refused to the owner.
+        assert!(
+            !matches!(code, Some("42501" | "42601" | "42883")),
+            "{statement}: {outcome:?}"
+        );
+    }
+
+    Ok(())
+}
+
+#[test]
+fn a_writer_cannot_pass_its_grants_on() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+
+    // PostgreSQL answers with a warning where nothing could be granted.
+    drop(
+        shop.client("app")?
+            .batch_execute("SELECT emt_grant('nobody', 'writer')"),
+    );
+
+    assert_refused(&shop, "nobody", "SELECT FROM emt_streams")?;
+    assert_refused(
+        &shop,
+        "nobody",
+        "INSERT INTO emt_streams VALUES ('a', 1, 'emt:default', 'a', '{}')",
+    )
+}
+
+#[test]
+fn a_role_without_grants_opens_nothing() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+
+    let opened = EventStore::builder(&shop.url("nobody"))
+        .auto_migration(AutoMigration::None)
+        .open();
+
+    let error = opened.expect_err("nothing is granted").to_string();
+    assert!(
+        error.contains("permission denied for table emt_migrations"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn grants_can_be_given_again_to_any_name_and_in_any_schema() -> anyhow::Result<()> {
+    let database = server().create_database()?;
+    let owner = EventStore::builder(database.url())
+        .schema("My Schéma-1")
+        .open()?;
+    owner.append_to_stream("Cart-1", &[added("shoes", 1)])?;
+    let mut client = database.client()?;
+    client.batch_execute("CREATE ROLE \"We\"\"ird; role\" LOGIN")?;
+
+    for _ in 0..2 {
+        let grant = "SELECT \"My Schéma-1\".emt_grant('We\"ird; role', 'writer')";
+        client.batch_execute(grant)?;
+    }
+    client.batch_execute("SET ROLE \"We\"\"ird; role\"")?;
+    let append = "SELECT success FROM \"My Schéma-1\".emt_append_to_stream(
+        ARRAY['1'], ARRAY['{}'::JSONB], ARRAY['{}'::JSONB], ARRAY['1'], ARRAY['Opened'], ARRAY['E'], 'Cart-1', 'Cart')";
+
+    assert!(client.query_one(append, &[])?.get::<_, bool>(0));
+    assert_eq!(owner.read_stream::<RawEvent>("Cart-1")?.current_version, 2);
+    Ok(())
+}
+
+#[test]
+fn an_unknown_kind_of_access_or_role_is_refused() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+    let mut client = shop.client("postgres")?;
+
+    for (grant, message) in [
+        (
+            "SELECT emt_grant('app', 'admin')",
+            "access must be reader or writer, not \"admin\"",
+        ),
+        (
+            "SELECT emt_grant('app', NULL)",
+            "access must be reader or writer, not \"<NULL>\"",
+        ),
+        (
+            "SELECT emt_grant('stranger', 'reader')",
+            "role \"stranger\" does not exist",
+        ),
+    ] {
+        let error = client.batch_execute(grant).expect_err("refused");
+        let found = error.as_db_error().map(|error| error.message().to_owned());
+        assert_eq!(found.as_deref(), Some(message));
+    }
     Ok(())
 }

@@ -1,5 +1,9 @@
 //! Read models that are written in the append's transaction.
 
+mod contended;
+mod failing;
+mod versions;
+
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::{
     DocumentProjection, Error, EventStore, ProjectionContext, Recorded, SqlProjection,
@@ -25,10 +29,10 @@ fn totals() -> DocumentProjection<Totals, CartEvent> {
             totals.events += 1;
             match &recorded.event {
                 CartEvent::ProductItemAdded { quantity, .. } => {
-                    totals.items += u64::from(*quantity)
+                    totals.items += u64::from(*quantity);
                 }
                 CartEvent::ProductItemRemoved { quantity, .. } => {
-                    totals.items -= u64::from(*quantity)
+                    totals.items -= u64::from(*quantity);
                 }
                 CartEvent::ShoppingCartConfirmed { .. } => return None,
             }

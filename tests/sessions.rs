@@ -1,5 +1,8 @@
 //! Several operations in one transaction.
 
+mod aborted;
+mod borrowed;
+
 use crate::support::{CartEvent, added, database, store, wait_until};
 use emmett_postgresql::{
     AppendOptions, Error, EventStore, ExpectedVersion, RawEvent, StreamMessages,
@@ -75,7 +78,7 @@ fn a_session_whose_connection_is_killed_stores_nothing_and_the_store_goes_on() -
     let (database, store) = store()?;
     let mut killer = database.client()?;
 
-    let killed = store.with_session(|session| {
+    let interrupted = store.with_session(|session| {
         session.append_to_stream("Cart-1", &[added("a", 1)])?;
         terminate_others(&mut killer)?;
         session.append_to_stream("Cart-2", &[added("b", 1)])?;
@@ -86,7 +89,10 @@ fn a_session_whose_connection_is_killed_stores_nothing_and_the_store_goes_on() -
     terminate_others(&mut killer)?;
     let lost = explicit.commit();
 
-    assert!(killed.is_err() && lost.is_err(), "{killed:?} {lost:?}");
+    assert!(
+        interrupted.is_err() && lost.is_err(),
+        "{interrupted:?} {lost:?}"
+    );
     for stream in ["Cart-1", "Cart-2", "Cart-3"] {
         assert!(!store.stream_exists(stream)?, "{stream}");
     }
@@ -279,9 +285,9 @@ fn the_callers_own_transaction_decides() -> anyhow::Result<()> {
             Ok(())
         })?;
         if commit {
-            transaction.commit()?
+            transaction.commit()?;
         } else {
-            transaction.rollback()?
+            transaction.rollback()?;
         }
     }
     let mut aborted = client.transaction()?;

@@ -17,13 +17,26 @@ const LOCK: &str = "
     ON CONFLICT (_id, _partition) DO UPDATE SET _version = document._version
     RETURNING _id, data, _version";
 
+/// The same for one document, which is what most appends touch: without an array it costs a fifth less.
+const LOCK_ONE: &str = "
+    INSERT INTO {table} AS document (_id, _partition, data, _version) VALUES ($2, $1, '{}', 0)
+    ON CONFLICT (_id, _partition) DO UPDATE SET _version = document._version
+    RETURNING _id, data, _version";
+
+/// The documents exist, because they are locked. An upsert finds them by the primary key whatever the planner believes;
+/// an UPDATE that joins the array would scan the table once its plan, made while the table was small, has become generic.
 const WRITE: &str = "
-    UPDATE {table} AS document
-       SET data = written.data || jsonb_build_object('_id', written.id),
-           _version = document._version + 1,
-           _updated = now()
+    INSERT INTO {table} AS document (_id, _partition, data)
+    SELECT written.id, $1, written.data || jsonb_build_object('_id', written.id)
       FROM unnest($2, $3) AS written (id, data)
-     WHERE document._id = written.id AND document._partition = $1";
+    ON CONFLICT (_id, _partition) DO UPDATE
+        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
+
+const WRITE_ONE: &str = "
+    INSERT INTO {table} AS document (_id, _partition, data)
+    VALUES ($2, $1, $3::JSONB || jsonb_build_object('_id', $2))
+    ON CONFLICT (_id, _partition) DO UPDATE
+        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
 
 const DELETE: &str = "DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $1";
 
@@ -84,15 +97,18 @@ impl DocumentTable {
         sql: &mut dyn Sql,
         ids: &[&str],
     ) -> Result<Vec<(String, Option<D>)>> {
-        let rows = sql
-            .query(
+        let partition = param(&self.partition, Type::TEXT);
+        let locked = match ids {
+            [id] => sql.query(
+                &self.write_into(LOCK_ONE),
+                &[partition, param(id, Type::TEXT)],
+            ),
+            _ => sql.query(
                 &self.write_into(LOCK),
-                &[
-                    param(&self.partition, Type::TEXT),
-                    param(&ids, Type::TEXT_ARRAY),
-                ],
-            )
-            .map_err(|source| Error::database("lock documents", source))?;
+                &[partition, param(&ids, Type::TEXT_ARRAY)],
+            ),
+        };
+        let rows = locked.map_err(|source| Error::database("lock documents", source))?;
         rows.iter()
             .map(|row| {
                 let exists = get::<i64>(row, 2)? > 0;
@@ -113,17 +129,24 @@ impl DocumentTable {
         ids: &[&str],
         documents: &[Vec<u8>],
     ) -> Result<()> {
-        if ids.is_empty() {
-            return Ok(());
-        }
         let data: Vec<Jsonb<'_>> = documents.iter().map(|document| Jsonb(document)).collect();
-        let parameters = [
-            param(&self.partition, Type::TEXT),
-            param(&ids, Type::TEXT_ARRAY),
-            param(&data, Type::JSONB_ARRAY),
-        ];
-        sql.execute(&self.write_into(WRITE), &parameters)
-            .map_err(|source| Error::database("write documents", source))?;
+        let partition = param(&self.partition, Type::TEXT);
+        let written = match (ids, data.as_slice()) {
+            ([], _) => return Ok(()),
+            ([id], [data]) => sql.execute(
+                &self.write_into(WRITE_ONE),
+                &[partition, param(id, Type::TEXT), param(data, Type::JSONB)],
+            ),
+            _ => sql.execute(
+                &self.write_into(WRITE),
+                &[
+                    partition,
+                    param(&ids, Type::TEXT_ARRAY),
+                    param(&data, Type::JSONB_ARRAY),
+                ],
+            ),
+        };
+        written.map_err(|source| Error::database("write documents", source))?;
         Ok(())
     }
 
@@ -132,7 +155,7 @@ impl DocumentTable {
         if ids.is_empty() {
             return Ok(());
         }
-        sql.execute(
+        sql.execute_unnamed(
             &self.write_into(DELETE),
             &[
                 param(&self.partition, Type::TEXT),

@@ -27,13 +27,12 @@ macro_rules! read_statement {
                  FROM ",
             $messages,
             "
-                WHERE stream_id = stream.stream_id AND stream_position BETWEEN $2 AND $3
+                WHERE stream_id = stream.stream_id AND stream_position BETWEEN $3 AND $4
                 ORDER BY stream_position ",
             $order,
             "
-                LIMIT $4
            ) AS message ON TRUE
-     WHERE stream.stream_id = $1 AND stream.partition = $5"
+     WHERE stream.stream_id = $2 AND stream.partition = $1"
         )
     };
 }
@@ -42,6 +41,11 @@ const READ: &str = read_statement!("{streams_active}", "{messages_active}", "ASC
 const READ_BACKWARDS: &str = read_statement!("{streams_active}", "{messages_active}", "DESC");
 const READ_ARCHIVED_TOO: &str = read_statement!("{streams}", "{messages}", "ASC");
 const READ_ARCHIVED_TOO_BACKWARDS: &str = read_statement!("{streams}", "{messages}", "DESC");
+
+const READ_PAGE: &str = "
+    SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created, message_data, message_metadata
+      FROM {schema}.emt_read_page($1, $2, $3, $4, $5, $6, $7)";
 
 /// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
 pub(crate) fn read(
@@ -52,11 +56,16 @@ pub(crate) fn read(
     each: &mut dyn FnMut(MessageRow<'_>) -> Result<()>,
 ) -> Result<u64> {
     check_stream_name(stream)?;
-    let text = match (options.include_archived, options.backwards) {
-        (false, false) => READ,
-        (false, true) => READ_BACKWARDS,
-        (true, false) => READ_ARCHIVED_TOO,
-        (true, true) => READ_ARCHIVED_TOO_BACKWARDS,
+    let text = match (
+        options.max_count,
+        options.include_archived,
+        options.backwards,
+    ) {
+        (Some(_), ..) => READ_PAGE,
+        (None, false, false) => READ,
+        (None, false, true) => READ_BACKWARDS,
+        (None, true, false) => READ_ARCHIVED_TOO,
+        (None, true, true) => READ_ARCHIVED_TOO_BACKWARDS,
     };
     let (name, from, to) = (&**stream, to_sql(options.from), to_sql(options.to));
     let limit = options.max_count.map(to_sql);
@@ -77,20 +86,23 @@ pub(crate) fn read(
             stream,
         })
     };
-    sql.query_each(
-        &partition.sql(text),
-        &[
-            param(&name, Type::TEXT),
-            param(&from, Type::INT8),
-            param(&to, Type::INT8),
+    let mut parameters = vec![
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&from, Type::INT8),
+        param(&to, Type::INT8),
+    ];
+    if limit.is_some() {
+        parameters.extend([
             param(&limit, Type::INT8),
-            param(&partition.name, Type::TEXT),
-        ],
-        &mut |row| {
-            outcome = read_row(row);
-            outcome.is_ok()
-        },
-    )
+            param(&options.backwards, Type::BOOL),
+            param(&options.include_archived, Type::BOOL),
+        ]);
+    }
+    sql.query_each(&partition.sql(text), &parameters, &mut |row| {
+        outcome = read_row(row);
+        outcome.is_ok()
+    })
     .map_err(|source| Error::in_partition("read a stream", &partition.name, source))?;
     outcome?;
     if version == 0 {

@@ -189,29 +189,29 @@ fn the_outcome_of_a_lost_commit_without_own_ids_is_unknown_but_whole() -> anyhow
 
 #[test]
 fn a_connection_lost_before_the_commit_stores_nothing_and_is_transient() -> anyhow::Result<()> {
-    for lost in [
-        "emt_append(",
-        "INSERT INTO \"public\".\"carts\"",
-        "UPDATE \"public\".\"carts\"",
-    ] {
-        for loss in [Loss::Answer, Loss::Statement] {
-            let stores = Stores::open_with_projection()?;
-            stores
-                .lossy
-                .append_to_stream("Cart-0", &[added("hat", 1)])?;
-            stores.proxy.lose(loss, lost);
+    let stores = Stores::open_with_projection()?;
+    let append = |stream: &str| stores.lossy.append_to_stream(stream, &[with_id()]);
+    append("Cart")?;
+    let (appended, turns) = stores.proxy.watch(|| append("Cart-0"));
+    appended?;
+    let [_begin, before_the_commit @ .., _commit] = &turns[..] else {
+        anyhow::bail!("{turns:?}")
+    };
+    let losses = before_the_commit
+        .iter()
+        .flat_map(|sql| [(sql, Loss::Answer), (sql, Loss::Statement)]);
 
-            let outcome = stores.lossy.append_to_stream("Cart-1", &[with_id()]);
+    for (number, (sql, loss)) in (1..).zip(losses) {
+        let stream = format!("Cart-{number}");
+        stores.proxy.lose(loss, sql);
+        let outcome = append(&stream);
+        let found = (stores.stored(&stream)?, stores.items(&stream)?);
+        append(&stream)?;
 
-            let error = outcome.expect_err("the connection is lost");
-            assert!(error.is_transient(), "{lost}, {loss:?}: {error:?}");
-            assert_eq!(
-                (stores.stored("Cart-1")?, stores.items("Cart-1")?),
-                (0, None)
-            );
-            stores.lossy.append_to_stream("Cart-1", &[with_id()])?;
-            assert_eq!(stores.items("Cart-1")?, Some(1));
-        }
+        let error = outcome.expect_err("the connection is lost");
+        assert!(error.is_transient(), "{sql}, {loss:?}: {error:?}");
+        assert_eq!(found, (0, None));
+        assert_eq!(stores.items(&stream)?, Some(1));
     }
     Ok(())
 }

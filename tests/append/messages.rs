@@ -209,10 +209,11 @@ fn every_character_but_u_0000_comes_back_in_values_keys_and_types() -> anyhow::R
 fn a_megabyte_in_one_event_and_a_thousand_events_in_one_append_come_back() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     // Text that does not compress, so that it takes its megabyte in the database, too.
-    let large: String = (0_u32..262_144)
-        .map(|number| format!("{:04x}", number.wrapping_mul(2_654_435_761) >> 16))
-        .collect();
-    let large = Shape::Text { text: large };
+    let mixed = (0_u32..262_144).map(|number| number.wrapping_mul(2_654_435_761) >> 16);
+    let text = mixed.fold(String::new(), |text, number| {
+        text + &format!("{number:04x}")
+    });
+    let large = Shape::Text { text };
     let many: Vec<_> = (0..1_000)
         .map(|number| Shape::Text {
             text: number.to_string(),

@@ -137,9 +137,8 @@ fn a_session_that_fails_on_a_blocking_thread_keeps_its_connection() -> anyhow::R
 
     for runtime in runtimes()? {
         let shared = store.clone();
-        let outcome = runtime.block_on(tokio::task::spawn_blocking(move || {
-            shared.with_session(|_| -> anyhow::Result<()> { anyhow::bail!("no") })
-        }))?;
+        let fail = move || shared.with_session(|_| -> anyhow::Result<()> { anyhow::bail!("no") });
+        let outcome = runtime.block_on(async { tokio::task::spawn_blocking(fail).await })?;
         assert!(matches!(outcome, Err(Error::Session { .. })));
     }
 

@@ -28,11 +28,13 @@ impl Killer {
         Ok(killed)
     }
 
+    /// Ends the one connection that waits for a lock. What waited may be repeated and wait again.
     fn kill_waiting(&mut self) -> anyhow::Result<()> {
-        wait_until("an append waits", || self.count(WAITING) == 1);
-        let sql = format!("SELECT pg_terminate_backend(pid) {OTHERS} {WAITING}");
-        self.0.batch_execute(&sql)?;
-        wait_until("it is gone", || self.count(WAITING) == 0);
+        wait_until("somebody waits", || self.count(WAITING) == 1);
+        let sql = format!("SELECT pid, pg_terminate_backend(pid) {OTHERS} {WAITING}");
+        let pid: i32 = self.0.query_one(&sql, &[])?.get(0);
+        let same = format!("AND pid = {pid}");
+        wait_until("it is gone", || self.count(&same) == 0);
         Ok(())
     }
 }
@@ -69,7 +71,7 @@ fn connections_that_were_killed_while_resting_are_replaced_unnoticed() -> anyhow
             Ok(())
         };
         kill()?;
-        let appended = store.append_to_stream("Cart-1", &[with_id(&round.to_string())])?;
+        let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
         kill()?;
         store
             .with_session(|session| Ok(session.append_to_stream("Cart-2", &[added("hat", 1)])?))?;
@@ -81,31 +83,6 @@ fn connections_that_were_killed_while_resting_are_replaced_unnoticed() -> anyhow
             (round, round)
         );
         assert_eq!(count(&store, "Cart-2")? as u64, round);
-    }
-    Ok(())
-}
-
-#[test]
-fn an_append_without_own_ids_over_a_killed_connection_is_stored_or_says_that_it_is_unknown()
--> anyhow::Result<()> {
-    let database = database();
-    let store = EventStore::open(database.url())?;
-    let mut killer = Killer::of(&database)?;
-
-    for round in 0..5 {
-        rest(&store, 4)?;
-        killer.kill_all()?;
-        let stream = format!("Cart-{round}");
-
-        let first = store.append_to_stream(&stream, &[added("hat", 1)]);
-        // One connection was found dead: no other is trusted now.
-        store.append_to_stream(&stream, &[added("hat", 1)])?;
-
-        match first {
-            Ok(_) => assert_eq!(count(&store, &stream)?, 2),
-            Err(Error::UnknownOutcome { .. }) => assert_eq!(count(&store, &stream)?, 1),
-            Err(other) => return Err(other.into()),
-        }
     }
     Ok(())
 }
@@ -141,7 +118,7 @@ fn an_append_that_is_killed_while_it_waits_for_the_stream_is_not_half_there() ->
                 (3, 3)
             ),
             Err(Error::UnknownOutcome { .. }) if !own_ids => {
-                assert_eq!(count(&store, "Cart-1")?, 1)
+                assert_eq!(count(&store, "Cart-1")?, 1);
             }
             Err(other) => return Err(other.into()),
         }

@@ -172,10 +172,6 @@ impl r2d2::ManageConnection for OwnManager {
     type Error = postgres::Error;
 
     fn connect(&self) -> Result<Client, postgres::Error> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a pool of the caller's connects by itself"
-        )]
         self.config.connect(NoTls)
     }
 
@@ -242,7 +238,11 @@ fn without_prepared_statements_none_is_kept_and_an_append_is_still_one_round_tri
         proxy.watch(|| projecting.append_to_stream("Cart-4", &[added("hat", 1)]));
     let kept = proxy.prepared();
 
-    (appended?, read?, projected?);
+    assert_eq!(
+        appended?.next_expected_version,
+        projected?.next_expected_version
+    );
+    assert_eq!(read?.events.len(), 1);
     assert_eq!(
         (turns.len(), reading.len(), projecting_turns.len()),
         (1, 1, 5),

@@ -305,7 +305,7 @@ impl<S: Wire> Statements<S> {
                 let (_portal, name) = (next(), next());
                 self.sql = self.names.get(&name).cloned().unwrap_or_default();
             }
-            b'C' if self.sql.is_empty() => self.sql = CLOSE.to_owned(),
+            b'C' if self.sql.is_empty() => CLOSE.clone_into(&mut self.sql),
             _ => {}
         }
     }

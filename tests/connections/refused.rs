@@ -4,6 +4,7 @@ use crate::support::wait_until;
 use emmett_postgresql::testing::Server;
 use emmett_postgresql::{Error, EventStore};
 use std::net::TcpListener;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 const SECRET: &str = "s3cr3t-p4ss";
@@ -13,7 +14,7 @@ fn shown(error: &Error) -> String {
     let mut text = format!("{error:?} {error:#?}");
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        text += &format!(" {error} {error:?}");
+        text = format!("{text} {error} {error:?}");
         cause = error.source();
     }
     text
@@ -42,19 +43,32 @@ fn assert_refused(url: &str, words: &[&str]) {
     );
 }
 
-/// A server with a user who needs a password.
-fn strict_server() -> anyhow::Result<Server> {
+/// A server with users who need a password: clerk and cashier.
+fn strict_server() -> anyhow::Result<&'static Server> {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = SERVER.get() {
+        return Ok(server);
+    }
+    let server = start_strict_server()?;
+    Ok(SERVER.get_or_init(|| server))
+}
+
+fn start_strict_server() -> anyhow::Result<Server> {
     let server = Server::builder().listen_on_localhost().start()?;
     let url = server.url("postgres");
     let mut client = postgres::Client::connect(&url, postgres::NoTls)?;
     let rules: String = client.query_one("SHOW hba_file", &[])?.get(0);
     client.batch_execute(&format!(
         "CREATE ROLE clerk LOGIN PASSWORD '{SECRET}';
-         CREATE DATABASE shop OWNER clerk;
-         COPY (VALUES ('local all clerk scram-sha-256'), ('host all clerk all scram-sha-256'),
+         CREATE ROLE cashier LOGIN PASSWORD '{SECRET}';
+         COPY (VALUES ('local all clerk,cashier scram-sha-256'), ('host all clerk,cashier all scram-sha-256'),
                       ('local all all trust'), ('host all all all trust')) TO '{rules}';
          SELECT pg_reload_conf()"
     ))?;
+    client.batch_execute("CREATE DATABASE shop OWNER clerk")?;
+    client.batch_execute("CREATE DATABASE office OWNER cashier")?;
     wait_until("the password is asked for", || {
         let without = url.replace("user=postgres", "user=clerk");
         postgres::Client::connect(&without, postgres::NoTls).is_err()
@@ -104,16 +118,16 @@ fn a_refusing_server_is_reported_at_once_and_without_the_password() -> anyhow::R
 fn a_password_that_is_changed_later_does_not_show_either() -> anyhow::Result<()> {
     let server = strict_server()?;
     let url = server
-        .localhost_url("shop")
+        .localhost_url("office")
         .unwrap_or_default()
-        .replace("postgres@", &format!("clerk:{SECRET}@"));
+        .replace("postgres@", &format!("cashier:{SECRET}@"));
     let store = EventStore::builder(&url)
         .pool_size(2)
         .connection_timeout(Duration::from_millis(500))
         .open()?;
     let _first = store.begin()?;
     postgres::Client::connect(&server.url("postgres"), postgres::NoTls)?
-        .batch_execute("ALTER ROLE clerk PASSWORD 'another'")?;
+        .batch_execute("ALTER ROLE cashier PASSWORD 'another'")?;
 
     let error = store.begin().expect_err("no second connection can be had");
 

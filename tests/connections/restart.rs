@@ -54,7 +54,7 @@ fn a_store_survives_the_crash_of_its_server_with_everything_that_was_committed()
 
 #[test]
 fn writers_go_on_across_crashes_and_store_everything_once() -> anyhow::Result<()> {
-    const APPENDS: u64 = 150;
+    const APPENDS: u64 = 80;
     let server = Server::builder()
         .setting("synchronous_commit", "on")
         .start()?;
@@ -66,7 +66,7 @@ fn writers_go_on_across_crashes_and_store_everything_once() -> anyhow::Result<()
         let stream = format!("Cart-{writer}");
         for number in 0..APPENDS {
             let message = NewMessage::new(added("hat", 1)).message_id(number.to_string());
-            while let Err(error) = store.append_to_stream(&stream, &[message.clone()]) {
+            while let Err(error) = store.append_to_stream(&stream, std::slice::from_ref(&message)) {
                 // Own ids make it safe to repeat what is unknown.
                 if !error.is_transient() && !matches!(error, Error::UnknownOutcome { .. }) {
                     return Err(error);

@@ -2,14 +2,16 @@
 //! delivered once, in order, and nothing else is.
 
 use super::ground::{ACME, Change, DEFAULT, Ground};
-use emmett_postgresql::{Error, EventStore, FeedOptions, RawEvent, Session, StreamMessages};
+use emmett_postgresql::{
+    Error, EventStore, FeedOptions, ImportOptions, RawEvent, Session, StreamMessages,
+};
 use postgres::{Client, Transaction};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 /// How often each writer writes.
-const ROUNDS: u64 = 120;
+const ROUNDS: u64 = 60;
 
 #[test]
 fn the_feed_is_complete_and_in_order_from_position_1_on() -> anyhow::Result<()> {
@@ -272,13 +274,14 @@ struct Writer<'a> {
 /// Writes once, and tells how many messages it has committed.
 type WriterKind = fn(&mut Writer<'_>) -> anyhow::Result<u64>;
 
-const WRITERS: [WriterKind; 9] = [
+const WRITERS: [WriterKind; 10] = [
     append_to_one_stream,
     append_to_one_stream,
     append_to_several_streams_at_once,
     append_in_a_session,
     append_in_savepoints,
     append_for_two_tenants,
+    import_a_log,
     insert_by_plain_sql,
     insert_into_a_leaf_table,
     copy,
@@ -378,6 +381,25 @@ fn append_for_two_tenants(writer: &mut Writer<'_>) -> anyhow::Result<u64> {
         count += 1;
     }
     finish(transaction, chance, count)
+}
+
+/// Into streams that are not archived.
+fn import_a_log(writer: &mut Writer<'_>) -> anyhow::Result<u64> {
+    let store = writer.experiment.any_store(&mut writer.chance);
+    let lines: String = [STREAMS - 1, STREAMS - 2, STREAMS - 1]
+        .map(|number| {
+            format!(
+                "{{\"streamName\":\"{}\",\"type\":\"Noted\",\"data\":{{}}}}\n",
+                stream(number)
+            )
+        })
+        .concat();
+    let another = format!("log {}", writer.chance.below(u64::MAX));
+    let report = store.import(
+        lines.as_bytes(),
+        ImportOptions::new().name(another).batch_size(2),
+    )?;
+    Ok(report.imported)
 }
 
 fn insert_by_plain_sql(writer: &mut Writer<'_>) -> anyhow::Result<u64> {

@@ -4,7 +4,7 @@
 use super::ground::{
     ACME, Change, DEFAULT, Ground, Reader, append, append_in_schema, fails_without,
 };
-use emmett_postgresql::EventStore;
+use emmett_postgresql::{EventStore, ImportOptions};
 use postgres::{Client, error::SqlState};
 use std::io::Write;
 use std::thread;
@@ -179,6 +179,42 @@ fn the_lock_is_taken_before_the_position() -> anyhow::Result<()> {
         Ok(!is_passed_over(ground, open, &ground.acme, ACME)?)
     })
 }
+
+#[test]
+fn an_import_that_has_drawn_its_positions_is_not_passed_over() -> anyhow::Result<()> {
+    let no_fence = Change::Sql(
+        "CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN LANGUAGE sql AS 'SELECT TRUE'",
+    );
+
+    fails_without(&[no_fence], |ground| {
+        ground.client()?.batch_execute(STOP_BEFORE_STORING)?;
+        let mut gate = ground.begin()?;
+        gate.batch_execute("SELECT pg_advisory_xact_lock(0, 0)")?;
+        let mut reader = Reader::new(&ground.acme);
+        thread::scope(|scope| {
+            let line = br#"{"streamName": "Note-imported", "type": "Noted", "data": {}}"#;
+            let import = scope.spawn(|| ground.acme.import(&line[..], ImportOptions::new()));
+            ground.wait_for_waiting(1)?;
+            append(&mut ground.client()?, ACME, "Note-committed")?;
+            reader.read()?;
+            gate.batch_execute("COMMIT")?;
+            anyhow::Ok(import.join().expect("the import does not panic")?)
+        })?;
+        reader.read()?;
+        Ok(reader.seen == ground.stored(ACME)?)
+    })
+}
+
+/// Stops whoever stores a message of one stream, as long as somebody else holds the lock.
+const STOP_BEFORE_STORING: &str = "
+    CREATE FUNCTION stop() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock(0, 0);
+        RETURN NEW;
+    END
+    $$;
+    CREATE TRIGGER stop BEFORE INSERT ON public.emt_messages_acme_active
+        FOR EACH ROW WHEN (NEW.stream_id = 'Note-imported') EXECUTE FUNCTION stop()";
 
 /// Two stores in one database whose classes do not tell them apart.
 const SHARED_CLASSES: [Change<'static>; 2] = [
@@ -357,8 +393,12 @@ fn a_lock_from_below_2_to_the_32_is_understood_above_it() -> anyhow::Result<()> 
 
 const HORIZON_OF_A_LOCK: &str = "min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)";
 
-/// Where a reader can be held between its two reads, as long as somebody else holds this lock.
-const GATE: &str = "PERFORM pg_advisory_xact_lock(0, 0);";
+/// Stops a reader between its two reads, as long as somebody else holds the lock.
+const PAUSE_BETWEEN_THE_READS: Change<'static> = Change::Rewrite {
+    function: "emt_horizon",
+    replace: "SELECT min(",
+    with: "PERFORM pg_advisory_xact_lock(0, 0); SELECT min(",
+};
 
 /// Holds a reader between its two reads, lets `meanwhile` happen, and returns how far it then reads.
 fn horizon_while(
@@ -376,12 +416,6 @@ fn horizon_while(
         Ok((horizon.position, open))
     })
 }
-
-const PAUSE_BETWEEN_THE_READS: Change<'static> = Change::Rewrite {
-    function: "emt_horizon",
-    replace: "SELECT min(",
-    with: "PERFORM pg_advisory_xact_lock(0, 0); SELECT min(",
-};
 
 #[test]
 fn a_writer_that_begins_between_the_two_reads_of_a_reader_does_not_stop_it() -> anyhow::Result<()> {
@@ -413,10 +447,9 @@ fn a_reader_reads_the_sequence_before_the_locks() -> anyhow::Result<()> {
     let locks_first = Change::Rewrite {
         function: "emt_horizon",
         replace: "RETURN ARRAY[least(_head",
-        with: &format!(
-            "{GATE} _head := pg_sequence_last_value('public.emt_global_message_position');
-             RETURN ARRAY[least(_head"
-        ),
+        with: "PERFORM pg_advisory_xact_lock(0, 0);
+               _head := pg_sequence_last_value('public.emt_global_message_position');
+               RETURN ARRAY[least(_head",
     };
     let is_passed = |change: Change<'_>| {
         let ground = Ground::changed_by(&[change])?;

@@ -6,9 +6,10 @@ use emmett_postgresql::{
     AppendOptions, Error, EventStore, FeedOptions, NewMessage, RawEvent, ReadOptions, Session,
     StreamMessages,
 };
+use postgres::types::ToSql;
 use serde_json::{Map, Value};
 
-/// 1,000 streams of 100 messages, in turns; every tenth stream is archived.
+/// 10,000 streams of 10 messages, in turns; every tenth stream is archived. And one of 20,000.
 const FILL: &str = "
     INSERT INTO emt_messages
         (stream_position, global_position, is_archived, stream_id, message_schema_version, message_id, message_type,
@@ -16,10 +17,17 @@ const FILL: &str = "
     SELECT version, nextval('emt_global_message_position'), stream % 10 = 0, 'Cart-' || stream, '1',
            stream || '/' || version, CASE WHEN stream % 100 = 1 THEN 'ShoppingCartConfirmed' ELSE 'Viewed' END,
            '{\"clientId\": \"anna\", \"totalAmount\": 1.5}', '{}'
-      FROM generate_series(1, 100) AS version, generate_series(1, 1000) AS stream
+      FROM generate_series(1, 10) AS version, generate_series(1, 10000) AS stream
      ORDER BY version, stream;
+    INSERT INTO emt_messages
+        (stream_position, global_position, stream_id, message_schema_version, message_id, message_type, message_data,
+         message_metadata)
+    SELECT version, nextval('emt_global_message_position'), 'Ledger-1', '1', 'Ledger-1/' || version, 'Booked', '{}', '{}'
+      FROM generate_series(1, 20000) AS version;
     INSERT INTO emt_streams (stream_id, stream_position, stream_type, stream_metadata, is_archived)
-    SELECT 'Cart-' || stream, 100, 'Cart', '{}', stream % 10 = 0 FROM generate_series(1, 1000) AS stream;
+    SELECT 'Cart-' || stream, 10, 'Cart', '{}', stream % 10 = 0 FROM generate_series(1, 10000) AS stream;
+    INSERT INTO emt_streams (stream_id, stream_position, stream_type, stream_metadata)
+    VALUES ('Ledger-1', 20000, 'Ledger', '{}');
     UPDATE emt_partitions SET has_archived = TRUE;";
 
 /// Without statistics, as in a store that was just filled, and with them.
@@ -60,14 +68,35 @@ fn each_store(mut check: impl FnMut(&EventStore) -> anyhow::Result<()>) -> anyho
     Ok(())
 }
 
-/// How often the session's transaction has read tables of events from end to end, functions of ours included.
-fn whole_reads(session: &mut Session<'_>) -> anyhow::Result<Vec<(String, i64)>> {
-    let rows = session.query(
-        "SELECT relname::TEXT, seq_scan FROM pg_stat_xact_user_tables
-          WHERE seq_scan > 0 AND relname ~ '^emt_(streams|messages)' ORDER BY relname",
-        &[],
-    )?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+/// How many rows of events were looked at, one after the other and by index; in functions of ours, too.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct RowsRead {
+    in_turn: i64,
+    by_index: i64,
+}
+
+fn rows_read(
+    session: &mut Session<'_>,
+    operation: impl FnOnce(&mut Session<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<RowsRead> {
+    let count = |session: &mut Session<'_>| -> anyhow::Result<RowsRead> {
+        let row = &session.query(
+            "SELECT coalesce(sum(seq_tup_read), 0)::BIGINT, coalesce(sum(idx_tup_fetch), 0)::BIGINT
+               FROM pg_stat_xact_user_tables WHERE relname ~ '^emt_(streams|messages)'",
+            &[],
+        )?[0];
+        Ok(RowsRead {
+            in_turn: row.get(0),
+            by_index: row.get(1),
+        })
+    };
+    let before = count(session)?;
+    operation(session)?;
+    let after = count(session)?;
+    Ok(RowsRead {
+        in_turn: after.in_turn - before.in_turn,
+        by_index: after.by_index - before.by_index,
+    })
 }
 
 type Operation = fn(&mut Session<'_>) -> anyhow::Result<()>;
@@ -98,7 +127,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let refused = session.append_to_stream("Cart-10", &[added("shoes", 1)]);
         anyhow::ensure!(matches!(
             refused,
-            Err(Error::StreamArchived { version: 100, .. })
+            Err(Error::StreamArchived { version: 10, .. })
         ));
         Ok(())
     }),
@@ -110,11 +139,11 @@ const OPERATIONS: &[(&str, Operation)] = &[
     }),
     ("read", |session| {
         let read = session.read_stream::<RawEvent>("Cart-6")?;
-        anyhow::ensure!(read.events.len() == 100);
+        anyhow::ensure!(read.events.len() == 10);
         Ok(())
     }),
     ("read a part, backwards, archived", |session| {
-        let options = ReadOptions::new().from(90).to(95).max_count(3);
+        let options = ReadOptions::new().from(4).to(9).max_count(3);
         let options = options.backwards().include_archived();
         let read = session.read_stream_with::<RawEvent>("Cart-20", options)?;
         anyhow::ensure!(read.events.len() == 3);
@@ -127,17 +156,14 @@ const OPERATIONS: &[(&str, Operation)] = &[
 ];
 
 #[test]
-fn no_operation_of_a_session_reads_a_table_from_end_to_end() -> anyhow::Result<()> {
+fn an_operation_looks_at_the_rows_that_it_needs_and_at_no_others() -> anyhow::Result<()> {
     each_store(|store| {
         for (name, operation) in OPERATIONS {
             for _ in 0..2 {
-                let read = store.with_session(|session| {
-                    operation(session)?;
-                    whole_reads(session)
-                })?;
-                assert_eq!(read, [], "{name}");
+                let read = store.with_session(|session| rows_read(session, operation))?;
+                assert!(read.in_turn == 0 && read.by_index <= 40, "{name}: {read:?}");
             }
-            store.with_session(|session| forget(session))?;
+            store.with_session(forget)?;
         }
         Ok(())
     })
@@ -154,16 +180,117 @@ fn forget(session: &mut Session<'_>) -> anyhow::Result<()> {
 fn a_look_at_a_table_from_end_to_end_would_be_seen() -> anyhow::Result<()> {
     each_store(|store| {
         let read = store.with_session(|session| {
-            session.query("SELECT FROM emt_messages WHERE message_id = 'none'", &[])?;
-            whole_reads(session)
+            rows_read(session, |session| {
+                session.query("SELECT FROM emt_messages WHERE message_id = 'none'", &[])?;
+                Ok(())
+            })
         })?;
-        assert_eq!(read.len(), 2, "{read:?}");
+        assert_eq!(read.in_turn, 120_000);
         Ok(())
     })
 }
 
 #[test]
-fn every_statement_that_is_sent_goes_through_indexes_in_their_order() -> anyhow::Result<()> {
+fn a_part_of_a_long_stream_costs_what_it_returns() -> anyhow::Result<()> {
+    let part = |count| ReadOptions::new().max_count(count);
+    let parts = [10, 500].map(|count| {
+        [
+            part(count),
+            part(count).from(10_000),
+            part(count).backwards(),
+            part(count).to(10_000).backwards(),
+            part(count).include_archived(),
+            part(count).backwards().include_archived(),
+            ReadOptions::new().from(20_001 - count),
+        ]
+        .map(|part| (count, part))
+    });
+    each_store(|store| {
+        for (count, part) in parts.into_iter().flatten() {
+            let read = store.with_session(|session| {
+                rows_read(session, |session| {
+                    let read = session.read_stream_with::<RawEvent>("Ledger-1", part)?;
+                    anyhow::ensure!(
+                        (read.events.len() as u64, read.current_version) == (count, 20_000)
+                    );
+                    Ok(())
+                })
+            })?;
+            let needed = i64::try_from(count)? + 15;
+            assert!(
+                read.in_turn == 0 && read.by_index <= needed,
+                "{part:?}: {read:?}"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// A statement that the store's connection has sent.
+fn sent(session: &mut Session<'_>, part: &str) -> anyhow::Result<String> {
+    let find = "SELECT statement FROM pg_prepared_statements WHERE position($1 IN statement) > 0 AND statement !~ 'pg_'";
+    let rows = session.query(find, &[&part])?;
+    anyhow::ensure!(rows.len() == 1, "{} statements with {part}", rows.len());
+    Ok(rows[0].get(0))
+}
+
+/// The positions of a page of the feed, and how many rows it has cost.
+fn page(
+    store: &EventStore,
+    after: i64,
+    size: i64,
+    types: Option<&[&str]>,
+) -> anyhow::Result<(Vec<i64>, RowsRead)> {
+    let mut positions = Vec::new();
+    let read = store.with_session(|session| {
+        let statement = sent(session, "emt_feed_page")?;
+        rows_read(session, |session| {
+            let values: [&(dyn ToSql + Sync); 5] =
+                [&"emt:default", &after, &120_000_i64, &size, &types];
+            let rows = session.query(&statement, &values)?;
+            positions = rows.iter().map(|row| row.get("global_position")).collect();
+            Ok(())
+        })
+    })?;
+    Ok((positions, read))
+}
+
+#[test]
+fn a_page_of_the_feed_costs_what_it_returns() -> anyhow::Result<()> {
+    each_store(|store| {
+        let end = FeedOptions::new().after(119_990);
+        assert_eq!(store.read_all::<RawEvent>(end).count(), 10);
+
+        for after in [0, 50_000, 119_950] {
+            let (positions, read) = page(store, after, 50, None)?;
+            assert_eq!(positions, (after + 1..=after + 50).collect::<Vec<_>>());
+            // And the next one of the active or archived messages, and the ends of the index, which the planner looks at.
+            assert!(read.in_turn == 0 && read.by_index <= 60, "{read:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_page_of_rare_types_ends_where_it_is_full() -> anyhow::Result<()> {
+    each_store(|store| {
+        let end = FeedOptions::new().after(119_990);
+        assert_eq!(store.read_all::<CartEvent>(end).count(), 0);
+
+        let types = ["ProductItemAdded", "ShoppingCartConfirmed"];
+        let (positions, read) = page(store, 0, 10, Some(&types))?;
+
+        assert_eq!(
+            positions,
+            (0..10).map(|number| number * 100 + 1).collect::<Vec<_>>()
+        );
+        assert!(read.in_turn == 0 && read.by_index <= 920, "{read:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn every_statement_that_is_sent_goes_through_indexes() -> anyhow::Result<()> {
     each_store(|store| {
         use_all_statements(store)?;
 
@@ -173,8 +300,7 @@ fn every_statement_that_is_sent_goes_through_indexes_in_their_order() -> anyhow:
         let expected = [
             "emt_append(",
             "emt_horizon",
-            "LIMIT $3",
-            "= ANY($4)",
+            "emt_feed_page",
             "LATERAL",
             "UPDATE",
         ];
@@ -183,12 +309,11 @@ fn every_statement_that_is_sent_goes_through_indexes_in_their_order() -> anyhow:
             expected.len()
         );
         for (statement, plan) in plans {
-            for node in nodes(&plan) {
-                assert!(
-                    !["Seq Scan", "Sort", "Bitmap Heap Scan"].contains(&node),
-                    "{statement}\n{plan:#}"
-                );
-            }
+            assert!(
+                !nodes(&plan).contains(&"Seq Scan"),
+                "{statement}
+{plan:#}"
+            );
         }
         Ok(())
     })
@@ -203,16 +328,16 @@ fn use_all_statements(store: &EventStore) -> anyhow::Result<()> {
     }
     store.stream_exists("Cart-4")?;
     store.set_stream_metadata("Cart-4", &Map::new())?;
-    let near_the_end = FeedOptions::new().after(99_000);
+    let near_the_end = FeedOptions::new().after(119_000);
     assert!(store.read_all::<RawEvent>(near_the_end).count() > 999);
-    assert!(store.read_all::<CartEvent>(near_the_end).count() > 9);
+    assert!(store.read_all::<CartEvent>(near_the_end).count() >= 2);
     Ok(())
 }
 
 /// The plans of all statements that the connection has prepared.
 fn plans(session: &mut Session<'_>) -> anyhow::Result<Vec<(String, Value)>> {
     let prepared = session.query(
-        "SELECT name, statement, parameter_types::TEXT[] FROM pg_prepared_statements WHERE statement ~ 'emt_'",
+        "SELECT name, statement, parameter_types::TEXT[] FROM pg_prepared_statements WHERE statement ~ 'emt_(append|horizon|feed|streams|messages)'",
         &[],
     )?;
     let mut plans = Vec::new();
@@ -222,7 +347,10 @@ fn plans(session: &mut Session<'_>) -> anyhow::Result<Vec<(String, Value)>> {
         if statement.contains("pg_prepared_statements") {
             continue;
         }
-        let values: Vec<&str> = types.iter().map(|kind| value(kind)).collect();
+        let values: Vec<&str> = (0..)
+            .zip(&types)
+            .map(|(index, kind)| value(kind, index))
+            .collect();
         let values = if values.is_empty() {
             String::new()
         } else {
@@ -237,14 +365,14 @@ fn plans(session: &mut Session<'_>) -> anyhow::Result<Vec<(String, Value)>> {
     Ok(plans)
 }
 
-/// A value that leaves most of a table to be read, where the planner looks at it.
-fn value(kind: &str) -> &'static str {
-    match kind {
-        "bigint" => "1000",
-        "integer" => "1",
-        "boolean" => "FALSE",
-        "jsonb" => "'{}'",
-        kind if kind.ends_with("[]") => "'{}'",
+/// A value of a parameter; for a stream's messages, all of them.
+fn value(kind: &str, index: usize) -> &'static str {
+    match (kind, index) {
+        ("bigint", 2) => "0",
+        ("bigint" | "integer", _) => "1000",
+        ("boolean", _) => "FALSE",
+        ("jsonb", _) => "'{}'",
+        (list, _) if list.ends_with("[]") => "'{}'",
         _ => "'Cart-9'",
     }
 }
@@ -260,28 +388,4 @@ fn nodes(plan: &Value) -> Vec<&str> {
         }
         _ => Vec::new(),
     }
-}
-
-#[test]
-fn a_page_of_the_feed_is_read_in_the_order_of_its_index() -> anyhow::Result<()> {
-    each_store(|store| {
-        store
-            .read_all::<RawEvent>(FeedOptions::new().after(99_000))
-            .for_each(drop);
-        store
-            .read_all::<CartEvent>(FeedOptions::new().after(99_000))
-            .for_each(drop);
-
-        let plans = store.with_session(plans)?;
-
-        let pages = plans
-            .iter()
-            .filter(|(statement, _)| statement.contains("global_position > $1"));
-        let pages: Vec<_> = pages.map(|(_, plan)| nodes(plan)).collect();
-        assert_eq!(pages.len(), 2);
-        for nodes in pages {
-            assert_eq!(nodes, ["Limit", "Merge Append", "Index Scan", "Index Scan"]);
-        }
-        Ok(())
-    })
 }

@@ -117,7 +117,7 @@ fn an_event_that_cannot_be_read_is_the_iterators_last_item() -> anyhow::Result<(
 /// Reads whatever was stored in version 1.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 enum Refusing {
-    Numbered(#[expect(dead_code, reason = "only to be read")] u64),
+    Numbered(u64),
 }
 
 impl emmett_postgresql::Event for Refusing {
@@ -141,7 +141,7 @@ fn a_stream_that_grows_meanwhile_is_read_up_to_where_it_was() -> anyhow::Result<
 
         let mut read: Vec<Recorded<RawEvent>> = Vec::new();
         while let Some(recorded) = events.next().transpose()? {
-            if read.len() % 700 == 0 {
+            if read.len().is_multiple_of(700) {
                 append(&store, 50)?;
             }
             read.push(recorded);

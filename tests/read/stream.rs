@@ -1,7 +1,8 @@
 //! A stream at once, and what is known about it.
 
 use crate::support::{CartEvent, added, database, store};
-use emmett_postgresql::{AppendOptions, Error, EventStore, ExpectedVersion, RawEvent, ReadOptions};
+use emmett_postgresql::ExpectedVersion::{Any, Exact, NoStream, StreamExists};
+use emmett_postgresql::{AppendOptions, Error, EventStore, RawEvent, ReadOptions, Recorded};
 use serde_json::{Map, json};
 
 fn options() -> ReadOptions {
@@ -98,7 +99,6 @@ fn a_stream_exists_from_its_first_append_on() -> anyhow::Result<()> {
 fn a_read_that_expects_another_version_is_a_conflict() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("hat", 1), added("hat", 2)])?;
-    use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
 
     for (stream, actual, expected, met) in [
         ("Cart-1", 2, Any, true),
@@ -118,12 +118,7 @@ fn a_read_that_expects_another_version_is_a_conflict() -> anyhow::Result<()> {
         let outcomes = [
             store.read_stream_with::<CartEvent>(stream, part).err(),
             store
-                .aggregate_stream_with(
-                    stream,
-                    part,
-                    || (),
-                    |(), _: emmett_postgresql::Recorded<CartEvent>| (),
-                )
+                .aggregate_stream_with(stream, part, || (), |(), _: Recorded<CartEvent>| ())
                 .err(),
             store
                 .read_stream_iter::<CartEvent>(stream, part)

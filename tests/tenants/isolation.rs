@@ -93,7 +93,7 @@ fn message_ids_of_one_tenant_are_new_to_another() -> anyhow::Result<()> {
 
     for store in with_tenants(&store)? {
         let message = NewMessage::new(added("shoes", 1)).message_id("order-17");
-        let appended = store.append_to_stream("Cart-1", &[message.clone()])?;
+        let appended = store.append_to_stream("Cart-1", std::slice::from_ref(&message))?;
         let repeated = store.append_to_stream("Cart-1", &[message])?;
 
         assert!(!appended.already_appended && repeated.already_appended);
