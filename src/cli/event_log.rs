@@ -100,7 +100,7 @@ pub(super) fn export(
 ) -> anyhow::Result<()> {
     let options = ExportOptions::new().after(arguments.after);
     if arguments.file == Path::new("-") {
-        store.export(output.stdout(), options)?;
+        store.export(Output::stdout(), options)?;
         return Ok(());
     }
     let doing = || format!("writing {}", arguments.file.display());

@@ -16,9 +16,9 @@ pub(super) fn run(
     match command {
         MigrateCommand::Sql { .. } => {
             schema::check_name(&home.connection.schema)?;
-            output
-                .stdout()
-                .write_all(schema::sql(&home.connection.schema).as_bytes())?;
+            let mut stdout = Output::stdout();
+            stdout.write_all(schema::sql(&home.connection.schema).as_bytes())?;
+            stdout.flush()?;
             Ok(ExitCode::SUCCESS)
         }
         MigrateCommand::Run { dry_run } => migrate(home, dry_run, output),

@@ -48,15 +48,15 @@ pub fn run(configure: impl FnOnce(EventStoreBuilder) -> EventStoreBuilder) -> Ex
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let mut output = Output::new();
     match Arguments::try_parse_from(&arguments) {
-        Ok(arguments) => match dispatch(arguments, configure, &mut output) {
+        Ok(parsed) => match dispatch(parsed, configure, &mut output) {
             Ok(code) => code,
-            Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) if output::is_reader_gone(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                Output::error(&error);
+                Output::error(&error, &arguments);
                 ExitCode::from(FAILED)
             }
         },
-        Err(refusal) => output.refusal(&refusal, &arguments),
+        Err(refusal) => Output::refusal(&refusal, &arguments),
     }
 }
 

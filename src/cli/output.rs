@@ -9,24 +9,19 @@ use std::process::ExitCode;
 /// Standard output for results, standard error for everything else.
 pub(super) struct Output {
     pub(super) json: bool,
-    stdout: io::Stdout,
 }
 
 impl Output {
     pub(super) fn new() -> Self {
-        Self {
-            json: false,
-            stdout: io::stdout(),
-        }
+        Self { json: false }
     }
 
     /// Prints a result: the text for a person, or the object for a program.
     pub(super) fn result(&mut self, text: &str, object: &Value) -> Result<()> {
-        let mut stdout = self.stdout.lock();
         if self.json {
-            writeln!(stdout, "{object}")?;
+            writeln!(Stdout, "{object}")?;
         } else {
-            writeln!(stdout, "{text}")?;
+            writeln!(Stdout, "{text}")?;
         }
         Ok(())
     }
@@ -49,8 +44,9 @@ impl Output {
         }
     }
 
-    pub(super) fn stdout(&mut self) -> io::BufWriter<io::StdoutLock<'static>> {
-        io::BufWriter::new(self.stdout.lock())
+    /// For long results. Has to be flushed.
+    pub(super) fn stdout() -> impl Write {
+        io::BufWriter::new(Stdout)
     }
 
     /// A remark that is no result.
@@ -59,38 +55,76 @@ impl Output {
         let _ = writeln!(io::stderr(), "{text}");
     }
 
-    pub(super) fn error(error: &anyhow::Error) {
-        Self::note(&format!("error: {error:#}"));
+    /// Prints why a command failed; never an argument that may hold a password.
+    pub(super) fn error(error: &anyhow::Error, arguments: &[OsString]) {
+        Self::note(&without_secrets(format!("error: {error:#}"), arguments));
     }
 
-    /// Prints why the arguments were refused, or the help; never an argument that may hold a password.
-    pub(super) fn refusal(&self, refusal: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    /// Prints why the arguments were refused, or the help.
+    pub(super) fn refusal(refusal: &clap::Error, arguments: &[OsString]) -> ExitCode {
         let code = ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
-        let mut text = refusal.render().to_string();
-        for secret in arguments
-            .iter()
-            .filter_map(|argument| argument.to_str())
-            .filter(|text| may_hold_password(text))
-        {
-            text = text.replace(secret, "<connection string>");
-        }
+        let text = without_secrets(refusal.render().to_string(), arguments);
         if refusal.use_stderr() {
             Self::note(text.trim_end());
         } else {
-            let _ = self.stdout.lock().write_all(text.as_bytes());
+            let _ = Stdout.write_all(text.as_bytes());
         }
         code
     }
+}
+
+/// The text without the arguments that may hold a password: whole, or the value of `--option=value`.
+fn without_secrets(mut text: String, arguments: &[OsString]) -> String {
+    for argument in arguments.iter().filter_map(|argument| argument.to_str()) {
+        let value = argument
+            .split_once('=')
+            .map_or(argument, |(_, value)| value);
+        for secret in [argument, value] {
+            if may_hold_password(secret) {
+                // As it is, and as it stands in quotes.
+                let quoted = format!("{secret:?}");
+                text = text.replace(secret, "<connection string>");
+                text = text.replace(quoted.trim_matches('"'), "<connection string>");
+            }
+        }
+    }
+    text
 }
 
 fn may_hold_password(argument: &str) -> bool {
     argument.contains("://") || argument.contains("password")
 }
 
-/// Whether whoever read our output has gone away, which ends a command but is no failure.
-pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+/// Standard output, which tells apart that its reader has gone: that ends a command, but is no failure.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes).map_err(mark_reader_gone)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush().map_err(mark_reader_gone)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output any more")]
+struct ReaderGone;
+
+/// A connection to the database breaks with the same kind of error, and that is a failure.
+fn mark_reader_gone(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        io::Error::new(io::ErrorKind::BrokenPipe, ReaderGone)
+    } else {
+        error
+    }
+}
+
+/// Whether a command ended because whoever read its output has gone away.
+pub(super) fn is_reader_gone(error: &anyhow::Error) -> bool {
     error
         .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref())
+        .any(<dyn std::error::Error + Send + Sync>::is::<ReaderGone>)
 }

@@ -18,6 +18,16 @@ pub(super) fn run(
     let existing =
         store.read_stream_with::<RawEvent>(&arguments.name, options(arguments).max_count(0))?;
     if !existing.exists {
+        let archived = ReadOptions::new().include_archived().max_count(0);
+        if store
+            .read_stream_with::<RawEvent>(&arguments.name, archived)?
+            .exists
+        {
+            bail!(
+                "stream \"{}\" is archived: add --include-archived",
+                arguments.name
+            );
+        }
         bail!("there is no stream \"{}\"", arguments.name);
     }
     output.text(&format!(
