@@ -1,7 +1,7 @@
 //! Sessions: several operations in one transaction.
 
 use crate::append_options::{AppendOptions, StreamMessages};
-use crate::connection::{Nested, Sql, Transaction, abort, check_open};
+use crate::connection::{Nested, Sql, Transaction, abort, check_open, refuse_async_context};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::message::{Appendable, Recorded, RecordedMessage};
@@ -69,11 +69,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
-        match &mut self.transaction {
+    pub(crate) fn sql(&mut self) -> Result<&mut dyn Sql> {
+        // A session may have been moved into an async task.
+        refuse_async_context()?;
+        Ok(match &mut self.transaction {
             Home::Own(transaction) => transaction.sql(),
             Home::Borrowed(sql) => *sql,
-        }
+        })
     }
 
     /// Commits. Only a session of [`EventStore::begin`](crate::EventStore::begin) can be given away like this.
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
     /// [`Error::TransactionAborted`] when a statement failed before, [`Error::UnknownOutcome`] when the connection was lost
     /// meanwhile, [`Error::Database`] when a deferred constraint refuses. Nothing is stored, but after an unknown outcome.
     pub fn commit(self) -> Result<()> {
+        refuse_async_context()?;
         match self.transaction {
             Home::Own(transaction) => transaction.commit(),
             Home::Borrowed(sql) => check_open(sql),
@@ -93,6 +96,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the connection is lost; the server rolls back then, too.
     pub fn rollback(self) -> Result<()> {
+        refuse_async_context()?;
         match self.transaction {
             Home::Own(transaction) => transaction.rollback(),
             Home::Borrowed(_) => Ok(()),
@@ -135,7 +139,7 @@ impl<'a> Session<'a> {
 
     pub(crate) fn append(&mut self, append: &StreamAppend) -> Result<Appended> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
-        let stored = stream::append(self.sql(), &partition, append, projections.versions())?;
+        let stored = stream::append(self.sql()?, &partition, append, projections.versions())?;
         self.project(append, &stored)?;
         Ok(stored.into())
     }
@@ -146,7 +150,7 @@ impl<'a> Session<'a> {
         }
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored =
-            stream::append_to_streams(self.sql(), &partition, appends, projections.versions())?;
+            stream::append_to_streams(self.sql()?, &partition, appends, projections.versions())?;
         // All messages at once: a document that several streams write is folded and written once.
         let mut messages = Vec::new();
         if !projections.is_empty() {
@@ -172,9 +176,9 @@ impl<'a> Session<'a> {
     /// alone, even if the caller goes on.
     fn hand_over(&mut self, messages: &[RecordedMessage]) -> Result<()> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
-        let handled = projections.handle(self.sql(), &partition, messages);
+        let handled = projections.handle(self.sql()?, &partition, messages);
         if handled.is_err() {
-            abort(self.sql());
+            abort(self.sql()?);
         }
         handled
     }
@@ -197,7 +201,7 @@ impl<'a> Session<'a> {
         options: ReadOptions,
     ) -> Result<StreamRead<E>> {
         let partition = Arc::clone(&self.partition);
-        StreamRead::read(self.sql(), &partition, stream, &options)
+        StreamRead::read(self.sql()?, &partition, stream, &options)
     }
 
     /// Like [`EventStore::aggregate_stream`](crate::EventStore::aggregate_stream); sees what the session has appended.
@@ -213,7 +217,7 @@ impl<'a> Session<'a> {
         let partition = Arc::clone(&self.partition);
         let fold = |state, recorded: Recorded<E>| evolve(state, recorded.event);
         Aggregate::read(
-            self.sql(),
+            self.sql()?,
             &partition,
             stream,
             &ReadOptions::new(),
@@ -228,7 +232,7 @@ impl<'a> Session<'a> {
     /// When the database cannot be asked.
     pub fn stream_exists(&mut self, stream: &str) -> Result<bool> {
         let partition = Arc::clone(&self.partition);
-        Ok(stream::version(self.sql(), &partition, stream)?.is_some())
+        Ok(stream::version(self.sql()?, &partition, stream)?.is_some())
     }
 
     /// A collection of documents, in this transaction.
@@ -246,7 +250,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        projection::execute(self.sql(), sql, values)
+        projection::execute(self.sql()?, sql, values)
     }
 
     /// Runs a query of your own in the transaction.
@@ -254,7 +258,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Like [`execute`](Session::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        projection::query(self.sql(), sql, values)
+        projection::query(self.sql()?, sql, values)
     }
 
     /// Runs several statements without parameters, separated by semicolons, in the transaction.
@@ -262,7 +266,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Like [`execute`](Session::execute).
     pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        projection::batch_execute(self.sql(), sql)
+        projection::batch_execute(self.sql()?, sql)
     }
 
     /// Runs a part of the session that can fail alone: what it did is taken back then, and the session goes on.
@@ -274,7 +278,7 @@ impl<'a> Session<'a> {
         run: impl FnOnce(&mut Session<'_>) -> anyhow::Result<T>,
     ) -> Result<T> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
-        let mut nested = Nested::begin(self.sql())?;
+        let mut nested = Nested::begin(self.sql()?)?;
         let done = run_in(
             &mut Session::borrowed(nested.sql(), partition, projections),
             run,

@@ -84,6 +84,32 @@ fn inside_an_async_task_every_operation_is_refused() -> anyhow::Result<()> {
 }
 
 #[test]
+fn inside_an_async_task_a_session_that_was_begun_elsewhere_is_refused() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    for runtime in runtimes()? {
+        let (mut session, other) = (store.begin()?, store.begin()?);
+        session.append_to_stream("Cart-1", &[added("hat", 1)])?;
+
+        let outcomes = runtime.block_on(async move {
+            vec![
+                session.append_to_stream("Cart-1", &[added("hat", 1)]).err(),
+                session.read_stream::<CartEvent>("Cart-1").err(),
+                session.execute("SELECT 1", &[]).err(),
+                session.nested(|_| Ok(())).err(),
+                session.commit().err(),
+                other.rollback().err(),
+            ]
+        });
+
+        for outcome in outcomes {
+            assert!(matches!(outcome, Some(Error::AsyncContext)), "{outcome:?}");
+        }
+        assert!(!store.stream_exists("Cart-1")?);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_store_cannot_be_opened_inside_an_async_task() -> anyhow::Result<()> {
     let database = database();
     let pool = r2d2::Pool::builder().build_unchecked(

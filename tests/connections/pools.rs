@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn a_pool_without_a_free_connection_says_so_after_its_timeout() -> anyhow::Result<()> {
     let database = database();
-    let timeout = Duration::from_millis(200);
+    let timeout = Duration::from_secs(1);
     let store = EventStore::builder(database.url())
         .pool_size(2)
         .connection_timeout(timeout)
@@ -204,7 +204,7 @@ fn a_pool_of_the_callers_that_is_exhausted_is_an_error_of_the_pool() -> anyhow::
     let (database, _) = store()?;
     let pool = r2d2::Pool::builder()
         .max_size(1)
-        .connection_timeout(Duration::from_millis(100))
+        .connection_timeout(Duration::from_secs(1))
         .build(OwnManager {
             config: database.url().parse()?,
         })?;
