@@ -257,6 +257,22 @@ pub(crate) fn check_text(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// A key has to fit an index entry of 2,704 bytes together with the partition's name.
+const LONGEST_KEY: usize = 2_000;
+
+/// A text that can be stored and be a key.
+pub(crate) fn check_key(what: &str, text: &str) -> Result<()> {
+    check_text(what, text)?;
+    if text.len() > LONGEST_KEY {
+        let reason = format!(
+            "must not be longer than {LONGEST_KEY} bytes, has {}",
+            text.len()
+        );
+        return Err(Error::invalid(what, reason));
+    }
+    Ok(())
+}
+
 fn checked_text(what: &str, text: &str) -> Result<String> {
     check_text(what, text)?;
     Ok(text.to_owned())

@@ -6,7 +6,7 @@ use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
 use crate::connection::{Sql, Transaction};
 use crate::error::{Error, Result};
-use crate::message::{MessageKind, RecordedMessage};
+use crate::message::{MessageKind, RecordedMessage, check_key};
 use crate::partition::Partition;
 use crate::projection::registry;
 use crate::store::EventStore;
@@ -25,9 +25,12 @@ impl EventStore {
     /// [`Error::ImportLine`] names the first bad line; nothing of its batch is stored, the batches before it are.
     /// [`Error::InvalidInput`] when the store has inline projections that this program does not run.
     pub fn import(&self, log: impl BufRead, options: ImportOptions<'_>) -> Result<ImportReport> {
+        if let Some(name) = &options.name {
+            check_key("the name of the import", name)?;
+        }
         self.register_projections_anew()?;
         let mut import = Import::new(self, options);
-        import.mark_other_projections()?;
+        import.refuse_other_projections()?;
         import.run(log)?;
         Ok(import.report)
     }
@@ -66,30 +69,43 @@ impl<'s, 'p> Import<'s, 'p> {
         self.store.partition()
     }
 
-    /// Refuses to leave read models behind, or says that they are.
-    fn mark_other_projections(&mut self) -> Result<()> {
-        let (store, partition) = (self.store, self.partition());
-        let own = store.projections().names();
-        let others = store
+    /// Refuses to leave read models behind, before anything is read.
+    fn refuse_other_projections(&self) -> Result<()> {
+        if self.options.without_projections {
+            return Ok(());
+        }
+        let others = self
+            .store
             .connections()
-            .run(true, |sql| registry::other_active(sql, partition, own))?;
+            .run(true, |sql| self.other_projections(sql))?;
+        if others.is_empty() {
+            Ok(())
+        } else {
+            Err(leaves_behind(&others))
+        }
+    }
+
+    fn other_projections(&self, sql: &mut dyn Sql) -> Result<Vec<String>> {
+        registry::other_active(sql, self.partition(), self.store.projections().names())
+    }
+
+    /// Marks the read models stale that this batch leaves behind. One may have been registered or rebuilt since the batch
+    /// before; until this one ends, none can be rebuilt.
+    fn mark_other_projections(&mut self, sql: &mut dyn Sql) -> Result<()> {
+        let (store, partition) = (self.store, self.partition());
+        registry::share_others(sql, partition, store.projections().names())?;
+        let others = self.other_projections(sql)?;
         if others.is_empty() {
             return Ok(());
         }
         if !self.options.without_projections {
-            return Err(Error::invalid(
-                "the import",
-                format!(
-                    "would leave the inline projections {} behind, which this program does not run: import with the \
-                     program that has them, or without projections, which marks them stale",
-                    others.join(", ")
-                ),
-            ));
+            return Err(leaves_behind(&others));
         }
-        store
-            .connections()
-            .run(true, |sql| registry::mark_stale(sql, partition, &others))?;
-        self.report.stale_projections = others;
+        registry::mark_stale(sql, partition, &others)?;
+        let known = &mut self.report.stale_projections;
+        known.extend(others);
+        known.sort();
+        known.dedup();
         Ok(())
     }
 
@@ -201,6 +217,7 @@ impl<'s, 'p> Import<'s, 'p> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        self.mark_other_projections(sql)?;
         let partition = self.partition();
         let projections = self.store.projections();
         if let Some(inline) = projections.versions() {
@@ -215,6 +232,17 @@ impl<'s, 'p> Import<'s, 'p> {
             self.batch.iter().map(|line| line.message.clone()).collect();
         projections.handle(sql, partition, &messages)
     }
+}
+
+fn leaves_behind(projections: &[String]) -> Error {
+    Error::invalid(
+        "the import",
+        format!(
+            "would leave the inline projections {} behind, which this program does not run: import with the \
+             program that has them, or without projections, which marks them stale",
+            projections.join(", ")
+        ),
+    )
 }
 
 fn trim_end(line: &[u8]) -> &[u8] {

@@ -4,7 +4,7 @@ use super::document::DocumentTable;
 use crate::connection::{Connections, Jsonb, Parameter, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::filter::{SqlParameters, SqlValue, filter_condition, sort_order};
-use crate::message::check_text;
+use crate::message::check_key;
 use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
 use crate::schema::create_collection;
@@ -250,7 +250,7 @@ impl<T: Serialize> Collection<'_, T> {
             .id
         {
             None | Some(Value::Null) => Ok(Uuid::now_v7().to_string()),
-            Some(Value::String(id)) => check_text("the document id", &id).map(|()| id),
+            Some(Value::String(id)) => check_key("the document id", &id).map(|()| id),
             Some(other) => Err(Error::invalid(
                 format!("the document id {other}"),
                 "must be a string",

@@ -2,7 +2,7 @@
 
 use super::{HandledTypes, Projection, ProjectionContext};
 use crate::event::Event;
-use crate::message::{Recorded, RecordedMessage, check_text};
+use crate::message::{Recorded, RecordedMessage, check_key};
 use crate::pongo::DocumentTable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -149,7 +149,7 @@ impl<D, E: Event> DocumentProjection<D, E> {
         let mut groups: BTreeMap<String, Vec<&Recorded<E>>> = BTreeMap::new();
         for event in events {
             for id in (self.document_ids)(event) {
-                check_text("the document id", &id)?;
+                check_key("the document id", &id)?;
                 let group = groups.entry(id).or_default();
                 // An id that is given twice for one event still means one event.
                 if group.last().is_none_or(|last| !std::ptr::eq(*last, event)) {

@@ -83,7 +83,7 @@ impl InlineProjections {
         let mut versions = InlineVersions::default();
         for projection in &projections {
             let name = projection.name().to_owned();
-            crate::message::check_text("the projection name", &name)?;
+            crate::message::check_key("the projection name", &name)?;
             if versions.names.contains(&name) {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),

@@ -20,6 +20,12 @@ const ACTIVATE: &str = "
        SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
      WHERE partition = $1 AND name = $2";
 
+const SHARE_OTHERS: &str = "
+    SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock($1, other.name))
+      FROM (SELECT DISTINCT name FROM {schema}.emt_projections
+             WHERE partition = $1 AND type = 'i' AND name <> ALL($2)
+             ORDER BY name) AS other";
+
 const OTHER_ACTIVE: &str = "
     SELECT name FROM {schema}.emt_projections
      WHERE partition = $1 AND type = 'i' AND status = 'active' AND name <> ALL($2)
@@ -88,6 +94,21 @@ pub(super) fn activate(
     ];
     sql.execute(&partition.sql(ACTIVATE), &parameters)
         .map_err(|source| Error::in_partition("activate a projection", &partition.name, source))?;
+    Ok(())
+}
+
+/// Holds the projections that are not among these, so that none of them is rebuilt until the transaction ends.
+pub(crate) fn share_others(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    names: &[String],
+) -> Result<()> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&names, Type::TEXT_ARRAY),
+    ];
+    sql.query(&partition.sql(SHARE_OTHERS), &parameters)
+        .map_err(|source| Error::database("hold inline projections", source))?;
     Ok(())
 }
 

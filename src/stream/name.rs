@@ -1,21 +1,10 @@
 //! The names of streams.
 
-use crate::error::{Error, Result};
-use crate::message::check_text;
-
-/// A stream's primary key has to fit an index entry of 2,704 bytes together with the partition's name.
-const LONGEST_STREAM_NAME: usize = 2_000;
+use crate::error::Result;
+use crate::message::check_key;
 
 pub(crate) fn check_stream_name(stream: &str) -> Result<()> {
-    check_text("the stream name", stream)?;
-    if stream.len() > LONGEST_STREAM_NAME {
-        let reason = format!(
-            "must not be longer than {LONGEST_STREAM_NAME} bytes, has {}",
-            stream.len()
-        );
-        return Err(Error::invalid("the stream name", reason));
-    }
-    Ok(())
+    check_key("the stream name", stream)
 }
 
 /// The part of a stream's name before the first `-`; a name without one has no type, which Emmett calls `emt:unknown`.
