@@ -12,7 +12,7 @@ const ODD_NAMES: [&str; 5] = [
     "My Schéma-1",
     "a;b--c/*d*/",
     "{streams}.{schema}",
-    "public store",
+    "public store 🎉",
     "SELECT",
 ];
 
