@@ -62,36 +62,54 @@ CREATE OR REPLACE FUNCTION public.emt_fence_class(partition TEXT) RETURNS INTEGE
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT hashtext('public' || coalesce('.' || emt_fence_class.partition, '')) $$;
 
--- Announces, until the transaction ends, that it may own positions above the sequence's present value. Once per
--- transaction, store and class: emt.fence holds the transaction's id and what it has locked. Both the setting and the
--- lock roll back with a savepoint. The transaction's id is in it because a session-level SET must not disarm it, the
--- sequence because the classes of two stores may be the same by chance.
-CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN
+-- What the sequence has drawn last while it is not used since it was started or restarted: the value before its first.
+CREATE OR REPLACE FUNCTION public.emt_unused_position() RETURNS BIGINT
+    LANGUAGE sql
+    AS $$ SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position $$;
+
+-- Announces, until the transaction ends, that it may own positions above the sequence's present value. The value first,
+-- then the lock: a reader that misses the lock has read a value below every position we draw. bit(32) keeps the low bits
+-- as they are; arithmetic would overflow at 2^31.
+CREATE OR REPLACE FUNCTION public.emt_fence_lock(partition TEXT) RETURNS BOOLEAN
+    LANGUAGE sql
+    AS $$
+    SELECT pg_advisory_xact_lock_shared(
+               public.emt_fence_class(emt_fence_lock.partition),
+               coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
+                        public.emt_unused_position())::BIT(32)::INTEGER) IS NOT NULL
+    $$;
+
+-- Takes the lock unless the transaction holds it: emt.fence holds the transaction's id and what it has locked, for each
+-- store and class. Both the setting and the lock roll back with a savepoint. The transaction's id is in it because a
+-- session-level SET must not disarm it, the sequence because the classes of two stores may be the same by chance.
+CREATE OR REPLACE FUNCTION public.emt_fence_once(partition TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _class INTEGER := public.emt_fence_class(emt_fence.partition);
-    _key TEXT := ',' || 'public.emt_global_message_position'::REGCLASS::OID || '/' || _class || ',';
+    _key TEXT := ',' || 'public.emt_global_message_position'::REGCLASS::OID || '/'
+                     || public.emt_fence_class(emt_fence_once.partition) || ',';
     _transaction TEXT := pg_current_xact_id()::TEXT;
     _held TEXT := current_setting('emt.fence', TRUE);
-    _position BIGINT;
 BEGIN
     IF _held IS NULL OR split_part(_held, ':', 1) <> _transaction THEN
         _held := _transaction || ':';
     ELSIF position(_key IN _held) > 0 THEN
         RETURN FALSE;
     END IF;
-    -- The value first, then the lock: a reader that misses the lock has read a value below every position we draw.
-    _position := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
-    IF _position IS NULL THEN
-        -- Not used since it was started or restarted: the value before the first.
-        SELECT last_value - (NOT is_called)::INTEGER INTO _position FROM public.emt_global_message_position;
-    END IF;
-    -- bit(32) keeps the low bits as they are; arithmetic would overflow at 2^31.
-    RETURN pg_advisory_xact_lock_shared(_class, _position::BIT(32)::INTEGER) IS NOT NULL
+    RETURN public.emt_fence_lock(emt_fence_once.partition)
        AND set_config('emt.fence', _held || _key, TRUE) IS NOT NULL;
 END
 $$;
+
+-- The fence of every writer. A transaction that has no id yet has written nothing, so it takes the lock without a look
+-- for one that it might hold; most appends are alone in their transaction, and this is two thirds of what the fence
+-- would cost them. SQL, because PL/pgSQL puts such a function's expression in the place of its call.
+CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN
+    LANGUAGE sql
+    AS $$
+    SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN public.emt_fence_lock(emt_fence.partition)
+                ELSE public.emt_fence_once(emt_fence.partition) END
+    $$;
 
 -- The default of emt_messages.global_position: fences every writer that does not come through emt_append.
 CREATE OR REPLACE FUNCTION public.emt_next_position() RETURNS BIGINT
@@ -175,9 +193,10 @@ CREATE OR REPLACE FUNCTION public.emt_table_suffix(partition TEXT) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT regexp_replace(emt_table_suffix.partition, '[^a-zA-Z0-9_]', '_', 'g') $$;
 
--- Appends messages to one stream, in one round trip, or refuses and stores nothing. Locks, in this order: the fence,
--- the named inline projections (shared), the stream's row; then draws the positions, so that global order follows
--- stream order. Returns codes and positions as one array, because a scalar result is the cheapest to return:
+-- Creates a partition's own function for appends, emt_append_in_emt_default and so on. It appends messages to one stream,
+-- in one round trip, or refuses and stores nothing. Locks, in this order: the inline projections (shared), the fence, the
+-- stream's row; then draws the positions, so that global order follows stream order. Returns codes and positions as one
+-- array, because a scalar result is the cheapest to return:
 --   {0, version, time, global positions ...}   appended
 --   {1, version}                               refused: the stream is at this version
 --   {2, version}                               refused: the stream is archived
@@ -186,100 +205,144 @@ CREATE OR REPLACE FUNCTION public.emt_table_suffix(partition TEXT) RETURNS TEXT
 -- expected_version: NULL any, 0 no stream, -1 the stream exists, n exactly n.
 -- find_repeated: look for the message ids in the stream first. Same type, kind and data: the first result again;
 -- anything else raises SE020.
--- projections, projection_versions: the caller's inline projections; raises SE010, SE011, SE012 unless each is the
+-- projections: the versions of the caller's inline projections, by name; raises SE010, SE011, SE012 unless each is the
 -- active one.
-CREATE OR REPLACE FUNCTION public.emt_append(
-    stream_id            TEXT,
-    stream_type          TEXT,
-    partition            TEXT,
-    expected_version     BIGINT,
-    message_ids          TEXT[],
-    message_types        TEXT[],
-    message_kinds        TEXT[],
-    schema_versions      TEXT[],
-    messages_data        JSONB[],
-    messages_metadata    JSONB[],
-    find_repeated        BOOLEAN DEFAULT FALSE,
-    projections          TEXT[] DEFAULT NULL,
-    projection_versions  INTEGER[] DEFAULT NULL
-) RETURNS BIGINT[]
+-- It is the hottest code here. It names the leaf tables, because finding them from their parents costs each append a
+-- tenth; and what few appends need stands elsewhere, because every expression costs all of them. The partition is a
+-- parameter all the same: a name that only resembles this one's must not get in.
+CREATE OR REPLACE FUNCTION public.emt_create_append(partition TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
-#variable_conflict use_column
 DECLARE
-    _count INTEGER := cardinality(emt_append.message_types);
-    _fenced BOOLEAN := public.emt_fence(emt_append.partition);
-    _shared BOOLEAN;
-    _version BIGINT;
-    _refusal BIGINT[];
-    _positions BIGINT[];
-    _position BIGINT;
-    _time BIGINT := 0;
+    _suffix TEXT := public.emt_table_suffix(emt_create_append.partition);
 BEGIN
-    IF _count > 0 IS NOT TRUE THEN
-        RAISE EXCEPTION 'no messages to append to stream "%"', emt_append.stream_id USING ERRCODE = '22023';
-    END IF;
-    IF emt_append.projections IS NOT NULL THEN
-        _shared := public.emt_share_projections(
-            emt_append.partition, emt_append.projections, emt_append.projection_versions);
-        _time := extract(EPOCH FROM now()) * 1000000;
-    END IF;
-
-    -- An upsert touches one leaf table; an UPDATE by a parameter would lock every tenant's. It waits for the stream's
-    -- other writers, and it locks the row even where WHERE refuses.
-    INSERT INTO public.emt_streams AS stream
+    EXECUTE format($create$
+CREATE OR REPLACE FUNCTION public.%1$I(
+    _stream_id          TEXT,
+    _stream_type        TEXT,
+    _partition          TEXT,
+    _expected_version   BIGINT,
+    _message_ids        TEXT[],
+    _message_types      TEXT[],
+    _message_kinds      TEXT[],
+    _schema_versions    TEXT[],
+    _messages_data      JSONB[],
+    _messages_metadata  JSONB[],
+    _find_repeated      BOOLEAN,
+    _projections        JSONB
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $function$
+DECLARE
+    -- In this order: whoever waits for a projection must not hold the feed back meanwhile.
+    _fenced BOOLEAN := CASE WHEN _projections IS NULL THEN public.emt_fence(_partition)
+                            WHEN public.emt_share_projections(_partition, _projections) THEN public.emt_fence(_partition)
+                       END;
+    _version BIGINT;
+    _result BIGINT[];
+BEGIN
+    -- Waits for the stream's other writers, and locks the row even where WHERE refuses.
+    INSERT INTO public.%2$I AS stream
         (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
     VALUES
-        (emt_append.stream_id, _count, emt_append.partition, emt_append.stream_type, '{}', FALSE)
+        (_stream_id, cardinality(_message_types), _partition, _stream_type, '{}', FALSE)
     ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
-        SET stream_position = stream.stream_position + _count
-        WHERE emt_append.expected_version IS NULL
-           OR emt_append.expected_version = stream.stream_position
-           OR emt_append.expected_version = -1
+        SET stream_position = stream.stream_position + EXCLUDED.stream_position
+        WHERE _expected_version IS NULL
+           OR _expected_version = stream.stream_position
+           OR _expected_version = -1
     RETURNING stream.stream_position INTO _version;
 
-    IF _version IS NULL OR _version = _count OR emt_append.find_repeated THEN
-        _refusal := public.emt_refusal(
-            emt_append.stream_id, emt_append.partition, emt_append.expected_version, _version, _count,
-            CASE WHEN emt_append.find_repeated THEN emt_append.message_ids END,
-            emt_append.message_types, emt_append.message_kinds, emt_append.messages_data);
-        IF _refusal IS NOT NULL THEN
-            RETURN _refusal;
+    IF (_version > cardinality(_message_types) AND NOT _find_repeated) IS NOT TRUE THEN
+        -- Seldom more than a new stream, in a partition that has never archived one. Looked at in a statement of its own:
+        -- its snapshot sees what the writer that we waited for has committed. Above READ COMMITTED it might not.
+        IF _version = cardinality(_message_types) AND coalesce(_expected_version, 0) = 0
+           AND current_setting('transaction_isolation') = 'read committed'
+           AND NOT (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition) THEN
+            _result := NULL;
+        ELSE
+            _result := public.emt_refusal(
+                _stream_id, _partition, _expected_version, _version, cardinality(_message_types),
+                CASE WHEN _find_repeated THEN _message_ids END, _message_types, _message_kinds, _messages_data);
+        END IF;
+        IF _result IS NOT NULL THEN
+            RETURN _result;
         END IF;
     END IF;
 
     -- One message is the most common append; unnest would cost it a tenth.
-    IF _count = 1 THEN
-        INSERT INTO public.emt_messages
+    IF cardinality(_message_types) = 1 THEN
+        INSERT INTO public.%3$I
             (stream_position, global_position, is_archived, message_kind, stream_id, partition,
              message_schema_version, message_id, message_type, message_data, message_metadata)
         VALUES
-            (_version, nextval('public.emt_global_message_position'::REGCLASS), FALSE, emt_append.message_kinds[1],
-             emt_append.stream_id, emt_append.partition, emt_append.schema_versions[1], emt_append.message_ids[1],
-             emt_append.message_types[1], emt_append.messages_data[1], emt_append.messages_metadata[1])
-        RETURNING global_position INTO _position;
-        RETURN ARRAY[0, _version, _time, _position];
+            (_version, nextval('public.emt_global_message_position'::REGCLASS), FALSE, _message_kinds[1], _stream_id,
+             _partition, _schema_versions[1], _message_ids[1], _message_types[1], _messages_data[1],
+             _messages_metadata[1])
+        RETURNING ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
+                                          ELSE extract(EPOCH FROM created) * 1000000 END::BIGINT, global_position]
+            INTO _result;
+        RETURN _result;
     END IF;
 
+    IF cardinality(_message_types) > 0 IS NOT TRUE THEN
+        RAISE EXCEPTION 'no messages to append to stream "%%"', _stream_id USING ERRCODE = '22023';
+    END IF;
     WITH appended AS (
-        INSERT INTO public.emt_messages
+        INSERT INTO public.%3$I
             (stream_position, global_position, is_archived, message_kind, stream_id, partition,
              message_schema_version, message_id, message_type, message_data, message_metadata)
-        SELECT _version - _count + message.number, nextval('public.emt_global_message_position'::REGCLASS), FALSE,
-               message.kind, emt_append.stream_id, emt_append.partition, message.schema_version, message.id,
-               message.type, message.data, message.metadata
-          FROM unnest(
-                   emt_append.message_ids, emt_append.message_types, emt_append.message_kinds,
-                   emt_append.schema_versions, emt_append.messages_data, emt_append.messages_metadata)
+        SELECT _version - cardinality(_message_types) + message.number,
+               nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, _stream_id, _partition,
+               message.schema_version, message.id, message.type, message.data, message.metadata
+          FROM unnest(_message_ids, _message_types, _message_kinds, _schema_versions, _messages_data, _messages_metadata)
                WITH ORDINALITY AS message (id, type, kind, schema_version, data, metadata, number)
-        RETURNING global_position
+        RETURNING created, global_position
     )
-    SELECT array_agg(appended.global_position) FROM appended INTO _positions;
-    RETURN ARRAY[0, _version, _time] || _positions;
+    SELECT ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
+                                   ELSE extract(EPOCH FROM max(appended.created)) * 1000000 END::BIGINT]
+           || array_agg(appended.global_position)
+      FROM appended INTO _result;
+    RETURN _result;
+END
+$function$
+        $create$, 'emt_append_in_' || _suffix, 'emt_streams_' || _suffix || '_active',
+        'emt_messages_' || _suffix || '_active');
 END
 $$;
 
--- What emt_append must refuse or repeat after its upsert, or NULL when it may go on. Runs with the stream's row locked
+-- The same for a partition that the statement does not know beforehand.
+CREATE OR REPLACE FUNCTION public.emt_append(
+    stream_id          TEXT,
+    stream_type        TEXT,
+    partition          TEXT,
+    expected_version   BIGINT,
+    message_ids        TEXT[],
+    message_types      TEXT[],
+    message_kinds      TEXT[],
+    schema_versions    TEXT[],
+    messages_data      JSONB[],
+    messages_metadata  JSONB[],
+    find_repeated      BOOLEAN DEFAULT FALSE,
+    projections        JSONB DEFAULT NULL
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _result BIGINT[];
+BEGIN
+    PERFORM public.emt_check_partition(emt_append.partition);
+    EXECUTE format('SELECT public.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
+                   'emt_append_in_' || public.emt_table_suffix(emt_append.partition))
+        INTO _result
+        USING emt_append.stream_id, emt_append.stream_type, emt_append.partition, emt_append.expected_version,
+              emt_append.message_ids, emt_append.message_types, emt_append.message_kinds, emt_append.schema_versions,
+              emt_append.messages_data, emt_append.messages_metadata, emt_append.find_repeated, emt_append.projections;
+    RETURN _result;
+END
+$$;
+
+-- What an append must refuse or repeat after its upsert, or NULL when it may go on. Runs with the stream's row locked
 -- and in statements of its own: their snapshots see what the writer that we waited for has committed. Takes the upsert
 -- back where it has to. version is what the upsert returned: NULL where it changed nothing.
 CREATE OR REPLACE FUNCTION public.emt_refusal(
@@ -422,8 +485,7 @@ CREATE OR REPLACE FUNCTION public.emt_append_to_streams(
     messages_data        JSONB[],
     messages_metadata    JSONB[],
     find_repeated        BOOLEAN DEFAULT FALSE,
-    projections          TEXT[] DEFAULT NULL,
-    projection_versions  INTEGER[] DEFAULT NULL
+    projections          JSONB DEFAULT NULL
 ) RETURNS TABLE (number INTEGER, result BIGINT[])
     LANGUAGE plpgsql
     AS $$
@@ -449,8 +511,7 @@ BEGIN
             emt_append_to_streams.schema_versions[_stream.first:_stream.last],
             emt_append_to_streams.messages_data[_stream.first:_stream.last],
             emt_append_to_streams.messages_metadata[_stream.first:_stream.last],
-            emt_append_to_streams.find_repeated,
-            emt_append_to_streams.projections, emt_append_to_streams.projection_versions);
+            emt_append_to_streams.find_repeated, emt_append_to_streams.projections);
         RETURN NEXT;
         IF result[1] IN (1, 2) THEN
             -- Left by an exception, the block takes back what the streams before this one have stored. The code must not
@@ -752,6 +813,7 @@ BEGIN
         PERFORM public.emt_attach_partition(_table, _table || '_' || _suffix, emt_create_partition.partition, '');
         PERFORM public.emt_copy_grants(_table, _table || '_' || _suffix);
     END LOOP;
+    PERFORM public.emt_create_append(emt_create_partition.partition);
     RETURN TRUE;
 END
 $$;
@@ -802,6 +864,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN FALSE;
     END IF;
+    EXECUTE format('DROP FUNCTION public.%I', 'emt_append_in_' || _suffix);
     FOREACH _table IN ARRAY ARRAY['emt_streams', 'emt_messages'] LOOP
         EXECUTE format('DROP TABLE public.%I, public.%I',
                        _table || '_' || _suffix || '_active', _table || '_' || _suffix || '_archived');
@@ -837,13 +900,10 @@ $$;
 
 ------------------------------------------------------------------------------------------------------- projections
 
--- The advisory lock of an inline projection: appends hold it shared, whoever replaces the read model exclusively.
-CREATE OR REPLACE FUNCTION public.emt_projection_lock(partition TEXT, name TEXT) RETURNS BIGINT
+-- The advisory lock of a partition's inline projections: appends hold it shared, whoever replaces a read model exclusively.
+CREATE OR REPLACE FUNCTION public.emt_projections_lock(partition TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    SELECT hashtextextended('public' || '.projection/' || emt_projection_lock.partition || '/'
-                                     || emt_projection_lock.name, 0)
-$$;
+    AS $$ SELECT hashtextextended('public' || '.projections/' || emt_projections_lock.partition, 0) $$;
 
 -- Keeps emt_partitions.inline_versions, whoever changes emt_projections. Runs as the owner: a writer may register its
 -- projections, but not change the row of a partition. Each change stands for itself, so concurrent ones add up.
@@ -874,61 +934,58 @@ CREATE TRIGGER emt_note_projection
     FOR EACH ROW EXECUTE FUNCTION public.emt_note_projection();
 
 -- Holds the inline projections of an append in place until it ends, and checks that the caller's code is of the active
--- version. Looks after the locks, in a statement of its own: the version may have changed while we waited.
-CREATE OR REPLACE FUNCTION public.emt_share_projections(partition TEXT, names TEXT[], versions INTEGER[])
-    RETURNS BOOLEAN
+-- versions. Looks after the lock, in a statement of its own: a version may have changed while we waited.
+CREATE OR REPLACE FUNCTION public.emt_share_projections(partition TEXT, projections JSONB) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _active JSONB;
-    _locked BOOLEAN;
+    _held BOOLEAN := pg_advisory_xact_lock_shared(
+        public.emt_projections_lock(emt_share_projections.partition)) IS NOT NULL;
+    _active BOOLEAN;
 BEGIN
-    FOR _number IN 1 .. cardinality(emt_share_projections.names) LOOP
-        _locked := pg_advisory_xact_lock_shared(public.emt_projection_lock(
-            emt_share_projections.partition, emt_share_projections.names[_number])) IS NOT NULL;
-    END LOOP;
-    -- Above READ COMMITTED, the snapshot is older than the locks; a row lock fails where the row has changed since.
+    -- Above READ COMMITTED, the snapshot is older than the lock; a row lock fails where the row has changed since.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        EXECUTE format('SELECT FROM public.%I WHERE name = ANY($1) FOR SHARE',
+        EXECUTE format('SELECT FROM public.%I WHERE $1 ? name FOR SHARE',
                        'emt_projections_' || public.emt_table_suffix(emt_share_projections.partition))
-            USING emt_share_projections.names;
+            USING emt_share_projections.projections;
     END IF;
-    SELECT tenant.inline_versions INTO _active
+    SELECT tenant.inline_versions @> emt_share_projections.projections INTO _active
       FROM public.emt_partitions AS tenant WHERE tenant.partition = emt_share_projections.partition;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no tenant "%"', emt_share_projections.partition USING ERRCODE = 'SE005';
+    IF _active IS NOT TRUE THEN
+        PERFORM public.emt_refuse_projections(emt_share_projections.partition, emt_share_projections.projections);
     END IF;
-    FOR _number IN 1 .. cardinality(emt_share_projections.names) LOOP
-        IF (_active ->> emt_share_projections.names[_number])::INTEGER
-           IS DISTINCT FROM emt_share_projections.versions[_number] THEN
-            PERFORM public.emt_refuse_projection(
-                emt_share_projections.partition, emt_share_projections.names[_number],
-                emt_share_projections.versions[_number], (_active ->> emt_share_projections.names[_number])::INTEGER);
-        END IF;
-    END LOOP;
     RETURN TRUE;
 END
 $$;
 
--- Says why an inline projection is not the active one.
-CREATE OR REPLACE FUNCTION public.emt_refuse_projection(partition TEXT, name TEXT, version INTEGER, active INTEGER)
-    RETURNS VOID
+-- Says which of these inline projections is not the active one, and why.
+CREATE OR REPLACE FUNCTION public.emt_refuse_projections(partition TEXT, projections JSONB) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
+    _name TEXT;
+    _version INTEGER;
+    _active INTEGER;
     _status TEXT;
 BEGIN
-    EXECUTE format('SELECT status FROM public.%I WHERE name = $1 AND version = $2',
-                   'emt_projections_' || public.emt_table_suffix(emt_refuse_projection.partition))
-        INTO _status USING emt_refuse_projection.name, emt_refuse_projection.version;
-    IF emt_refuse_projection.active IS NOT NULL THEN
+    PERFORM public.emt_check_partition(emt_refuse_projections.partition);
+    SELECT projection.key, projection.value, (tenant.inline_versions ->> projection.key)::INTEGER
+      INTO _name, _version, _active
+      FROM public.emt_partitions AS tenant, jsonb_each(emt_refuse_projections.projections) AS projection
+     WHERE tenant.partition = emt_refuse_projections.partition
+       AND (tenant.inline_versions -> projection.key) IS DISTINCT FROM projection.value
+     LIMIT 1;
+    IF _active IS NOT NULL THEN
         RAISE EXCEPTION 'inline projection "%": this program has version %, the active one is %',
-            emt_refuse_projection.name, emt_refuse_projection.version, emt_refuse_projection.active
-            USING ERRCODE = 'SE010';
-    ELSIF _status IS NULL THEN
-        RAISE EXCEPTION 'inline projection "%" is not registered', emt_refuse_projection.name USING ERRCODE = 'SE011';
+            _name, _version, _active USING ERRCODE = 'SE010';
     END IF;
-    RAISE EXCEPTION 'inline projection "%" is %: its read model is not kept', emt_refuse_projection.name, _status
+    EXECUTE format('SELECT status FROM public.%I WHERE name = $1 AND version = $2',
+                   'emt_projections_' || public.emt_table_suffix(emt_refuse_projections.partition))
+        INTO _status USING _name, _version;
+    IF _status IS NULL THEN
+        RAISE EXCEPTION 'inline projection "%" is not registered', _name USING ERRCODE = 'SE011';
+    END IF;
+    RAISE EXCEPTION 'inline projection "%" is %: its read model is not kept', _name, _status
         USING ERRCODE = 'SE012', HINT = 'Rebuild it, then append again.';
 END
 $$;

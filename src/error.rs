@@ -278,10 +278,14 @@ impl Error {
         partition: &str,
         source: postgres::Error,
     ) -> Self {
-        let missing = [SqlState::UNDEFINED_TABLE, SqlState::CHECK_VIOLATION];
+        let missing = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::CHECK_VIOLATION,
+        ];
         let is_unknown = source.code().is_some_and(|code| code.code() == "SE005");
         let is_missing = source.code().is_some_and(|code| missing.contains(code));
-        if is_unknown || is_missing && names_event_table(&source) {
+        if is_unknown || is_missing && names_partition(&source) {
             return Self::UnknownTenant {
                 tenant: partition.to_owned(),
             };
@@ -290,12 +294,13 @@ impl Error {
     }
 }
 
-fn names_event_table(error: &postgres::Error) -> bool {
+fn names_partition(error: &postgres::Error) -> bool {
     error.as_db_error().is_some_and(|error| {
         let message = error.message();
         message.contains("emt_streams")
             || message.contains("emt_messages")
             || message.contains("emt_projections")
+            || message.contains("emt_append_in_")
     })
 }
 

@@ -92,8 +92,8 @@ impl<'s, 'p> Import<'s, 'p> {
     /// Marks the read models stale that this batch leaves behind. One may have been registered or rebuilt since the batch
     /// before; until this one ends, none can be rebuilt.
     fn mark_other_projections(&mut self, sql: &mut dyn Sql) -> Result<()> {
-        let (store, partition) = (self.store, self.partition());
-        registry::share_others(sql, partition, store.projections().names())?;
+        let partition = self.partition();
+        registry::share_all(sql, partition)?;
         let others = self.other_projections(sql)?;
         if others.is_empty() {
             return Ok(());

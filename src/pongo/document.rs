@@ -27,14 +27,14 @@ const LOCK_ONE: &str = "
 /// an UPDATE that joins the array would scan the table once its plan, made while the table was small, has become generic.
 const WRITE: &str = "
     INSERT INTO {table} AS document (_id, _partition, data)
-    SELECT written.id, $1, written.data || jsonb_build_object('_id', written.id)
+    SELECT written.id, $1, written.data
       FROM unnest($2, $3) AS written (id, data)
     ON CONFLICT (_id, _partition) DO UPDATE
         SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
 
 const WRITE_ONE: &str = "
     INSERT INTO {table} AS document (_id, _partition, data)
-    VALUES ($2, $1, $3::JSONB || jsonb_build_object('_id', $2))
+    VALUES ($2, $1, $3)
     ON CONFLICT (_id, _partition) DO UPDATE
         SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
 
@@ -91,6 +91,17 @@ impl DocumentTable {
         ))
     }
 
+    /// A document's JSON with its id in it. The id comes last, because `jsonb` keeps the last of two fields of one name.
+    pub(crate) fn encode_with_id<D: Serialize>(&self, id: &str, document: &D) -> Result<Vec<u8>> {
+        let mut data = self.encode(document)?;
+        data.pop();
+        if data.len() > 1 {
+            data.push(b',');
+        }
+        data.extend_from_slice(format!("\"_id\":{}}}", serde_json::Value::from(id)).as_bytes());
+        Ok(data)
+    }
+
     /// Locks the documents of these ids, which must be sorted, and reads those that exist.
     pub(crate) fn lock<D: DeserializeOwned>(
         &self,
@@ -122,7 +133,7 @@ impl DocumentTable {
             .collect()
     }
 
-    /// Writes documents that are locked.
+    /// Writes documents that are locked and have their ids in them.
     pub(crate) fn write(
         &self,
         sql: &mut dyn Sql,

@@ -222,7 +222,7 @@ where
             {
                 Some(document) => {
                     written.push(id.as_str());
-                    documents.push(table.encode(&document)?);
+                    documents.push(table.encode_with_id(id, &document)?);
                 }
                 None => deleted.push(id.as_str()),
             }

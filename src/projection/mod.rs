@@ -80,24 +80,22 @@ impl fmt::Debug for InlineProjections {
 
 impl InlineProjections {
     pub(crate) fn new(projections: Vec<Arc<dyn Projection>>) -> Result<Self> {
-        let mut versions = InlineVersions::default();
+        let (mut names, mut versions) = (Vec::new(), Vec::new());
         for projection in &projections {
             let name = projection.name().to_owned();
             crate::message::check_key("the projection name", &name)?;
-            if versions.names.contains(&name) {
+            if names.contains(&name) {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),
                     "is given twice",
                 ));
             }
-            versions.names.push(name);
-            versions
-                .versions
-                .push(i32::try_from(projection.version()).unwrap_or(i32::MAX));
+            names.push(name);
+            versions.push(i32::try_from(projection.version()).unwrap_or(i32::MAX));
         }
         Ok(Self {
             projections: projections.into(),
-            versions: Arc::new(versions),
+            versions: Arc::new(InlineVersions::new(names, versions)),
         })
     }
 
@@ -164,7 +162,7 @@ impl InlineProjections {
                 "is not an inline projection of this store",
             ));
         };
-        registry::lock(sql, partition, name)?;
+        registry::lock(sql, partition)?;
         let only = Self {
             projections: Arc::new([Arc::clone(&self.projections[index])]),
             versions: Arc::new(InlineVersions::default()),

@@ -10,21 +10,18 @@ use serde_json::json;
 
 const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, 'i', $4, $5)";
 
-const SHARE: &str = "SELECT {schema}.emt_share_projections($1, $2, $3)";
+const SHARE: &str = "SELECT {schema}.emt_share_projections($1, $2)";
 
-/// Waits for the appends that hold the projection, and makes those that come later wait.
-const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projection_lock($1, $2))";
+/// Holds the inline projections in place, whatever their versions.
+const SHARE_ALL: &str = "SELECT pg_advisory_xact_lock_shared({schema}.emt_projections_lock($1))";
+
+/// Waits for the appends that hold inline projections, and makes those that come later wait.
+const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projections_lock($1))";
 
 const ACTIVATE: &str = "
     UPDATE {schema}.emt_projections
        SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
      WHERE partition = $1 AND name = $2";
-
-const SHARE_OTHERS: &str = "
-    SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock($1, other.name))
-      FROM (SELECT DISTINCT name FROM {schema}.emt_projections
-             WHERE partition = $1 AND type = 'i' AND name <> ALL($2)
-             ORDER BY name) AS other";
 
 const OTHER_ACTIVE: &str = "
     SELECT name FROM {schema}.emt_projections
@@ -62,21 +59,29 @@ pub(crate) fn share(
     partition: &Partition,
     inline: &InlineVersions,
 ) -> Result<()> {
+    let versions = inline.as_jsonb();
     let parameters = [
         param(&partition.name, Type::TEXT),
-        param(&inline.names, Type::TEXT_ARRAY),
-        param(&inline.versions, Type::INT4_ARRAY),
+        param(&versions, Type::JSONB),
     ];
     sql.query(&partition.sql(SHARE), &parameters)
         .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
     Ok(())
 }
 
-/// Holds a projection alone until the transaction ends.
-pub(super) fn lock(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<()> {
-    let parameters = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
-    sql.query(&partition.sql(LOCK), &parameters)
-        .map_err(|source| Error::in_partition("lock a projection", &partition.name, source))?;
+/// Holds all inline projections of the partition alone until the transaction ends.
+pub(super) fn lock(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
+    hold(sql, partition, LOCK)
+}
+
+/// Holds all inline projections of the partition in place, so that none of them is rebuilt until the transaction ends.
+pub(crate) fn share_all(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
+    hold(sql, partition, SHARE_ALL)
+}
+
+fn hold(sql: &mut dyn Sql, partition: &Partition, lock: &'static str) -> Result<()> {
+    sql.query(&partition.sql(lock), &[param(&partition.name, Type::TEXT)])
+        .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
     Ok(())
 }
 
@@ -94,21 +99,6 @@ pub(super) fn activate(
     ];
     sql.execute(&partition.sql(ACTIVATE), &parameters)
         .map_err(|source| Error::in_partition("activate a projection", &partition.name, source))?;
-    Ok(())
-}
-
-/// Holds the projections that are not among these, so that none of them is rebuilt until the transaction ends.
-pub(crate) fn share_others(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    names: &[String],
-) -> Result<()> {
-    let parameters = [
-        param(&partition.name, Type::TEXT),
-        param(&names, Type::TEXT_ARRAY),
-    ];
-    sql.query(&partition.sql(SHARE_OTHERS), &parameters)
-        .map_err(|source| Error::database("hold inline projections", source))?;
     Ok(())
 }
 

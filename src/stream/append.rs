@@ -9,12 +9,11 @@ use crate::partition::Partition;
 use postgres::Row;
 use postgres::types::Type;
 
-const APPEND: &str =
-    "SELECT {schema}.emt_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+const APPEND: &str = "SELECT {append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 const APPEND_TO_STREAMS: &str = "
     SELECT number, result
-      FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+      FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 /// The columns of messages, as arrays.
 struct MessageColumns<'a> {
@@ -80,8 +79,7 @@ pub(crate) fn append(
         append.expected.as_sql(),
         append.has_own_ids(),
     );
-    let names = projections.map(|inline| &inline.names);
-    let versions = projections.map(|inline| &inline.versions);
+    let projections = projections.map(InlineVersions::as_jsonb);
     let stream = &*append.stream;
     let mut parameters = vec![
         param(&stream, Type::TEXT),
@@ -92,8 +90,7 @@ pub(crate) fn append(
     parameters.extend(columns.parameters());
     parameters.extend([
         param(&find_repeated, Type::BOOL),
-        param(&names, Type::TEXT_ARRAY),
-        param(&versions, Type::INT4_ARRAY),
+        param(&projections, Type::JSONB),
     ]);
     let rows = sql
         .query(&partition.sql(APPEND), &parameters)
@@ -120,8 +117,7 @@ pub(crate) fn append_to_streams(
         .collect();
     let columns = MessageColumns::new(appends.iter().flat_map(|append| &append.messages));
     let find_repeated = appends.iter().any(StreamAppend::has_own_ids);
-    let names = projections.map(|inline| &inline.names);
-    let versions = projections.map(|inline| &inline.versions);
+    let projections = projections.map(InlineVersions::as_jsonb);
     let mut parameters = vec![
         param(&streams, Type::TEXT_ARRAY),
         param(&kinds, Type::TEXT_ARRAY),
@@ -132,8 +128,7 @@ pub(crate) fn append_to_streams(
     parameters.extend(columns.parameters());
     parameters.extend([
         param(&find_repeated, Type::BOOL),
-        param(&names, Type::TEXT_ARRAY),
-        param(&versions, Type::INT4_ARRAY),
+        param(&projections, Type::JSONB),
     ]);
     let rows = sql
         .query(&partition.sql(APPEND_TO_STREAMS), &parameters)

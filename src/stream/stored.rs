@@ -1,9 +1,11 @@
 //! What goes into an append, and what the database says that it did.
 
 use super::name::check_stream_name;
+use crate::connection::Jsonb;
 use crate::error::{Error, Result};
 use crate::message::{OutgoingMessage, RecordedMessage};
 use crate::position::{ExpectedVersion, from_sql};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -108,6 +110,27 @@ impl StreamAppend {
 pub(crate) struct InlineVersions {
     pub(crate) names: Vec<String>,
     pub(crate) versions: Vec<i32>,
+    /// The versions by name, as appends send them.
+    json: Vec<u8>,
+}
+
+impl InlineVersions {
+    pub(crate) fn new(names: Vec<String>, versions: Vec<i32>) -> Self {
+        let by_name: Map<String, Value> = names
+            .iter()
+            .cloned()
+            .zip(versions.iter().map(|version| Value::from(*version)))
+            .collect();
+        Self {
+            names,
+            versions,
+            json: Value::Object(by_name).to_string().into_bytes(),
+        }
+    }
+
+    pub(crate) fn as_jsonb(&self) -> Jsonb<'_> {
+        Jsonb(&self.json)
+    }
 }
 
 /// What the database stored.

@@ -79,7 +79,7 @@ fn with_id() -> NewMessage<CartEvent> {
 fn an_append_with_own_ids_is_repeated_and_stored_once() -> anyhow::Result<()> {
     for (loss, already_appended) in [(Loss::Answer, true), (Loss::Statement, false)] {
         let stores = Stores::open()?;
-        stores.proxy.lose(loss, "emt_append(");
+        stores.proxy.lose(loss, "emt_append_in_");
 
         let appended = stores.lossy.append_to_stream("Cart-1", &[with_id()])?;
 
@@ -95,7 +95,7 @@ fn an_append_with_own_ids_is_repeated_and_stored_once() -> anyhow::Result<()> {
 fn the_outcome_of_an_append_without_own_ids_is_unknown() -> anyhow::Result<()> {
     for (loss, stored) in [(Loss::Answer, 1), (Loss::Statement, 0)] {
         let stores = Stores::open()?;
-        stores.proxy.lose(loss, "emt_append(");
+        stores.proxy.lose(loss, "emt_append_in_");
 
         let outcome = stores.lossy.append_to_stream("Cart-1", &[added("hat", 1)]);
 

@@ -101,15 +101,22 @@ fn setting_and_lock_of_a_fence_stay_together() -> anyhow::Result<()> {
 
 #[test]
 fn a_writer_that_is_slow_to_take_its_lock_draws_a_later_position() -> anyhow::Result<()> {
-    let pause_before_the_lock = Change::Rewrite {
-        function: "emt_fence",
-        replace: "RETURN pg_advisory_xact_lock_shared",
-        with: "IF current_setting('test.slow', TRUE) = 'yes' THEN
-                   PERFORM pg_advisory_xact_lock(0, 0);
-               END IF;
-               RETURN pg_advisory_xact_lock_shared",
+    let slow_lock = Change::Sql(
+        "CREATE FUNCTION public.slow_lock(class INTEGER, number INTEGER) RETURNS VOID LANGUAGE plpgsql AS $$
+         BEGIN
+             IF current_setting('test.slow', TRUE) = 'yes' THEN
+                 PERFORM pg_advisory_xact_lock(0, 0);
+             END IF;
+             PERFORM pg_advisory_xact_lock_shared(class, number);
+         END
+         $$",
+    );
+    let pause_between_value_and_lock = Change::Rewrite {
+        function: "emt_fence_lock",
+        replace: "pg_advisory_xact_lock_shared",
+        with: "public.slow_lock",
     };
-    let ground = Ground::changed_by(&[pause_before_the_lock])?;
+    let ground = Ground::changed_by(&[slow_lock, pause_between_value_and_lock])?;
     let mut reader = Reader::new(&ground.store);
     let mut gate = ground.client()?;
 

@@ -298,7 +298,7 @@ fn every_statement_that_is_sent_goes_through_indexes() -> anyhow::Result<()> {
 
         let about_events = |text: &&str| plans.iter().any(|(sent, _)| sent.contains(text));
         let expected = [
-            "emt_append(",
+            "emt_append_in_",
             "emt_horizon",
             "emt_feed_page",
             "LATERAL",
