@@ -5,8 +5,8 @@
 -- Needs PostgreSQL 13 or newer, no extension, no superuser. Every name is qualified: nothing depends on search_path.
 --
 -- Reading order: tables, the fence (why the feed has no holes), append, read, feed, archive, tenants, projections,
--- collections, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare name is a
--- column ("#variable_conflict use_column").
+-- consumers, collections, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare
+-- name is a column ("#variable_conflict use_column").
 --
 -- SQLSTATEs of our own: SE001 isolation, SE002 standby, SE003 sequence behind, SE004 tenant name, SE005 tenant unknown,
 -- SE010 projection version, SE011 projection not registered, SE012 projection not active, SE020 message id reused,
@@ -143,7 +143,7 @@ CREATE TABLE IF NOT EXISTS public.emt_messages (
 CREATE UNIQUE INDEX IF NOT EXISTS emt_messages_feed
     ON public.emt_messages (global_position, partition, is_archived);
 
--- emt_subscriptions: how far each consumer has come.
+-- emt_subscriptions: which processors there are, and where each began. How far they are is in emt_processor_slots.
 CREATE TABLE IF NOT EXISTS public.emt_subscriptions (
     subscription_id                TEXT         NOT NULL,
     version                        INTEGER      NOT NULL DEFAULT 1,
@@ -154,6 +154,51 @@ CREATE TABLE IF NOT EXISTS public.emt_subscriptions (
     last_updated                   TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (subscription_id, partition, version)
 ) PARTITION BY LIST (partition);
+
+-- emt_processor_slots: where each slot of a processor is and who holds it. A processor has one slot, or several, so that
+-- several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at; epoch is
+-- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted: another worker
+-- has less than its share, and the holder gives the slot up. taken_position and crashes: see emt_take_slots. status
+-- 'failed' stops the processor until it is started anew. There is room in the pages, because every batch writes here.
+CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
+    partition       TEXT         NOT NULL,
+    processor       TEXT         NOT NULL,
+    version         INTEGER      NOT NULL,
+    slot            INTEGER      NOT NULL,
+    position        BIGINT       NOT NULL,
+    epoch           BIGINT       NOT NULL DEFAULT 0,
+    owner           TEXT,
+    worker          INTEGER,
+    taken_at        TIMESTAMPTZ,
+    expires_at      TIMESTAMPTZ,
+    wanted          BOOLEAN      NOT NULL DEFAULT FALSE,
+    taken_position  BIGINT,
+    crashes         INTEGER      NOT NULL DEFAULT 0,
+    attempted       BIGINT,
+    attempts        INTEGER      NOT NULL DEFAULT 0,
+    status          TEXT         NOT NULL DEFAULT 'active',
+    last_error      TEXT,
+    updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, processor, version, slot)
+) WITH (fillfactor = 50);
+
+-- emt_parked_messages: what a processor could not handle, and what waits behind it because it is of the same stream.
+-- error is NULL for the latter. request: what its owner shall do with it, 'replay' or 'discard'.
+CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
+    partition        TEXT         NOT NULL,
+    processor        TEXT         NOT NULL,
+    version          INTEGER      NOT NULL,
+    slot             INTEGER      NOT NULL,
+    global_position  BIGINT       NOT NULL,
+    stream_id        TEXT         NOT NULL,
+    stream_position  BIGINT       NOT NULL,
+    message_type     TEXT         NOT NULL,
+    attempts         INTEGER      NOT NULL DEFAULT 0,
+    error            TEXT,
+    request          TEXT,
+    parked_at        TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, processor, version, slot, global_position)
+);
 
 -- emt_projections: the registry; type 'i' is inline, 'a' asynchronous; status 'active', 'inactive' or 'stale'.
 CREATE TABLE IF NOT EXISTS public.emt_projections (
@@ -873,6 +918,8 @@ BEGIN
         EXECUTE format('DELETE FROM public.%I', _table || '_' || _suffix);
     END LOOP;
     DELETE FROM public.emt_imports AS import WHERE import.partition = emt_drop_partition.partition;
+    DELETE FROM public.emt_processor_slots AS slot WHERE slot.partition = emt_drop_partition.partition;
+    DELETE FROM public.emt_parked_messages AS parked WHERE parked.partition = emt_drop_partition.partition;
     FOR _table IN SELECT name FROM public.emt_collections LOOP
         EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_drop_partition.partition;
     END LOOP;
@@ -1020,6 +1067,155 @@ END
 $$;
 
 
+--------------------------------------------------------------------------------------------------------- consumers
+
+-- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
+-- library left a checkpoint, that, else start. Returns how many slots it has: that number stays as it was first chosen,
+-- because it decides which worker sees a stream.
+CREATE OR REPLACE FUNCTION public.emt_register_processor(
+    partition  TEXT,
+    name       TEXT,
+    version    INTEGER,
+    slots      INTEGER,
+    start      BIGINT
+) RETURNS INTEGER
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _slots INTEGER;
+    _start BIGINT;
+BEGIN
+    PERFORM public.emt_check_partition(emt_register_processor.partition);
+    -- Two programs that start together must not both find none.
+    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.processor/' || emt_register_processor.partition || '/'
+                                                            || emt_register_processor.name, 0));
+    SELECT count(*) INTO _slots FROM public.emt_processor_slots AS slot
+     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
+       AND slot.version = emt_register_processor.version;
+    IF _slots > 0 THEN
+        RETURN _slots;
+    END IF;
+    INSERT INTO public.emt_subscriptions AS subscription (subscription_id, version, partition, last_processed_position)
+    VALUES (emt_register_processor.name, emt_register_processor.version, emt_register_processor.partition,
+            emt_register_processor.start)
+    ON CONFLICT (subscription_id, partition, version) DO UPDATE
+        SET last_updated = now()
+    RETURNING last_processed_position INTO _start;
+    INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position)
+    SELECT emt_register_processor.partition, emt_register_processor.name, emt_register_processor.version, number, _start
+      FROM generate_series(0, emt_register_processor.slots - 1) AS number;
+    RETURN emt_register_processor.slots;
+END
+$$;
+
+-- Gives a worker its fair share of a processor's slots: those that nobody holds, and those whose holder has not renewed
+-- its lease in time. Where others hold more than their share, notes that this worker wants some of it. Returns all slots
+-- that the worker holds then. A holder that was paused may still have the row locked, in a transaction that it will never
+-- finish: that session is ended. Counts how often a lease ran out at the position at which it was taken: the worker died
+-- of the event behind it. The times are the server's.
+CREATE OR REPLACE FUNCTION public.emt_take_slots(
+    partition  TEXT,
+    processor  TEXT,
+    version    INTEGER,
+    owner      TEXT,
+    worker     INTEGER,
+    lease      INTERVAL
+) RETURNS TABLE (slot INTEGER, "position" BIGINT, epoch BIGINT, crashes INTEGER)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _slots INTEGER;
+    _workers INTEGER;
+    _mine INTEGER;
+    _share INTEGER;
+    _locker INTEGER;
+BEGIN
+    SELECT count(*),
+           count(DISTINCT (held.owner, held.worker)) FILTER (
+               WHERE held.expires_at > clock_timestamp()
+                 AND (held.owner, held.worker) <> (emt_take_slots.owner, emt_take_slots.worker)),
+           count(*) FILTER (WHERE held.owner = emt_take_slots.owner AND held.worker = emt_take_slots.worker)
+      INTO _slots, _workers, _mine
+      FROM public.emt_processor_slots AS held
+     WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
+       AND held.version = emt_take_slots.version;
+    _share := ceil(_slots / (_workers + 1.0));
+
+    IF _mine < _share THEN
+        FOR _locker IN
+            SELECT DISTINCT lock.pid
+              FROM public.emt_processor_slots AS held
+              JOIN pg_locks AS lock
+                ON lock.locktype = 'transactionid' AND lock.mode = 'ExclusiveLock' AND lock.granted
+               AND lock.transactionid = held.xmax
+             WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
+               AND held.version = emt_take_slots.version AND held.expires_at <= clock_timestamp()
+               AND lock.pid <> pg_backend_pid()
+        LOOP
+            BEGIN
+                PERFORM pg_terminate_backend(_locker);
+            EXCEPTION WHEN insufficient_privilege THEN
+                -- Another role's session: its own timeout ends it.
+                NULL;
+            END;
+        END LOOP;
+        WITH free AS (
+            SELECT held.slot
+              FROM public.emt_processor_slots AS held
+             WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
+               AND held.version = emt_take_slots.version AND held.status = 'active'
+               AND (held.owner IS NULL OR held.expires_at <= clock_timestamp())
+             ORDER BY held.slot
+             LIMIT _share - _mine
+               FOR UPDATE SKIP LOCKED
+        )
+        UPDATE public.emt_processor_slots AS taken
+           SET owner = emt_take_slots.owner,
+               worker = emt_take_slots.worker,
+               epoch = taken.epoch + 1,
+               taken_at = clock_timestamp(),
+               expires_at = clock_timestamp() + emt_take_slots.lease,
+               crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
+                              THEN taken.crashes + 1 ELSE 0 END,
+               taken_position = taken.position,
+               wanted = FALSE
+          FROM free
+         WHERE taken.partition = emt_take_slots.partition AND taken.processor = emt_take_slots.processor
+           AND taken.version = emt_take_slots.version AND taken.slot = free.slot;
+        GET DIAGNOSTICS _locker = ROW_COUNT;
+        _mine := _mine + _locker;
+    END IF;
+
+    IF _mine < _slots / (_workers + 1) THEN
+        -- What each of the others holds beyond the share, but no more than this worker lacks.
+        UPDATE public.emt_processor_slots AS asked
+           SET wanted = TRUE
+          FROM (SELECT spare.slot FROM (
+                    SELECT held.slot, row_number() OVER (PARTITION BY held.owner, held.worker ORDER BY held.slot) AS number
+                      FROM public.emt_processor_slots AS held
+                     WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
+                       AND held.version = emt_take_slots.version AND held.expires_at > clock_timestamp()
+                       AND (held.owner, held.worker) <> (emt_take_slots.owner, emt_take_slots.worker)
+                ) AS spare
+                 WHERE spare.number > _share
+                 LIMIT _slots / (_workers + 1) - _mine) AS spare
+         WHERE asked.partition = emt_take_slots.partition AND asked.processor = emt_take_slots.processor
+           AND asked.version = emt_take_slots.version AND asked.slot = spare.slot AND NOT asked.wanted;
+    END IF;
+
+    RETURN QUERY
+        SELECT held.slot, held.position, held.epoch, held.crashes
+          FROM public.emt_processor_slots AS held
+         WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
+           AND held.version = emt_take_slots.version AND held.owner = emt_take_slots.owner
+           AND held.worker = emt_take_slots.worker
+         ORDER BY held.slot;
+END
+$$;
+
+
 ------------------------------------------------------------------------------------------------------- collections
 
 -- Creates the table of a document collection; FALSE where it exists. Raises SE030 where a table of the name exists
@@ -1093,7 +1289,8 @@ BEGIN
           FROM pg_class AS relation
          WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relkind IN ('r', 'p')
            AND (relation.relname ~ '^emt_(streams|messages|subscriptions|projections)(_|$)'
-                OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports')
+                OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
+                                     'emt_processor_slots', 'emt_parked_messages')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, emt_grant.role_name);

@@ -117,6 +117,7 @@ mod store;
 mod stream;
 mod stream_read;
 mod tenant;
+mod wakeup;
 
 /// The README's example is compiled with the documentation's.
 #[cfg(doctest)]

@@ -14,6 +14,7 @@ use crate::session::{Session, run_in};
 use crate::stream::{self, Appended, ReadOptions, StreamAppend};
 use crate::stream_read::{Aggregate, StreamIter, StreamRead};
 use crate::tenant::Tenants;
+use crate::wakeup::Wakeups;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,7 @@ pub struct EventStore {
     /// The partitions in which this process has registered its projections.
     registered: Arc<Mutex<HashSet<String>>>,
     collections: Arc<CollectionTables>,
+    wakeups: Wakeups,
 }
 
 impl std::fmt::Debug for EventStore {
@@ -63,6 +65,7 @@ impl EventStore {
             collections: Arc::new(CollectionTables::new(
                 auto_migration == AutoMigration::CreateOrUpdate,
             )),
+            wakeups: Wakeups::default(),
         })
     }
 
@@ -132,9 +135,11 @@ impl EventStore {
     ) -> Result<Appended> {
         let append = options.prepare(stream, messages)?;
         if self.projections.is_empty() {
-            return self.connections.run(append.has_own_ids(), |sql| {
+            let appended = self.connections.run(append.has_own_ids(), |sql| {
                 stream::append(sql, &self.partition, &append, None).map(Appended::from)
-            });
+            })?;
+            self.wakeups.appended(&self.partition.name);
+            return Ok(appended);
         }
         self.append_in_session(append.has_own_ids(), |session| session.append(&append))
     }
@@ -433,6 +438,10 @@ impl EventStore {
 
     pub(crate) fn connections(&self) -> &Connections {
         &self.connections
+    }
+
+    pub(crate) fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
     }
 
     pub(crate) fn projections(&self) -> &InlineProjections {
