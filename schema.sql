@@ -157,8 +157,8 @@ CREATE TABLE IF NOT EXISTS public.emt_subscriptions (
 
 -- emt_processor_slots: where each slot of a processor is and who holds it. A processor has one slot, or several, so that
 -- several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at; epoch is
--- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted: another worker
--- has less than its share, and the holder gives the slot up. taken_position and crashes: see emt_take_slots. status
+-- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted_by: another worker
+-- has less than its share; the holder gives the slot up, and until wanted_until nobody else takes it. taken_position and crashes: see emt_take_slots. status
 -- 'failed' stops the processor until it is started anew. There is room in the pages, because every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
@@ -171,7 +171,8 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     worker          INTEGER,
     taken_at        TIMESTAMPTZ,
     expires_at      TIMESTAMPTZ,
-    wanted          BOOLEAN      NOT NULL DEFAULT FALSE,
+    wanted_by       TEXT,
+    wanted_until    TIMESTAMPTZ,
     taken_position  BIGINT,
     crashes         INTEGER      NOT NULL DEFAULT 0,
     attempted       BIGINT,
@@ -1110,10 +1111,10 @@ END
 $$;
 
 -- Gives a worker its fair share of a processor's slots: those that nobody holds, and those whose holder has not renewed
--- its lease in time. Where others hold more than their share, notes that this worker wants some of it. Returns all slots
--- that the worker holds then. A holder that was paused may still have the row locked, in a transaction that it will never
--- finish: that session is ended. Counts how often a lease ran out at the position at which it was taken: the worker died
--- of the event behind it. The times are the server's.
+-- its lease in time. Where others hold more than their share, asks them for it. Returns all slots that the worker holds
+-- then. A holder that was paused may still have a row locked, in a transaction that it will never finish: that session is
+-- ended. Counts how often a lease ran out at the position at which it was taken: the worker died of what is behind it.
+-- The times are the server's.
 CREATE OR REPLACE FUNCTION public.emt_take_slots(
     partition  TEXT,
     processor  TEXT,
@@ -1126,22 +1127,27 @@ CREATE OR REPLACE FUNCTION public.emt_take_slots(
     AS $$
 #variable_conflict use_column
 DECLARE
+    _self TEXT := emt_take_slots.owner || '/' || emt_take_slots.worker;
+    _now TIMESTAMPTZ := clock_timestamp();
     _slots INTEGER;
-    _workers INTEGER;
+    _others INTEGER;
     _mine INTEGER;
+    _taken INTEGER;
     _share INTEGER;
     _locker INTEGER;
 BEGIN
-    SELECT count(*),
-           count(DISTINCT (held.owner, held.worker)) FILTER (
-               WHERE held.expires_at > clock_timestamp()
-                 AND (held.owner, held.worker) <> (emt_take_slots.owner, emt_take_slots.worker)),
-           count(*) FILTER (WHERE held.owner = emt_take_slots.owner AND held.worker = emt_take_slots.worker)
-      INTO _slots, _workers, _mine
+    SELECT count(*), count(*) FILTER (WHERE held.owner = emt_take_slots.owner AND held.worker = emt_take_slots.worker),
+           (SELECT count(DISTINCT other.name)
+              FROM public.emt_processor_slots AS shared,
+                   LATERAL (VALUES (shared.owner || '/' || shared.worker, shared.expires_at),
+                                   (shared.wanted_by, shared.wanted_until)) AS other (name, until)
+             WHERE shared.partition = emt_take_slots.partition AND shared.processor = emt_take_slots.processor
+               AND shared.version = emt_take_slots.version AND other.until > _now AND other.name <> _self)
+      INTO _slots, _mine, _others
       FROM public.emt_processor_slots AS held
      WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
        AND held.version = emt_take_slots.version;
-    _share := ceil(_slots / (_workers + 1.0));
+    _share := ceil(_slots / (_others + 1.0));
 
     IF _mine < _share THEN
         FOR _locker IN
@@ -1151,8 +1157,7 @@ BEGIN
                 ON lock.locktype = 'transactionid' AND lock.mode = 'ExclusiveLock' AND lock.granted
                AND lock.transactionid = held.xmax
              WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-               AND held.version = emt_take_slots.version AND held.expires_at <= clock_timestamp()
-               AND lock.pid <> pg_backend_pid()
+               AND held.version = emt_take_slots.version AND held.expires_at <= _now AND lock.pid <> pg_backend_pid()
         LOOP
             BEGIN
                 PERFORM pg_terminate_backend(_locker);
@@ -1166,7 +1171,8 @@ BEGIN
               FROM public.emt_processor_slots AS held
              WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
                AND held.version = emt_take_slots.version AND held.status = 'active'
-               AND (held.owner IS NULL OR held.expires_at <= clock_timestamp())
+               AND (held.owner IS NULL OR held.expires_at <= _now)
+               AND (held.wanted_by IS NULL OR held.wanted_by = _self OR held.wanted_until <= _now)
              ORDER BY held.slot
              LIMIT _share - _mine
                FOR UPDATE SKIP LOCKED
@@ -1175,34 +1181,36 @@ BEGIN
            SET owner = emt_take_slots.owner,
                worker = emt_take_slots.worker,
                epoch = taken.epoch + 1,
-               taken_at = clock_timestamp(),
-               expires_at = clock_timestamp() + emt_take_slots.lease,
+               taken_at = _now,
+               expires_at = _now + emt_take_slots.lease,
                crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
                               THEN taken.crashes + 1 ELSE 0 END,
                taken_position = taken.position,
-               wanted = FALSE
+               wanted_by = NULL,
+               wanted_until = NULL
           FROM free
          WHERE taken.partition = emt_take_slots.partition AND taken.processor = emt_take_slots.processor
            AND taken.version = emt_take_slots.version AND taken.slot = free.slot;
-        GET DIAGNOSTICS _locker = ROW_COUNT;
-        _mine := _mine + _locker;
+        GET DIAGNOSTICS _taken = ROW_COUNT;
+        _mine := _mine + _taken;
     END IF;
 
-    IF _mine < _slots / (_workers + 1) THEN
-        -- What each of the others holds beyond the share, but no more than this worker lacks.
+    IF _mine < _slots / (_others + 1) THEN
         UPDATE public.emt_processor_slots AS asked
-           SET wanted = TRUE
-          FROM (SELECT spare.slot FROM (
-                    SELECT held.slot, row_number() OVER (PARTITION BY held.owner, held.worker ORDER BY held.slot) AS number
-                      FROM public.emt_processor_slots AS held
-                     WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-                       AND held.version = emt_take_slots.version AND held.expires_at > clock_timestamp()
-                       AND (held.owner, held.worker) <> (emt_take_slots.owner, emt_take_slots.worker)
-                ) AS spare
+           SET wanted_by = _self, wanted_until = _now + emt_take_slots.lease
+          FROM (SELECT spare.slot
+                  FROM (SELECT held.slot,
+                               row_number() OVER (PARTITION BY held.owner, held.worker ORDER BY held.slot) AS number
+                          FROM public.emt_processor_slots AS held
+                         WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
+                           AND held.version = emt_take_slots.version AND held.expires_at > _now
+                           AND held.owner || '/' || held.worker <> _self) AS spare
                  WHERE spare.number > _share
-                 LIMIT _slots / (_workers + 1) - _mine) AS spare
+                 ORDER BY spare.number DESC
+                 LIMIT _slots / (_others + 1) - _mine) AS spare
          WHERE asked.partition = emt_take_slots.partition AND asked.processor = emt_take_slots.processor
-           AND asked.version = emt_take_slots.version AND asked.slot = spare.slot AND NOT asked.wanted;
+           AND asked.version = emt_take_slots.version AND asked.slot = spare.slot
+           AND (asked.wanted_by IS NULL OR asked.wanted_until <= _now);
     END IF;
 
     RETURN QUERY

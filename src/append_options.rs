@@ -1,7 +1,7 @@
 //! What an append may say beside the stream and the messages.
 
 use crate::error::Result;
-use crate::message::{Appendable, NewMetadata};
+use crate::message::{Appendable, Metadata, NewMetadata, RecordedMessage};
 use crate::position::ExpectedVersion;
 use crate::stream::StreamAppend;
 use serde_json::Value;
@@ -57,6 +57,20 @@ impl AppendOptions {
     #[must_use]
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.metadata.own.insert(name.into(), value.into());
+        self
+    }
+
+    /// Ids of the message that an append answers, where the options give none.
+    pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Self {
+        let (correlation, causation) = (
+            &mut self.metadata.correlation_id,
+            &mut self.metadata.causation_id,
+        );
+        causation.get_or_insert_with(|| cause.message_id.clone());
+        correlation.get_or_insert_with(|| {
+            let known = Metadata::parse(&cause.metadata).correlation_id;
+            known.unwrap_or_else(|| cause.message_id.clone())
+        });
         self
     }
 

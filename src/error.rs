@@ -183,6 +183,43 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A processor has stopped, or cannot be started. [`EventStore::processors`](crate::EventStore::processors) lists all.
+    #[error("processor \"{processor}\" failed")]
+    ProcessorFailed {
+        /// The processor's name.
+        processor: String,
+        /// Why: an [`Error`] of the database, or what the handler returned, with the message that it could not handle.
+        source: anyhow::Error,
+    },
+    /// Another process runs the processor, and it can only run once.
+    #[error("processor \"{processor}\" is run by another process: {owner}")]
+    ProcessorBusy {
+        /// The processor's name.
+        processor: String,
+        /// Who runs it.
+        owner: String,
+    },
+    /// A processor has not come to a position in time.
+    #[error("processor \"{processor}\" has not reached position {position} in time{}", reached.map_or_else(
+        || ": nobody has started it yet".to_owned(), |reached| format!(": it is at {reached}")))]
+    WaitTimeout {
+        /// The processor's name.
+        processor: String,
+        /// The position that was waited for.
+        position: u64,
+        /// Where the processor is; `None` when it was never started.
+        reached: Option<u64>,
+    },
+    /// The message that was waited for is parked: the processor could not handle it, or an earlier one of its stream.
+    #[error("processor \"{processor}\" has parked the message at position {position}{}", because(.error.as_deref()))]
+    MessageParked {
+        /// The processor's name.
+        processor: String,
+        /// The message's global position.
+        position: u64,
+        /// What the handler said; `None` when it waits behind another message of its stream.
+        error: Option<String>,
+    },
     /// Reading the file of an import or writing that of an export failed.
     #[error("reading or writing the event log failed")]
     Io(#[from] std::io::Error),
@@ -194,6 +231,13 @@ pub enum Error {
         /// What the database said.
         source: postgres::Error,
     },
+}
+
+fn because(error: Option<&str>) -> String {
+    error.map_or_else(
+        || ": it waits behind an earlier one of its stream".to_owned(),
+        |error| format!(": {error}"),
+    )
 }
 
 fn detail(source: &postgres::Error) -> String {
@@ -310,6 +354,15 @@ fn may_pass(error: &ConnectError) -> bool {
         ConnectError::Failed { errors, .. } => errors.last().is_none_or(is_transient),
         _ => false,
     }
+}
+
+/// Whether user code failed because the database was not there, rather than by its own fault.
+pub(crate) fn is_transient_cause(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<Error>().is_some_and(|error| {
+            error.is_transient() || matches!(error, Error::UnknownOutcome { .. })
+        }) || cause.downcast_ref().is_some_and(is_transient)
+    })
 }
 
 fn has_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {

@@ -71,6 +71,10 @@
 pub use crate::{
     append_options::{AppendOptions, StreamMessages},
     builder::EventStoreBuilder,
+    consumer::{
+        Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
+        RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
+    },
     endpoint::{ConnectError, ConnectionStringError},
     error::{Error, Result},
     event::{Event, RawEvent, StoredEvent},
@@ -97,6 +101,7 @@ pub mod testing;
 mod append_options;
 mod builder;
 mod connection;
+mod consumer;
 mod digest;
 mod endpoint;
 mod error;
@@ -113,6 +118,7 @@ mod position;
 mod projection;
 mod schema;
 mod session;
+mod slot;
 mod store;
 mod stream;
 mod stream_read;

@@ -440,6 +440,10 @@ impl EventStore {
         &self.connections
     }
 
+    pub(crate) fn auto_migration(&self) -> AutoMigration {
+        self.auto_migration
+    }
+
     pub(crate) fn wakeups(&self) -> &Wakeups {
         &self.wakeups
     }

@@ -6,6 +6,7 @@ mod append;
 mod archive;
 mod cli;
 mod connections;
+mod consumers;
 mod event_log;
 mod feed;
 mod fence;

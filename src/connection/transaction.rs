@@ -3,10 +3,12 @@
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::sql::Sql;
 use crate::error::{Error, Result, ended_by_server, lost_connection};
+use std::time::Duration;
 
 /// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
 /// statement has failed. SAVEPOINT fails there, and it fails where the transaction was already ended by other means.
 const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 const CHECK_OPEN: &str = "SAVEPOINT emt_open; RELEASE SAVEPOINT emt_open";
 
 /// How many dead connections are replaced before their error is returned.
@@ -21,13 +23,25 @@ pub(crate) struct Transaction {
 impl Transaction {
     /// Begins a transaction. A connection that turns out to be dead is replaced: nothing has happened on it.
     pub(crate) fn begin(connections: &Connections) -> Result<Self> {
+        Self::begin_by(connections, BEGIN)
+    }
+
+    /// Begins a transaction that the server ends when it is idle for longer than `patience`, or when one statement takes
+    /// longer, unless the connection has a limit of its own for that.
+    pub(crate) fn begin_within(connections: &Connections, patience: Duration) -> Result<Self> {
+        let limit = patience.as_millis().max(1);
+        let begin = format!(
+            "{BEGIN}; SET LOCAL idle_in_transaction_session_timeout = {limit};
+             SELECT set_config('statement_timeout', '{limit}', TRUE) WHERE current_setting('statement_timeout') = '0'"
+        );
+        Self::begin_by(connections, &begin)
+    }
+
+    fn begin_by(connections: &Connections, begin: &str) -> Result<Self> {
         let mut replaced = 0;
         loop {
             let mut checkout = connections.checkout()?;
-            let Err(error) = checkout
-                .sql()
-                .batch("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-            else {
+            let Err(error) = checkout.sql().batch(begin) else {
                 return Ok(Self {
                     checkout,
                     open: true,

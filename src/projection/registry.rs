@@ -8,7 +8,7 @@ use crate::stream::InlineVersions;
 use postgres::types::Type;
 use serde_json::json;
 
-const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, 'i', $4, $5)";
+const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, $6, $4, $5)";
 
 const SHARE: &str = "SELECT {schema}.emt_share_projections($1, $2)";
 
@@ -39,6 +39,26 @@ pub(super) fn register(
     projection: &dyn Projection,
     version: i32,
 ) -> Result<()> {
+    register_as(sql, partition, projection, version, "i")
+}
+
+/// Registers a projection that a consumer keeps.
+pub(crate) fn register_async(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    projection: &dyn Projection,
+    version: i32,
+) -> Result<()> {
+    register_as(sql, partition, projection, version, "a")
+}
+
+fn register_as(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    projection: &dyn Projection,
+    version: i32,
+    registration: &str,
+) -> Result<()> {
     let (name, kind) = (projection.name(), projection.kind());
     let definition = json!({ "handles": projection.handles() });
     let parameters = [
@@ -47,6 +67,7 @@ pub(super) fn register(
         param(&version, Type::INT4),
         param(&kind, Type::TEXT),
         param(&definition, Type::JSONB),
+        param(&registration, Type::TEXT),
     ];
     sql.query(&partition.sql(REGISTER), &parameters)
         .map_err(|source| Error::in_partition("register a projection", &partition.name, source))?;

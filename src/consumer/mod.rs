@@ -1,0 +1,31 @@
+//! Consumers: read models and reactions in the background.
+//!
+//! One thread reads the feed for all processors of a consumer and hands batches to their workers over bounded channels;
+//! another renews their leases.
+
+mod backoff;
+mod builder;
+mod failure;
+mod job;
+mod keeper;
+mod lease;
+mod parking;
+mod poller;
+mod processor;
+mod projector;
+mod reactor;
+mod running;
+mod seat;
+mod stop;
+mod wait;
+mod work;
+mod worker;
+
+pub use builder::ConsumerBuilder;
+pub use failure::FailurePolicy;
+pub use job::{ProcessorRun, RunEnd, RunReport};
+pub use processor::StartFrom;
+pub use projector::Projector;
+pub use reactor::{Reactor, ReactorContext, UnfinishedReactor};
+pub use running::Consumer;
+pub use stop::StopHandle;

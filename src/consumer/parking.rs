@@ -1,0 +1,227 @@
+//! What a processor could not handle, and what waits behind it. Owns the statements on `emt_parked_messages` of a running
+//! consumer.
+
+use super::lease::{HeldSlot, Holder, ProcessorKey};
+use crate::connection::{Sql, get, param};
+use crate::error::{Error, Result};
+use crate::message::RecordedMessage;
+use crate::partition::Partition;
+use crate::position::{from_sql, to_sql};
+use postgres::types::Type;
+
+const STREAMS: &str = "
+    SELECT DISTINCT slot, stream_id FROM {schema}.emt_parked_messages
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4)";
+
+const PARK: &str = "
+    INSERT INTO {schema}.emt_parked_messages
+        (partition, processor, version, slot, global_position, stream_id, stream_position, message_type, attempts, error)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (partition, processor, version, slot, global_position) DO UPDATE
+        SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL";
+
+const REQUESTS: &str = "
+    SELECT EXISTS (SELECT FROM {schema}.emt_parked_messages WHERE partition = $1 AND request IS NOT NULL)";
+
+const DISCARD: &str = "
+    DELETE FROM {schema}.emt_parked_messages
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4) AND request = 'discard'";
+
+/// The first parked message of each stream, where its replay was asked for: a later one must not overtake it.
+const NEXT_REPLAY: &str = "
+    SELECT slot, global_position, stream_id, attempts FROM (
+        SELECT DISTINCT ON (slot, stream_id) slot, global_position, stream_id, attempts, request
+          FROM {schema}.emt_parked_messages
+         WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4)
+         ORDER BY slot, stream_id, global_position
+    ) AS first
+     WHERE request = 'replay'
+     ORDER BY global_position
+     LIMIT 1";
+
+const UNPARK: &str = "
+    DELETE FROM {schema}.emt_parked_messages
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND global_position = $5";
+
+/// A stream whose replay failed waits again, all of it.
+const REPLAY_FAILED: &str = "
+    UPDATE {schema}.emt_parked_messages
+       SET request = NULL,
+           attempts = CASE WHEN global_position = $5 THEN attempts + 1 ELSE attempts END,
+           error = CASE WHEN global_position = $5 THEN $7 ELSE error END
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND stream_id = $6 AND request = 'replay'";
+
+/// Locks a slot row while a parked message is handled; no row when it was lost.
+const HOLD: &str = "
+    SELECT FROM {schema}.emt_processor_slots
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND slot = $5 AND epoch = $6
+       FOR UPDATE";
+
+/// A parked message whose replay was asked for.
+pub(super) struct Replay {
+    pub(super) slot: i32,
+    pub(super) position: u64,
+    pub(super) stream: String,
+}
+
+/// The streams of which something is parked, by slot.
+pub(super) fn streams(
+    sql: &mut dyn Sql,
+    key: ProcessorKey<'_>,
+    held: &[HeldSlot],
+) -> Result<Vec<(i32, String)>> {
+    let rows = query(sql, key, STREAMS, held, "look for parked messages")?;
+    rows.iter()
+        .map(|row| Ok((get(row, 0)?, get(row, 1)?)))
+        .collect()
+}
+
+/// Parks a message: with the error of its handler, or without one behind another of its stream.
+pub(super) fn park(
+    sql: &mut dyn Sql,
+    key: ProcessorKey<'_>,
+    slot: i32,
+    message: &RecordedMessage,
+    attempts: u32,
+    error: Option<&str>,
+) -> Result<()> {
+    let position = to_sql(message.global_position());
+    let stream_position = to_sql(message.stream_position());
+    let (stream, kind) = (message.stream_name(), message.message_type());
+    let attempts = i32::try_from(attempts).unwrap_or(i32::MAX);
+    sql.execute(
+        &key.partition.sql(PARK),
+        &[
+            param(&key.partition.name, Type::TEXT),
+            param(&key.name, Type::TEXT),
+            param(&key.version, Type::INT4),
+            param(&slot, Type::INT4),
+            param(&position, Type::INT8),
+            param(&stream, Type::TEXT),
+            param(&stream_position, Type::INT8),
+            param(&kind, Type::TEXT),
+            param(&attempts, Type::INT4),
+            param(&error, Type::TEXT),
+        ],
+    )
+    .map_err(|source| Error::database("park a message", source))?;
+    Ok(())
+}
+
+/// Whether somebody has asked for a replay or a discard in the partition.
+pub(super) fn has_requests(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
+    let rows = sql
+        .query(
+            &partition.sql(REQUESTS),
+            &[param(&partition.name, Type::TEXT)],
+        )
+        .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
+/// Discards the messages of which that was asked.
+pub(super) fn discard(sql: &mut dyn Sql, key: ProcessorKey<'_>, held: &[HeldSlot]) -> Result<()> {
+    query(sql, key, DISCARD, held, "discard parked messages")?;
+    Ok(())
+}
+
+/// The next message whose replay was asked for.
+pub(super) fn next_replay(
+    sql: &mut dyn Sql,
+    key: ProcessorKey<'_>,
+    held: &[HeldSlot],
+) -> Result<Option<Replay>> {
+    let rows = query(sql, key, NEXT_REPLAY, held, "look for replays")?;
+    let replay = |row| {
+        Ok(Replay {
+            slot: get(row, 0)?,
+            position: from_sql(get(row, 1)?),
+            stream: get(row, 2)?,
+        })
+    };
+    rows.first().map(replay).transpose()
+}
+
+/// Takes a message out that was handled; false when the slot was lost, and nothing may be committed.
+pub(super) fn unpark(
+    sql: &mut dyn Sql,
+    key: ProcessorKey<'_>,
+    holder: Holder<'_>,
+    slot: HeldSlot,
+    position: u64,
+) -> Result<bool> {
+    let refused = |source| Error::database("take out a parked message", source);
+    let held = sql
+        .query(
+            &key.partition.sql(HOLD),
+            &[
+                param(&key.partition.name, Type::TEXT),
+                param(&key.name, Type::TEXT),
+                param(&key.version, Type::INT4),
+                param(&holder.owner, Type::TEXT),
+                param(&slot.slot, Type::INT4),
+                param(&slot.epoch, Type::INT8),
+            ],
+        )
+        .map_err(refused)?;
+    if held.is_empty() {
+        return Ok(false);
+    }
+    let position = to_sql(position);
+    sql.execute(
+        &key.partition.sql(UNPARK),
+        &[
+            param(&key.partition.name, Type::TEXT),
+            param(&key.name, Type::TEXT),
+            param(&key.version, Type::INT4),
+            param(&slot.slot, Type::INT4),
+            param(&position, Type::INT8),
+        ],
+    )
+    .map_err(refused)?;
+    Ok(true)
+}
+
+/// Notes that a replay failed: the stream waits again.
+pub(super) fn replay_failed(
+    sql: &mut dyn Sql,
+    key: ProcessorKey<'_>,
+    replay: &Replay,
+    error: &str,
+) -> Result<()> {
+    let position = to_sql(replay.position);
+    sql.execute(
+        &key.partition.sql(REPLAY_FAILED),
+        &[
+            param(&key.partition.name, Type::TEXT),
+            param(&key.name, Type::TEXT),
+            param(&key.version, Type::INT4),
+            param(&replay.slot, Type::INT4),
+            param(&position, Type::INT8),
+            param(&replay.stream, Type::TEXT),
+            param(&error, Type::TEXT),
+        ],
+    )
+    .map_err(|source| Error::database("note a failed replay", source))?;
+    Ok(())
+}
+
+fn query(
+    sql: &mut dyn Sql,
+    key: ProcessorKey<'_>,
+    statement: &'static str,
+    held: &[HeldSlot],
+    doing: &'static str,
+) -> Result<Vec<postgres::Row>> {
+    let slots: Vec<i32> = held.iter().map(|slot| slot.slot).collect();
+    sql.query(
+        &key.partition.sql(statement),
+        &[
+            param(&key.partition.name, Type::TEXT),
+            param(&key.name, Type::TEXT),
+            param(&key.version, Type::INT4),
+            param(&slots, Type::INT4_ARRAY),
+        ],
+    )
+    .map_err(|source| Error::in_partition(doing, &key.partition.name, source))
+}

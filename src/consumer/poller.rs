@@ -1,0 +1,236 @@
+//! The thread that reads the feed for all workers of a consumer.
+
+use super::backoff::Backoff;
+use super::seat::{Batch, Demand, Seat, Shared};
+use crate::error::Result;
+use crate::feed::{self, Horizon};
+use crossbeam_channel::{Receiver, select_biased};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A feed that an open append holds back is asked again soon: if that is rolled back, nobody will say so.
+const HELD_SHORTEST: Duration = Duration::from_millis(1);
+const HELD_LONGEST: Duration = Duration::from_millis(8);
+
+const IDLE_SHORTEST: Duration = Duration::from_millis(5);
+
+/// A rare type is looked for in steps of so many positions, so that no statement takes long.
+const LONGEST_STEP: u64 = 50_000;
+
+pub(super) struct Poller {
+    shared: Arc<Shared>,
+    appended: Receiver<()>,
+    idle: Backoff,
+    held: Backoff,
+    failed: Backoff,
+    horizon: Horizon,
+}
+
+/// What a round of reading has come to.
+enum Round {
+    /// Something was handed out, or workers have no room.
+    Busy,
+    /// There is nothing more.
+    Idle,
+    /// There is more, but it cannot be read yet.
+    Held,
+}
+
+impl Poller {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let partition = &shared.store.partition().name;
+        Self {
+            appended: shared.store.wakeups().subscribe(partition),
+            idle: Backoff::new(IDLE_SHORTEST, shared.settings.longest_idle),
+            held: Backoff::new(HELD_SHORTEST, HELD_LONGEST),
+            failed: Backoff::new(HELD_LONGEST, Duration::from_secs(1)),
+            horizon: Horizon {
+                position: 0,
+                head: 0,
+            },
+            shared,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.shared.stop.is_stopped() {
+            let pause = match self.round() {
+                Ok(Some(Round::Busy)) => {
+                    self.idle.reset();
+                    self.held.reset();
+                    continue;
+                }
+                Ok(Some(Round::Idle)) => {
+                    self.held.reset();
+                    Some(self.idle.next())
+                }
+                Ok(Some(Round::Held)) => Some(self.held.next()),
+                Ok(None) => None,
+                Err(error) => {
+                    for seat in &self.shared.seats {
+                        self.shared.report(seat, &error);
+                    }
+                    if !error.is_transient() {
+                        tell_all(&self.shared);
+                    }
+                    Some(self.failed.next())
+                }
+            };
+            self.wait(pause);
+        }
+    }
+
+    /// Reads once for each place where workers stand, the hindmost first: none of them has to wait for the others to get
+    /// there. `None` when no worker has room for more.
+    fn round(&mut self) -> Result<Option<Round>> {
+        let mut waiting: Vec<(u64, Demand, Arc<Seat>)> = self
+            .shared
+            .seats
+            .iter()
+            .filter(|seat| !seat.inbox.0.is_full())
+            .filter_map(|seat| {
+                let demand = *seat.demand();
+                Some((demand.after?, demand, Arc::clone(seat)))
+            })
+            .collect();
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        waiting.sort_by_key(|(after, ..)| *after);
+        let mut outcome = Round::Idle;
+        let mut rest = waiting.as_slice();
+        while let Some(&(after, ..)) = rest.first() {
+            let reached = match self.read(after, rest)? {
+                Some(reached) => {
+                    outcome = Round::Busy;
+                    reached
+                }
+                None => after,
+            };
+            let served = rest
+                .iter()
+                .take_while(|(after, ..)| *after < reached)
+                .count();
+            let there = rest
+                .iter()
+                .take_while(|(other, ..)| *other == after)
+                .count();
+            rest = &rest[served.max(there)..];
+        }
+        self.failed.reset();
+        if matches!(outcome, Round::Idle) && self.horizon.position < self.horizon.head {
+            outcome = Round::Held;
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Reads behind a position and hands out what is there; returns how far that was.
+    fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Seat>)]) -> Result<Option<u64>> {
+        let (store, settings) = (&self.shared.store, &self.shared.settings);
+        let known = self.horizon;
+        let types = types_of(waiting);
+        let (horizon, page) = self.shared.run(|sql| {
+            let horizon = if known.position > after {
+                known
+            } else {
+                feed::horizon(sql, store.partition(), after)?
+            };
+            let up_to = horizon
+                .position
+                .min(after.saturating_add(LONGEST_STEP))
+                .min(settings.until.unwrap_or(u64::MAX));
+            if up_to <= after {
+                return Ok((horizon, None));
+            }
+            let messages = feed::page(
+                sql,
+                store.partition(),
+                after,
+                up_to,
+                settings.batch_size,
+                types.as_deref(),
+            )?;
+            Ok((horizon, Some((messages, up_to))))
+        })?;
+        self.horizon = horizon;
+        let Some((messages, up_to)) = page else {
+            greet(waiting, after, horizon);
+            return Ok(None);
+        };
+        let reached = match messages.last() {
+            Some(last) if messages.len() == settings.batch_size => last.global_position(),
+            _ => up_to,
+        };
+        let batch = Batch {
+            generation: 0,
+            messages: messages.into(),
+            up_to: reached,
+            head: horizon.head,
+        };
+        for (position, demand, seat) in waiting {
+            if *position < reached {
+                hand_over(seat, *demand, batch.clone());
+            }
+        }
+        Ok(Some(reached))
+    }
+
+    /// Waits until something was appended, a worker has room, or it is time to look again.
+    fn wait(&mut self, pause: Option<Duration>) {
+        // Without a pause there is nobody to read for.
+        let pause = pause.unwrap_or(Duration::from_secs(3_600));
+        select_biased! {
+            recv(self.shared.poller.1) -> _ => {}
+            recv(self.appended) -> _ => self.idle.reset(),
+            default(pause) => {}
+        }
+    }
+}
+
+/// The types that any of the workers handles; `None` when one handles all.
+fn types_of(waiting: &[(u64, Demand, Arc<Seat>)]) -> Option<Vec<String>> {
+    let mut union = Vec::new();
+    for (.., seat) in waiting {
+        union.extend_from_slice(seat.processor.types.as_ref()?);
+    }
+    union.sort_unstable();
+    union.dedup();
+    Some(union)
+}
+
+/// Gives a batch to a worker that still wants it. There is room: only this thread sends.
+fn hand_over(seat: &Seat, asked: Demand, batch: Batch) {
+    let mut demand = seat.demand();
+    if demand.generation != asked.generation || demand.after != asked.after {
+        return;
+    }
+    demand.after = Some(batch.up_to);
+    demand.greeted = batch.up_to >= batch.head;
+    let batch = Batch {
+        generation: demand.generation,
+        ..batch
+    };
+    let _ = seat.inbox.0.try_send(batch);
+}
+
+/// Tells workers that have just begun, and find nothing, that they are at the end.
+fn greet(waiting: &[(u64, Demand, Arc<Seat>)], after: u64, horizon: Horizon) {
+    for (position, demand, seat) in waiting {
+        if *position == after && !demand.greeted && horizon.head <= after {
+            let end = Batch {
+                generation: 0,
+                messages: Arc::new([]),
+                up_to: after,
+                head: horizon.head,
+            };
+            hand_over(seat, *demand, end);
+        }
+    }
+}
+
+/// An error that will not pass is for the workers to look at.
+fn tell_all(shared: &Shared) {
+    for seat in &shared.seats {
+        seat.ring(&seat.leases_changed);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a consumer runs: a handler with a name and options.
+
+use super::failure::FailurePolicy;
+use super::reactor::ReactorContext;
+use crate::error::{Error, Result};
+use crate::message::{RecordedMessage, check_key};
+use crate::projection::Projection;
+use std::sync::Arc;
+
+/// Where a processor begins that has no checkpoint yet. One that has goes on there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StartFrom {
+    /// With the first event of the store. The default.
+    #[default]
+    Beginning,
+    /// With the first event that is appended after the start: behind all that can be read by then.
+    End,
+    /// Behind this global position.
+    Position(u64),
+}
+
+type Each = dyn Fn(&RecordedMessage, &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync;
+type Batch =
+    dyn Fn(&[&RecordedMessage], &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync;
+
+pub(super) enum Handler {
+    Projector(Arc<dyn Projection>),
+    Each(Box<Each>),
+    Batch(Box<Batch>),
+}
+
+type Hook<A> = Option<Box<dyn Fn(A) + Send + Sync>>;
+
+/// What both kinds of processors can be told.
+#[derive(Default)]
+pub(super) struct ProcessorOptions {
+    pub(super) start_from: StartFrom,
+    pub(super) workers: Option<u32>,
+    pub(super) slots: Option<u32>,
+    pub(super) on_failure: FailurePolicy,
+    pub(super) stop_after: Option<Box<dyn Fn(&RecordedMessage) -> bool + Send + Sync>>,
+    pub(super) on_start: Hook<()>,
+    pub(super) on_stop: Hook<()>,
+    pub(super) on_error: Option<Box<dyn Fn(&Error) + Send + Sync>>,
+    pub(super) on_caught_up: Hook<u64>,
+}
+
+/// How many slots a processor gets that is to have several workers.
+const SLOTS: u32 = 16;
+
+/// A handler with all that it takes to run it.
+pub(super) struct Processor {
+    pub(super) name: String,
+    pub(super) version: i32,
+    /// The message types that it handles; `None` for all.
+    pub(super) types: Option<Vec<String>>,
+    pub(super) handler: Handler,
+    pub(super) options: ProcessorOptions,
+}
+
+impl Processor {
+    pub(super) fn check(&self) -> Result<()> {
+        check_key("the processor name", &self.name)?;
+        let what = || format!("processor \"{}\"", self.name);
+        if self.options.workers == Some(0) {
+            return Err(Error::invalid(what(), "must have at least one worker"));
+        }
+        if self.options.slots == Some(0) {
+            return Err(Error::invalid(what(), "must have at least one slot"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn workers(&self) -> u32 {
+        self.options.workers.unwrap_or(1)
+    }
+
+    /// How many slots it gets when it is started for the first time.
+    pub(super) fn new_slots(&self) -> u32 {
+        let several = self.options.workers.is_some_and(|workers| workers > 1);
+        let slots = if several {
+            SLOTS.max(self.workers())
+        } else {
+            1
+        };
+        self.options.slots.unwrap_or(slots)
+    }
+
+    pub(super) fn handles(&self, message: &RecordedMessage) -> bool {
+        self.types
+            .as_ref()
+            .is_none_or(|types| types.iter().any(|name| name == message.message_type()))
+    }
+}
+
+/// The options that projectors and reactors share.
+macro_rules! processor_options {
+    () => {
+        /// Where to begin when there is no checkpoint yet. Defaults to the beginning.
+        pub fn start_from(mut self, start: crate::consumer::StartFrom) -> Self {
+            self.options.start_from = start;
+            self
+        }
+
+        /// How many workers of this process share the work, each by threads of its own; workers of other processes take
+        /// their share of it, too. The events of one stream are always handled by one worker, in their order. Defaults to 1.
+        ///
+        /// More than one needs slots, whose number is chosen when the processor is started for the first time: 16, or
+        /// [`slots`](Self::slots).
+        pub fn workers(mut self, workers: u32) -> Self {
+            self.options.workers = Some(workers);
+            self
+        }
+
+        /// Into how many slots the streams are divided: the largest number of workers, of all processes together, that have
+        /// something to do. Stored when the processor is started for the first time; another number is an error then.
+        /// Defaults to 16 for more than one worker, else to 1.
+        pub fn slots(mut self, slots: u32) -> Self {
+            self.options.slots = Some(slots);
+            self
+        }
+
+        /// What to do when the handler fails. Defaults to [`FailurePolicy::stop`](crate::FailurePolicy::stop).
+        pub fn on_failure(mut self, policy: crate::consumer::FailurePolicy) -> Self {
+            self.options.on_failure = policy;
+            self
+        }
+
+        /// Stops behind the first message that meets the condition. Defaults to never.
+        pub fn stop_after(
+            mut self,
+            condition: impl Fn(&crate::message::RecordedMessage) -> bool + Send + Sync + 'static,
+        ) -> Self {
+            self.options.stop_after = Some(Box::new(condition));
+            self
+        }
+
+        /// Called by each worker when it starts.
+        pub fn on_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+            self.options.on_start = Some(Box::new(move |()| hook()));
+            self
+        }
+
+        /// Called by each worker when it ends, for whatever reason.
+        pub fn on_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+            self.options.on_stop = Some(Box::new(move |()| hook()));
+            self
+        }
+
+        /// Called with every error: those that are survived (a failed attempt, a lost database), and the one that stops it.
+        pub fn on_error(
+            mut self,
+            hook: impl Fn(&crate::error::Error) + Send + Sync + 'static,
+        ) -> Self {
+            self.options.on_error = Some(Box::new(hook));
+            self
+        }
+
+        /// Called with the position whenever a worker has nothing left to do.
+        pub fn on_caught_up(mut self, hook: impl Fn(u64) + Send + Sync + 'static) -> Self {
+            self.options.on_caught_up = Some(Box::new(hook));
+            self
+        }
+    };
+}
+
+pub(super) use processor_options;

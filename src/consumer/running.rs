@@ -1,0 +1,177 @@
+//! A consumer whose threads run.
+
+use super::keeper::Keeper;
+use super::poller::Poller;
+use super::seat::{Seat, Shared};
+use super::worker::{Ended, Worker};
+use crate::error::{Error, Result};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+/// Why a worker has ended.
+pub(super) struct WorkerEnded {
+    pub(super) processor: String,
+    pub(super) ended: Ended,
+}
+
+/// A running consumer: a thread that reads the feed, a worker or more for each processor, and one that renews their leases.
+///
+/// Dropping it stops it, like [`stop`](Consumer::stop), but cannot report an error.
+pub struct Consumer {
+    pub(super) shared: Arc<Shared>,
+    ended: Receiver<WorkerEnded>,
+    workers: Vec<JoinHandle<()>>,
+    /// Closed when all workers have ended.
+    alive: Option<Sender<()>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Consumer")
+            .field("owner", &self.shared.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    pub(super) fn start(shared: &Arc<Shared>, slots: &[u32]) -> Result<Self> {
+        let (ended, endings) = unbounded();
+        let (alive, all_ended) = bounded(0);
+        let mut consumer = Self {
+            shared: Arc::clone(shared),
+            ended: endings,
+            workers: Vec::new(),
+            alive: Some(alive),
+            helpers: Vec::new(),
+        };
+        for seat in &shared.seats {
+            shared.stop.notify(seat.bell.0.clone());
+        }
+        shared.stop.notify(shared.poller.0.clone());
+        for (seat, slots) in shared.seats.iter().zip(slots) {
+            let worker = Worker::new(Arc::clone(shared), Arc::clone(seat), *slots);
+            let thread = spawn(
+                &worker_name(seat),
+                worker_thread(worker, seat, ended.clone()),
+            )?;
+            consumer.workers.push(thread);
+        }
+        let poller = Poller::new(Arc::clone(shared));
+        consumer
+            .helpers
+            .push(spawn("emt:poller", move || poller.run())?);
+        let keeper = Keeper::new(Arc::clone(shared), all_ended);
+        consumer
+            .helpers
+            .push(spawn("emt:keeper", move || keeper.run())?);
+        Ok(consumer)
+    }
+
+    /// Stops it cleanly: batches in hand are finished or rolled back, and the leases are given back, so that others can go on
+    /// at once. Waits for the handlers that run.
+    ///
+    /// # Errors
+    /// [`Error::ProcessorFailed`] when a processor had failed before.
+    pub fn stop(mut self) -> Result<()> {
+        self.shared.stop.stop();
+        self.finish()
+    }
+
+    /// Waits until all processors have ended by themselves: because they failed, because a message met their
+    /// [`stop_after`](crate::Projector::stop_after), or because a [`StopHandle`](crate::StopHandle) was used.
+    ///
+    /// # Errors
+    /// [`Error::ProcessorFailed`], of the first that failed.
+    pub fn wait(mut self) -> Result<()> {
+        self.finish()
+    }
+
+    /// How many messages a processor has handled since the consumer was started, by all its workers here.
+    pub fn handled(&self, processor: &str) -> u64 {
+        self.shared
+            .seats
+            .iter()
+            .filter(|seat| seat.processor.name == processor)
+            .map(|seat| seat.handled.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// The endings of workers, as they come.
+    pub(super) fn endings(&self) -> &Receiver<WorkerEnded> {
+        &self.ended
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let mut failure = self.join_workers();
+        while let Ok(WorkerEnded { processor, ended }) = self.ended.try_recv() {
+            if let (Ended::Failed(error), None) = (ended, &failure) {
+                failure = Some(match error {
+                    Error::ProcessorFailed { .. } => error,
+                    error => Error::ProcessorFailed {
+                        processor,
+                        source: error.into(),
+                    },
+                });
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Waits for the workers, then ends the threads that serve them.
+    fn join_workers(&mut self) -> Option<Error> {
+        let mut failure = None;
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                failure = Some(Error::ProcessorFailed {
+                    processor: "of this consumer".to_owned(),
+                    source: anyhow::anyhow!("a worker panicked"),
+                });
+            }
+        }
+        self.shared.stop.stop();
+        self.alive = None;
+        for helper in self.helpers.drain(..) {
+            // They hold nothing that a panic of theirs could spoil.
+            let _ = helper.join();
+        }
+        failure
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.shared.stop.stop();
+        self.join_workers();
+    }
+}
+
+fn worker_name(seat: &Seat) -> String {
+    format!("emt:{}/{}", seat.processor.name, seat.worker)
+}
+
+fn worker_thread(
+    worker: Worker,
+    seat: &Seat,
+    endings: Sender<WorkerEnded>,
+) -> impl FnOnce() + Send + 'static {
+    let processor = seat.processor.name.clone();
+    move || {
+        let ended = worker.run();
+        // Nobody listens when the consumer is being dropped.
+        let _ = endings.send(WorkerEnded { processor, ended });
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    // The operating system wants names without U+0000; Linux shows the first 15 bytes.
+    let name = name.replace('\0', " ");
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(run)
+        .map_err(Error::Io)
+}

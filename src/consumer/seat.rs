@@ -1,0 +1,141 @@
+//! Where a worker meets the poller that feeds it and the keeper that renews its leases.
+
+use super::lease::{Holder, ProcessorKey};
+use super::processor::Processor;
+use super::stop::StopHandle;
+use crate::connection::Sql;
+use crate::error::{Error, Result};
+use crate::message::RecordedMessage;
+use crate::store::EventStore;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
+#[derive(Clone)]
+pub(super) struct Batch {
+    /// The demand that it answers.
+    pub(super) generation: u64,
+    pub(super) messages: Arc<[RecordedMessage]>,
+    /// Everything up to here is in this batch or was in earlier ones.
+    pub(super) up_to: u64,
+    /// The last position drawn when the feed was read.
+    pub(super) head: u64,
+}
+
+/// What a worker wants next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Demand {
+    /// Raised whenever the worker begins elsewhere, so that batches on their way are not mistaken for the new ones.
+    pub(super) generation: u64,
+    /// Behind which position; `None` for nothing.
+    pub(super) after: Option<u64>,
+    /// Whether it was told where the feed ends since it began there.
+    pub(super) greeted: bool,
+}
+
+/// How many batches wait for a worker: one is handled, the next is there already.
+const WAITING_BATCHES: usize = 2;
+
+pub(super) struct Seat {
+    pub(super) processor: Arc<Processor>,
+    pub(super) worker: i32,
+    pub(super) inbox: (Sender<Batch>, Receiver<Batch>),
+    /// Wakes the worker for anything but a batch.
+    pub(super) bell: (Sender<()>, Receiver<()>),
+    demand: Mutex<Demand>,
+    /// The worker shall look at its leases.
+    pub(super) leases_changed: AtomicBool,
+    /// Somebody has asked for a replay or a discard.
+    pub(super) requested: AtomicBool,
+    /// The slots as the worker knows them, with their epochs.
+    held: Mutex<Vec<(i32, i64)>>,
+    /// How many messages were handled.
+    pub(super) handled: AtomicU64,
+}
+
+impl Seat {
+    pub(super) fn new(processor: Arc<Processor>, worker: i32) -> Self {
+        Self {
+            processor,
+            worker,
+            inbox: bounded(WAITING_BATCHES),
+            bell: bounded(1),
+            demand: Mutex::default(),
+            leases_changed: AtomicBool::new(true),
+            requested: AtomicBool::new(true),
+            held: Mutex::default(),
+            handled: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn demand(&self) -> MutexGuard<'_, Demand> {
+        self.demand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn held(&self) -> MutexGuard<'_, Vec<(i32, i64)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ring(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::SeqCst);
+        let _ = self.bell.0.try_send(());
+    }
+}
+
+/// How a consumer works.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) batch_size: usize,
+    pub(super) lease: Duration,
+    pub(super) longest_idle: Duration,
+    /// Nothing behind this position is handled.
+    pub(super) until: Option<u64>,
+}
+
+/// What all threads of a consumer share.
+pub(super) struct Shared {
+    pub(super) store: EventStore,
+    pub(super) settings: Settings,
+    /// The name of this consumer among all processes.
+    pub(super) owner: String,
+    pub(super) seats: Vec<Arc<Seat>>,
+    /// Ends this consumer.
+    pub(super) stop: StopHandle,
+    /// Wakes the poller.
+    pub(super) poller: (Sender<()>, Receiver<()>),
+}
+
+impl Shared {
+    pub(super) fn key<'a>(&'a self, processor: &'a Processor) -> ProcessorKey<'a> {
+        ProcessorKey {
+            partition: self.store.partition(),
+            name: &processor.name,
+            version: processor.version,
+        }
+    }
+
+    pub(super) fn holder(&self, seat: &Seat) -> Holder<'_> {
+        Holder {
+            owner: &self.owner,
+            worker: seat.worker,
+            lease: self.settings.lease,
+        }
+    }
+
+    pub(super) fn ring_poller(&self) {
+        let _ = self.poller.0.try_send(());
+    }
+
+    /// Runs statements that may be repeated.
+    pub(super) fn run<T>(&self, run: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        self.store.connections().run(true, run)
+    }
+
+    pub(super) fn report(&self, seat: &Seat, error: &Error) {
+        if let Some(hook) = &seat.processor.options.on_error {
+            hook(error);
+        }
+    }
+}

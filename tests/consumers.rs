@@ -1,0 +1,6 @@
+//! Consumers: read models and reactions in the background.
+
+mod basics;
+mod failures;
+mod ground;
+mod jobs;
