@@ -1,6 +1,11 @@
 //! Consumers: read models and reactions in the background.
 
 mod basics;
+mod child;
 mod failures;
 mod ground;
+mod held;
 mod jobs;
+mod leases;
+mod parallel;
+mod under_fire;
