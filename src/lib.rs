@@ -123,6 +123,7 @@ mod store;
 mod stream;
 mod stream_read;
 mod tenant;
+mod trace;
 mod wakeup;
 
 /// The README's example is compiled with the documentation's.

@@ -14,6 +14,7 @@ use crate::session::{Session, run_in};
 use crate::stream::{self, Appended, ReadOptions, StreamAppend};
 use crate::stream_read::{Aggregate, StreamIter, StreamRead};
 use crate::tenant::Tenants;
+use crate::trace;
 use crate::wakeup::Wakeups;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -138,6 +139,7 @@ impl EventStore {
             let appended = self.connections.run(append.has_own_ids(), |sql| {
                 stream::append(sql, &self.partition, &append, None).map(Appended::from)
             })?;
+            trace::appended(&self.partition.name, append.messages.len());
             self.wakeups.appended(&self.partition.name);
             return Ok(appended);
         }

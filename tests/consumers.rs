@@ -8,4 +8,5 @@ mod held;
 mod jobs;
 mod leases;
 mod parallel;
+mod restart;
 mod under_fire;

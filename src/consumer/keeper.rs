@@ -30,7 +30,7 @@ impl Keeper {
                 Ok(()) => self.shared.settings.lease / RENEWALS,
                 Err(error) => {
                     for seat in &self.shared.seats {
-                        self.shared.report(seat, &error);
+                        seat.report(&error);
                     }
                     // Soon again: the leases run out meanwhile.
                     (self.shared.settings.lease / (4 * RENEWALS)).max(Duration::from_millis(10))

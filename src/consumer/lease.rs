@@ -14,7 +14,7 @@ const RESUME: &str = "
     UPDATE {schema}.emt_processor_slots SET status = 'active', last_error = NULL, updated_at = now()
      WHERE partition = $1 AND processor = $2 AND version = $3 AND status = 'failed'";
 
-/// What the others want of this worker, which has nothing in hand now. wanted_by stays, and keeps everybody else away.
+/// What the others want of this worker, which has nothing in hand now. `wanted_by` stays, and keeps everybody else away.
 const GIVE_UP_WANTED: &str = "
     UPDATE {schema}.emt_processor_slots SET owner = NULL, worker = NULL, expires_at = NULL
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND worker = $5

@@ -68,7 +68,7 @@ impl Poller {
                 Ok(None) => None,
                 Err(error) => {
                     for seat in &self.shared.seats {
-                        self.shared.report(seat, &error);
+                        seat.report(&error);
                     }
                     if !error.is_transient() {
                         tell_all(&self.shared);

@@ -30,6 +30,8 @@ pub(super) enum Handler {
     Batch(Box<Batch>),
 }
 
+type Condition = dyn Fn(&RecordedMessage) -> bool + Send + Sync;
+type ErrorHook = dyn Fn(&Error) + Send + Sync;
 type Hook<A> = Option<Box<dyn Fn(A) + Send + Sync>>;
 
 /// What both kinds of processors can be told.
@@ -39,10 +41,10 @@ pub(super) struct ProcessorOptions {
     pub(super) workers: Option<u32>,
     pub(super) slots: Option<u32>,
     pub(super) on_failure: FailurePolicy,
-    pub(super) stop_after: Option<Box<dyn Fn(&RecordedMessage) -> bool + Send + Sync>>,
+    pub(super) stop_after: Option<Box<Condition>>,
     pub(super) on_start: Hook<()>,
     pub(super) on_stop: Hook<()>,
-    pub(super) on_error: Option<Box<dyn Fn(&Error) + Send + Sync>>,
+    pub(super) on_error: Option<Box<ErrorHook>>,
     pub(super) on_caught_up: Hook<u64>,
 }
 

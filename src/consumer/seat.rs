@@ -7,6 +7,7 @@ use crate::connection::Sql;
 use crate::error::{Error, Result};
 use crate::message::RecordedMessage;
 use crate::store::EventStore;
+use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,6 +79,14 @@ impl Seat {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells whoever wants to know of an error, also of one that is survived.
+    pub(super) fn report(&self, error: &Error) {
+        trace::failed(&self.processor.name, error);
+        if let Some(hook) = &self.processor.options.on_error {
+            hook(error);
+        }
+    }
+
     pub(super) fn ring(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::SeqCst);
         let _ = self.bell.0.try_send(());
@@ -131,11 +140,5 @@ impl Shared {
     /// Runs statements that may be repeated.
     pub(super) fn run<T>(&self, run: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
         self.store.connections().run(true, run)
-    }
-
-    pub(super) fn report(&self, seat: &Seat, error: &Error) {
-        if let Some(hook) = &seat.processor.options.on_error {
-            hook(error);
-        }
     }
 }

@@ -88,12 +88,11 @@ impl Work {
                 .map_err(|source| Error::database("begin a part of a batch", source))?;
             self.mark = Mark::Savepoint;
         }
-        let transaction = match self.transaction.take() {
-            Some(transaction) => transaction,
-            None => {
-                self.mark = Mark::Begin;
-                Transaction::begin_within(&self.connections, self.patience)?
-            }
+        let transaction = if let Some(transaction) = self.transaction.take() {
+            transaction
+        } else {
+            self.mark = Mark::Begin;
+            Transaction::begin_within(&self.connections, self.patience)?
         };
         Ok(self.transaction.insert(transaction).sql())
     }

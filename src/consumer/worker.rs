@@ -12,6 +12,7 @@ use crate::feed;
 use crate::message::RecordedMessage;
 use crate::projection::ProjectionContext;
 use crate::slot::slot_of;
+use crate::trace;
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -117,7 +118,7 @@ impl Worker {
                 Ok(Some(ended)) => return ended,
                 Err(Trouble::Lost) => self.seat.leases_changed.store(true, Ordering::SeqCst),
                 Err(Trouble::Database(error)) if survives(&error) => {
-                    self.shared.report(&self.seat, &error);
+                    self.seat.report(&error);
                     // What was committed is only known from the table.
                     self.seat.leases_changed.store(true, Ordering::SeqCst);
                     self.forget();
@@ -169,10 +170,11 @@ impl Worker {
         if is_target {
             self.store()?;
         }
-        if up_to >= head && self.seat.inbox.1.is_empty() {
-            if let Some(hook) = &self.processor().options.on_caught_up {
-                hook(up_to);
-            }
+        if up_to >= head
+            && self.seat.inbox.1.is_empty()
+            && let Some(hook) = &self.processor().options.on_caught_up
+        {
+            hook(up_to);
         }
         Ok(None)
     }
@@ -328,6 +330,7 @@ impl Worker {
     ) -> Result<(), Trouble> {
         let shared = Arc::clone(&self.shared);
         let mut work = Work::new(&shared.store, shared.settings.lease);
+        let span = trace::batch(&self.seat.processor.name, messages.len());
         let done = self.call(&mut work, messages);
         let (handled, up_to, failure) = match done {
             Ok(()) => (messages.len(), up_to, None),
@@ -363,6 +366,8 @@ impl Worker {
         self.seat
             .handled
             .fetch_add(handled as u64, Ordering::Relaxed);
+        trace::handled(&self.seat.processor.name, handled, up_to);
+        drop(span);
         failure.map_or(Ok(()), Err)
     }
 
@@ -564,7 +569,7 @@ impl Worker {
             .first()
             .map_or_else(String::new, |message| cannot_handle(message));
         let error = anyhow::anyhow!("{error:#}").context(what);
-        self.shared.report(&self.seat, &self.failed(error));
+        self.seat.report(&self.failed(error));
     }
 
     fn failed(&self, source: anyhow::Error) -> Error {
@@ -576,13 +581,13 @@ impl Worker {
 
     /// Lets everybody see why the processor has stopped.
     fn note_failure(&self, error: &Error) {
-        self.shared.report(&self.seat, error);
+        self.seat.report(error);
         let Error::ProcessorFailed { source, .. } = error else {
             return;
         };
         let (key, text) = (self.shared.key(&self.seat.processor), format!("{source:#}"));
         if let Err(error) = self.shared.run(|sql| key.fail(sql, &text)) {
-            self.shared.report(&self.seat, &error);
+            self.seat.report(&error);
         }
     }
 
@@ -594,12 +599,13 @@ impl Worker {
             self.shared.holder(&self.seat),
         );
         let released = self.shared.run(|sql| key.release(sql, holder));
-        for error in [stored.err().and_then(Trouble::into_error), released.err()] {
-            // The leases run out by themselves; nothing is lost.
-            if let Some(error) = error {
-                self.shared.report(&self.seat, &error);
-            }
-        }
+        // Where this fails, the leases run out by themselves; nothing is lost.
+        let errors = stored
+            .err()
+            .and_then(Trouble::into_error)
+            .into_iter()
+            .chain(released.err());
+        errors.for_each(|error| self.seat.report(&error));
         self.forget();
         self.seat.held().clear();
     }

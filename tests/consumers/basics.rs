@@ -187,7 +187,7 @@ fn hooks_tell_of_start_end_and_of_having_caught_up() -> anyhow::Result<()> {
         .on_caught_up(move |position| {
             caught_up
                 .send(format!("caught up at {position}"))
-                .expect("heard")
+                .expect("heard");
         });
     let consumer = store.consumer().reactor(reactor).start()?;
 

@@ -79,10 +79,10 @@ fn only_one_job_runs_at_a_time() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("hat", 1)])?;
     let (enter, entered) = bounded(1);
-    let (leave, may_leave) = bounded::<()>(1);
+    let (go, may_go) = bounded::<()>(1);
     let slow = Reactor::new("nightly").each(move |_: &Recorded<RawEvent>, _| {
         enter.send(())?;
-        may_leave.recv()?;
+        may_go.recv()?;
         Ok(())
     });
     let quick = || Reactor::new("nightly").each(|_: &Recorded<RawEvent>, _| Ok(()));
@@ -101,7 +101,7 @@ fn only_one_job_runs_at_a_time() -> anyhow::Result<()> {
             matches!(second, Err(Error::ProcessorBusy { .. })),
             "{second:?}"
         );
-        leave.send(())?;
+        go.send(())?;
         let report = first.join().expect("no panic")?;
         assert_eq!(report.handled(), 1);
         anyhow::Ok(())

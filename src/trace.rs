@@ -1,0 +1,129 @@
+//! Spans and counters, with the feature `tracing`; nothing without it.
+//!
+//! Counters follow the convention of OpenTelemetry's layer for `tracing`: fields that begin with `monotonic_counter.`.
+
+use crate::error::Error;
+
+/// A span around the handling of a batch, until it is dropped.
+#[must_use]
+pub(crate) struct BatchSpan {
+    #[cfg(feature = "tracing")]
+    _entered: tracing::span::EnteredSpan,
+}
+
+pub(crate) fn batch(processor: &str, messages: usize) -> BatchSpan {
+    #[cfg(not(feature = "tracing"))]
+    let _ = (processor, messages);
+    BatchSpan {
+        #[cfg(feature = "tracing")]
+        _entered: tracing::debug_span!(target: "emmett_postgresql", "batch", processor, messages)
+            .entered(),
+    }
+}
+
+/// Messages were handled and the checkpoint moved.
+pub(crate) fn handled(processor: &str, messages: usize, position: u64) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(
+        target: "emmett_postgresql",
+        processor,
+        position,
+        monotonic_counter.emmett_messages_handled = messages as u64,
+        "handled"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (processor, messages, position);
+}
+
+/// A processor met an error, which it may survive.
+pub(crate) fn failed(processor: &str, error: &Error) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        target: "emmett_postgresql",
+        processor,
+        error = error as &dyn std::error::Error,
+        monotonic_counter.emmett_processor_errors = 1_u64,
+        "failed"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (processor, error);
+}
+
+/// Messages were appended.
+pub(crate) fn appended(partition: &str, messages: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(
+        target: "emmett_postgresql",
+        partition,
+        monotonic_counter.emmett_messages_appended = messages as u64,
+        "appended"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (partition, messages);
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use std::fmt::Write;
+    use std::sync::{Arc, Mutex};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    /// Keeps what it is told, as text.
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<String>>>);
+
+    struct Fields(String);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            let _ = write!(self.0, " {field}={value:?}");
+        }
+    }
+
+    impl Notes {
+        fn note(&self, name: &str, record: impl FnOnce(&mut Fields)) {
+            let mut fields = Fields(name.to_owned());
+            record(&mut fields);
+            self.0.lock().expect("no panic").push(fields.0);
+        }
+    }
+
+    impl Subscriber for Notes {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "emmett_postgresql"
+        }
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            self.note(span.metadata().name(), |fields| span.record(fields));
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            self.note("event", |fields| event.record(fields));
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn batches_are_spans_and_what_was_handled_is_counted() {
+        let notes = Notes::default();
+        tracing::subscriber::with_default(notes.clone(), || {
+            let span = super::batch("carts", 3);
+            super::handled("carts", 3, 17);
+            drop(span);
+            super::appended("emt:default", 2);
+        });
+        let notes = notes.0.lock().expect("no panic").join("\n");
+        for part in [
+            "batch processor=\"carts\" messages=3",
+            "position=17",
+            "emmett_messages_handled=3",
+            "emmett_messages_appended=2",
+        ] {
+            assert!(notes.contains(part), "{notes}");
+        }
+    }
+}
