@@ -85,14 +85,13 @@ fn main() -> Result<ExitCode> {
     stop_on_signals(&stop)?;
 
     // Without a database of your own, a throwaway one with a few orders.
-    let (_database, store) = match std::env::var("EMMETT_DATABASE_URL") {
-        Ok(url) => (None, EventStore::open(&url)?),
-        Err(_) => {
-            let database = testing::database()?;
-            let store = EventStore::open(database.url())?;
-            append_orders(&store)?;
-            (Some(database), store)
-        }
+    let (_database, store) = if let Ok(url) = std::env::var("EMMETT_DATABASE_URL") {
+        (None, EventStore::open(&url)?)
+    } else {
+        let database = testing::database()?;
+        let store = EventStore::open(database.url())?;
+        append_orders(&store)?;
+        (Some(database), store)
     };
 
     let report = match run(&store, &stop) {
