@@ -22,3 +22,4 @@ mod support;
 mod tenants;
 mod throwaway_server;
 mod tls;
+mod wakeups;
