@@ -7,6 +7,8 @@ use emmett_postgresql::{EventStore, EventStoreBuilder};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, NoTls};
 use r2d2_postgres::PostgresConnectionManager;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const DEFAULT: &str = "emt:default";
@@ -163,12 +165,12 @@ fn a_store_on_a_pool_of_the_callers_notifies() -> anyhow::Result<()> {
 #[test]
 fn two_schemas_do_not_hear_each_other() -> anyhow::Result<()> {
     let database = database();
-    let builder = || EventStore::builder(database.url()).schema("other \"one\"");
-    let (store, other) = (EventStore::open(database.url())?, builder().open()?);
+    let store = EventStore::open(database.url())?;
+    let other = EventStore::builder(database.url()).schema("other").open()?;
     let mut ear = Ear::of(&database, "public")?;
-    let mut others = Ear::of(&database, "other \"one\"")?;
+    let mut others = Ear::of(&database, "other")?;
     add_consumer(&database, "public", DEFAULT)?;
-    add_consumer(&database, "\"other \"\"one\"\"\"", DEFAULT)?;
+    add_consumer(&database, "other", DEFAULT)?;
 
     other.append_to_stream("Cart-1", &[added("hat", 1)])?;
     drop(other);
@@ -206,6 +208,25 @@ fn appends_do_not_wait_for_notifications_which_are_sent_together_and_before_the_
     drop(store);
 
     assert_eq!(ear.rest()?, [DEFAULT, DEFAULT]);
+    Ok(())
+}
+
+#[test]
+fn a_program_that_ends_after_its_append_has_notified() -> anyhow::Result<()> {
+    let database = database();
+    let mut ear = Ear::of(&database, "public")?;
+    add_consumer(&database, "public", DEFAULT)?;
+
+    let mut emmett = Command::new(env!("CARGO_BIN_EXE_emmett"))
+        .args(["import", "-", "--connection-string", database.url()])
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let mut log = emmett.stdin.take().context("its standard input")?;
+    log.write_all(br#"{"streamName": "Cart-1", "type": "Happened", "data": {}}"#)?;
+    drop(log);
+
+    assert!(emmett.wait()?.success());
+    assert_eq!(ear.rest()?, [DEFAULT]);
     Ok(())
 }
 
