@@ -220,6 +220,7 @@ fn a_program_that_ends_after_its_append_has_notified() -> anyhow::Result<()> {
     let mut emmett = Command::new(env!("CARGO_BIN_EXE_emmett"))
         .args(["import", "-", "--connection-string", database.url()])
         .stdin(Stdio::piped())
+        .stdout(Stdio::null())
         .spawn()?;
     let mut log = emmett.stdin.take().context("its standard input")?;
     log.write_all(br#"{"streamName": "Cart-1", "type": "Happened", "data": {}}"#)?;
