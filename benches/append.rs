@@ -40,12 +40,15 @@ pub(crate) fn store_appenders(
     if projects {
         builder = builder.inline_projection(cart_summaries());
     }
-    let store = builder.open()?;
+    Ok(appenders(&builder.open()?, threads, count))
+}
+
+pub(crate) fn appenders(store: &EventStore, threads: usize, count: usize) -> Vec<StoreAppender> {
     let appender = |_| StoreAppender {
         store: store.clone(),
         events: events(count),
     };
-    Ok((0..threads).map(appender).collect())
+    (0..threads).map(appender).collect()
 }
 
 fn plain_appenders(

@@ -6,6 +6,7 @@ mod append;
 mod harness;
 mod import;
 mod large;
+mod notify;
 mod plain;
 mod read;
 mod shop;
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
         .start()?;
     harness.print_header();
     append::run(&harness, &server)?;
+    notify::run(&harness, &server)?;
     read::run(&harness, &server)?;
     import::run(&harness, &server)?;
     large::run(&harness, &server)?;

@@ -31,6 +31,7 @@ pub struct EventStoreBuilder {
     auto_migration: AutoMigration,
     projections: Vec<Arc<dyn Projection>>,
     pool: PoolOptions,
+    notifications: bool,
 }
 
 impl EventStore {
@@ -61,6 +62,7 @@ impl std::fmt::Debug for EventStoreBuilder {
             .field("schema", &self.schema)
             .field("auto_migration", &self.auto_migration)
             .field("pool", &self.pool)
+            .field("notifications", &self.notifications)
             .finish_non_exhaustive()
     }
 }
@@ -84,6 +86,7 @@ impl EventStoreBuilder {
             schema: "public".to_owned(),
             auto_migration: AutoMigration::default(),
             projections: Vec::new(),
+            notifications: true,
             pool: PoolOptions {
                 size: 10,
                 idle_timeout: Some(Duration::from_secs(600)),
@@ -137,6 +140,17 @@ impl EventStoreBuilder {
         self
     }
 
+    /// Whether processes wake up each other's consumers by PostgreSQL's `NOTIFY`. It is sent after the commit by a thread in
+    /// the background, and only while a consumer lives somewhere; dropping the last clone of the store waits up to a second
+    /// for it. Consumers keep one connection more than the pool's to hear it; on a pool of the caller's they only poll.
+    ///
+    /// Say `false` behind `PgBouncer` in transaction mode, over which nothing can be heard; consumers poll then. Those of the
+    /// same process are woken up in any case. Defaults to `true`.
+    pub fn notifications(mut self, notify: bool) -> Self {
+        self.notifications = notify;
+        self
+    }
+
     /// Opens the store: connects, migrates the schema unless told not to, and registers the projections.
     ///
     /// # Errors
@@ -165,6 +179,7 @@ impl EventStoreBuilder {
             &self.schema.into(),
             projections,
             self.auto_migration,
+            self.notifications,
         )
     }
 }

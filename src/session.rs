@@ -10,6 +10,7 @@ use crate::pongo::{Collection, CollectionHome};
 use crate::projection::{self, InlineProjections};
 use crate::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
 use crate::stream_read::{Aggregate, StreamRead};
+use crate::wakeup::Wakeups;
 use postgres::Row;
 use postgres::types::ToSql;
 use std::sync::Arc;
@@ -27,10 +28,15 @@ pub struct Session<'a> {
     transaction: Home<'a>,
     partition: Arc<Partition>,
     projections: InlineProjections,
+    /// Whether its commit has somebody to wake up.
+    appended: bool,
 }
 
 enum Home<'a> {
-    Own(Transaction),
+    Own {
+        transaction: Transaction,
+        wakeups: Wakeups,
+    },
     /// The caller's transaction, or a part of a session.
     Borrowed(&'a mut dyn Sql),
 }
@@ -49,11 +55,16 @@ impl<'a> Session<'a> {
         transaction: Transaction,
         partition: Arc<Partition>,
         projections: InlineProjections,
+        wakeups: Wakeups,
     ) -> Self {
         Self {
-            transaction: Home::Own(transaction),
+            transaction: Home::Own {
+                transaction,
+                wakeups,
+            },
             partition,
             projections,
+            appended: false,
         }
     }
 
@@ -66,6 +77,7 @@ impl<'a> Session<'a> {
             transaction: Home::Borrowed(sql),
             partition,
             projections,
+            appended: false,
         }
     }
 
@@ -73,7 +85,7 @@ impl<'a> Session<'a> {
         // A session may have been moved into an async task.
         refuse_async_context()?;
         Ok(match &mut self.transaction {
-            Home::Own(transaction) => transaction.sql(),
+            Home::Own { transaction, .. } => transaction.sql(),
             Home::Borrowed(sql) => *sql,
         })
     }
@@ -86,7 +98,16 @@ impl<'a> Session<'a> {
     pub fn commit(self) -> Result<()> {
         refuse_async_context()?;
         match self.transaction {
-            Home::Own(transaction) => transaction.commit(),
+            Home::Own {
+                transaction,
+                wakeups,
+            } => {
+                transaction.commit()?;
+                if self.appended {
+                    wakeups.appended(&self.partition.name);
+                }
+                Ok(())
+            }
             Home::Borrowed(sql) => check_open(sql),
         }
     }
@@ -98,7 +119,7 @@ impl<'a> Session<'a> {
     pub fn rollback(self) -> Result<()> {
         refuse_async_context()?;
         match self.transaction {
-            Home::Own(transaction) => transaction.rollback(),
+            Home::Own { transaction, .. } => transaction.rollback(),
             Home::Borrowed(_) => Ok(()),
         }
     }
@@ -140,6 +161,7 @@ impl<'a> Session<'a> {
     pub(crate) fn append(&mut self, append: &StreamAppend) -> Result<Appended> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored = stream::append(self.sql()?, &partition, append, projections.versions())?;
+        self.appended = true;
         self.project(append, &stored)?;
         Ok(stored.into())
     }
@@ -151,6 +173,7 @@ impl<'a> Session<'a> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored =
             stream::append_to_streams(self.sql()?, &partition, appends, projections.versions())?;
+        self.appended = true;
         // All messages at once: a document that several streams write is folded and written once.
         let mut messages = Vec::new();
         if !projections.is_empty() {
@@ -239,7 +262,7 @@ impl<'a> Session<'a> {
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         let partition: &Partition = &self.partition;
         let sql = match &mut self.transaction {
-            Home::Own(transaction) => transaction.sql(),
+            Home::Own { transaction, .. } => transaction.sql(),
             Home::Borrowed(sql) => *sql,
         };
         Collection::new(CollectionHome::transaction(sql, partition), name)
@@ -279,11 +302,11 @@ impl<'a> Session<'a> {
     ) -> Result<T> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let mut nested = Nested::begin(self.sql()?)?;
-        let done = run_in(
-            &mut Session::borrowed(nested.sql(), partition, projections),
-            run,
-        )?;
+        let mut session = Session::borrowed(nested.sql(), partition, projections);
+        let done = run_in(&mut session, run)?;
+        let appended = session.appended;
         nested.release()?;
+        self.appended |= appended;
         Ok(done)
     }
 }

@@ -56,8 +56,10 @@ impl EventStore {
         schema: &Arc<str>,
         projections: InlineProjections,
         auto_migration: AutoMigration,
+        notifications: bool,
     ) -> Result<Self> {
         Ok(Self {
+            wakeups: Wakeups::new(&connections, schema, notifications),
             connections,
             partition: Arc::new(Partition::new(schema, DEFAULT_PARTITION)?),
             projections,
@@ -66,7 +68,6 @@ impl EventStore {
             collections: Arc::new(CollectionTables::new(
                 auto_migration == AutoMigration::CreateOrUpdate,
             )),
-            wakeups: Wakeups::default(),
         })
     }
 
@@ -140,7 +141,7 @@ impl EventStore {
                 stream::append(sql, &self.partition, &append, None).map(Appended::from)
             })?;
             trace::appended(&self.partition.name, append.messages.len());
-            self.wakeups.appended(&self.partition.name);
+            self.appended();
             return Ok(appended);
         }
         self.append_in_session(append.has_own_ids(), |session| session.append(&append))
@@ -160,10 +161,11 @@ impl EventStore {
         }
         let repeatable = appends.iter().all(StreamAppend::has_own_ids);
         if self.projections.is_empty() {
-            return self.connections.run(repeatable, |sql| {
-                let stored = stream::append_to_streams(sql, &self.partition, &appends, None)?;
-                Ok(stored.into_iter().map(Appended::from).collect())
-            });
+            let stored = self.connections.run(repeatable, |sql| {
+                stream::append_to_streams(sql, &self.partition, &appends, None)
+            })?;
+            self.appended();
+            return Ok(stored.into_iter().map(Appended::from).collect());
         }
         self.append_in_session(repeatable, |session| session.append_all(&appends))
     }
@@ -391,13 +393,15 @@ impl EventStore {
             transaction,
             Arc::clone(&self.partition),
             self.projections.clone(),
+            self.wakeups.clone(),
         ))
     }
 
     /// Runs operations of the store in a transaction of the caller's, which the caller commits.
     ///
     /// The client's own `commit` reports success for a transaction in which a statement has failed; this function fails
-    /// then, so commit only after it has succeeded.
+    /// then, so commit only after it has succeeded. Consumers find what was appended when they poll: nothing here sees the
+    /// commit that would wake them up.
     ///
     /// # Errors
     /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. The transaction should be
@@ -444,6 +448,11 @@ impl EventStore {
 
     pub(crate) fn auto_migration(&self) -> AutoMigration {
         self.auto_migration
+    }
+
+    /// Wakes up whoever waits for messages; only after a commit.
+    pub(crate) fn appended(&self) {
+        self.wakeups.appended(&self.partition.name);
     }
 
     pub(crate) fn wakeups(&self) -> &Wakeups {

@@ -23,3 +23,4 @@ mod support;
 mod tenants;
 mod throwaway_server;
 mod tls;
+mod wakeups;

@@ -6,7 +6,7 @@ mod sql;
 mod transaction;
 mod transaction_control;
 
-pub(crate) use pool::{Connections, PoolOptions, refuse_async_context};
+pub(crate) use pool::{Checkout, Connections, PoolOptions, refuse_async_context};
 pub(crate) use sql::{Jsonb, Parameter, Sql, get, param};
 pub(crate) use transaction::{Nested, Transaction, abort, check_open};
 pub(crate) use transaction_control::refuse_transaction_control;

@@ -21,7 +21,7 @@ pub(crate) struct PoolOptions {
     pub(crate) prepared_statements: bool,
 }
 
-/// A connection of our own pool.
+/// A connection that we have opened.
 pub(crate) struct Connection {
     /// `None` only while the connection is dropped.
     sql: Option<Box<PreparingClient>>,
@@ -31,6 +31,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    fn new(client: Client, suspicion: u64) -> Self {
+        let sql = PreparingClient {
+            client,
+            statements: PreparedStatements::default(),
+        };
+        Self {
+            sql: Some(Box::new(sql)),
+            used_at: Instant::now(),
+            suspicion,
+            broken: false,
+        }
+    }
+
     fn sql(&mut self) -> &mut PreparingClient {
         self.used_at = Instant::now();
         self.sql
@@ -56,7 +69,7 @@ impl Drop for Connection {
 
 /// Opens, tests and discards connections for r2d2.
 pub(crate) struct ConnectionManager {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     /// Rises whenever a connection was found dead: then the others, too, are asked before they are handed out.
     suspicion: Arc<AtomicU64>,
 }
@@ -71,16 +84,7 @@ impl ManageConnection for ConnectionManager {
             .endpoint
             .connect()
             .map_err(ConnectionTestError::Connect)?;
-        let sql = PreparingClient {
-            client,
-            statements: PreparedStatements::default(),
-        };
-        Ok(Connection {
-            sql: Some(Box::new(sql)),
-            used_at: Instant::now(),
-            suspicion,
-            broken: false,
-        })
+        Ok(Connection::new(client, suspicion))
     }
 
     fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectionTestError> {
@@ -136,6 +140,7 @@ impl<M: ManageConnection<Connection = Client>> ForeignPool for Pool<M> {
 #[derive(Clone)]
 pub(crate) enum Connections {
     Own {
+        endpoint: Arc<Endpoint>,
         pool: Pool<ConnectionManager>,
         suspicion: Arc<AtomicU64>,
         prepared_statements: bool,
@@ -146,8 +151,9 @@ pub(crate) enum Connections {
 impl Connections {
     pub(crate) fn open(endpoint: Endpoint, options: &PoolOptions) -> Self {
         let suspicion = Arc::new(AtomicU64::new(0));
+        let endpoint = Arc::new(endpoint);
         let manager = ConnectionManager {
-            endpoint,
+            endpoint: Arc::clone(&endpoint),
             suspicion: Arc::clone(&suspicion),
         };
         let pool = Pool::builder()
@@ -158,6 +164,7 @@ impl Connections {
             .test_on_check_out(true)
             .build_unchecked(manager);
         Self::Own {
+            endpoint,
             pool,
             suspicion,
             prepared_statements: options.prepared_statements,
@@ -183,6 +190,32 @@ impl Connections {
         }
     }
 
+    /// Opens a connection outside the pool, for a thread that keeps it. `None` on a pool of the caller's, which alone knows
+    /// how to open one.
+    pub(crate) fn dedicated(&self) -> Result<Option<Checkout>> {
+        refuse_async_context()?;
+        let Self::Own {
+            endpoint,
+            prepared_statements,
+            ..
+        } = self
+        else {
+            return Ok(None);
+        };
+        let client = endpoint.connect().map_err(|source| Error::Connect {
+            server: endpoint.describe(),
+            source,
+        })?;
+        Ok(Some(Checkout::Dedicated {
+            connection: Connection::new(client, 0),
+            prepared_statements: *prepared_statements,
+        }))
+    }
+
+    pub(crate) fn can_be_dedicated(&self) -> bool {
+        matches!(self, Self::Own { .. })
+    }
+
     /// Throws a connection away that was found dead, and has the resting ones asked before they are used.
     pub(crate) fn discard(&self, mut checkout: Checkout) {
         if let Checkout::Own { connection, .. } = &mut checkout {
@@ -201,6 +234,11 @@ pub(crate) enum Checkout {
         prepared_statements: bool,
     },
     Foreign(Box<dyn ForeignConnection>),
+    /// Outside the pool: closed when it is dropped.
+    Dedicated {
+        connection: Connection,
+        prepared_statements: bool,
+    },
 }
 
 impl Checkout {
@@ -215,15 +253,29 @@ impl Checkout {
                 prepared_statements: false,
             } => &mut connection.sql().client,
             Self::Foreign(client) => &mut ***client,
+            Self::Dedicated {
+                connection,
+                prepared_statements: true,
+            } => connection.sql(),
+            Self::Dedicated {
+                connection,
+                prepared_statements: false,
+            } => &mut connection.sql().client,
+        }
+    }
+
+    /// The client itself, for what is no statement.
+    pub(crate) fn client(&mut self) -> &mut Client {
+        match self {
+            Self::Own { connection, .. } => &mut connection.sql().client,
+            Self::Foreign(client) => client,
+            Self::Dedicated { connection, .. } => &mut connection.sql().client,
         }
     }
 
     /// Whether the connection is known to be lost.
     pub(crate) fn is_closed(&mut self) -> bool {
-        match self {
-            Self::Own { connection, .. } => connection.sql().client.is_closed(),
-            Self::Foreign(client) => client.is_closed(),
-        }
+        self.client().is_closed()
     }
 
     /// Has the pool throw the connection away instead of handing it out again.

@@ -1,7 +1,7 @@
 //! Appends whose connection is lost while nobody knows whether they were stored.
 
 use crate::connections::proxy::{Loss, Proxy};
-use crate::support::{CartEvent, added, database};
+use crate::support::{CartEvent, added, database, quiet};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
     DocumentProjection, Error, EventStore, NewMessage, Recorded, StreamMessages,
@@ -36,7 +36,7 @@ impl Stores {
     fn open() -> anyhow::Result<Self> {
         let database = database();
         let proxy = Proxy::to(&database)?;
-        let lossy = EventStore::open(proxy.url())?;
+        let lossy = quiet(proxy.url()).open()?;
         // Prepares the statements: what is lost then is the statement itself.
         lossy.append_to_stream("Cart-0", &[added("socks", 1)])?;
         Ok(Self {
@@ -50,7 +50,7 @@ impl Stores {
     fn open_with_projection() -> anyhow::Result<Self> {
         let database = database();
         let proxy = Proxy::to(&database)?;
-        let store = |url: &str| EventStore::builder(url).inline_projection(carts()).open();
+        let store = |url: &str| quiet(url).inline_projection(carts()).open();
         Ok(Self {
             lossy: store(proxy.url())?,
             sound: store(database.url())?,

@@ -1,7 +1,7 @@
 //! Appends that are refused before anything is sent, and appends to a version that the stream does not have.
 
 use crate::connections::proxy::Proxy;
-use crate::support::{CartEvent, added, database, store};
+use crate::support::{CartEvent, added, database, quiet, store};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
     AppendOptions, Appendable, Error, Event, EventStore, ExpectedVersion, NewMessage, RawEvent,
@@ -31,7 +31,7 @@ impl Watched {
         let database = database();
         let proxy = Proxy::to(&database)?;
         Ok(Self {
-            store: EventStore::open(proxy.url())?,
+            store: quiet(proxy.url()).open()?,
             proxy,
             _database: database,
         })

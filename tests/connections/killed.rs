@@ -1,6 +1,6 @@
 //! Connections that the server ends, at every moment.
 
-use crate::support::{CartEvent, added, database, wait_until};
+use crate::support::{CartEvent, added, database, quiet, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{Error, EventStore, NewMessage};
 use postgres::Client;
@@ -61,7 +61,7 @@ fn rest(store: &EventStore, connections: usize) -> Result<(), Error> {
 #[test]
 fn connections_that_were_killed_while_resting_are_replaced_unnoticed() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::open(database.url())?;
+    let store = quiet(database.url()).open()?;
     let mut killer = Killer::of(&database)?;
 
     for round in 1..=3 {
@@ -92,7 +92,7 @@ fn an_append_that_is_killed_while_it_waits_for_the_stream_is_not_half_there() ->
 {
     for own_ids in [true, false] {
         let database = database();
-        let store = EventStore::open(database.url())?;
+        let store = quiet(database.url()).open()?;
         store.append_to_stream("Cart-1", &[added("socks", 1)])?;
         let mut holder = database.client()?;
         let mut held = holder.transaction()?;
@@ -130,7 +130,7 @@ fn an_append_that_is_killed_while_it_waits_for_the_stream_is_not_half_there() ->
 fn a_session_that_is_killed_between_two_appends_stores_neither_and_may_be_repeated()
 -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::open(database.url())?;
+    let store = quiet(database.url()).open()?;
     let mut killer = Killer::of(&database)?;
     let mut transfer = |interrupt: bool| {
         store.with_session(|session| {
@@ -156,7 +156,7 @@ fn a_session_that_is_killed_between_two_appends_stores_neither_and_may_be_repeat
 fn a_session_that_goes_on_over_a_lost_connection_is_not_committed_and_says_so() -> anyhow::Result<()>
 {
     let database = database();
-    let store = EventStore::open(database.url())?;
+    let store = quiet(database.url()).open()?;
     let mut killer = Killer::of(&database)?;
     let mut session = store.begin()?;
     session.append_to_stream("Cart-1", &[added("hat", 1)])?;
@@ -177,7 +177,7 @@ fn a_session_that_goes_on_over_a_lost_connection_is_not_committed_and_says_so() 
 #[test]
 fn a_session_that_is_killed_before_its_commit_stores_nothing() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::open(database.url())?;
+    let store = quiet(database.url()).open()?;
     let mut killer = Killer::of(&database)?;
     let mut committed = store.begin()?;
     committed.append_to_stream("Cart-1", &[added("hat", 1)])?;
@@ -201,7 +201,7 @@ fn a_session_that_is_killed_before_its_commit_stores_nothing() -> anyhow::Result
 #[test]
 fn a_read_that_is_killed_while_it_waits_is_repeated() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::open(database.url())?;
+    let store = quiet(database.url()).open()?;
     store.append_to_stream("Cart-1", &[added("socks", 1)])?;
     let mut holder = database.client()?;
     let mut held = holder.transaction()?;

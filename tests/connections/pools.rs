@@ -1,7 +1,7 @@
 //! Where connections come from: the store's own pool, and pools of the caller's.
 
 use super::proxy::Proxy;
-use crate::support::{CartEvent, added, database, store};
+use crate::support::{CartEvent, added, database, quiet, store};
 use emmett_postgresql::{
     AppendOptions, DocumentProjection, Error, EventStore, EventStoreBuilder, FeedOptions, Recorded,
     StreamMessages,
@@ -85,7 +85,7 @@ fn options_of_the_pool_that_make_no_sense_are_refused() {
 fn a_store_opens_connections_only_when_it_needs_them() -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = EventStore::builder(proxy.url()).pool_size(20).open()?;
+    let store = quiet(proxy.url()).pool_size(20).open()?;
     let opened = proxy.connections();
 
     for _ in 0..20 {
@@ -154,6 +154,7 @@ fn a_store_works_on_a_pool_of_r2d2_postgres() -> anyhow::Result<()> {
 
     let store = EventStoreBuilder::with_pool(pool.clone())
         .inline_projection(counts())
+        .notifications(false)
         .open()?;
     use_everything(&store)?;
 
@@ -224,10 +225,8 @@ fn without_prepared_statements_none_is_kept_and_an_append_is_still_one_round_tri
 -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let plain = EventStore::builder(proxy.url())
-        .prepared_statements(false)
-        .open()?;
-    let projecting = EventStore::builder(proxy.url())
+    let plain = quiet(proxy.url()).prepared_statements(false).open()?;
+    let projecting = quiet(proxy.url())
         .prepared_statements(false)
         .inline_projection(counts())
         .open()?;

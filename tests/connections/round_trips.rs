@@ -1,7 +1,7 @@
 //! Round trips, counted between the store and the server.
 
 use super::proxy::Proxy;
-use crate::support::{CartEvent, added, database};
+use crate::support::{CartEvent, added, database, quiet};
 use emmett_postgresql::{
     DocumentProjection, EventStore, FeedOptions, ReadOptions, Recorded, StreamMessages,
 };
@@ -14,7 +14,7 @@ use std::time::Instant;
 fn watched_store() -> anyhow::Result<(emmett_postgresql::testing::Database, Proxy, EventStore)> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = EventStore::open(proxy.url())?;
+    let store = quiet(proxy.url()).open()?;
     Ok((database, proxy, store))
 }
 
@@ -82,7 +82,7 @@ fn an_append_to_several_streams_is_one_round_trip() -> anyhow::Result<()> {
 fn an_append_with_an_inline_projection_is_five_round_trips() -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = EventStore::builder(proxy.url())
+    let store = quiet(proxy.url())
         .inline_projection(carts("carts"))
         .open()?;
     store.append_to_stream("Cart-1", &[added("shoes", 1)])?;
@@ -98,7 +98,7 @@ fn an_append_with_an_inline_projection_is_five_round_trips() -> anyhow::Result<(
 fn each_further_inline_projection_adds_the_two_round_trips_of_its_document() -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = EventStore::builder(proxy.url())
+    let store = quiet(proxy.url())
         .inline_projection(carts("carts"))
         .inline_projection(carts("more_carts"))
         .inline_projection(carts("confirmed_carts").can_handle(&["ShoppingCartConfirmed"]))
@@ -199,7 +199,7 @@ fn a_query_of_documents_is_one_round_trip() -> anyhow::Result<()> {
 fn no_statement_is_prepared_twice_on_a_connection() -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = EventStore::builder(proxy.url())
+    let store = quiet(proxy.url())
         .inline_projection(carts("carts"))
         .pool_size(4)
         .open()?;

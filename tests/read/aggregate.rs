@@ -1,8 +1,8 @@
 //! Folding a stream into a state.
 
 use crate::connections::proxy::{Loss, Proxy};
-use crate::support::{CartEvent, added, database, store};
-use emmett_postgresql::{AppendOptions, EventStore, ReadOptions, Recorded};
+use crate::support::{CartEvent, added, database, quiet, store};
+use emmett_postgresql::{AppendOptions, ReadOptions, Recorded};
 
 fn removed(product: &str, quantity: u32) -> CartEvent {
     CartEvent::ProductItemRemoved {
@@ -64,7 +64,7 @@ fn a_fold_gets_what_was_recorded_beside_the_events() -> anyhow::Result<()> {
 fn a_fold_that_loses_its_connection_begins_again() -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = EventStore::open(proxy.url())?;
+    let store = quiet(proxy.url()).open()?;
     let events: Vec<_> = (0..2_000).map(|_| added("hat", 1)).collect();
     store.append_to_stream("Cart-1", &events)?;
     store.aggregate_stream("Cart-1", || 0, fold)?;

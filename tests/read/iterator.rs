@@ -1,7 +1,7 @@
 //! Streams of any length, a page at a time.
 
 use crate::connections::proxy::Proxy;
-use crate::support::{database, store};
+use crate::support::{database, quiet, store};
 use emmett_postgresql::{Error, EventStore, RawEvent, ReadOptions, Recorded};
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn every_event_of_several_pages_comes_once_and_in_order() -> anyhow::Result<()> 
 fn a_page_is_fetched_when_the_one_before_is_used_up() -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = EventStore::open(proxy.url())?;
+    let store = quiet(proxy.url()).open()?;
     append(&store, LENGTH)?;
     iterate(&store, ReadOptions::new().include_archived())?;
     iterate(&store, ReadOptions::new())?;

@@ -1,6 +1,6 @@
 //! What the tests share: a store on a fresh database, one example domain, and waiting for signals.
 
-use emmett_postgresql::{Event, EventStore, testing};
+use emmett_postgresql::{Event, EventStore, EventStoreBuilder, testing};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,11 @@ pub(crate) fn store() -> anyhow::Result<(testing::Database, EventStore)> {
     let database = database();
     let store = EventStore::open(database.url())?;
     Ok((database, store))
+}
+
+/// A store whose connections nothing uses in the background, for tests that count or kill them.
+pub(crate) fn quiet(url: &str) -> EventStoreBuilder {
+    EventStore::builder(url).notifications(false)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

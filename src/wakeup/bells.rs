@@ -1,0 +1,101 @@
+//! The bells of this process: one for each poller.
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+#[derive(Default)]
+pub(super) struct Bells {
+    /// How many bells there are: an append without pollers looks at nothing else.
+    count: AtomicUsize,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bells: Vec<Bell>,
+    /// Whether a thread listens to other processes. It stands beside the bells so that it cannot end just when one is
+    /// added.
+    listening: bool,
+}
+
+struct Bell {
+    partition: String,
+    bell: Sender<()>,
+}
+
+impl Bell {
+    /// False when nobody can hear it any more. One that has rung and was not heard yet needs no second ring.
+    fn ring(&self) -> bool {
+        !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
+    }
+}
+
+impl Bells {
+    pub(super) fn add(&self, partition: &str) -> Receiver<()> {
+        let (bell, rings) = bounded(1);
+        let mut state = self.write();
+        state.bells.push(Bell {
+            partition: partition.to_owned(),
+            bell,
+        });
+        self.count.store(state.bells.len(), Ordering::SeqCst);
+        rings
+    }
+
+    pub(super) fn ring(&self, partition: &str) {
+        self.ring_where(|bell| bell.partition == partition);
+    }
+
+    pub(super) fn ring_all(&self) {
+        self.ring_where(|_| true);
+    }
+
+    /// Rings, and removes the bells that nobody can hear any more.
+    fn ring_where(&self, wanted: impl Fn(&Bell) -> bool) {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let heard = |bell: &Bell| !wanted(bell) || bell.ring();
+        // Not `all`, which would stop at the first that is not heard.
+        let unheard = self.read().bells.iter().filter(|bell| !heard(bell)).count();
+        if unheard == 0 {
+            return;
+        }
+        let mut state = self.write();
+        state.bells.retain(heard);
+        self.count.store(state.bells.len(), Ordering::SeqCst);
+    }
+
+    /// Whether the caller has to listen to other processes: there is a bell, and nobody else does.
+    pub(super) fn begin_listening(&self) -> bool {
+        let mut state = self.write();
+        let begins = !state.listening && !state.bells.is_empty();
+        state.listening |= begins;
+        begins
+    }
+
+    /// Whether whoever listens to other processes can stop: there is no bell.
+    pub(super) fn end_listening(&self) -> bool {
+        if self.count.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
+        let mut state = self.write();
+        state.listening = !state.bells.is_empty();
+        !state.listening
+    }
+
+    /// Nobody listens after all.
+    pub(super) fn give_up_listening(&self) {
+        self.write().listening = false;
+    }
+
+    // The list is never left half changed, so a panic of another thread has not spoilt it.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

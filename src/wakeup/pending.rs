@@ -1,0 +1,95 @@
+//! The partitions that others are to be told of.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// Every append looks here, so it finds its partition under a lock that appends share, and changes it by atomics.
+pub(super) struct PendingPartitions {
+    partitions: RwLock<HashMap<Arc<str>, Arc<PendingPartition>>>,
+    began_at: Instant,
+}
+
+pub(super) struct PendingPartition {
+    pub(super) name: Arc<str>,
+    pending: AtomicBool,
+    /// Nobody listens; in milliseconds since the beginning.
+    unheard_until: AtomicU64,
+}
+
+impl PendingPartitions {
+    pub(super) fn new() -> Self {
+        Self {
+            partitions: RwLock::default(),
+            began_at: Instant::now(),
+        }
+    }
+
+    /// Whether somebody has to be told, and whoever tells them does not know of it yet.
+    pub(super) fn add(&self, name: &str) -> bool {
+        let partition = self.find(name);
+        self.now() >= partition.unheard_until.load(Ordering::Relaxed)
+            && !partition.pending.swap(true, Ordering::AcqRel)
+    }
+
+    /// What is pending is not any more. An append that is committed from now on is pending again.
+    pub(super) fn take(&self) -> Vec<Arc<PendingPartition>> {
+        let partitions = self
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let taken =
+            |partition: &&Arc<PendingPartition>| partition.pending.swap(false, Ordering::AcqRel);
+        partitions.values().filter(taken).cloned().collect()
+    }
+
+    /// Nobody listens to the partition. Until the time is up, nothing of it becomes pending.
+    pub(super) fn unheard(&self, partition: &PendingPartition, time: Duration) {
+        let until = self.now() + milliseconds(time);
+        partition.unheard_until.store(until, Ordering::Relaxed);
+    }
+
+    fn find(&self, name: &str) -> Arc<PendingPartition> {
+        let partitions = self
+            .partitions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(partition) = partitions.get(name) {
+            return Arc::clone(partition);
+        }
+        drop(partitions);
+        let mut partitions = self
+            .partitions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let name: Arc<str> = name.into();
+        let partition = partitions
+            .entry(Arc::clone(&name))
+            .or_insert_with(|| Arc::new(PendingPartition::new(name)));
+        Arc::clone(partition)
+    }
+
+    fn now(&self) -> u64 {
+        milliseconds(self.began_at.elapsed())
+    }
+}
+
+impl PendingPartition {
+    fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            pending: AtomicBool::new(false),
+            unheard_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Nobody could be told.
+    pub(super) fn put_back(&self) {
+        self.pending.store(true, Ordering::Release);
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
