@@ -71,6 +71,9 @@
 pub use crate::{
     append_options::{AppendOptions, StreamMessages},
     builder::EventStoreBuilder,
+    doctor::{
+        DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
+    },
     endpoint::{ConnectError, ConnectionStringError},
     error::{Error, Result},
     event::{Event, RawEvent, StoredEvent},
@@ -80,6 +83,10 @@ pub use crate::{
     json::JsonError,
     message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
     position::ExpectedVersion,
+    processors::{
+        ParkedDetail, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,
+        ProcessorState, ProcessorStatus, Processors, RequestOutcome, SlotHolder, SlotStatus,
+    },
     projection::{DocumentProjection, Projection, ProjectionContext, SqlProjection},
     schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     session::Session,
@@ -98,6 +105,7 @@ mod append_options;
 mod builder;
 mod connection;
 mod digest;
+mod doctor;
 mod endpoint;
 mod error;
 mod event;
@@ -110,6 +118,7 @@ mod json;
 mod message;
 mod partition;
 mod position;
+mod processors;
 mod projection;
 mod schema;
 mod session;
