@@ -752,6 +752,27 @@ BEGIN
 END
 $$;
 
+-- How many messages of the partition stand behind a position, counted up to most, and when the first of them was stored.
+-- Open appends are not counted. The settings leave the walk along the positions: without statistics, the planner would
+-- read the whole feed for a reader that is at its end.
+CREATE OR REPLACE FUNCTION public.emt_lag(partition TEXT, after BIGINT, most BIGINT)
+    RETURNS TABLE (messages BIGINT, oldest TIMESTAMPTZ)
+    LANGUAGE plpgsql
+    SET enable_seqscan TO off
+    SET enable_bitmapscan TO off
+    SET enable_sort TO off
+    SET max_parallel_workers_per_gather TO 0
+    SET jit TO off
+    AS $$
+BEGIN
+    RETURN QUERY EXECUTE format($sql$
+        SELECT (SELECT count(*) FROM (SELECT FROM public.%1$I WHERE global_position > $1 LIMIT $2) AS behind),
+               (SELECT created FROM public.%1$I WHERE global_position > $1 ORDER BY global_position LIMIT 1)
+        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_lag.partition))
+        USING emt_lag.after, emt_lag.most;
+END
+$$;
+
 
 ----------------------------------------------------------------------------------------------------------- archive
 
@@ -1269,8 +1290,9 @@ $$;
 
 ------------------------------------------------------------------------------------------------------------ grants
 
--- Gives a role what it needs, and no more: 'reader' reads streams, feed and documents; 'writer' also appends and keeps
--- documents. Neither can change or delete a stored message. New tenants and collections give the same grants.
+-- Gives a role what it needs, and no more: 'reader' reads streams, feed, documents and how far the processors are;
+-- 'writer' also appends, keeps documents, and runs, resets and forgets processors. Neither can change or delete a stored
+-- message. New tenants and collections give the same grants.
 CREATE OR REPLACE FUNCTION public.emt_grant(role_name TEXT, access TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
@@ -1290,7 +1312,7 @@ BEGIN
                    WHEN NOT _writes THEN 'SELECT'
                    WHEN relation.relname ~ '^emt_streams' THEN 'SELECT, INSERT, UPDATE, DELETE'
                    WHEN relation.relname ~ '^emt_messages' THEN 'SELECT, INSERT'
-                   WHEN relation.relname ~ '^emt_(projections|subscriptions)' THEN 'SELECT, INSERT, UPDATE'
+                   WHEN relation.relname ~ '^emt_projections' THEN 'SELECT, INSERT, UPDATE'
                    WHEN relation.relname ~ '^emt_(partitions|migrations|imports|collections)$' THEN 'SELECT'
                    ELSE 'SELECT, INSERT, UPDATE, DELETE'
                END

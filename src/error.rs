@@ -88,6 +88,22 @@ pub enum Error {
         /// The tenant's name.
         tenant: String,
     },
+    /// No processor of that name has ever run here. The message names those that have.
+    #[error("there is no processor \"{processor}\"{}", known_processors(.known))]
+    UnknownProcessor {
+        /// The name that was asked for.
+        processor: String,
+        /// The names of the processors that there are.
+        known: Vec<String>,
+    },
+    /// A processor is held by a running worker, so it cannot be forgotten. Stop that one first.
+    #[error("processor \"{processor}\" is held by \"{owner}\": stop it first")]
+    ProcessorHeld {
+        /// The processor's name.
+        processor: String,
+        /// Who holds it.
+        owner: String,
+    },
     /// An inline projection failed, so the append that it belongs to was rolled back.
     #[error("projection \"{projection}\" failed")]
     Projection {
@@ -238,6 +254,14 @@ fn because(error: Option<&str>) -> String {
         || ": it waits behind an earlier one of its stream".to_owned(),
         |error| format!(": {error}"),
     )
+}
+
+fn known_processors(known: &[String]) -> String {
+    if known.is_empty() {
+        return "; there are none".to_owned();
+    }
+    let names: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
+    format!("; there are: {}", names.join(", "))
 }
 
 fn detail(source: &postgres::Error) -> String {

@@ -75,6 +75,9 @@ pub use crate::{
         Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
         RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
     },
+    doctor::{
+        DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
+    },
     endpoint::{ConnectError, ConnectionStringError},
     error::{Error, Result},
     event::{Event, RawEvent, StoredEvent},
@@ -84,6 +87,10 @@ pub use crate::{
     json::JsonError,
     message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
     position::ExpectedVersion,
+    processors::{
+        ParkedDetail, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,
+        ProcessorState, ProcessorStatus, Processors, RequestOutcome, SlotHolder, SlotStatus,
+    },
     projection::{DocumentProjection, Projection, ProjectionContext, SqlProjection},
     schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     session::Session,
@@ -103,6 +110,7 @@ mod builder;
 mod connection;
 mod consumer;
 mod digest;
+mod doctor;
 mod endpoint;
 mod error;
 mod event;
@@ -115,6 +123,7 @@ mod json;
 mod message;
 mod partition;
 mod position;
+mod processors;
 mod projection;
 mod schema;
 mod session;

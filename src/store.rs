@@ -2,12 +2,14 @@
 
 use crate::append_options::{AppendOptions, StreamMessages};
 use crate::connection::{Connections, Transaction, refuse_async_context};
+use crate::doctor::{self, DoctorReport, FeedProof};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::feed::{self, Feed, FeedOptions, Horizon};
 use crate::message::{Appendable, Recorded};
 use crate::partition::{DEFAULT_PARTITION, Partition};
 use crate::pongo::{Collection, CollectionHome, CollectionTables};
+use crate::processors::Processors;
 use crate::projection::InlineProjections;
 use crate::schema::{AutoMigration, Schema};
 use crate::session::{Session, run_in};
@@ -339,6 +341,74 @@ impl EventStore {
     pub fn feed_horizon(&self, after: u64) -> Result<Horizon> {
         self.connections
             .run(true, |sql| feed::horizon(sql, &self.partition, after))
+    }
+
+    /// The processors of the store (of this tenant): how far they are, what they parked, and how to set them back.
+    pub fn processors(&self) -> Processors {
+        Processors::new(self.connections.clone(), Arc::clone(&self.partition))
+    }
+
+    /// Looks for what is wrong with the store (with this tenant): who holds the feed back, what the feed relies on and is
+    /// not there, processors that do not get on, projections that are stale. Changes nothing.
+    ///
+    /// What other roles do is shown to superusers and members of `pg_read_all_stats` only.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let store = emmett_postgresql::EventStore::open(database.url())?;
+    /// let report = store.doctor()?;
+    /// for finding in &report.findings {
+    ///     println!("{}: {} {}", finding.severity, finding.problem, finding.advice);
+    /// }
+    /// assert!(!report.is_serious());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the database cannot be asked; [`Error::UnknownTenant`].
+    pub fn doctor(&self) -> Result<DoctorReport> {
+        doctor::examine(&self.connections, &self.partition, &self.processors())
+    }
+
+    /// Proves that a part of the feed has no holes: walks from one global position to another, both included, and checks
+    /// that positions are unique, and that the versions of each stream ascend one by one. Holds one number for each stream
+    /// that it meets.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let store = emmett_postgresql::EventStore::open(database.url())?;
+    /// # store.append_to_stream("Cart-1", &[emmett_postgresql::RawEvent::new("Opened", serde_json::json!({}))])?;
+    /// let end = store.feed_horizon(0)?.position;
+    /// let proof = store.prove_feed(1, end)?;
+    /// assert!(proof.holds(), "{:?}", proof.violations);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a part that ends where appends are still open, or beyond.
+    pub fn prove_feed(&self, from: u64, to: u64) -> Result<FeedProof> {
+        doctor::prove(&self.connections, &self.partition, from, to)
+    }
+
+    /// Proves that a processor has skipped nothing that is there: [`prove_feed`](EventStore::prove_feed) from the beginning
+    /// to where the processor is.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// assert!(store.prove_processor("cart-summaries")?.holds());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownProcessor`]; [`Error::InvalidInput`] when the processor is beyond where the feed can be read.
+    pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
+        self.prove_feed(1, self.processors().position(name)?)
     }
 
     /// A collection of documents. Its table is created when it is first used, if the store may migrate.

@@ -2,6 +2,8 @@
 
 mod commands;
 mod connection;
+mod consumers;
+mod doctor;
 mod examples;
 mod pipes;
 mod process;

@@ -4,8 +4,8 @@ use crate::support::{CartEvent, added};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     AppendOptions, AutoMigration, DocumentProjection, Error, EventStore, ExportOptions,
-    FeedOptions, ImportOptions, NewMessage, RawEvent, ReadOptions, Recorded, SchemaState,
-    StreamMessages,
+    FeedOptions, ImportOptions, NewMessage, ParkedOptions, ParkedSelection, Processors, RawEvent,
+    ReadOptions, Recorded, SchemaState, StreamMessages,
 };
 use postgres::{Client, NoTls};
 use serde_json::{Map, Value, json};
@@ -184,6 +184,56 @@ fn a_reader_reads_streams_feed_and_documents() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_reader_sees_processors_and_a_writer_sets_them_back() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+    let (app, report) = (shop.writer()?, shop.reader()?);
+    shop.owner.tenants().add("later")?;
+    for partition in ["emt:default", "before", "later"] {
+        let park = "
+            INSERT INTO emt_parked_messages (partition, processor, version, slot, global_position, stream_id,
+                                             stream_position, message_type, error)
+            VALUES ($1, 'carts', 1, 0, 1, 'Cart-1', 1, 'ProductItemAdded', 'x')";
+        let mut client = shop.client("app")?;
+        let register = "SELECT emt_register_processor($1, 'carts', 1, 1, 0)";
+        client.query(register, &[&partition])?;
+        client.execute(park, &[&partition])?;
+    }
+
+    for (app, report) in [
+        (app.clone(), report.clone()),
+        (app.tenant("before")?, report.tenant("before")?),
+        (app.tenant("later")?, report.tenant("later")?),
+    ] {
+        let reads = |processors: Processors| -> anyhow::Result<()> {
+            assert_eq!(processors.list()?[0].parked, 1);
+            assert_eq!(processors.parked("carts", ParkedOptions::new())?.len(), 1);
+            assert!(processors.parked_message("carts", 1)?.is_some());
+            Ok(())
+        };
+        reads(report.processors())?;
+        assert!(report.doctor()?.feed.is_some());
+        report.prove_processor("carts")?;
+        let all = ParkedSelection::All;
+        for refused in [
+            report.processors().replay("carts", &all).err(),
+            report.processors().reset("carts", 0).err(),
+            report.processors().forget("carts").err(),
+        ] {
+            let error = refused.expect("a reader changes nothing").to_string();
+            assert!(error.contains("permission denied for table"), "{error}");
+        }
+
+        reads(app.processors())?;
+        assert_eq!(app.processors().replay("carts", &all)?.marked, 1);
+        assert_eq!(app.processors().discard("carts", &all)?.marked, 1);
+        assert_eq!(app.processors().reset("carts", 0)?.unparked, 1);
+        app.processors().forget("carts")?;
+        assert!(report.processors().list()?.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
 fn later_tenants_and_collections_give_the_same_grants() -> anyhow::Result<()> {
     let shop = Shop::open()?;
     let (app, report) = (shop.writer()?, shop.reader()?);
@@ -225,7 +275,6 @@ const REFUSED_TO_BOTH: &[&str] = &[
     "TRUNCATE emt_streams_emt_default_active",
     "TRUNCATE counts",
     "DELETE FROM emt_projections",
-    "DELETE FROM emt_subscriptions",
     "UPDATE emt_partitions SET has_archived = FALSE",
     "DELETE FROM emt_partitions",
     "INSERT INTO emt_partitions (partition, table_suffix) VALUES ('a', 'a')",
@@ -261,6 +310,12 @@ const REFUSED_TO_READERS: &[&str] = &[
     "DELETE FROM emt_streams",
     "SELECT emt_register('emt:default', 'mine', 1, 'i', 'sql', '{}')",
     "UPDATE emt_projections SET status = 'stale'",
+    "DELETE FROM emt_subscriptions",
+    "SELECT emt_register_processor('emt:default', 'mine', 1, 1, 0)",
+    "UPDATE emt_processor_slots SET position = 0",
+    "DELETE FROM emt_processor_slots",
+    "UPDATE emt_parked_messages SET request = 'discard'",
+    "DELETE FROM emt_parked_messages",
     "INSERT INTO emt_subscriptions (subscription_id, last_processed_position) VALUES ('mine', 1)",
     "SELECT nextval('emt_global_message_position')",
     "SELECT emt_next_position()",

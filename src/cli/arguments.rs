@@ -7,9 +7,10 @@ use std::path::PathBuf;
 /// The environment variable that names the database.
 const DATABASE_URL: &str = "EMMETT_DATABASE_URL";
 
-/// An event store in PostgreSQL: migrate its schema, import and export events, look at streams and tenants.
+/// An event store in PostgreSQL: migrate its schema, import and export events, look at streams, consumers and tenants.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the schema is missing or old (`migrate status`).
+/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the schema is missing or old (`migrate status`), 4 something serious
+/// was found (`doctor`).
 #[derive(Debug, Parser)]
 #[command(name = "emmett", version, propagate_version = true)]
 pub(super) struct Arguments {
@@ -77,6 +78,17 @@ pub(super) enum Command {
     Export(ExportArguments),
     /// Print the events of a stream
     Stream(StreamArguments),
+    /// See how far the processors of consumers are, and what they parked; set them back
+    ///
+    /// Requests are left in the database; the process that runs the processor carries them out.
+    Consumers {
+        #[command(subcommand)]
+        command: Option<ConsumersCommand>,
+    },
+    /// Find out what is wrong: who holds the feed back, what it relies on, processors that do not get on
+    ///
+    /// Exit code 4: something serious was found.
+    Doctor(DoctorArguments),
     /// List, add and remove tenants
     Tenants {
         #[command(subcommand)]
@@ -155,6 +167,100 @@ pub(super) struct StreamArguments {
     /// Print the stream even when it is archived
     #[arg(long)]
     pub(super) include_archived: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConsumersCommand {
+    /// List the processors
+    List,
+    /// List the messages that a processor has parked
+    Parked {
+        #[command(flatten)]
+        processor: ProcessorArguments,
+        /// Only those of this stream
+        #[arg(long, value_name = "NAME")]
+        stream: Option<String>,
+        /// Begin behind this global position
+        #[arg(long, value_name = "POSITION", default_value_t = 0)]
+        after: u64,
+        /// How many at the most
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Print a parked message with its data
+    Show {
+        #[command(flatten)]
+        processor: ProcessorArguments,
+        /// Its global position
+        position: u64,
+    },
+    /// Have parked messages handled again, in the order of their streams
+    Replay {
+        #[command(flatten)]
+        processor: ProcessorArguments,
+        #[command(flatten)]
+        selection: SelectionArguments,
+    },
+    /// Drop parked messages without handling them
+    Discard {
+        #[command(flatten)]
+        processor: ProcessorArguments,
+        #[command(flatten)]
+        selection: SelectionArguments,
+    },
+    /// Have a processor go on behind another position, and drop what it has parked
+    ///
+    /// Its read model is not emptied; a reactor repeats its side effects.
+    Reset {
+        #[command(flatten)]
+        processor: ProcessorArguments,
+        /// The global position; 0 is the beginning
+        #[arg(long, value_name = "POSITION")]
+        to: u64,
+    },
+    /// Delete what is known of a processor that nobody runs any more
+    Forget {
+        #[command(flatten)]
+        processor: ProcessorArguments,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProcessorArguments {
+    /// The processor's name
+    #[arg(value_name = "PROCESSOR")]
+    pub(super) name: String,
+
+    /// The version of the processor, where there are several
+    #[arg(long, value_name = "VERSION")]
+    pub(super) of_version: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct SelectionArguments {
+    /// All that the processor has parked
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Those of one stream
+    #[arg(long, value_name = "NAME")]
+    pub(super) stream: Option<String>,
+
+    /// The one at this global position
+    #[arg(long, value_name = "POSITION")]
+    pub(super) position: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArguments {
+    /// Prove instead that the feed has no holes between two positions, both included
+    #[arg(long, value_names = ["FROM", "TO"], num_args = 2)]
+    pub(super) prove: Option<Vec<u64>>,
+
+    /// Prove instead that it has none up to where this processor is
+    #[arg(long, value_name = "PROCESSOR", conflicts_with = "prove")]
+    pub(super) prove_processor: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

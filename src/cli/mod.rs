@@ -1,10 +1,13 @@
 //! The command line: `emmett`, and the same for a binary with projections of its own.
 
 mod arguments;
+mod consumers;
+mod doctor;
 mod event_log;
 mod migrate;
 mod output;
 mod stream;
+mod table;
 mod tenants;
 
 use crate::builder::EventStoreBuilder;
@@ -20,6 +23,8 @@ use std::process::ExitCode;
 const FAILED: u8 = 1;
 /// The exit code of `migrate status` when the schema is missing or old.
 const NOT_MIGRATED: u8 = 3;
+/// The exit code of `doctor` when something serious was found.
+const SERIOUS: u8 = 4;
 
 /// Runs the whole command line with the arguments of the process, on stores that `configure` has completed: with the inline
 /// projections of your program, above all.
@@ -43,7 +48,8 @@ const NOT_MIGRATED: u8 = 3;
 /// }
 /// ```
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the schema is missing or old (`migrate status`).
+/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the schema is missing or old (`migrate status`), 4 something serious
+/// was found (`doctor`).
 pub fn run(configure: impl FnOnce(EventStoreBuilder) -> EventStoreBuilder) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let mut output = Output::new();
@@ -75,6 +81,8 @@ fn dispatch(
         Command::Import(import) => event_log::import(&import, &home.open()?, output)?,
         Command::Export(export) => event_log::export(&export, &home.open()?, output)?,
         Command::Stream(stream) => stream::run(&stream, &home.open()?, output)?,
+        Command::Consumers { command } => consumers::run(command, &home.open()?, output)?,
+        Command::Doctor(doctor) => return doctor::run(&doctor, &home.open()?, output),
         Command::Tenants { command } => tenants::run(command, &home.open()?, output)?,
     }
     Ok(ExitCode::SUCCESS)

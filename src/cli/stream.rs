@@ -80,7 +80,8 @@ fn line(recorded: &Recorded<RawEvent>) -> String {
     )
 }
 
-fn object(recorded: &Recorded<RawEvent>) -> Value {
+/// A message for a program.
+pub(super) fn object(recorded: &Recorded<RawEvent>) -> Value {
     json!({
         "streamName": &*recorded.stream_name,
         "streamPosition": recorded.stream_position,

@@ -544,6 +544,9 @@ fn help_and_version_are_results() -> anyhow::Result<()> {
         &["import", "--help"],
         &["export", "--help"],
         &["stream", "--help"],
+        &["consumers", "--help"],
+        &["consumers", "replay", "--help"],
+        &["doctor", "--help"],
         &["tenants", "remove", "--help"],
     ] {
         let help = run(arguments)?;
@@ -561,6 +564,8 @@ fn help_and_version_are_results() -> anyhow::Result<()> {
         "import",
         "export",
         "stream",
+        "consumers",
+        "doctor",
         "tenants",
         "--connection-string",
         "--json",

@@ -31,6 +31,28 @@ fn wrong_arguments_have_exit_code_2_and_are_named() -> anyhow::Result<()> {
             &["stream", "Case-1", "--from", "one"],
             "invalid value 'one'",
         ),
+        (&["consumers", "parked"], "<PROCESSOR>"),
+        (
+            &["consumers", "pause", "a"],
+            "unrecognized subcommand 'pause'",
+        ),
+        (&["consumers", "show", "a"], "<POSITION>"),
+        (&["consumers", "show", "a", "x"], "invalid value 'x'"),
+        (&["consumers", "replay", "a"], "--all"),
+        (
+            &["consumers", "discard", "a", "--all", "--position", "1"],
+            "cannot be used with",
+        ),
+        (&["consumers", "reset", "a"], "--to <POSITION>"),
+        (&["consumers", "forget"], "<PROCESSOR>"),
+        (
+            &["doctor", "--prove", "1"],
+            "2 values required for '--prove <FROM> <TO>'",
+        ),
+        (
+            &["doctor", "--prove", "1", "2", "--prove-processor", "a"],
+            "cannot be used with",
+        ),
         (&["tenants", "add"], "<NAME>"),
         (&["tenants", "remove"], "<NAME>"),
         (

@@ -2,7 +2,7 @@
 
 use super::ground::{Change, DEFAULT, Reader, append};
 use crate::support::wait_until;
-use emmett_postgresql::{AutoMigration, EventStore, testing::Server};
+use emmett_postgresql::{AutoMigration, EventStore, FindingKind, testing::Server};
 use postgres::{Client, NoTls};
 
 #[test]
@@ -22,6 +22,9 @@ fn a_standby_refuses_to_read_the_feed() -> anyhow::Result<()> {
 
     let refusal = reader.read().unwrap_err();
     assert!(format!("{refusal:#}").contains("standby"), "{refusal:#}");
+    let report = standby.store()?.doctor()?;
+    let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!((report.feed, kinds), (None, vec![FindingKind::Standby]));
 
     WITHOUT_THE_CHECK.make(&mut client)?;
     standby.wait_until_replayed(&mut client)?;

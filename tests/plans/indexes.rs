@@ -272,6 +272,29 @@ fn a_page_of_the_feed_costs_what_it_returns() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_lag_costs_what_it_counts() -> anyhow::Result<()> {
+    each_store(|store| {
+        for (after, most, counted) in [(119_950, 1_000, 50), (0, 100, 100), (120_000, 1_000, 0)] {
+            let mut messages = 0_i64;
+            let read = store.with_session(|session| {
+                rows_read(session, |session| {
+                    let lag = "SELECT messages FROM emt_lag('emt:default', $1, $2)";
+                    let values: [&(dyn ToSql + Sync); 2] = [&i64::from(after), &i64::from(most)];
+                    messages = session.query(lag, &values)?[0].get(0);
+                    Ok(())
+                })
+            })?;
+            assert_eq!(messages, i64::from(counted));
+            assert!(
+                read.in_turn == 0 && read.by_index <= i64::from(counted) + 20,
+                "{read:?}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_page_of_rare_types_ends_where_it_is_full() -> anyhow::Result<()> {
     each_store(|store| {
         let end = FeedOptions::new().after(119_990);
