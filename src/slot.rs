@@ -20,7 +20,7 @@ mod tests {
     fn a_key_stays_in_its_slot_for_ever() {
         let slots =
             ["", "a", "foobar", "ShoppingCart-123", "\u{1f6d2}"].map(|key| slot_of(key, 16));
-        assert_eq!(slots, [5, 12, 8, 3, 11]);
+        assert_eq!(slots, [5, 12, 8, 10, 9]);
     }
 
     #[test]

@@ -299,7 +299,7 @@ fn a_removal_leaves_no_row_of_the_tenant_anywhere() -> anyhow::Result<()> {
     )?;
     assert_eq!(
         tables.len(),
-        8,
+        10,
         "four partitioned tables, tenants, imports, two collections"
     );
     for table in tables {
