@@ -158,7 +158,8 @@ CREATE TABLE IF NOT EXISTS public.emt_subscriptions (
 -- emt_processor_slots: where each slot of a processor is and who holds it. A processor has one slot, or several, so that
 -- several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at; epoch is
 -- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted_by: another worker
--- has less than its share; the holder gives the slot up, and until wanted_until nobody else takes it. taken_position and crashes: see emt_take_slots. status
+-- has less than its share; the holder gives the slot up, and until wanted_until nobody else takes it. taken_position and crashes: see emt_take_slots.
+-- attempts: how many holders have tried the message at attempted after such a crash, the last one in attempt_epoch. status
 -- 'failed' stops the processor until it is started anew. There is room in the pages, because every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
@@ -177,6 +178,7 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     crashes         INTEGER      NOT NULL DEFAULT 0,
     attempted       BIGINT,
     attempts        INTEGER      NOT NULL DEFAULT 0,
+    attempt_epoch   BIGINT,
     status          TEXT         NOT NULL DEFAULT 'active',
     last_error      TEXT,
     updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),

@@ -48,15 +48,19 @@ const CHECKPOINT: &str = "
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
        AND slot.slot = held.slot AND slot.epoch = held.epoch AND slot.position = held.position";
 
+/// One holder may try a message several times, because of the database; what counts is how many have tried it and died.
 const ATTEMPT: &str = "
-    UPDATE {schema}.emt_processor_slots AS slot
-       SET attempts = CASE WHEN attempted = $5 THEN attempts + 1 ELSE 1 END, attempted = $5
+    UPDATE {schema}.emt_processor_slots
+       SET attempts = CASE WHEN attempted IS DISTINCT FROM $5 THEN 1
+                           WHEN attempt_epoch = epoch THEN attempts
+                           ELSE attempts + 1 END,
+           attempted = $5, attempt_epoch = epoch
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND slot = $6 AND epoch = $7
     RETURNING attempts";
 
 const RELEASE: &str = "
     UPDATE {schema}.emt_processor_slots
-       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0
+       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0, attempted = NULL, attempts = 0
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND worker = $5";
 
 const FAIL: &str = "
@@ -209,7 +213,7 @@ impl ProcessorKey<'_> {
         Ok(changed == held.len() as u64)
     }
 
-    /// Notes that a message is about to be handled that may kill the process; returns which attempt this is, or `None` when
+    /// Notes that a message is about to be handled that may kill the process; returns how many holders have tried it, this one included, or `None` when
     /// the slot is lost.
     pub(super) fn attempt(
         &self,

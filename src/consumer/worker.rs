@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 /// How often a message may end the process before it is parked.
-const DEADLY_ATTEMPTS: i32 = 3;
+const DEADLY_ATTEMPTS: i32 = 5;
 
 /// Why a worker has ended.
 #[derive(Debug)]
@@ -116,7 +116,10 @@ impl Worker {
             match self.tick() {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,
-                Err(Trouble::Lost) => self.seat.leases_changed.store(true, Ordering::SeqCst),
+                Err(Trouble::Lost) => {
+                    self.seat.leases_changed.store(true, Ordering::SeqCst);
+                    self.forget();
+                }
                 Err(Trouble::Database(error)) if survives(&error) => {
                     self.seat.report(&error);
                     // What was committed is only known from the table.
