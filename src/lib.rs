@@ -37,6 +37,7 @@
 //! - [`Event`] is implemented by your enums; [`NewMessage`] adds an id, causes and metadata; [`Recorded`] is what comes back.
 //! - [`Session`] does several things in one transaction.
 //! - [`DocumentProjection`] and [`SqlProjection`] keep read models in the transaction of the append.
+//! - [`EventStore::rebuild`] builds a read model anew beside the live one, while appends go on.
 //! - [`pongo`] queries documents, with [`EventStore::collection`].
 //! - [`EventStore::read_all`] is the feed: all messages, in one order, without holes.
 //! - [`Tenants`], [`EventStore::archive_stream`], [`EventStore::import`] and [`EventStore::export`] run it.
@@ -80,7 +81,11 @@ pub use crate::{
     json::JsonError,
     message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
     position::ExpectedVersion,
-    projection::{DocumentProjection, Projection, ProjectionContext, SqlProjection},
+    projection::{
+        DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
+        RegisteredProjection, SqlProjection,
+    },
+    rebuild::{Rebuild, RebuildProgress, RebuildReport},
     schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     session::Session,
     store::EventStore,
@@ -111,8 +116,10 @@ mod message;
 mod partition;
 mod position;
 mod projection;
+mod rebuild;
 mod schema;
 mod session;
+mod slot;
 mod store;
 mod stream;
 mod stream_read;

@@ -125,7 +125,7 @@ fn write_everything(store: &EventStore) -> anyhow::Result<()> {
 
     let counts = store.collection::<Value>("counts");
     assert_eq!(counts.delete_many(json!({ "_id": "own" }))?, 1);
-    store.rebuild_inline_projection("counts")?;
+    store.rebuild("counts").run()?;
     let count = counts.find_one(json!({ "_id": "Cart-2" }))?;
     assert_eq!(count.unwrap_or_default()["events"], 3);
     Ok(())
