@@ -5,5 +5,6 @@ mod connection;
 mod examples;
 mod pipes;
 mod process;
+mod projections;
 mod refused;
 mod secrets;

@@ -16,6 +16,7 @@ mod names;
 mod plans;
 mod pongo_filters;
 mod read;
+mod rebuild;
 mod schema;
 mod sessions;
 mod support;

@@ -4,6 +4,7 @@ mod arguments;
 mod event_log;
 mod migrate;
 mod output;
+mod projections;
 mod stream;
 mod tenants;
 
@@ -24,7 +25,8 @@ const NOT_MIGRATED: u8 = 3;
 /// Runs the whole command line with the arguments of the process, on stores that `configure` has completed: with the inline
 /// projections of your program, above all.
 ///
-/// The plain `emmett` knows no projections, so it cannot import into a store that has some. A binary of your own can:
+/// The plain `emmett` knows no projections, so it cannot rebuild them, nor import into a store that has some. A binary of your
+/// own can:
 ///
 /// ```no_run
 /// use emmett_postgresql::{DocumentProjection, RawEvent, Recorded, cli};
@@ -75,6 +77,7 @@ fn dispatch(
         Command::Import(import) => event_log::import(&import, &home.open()?, output)?,
         Command::Export(export) => event_log::export(&export, &home.open()?, output)?,
         Command::Stream(stream) => stream::run(&stream, &home.open()?, output)?,
+        Command::Projections { command } => projections::run(command, &home.open()?, output)?,
         Command::Tenants { command } => tenants::run(command, &home.open()?, output)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! The claim to rebuild a projection: one program at a time.
 //!
 //! It is a transaction that holds an advisory lock and does nothing else, so it ends with its program, also when that is
-//! killed, and works behind PgBouncer. Where the program stands still, the server ends it. It has no id and no snapshot,
+//! killed, and works behind `PgBouncer`. Where the program stands still, the server ends it. It has no id and no snapshot,
 //! so it keeps neither the feed nor vacuum from their work.
 
 use crate::connection::{Transaction, get, param};

@@ -39,6 +39,7 @@ pub(super) struct Job<'s> {
 
 impl Job<'_> {
     pub(super) fn run(&self, claim: &Claim, mut progress: Progress<'_>) -> Result<RebuildReport> {
+        self.shadow.truncate(self.store, self.projection.as_ref())?;
         self.catch_up(&mut progress)?;
         let locked = self.switch(claim, &mut progress)?;
         Ok(RebuildReport {

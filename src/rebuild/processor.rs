@@ -7,7 +7,7 @@ use crate::position::{from_sql, to_sql};
 use postgres::types::Type;
 
 /// Takes all slots, whoever has them: a batch that is under way cannot be committed any more, and none begins. A switch that
-/// dies leaves them free after a while. taken_position: the position was not the one to blame.
+/// dies leaves them free after a while. `taken_position`: the position was not the one to blame.
 const HOLD: &str = "
     UPDATE {schema}.emt_processor_slots
        SET owner = $3, worker = 0, epoch = epoch + 1, taken_at = clock_timestamp(),

@@ -55,7 +55,7 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    /// Creates the tables, empty or as the projection's `truncate` leaves them.
+    /// Creates the tables, empty.
     pub(super) fn begin(
         store: &EventStore,
         projection: &dyn Projection,
@@ -75,7 +75,7 @@ impl Shadow {
             &live,
         )?;
         transaction.commit()?;
-        let shadow = Self {
+        Ok(Self {
             id,
             is_collection: live
                 .iter()
@@ -87,18 +87,22 @@ impl Shadow {
                     .collect(),
                 live,
             },
-        };
-        if !shadow.has_only_collections() {
-            let mut transaction = Transaction::begin(store.connections())?;
-            let mut context = ProjectionContext::new(transaction.sql(), partition);
-            context = context.with_shadow(&shadow.tables);
-            projection
-                .truncate(&mut context)
-                .map_err(|source| failed(projection, source))?;
-            shadow.refuse_other_tables(transaction.sql(), projection)?;
-            transaction.commit()?;
+        })
+    }
+
+    /// Leaves in the tables what the projection leaves in them when it empties them.
+    pub(super) fn truncate(&self, store: &EventStore, projection: &dyn Projection) -> Result<()> {
+        if self.has_only_collections() {
+            return Ok(());
         }
-        Ok(shadow)
+        let mut transaction = Transaction::begin(store.connections())?;
+        let mut context = ProjectionContext::new(transaction.sql(), store.partition());
+        context = context.with_shadow(&self.tables);
+        projection
+            .truncate(&mut context)
+            .map_err(|source| failed(projection, source))?;
+        self.refuse_other_tables(transaction.sql(), projection)?;
+        transaction.commit()
     }
 
     pub(super) fn has_only_collections(&self) -> bool {
