@@ -1446,6 +1446,10 @@ BEGIN
         RAISE EXCEPTION 'the old documents of "%" cannot be kept as "%": there is something of that name',
             emt_create_old.collection, emt_create_old.old USING ERRCODE = 'SE030';
     END IF;
+    IF NOT EXISTS (SELECT FROM public.emt_collections AS known
+                    WHERE known.name = emt_create_old.collection AND known.old_of IS NULL) THEN
+        RAISE EXCEPTION '"%" is not a collection', emt_create_old.collection USING ERRCODE = 'SE030';
+    END IF;
     PERFORM public.emt_create_like(emt_create_old.collection, emt_create_old.old, FALSE);
     INSERT INTO public.emt_collections (name, old_of) VALUES (emt_create_old.old, emt_create_old.collection);
 END

@@ -73,10 +73,11 @@ impl Job<'_> {
                 // slot while the switch waited for the documents.
                 processor.hold(self.store.connections())?;
                 let switched = self.try_switch_asynchronous(progress, kept, &processor);
-                if !matches!(switched, Ok(Some(_))) {
-                    processor.release(self.store.connections())?;
+                if matches!(switched, Ok(Some(_))) {
+                    return switched;
                 }
-                switched
+                let released = processor.release(self.store.connections());
+                switched.and_then(|held| released.map(|()| held))
             }
         }
     }
