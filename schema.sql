@@ -5,7 +5,7 @@
 -- Needs PostgreSQL 13 or newer, no extension, no superuser. Every name is qualified: nothing depends on search_path.
 --
 -- Reading order: tables, the fence (why the feed has no holes), append, read, feed, archive, tenants, projections,
--- consumers, collections, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare
+-- consumers, collections, rebuilds, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare
 -- name is a column ("#variable_conflict use_column").
 --
 -- SQLSTATEs of our own: SE001 isolation, SE002 standby, SE003 sequence behind, SE004 tenant name, SE005 tenant unknown,
@@ -217,9 +217,24 @@ CREATE TABLE IF NOT EXISTS public.emt_projections (
     PRIMARY KEY (name, partition, version)
 ) PARTITION BY LIST (partition);
 
--- emt_collections: the names of the document tables.
+-- emt_rebuilds: the read models that are being built beside the live ones, and how far they are. The tables of a rebuild
+-- are emt_shadow_<id>_<number>, in the order of tables. What a crash leaves here is removed by the next rebuild.
+CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
+    id          BIGINT       NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    partition   TEXT         NOT NULL,
+    name        TEXT         NOT NULL,
+    version     INTEGER      NOT NULL,
+    tables      TEXT[]       NOT NULL,
+    position    BIGINT       NOT NULL DEFAULT 0,
+    started_at  TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    updated_at  TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    UNIQUE (partition, name)
+);
+
+-- emt_collections: the names of the document tables. old_of: it keeps the read model that a rebuild of this one replaced.
 CREATE TABLE IF NOT EXISTS public.emt_collections (
     name        TEXT         NOT NULL PRIMARY KEY,
+    old_of      TEXT,
     created_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
@@ -944,6 +959,8 @@ BEGIN
     DELETE FROM public.emt_imports AS import WHERE import.partition = emt_drop_partition.partition;
     DELETE FROM public.emt_processor_slots AS slot WHERE slot.partition = emt_drop_partition.partition;
     DELETE FROM public.emt_parked_messages AS parked WHERE parked.partition = emt_drop_partition.partition;
+    PERFORM public.emt_end_rebuild(rebuild.id)
+       FROM public.emt_rebuilds AS rebuild WHERE rebuild.partition = emt_drop_partition.partition;
     FOR _table IN SELECT name FROM public.emt_collections LOOP
         EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_drop_partition.partition;
     END LOOP;
@@ -1093,6 +1110,13 @@ $$;
 
 --------------------------------------------------------------------------------------------------------- consumers
 
+-- The advisory lock of whoever gives a processor its slots, or a position from which they all go on.
+CREATE OR REPLACE FUNCTION public.emt_processor_lock(partition TEXT, name TEXT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT hashtextextended('public' || '.processor/' || emt_processor_lock.partition || '/' || emt_processor_lock.name, 0)
+    $$;
+
 -- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
 -- library left a checkpoint, that, else start. Returns how many slots it has: that number stays as it was first chosen,
 -- because it decides which worker sees a stream.
@@ -1112,8 +1136,8 @@ DECLARE
 BEGIN
     PERFORM public.emt_check_partition(emt_register_processor.partition);
     -- Two programs that start together must not both find none.
-    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.processor/' || emt_register_processor.partition || '/'
-                                                            || emt_register_processor.name, 0));
+    PERFORM pg_advisory_xact_lock(
+        public.emt_processor_lock(emt_register_processor.partition, emt_register_processor.name));
     SELECT count(*) INTO _slots FROM public.emt_processor_slots AS slot
      WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
        AND slot.version = emt_register_processor.version;
@@ -1290,6 +1314,208 @@ END
 $$;
 
 
+---------------------------------------------------------------------------------------------------------- rebuilds
+
+-- The advisory lock of whoever rebuilds a projection: one at a time.
+CREATE OR REPLACE FUNCTION public.emt_rebuild_lock(partition TEXT, name TEXT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT hashtextextended('public' || '.rebuild/' || emt_rebuild_lock.partition || '/' || emt_rebuild_lock.name, 0)
+    $$;
+
+-- The role that called a function which runs as the owner.
+CREATE OR REPLACE FUNCTION public.emt_caller() RETURNS TEXT
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE current_setting('role') WHEN 'none' THEN session_user::TEXT ELSE current_setting('role') END
+    $$;
+
+-- A writer may rebuild its read models without owning the schema: the functions that create and drop tables for that
+-- run as the owner, and everybody could call them.
+CREATE OR REPLACE FUNCTION public.emt_require_writer() RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NOT has_table_privilege(public.emt_caller(), 'public.emt_projections', 'UPDATE') THEN
+        RAISE EXCEPTION 'role "%" may not rebuild projections', public.emt_caller()
+            USING ERRCODE = '42501', HINT = 'It needs the access of a writer: see emt_grant.';
+    END IF;
+END
+$$;
+
+-- Creates an empty table like another one, with its indexes and grants, which the caller may write. What numbers the rows
+-- of the other one also numbers those of the copy, so that it goes on behind them when they have moved there.
+CREATE OR REPLACE FUNCTION public.emt_create_like(source TEXT, target TEXT, unlogged BOOLEAN) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _column NAME;
+BEGIN
+    EXECUTE format('CREATE %s TABLE public.%I (LIKE public.%I INCLUDING ALL EXCLUDING IDENTITY)',
+                   CASE WHEN emt_create_like.unlogged THEN 'UNLOGGED' END, emt_create_like.target,
+                   emt_create_like.source);
+    FOR _column IN
+        SELECT attname FROM pg_attribute
+         WHERE attrelid = to_regclass(format('public.%I', emt_create_like.source)) AND attidentity <> ''
+    LOOP
+        EXECUTE format('ALTER TABLE public.%I ALTER COLUMN %I SET DEFAULT nextval(%L::REGCLASS)', emt_create_like.target,
+                       _column, pg_get_serial_sequence(format('public.%I', emt_create_like.source), _column));
+    END LOOP;
+    PERFORM public.emt_copy_grants(emt_create_like.source, emt_create_like.target);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON public.%I TO %I', emt_create_like.target,
+                   public.emt_caller());
+END
+$$;
+
+-- Begins a rebuild: creates an empty table beside each of the read model's, and removes what an earlier rebuild has left.
+-- Returns its id. The caller holds emt_rebuild_lock, so nobody else is at it. The tables are not logged: a crash of the
+-- server ends that lock, too, and with it the rebuild.
+CREATE OR REPLACE FUNCTION public.emt_begin_rebuild(partition TEXT, name TEXT, version INTEGER, tables TEXT[])
+    RETURNS BIGINT
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
+    AS $$
+DECLARE
+    _id BIGINT;
+BEGIN
+    PERFORM public.emt_require_writer();
+    PERFORM public.emt_check_partition(emt_begin_rebuild.partition);
+    PERFORM public.emt_end_rebuild(rebuild.id)
+       FROM public.emt_rebuilds AS rebuild
+      WHERE rebuild.partition = emt_begin_rebuild.partition AND rebuild.name = emt_begin_rebuild.name;
+    INSERT INTO public.emt_rebuilds AS rebuild (partition, name, version, tables)
+    VALUES (emt_begin_rebuild.partition, emt_begin_rebuild.name, emt_begin_rebuild.version, emt_begin_rebuild.tables)
+    RETURNING rebuild.id INTO _id;
+    FOR _number IN 1 .. cardinality(emt_begin_rebuild.tables) LOOP
+        PERFORM public.emt_create_like(
+            emt_begin_rebuild.tables[_number], format('emt_shadow_%s_%s', _id, _number), TRUE);
+    END LOOP;
+    RETURN _id;
+END
+$$;
+
+-- Ends a rebuild and drops its tables; FALSE where another one has taken its place.
+CREATE OR REPLACE FUNCTION public.emt_end_rebuild(id BIGINT) RETURNS BOOLEAN
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _tables INTEGER;
+BEGIN
+    PERFORM public.emt_require_writer();
+    DELETE FROM public.emt_rebuilds AS rebuild WHERE rebuild.id = emt_end_rebuild.id
+    RETURNING cardinality(rebuild.tables) INTO _tables;
+    FOR _number IN 1 .. coalesce(_tables, 0) LOOP
+        EXECUTE format('DROP TABLE IF EXISTS public.%I', format('emt_shadow_%s_%s', emt_end_rebuild.id, _number));
+    END LOOP;
+    RETURN _tables IS NOT NULL;
+END
+$$;
+
+-- Makes the documents of a partition in one table those of another table. Documents that are equal are not touched. A
+-- document that changes gets the next version, as if it had been written; a copy gets the version of its original.
+CREATE OR REPLACE FUNCTION public.emt_replace_documents(partition TEXT, source TEXT, target TEXT, is_copy BOOLEAN)
+    RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format($sql$
+        DELETE FROM public.%I AS old
+         WHERE old._partition = $1
+           AND NOT EXISTS (SELECT FROM public.%I AS new WHERE new._id = old._id AND new._partition = $1)
+        $sql$, emt_replace_documents.target, emt_replace_documents.source)
+        USING emt_replace_documents.partition;
+    EXECUTE format($sql$
+        INSERT INTO public.%1$I AS old (_id, _partition, data, metadata, _version, _archived, _created, _updated)
+        SELECT new._id, new._partition, new.data, new.metadata, CASE WHEN $2 THEN new._version ELSE 1 END, new._archived,
+               new._created, new._updated
+          FROM public.%2$I AS new
+          LEFT JOIN public.%1$I AS same ON same._id = new._id AND same._partition = new._partition
+         WHERE new._partition = $1
+           AND (same._id IS NULL OR $2 AND same._version <> new._version
+                OR (same.data, same.metadata, same._archived) IS DISTINCT FROM (new.data, new.metadata, new._archived))
+         ORDER BY new._id
+        ON CONFLICT (_id, _partition) DO UPDATE
+            SET data = EXCLUDED.data, metadata = EXCLUDED.metadata, _archived = EXCLUDED._archived, _updated = now(),
+                _version = CASE WHEN $2 THEN EXCLUDED._version ELSE old._version + 1 END
+        $sql$, emt_replace_documents.target, emt_replace_documents.source)
+        USING emt_replace_documents.partition, emt_replace_documents.is_copy;
+END
+$$;
+
+-- Puts the rows of one table into another of the same columns.
+CREATE OR REPLACE FUNCTION public.emt_copy_rows(source TEXT, target TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _columns TEXT;
+BEGIN
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO _columns
+      FROM pg_attribute
+     WHERE attrelid = to_regclass(format('public.%I', emt_copy_rows.target))
+       AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+    EXECUTE format('INSERT INTO public.%I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM public.%I',
+                   emt_copy_rows.target, _columns, emt_copy_rows.source);
+END
+$$;
+
+-- Creates the collection that keeps the documents which a rebuild replaces. Raises SE030 where there is something else
+-- under that name.
+CREATE OR REPLACE FUNCTION public.emt_create_old(collection TEXT, old TEXT) RETURNS VOID
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM public.emt_require_writer();
+    IF octet_length(emt_create_old.old) > 63 THEN
+        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_create_old.old,
+            octet_length(emt_create_old.old) USING ERRCODE = 'SE030';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_create_old.old, 0));
+    IF EXISTS (SELECT FROM public.emt_collections AS known
+                WHERE known.name = emt_create_old.old AND known.old_of = emt_create_old.collection) THEN
+        RETURN;
+    END IF;
+    IF to_regclass(format('public.%I', emt_create_old.old)) IS NOT NULL THEN
+        RAISE EXCEPTION 'the old documents of "%" cannot be kept as "%": there is something of that name',
+            emt_create_old.collection, emt_create_old.old USING ERRCODE = 'SE030';
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.emt_collections AS known
+                    WHERE known.name = emt_create_old.collection AND known.old_of IS NULL) THEN
+        RAISE EXCEPTION '"%" is not a collection', emt_create_old.collection USING ERRCODE = 'SE030';
+    END IF;
+    PERFORM public.emt_create_like(emt_create_old.collection, emt_create_old.old, FALSE);
+    INSERT INTO public.emt_collections (name, old_of) VALUES (emt_create_old.old, emt_create_old.collection);
+END
+$$;
+
+-- Deletes the documents of a partition that rebuilds of a collection have replaced and kept; FALSE where there are none.
+-- Drops the tables that no partition needs any more.
+CREATE OR REPLACE FUNCTION public.emt_drop_old(partition TEXT, collection TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _table TEXT;
+    _deleted BIGINT;
+    _found BOOLEAN := FALSE;
+    _is_needed BOOLEAN;
+BEGIN
+    PERFORM public.emt_require_writer();
+    FOR _table IN SELECT known.name FROM public.emt_collections AS known
+                   WHERE known.old_of = emt_drop_old.collection ORDER BY known.name LOOP
+        EXECUTE format('LOCK TABLE public.%I', _table);
+        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_drop_old.partition;
+        GET DIAGNOSTICS _deleted = ROW_COUNT;
+        _found := _found OR _deleted > 0;
+        EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', _table) INTO _is_needed;
+        IF NOT _is_needed THEN
+            _found := TRUE;
+            EXECUTE format('DROP TABLE public.%I', _table);
+            DELETE FROM public.emt_collections AS known WHERE known.name = _table;
+        END IF;
+    END LOOP;
+    RETURN _found;
+END
+$$;
+
+
 ------------------------------------------------------------------------------------------------------------ grants
 
 -- Gives a role what it needs, and no more: 'reader' reads streams, feed, documents and how far the processors are;
@@ -1316,13 +1542,14 @@ BEGIN
                    WHEN relation.relname ~ '^emt_messages' THEN 'SELECT, INSERT'
                    WHEN relation.relname ~ '^emt_projections' THEN 'SELECT, INSERT, UPDATE'
                    WHEN relation.relname ~ '^emt_(partitions|migrations|imports|collections)$' THEN 'SELECT'
+                   WHEN relation.relname = 'emt_rebuilds' THEN 'SELECT, UPDATE'
                    ELSE 'SELECT, INSERT, UPDATE, DELETE'
                END
           FROM pg_class AS relation
          WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relkind IN ('r', 'p')
            AND (relation.relname ~ '^emt_(streams|messages|subscriptions|projections)(_|$)'
                 OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
-                                     'emt_processor_slots', 'emt_parked_messages')
+                                     'emt_processor_slots', 'emt_parked_messages', 'emt_rebuilds')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, emt_grant.role_name);

@@ -104,7 +104,7 @@ pub enum Error {
         /// Who holds it.
         owner: String,
     },
-    /// An inline projection failed, so the append that it belongs to was rolled back.
+    /// A projection failed: an inline one, so the append that it belongs to was rolled back, or one that was being rebuilt.
     #[error("projection \"{projection}\" failed")]
     Projection {
         /// The projection's name.
@@ -121,6 +121,23 @@ pub enum Error {
         /// What the database said.
         source: postgres::Error,
     },
+    /// Another program is rebuilding the projection, or has taken over from this one, which was thought dead.
+    #[error("projection \"{projection}\" is being rebuilt by another program")]
+    RebuildRunning {
+        /// The projection's name.
+        projection: String,
+    },
+    /// The new read model is built, but could not take the place of the live one in time, which is unchanged.
+    #[error("the rebuilt projection \"{projection}\" could not take its place: {reason}")]
+    RebuildBlocked {
+        /// The projection's name.
+        projection: String,
+        /// Who was in the way.
+        reason: String,
+    },
+    /// The operating system gave no thread.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
     /// The closure of a session failed, so the session was rolled back.
     #[error("the session failed and was rolled back")]
     Session {

@@ -37,6 +37,7 @@
 //! - [`Event`] is implemented by your enums; [`NewMessage`] adds an id, causes and metadata; [`Recorded`] is what comes back.
 //! - [`Session`] does several things in one transaction.
 //! - [`DocumentProjection`] and [`SqlProjection`] keep read models in the transaction of the append.
+//! - [`EventStore::rebuild`] builds a read model anew beside the live one, while appends go on.
 //! - [`pongo`] queries documents, with [`EventStore::collection`].
 //! - [`EventStore::read_all`] is the feed: all messages, in one order, without holes.
 //! - [`Tenants`], [`EventStore::archive_stream`], [`EventStore::import`] and [`EventStore::export`] run it.
@@ -91,7 +92,11 @@ pub use crate::{
         ParkedDetail, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,
         ProcessorState, ProcessorStatus, Processors, RequestOutcome, SlotHolder, SlotStatus,
     },
-    projection::{DocumentProjection, Projection, ProjectionContext, SqlProjection},
+    projection::{
+        DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
+        RegisteredProjection, SqlProjection,
+    },
+    rebuild::{Rebuild, RebuildProgress, RebuildReport},
     schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     session::Session,
     store::EventStore,
@@ -125,6 +130,7 @@ mod partition;
 mod position;
 mod processors;
 mod projection;
+mod rebuild;
 mod schema;
 mod session;
 mod slot;

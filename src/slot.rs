@@ -1,37 +1,63 @@
-//! Which slot of a processor a stream belongs to.
+//! Which of several workers a stream or a document belongs to.
 
-const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const PRIME: u64 = 0x0000_0100_0000_01b3;
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// The slot of a key, from 0 to `slots` - 1, by the hash FNV-1a. It stays the same for ever: stored checkpoints depend on
-/// it.
+/// The slot of a key among so many: FNV-1a with 64 bits. Stored positions depend on it, so it stays as it is for ever.
 pub(crate) fn slot_of(key: &str, slots: u32) -> u32 {
-    let hash = key.bytes().fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    let hash = key.bytes().fold(FNV_OFFSET, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
     });
-    u32::try_from(hash % u64::from(slots.max(1))).unwrap_or_default()
+    u32::try_from(hash % u64::from(slots.max(1))).unwrap_or(0)
+}
+
+/// The slots that a worker has.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnedSlots {
+    slots: u32,
+    owned: Vec<u32>,
+}
+
+impl OwnedSlots {
+    /// These of so many slots.
+    pub(crate) fn new(slots: u32, owned: impl IntoIterator<Item = u32>) -> Self {
+        Self {
+            slots,
+            owned: owned.into_iter().collect(),
+        }
+    }
+
+    pub(crate) fn owns(&self, key: &str) -> bool {
+        self.owned.contains(&slot_of(key, self.slots))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::slot_of;
+    use super::{OwnedSlots, slot_of};
 
     #[test]
-    fn a_key_stays_in_its_slot_for_ever() {
-        let slots =
-            ["", "a", "foobar", "ShoppingCart-123", "\u{1f6d2}"].map(|key| slot_of(key, 16));
-        assert_eq!(slots, [5, 12, 8, 10, 9]);
+    fn a_key_has_the_slot_that_it_has_always_had() {
+        for (key, slots, slot) in [
+            ("", 1_000_000, 656_037),
+            ("a", 1_000_000, 641_996),
+            ("foobar", 1_000_000, 436_968),
+            ("ShoppingCart-123", 16, 10),
+            ("größe", 7, 1),
+            ("anything", 1, 0),
+            ("anything", 0, 0),
+        ] {
+            assert_eq!(slot_of(key, slots), slot, "{key}");
+        }
     }
 
     #[test]
-    fn keys_spread_over_all_slots() {
-        let mut counts = [0; 16];
-        for number in 0..16_000 {
-            counts[slot_of(&format!("Cart-{number}"), 16) as usize] += 1;
+    fn each_key_has_one_owner() {
+        let workers: Vec<_> = (0..3).map(|worker| OwnedSlots::new(3, [worker])).collect();
+        for number in 0..100 {
+            let key = format!("Cart-{number}");
+            let owners = workers.iter().filter(|worker| worker.owns(&key)).count();
+            assert_eq!(owners, 1, "{key}");
         }
-        assert!(
-            counts.iter().all(|count| (800..1_200).contains(count)),
-            "{counts:?}"
-        );
     }
 }

@@ -10,7 +10,7 @@ use crate::message::{Appendable, Recorded};
 use crate::partition::{DEFAULT_PARTITION, Partition};
 use crate::pongo::{Collection, CollectionHome, CollectionTables};
 use crate::processors::Processors;
-use crate::projection::InlineProjections;
+use crate::projection::{InlineProjections, RegisteredProjection, registry};
 use crate::schema::{AutoMigration, Schema};
 use crate::session::{Session, run_in};
 use crate::stream::{self, Appended, ReadOptions, StreamAppend};
@@ -495,17 +495,23 @@ impl EventStore {
         Ok(done)
     }
 
-    /// Builds the read model of an inline projection anew from all stored events. Appends wait until it is done.
+    /// The projections that the store (this tenant) has registered, in all their versions: by name, then version.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// for projection in store.registered_projections()? {
+    ///     println!("{} version {}: {}", projection.name, projection.version, projection.status);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the store has no such projection; [`Error::Projection`] when it fails, and nothing is
-    /// changed then.
-    pub fn rebuild_inline_projection(&self, name: &str) -> Result<()> {
-        self.register_projections_anew()?;
-        let mut transaction = Transaction::begin(&self.connections)?;
-        self.projections
-            .rebuild(name, transaction.sql(), &self.partition)?;
-        transaction.commit()
+    /// When the database cannot be asked.
+    pub fn registered_projections(&self) -> Result<Vec<RegisteredProjection>> {
+        self.connections
+            .run(true, |sql| registry::list(sql, &self.partition))
     }
 
     pub(crate) fn partition(&self) -> &Arc<Partition> {
@@ -516,8 +522,9 @@ impl EventStore {
         &self.connections
     }
 
-    pub(crate) fn auto_migration(&self) -> AutoMigration {
-        self.auto_migration
+    /// Whether opening the store may have created what projections need.
+    pub(crate) fn may_migrate(&self) -> bool {
+        self.auto_migration == AutoMigration::CreateOrUpdate
     }
 
     /// Wakes up whoever waits for messages; only after a commit.

@@ -7,5 +7,6 @@ mod doctor;
 mod examples;
 mod pipes;
 mod process;
+mod projections;
 mod refused;
 mod secrets;

@@ -125,7 +125,7 @@ fn write_everything(store: &EventStore) -> anyhow::Result<()> {
 
     let counts = store.collection::<Value>("counts");
     assert_eq!(counts.delete_many(json!({ "_id": "own" }))?, 1);
-    store.rebuild_inline_projection("counts")?;
+    store.rebuild("counts").run()?;
     let count = counts.find_one(json!({ "_id": "Cart-2" }))?;
     assert_eq!(count.unwrap_or_default()["events"], 3);
     Ok(())
@@ -281,6 +281,8 @@ const REFUSED_TO_BOTH: &[&str] = &[
     "UPDATE emt_migrations SET checksum = NULL",
     "INSERT INTO emt_imports (partition, name, lines, digest) VALUES ('emt:default', 'a', 1, '')",
     "INSERT INTO emt_collections (name) VALUES ('emt_streams')",
+    "DELETE FROM emt_rebuilds",
+    "SELECT emt_create_like('counts', 'mine', FALSE)",
     "SELECT setval('emt_global_message_position', 1)",
     "ALTER SEQUENCE emt_global_message_position RESTART",
     "SELECT emt_create_partition('mine')",
@@ -316,6 +318,11 @@ const REFUSED_TO_READERS: &[&str] = &[
     "DELETE FROM emt_processor_slots",
     "UPDATE emt_parked_messages SET request = 'discard'",
     "DELETE FROM emt_parked_messages",
+    "SELECT emt_begin_rebuild('emt:default', 'counts', 1, ARRAY['counts'])",
+    "SELECT emt_end_rebuild(1)",
+    "SELECT emt_create_old('counts', 'counts_v1')",
+    "SELECT emt_drop_old('emt:default', 'counts')",
+    "UPDATE emt_rebuilds SET position = 1",
     "INSERT INTO emt_subscriptions (subscription_id, last_processed_position) VALUES ('mine', 1)",
     "SELECT nextval('emt_global_message_position')",
     "SELECT emt_next_position()",

@@ -421,7 +421,7 @@ fn a_program_with_another_version_of_a_projection_gets_both_versions_told() -> a
     let early = new
         .append_to_stream("Cart-1", &[added("a", 1)])
         .expect_err("version 1 is active");
-    new.rebuild_inline_projection("totals")?;
+    new.rebuild("totals").run()?;
     let late = old
         .append_to_stream("Cart-1", &[added("a", 1)])
         .expect_err("version 2 is active");
@@ -468,7 +468,7 @@ fn a_rebuild_during_appends_misses_and_repeats_none() -> anyhow::Result<()> {
             })
             .collect();
         while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
-            store.rebuild_inline_projection("totals")?;
+            store.rebuild("totals").run()?;
         }
         for writer in writers {
             writer.join().expect("no panic")?;
@@ -483,7 +483,7 @@ fn a_rebuild_during_appends_misses_and_repeats_none() -> anyhow::Result<()> {
             items: 200
         })
     );
-    store.rebuild_inline_projection("totals")?;
+    store.rebuild("totals").run()?;
     assert_eq!(
         all_totals(&store)?,
         Some(Totals {

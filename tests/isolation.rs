@@ -118,7 +118,7 @@ fn a_projection_that_was_replaced_behind_the_snapshot_is_not_written() -> anyhow
         .isolation_level(IsolationLevel::RepeatableRead)
         .start()?;
     transaction.query_one("SELECT count(*) FROM emt_projections", &[])?;
-    new.rebuild_inline_projection("counts")?;
+    new.rebuild("counts").run()?;
     let refused = old.in_transaction(&mut transaction, |session| {
         Ok(session.append_to_stream("Cart-1", &[added("shoes-1", 1)])?)
     });

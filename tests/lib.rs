@@ -19,6 +19,7 @@ mod plans;
 mod pongo_filters;
 mod processors;
 mod read;
+mod rebuild;
 mod schema;
 mod sessions;
 mod support;

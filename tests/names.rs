@@ -460,7 +460,6 @@ fn projections_of_any_name_are_registered_and_run() -> anyhow::Result<()> {
             .inline_projection(projection)
             .open()?;
         store.append_to_stream(&name, &[RawEvent::new(name.as_str(), json!({}))])?;
-        store.rebuild_inline_projection(&name)?;
         let rows = database
             .client()?
             .query("SELECT FROM emt_projections WHERE name = $1", &[&name])?;

@@ -89,6 +89,11 @@ pub(super) enum Command {
     ///
     /// Exit code 4: something serious was found.
     Doctor(DoctorArguments),
+    /// List the projections and rebuild their read models
+    Projections {
+        #[command(subcommand)]
+        command: Option<ProjectionsCommand>,
+    },
     /// List, add and remove tenants
     Tenants {
         #[command(subcommand)]
@@ -225,6 +230,22 @@ pub(super) enum ConsumersCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum ProjectionsCommand {
+    /// List the projections that the store has registered
+    List,
+    /// Build a read model anew beside the live one, while appends go on, and put it in its place
+    ///
+    /// Projections are code: this needs the program that has the projection. A rebuild that was interrupted is run again
+    /// from the beginning; until it is done, the live read model stays as it is.
+    Rebuild(RebuildArguments),
+    /// Delete the documents that a rebuild has replaced and kept
+    DropOld {
+        /// The collection's name
+        name: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ProcessorArguments {
     /// The processor's name
@@ -261,6 +282,24 @@ pub(super) struct DoctorArguments {
     /// Prove instead that it has none up to where this processor is
     #[arg(long, value_name = "PROCESSOR", conflicts_with = "prove")]
     pub(super) prove_processor: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RebuildArguments {
+    /// The projection's name
+    pub(super) name: String,
+
+    /// How many threads do the work
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) workers: u32,
+
+    /// How many events are handled in one transaction
+    #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) batch_size: u32,
+
+    /// Keep the documents that are replaced, in a collection named after their version
+    #[arg(long)]
+    pub(super) keep_old: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod doctor;
 mod event_log;
 mod migrate;
 mod output;
+mod projections;
 mod stream;
 mod table;
 mod tenants;
@@ -29,7 +30,8 @@ const SERIOUS: u8 = 4;
 /// Runs the whole command line with the arguments of the process, on stores that `configure` has completed: with the inline
 /// projections of your program, above all.
 ///
-/// The plain `emmett` knows no projections, so it cannot import into a store that has some. A binary of your own can:
+/// The plain `emmett` knows no projections, so it cannot rebuild them, nor import into a store that has some. A binary of your
+/// own can:
 ///
 /// ```no_run
 /// use emmett_postgresql::{DocumentProjection, RawEvent, Recorded, cli};
@@ -83,6 +85,7 @@ fn dispatch(
         Command::Stream(stream) => stream::run(&stream, &home.open()?, output)?,
         Command::Consumers { command } => consumers::run(command, &home.open()?, output)?,
         Command::Doctor(doctor) => return doctor::run(&doctor, &home.open()?, output),
+        Command::Projections { command } => projections::run(command, &home.open()?, output)?,
         Command::Tenants { command } => tenants::run(command, &home.open()?, output)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -10,8 +10,7 @@ use super::stop::StopHandle;
 use crate::connection::Transaction;
 use crate::error::{Error, Result};
 use crate::feed;
-use crate::projection::{ProjectionContext, registry};
-use crate::schema::AutoMigration;
+use crate::projection::{ProjectionContext, ProjectionType, registry};
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
 use std::fmt;
@@ -228,15 +227,16 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
             source,
         };
         let mut transaction = Transaction::begin(store.connections())?;
-        if store.auto_migration() == AutoMigration::CreateOrUpdate {
+        if store.may_migrate() {
             let mut context = ProjectionContext::new(transaction.sql(), store.partition());
             projection.init(&mut context).map_err(failed)?;
         }
-        registry::register_async(
+        registry::register(
             transaction.sql(),
             store.partition(),
             projection.as_ref(),
             processor.version,
+            ProjectionType::Asynchronous,
         )?;
         transaction.commit()?;
     }

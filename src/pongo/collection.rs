@@ -119,6 +119,8 @@ impl<'a> CollectionHome<'a> {
 pub struct Collection<'a, T> {
     home: CollectionHome<'a>,
     name: String,
+    /// The table's name, where a rebuild keeps the documents in another one.
+    table: Option<String>,
     _document: PhantomData<fn() -> T>,
 }
 
@@ -136,7 +138,16 @@ impl<'a, T> Collection<'a, T> {
         Self {
             home,
             name: name.to_owned(),
+            table: None,
             _document: PhantomData,
+        }
+    }
+
+    /// A collection whose documents are in a table of another name.
+    pub(crate) fn in_table(home: CollectionHome<'a>, name: &str, table: String) -> Self {
+        Self {
+            table: Some(table),
+            ..Self::new(home, name)
         }
     }
 
@@ -147,7 +158,8 @@ impl<'a, T> Collection<'a, T> {
 
     fn table(&self) -> Result<DocumentTable> {
         let partition = self.home.partition();
-        DocumentTable::new(&partition.schema, &partition.name, &self.name)
+        let table = self.table.as_deref().unwrap_or(&self.name);
+        DocumentTable::new(&partition.schema, &partition.name, &self.name, table)
     }
 
     /// How many documents match the filter; `json!({})` matches all.

@@ -52,16 +52,18 @@ pub(crate) struct DocumentTable {
 }
 
 impl DocumentTable {
-    pub(crate) fn new(schema: &str, partition: &str, collection: &str) -> Result<Self> {
+    /// The documents of a collection, in the table of its name or in another one.
+    pub(crate) fn new(
+        schema: &str,
+        partition: &str,
+        collection: &str,
+        table: &str,
+    ) -> Result<Self> {
         identifier::check("the collection name", collection)?;
         Ok(Self {
             collection: collection.to_owned(),
             partition: partition.to_owned(),
-            table: format!(
-                "{}.{}",
-                identifier::quote(schema),
-                identifier::quote(collection)
-            ),
+            table: format!("{}.{}", identifier::quote(schema), identifier::quote(table)),
         })
     }
 

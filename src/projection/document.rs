@@ -3,10 +3,12 @@
 use super::{HandledTypes, Projection, ProjectionContext};
 use crate::event::Event;
 use crate::message::{Recorded, RecordedMessage, check_key};
-use crate::pongo::DocumentTable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+
+const SINGLE_STREAM: &str = "document:single_stream";
+const MULTI_STREAM: &str = "document:multi_stream";
 
 type DocumentIds<E> = Box<dyn Fn(&Recorded<E>) -> Vec<String> + Send + Sync>;
 type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync>;
@@ -95,7 +97,7 @@ impl<D, E: Event> DocumentProjection<D, E> {
     ) -> Self {
         Self::new(
             collection.into(),
-            "document:single_stream",
+            SINGLE_STREAM,
             |recorded| vec![recorded.stream_name.to_string()],
             evolve,
         )
@@ -108,7 +110,7 @@ impl<D, E: Event> DocumentProjection<D, E> {
         evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
     ) -> Self {
         let ids = move |recorded: &Recorded<E>| document_ids(recorded).into_iter().collect();
-        Self::new(collection.into(), "document:multi_stream", ids, evolve)
+        Self::new(collection.into(), MULTI_STREAM, ids, evolve)
     }
 
     fn new(
@@ -141,15 +143,20 @@ impl<D, E: Event> DocumentProjection<D, E> {
         self
     }
 
-    /// The events of each document, by its id. Sorted, so that all writers lock the documents in one order.
+    /// The events of each document that is this worker's, by its id. Sorted, so that all writers lock the documents in one
+    /// order.
     fn group<'e>(
         &self,
         events: &'e [Recorded<E>],
+        context: &ProjectionContext<'_>,
     ) -> anyhow::Result<BTreeMap<String, Vec<&'e Recorded<E>>>> {
         let mut groups: BTreeMap<String, Vec<&Recorded<E>>> = BTreeMap::new();
         for event in events {
             for id in (self.document_ids)(event) {
                 check_key("the document id", &id)?;
+                if !context.owns(&id) {
+                    continue;
+                }
                 let group = groups.entry(id).or_default();
                 // An id that is given twice for one event still means one event.
                 if group.last().is_none_or(|last| !std::ptr::eq(*last, event)) {
@@ -182,6 +189,17 @@ where
         self.types.as_slice()
     }
 
+    fn tables(&self) -> &[String] {
+        std::slice::from_ref(&self.collection)
+    }
+
+    fn keys(&self, message: &RecordedMessage) -> anyhow::Result<Option<Vec<String>>> {
+        if self.kind == SINGLE_STREAM {
+            return Ok(None);
+        }
+        Ok(Some((self.document_ids)(&message.decode()?)))
+    }
+
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
         let schema = context.schema();
         Ok(crate::schema::create_collection(
@@ -192,7 +210,7 @@ where
     }
 
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
-        let table = DocumentTable::new(context.schema(), context.partition(), &self.collection)?;
+        let table = context.documents(&self.collection)?;
         Ok(table.truncate(context.sql())?)
     }
 
@@ -201,12 +219,12 @@ where
         messages: &[&RecordedMessage],
         context: &mut ProjectionContext<'_>,
     ) -> anyhow::Result<()> {
-        let table = DocumentTable::new(context.schema(), context.partition(), &self.collection)?;
+        let table = context.documents(&self.collection)?;
         let events = messages
             .iter()
             .map(|message| message.decode())
             .collect::<Result<Vec<Recorded<E>>, _>>()?;
-        let groups = self.group(&events)?;
+        let groups = self.group(&events, context)?;
         if groups.is_empty() {
             return Ok(());
         }

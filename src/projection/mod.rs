@@ -1,4 +1,4 @@
-//! Inline projections: read models that are written in the transaction of the append.
+//! Projections: read models. The inline ones are written in the transaction of the append.
 
 mod context;
 mod document;
@@ -6,13 +6,13 @@ pub(crate) mod registry;
 mod sql;
 
 pub use context::ProjectionContext;
-pub(crate) use context::{batch_execute, execute, query};
+pub(crate) use context::{ShadowTables, batch_execute, execute, query};
 pub use document::DocumentProjection;
+pub use registry::{ProjectionStatus, ProjectionType, RegisteredProjection};
 pub use sql::SqlProjection;
 
 use crate::connection::Sql;
 use crate::error::{Error, Result};
-use crate::feed;
 use crate::message::RecordedMessage;
 use crate::partition::Partition;
 use crate::stream::InlineVersions;
@@ -36,13 +36,31 @@ pub trait Projection: Send + Sync + 'static {
     /// The message types that it handles; `None` for all.
     fn handles(&self) -> Option<&[String]>;
 
+    /// The tables and collections that it writes, all in the PostgreSQL schema of the store, those that others refer to first.
+    /// Without any it cannot be [rebuilt](crate::EventStore::rebuild); with some, it takes their names from
+    /// [`ProjectionContext::table`] and [`ProjectionContext::collection`].
+    fn tables(&self) -> &[String] {
+        &[]
+    }
+
+    /// What a message's work is shared out by among several workers: each key is one worker's, and the message comes to the
+    /// workers of all its keys. `None`, which is the default, means the stream's name. A projection with other keys leaves
+    /// alone what it does not [own](ProjectionContext::owns).
+    ///
+    /// # Errors
+    /// When the message cannot be read.
+    fn keys(&self, message: &RecordedMessage) -> anyhow::Result<Option<Vec<String>>> {
+        let _ = message;
+        Ok(None)
+    }
+
     /// Creates the storage of the read model. Runs when a store that may migrate is opened.
     ///
     /// # Errors
     /// Whatever fails; the store is not opened then.
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()>;
 
-    /// Empties the read model of the context's partition.
+    /// Empties the read model of the context's partition: what it writes, live or in a rebuild, as the context says.
     ///
     /// # Errors
     /// Whatever fails; nothing is emptied then.
@@ -58,9 +76,6 @@ pub trait Projection: Send + Sync + 'static {
         context: &mut ProjectionContext<'_>,
     ) -> anyhow::Result<()>;
 }
-
-/// How many messages a rebuild holds in memory.
-const REBUILD_BATCH: usize = 1_000;
 
 /// The inline projections of a store.
 #[derive(Clone, Default)]
@@ -91,7 +106,7 @@ impl InlineProjections {
                 ));
             }
             names.push(name);
-            versions.push(i32::try_from(projection.version()).unwrap_or(i32::MAX));
+            versions.push(registry::version(projection.as_ref()));
         }
         Ok(Self {
             projections: projections.into(),
@@ -122,7 +137,13 @@ impl InlineProjections {
     /// Writes all projections into the registry of a partition.
     pub(crate) fn register(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
         for (projection, version) in self.projections.iter().zip(&self.versions.versions) {
-            registry::register(sql, partition, projection.as_ref(), *version)?;
+            registry::register(
+                sql,
+                partition,
+                projection.as_ref(),
+                *version,
+                ProjectionType::Inline,
+            )?;
         }
         Ok(())
     }
@@ -147,45 +168,10 @@ impl InlineProjections {
         })
     }
 
-    /// Empties a read model, hands all stored messages to its projection, and makes its version the active one. Appends
-    /// with this projection wait for the end of the transaction, so none can be missed.
-    pub(crate) fn rebuild(
-        &self,
-        name: &str,
-        sql: &mut dyn Sql,
-        partition: &Partition,
-    ) -> Result<()> {
-        let index = self.versions.names.iter().position(|known| known == name);
-        let Some(index) = index else {
-            return Err(Error::invalid(
-                format!("projection \"{name}\""),
-                "is not an inline projection of this store",
-            ));
-        };
-        registry::lock(sql, partition)?;
-        let only = Self {
-            projections: Arc::new([Arc::clone(&self.projections[index])]),
-            versions: Arc::new(InlineVersions::default()),
-        };
-        only.each(sql, partition, |projection, context| {
-            projection.truncate(context)
-        })?;
-        let head = feed::horizon(sql, partition, 0)?.head;
-        let mut after = 0;
-        loop {
-            let messages = feed::page(
-                sql,
-                partition,
-                after,
-                head,
-                REBUILD_BATCH,
-                self.projections[index].handles(),
-            )?;
-            let Some(last) = messages.last() else { break };
-            after = last.global_position;
-            only.handle(sql, partition, &messages)?;
-        }
-        registry::activate(sql, partition, name, self.versions.versions[index])
+    /// The projection of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Projection>> {
+        let index = self.versions.names.iter().position(|known| known == name)?;
+        self.projections.get(index).map(Arc::clone)
     }
 
     fn each(

@@ -4,11 +4,21 @@ use super::Projection;
 use crate::connection::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::partition::Partition;
+use crate::position::from_sql;
 use crate::stream::InlineVersions;
 use postgres::types::Type;
 use serde_json::json;
 
 const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, $6, $4, $5)";
+
+const LIST: &str = "
+    SELECT projection.name, projection.version, projection.type, projection.kind, projection.status, rebuild.position
+      FROM {schema}.emt_projections AS projection
+      LEFT JOIN {schema}.emt_rebuilds AS rebuild
+        ON rebuild.partition = projection.partition AND rebuild.name = projection.name
+       AND rebuild.version = projection.version
+     WHERE projection.partition = $1
+     ORDER BY projection.name COLLATE \"C\", projection.version";
 
 const SHARE: &str = "SELECT {schema}.emt_share_projections($1, $2)";
 
@@ -32,33 +42,105 @@ const MARK_STALE: &str = "
     UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
      WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)";
 
+/// When a projection is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProjectionType {
+    /// In the transaction of the append.
+    Inline,
+    /// By a consumer, behind the appends.
+    Asynchronous,
+}
+
+impl ProjectionType {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Inline => "i",
+            Self::Asynchronous => "a",
+        }
+    }
+}
+
+/// What the registry says of a version of a projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProjectionStatus {
+    /// Its read model is the live one.
+    Active,
+    /// Another version is active, or none.
+    Inactive,
+    /// Its read model has missed events: it has to be rebuilt.
+    Stale,
+}
+
+impl std::fmt::Display for ProjectionStatus {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Stale => "stale",
+        })
+    }
+}
+
+/// A version of a projection, as the store has registered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegisteredProjection {
+    /// Its name.
+    pub name: String,
+    /// The version of its code.
+    pub version: u32,
+    /// When it is written.
+    pub projection_type: ProjectionType,
+    /// What kind of projection it is.
+    pub kind: String,
+    /// Whether its read model is the live one.
+    pub status: ProjectionStatus,
+    /// The global position that its rebuild has come to, where one runs or was interrupted.
+    pub rebuilding: Option<u64>,
+}
+
+/// The version of a projection's code, as the registry keeps it.
+pub(crate) fn version(projection: &dyn Projection) -> i32 {
+    i32::try_from(projection.version()).unwrap_or(i32::MAX)
+}
+
+/// All versions of all projections of a partition.
+pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<RegisteredProjection>> {
+    let rows = sql
+        .query(&partition.sql(LIST), &[param(&partition.name, Type::TEXT)])
+        .map_err(|source| Error::in_partition("list projections", &partition.name, source))?;
+    rows.iter()
+        .map(|row| {
+            Ok(RegisteredProjection {
+                name: get(row, 0)?,
+                version: u32::try_from(get::<i32>(row, 1)?).unwrap_or(0),
+                projection_type: match get::<&str>(row, 2)? {
+                    "i" => ProjectionType::Inline,
+                    _ => ProjectionType::Asynchronous,
+                },
+                kind: get(row, 3)?,
+                status: match get::<&str>(row, 4)? {
+                    "active" => ProjectionStatus::Active,
+                    "stale" => ProjectionStatus::Stale,
+                    _ => ProjectionStatus::Inactive,
+                },
+                rebuilding: get::<Option<i64>>(row, 5)?.map(from_sql),
+            })
+        })
+        .collect()
+}
+
 /// Registers a projection; where none of its name is active yet, this version becomes the active one.
-pub(super) fn register(
+pub(crate) fn register(
     sql: &mut dyn Sql,
     partition: &Partition,
     projection: &dyn Projection,
     version: i32,
+    projection_type: ProjectionType,
 ) -> Result<()> {
-    register_as(sql, partition, projection, version, "i")
-}
-
-/// Registers a projection that a consumer keeps.
-pub(crate) fn register_async(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    projection: &dyn Projection,
-    version: i32,
-) -> Result<()> {
-    register_as(sql, partition, projection, version, "a")
-}
-
-fn register_as(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    projection: &dyn Projection,
-    version: i32,
-    registration: &str,
-) -> Result<()> {
+    let letter = projection_type.letter();
     let (name, kind) = (projection.name(), projection.kind());
     let definition = json!({ "handles": projection.handles() });
     let parameters = [
@@ -67,7 +149,7 @@ fn register_as(
         param(&version, Type::INT4),
         param(&kind, Type::TEXT),
         param(&definition, Type::JSONB),
-        param(&registration, Type::TEXT),
+        param(&letter, Type::TEXT),
     ];
     sql.query(&partition.sql(REGISTER), &parameters)
         .map_err(|source| Error::in_partition("register a projection", &partition.name, source))?;
@@ -91,7 +173,7 @@ pub(crate) fn share(
 }
 
 /// Holds all inline projections of the partition alone until the transaction ends.
-pub(super) fn lock(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
+pub(crate) fn lock(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
     hold(sql, partition, LOCK)
 }
 
@@ -107,7 +189,7 @@ fn hold(sql: &mut dyn Sql, partition: &Partition, lock: &'static str) -> Result<
 }
 
 /// Makes one version of a projection the active one.
-pub(super) fn activate(
+pub(crate) fn activate(
     sql: &mut dyn Sql,
     partition: &Partition,
     name: &str,

@@ -19,32 +19,43 @@ type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> 
 /// let sales = SqlProjection::new("sales", |events: &[Recorded<CartEvent>], context| {
 ///     for recorded in events {
 ///         let CartEvent::Confirmed { client_id, total } = &recorded.event;
+///         let sales = context.table("sales")?;
 ///         context.execute(
-///             "INSERT INTO sales AS s (client_id, total) VALUES ($1, $2)
-///              ON CONFLICT (client_id) DO UPDATE SET total = s.total + EXCLUDED.total",
+///             &format!(
+///                 "INSERT INTO {sales} AS s (client_id, total) VALUES ($1, $2)
+///                  ON CONFLICT (client_id) DO UPDATE SET total = s.total + EXCLUDED.total"
+///             ),
 ///             &[client_id, total],
 ///         )?;
 ///     }
 ///     Ok(())
 /// })
+/// .tables(&["sales"])
 /// .init(|context| {
-///     context.batch_execute(
-///         "CREATE TABLE IF NOT EXISTS sales (client_id TEXT PRIMARY KEY, total DOUBLE PRECISION NOT NULL)",
-///     )?;
+///     let sales = context.table("sales")?;
+///     context.batch_execute(&format!(
+///         "CREATE TABLE IF NOT EXISTS {sales} (client_id TEXT PRIMARY KEY, total DOUBLE PRECISION NOT NULL)"
+///     ))?;
 ///     Ok(())
 /// })
 /// .truncate(|context| {
-///     context.execute("DELETE FROM sales", &[])?;
+///     let sales = context.table("sales")?;
+///     context.execute(&format!("DELETE FROM {sales}"), &[])?;
 ///     Ok(())
 /// });
 /// ```
+///
+/// To be [rebuilt](crate::EventStore::rebuild) beside the live read model, it has to declare its [tables](SqlProjection::tables),
+/// take their names from the [context](ProjectionContext::table), and say how they are
+/// [emptied](SqlProjection::truncate).
 pub struct SqlProjection<E> {
     name: String,
     version: u32,
     types: HandledTypes,
     handle: Handler<E>,
+    tables: Vec<String>,
     init: Maintenance,
-    truncate: Maintenance,
+    truncate: Option<Maintenance>,
 }
 
 impl<E> std::fmt::Debug for SqlProjection<E> {
@@ -71,9 +82,18 @@ impl<E: Event> SqlProjection<E> {
             version: 1,
             types: HandledTypes::of::<E>(),
             handle: Box::new(handle),
+            tables: Vec::new(),
             init: Box::new(|_| Ok(())),
-            truncate: Box::new(|_| Ok(())),
+            truncate: None,
         }
+    }
+
+    /// The tables (and collections) that it writes, all in the PostgreSQL schema of the store, those that others refer to
+    /// first. A rebuild builds them anew beside the live ones. Defaults to none, and then it cannot be rebuilt.
+    #[must_use]
+    pub fn tables(mut self, names: &[&str]) -> Self {
+        self.tables = names.iter().map(|&name| name.to_owned()).collect();
+        self
     }
 
     /// Creates the tables. Runs whenever a store that may migrate is opened, so it has to bear being repeated. Defaults to
@@ -87,13 +107,14 @@ impl<E: Event> SqlProjection<E> {
         self
     }
 
-    /// Empties the tables of the context's partition. Defaults to nothing.
+    /// Deletes the rows of the context's partition from the tables. A rebuild runs it in the transaction in which the new rows
+    /// take the place of the old ones. Use `DELETE`: after a `TRUNCATE`, readers that were waiting would see empty tables.
     #[must_use]
     pub fn truncate(
         mut self,
         truncate: impl Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        self.truncate = Box::new(truncate);
+        self.truncate = Some(Box::new(truncate));
         self
     }
 
@@ -129,12 +150,19 @@ impl<E: Event + 'static> Projection for SqlProjection<E> {
         self.types.as_slice()
     }
 
+    fn tables(&self) -> &[String] {
+        &self.tables
+    }
+
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
-        (self.init)(context)
+        (self.init)(&mut context.declaring(&self.tables))
     }
 
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
-        (self.truncate)(context)
+        let Some(truncate) = &self.truncate else {
+            anyhow::bail!("it does not say how its tables are emptied: see SqlProjection::truncate")
+        };
+        truncate(&mut context.declaring(&self.tables))
     }
 
     fn handle(
@@ -146,6 +174,6 @@ impl<E: Event + 'static> Projection for SqlProjection<E> {
             .iter()
             .map(|message| message.decode())
             .collect::<Result<Vec<Recorded<E>>, _>>()?;
-        (self.handle)(&events, context)
+        (self.handle)(&events, &mut context.declaring(&self.tables))
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The example, which is built with the tests; where only the tests were built, cargo builds it now.
-fn example(name: &str) -> anyhow::Result<Command> {
+pub(super) fn example(name: &str) -> anyhow::Result<Command> {
     let tests = std::env::current_exe()?;
     let directory = tests
         .ancestors()

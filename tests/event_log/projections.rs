@@ -181,9 +181,9 @@ fn an_import_without_projections_marks_them_stale_until_they_are_rebuilt() -> an
         "{message}"
     );
     assert!(message.contains("Rebuild it"), "{message}");
-    complete.rebuild_inline_projection("cases")?;
+    complete.rebuild("cases").run()?;
     assert!(append().is_err_and(|error| error.to_string().contains("\"digits\" is stale")));
-    complete.rebuild_inline_projection("digits")?;
+    complete.rebuild("digits").run()?;
     assert_folded(&complete, 30)?;
     append()?;
     assert_folded(&complete, 31)
@@ -215,7 +215,8 @@ fn a_read_model_that_is_rebuilt_during_an_import_without_it_is_stale_again() -> 
         .on_progress(|progress| {
             if progress.imported == 10 {
                 complete
-                    .rebuild_inline_projection("cases")
+                    .rebuild("cases")
+                    .run()
                     .expect("a rebuild between two batches");
             }
         });
@@ -228,8 +229,8 @@ fn a_read_model_that_is_rebuilt_during_an_import_without_it_is_stale_again() -> 
         matches!(refused, Err(Error::ProjectionMismatch { .. })),
         "{refused:?}"
     );
-    complete.rebuild_inline_projection("cases")?;
-    complete.rebuild_inline_projection("digits")?;
+    complete.rebuild("cases").run()?;
+    complete.rebuild("digits").run()?;
     assert_folded(&complete, 30)
 }
 

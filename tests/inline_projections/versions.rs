@@ -69,7 +69,7 @@ fn no_append_gets_past_a_stale_read_model() -> anyhow::Result<()> {
         .batch_execute("UPDATE emt_projections SET status = 'stale'")?;
 
     assert_refused(&store, "stale")?;
-    store.rebuild_inline_projection("totals")?;
+    store.rebuild("totals").run()?;
     store.append_to_stream("Cart-1", &[added("hat", 1)])?;
 
     assert_eq!(
@@ -110,7 +110,7 @@ fn a_program_without_projections_appends_and_a_rebuild_catches_up() -> anyhow::R
     plain.append_to_stream("Cart-1", &[added("hat", 2)])?;
 
     let before = all_totals(&store)?;
-    store.rebuild_inline_projection("totals")?;
+    store.rebuild("totals").run()?;
 
     assert_eq!(before, None);
     assert_eq!(

@@ -81,7 +81,7 @@ fn use_everything(store: &EventStore) -> anyhow::Result<()> {
     assert_eq!(store.archive_stream("Cart-2")?, Some(3));
     assert_eq!(feed_of(store)?.len(), 6);
 
-    store.rebuild_inline_projection("counts")?;
+    store.rebuild("counts").run()?;
     assert_eq!(count_of(store, "Cart-2")?, Some(3));
     let own = store.collection::<Value>("Überblick \"1\"");
     own.insert_one(&json!({ "_id": "a" }))?;

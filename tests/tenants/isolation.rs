@@ -131,7 +131,7 @@ fn documents_projections_and_imports_are_each_tenants_own() -> anyhow::Result<()
     stores[1]
         .collection::<Value>("notes")
         .delete_many(json!({}))?;
-    stores[1].rebuild_inline_projection("counts")?;
+    stores[1].rebuild("counts").run()?;
 
     for (number, store) in (1_u64..).zip(&stores) {
         let count = store

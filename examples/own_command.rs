@@ -1,0 +1,23 @@
+//! The command `emmett` with a projection of its own: it can import into a store that keeps it, and rebuild it.
+//!
+//! `cargo run --example own_command -- projections rebuild cart_sizes`, on the server that `EMMETT_DATABASE_URL` names.
+
+use emmett_postgresql::{DocumentProjection, RawEvent, Recorded, cli};
+use serde::{Deserialize, Serialize};
+use std::process::ExitCode;
+
+#[derive(Serialize, Deserialize, Default)]
+struct CartSize {
+    events: u64,
+}
+
+fn cart_sizes() -> DocumentProjection<CartSize, RawEvent> {
+    DocumentProjection::single_stream("cart_sizes", |cart: Option<CartSize>, _: &Recorded<_>| {
+        let events = cart.unwrap_or_default().events + 1;
+        Some(CartSize { events })
+    })
+}
+
+fn main() -> ExitCode {
+    cli::run(|builder| builder.inline_projection(cart_sizes()))
+}

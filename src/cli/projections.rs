@@ -1,0 +1,146 @@
+//! `emmett projections`.
+
+use super::Output;
+use super::arguments::{ProjectionsCommand, RebuildArguments};
+use crate::projection::ProjectionType;
+use crate::store::EventStore;
+use anyhow::bail;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::time::Duration;
+
+pub(super) fn run(
+    command: Option<ProjectionsCommand>,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    match command.unwrap_or(ProjectionsCommand::List) {
+        ProjectionsCommand::List => list(store, output),
+        ProjectionsCommand::Rebuild(arguments) => rebuild(&arguments, store, output),
+        ProjectionsCommand::DropOld { name } => drop_old(&name, store, output),
+    }
+}
+
+fn list(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+    let projections = store.registered_projections()?;
+    if projections.is_empty() {
+        output.text("no projections")?;
+    }
+    for projection in projections {
+        let written = word(projection.projection_type);
+        let rebuilding = projection.rebuilding.map_or_else(String::new, |position| {
+            format!("  rebuilt up to position {position}")
+        });
+        output.result(
+            &format!(
+                "{}  version {}  {}  {written}  {}{rebuilding}",
+                projection.name, projection.version, projection.kind, projection.status
+            ),
+            &json!({
+                "name": projection.name,
+                "version": projection.version,
+                "kind": projection.kind,
+                "type": written,
+                "status": projection.status.to_string(),
+                "rebuilding": projection.rebuilding,
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+fn word(projection_type: ProjectionType) -> &'static str {
+    match projection_type {
+        ProjectionType::Inline => "inline",
+        ProjectionType::Asynchronous => "async",
+    }
+}
+
+fn rebuild(
+    arguments: &RebuildArguments,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let name = &arguments.name;
+    refuse_unknown(name, store)?;
+    let bar = progress_bar();
+    let mut rebuild = store
+        .rebuild(name)
+        .workers(arguments.workers)
+        .batch_size(arguments.batch_size.try_into()?)
+        .on_progress(|progress| {
+            bar.set_length(progress.head);
+            bar.set_position(progress.position);
+            let left = progress
+                .left
+                .map_or_else(String::new, |left| format!("  {} s left", left.as_secs()));
+            bar.set_message(format!(
+                "{} events  {:.0}/s{left}",
+                progress.handled, progress.per_second
+            ));
+        });
+    if arguments.keep_old {
+        rebuild = rebuild.keep_old();
+    }
+    let outcome = rebuild.run();
+    bar.finish_and_clear();
+    let report = outcome?;
+    output.result(
+        &format!(
+            "rebuilt projection \"{name}\" from {} events in {}, up to global position {}; appends waited {}",
+            report.handled,
+            seconds(report.took),
+            report.position,
+            seconds(report.locked)
+        ),
+        &json!({
+            "name": name,
+            "handled": report.handled,
+            "position": report.position,
+            "tookSeconds": report.took.as_secs_f64(),
+            "lockedSeconds": report.locked.as_secs_f64(),
+        }),
+    )
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
+}
+
+/// Projections are code: says whose, where this program has none of the name.
+fn refuse_unknown(name: &str, store: &EventStore) -> anyhow::Result<()> {
+    if store.projections().find(name).is_some() {
+        return Ok(());
+    }
+    let registered = store.registered_projections()?;
+    match registered.iter().find(|projection| projection.name == name) {
+        None => bail!("there is no projection \"{name}\""),
+        Some(projection) if projection.projection_type == ProjectionType::Inline => bail!(
+            "the code of projection \"{name}\" is not in this program: run `projections rebuild {name}` with the program \
+             that has it (emmett_postgresql::cli::run gives it this command line), or call EventStore::rebuild there"
+        ),
+        Some(_) => bail!(
+            "projection \"{name}\" is asynchronous, and its code is not in this program: call EventStore::rebuild_with in \
+             the program that has it"
+        ),
+    }
+}
+
+/// A bar on standard error, where that is a terminal.
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    match ProgressStyle::with_template("{bar:40} {percent}%  {msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn drop_old(name: &str, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+    let dropped = store.drop_old_model(name)?;
+    let text = if dropped {
+        format!("dropped the old read model of \"{name}\"")
+    } else {
+        format!("there is no old read model of \"{name}\"")
+    };
+    output.result(&text, &json!({ "name": name, "dropped": dropped }))
+}

@@ -1,0 +1,242 @@
+//! One rebuild: catching up with the feed, batch by batch, then the switch.
+
+use super::claim::Claim;
+use super::failed;
+use super::progress::{Progress, RebuildReport};
+use super::shadow::Shadow;
+use super::workers;
+use crate::connection::{Sql, Transaction};
+use crate::error::{Error, Result};
+use crate::feed;
+use crate::message::RecordedMessage;
+use crate::partition::Partition;
+use crate::projection::{Projection, ProjectionContext, ProjectionType};
+use crate::slot::OwnedSlots;
+use crate::store::EventStore;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a batch is tried again that met a deadlock or a lost connection.
+const REPETITIONS: usize = 3;
+
+/// How often appends may be faster than the rebuild before it stops trying to come nearer to them.
+const LOST_ROUNDS: usize = 3;
+
+/// A worker whose program stands still must not keep its tables for ever. A handler may think for a while.
+const WORKER_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '5min'";
+
+pub(super) struct Job<'s> {
+    pub(super) store: &'s EventStore,
+    pub(super) projection: Arc<dyn Projection>,
+    pub(super) projection_type: ProjectionType,
+    pub(super) version: i32,
+    pub(super) shadow: Shadow,
+    pub(super) workers: u32,
+    pub(super) batch_size: usize,
+    pub(super) keep_old: bool,
+    pub(super) switch_timeout: Duration,
+}
+
+impl Job<'_> {
+    pub(super) fn run(&self, claim: &Claim, mut progress: Progress<'_>) -> Result<RebuildReport> {
+        self.shadow.truncate(self.store, self.projection.as_ref())?;
+        self.catch_up(&mut progress)?;
+        let locked = self.switch(claim, &mut progress)?;
+        Ok(RebuildReport {
+            handled: progress.handled,
+            position: progress.position,
+            took: progress.started.elapsed(),
+            locked,
+        })
+    }
+
+    pub(super) fn partition(&self) -> &Partition {
+        self.store.partition()
+    }
+
+    /// Drops the tables of a rebuild that has failed. Where that fails, too, the next one does it.
+    pub(super) fn clean_up(&self) {
+        let _ = self
+            .store
+            .connections()
+            .run(true, |sql| self.shadow.end(sql, self.partition()));
+    }
+
+    /// Handles what the feed has, again and again, until one batch or less is left to the switch.
+    pub(super) fn catch_up(&self, progress: &mut Progress<'_>) -> Result<()> {
+        let (mut before, mut lost) = (u64::MAX, 0);
+        loop {
+            let after = progress.position;
+            let horizon = self
+                .store
+                .connections()
+                .run(true, |sql| feed::horizon(sql, self.partition(), after))?;
+            progress.head = horizon.head;
+            let distance = horizon.position.saturating_sub(after);
+            if distance > 0 {
+                self.handle_up_to(horizon.position, progress)?;
+            }
+            lost += usize::from(distance >= before);
+            if distance <= self.batch_size as u64 || lost == LOST_ROUNDS {
+                return Ok(());
+            }
+            before = distance;
+        }
+    }
+
+    fn handle_up_to(&self, up_to: u64, progress: &mut Progress<'_>) -> Result<()> {
+        let distance = up_to.saturating_sub(progress.position);
+        if self.workers > 1 && distance > self.batch_size as u64 {
+            return workers::handle_up_to(self, up_to, progress);
+        }
+        while progress.position < up_to {
+            let page = self.read_page(progress.position, up_to)?;
+            let messages: Vec<&RecordedMessage> = page.messages.iter().collect();
+            self.handle_batch(&messages, None)?;
+            self.advance(progress, &page)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_page(&self, after: u64, up_to: u64) -> Result<Page> {
+        self.store
+            .connections()
+            .run(true, |sql| self.page(sql, after, up_to))
+    }
+
+    pub(super) fn page(&self, sql: &mut dyn Sql, after: u64, up_to: u64) -> Result<Page> {
+        let types = self.projection.handles();
+        let messages = feed::page(sql, self.partition(), after, up_to, self.batch_size, types)?;
+        Ok(Page {
+            position: match messages.last() {
+                Some(last) if messages.len() == self.batch_size => last.global_position,
+                _ => up_to,
+            },
+            messages,
+        })
+    }
+
+    /// Counts a page, and says so now and then where others can see it.
+    pub(super) fn advance(&self, progress: &mut Progress<'_>, page: &Page) -> Result<()> {
+        progress.advance(page.messages.len(), page.position);
+        if !progress.has_to_be_recorded() {
+            return Ok(());
+        }
+        let is_ours = self.store.connections().run(true, |sql| {
+            self.shadow.record(sql, self.partition(), page.position)
+        })?;
+        if is_ours {
+            Ok(())
+        } else {
+            Err(self.superseded())
+        }
+    }
+
+    pub(super) fn superseded(&self) -> Error {
+        Error::RebuildRunning {
+            projection: self.projection.name().to_owned(),
+        }
+    }
+
+    /// Handles messages in a transaction of their own: all that they concern, or what these slots have of it.
+    pub(super) fn handle_batch(
+        &self,
+        messages: &[&RecordedMessage],
+        owned: Option<&OwnedSlots>,
+    ) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let mut repetitions = 0;
+        loop {
+            let mut transaction = self.begin()?;
+            let handled = self.handle(transaction.sql(), messages, owned);
+            let Err(error) = handled.and_then(|()| transaction.commit()) else {
+                return Ok(());
+            };
+            if !error.is_transient() || repetitions == REPETITIONS {
+                return Err(self.name_message(error, messages, owned));
+            }
+            repetitions += 1;
+        }
+    }
+
+    fn begin(&self) -> Result<Transaction> {
+        let mut transaction = Transaction::begin(self.store.connections())?;
+        transaction
+            .sql()
+            .batch(WORKER_TIMEOUT)
+            .map_err(|source| Error::database("begin a batch", source))?;
+        Ok(transaction)
+    }
+
+    pub(super) fn handle(
+        &self,
+        sql: &mut dyn Sql,
+        messages: &[&RecordedMessage],
+        owned: Option<&OwnedSlots>,
+    ) -> Result<()> {
+        let mut context = ProjectionContext::new(sql, self.partition())
+            .with_shadow(&self.shadow.tables)
+            .with_slots(owned);
+        self.projection
+            .handle(messages, &mut context)
+            .map_err(|source| failed(self.projection.as_ref(), source))?;
+        self.shadow
+            .refuse_other_tables(sql, self.projection.as_ref())
+    }
+
+    /// Finds out which message of a batch a projection fails at, by handling them one by one, for nothing.
+    fn name_message(
+        &self,
+        error: Error,
+        messages: &[&RecordedMessage],
+        owned: Option<&OwnedSlots>,
+    ) -> Error {
+        let source = match error {
+            Error::Projection { source, .. } => source,
+            Error::TransactionAborted { .. } => error.into(),
+            other => return other,
+        };
+        if let [message] = messages {
+            return self.failed_at(message, source);
+        }
+        let Ok(mut transaction) = self.begin() else {
+            return failed(self.projection.as_ref(), source);
+        };
+        for message in messages {
+            match self.handle(transaction.sql(), &[message], owned) {
+                Ok(()) => {}
+                Err(Error::Projection { source, .. }) => return self.failed_at(message, source),
+                Err(error) => return self.failed_at(message, error.into()),
+            }
+        }
+        let range = messages.first().zip(messages.last());
+        let range = range.map_or((0, 0), |(first, last)| {
+            (first.global_position, last.global_position)
+        });
+        let source = source.context(format!(
+            "the messages at the global positions {} to {} together",
+            range.0, range.1
+        ));
+        failed(self.projection.as_ref(), source)
+    }
+
+    pub(super) fn failed_at(&self, message: &RecordedMessage, source: anyhow::Error) -> Error {
+        let source = source.context(format!(
+            "message {} of stream \"{}\", type \"{}\", at global position {}",
+            message.stream_position,
+            message.stream_name,
+            message.message_type,
+            message.global_position
+        ));
+        failed(self.projection.as_ref(), source)
+    }
+}
+
+/// A part of the feed.
+pub(super) struct Page {
+    pub(super) messages: Vec<RecordedMessage>,
+    /// The position up to which it has everything.
+    pub(super) position: u64,
+}

@@ -1,0 +1,295 @@
+//! Rebuilds: a read model is built anew beside the live one, and takes its place in one transaction.
+
+mod claim;
+mod job;
+mod processor;
+mod progress;
+mod shadow;
+mod switch;
+mod workers;
+
+pub use progress::{RebuildProgress, RebuildReport};
+
+use crate::connection::{Connections, Transaction};
+use crate::error::{Error, Result};
+use crate::projection::{Projection, ProjectionContext, ProjectionType, registry};
+use crate::store::EventStore;
+use claim::Claim;
+use job::Job;
+use progress::Progress;
+use shadow::Shadow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the switch is tried. Until then it costs appends a moment now and then, and nothing else.
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
+
+impl EventStore {
+    /// Begins to rebuild the read model of an inline projection: from all stored events, beside the live read model, while
+    /// appends go on. The live one stays as it is, and readable, until the new one takes its place in one transaction.
+    ///
+    /// The new read model is that of this program's version of the projection, which becomes the active one. Programs with
+    /// another version are refused from then on.
+    ///
+    /// A rebuild that was interrupted leaves the live read model as it was. It is run again from the beginning.
+    ///
+    /// ```
+    /// # use emmett_postgresql::{DocumentProjection, EventStore, RawEvent, Recorded};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let url = database.url();
+    /// let store = EventStore::builder(url)
+    ///     .inline_projection(DocumentProjection::single_stream(
+    ///         "event_counts",
+    ///         |count: Option<serde_json::Value>, _: &Recorded<RawEvent>| {
+    ///             let events = count.and_then(|count| count["events"].as_u64()).unwrap_or(0) + 1;
+    ///             Some(serde_json::json!({ "events": events }))
+    ///         },
+    ///     ))
+    ///     .open()?;
+    /// store.append_to_stream("Cart-1", &[RawEvent::new("Opened", serde_json::json!({}))])?;
+    ///
+    /// let report = store
+    ///     .rebuild("event_counts")
+    ///     .workers(2)
+    ///     .on_progress(|progress| println!("{} events, {:?} left", progress.handled, progress.left))
+    ///     .run()?;
+    /// assert_eq!(report.handled, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rebuild(&self, projection: &str) -> Rebuild<'_> {
+        Rebuild::new(self, Target::Inline(projection.to_owned()))
+    }
+
+    /// Begins to rebuild the read model of an asynchronous projection, in the same way. Its workers, in whatever process, go
+    /// on behind what the rebuild has handled; what they had parked is handled by it.
+    ///
+    /// ```no_run
+    /// # use emmett_postgresql::{DocumentProjection, EventStore, RawEvent, Recorded};
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = EventStore::open("postgresql://localhost/shop")?;
+    /// fn event_counts() -> DocumentProjection<serde_json::Value, RawEvent> {
+    ///     DocumentProjection::single_stream("event_counts", |count, _: &Recorded<RawEvent>| {
+    ///         let count: Option<serde_json::Value> = count;
+    ///         let events = count.and_then(|count| count["events"].as_u64()).unwrap_or(0) + 1;
+    ///         Some(serde_json::json!({ "events": events }))
+    ///     })
+    /// }
+    /// store.rebuild_with(event_counts()).run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rebuild_with(&self, projection: impl Projection) -> Rebuild<'_> {
+        Rebuild::new(self, Target::Asynchronous(Arc::new(projection)))
+    }
+
+    /// Deletes what rebuilds of this collection have [kept](Rebuild::keep_old); false when there is nothing.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// store.rebuild("cart_summaries").keep_old().run()?;
+    /// let old = store.collection::<serde_json::Value>("cart_summaries_v1");
+    /// println!("there were {}", old.count_documents(serde_json::json!({}))?);
+    /// store.drop_old_model("cart_summaries")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub fn drop_old_model(&self, collection: &str) -> Result<bool> {
+        self.connections().run(true, |sql| {
+            shadow::drop_old(sql, self.partition(), collection)
+        })
+    }
+}
+
+enum Target {
+    Inline(String),
+    Asynchronous(Arc<dyn Projection>),
+}
+
+/// A rebuild that is being set up.
+#[must_use = "nothing is rebuilt until run is called"]
+pub struct Rebuild<'s> {
+    store: &'s EventStore,
+    target: Target,
+    workers: u32,
+    batch_size: usize,
+    keep_old: bool,
+    switch_timeout: Duration,
+    on_progress: Box<dyn FnMut(RebuildProgress) + 's>,
+}
+
+impl std::fmt::Debug for Rebuild<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Rebuild")
+            .field("workers", &self.workers)
+            .field("batch_size", &self.batch_size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> Rebuild<'s> {
+    fn new(store: &'s EventStore, target: Target) -> Self {
+        Self {
+            store,
+            target,
+            workers: 1,
+            batch_size: 1_000,
+            keep_old: false,
+            switch_timeout: SWITCH_TIMEOUT,
+            on_progress: Box::new(|_| ()),
+        }
+    }
+
+    /// How many threads do the work. Each handles the messages of some streams, or of some documents, in their order; so a
+    /// projection by SQL whose result depends on the order of different streams needs one. Defaults to 1.
+    pub fn workers(mut self, threads: u32) -> Self {
+        self.workers = threads.max(1);
+        self
+    }
+
+    /// How many messages are handled in one transaction. Defaults to 1,000.
+    pub fn batch_size(mut self, messages: usize) -> Self {
+        self.batch_size = messages.max(1);
+        self
+    }
+
+    /// Keeps the documents that are replaced in a collection of their own: `cart_summaries_v1` for version 1 of
+    /// `cart_summaries`. Nobody keeps it up to date. [`EventStore::drop_old_model`] drops it. For projections into documents
+    /// only; the next version of one by SQL can have tables of other names.
+    pub fn keep_old(mut self) -> Self {
+        self.keep_old = true;
+        self
+    }
+
+    /// How long the new read model waits for a moment to take its place, if open appends leave none. Defaults to 10 minutes.
+    pub fn switch_timeout(mut self, timeout: Duration) -> Self {
+        self.switch_timeout = timeout;
+        self
+    }
+
+    /// Is called after every batch, by the thread that runs the rebuild.
+    pub fn on_progress(mut self, report: impl FnMut(RebuildProgress) + 's) -> Self {
+        self.on_progress = Box::new(report);
+        self
+    }
+
+    /// Rebuilds. Takes as many connections as there are workers, and two more.
+    ///
+    /// # Errors
+    /// [`Error::Projection`] when the projection fails; it names the message. [`Error::InvalidInput`] when the store has no
+    /// such projection, or it cannot be rebuilt because it does not declare its tables. [`Error::RebuildRunning`] when another
+    /// program is at it. [`Error::RebuildBlocked`] when open appends left no moment for the switch. The live read model is
+    /// unchanged then.
+    pub fn run(self) -> Result<RebuildReport> {
+        let (projection, projection_type) = self.projection()?;
+        let name = projection.name();
+        if projection.tables().is_empty() {
+            return Err(Error::invalid(
+                format!("projection \"{name}\""),
+                "cannot be rebuilt, because it does not say which tables it writes: see SqlProjection::tables",
+            ));
+        }
+        self.check_pool()?;
+        self.register(projection.as_ref(), projection_type)?;
+        let claim = Claim::take(self.store, name)?;
+        claim.keep_while(|| {
+            let version = registry::version(projection.as_ref());
+            let shadow = Shadow::begin(self.store, projection.as_ref(), version)?;
+            let job = Job {
+                store: self.store,
+                projection: Arc::clone(&projection),
+                projection_type,
+                version,
+                shadow,
+                workers: self.workers,
+                batch_size: self.batch_size,
+                keep_old: self.keep_old,
+                switch_timeout: self.switch_timeout,
+            };
+            let outcome = job.run(&claim, Progress::new(self.on_progress));
+            if outcome.is_err() {
+                job.clean_up();
+            }
+            outcome
+        })
+    }
+
+    fn projection(&self) -> Result<(Arc<dyn Projection>, ProjectionType)> {
+        let inline = self.store.projections();
+        match &self.target {
+            Target::Inline(name) => match inline.find(name) {
+                Some(projection) => Ok((projection, ProjectionType::Inline)),
+                None => Err(Error::invalid(
+                    format!("projection \"{name}\""),
+                    "is not an inline projection of this store: give it to the builder, or an asynchronous one to \
+                     rebuild_with",
+                )),
+            },
+            Target::Asynchronous(projection) => {
+                crate::message::check_key("the projection name", projection.name())?;
+                let is_inline = |registered: &crate::RegisteredProjection| {
+                    registered.name == projection.name()
+                        && registered.projection_type == ProjectionType::Inline
+                };
+                if self.store.registered_projections()?.iter().any(is_inline) {
+                    return Err(Error::invalid(
+                        format!("projection \"{}\"", projection.name()),
+                        "is an inline projection of this store: rebuild it by its name",
+                    ));
+                }
+                Ok((Arc::clone(projection), ProjectionType::Asynchronous))
+            }
+        }
+    }
+
+    /// Without a word, a pool that is too small would wait for its timeout.
+    fn check_pool(&self) -> Result<()> {
+        let Connections::Own { pool, .. } = self.store.connections() else {
+            return Ok(());
+        };
+        let needed = if self.workers == 1 {
+            2
+        } else {
+            self.workers.saturating_add(2)
+        };
+        if pool.max_size() >= needed {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "the pool size",
+            format!(
+                "a rebuild with {} workers needs {needed} connections",
+                self.workers
+            ),
+        ))
+    }
+
+    fn register(&self, projection: &dyn Projection, kind: ProjectionType) -> Result<()> {
+        if kind == ProjectionType::Inline {
+            return self.store.register_projections_anew();
+        }
+        let partition = self.store.partition();
+        let mut transaction = Transaction::begin(self.store.connections())?;
+        if self.store.may_migrate() {
+            projection
+                .init(&mut ProjectionContext::new(transaction.sql(), partition))
+                .map_err(|source| failed(projection, source))?;
+        }
+        let version = registry::version(projection);
+        registry::register(transaction.sql(), partition, projection, version, kind)?;
+        transaction.commit()
+    }
+}
+
+fn failed(projection: &dyn Projection, source: anyhow::Error) -> Error {
+    Error::Projection {
+        projection: projection.name().to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,286 @@
+//! The tables of a rebuild, beside the live ones. Owns the statements on `emt_rebuilds`.
+
+use super::failed;
+use crate::connection::{Sql, Transaction, get, param};
+use crate::error::{Error, Result};
+use crate::partition::Partition;
+use crate::position::to_sql;
+use crate::projection::{Projection, ProjectionContext, ShadowTables};
+use crate::store::EventStore;
+use postgres::types::Type;
+
+const BEGIN: &str = "SELECT {schema}.emt_begin_rebuild($1, $2, $3, $4)";
+
+const END: &str = "SELECT {schema}.emt_end_rebuild($1)";
+
+const RECORD: &str = "
+    UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1";
+
+const COLLECTIONS: &str =
+    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL";
+
+const REPLACE_DOCUMENTS: &str = "SELECT {schema}.emt_replace_documents($1, $2, $3, $4)";
+
+const COPY_ROWS: &str = "SELECT {schema}.emt_copy_rows($1, $2)";
+
+/// The version whose read model is the live one, even where that has missed events.
+const LIVE_VERSION: &str = "
+    SELECT version FROM {schema}.emt_projections
+     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
+     ORDER BY version DESC
+     LIMIT 1";
+
+const CREATE_OLD: &str = "SELECT {schema}.emt_create_old($1, $2)";
+
+const DROP_OLD: &str = "SELECT {schema}.emt_drop_old($1, $2)";
+
+/// A table that the transaction has written beside those of the rebuild, by the locks that writing takes: they are held
+/// until it ends, by `TRUNCATE` too. Temporary tables are the handler's own.
+const WRITTEN: &str = "
+    SELECT relation.relname::TEXT
+      FROM pg_locks AS lock
+      JOIN pg_class AS relation ON relation.oid = lock.relation
+     WHERE lock.pid = pg_backend_pid() AND lock.locktype = 'relation'
+       AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND lock.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+       AND relation.relkind IN ('r', 'p', 'f', 'v') AND relation.relpersistence <> 't'
+       AND relation.relname <> ALL($1) AND relation.relnamespace <> 'pg_catalog'::REGNAMESPACE
+     LIMIT 1";
+
+pub(super) struct Shadow {
+    id: i64,
+    pub(super) tables: ShadowTables,
+    /// Which of the tables are collections of documents, in their order.
+    is_collection: Vec<bool>,
+}
+
+impl Shadow {
+    /// Creates the tables, empty.
+    pub(super) fn begin(
+        store: &EventStore,
+        projection: &dyn Projection,
+        version: i32,
+    ) -> Result<Self> {
+        let partition = store.partition();
+        let live = projection.tables().to_vec();
+        let collections = store
+            .connections()
+            .run(true, |sql| collections(sql, partition, &live))?;
+        let mut transaction = Transaction::begin(store.connections())?;
+        let id = begin(
+            transaction.sql(),
+            partition,
+            projection.name(),
+            version,
+            &live,
+        )?;
+        transaction.commit()?;
+        Ok(Self {
+            id,
+            is_collection: live
+                .iter()
+                .map(|table| collections.contains(table))
+                .collect(),
+            tables: ShadowTables {
+                shadows: (1..=live.len())
+                    .map(|number| format!("emt_shadow_{id}_{number}"))
+                    .collect(),
+                live,
+            },
+        })
+    }
+
+    /// Leaves in the tables what the projection leaves in them when it empties them.
+    pub(super) fn truncate(&self, store: &EventStore, projection: &dyn Projection) -> Result<()> {
+        if self.has_only_collections() {
+            return Ok(());
+        }
+        let mut transaction = Transaction::begin(store.connections())?;
+        let mut context = ProjectionContext::new(transaction.sql(), store.partition());
+        context = context.with_shadow(&self.tables);
+        projection
+            .truncate(&mut context)
+            .map_err(|source| failed(projection, source))?;
+        self.refuse_other_tables(transaction.sql(), projection)?;
+        transaction.commit()
+    }
+
+    pub(super) fn has_only_collections(&self) -> bool {
+        self.is_collection
+            .iter()
+            .all(|is_collection| *is_collection)
+    }
+
+    /// Fails where a projection has written into another table than those of the rebuild: the live ones, above all.
+    pub(super) fn refuse_other_tables(
+        &self,
+        sql: &mut dyn Sql,
+        projection: &dyn Projection,
+    ) -> Result<()> {
+        let rows = sql
+            .query(WRITTEN, &[param(&self.tables.shadows, Type::TEXT_ARRAY)])
+            .map_err(|source| Error::database("look at what a projection has written", source))?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let table: String = get(row, 0)?;
+        Err(failed(
+            projection,
+            anyhow::anyhow!(
+                "it writes into the table \"{table}\" during a rebuild: it has to declare its tables and to take their \
+                 names from ProjectionContext::table"
+            ),
+        ))
+    }
+
+    /// Says how far the rebuild is; false where another one has taken its place.
+    pub(super) fn record(
+        &self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        position: u64,
+    ) -> Result<bool> {
+        let position = to_sql(position);
+        let parameters = [param(&self.id, Type::INT8), param(&position, Type::INT8)];
+        sql.execute(&partition.sql(RECORD), &parameters)
+            .map(|rows| rows > 0)
+            .map_err(|source| Error::database("note the progress of a rebuild", source))
+    }
+
+    /// Puts the new read model in the place of the live one, of which only this partition's part is touched.
+    pub(super) fn replace(
+        &self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        projection: &dyn Projection,
+    ) -> Result<()> {
+        if !self.has_only_collections() {
+            projection
+                .truncate(&mut ProjectionContext::new(sql, partition))
+                .map_err(|source| failed(projection, source))?;
+        }
+        for (index, is_collection) in self.is_collection.iter().enumerate() {
+            let (live, shadow) = (&self.tables.live[index], &self.tables.shadows[index]);
+            if *is_collection {
+                replace_documents(sql, partition, shadow, live, false)?;
+            } else {
+                let parameters = [param(shadow, Type::TEXT), param(live, Type::TEXT)];
+                sql.query(&partition.sql(COPY_ROWS), &parameters)
+                    .map_err(|source| Error::database("replace a read model", source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates the collections that keep the live documents, and returns which is for which.
+    pub(super) fn create_old(
+        &self,
+        store: &EventStore,
+        projection: &dyn Projection,
+    ) -> Result<Vec<(String, String)>> {
+        if !self.has_only_collections() {
+            return Err(Error::invalid(
+                format!("projection \"{}\"", projection.name()),
+                "only documents can be kept; give the tables of the new version other names",
+            ));
+        }
+        let partition = store.partition();
+        let mut transaction = Transaction::begin(store.connections())?;
+        let name = projection.name();
+        let rows = transaction
+            .sql()
+            .query(
+                &partition.sql(LIVE_VERSION),
+                &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+            )
+            .map_err(|source| Error::database("look for the old version", source))?;
+        let version: i32 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        let mut kept = Vec::new();
+        for live in &self.tables.live {
+            let old = format!("{live}_v{version}");
+            transaction
+                .sql()
+                .query(
+                    &partition.sql(CREATE_OLD),
+                    &[param(live, Type::TEXT), param(&old, Type::TEXT)],
+                )
+                .map_err(|source| Error::database("keep the old read model", source))?;
+            kept.push((live.clone(), old));
+        }
+        transaction.commit()?;
+        Ok(kept)
+    }
+
+    /// Drops the tables; false where another rebuild has done it.
+    pub(super) fn end(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
+        let rows = sql
+            .query(&partition.sql(END), &[param(&self.id, Type::INT8)])
+            .map_err(|source| Error::in_partition("end a rebuild", &partition.name, source))?;
+        rows.first().map_or(Ok(false), |row| get(row, 0))
+    }
+
+    /// What stands for this rebuild where a worker would.
+    pub(super) fn owner(&self) -> String {
+        format!("rebuild {}", self.id)
+    }
+}
+
+fn begin(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    name: &str,
+    version: i32,
+    tables: &[String],
+) -> Result<i64> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+        param(&tables, Type::TEXT_ARRAY),
+    ];
+    let rows = sql
+        .query(&partition.sql(BEGIN), &parameters)
+        .map_err(|source| Error::in_partition("begin a rebuild", &partition.name, source))?;
+    rows.first().map_or(Ok(0), |row| get(row, 0))
+}
+
+fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> Result<Vec<String>> {
+    let rows = sql
+        .query(
+            &partition.sql(COLLECTIONS),
+            &[param(&tables, Type::TEXT_ARRAY)],
+        )
+        .map_err(|source| Error::database("look for collections", source))?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
+
+/// Makes the documents of one table those of another.
+pub(super) fn replace_documents(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    source: &str,
+    target: &str,
+    is_copy: bool,
+) -> Result<()> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&source, Type::TEXT),
+        param(&target, Type::TEXT),
+        param(&is_copy, Type::BOOL),
+    ];
+    sql.query(&partition.sql(REPLACE_DOCUMENTS), &parameters)
+        .map_err(|source| Error::database("replace documents", source))?;
+    Ok(())
+}
+
+/// Deletes what rebuilds of a collection have kept.
+pub(super) fn drop_old(sql: &mut dyn Sql, partition: &Partition, collection: &str) -> Result<bool> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&collection, Type::TEXT),
+    ];
+    let rows = sql
+        .query(&partition.sql(DROP_OLD), &parameters)
+        .map_err(|source| Error::in_partition("drop an old read model", &partition.name, source))?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}

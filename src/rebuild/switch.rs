@@ -1,0 +1,215 @@
+//! The switch: the new read model takes the place of the live one.
+
+use super::claim::Claim;
+use super::job::Job;
+use super::processor::Processor;
+use super::progress::Progress;
+use super::shadow::replace_documents;
+use crate::connection::{Sql, Transaction};
+use crate::error::{Error, Result};
+use crate::feed;
+use crate::message::RecordedMessage;
+use crate::projection::{ProjectionType, registry};
+use crossbeam_channel::after;
+use std::time::{Duration, Instant};
+
+/// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
+/// must a program that stands still hold them up.
+const WAIT_FOR_APPENDS: &str =
+    "SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// The same for rows that somebody has locked; shorter than the time after which the server looks for a deadlock.
+const WAIT_FOR_ROWS: &str = "SET LOCAL lock_timeout = '500ms'";
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long appends that do not keep the projection may hold the feed back while the switch holds those that do.
+const WAIT_FOR_FEED: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+impl Job<'_> {
+    /// Tries to switch until it succeeds. Returns for how long appends had to wait.
+    pub(super) fn switch(&self, claim: &Claim, progress: &mut Progress<'_>) -> Result<Duration> {
+        let deadline = Instant::now() + self.switch_timeout;
+        let kept = self.keep_documents()?;
+        loop {
+            // Without the claim, the tables may have lost what was written.
+            claim.check()?;
+            let reason = match self.try_switch(progress, &kept) {
+                Ok(Some(locked)) => return Ok(locked),
+                Ok(None) => "an open transaction that has appended holds the feed back".to_owned(),
+                Err(error) if error.is_transient() => {
+                    format!("{:#}", anyhow::Error::from(error))
+                }
+                Err(error @ Error::Projection { .. }) => {
+                    // Outside the switch it fails in the same way, and the message is named.
+                    self.catch_up(progress)?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
+            if Instant::now() >= deadline {
+                return Err(Error::RebuildBlocked {
+                    projection: self.projection.name().to_owned(),
+                    reason,
+                });
+            }
+            pause(PAUSE);
+            self.catch_up(progress)?;
+        }
+    }
+
+    fn try_switch(
+        &self,
+        progress: &mut Progress<'_>,
+        kept: &[(String, String)],
+    ) -> Result<Option<Duration>> {
+        match self.projection_type {
+            ProjectionType::Inline => self.try_switch_inline(progress, kept),
+            ProjectionType::Asynchronous => {
+                let processor = self.processor();
+                // Before the switch locks anything: a batch that is under way has locked documents, and would wait for its
+                // slot while the switch waited for the documents.
+                processor.hold(self.store.connections())?;
+                let switched = self.try_switch_asynchronous(progress, kept, &processor);
+                if matches!(switched, Ok(Some(_))) {
+                    return switched;
+                }
+                let released = processor.release(self.store.connections());
+                switched.and_then(|held| released.map(|()| held))
+            }
+        }
+    }
+
+    fn processor(&self) -> Processor<'_> {
+        Processor {
+            partition: self.partition(),
+            name: self.projection.name(),
+            version: self.version,
+            owner: self.shadow.owner(),
+        }
+    }
+
+    fn try_switch_inline(
+        &self,
+        progress: &mut Progress<'_>,
+        kept: &[(String, String)],
+    ) -> Result<Option<Duration>> {
+        let mut transaction = Transaction::begin(self.store.connections())?;
+        let sql = transaction.sql();
+        set(sql, WAIT_FOR_APPENDS)?;
+        let begun = Instant::now();
+        registry::lock(sql, self.partition())?;
+        set(sql, WAIT_FOR_ROWS)?;
+        // What an append with the projection has stored is committed now. Others may still be open.
+        let Some(head) = self.wait_for_head(sql, progress.position)? else {
+            return Ok(None);
+        };
+        let handled = self.handle_in(sql, progress.position, head)?;
+        self.replace(sql, kept)?;
+        self.commit(transaction)?;
+        let locked = begun.elapsed();
+        progress.advance(handled, head);
+        Ok(Some(locked))
+    }
+
+    fn try_switch_asynchronous(
+        &self,
+        progress: &mut Progress<'_>,
+        kept: &[(String, String)],
+        processor: &Processor<'_>,
+    ) -> Result<Option<Duration>> {
+        let begun = Instant::now();
+        let mut transaction = Transaction::begin(self.store.connections())?;
+        let sql = transaction.sql();
+        set(sql, WAIT_FOR_APPENDS)?;
+        set(sql, WAIT_FOR_ROWS)?;
+        let Some(highest) = processor.lock(sql)? else {
+            return Ok(None);
+        };
+        // All three were horizons once, and what was one stays one.
+        let horizon = feed::horizon(sql, self.partition(), progress.position)?.position;
+        let position = horizon.max(highest).max(progress.position);
+        let handled = self.handle_in(sql, progress.position, position)?;
+        self.replace(sql, kept)?;
+        processor.go_on_behind(sql, position)?;
+        self.commit(transaction)?;
+        let locked = begun.elapsed();
+        progress.advance(handled, position);
+        Ok(Some(locked))
+    }
+
+    /// Waits until the feed can be read up to where it was at the beginning; `None` where it could not in time.
+    fn wait_for_head(&self, sql: &mut dyn Sql, after: u64) -> Result<Option<u64>> {
+        let deadline = Instant::now() + WAIT_FOR_FEED;
+        let first = feed::horizon(sql, self.partition(), after)?;
+        let mut horizon = first.position;
+        while horizon < first.head {
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            pause(LOOK_AGAIN);
+            horizon = feed::horizon(sql, self.partition(), after)?.position;
+        }
+        Ok(Some(first.head))
+    }
+
+    /// Handles the rest in the transaction of the switch, and returns how many messages that were.
+    fn handle_in(&self, sql: &mut dyn Sql, mut after: u64, up_to: u64) -> Result<usize> {
+        let mut handled = 0;
+        while after < up_to {
+            let page = self.page(sql, after, up_to)?;
+            let messages: Vec<&RecordedMessage> = page.messages.iter().collect();
+            if !messages.is_empty() {
+                self.handle(sql, &messages, None)?;
+            }
+            handled += messages.len();
+            after = page.position;
+        }
+        Ok(handled)
+    }
+
+    fn replace(&self, sql: &mut dyn Sql, kept: &[(String, String)]) -> Result<()> {
+        for (live, old) in kept {
+            replace_documents(sql, self.partition(), live, old, true)?;
+        }
+        self.shadow
+            .replace(sql, self.partition(), self.projection.as_ref())?;
+        registry::activate(sql, self.partition(), self.projection.name(), self.version)
+    }
+
+    /// Commits, unless another rebuild has taken over: then this one has no tables any more.
+    fn commit(&self, mut transaction: Transaction) -> Result<()> {
+        if !self.shadow.end(transaction.sql(), self.partition())? {
+            return Err(self.superseded());
+        }
+        transaction.commit()
+    }
+
+    /// Copies the live documents to where they are kept, if they shall be; the switch copies only what has changed since.
+    fn keep_documents(&self) -> Result<Vec<(String, String)>> {
+        if !self.keep_old {
+            return Ok(Vec::new());
+        }
+        let kept = self
+            .shadow
+            .create_old(self.store, self.projection.as_ref())?;
+        let mut transaction = Transaction::begin(self.store.connections())?;
+        for (live, old) in &kept {
+            replace_documents(transaction.sql(), self.partition(), live, old, true)?;
+        }
+        transaction.commit()?;
+        Ok(kept)
+    }
+}
+
+fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
+    sql.batch(settings)
+        .map_err(|source| Error::database("begin the switch", source))
+}
+
+fn pause(time: Duration) {
+    // The channel rings once, when the time is over.
+    let _ = after(time).recv();
+}

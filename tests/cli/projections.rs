@@ -1,0 +1,112 @@
+//! `emmett projections`, of the plain command and of one with a projection of its own.
+
+use super::examples::example;
+use super::process::{Run, finish, run_on, succeed};
+use crate::support::{added, store};
+use emmett_postgresql::EventStore;
+use emmett_postgresql::testing::Database;
+use serde_json::{Value, json};
+
+/// The command that has the projection `cart_sizes`.
+fn own(database: &Database, arguments: &[&str]) -> anyhow::Result<Run> {
+    let mut command = example("own_command")?;
+    command
+        .args(arguments)
+        .args(["--connection-string", database.url()]);
+    finish(&mut command)
+}
+
+fn with_events() -> anyhow::Result<(Database, EventStore)> {
+    let (database, store) = store()?;
+    for number in 0..30 {
+        store.append_to_stream(&format!("Cart-{}", number % 3), &[added("hat", 1)])?;
+    }
+    Ok((database, store))
+}
+
+#[test]
+fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
+    let (database, store) = with_events()?;
+
+    assert_eq!(succeed(&database, &["projections"])?, "no projections\n");
+    let listed = own(&database, &["projections"])?;
+    let rebuilt = own(
+        &database,
+        &["projections", "rebuild", "cart_sizes", "--workers", "2"],
+    )?;
+    let again = own(
+        &database,
+        &[
+            "--json",
+            "projections",
+            "rebuild",
+            "cart_sizes",
+            "--batch-size",
+            "7",
+            "--keep-old",
+        ],
+    )?;
+    let dropped = succeed(&database, &["projections", "drop-old", "cart_sizes"])?;
+
+    assert_eq!(
+        listed.stdout,
+        "cart_sizes  version 1  document:single_stream  inline  active\n"
+    );
+    assert_eq!(
+        (rebuilt.code, rebuilt.stderr.as_str()),
+        (0, ""),
+        "{rebuilt:?}"
+    );
+    let words = "rebuilt projection \"cart_sizes\" from 30 events in ";
+    assert!(rebuilt.stdout.starts_with(words), "{rebuilt:?}");
+    let again = again.json()?;
+    assert_eq!(
+        (&again["name"], &again["handled"], &again["position"]),
+        (&json!("cart_sizes"), &json!(30), &json!(30))
+    );
+    assert_eq!(dropped, "dropped the old read model of \"cart_sizes\"\n");
+    let sizes = store.collection::<Value>("cart_sizes");
+    let documents = sizes.find(json!({ "events": 10 })).to_vec()?;
+    assert_eq!(documents.len(), 3);
+    Ok(())
+}
+
+#[test]
+fn projections_speak_json() -> anyhow::Result<()> {
+    let (database, _store) = with_events()?;
+    own(&database, &["projections"])?;
+
+    let listed = run_on(&database, &["--json", "projections", "list"])?.json()?;
+
+    assert_eq!(
+        listed,
+        json!({
+            "name": "cart_sizes", "version": 1, "kind": "document:single_stream", "type": "inline",
+            "status": "active", "rebuilding": null
+        })
+    );
+    Ok(())
+}
+
+#[test]
+fn a_program_without_the_projection_says_whose_work_it_is() -> anyhow::Result<()> {
+    let (database, _store) = with_events()?;
+    own(&database, &["projections"])?;
+
+    for (name, words) in [
+        (
+            "cart_sizes",
+            "is not in this program: run `projections rebuild cart_sizes` with the program",
+        ),
+        ("nothing", "there is no projection \"nothing\""),
+    ] {
+        let refused = run_on(&database, &["projections", "rebuild", name])?;
+        assert_eq!(
+            (refused.code, refused.stdout.as_str()),
+            (1, ""),
+            "{refused:?}"
+        );
+        assert!(refused.stderr.contains(words), "{refused:?}");
+    }
+    Ok(())
+}
