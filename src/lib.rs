@@ -40,6 +40,7 @@
 //! - [`EventStore::rebuild`] builds a read model anew beside the live one, while appends go on.
 //! - [`pongo`] queries documents, with [`EventStore::collection`].
 //! - [`EventStore::read_all`] is the feed: all messages, in one order, without holes.
+//! - [`Processors`] says how far the processors of consumers are, and sets them back; [`EventStore::doctor`] says what is wrong.
 //! - [`Tenants`], [`EventStore::archive_stream`], [`EventStore::import`] and [`EventStore::export`] run it.
 //! - [`testing`] gives your tests a throwaway PostgreSQL; `cli` gives a program of yours the command line.
 //!

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, is_transient_cause};
 use crate::feed;
 use crate::message::RecordedMessage;
 use crate::projection::ProjectionContext;
-use crate::slot::slot_of;
+use crate::slot::{OwnedSlots, slot_of};
 use crate::trace;
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
@@ -69,12 +69,14 @@ impl From<Error> for Trouble {
     }
 }
 
-/// Messages that one worker has to handle.
-struct Duty<'b> {
-    handle: Vec<&'b RecordedMessage>,
-    /// They wait behind parked ones.
-    park: Vec<&'b RecordedMessage>,
-    up_to: u64,
+/// A message, and the slots of this worker that it is for. Most are for one; a message of a multi-stream document may be
+/// for several.
+struct Task<'b> {
+    message: &'b RecordedMessage,
+    /// Where it has to be handled.
+    open: Vec<i32>,
+    /// Where it waits behind parked ones of its stream.
+    parked: Vec<i32>,
 }
 
 impl Worker {
@@ -250,91 +252,143 @@ impl Worker {
 
     /// Handles a batch; all of it is done then, or the error says why not.
     fn digest(&mut self, batch: &Batch) -> Result<Option<Ended>, Trouble> {
-        let mut duty = self.duty(batch);
-        let last = self.cut_at_condition(&mut duty);
-        if duty.handle.is_empty() && duty.park.is_empty() {
-            self.reached = duty.up_to;
-        } else if self.careful {
-            self.one_by_one(&duty)?;
-            self.careful = false;
-        } else {
-            match self.handle(&duty.handle, &duty.park, duty.up_to) {
-                Err(Trouble::Handler(error)) => {
-                    self.report_handler(&error, duty.handle.as_slice());
-                    self.one_by_one(&duty)?;
-                }
-                other => other?,
+        while self.reached < batch.up_to {
+            // Slots that are ahead have seen what comes next already; they join when the others have come to them.
+            let ahead = self.held.iter().map(|slot| slot.position);
+            let next = ahead.filter(|position| *position > self.reached).min();
+            let up_to = next.unwrap_or(batch.up_to).min(batch.up_to);
+            if let Some(ended) = self.digest_up_to(batch, up_to)? {
+                return Ok(Some(ended));
+            }
+            if self.shared.stop.is_stopped() {
+                return Ok(None);
             }
         }
-        Ok(last.then_some(Ended::Condition))
+        Ok(None)
     }
 
-    /// What of a batch this worker has to do.
-    fn duty<'b>(&self, batch: &'b Batch) -> Duty<'b> {
-        let mut duty = Duty {
-            handle: Vec::new(),
-            park: Vec::new(),
-            up_to: batch.up_to,
+    fn digest_up_to(&mut self, batch: &Batch, up_to: u64) -> Result<Option<Ended>, Trouble> {
+        let (reached, messages) = (self.reached, batch.messages.iter());
+        let is_next = |message: &&RecordedMessage| {
+            message.global_position() > reached && message.global_position() <= up_to
         };
-        for message in batch.messages.iter() {
-            let Some(slot) = self.open_slot(message) else {
-                continue;
+        let mut tasks: Vec<Task<'_>> = messages
+            .filter(is_next)
+            .filter_map(|message| self.task(message))
+            .collect();
+        let (up_to, is_last) = self.cut_at_condition(&mut tasks, up_to);
+        if tasks.is_empty() {
+            self.reached = up_to;
+        } else if self.careful {
+            self.one_by_one(&tasks, up_to)?;
+            self.careful = false;
+        } else if let Err(trouble) = self.handle_together(&tasks, up_to) {
+            let Trouble::Handler(error) = trouble else {
+                return Err(trouble);
             };
-            if !self.parked.is_empty()
-                && self
-                    .parked
-                    .contains(&(slot, message.stream_name().to_owned()))
-            {
-                duty.park.push(message);
-            } else {
-                duty.handle.push(message);
-            }
+            self.report_handler(&error, tasks.first().map(|task| task.message));
+            self.one_by_one(&tasks, up_to)?;
         }
-        duty
+        Ok(is_last.then_some(Ended::Condition))
     }
 
-    /// The slot of a message that this worker still has to handle.
-    fn open_slot(&self, message: &RecordedMessage) -> Option<i32> {
+    /// What this worker has to do with a message, if anything.
+    fn task<'b>(&self, message: &'b RecordedMessage) -> Option<Task<'b>> {
         if !self.processor().handles(message) {
             return None;
         }
-        let slot = self.slot_of(message);
-        let is_open =
-            |held: &&HeldSlot| held.slot == slot && held.position < message.global_position();
-        self.held.iter().find(is_open).map(|held| held.slot)
+        let (parked, open): (Vec<i32>, Vec<i32>) = self
+            .slots_of(message)
+            .into_iter()
+            .partition(|slot| self.is_parked(*slot, message));
+        (!open.is_empty() || !parked.is_empty()).then_some(Task {
+            message,
+            open,
+            parked,
+        })
     }
 
-    fn slot_of(&self, message: &RecordedMessage) -> i32 {
-        let slot = slot_of(message.stream_name(), self.all_slots);
-        i32::try_from(slot).unwrap_or(i32::MAX)
+    fn is_parked(&self, slot: i32, message: &RecordedMessage) -> bool {
+        !self.parked.is_empty()
+            && self
+                .parked
+                .contains(&(slot, message.stream_name().to_owned()))
     }
 
-    /// Leaves out what comes behind the message that meets the condition to stop after; tells whether there is one.
-    fn cut_at_condition(&self, duty: &mut Duty<'_>) -> bool {
+    /// The slots that this worker holds of those that a message is for, as far as they have not seen it.
+    fn slots_of(&self, message: &RecordedMessage) -> Vec<i32> {
+        let position = message.global_position();
+        let is_open = |slot: &i32| {
+            let held = self.held.iter().find(|held| held.slot == *slot);
+            held.is_some_and(|held| held.position < position)
+        };
+        let slot = |key: &str| i32::try_from(slot_of(key, self.all_slots)).unwrap_or(i32::MAX);
+        let keys = match &self.processor().handler {
+            Handler::Projector(projection) if self.all_slots > 1 => projection.keys(message),
+            _ => Ok(None),
+        };
+        let mut slots: Vec<i32> = match keys {
+            Ok(Some(keys)) => keys.iter().map(|key| slot(key)).collect(),
+            // What cannot be read is for the handler to complain about, in one of the slots.
+            Ok(None) | Err(_) => vec![slot(message.stream_name())],
+        };
+        slots.sort_unstable();
+        slots.dedup();
+        slots.retain(is_open);
+        slots
+    }
+
+    /// Leaves out what comes behind the message that meets the condition to stop after; tells up to where there is something
+    /// to do then, and whether there is such a message.
+    fn cut_at_condition(&self, tasks: &mut Vec<Task<'_>>, up_to: u64) -> (u64, bool) {
         let Some(condition) = &self.processor().options.stop_after else {
-            return false;
+            return (up_to, false);
         };
-        let Some(index) = duty.handle.iter().position(|message| condition(message)) else {
-            return false;
+        let meets = |task: &Task<'_>| !task.open.is_empty() && condition(task.message);
+        let Some(index) = tasks.iter().position(meets) else {
+            return (up_to, false);
         };
-        duty.handle.truncate(index + 1);
-        duty.up_to = duty.handle[index].global_position();
-        duty.park
-            .retain(|message| message.global_position() <= duty.up_to);
-        true
+        tasks.truncate(index + 1);
+        (tasks[index].message.global_position(), true)
     }
 
-    /// Handles messages and moves the checkpoint, in one transaction.
+    /// Handles messages in one transaction; those that wait behind parked ones are parked in it.
+    fn handle_together(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), Trouble> {
+        let is_mixed = |task: &&Task<'_>| !task.open.is_empty() && !task.parked.is_empty();
+        if tasks.iter().find(is_mixed).is_some() {
+            // To be handled for some documents, and parked for others.
+            return self.one_by_one(tasks, up_to);
+        }
+        let handled: Vec<&RecordedMessage> = tasks
+            .iter()
+            .filter(|task| !task.open.is_empty())
+            .map(|task| task.message)
+            .collect();
+        let parked: Vec<(i32, &RecordedMessage)> = tasks
+            .iter()
+            .flat_map(|task| task.parked.iter().map(|slot| (*slot, task.message)))
+            .collect();
+        let slots: Vec<i32> = self
+            .held
+            .iter()
+            .filter(|held| held.position < up_to)
+            .map(|held| held.slot)
+            .collect();
+        self.handle(&handled, &slots, &parked, up_to)
+    }
+
+    /// Handles messages for some slots, parks others, and moves the checkpoint, in one transaction.
     fn handle(
         &mut self,
         messages: &[&RecordedMessage],
-        parked: &[&RecordedMessage],
+        slots: &[i32],
+        parked: &[(i32, &RecordedMessage)],
         up_to: u64,
     ) -> Result<(), Trouble> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
         let mut work = Work::new(&shared.store, shared.settings.lease);
-        let span = trace::batch(&self.seat.processor.name, messages.len());
-        let done = self.call(&mut work, messages);
+        let span = trace::batch(&seat.processor.name, messages.len());
+        let done = self.call(&mut work, messages, slots);
         let (handled, up_to, failure) = match done {
             Ok(()) => (messages.len(), up_to, None),
             // What was done before the message that failed counts.
@@ -344,32 +398,22 @@ impl Worker {
             }
             Err((_, trouble)) => return Err(trouble),
         };
-        let parked: Vec<&&RecordedMessage> = parked
-            .iter()
-            .filter(|message| message.global_position() <= up_to)
-            .collect();
         let appends = work.appends();
-        let (key, holder) = (shared.key(&self.seat.processor), shared.holder(&self.seat));
-        if !parked.is_empty() {
-            let sql = work.sql()?;
-            for message in parked {
-                parking::park(sql, key, self.slot_of(message), message, 0, None)?;
+        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+        for (slot, message) in parked {
+            if message.global_position() <= up_to {
+                parking::park(work.sql()?, key, *slot, message, 0, None)?;
             }
         }
         if !work.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
             return Err(Trouble::Lost);
         }
         if appends {
-            shared
-                .store
-                .wakeups()
-                .appended(&shared.store.partition().name);
+            shared.store.appended();
         }
         self.stored_up_to(up_to);
-        self.seat
-            .handled
-            .fetch_add(handled as u64, Ordering::Relaxed);
-        trace::handled(&self.seat.processor.name, handled, up_to);
+        seat.handled.fetch_add(handled as u64, Ordering::Relaxed);
+        trace::handled(&seat.processor.name, handled, up_to);
         drop(span);
         failure.map_or(Ok(()), Err)
     }
@@ -382,8 +426,19 @@ impl Worker {
         self.stored_at = Instant::now();
     }
 
+    /// What a projection may write: all, unless others hold the other slots.
+    fn owned(&self, slots: &[i32]) -> Option<OwnedSlots> {
+        let slots = slots.iter().filter_map(|slot| u32::try_from(*slot).ok());
+        (self.all_slots > 1).then(|| OwnedSlots::new(self.all_slots, slots))
+    }
+
     /// Calls the handler; says how many messages were handled before it failed.
-    fn call(&self, work: &mut Work, messages: &[&RecordedMessage]) -> Result<(), (usize, Trouble)> {
+    fn call(
+        &self,
+        work: &mut Work,
+        messages: &[&RecordedMessage],
+        slots: &[i32],
+    ) -> Result<(), (usize, Trouble)> {
         let Some(last) = messages.last() else {
             return Ok(());
         };
@@ -391,7 +446,8 @@ impl Worker {
             Handler::Projector(projection) => {
                 let sql = work.sql().map_err(|error| (0, error.into()))?;
                 let partition = self.shared.store.partition();
-                let mut context = ProjectionContext::new(sql, partition);
+                let owned = self.owned(slots);
+                let mut context = ProjectionContext::new(sql, partition).with_slots(owned.as_ref());
                 guarded(|| projection.handle(messages, &mut context))
                     .map_err(|trouble| (0, trouble))
             }
@@ -415,49 +471,56 @@ impl Worker {
     }
 
     /// Handles the messages each alone, so that the one that cannot be handled is known, and parks it or stops there.
-    fn one_by_one(&mut self, duty: &Duty<'_>) -> Result<(), Trouble> {
-        let mut all: Vec<&RecordedMessage> =
-            duty.handle.iter().chain(&duty.park).copied().collect();
-        all.sort_by_key(|message| message.global_position());
-        for message in all {
+    fn one_by_one(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), Trouble> {
+        for task in tasks {
             if self.shared.stop.is_stopped() {
                 return Ok(());
             }
-            let Some(slot) = self.open_slot(message) else {
+            // The state of a moment ago: some were handled before the one that failed, or were parked since.
+            let Some(task) = self.task(task.message) else {
                 continue;
             };
-            if self
-                .parked
-                .contains(&(slot, message.stream_name().to_owned()))
-            {
-                self.handle(&[], &[message], message.global_position())?;
+            if task.open.is_empty() {
+                self.put_behind(&task)?;
             } else {
-                self.settle(slot, message)?;
+                self.settle(&task)?;
             }
         }
-        self.reached = duty.up_to;
-        self.store()?;
-        Ok(())
+        self.reached = up_to;
+        self.store()
+    }
+
+    /// Parks a message behind the parked ones of its stream.
+    fn put_behind(&mut self, task: &Task<'_>) -> Result<(), Trouble> {
+        let parked: Vec<(i32, &RecordedMessage)> = task
+            .parked
+            .iter()
+            .map(|slot| (*slot, task.message))
+            .collect();
+        self.handle(&[], &[], &parked, task.message.global_position())
     }
 
     /// Handles one message, again and again as the policy says, and parks it in the end.
-    fn settle(&mut self, slot: i32, message: &RecordedMessage) -> Result<(), Trouble> {
-        if self.careful && self.is_deadly(slot, message)? {
+    fn settle(&mut self, task: &Task<'_>) -> Result<(), Trouble> {
+        let message = task.message;
+        if self.careful && self.is_deadly(task)? {
             let reason = "the process ended while it was handled, each time";
-            return self.park(slot, message, DEADLY_ATTEMPTS.unsigned_abs(), reason);
+            return self.park(task, DEADLY_ATTEMPTS.unsigned_abs(), reason);
         }
+        let behind: Vec<(i32, &RecordedMessage)> =
+            task.parked.iter().map(|slot| (*slot, message)).collect();
         let mut failed = 0;
         loop {
-            let error = match self.handle(&[message], &[], message.global_position()) {
-                Err(Trouble::Handler(error)) => error,
-                other => return other,
+            let handled = self.handle(&[message], &task.open, &behind, message.global_position());
+            let Err(Trouble::Handler(error)) = handled else {
+                return handled;
             };
             failed += 1;
-            self.report_handler(&error, &[message]);
+            self.report_handler(&error, Some(message));
             match self.processor().options.on_failure.delay(failed) {
                 Some(delay) => self.shared.stop.pause(delay),
                 None if self.processor().options.on_failure.parks() => {
-                    return self.park(slot, message, failed, &format!("{error:#}"));
+                    return self.park(task, failed, &format!("{error:#}"));
                 }
                 None => return Err(Trouble::Handler(error.context(cannot_handle(message)))),
             }
@@ -467,16 +530,17 @@ impl Worker {
         }
     }
 
-    /// Notes an attempt before it is made, and tells whether there were too many.
-    fn is_deadly(&self, slot: i32, message: &RecordedMessage) -> Result<bool, Trouble> {
-        let Some(held) = self.held.iter().find(|held| held.slot == slot) else {
+    /// Notes an attempt before it is made, and tells whether too many holders have died of it.
+    fn is_deadly(&self, task: &Task<'_>) -> Result<bool, Trouble> {
+        let first = task.open.first();
+        let Some(held) = self.held.iter().find(|held| Some(&held.slot) == first) else {
             return Err(Trouble::Lost);
         };
         let (key, holder) = (
             self.shared.key(&self.seat.processor),
             self.shared.holder(&self.seat),
         );
-        let position = message.global_position();
+        let position = task.message.global_position();
         match self
             .shared
             .run(|sql| key.attempt(sql, holder, *held, position))?
@@ -486,23 +550,25 @@ impl Worker {
         }
     }
 
-    fn park(
-        &mut self,
-        slot: i32,
-        message: &RecordedMessage,
-        attempts: u32,
-        error: &str,
-    ) -> Result<(), Trouble> {
+    fn park(&mut self, task: &Task<'_>, attempts: u32, error: &str) -> Result<(), Trouble> {
         let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
         let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+        let message = task.message;
         let mut work = Work::new(&shared.store, shared.settings.lease);
-        parking::park(work.sql()?, key, slot, message, attempts, Some(error))?;
+        for slot in &task.open {
+            parking::park(work.sql()?, key, *slot, message, attempts, Some(error))?;
+        }
+        for slot in &task.parked {
+            parking::park(work.sql()?, key, *slot, message, 0, None)?;
+        }
         let up_to = message.global_position();
         if !work.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
             return Err(Trouble::Lost);
         }
         self.stored_up_to(up_to);
-        self.parked.insert((slot, message.stream_name().to_owned()));
+        let stream = message.stream_name();
+        self.parked
+            .extend(task.open.iter().map(|slot| (*slot, stream.to_owned())));
         Ok(())
     }
 
@@ -512,7 +578,7 @@ impl Worker {
             return Ok(());
         }
         let reached = self.reached;
-        self.handle(&[], &[], reached)
+        self.handle(&[], &[], &[], reached)
     }
 
     /// Discards and replays what somebody has asked for.
@@ -546,10 +612,10 @@ impl Worker {
         let page = shared.run(|sql| feed::page(sql, key.partition, before, position, 1, None))?;
         let messages: Vec<&RecordedMessage> = page.iter().collect();
         let mut work = Work::new(&shared.store, shared.settings.lease);
-        match self.call(&mut work, &messages) {
+        match self.call(&mut work, &messages, &[replay.slot]) {
             Ok(()) => {}
             Err((_, Trouble::Handler(error))) => {
-                self.report_handler(&error, &messages);
+                self.report_handler(&error, messages.first().copied());
                 drop(work);
                 let error = format!("{error:#}");
                 shared.run(|sql| parking::replay_failed(sql, key, replay, &error))?;
@@ -567,10 +633,8 @@ impl Worker {
         Ok(())
     }
 
-    fn report_handler(&self, error: &anyhow::Error, messages: &[&RecordedMessage]) {
-        let what = messages
-            .first()
-            .map_or_else(String::new, |message| cannot_handle(message));
+    fn report_handler(&self, error: &anyhow::Error, message: Option<&RecordedMessage>) {
+        let what = message.map_or_else(String::new, cannot_handle);
         let error = anyhow::anyhow!("{error:#}").context(what);
         self.seat.report(&self.failed(error));
     }

@@ -11,7 +11,7 @@ use postgres::types::Type;
 use std::time::Duration;
 
 /// Every lock of the partition's class and of the wildcard's, with its position rebuilt as in `emt_horizon`. A prepared
-/// transaction has no process; its number stands in the virtual transaction.
+/// transaction has no process; it is found by the lock on its own number, which it holds under the same virtual one.
 const HOLDERS: &str = "
     SELECT held.pid, held.mode = 'ShareLock', held.classid = {schema}.emt_fence_class(NULL)::OID,
            $2 + (((held.objid::BIGINT - ($2 & 4294967295)) + 6442450944) & 4294967295) - 2147483648,
@@ -21,7 +21,11 @@ const HOLDERS: &str = "
            prepared.gid
       FROM pg_locks AS held
       LEFT JOIN pg_stat_activity AS session ON session.pid = held.pid
-      LEFT JOIN pg_prepared_xacts AS prepared ON held.virtualtransaction = '-1/' || prepared.transaction::TEXT
+      LEFT JOIN (SELECT own.virtualtransaction, finished.gid, finished.prepared, finished.owner
+                   FROM pg_locks AS own
+                   JOIN pg_prepared_xacts AS finished ON finished.transaction = own.transactionid
+                  WHERE own.locktype = 'transactionid' AND own.pid IS NULL) AS prepared
+        ON held.pid IS NULL AND prepared.virtualtransaction = held.virtualtransaction
      WHERE held.locktype = 'advisory' AND held.objsubid = 2 AND held.granted
        AND held.classid IN ({schema}.emt_fence_class($1)::OID, {schema}.emt_fence_class(NULL)::OID)
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -1,7 +1,9 @@
 use super::ground::{counted, counts};
-use crate::support::{added, store, wait_until};
-use emmett_postgresql::{EventStore, Projector};
+use crate::support::{CartEvent, added, store, wait_until};
+use emmett_postgresql::{DocumentProjection, EventStore, Projector, Recorded};
 use postgres::Client;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::thread;
 use std::time::Duration;
 
@@ -105,5 +107,99 @@ fn slots_move_when_a_process_joins_and_when_it_leaves() -> anyhow::Result<()> {
     })?;
     assert_exact(&store, 20, 40)?;
     first.stop()?;
+    Ok(())
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Sold {
+    positions: Vec<u64>,
+}
+
+/// One document per product, from the events of many carts; the order in which they were folded stands in it.
+fn sales() -> DocumentProjection<Sold, CartEvent> {
+    DocumentProjection::multi_stream(
+        "sales",
+        |recorded: &Recorded<CartEvent>| match &recorded.event {
+            CartEvent::ProductItemAdded { product_id, .. } => {
+                vec![product_id.clone(), "all".to_owned()]
+            }
+            _ => Vec::new(),
+        },
+        |sold: Option<Sold>, recorded| {
+            let mut sold = sold.unwrap_or_default();
+            sold.positions.push(recorded.global_position);
+            Some(sold)
+        },
+    )
+}
+
+#[test]
+fn documents_of_many_streams_are_folded_in_global_order_by_whatever_workers() -> anyhow::Result<()>
+{
+    let (database, store) = store()?;
+    let start = |workers| {
+        store
+            .consumer()
+            .projector(Projector::new(sales()).workers(workers).slots(16))
+            .lease(LEASE)
+            .batch_size(7)
+            .start()
+    };
+    let first = start(3)?;
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let store = &store;
+                scope.spawn(move || -> anyhow::Result<u64> {
+                    let mut last = 0;
+                    for number in 0..50 {
+                        let product = format!("product-{}", number % 5);
+                        let cart = format!("Cart-{writer}-{}", number % 3);
+                        last = store
+                            .append_to_stream(&cart, &[added(&product, 1)])?
+                            .last_global_position;
+                    }
+                    Ok(last)
+                })
+            })
+            .collect();
+        // Slots move while documents are written.
+        let second = start(2)?;
+        let mut last = 0;
+        for writer in writers {
+            last = last.max(writer.join().expect("no panic")?);
+        }
+        first.stop()?;
+        store.wait_for("sales", last, LONG)?;
+        second.stop()?;
+        anyhow::Ok(())
+    })?;
+
+    let mut client = database.client()?;
+    let of = |client: &mut Client, product: &str| -> anyhow::Result<Vec<u64>> {
+        let sql = "SELECT global_position FROM emt_messages
+                    WHERE $1 IN ('all', message_data ->> 'productId') ORDER BY global_position";
+        let rows = client.query(sql, &[&product])?;
+        rows.iter()
+            .map(|row| Ok(u64::try_from(row.get::<_, i64>(0))?))
+            .collect()
+    };
+    for product in [
+        "product-0",
+        "product-1",
+        "product-2",
+        "product-3",
+        "product-4",
+        "all",
+    ] {
+        let document = store
+            .collection::<Sold>("sales")
+            .find_one(json!({ "_id": product }))?;
+        assert_eq!(
+            document.expect("a document").positions,
+            of(&mut client, product)?,
+            "{product}"
+        );
+    }
     Ok(())
 }
