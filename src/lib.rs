@@ -38,6 +38,9 @@
 //! - [`Session`] does several things in one transaction.
 //! - [`DocumentProjection`] and [`SqlProjection`] keep read models in the transaction of the append.
 //! - [`EventStore::rebuild`] builds a read model anew beside the live one, while appends go on.
+//! - [`EventStore::consumer`] runs a [`Projector`] or a [`Reactor`] in the background, or as a batch job;
+//!   [`EventStore::wait_for`] waits for one, [`EventStore::processors`] shows them all, [`EventStore::rebuild`] builds a read
+//!   model anew, [`EventStore::doctor`] finds out what is wrong.
 //! - [`pongo`] queries documents, with [`EventStore::collection`].
 //! - [`EventStore::read_all`] is the feed: all messages, in one order, without holes.
 //! - [`Processors`] says how far the processors of consumers are, and sets them back; [`EventStore::doctor`] says what is wrong.
@@ -52,7 +55,9 @@
 //! 3. Whoever has read the feed up to a position has seen every message that will ever exist at or below it.
 //! 4. The feed delivers the messages of a stream in the order of their versions.
 //! 5. Only an open transaction that has itself appended to the same tenant can hold the feed back.
-//! 6. What fails is returned: no error is swallowed, none is a panic.
+//! 6. The writes of a [`Projector`] and its checkpoint are committed together, so no event is skipped or counted twice; a
+//!    [`Reactor`] handles each at least once.
+//! 7. What fails is returned, or is the state of the processor that failed: no error is swallowed, none is a panic.
 //!
 //! Not promised: positions without gaps; the order of keys in JSON objects, which JSONB does not keep.
 //!
