@@ -3,6 +3,7 @@
 //! `cargo bench`, or `cargo bench -- [--quick] [--large] [--rounds N] [--seconds S] [part of a name ...]`
 
 mod append;
+mod consume;
 mod harness;
 mod import;
 mod large;
@@ -29,6 +30,7 @@ fn main() -> Result<()> {
     notify::run(&harness, &server)?;
     read::run(&harness, &server)?;
     import::run(&harness, &server)?;
+    consume::run(&harness, &server)?;
     large::run(&harness, &server)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ mod ground;
 mod held;
 mod jobs;
 mod leases;
+mod operated;
 mod parallel;
 mod restart;
 mod under_fire;

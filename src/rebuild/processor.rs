@@ -11,7 +11,7 @@ use postgres::types::Type;
 const HOLD: &str = "
     UPDATE {schema}.emt_processor_slots
        SET owner = $3, worker = 0, epoch = epoch + 1, taken_at = clock_timestamp(),
-           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL, wanted = FALSE
+           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL, wanted_by = NULL, wanted_until = NULL
      WHERE partition = $1 AND processor = $2";
 
 const RELEASE: &str = "

@@ -1,0 +1,123 @@
+//! What an operator does to processors that run.
+
+use super::ground::{counted, counts, journal, journaled, stored};
+use crate::support::{CartEvent, added, store, wait_until};
+use emmett_postgresql::{FailurePolicy, ParkedSelection, Projector, RawEvent, Reactor, Recorded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_millis(400);
+const WRITERS: usize = 8;
+
+#[test]
+fn a_read_model_that_a_consumer_keeps_is_rebuilt_while_it_runs() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let consumer = store
+        .consumer()
+        .projector(Projector::new(counts("counts")).workers(2))
+        .lease(LEASE)
+        .batch_size(20)
+        .start()?;
+    let over = AtomicBool::new(false);
+
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (store, over) = (&store, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    let _ = store.append_to_stream(&format!("Cart-{writer}"), &[added("hat", 1)]);
+                }
+            });
+        }
+        let rebuilt = (0..3).try_for_each(|_| {
+            let report = store.rebuild_with(counts("counts")).workers(2).run()?;
+            // The consumer has come behind the rebuild before the next one begins.
+            store.wait_for("counts", report.position + 50, LONG)
+        });
+        over.store(true, Ordering::SeqCst);
+        rebuilt
+    })?;
+
+    let head = store.feed_horizon(0)?.head;
+    store.wait_for("counts", head, LONG)?;
+    for writer in 0..WRITERS {
+        let stream = format!("Cart-{writer}");
+        let version = store.read_stream::<CartEvent>(&stream)?.current_version;
+        let document = counted(&store, "counts", &stream)?.expect("a document");
+        assert_eq!(
+            (document.events, document.last),
+            (version, version),
+            "{stream}"
+        );
+    }
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_processor_that_is_set_back_handles_everything_behind_that_position_again() -> anyhow::Result<()>
+{
+    let (database, store) = store()?;
+    let consumer = store
+        .consumer()
+        .projector(journal("journal"))
+        .lease(LEASE)
+        .start()?;
+    for number in 0..10 {
+        store.append_to_stream(&format!("Cart-{number}"), &[added("hat", 1)])?;
+    }
+    store.wait_for("journal", 10, LONG)?;
+    store.processors().reset("journal", 4)?;
+
+    let mut client = database.client()?;
+    let all = stored(&mut client)?;
+    let twice: Vec<i64> = all.iter().chain(&all[4..]).copied().collect();
+    wait_until("the rest was handled again", || {
+        journaled(&mut client, "journal").is_ok_and(|positions| positions == twice)
+    });
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_stream_that_is_parked_is_seen_and_replayed_by_its_running_owner() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let broken = Arc::new(AtomicBool::new(true));
+    let breaks = Arc::clone(&broken);
+    let reactor = Reactor::new("mails")
+        .each(move |message: &Recorded<RawEvent>, _| {
+            anyhow::ensure!(
+                message.stream_position > 1 || !breaks.load(Ordering::SeqCst),
+                "no mail today"
+            );
+            Ok(())
+        })
+        .on_failure(FailurePolicy::park());
+    let consumer = store.consumer().reactor(reactor).lease(LEASE).start()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1), added("hat", 2)])?;
+    wait_until("both are parked", || {
+        let listed = store.processors().list();
+        listed.is_ok_and(|all| {
+            all.iter()
+                .any(|processor| (processor.parked, processor.waiting) == (1, 1))
+        })
+    });
+
+    broken.store(false, Ordering::SeqCst);
+    let outcome = store.processors().replay("mails", &ParkedSelection::All)?;
+    assert_eq!(outcome.marked, 2);
+    assert!(outcome.owner_running);
+    wait_until("nothing is parked", || {
+        let listed = store.processors().list();
+        listed.is_ok_and(|all| {
+            all.iter()
+                .all(|processor| processor.parked + processor.waiting == 0)
+        })
+    });
+    assert_eq!(consumer.handled("mails"), 2);
+    consumer.stop()?;
+    Ok(())
+}
