@@ -231,6 +231,19 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
     UNIQUE (partition, name)
 );
 
+-- emt_rebuild_requests: rebuilds that a program without the projection's code has asked for; whoever has it and runs a
+-- consumer carries them out. error: it failed, and is not tried again.
+CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
+    partition     TEXT         NOT NULL,
+    name          TEXT         NOT NULL,
+    workers       INTEGER      NOT NULL,
+    batch_size    INTEGER      NOT NULL,
+    keep_old      BOOLEAN      NOT NULL,
+    error         TEXT,
+    requested_at  TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, name)
+);
+
 -- emt_collections: the names of the document tables. old_of: it keeps the read model that a rebuild of this one replaced.
 CREATE TABLE IF NOT EXISTS public.emt_collections (
     name        TEXT         NOT NULL PRIMARY KEY,
@@ -959,6 +972,7 @@ BEGIN
     DELETE FROM public.emt_imports AS import WHERE import.partition = emt_drop_partition.partition;
     DELETE FROM public.emt_processor_slots AS slot WHERE slot.partition = emt_drop_partition.partition;
     DELETE FROM public.emt_parked_messages AS parked WHERE parked.partition = emt_drop_partition.partition;
+    DELETE FROM public.emt_rebuild_requests AS request WHERE request.partition = emt_drop_partition.partition;
     PERFORM public.emt_end_rebuild(rebuild.id)
        FROM public.emt_rebuilds AS rebuild WHERE rebuild.partition = emt_drop_partition.partition;
     FOR _table IN SELECT name FROM public.emt_collections LOOP
@@ -1549,7 +1563,8 @@ BEGIN
          WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relkind IN ('r', 'p')
            AND (relation.relname ~ '^emt_(streams|messages|subscriptions|projections)(_|$)'
                 OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
-                                     'emt_processor_slots', 'emt_parked_messages', 'emt_rebuilds')
+                                     'emt_processor_slots', 'emt_parked_messages', 'emt_rebuilds',
+                                     'emt_rebuild_requests')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, emt_grant.role_name);

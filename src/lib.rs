@@ -102,7 +102,7 @@ pub use crate::{
         DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
         RegisteredProjection, SqlProjection,
     },
-    rebuild::{Rebuild, RebuildProgress, RebuildReport},
+    rebuild::{Rebuild, RebuildProgress, RebuildReport, RequestedRebuild},
     schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     session::Session,
     store::EventStore,

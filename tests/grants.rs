@@ -323,6 +323,7 @@ const REFUSED_TO_READERS: &[&str] = &[
     "SELECT emt_create_old('counts', 'counts_v1')",
     "SELECT emt_drop_old('emt:default', 'counts')",
     "UPDATE emt_rebuilds SET position = 1",
+    "DELETE FROM emt_rebuild_requests",
     "INSERT INTO emt_subscriptions (subscription_id, last_processed_position) VALUES ('mine', 1)",
     "SELECT nextval('emt_global_message_position')",
     "SELECT emt_next_position()",

@@ -236,8 +236,8 @@ pub(super) enum ProjectionsCommand {
     List,
     /// Build a read model anew beside the live one, while appends go on, and put it in its place
     ///
-    /// Projections are code: this needs the program that has the projection. A rebuild that was interrupted is run again
-    /// from the beginning; until it is done, the live read model stays as it is.
+    /// Projections are code: a program that does not have it leaves a request, which a running consumer that has it carries
+    /// out. A rebuild that was interrupted is run again from the beginning; until it is done, the live read model stays as it is.
     Rebuild(RebuildArguments),
     /// Delete the documents that a rebuild has replaced and kept
     DropOld {

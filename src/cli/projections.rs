@@ -62,7 +62,9 @@ fn rebuild(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let name = &arguments.name;
-    refuse_unknown(name, store)?;
+    if store.projections().find(name).is_none() {
+        return request(arguments, store, output);
+    }
     let bar = progress_bar();
     let mut rebuild = store
         .rebuild(name)
@@ -107,23 +109,42 @@ fn seconds(time: Duration) -> String {
     format!("{:.3} s", time.as_secs_f64())
 }
 
-/// Projections are code: says whose, where this program has none of the name.
-fn refuse_unknown(name: &str, store: &EventStore) -> anyhow::Result<()> {
-    if store.projections().find(name).is_some() {
-        return Ok(());
-    }
+/// Projections are code: leaves the rebuild to a program that has it.
+fn request(
+    arguments: &RebuildArguments,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let name = &arguments.name;
     let registered = store.registered_projections()?;
-    match registered.iter().find(|projection| projection.name == name) {
-        None => bail!("there is no projection \"{name}\""),
-        Some(projection) if projection.projection_type == ProjectionType::Inline => bail!(
-            "the code of projection \"{name}\" is not in this program: run `projections rebuild {name}` with the program \
-             that has it (emmett_postgresql::cli::run gives it this command line), or call EventStore::rebuild there"
-        ),
-        Some(_) => bail!(
-            "projection \"{name}\" is asynchronous, and its code is not in this program: call EventStore::rebuild_with in \
-             the program that has it"
-        ),
+    let Some(projection) = registered
+        .iter()
+        .find(|projection| projection.name == *name)
+    else {
+        bail!("there is no projection \"{name}\"");
+    };
+    let mut rebuild = store
+        .rebuild(name)
+        .workers(arguments.workers)
+        .batch_size(arguments.batch_size.try_into()?);
+    if arguments.keep_old {
+        rebuild = rebuild.keep_old();
     }
+    let running = rebuild.request()?;
+    let who = match (projection.projection_type, running) {
+        (_, true) => "the consumer that keeps it carries it out",
+        (ProjectionType::Asynchronous, false) => {
+            "no consumer keeps it now: it is carried out when one is started"
+        }
+        (ProjectionType::Inline, false) => {
+            "a consumer of a program that has it carries it out; or run this command in such a program \
+             (emmett_postgresql::cli::run)"
+        }
+    };
+    output.result(
+        &format!("asked for the rebuild of projection \"{name}\": {who}"),
+        &json!({ "name": name, "requested": true, "running": running }),
+    )
 }
 
 /// A bar on standard error, where that is a terminal.

@@ -2,16 +2,22 @@
 
 use super::lease::{self, RenewedSlot};
 use super::parking;
+use super::processor::Handler;
+use super::running::spawn;
 use super::seat::{Seat, Shared};
 use crate::error::Result;
+use crate::projection::Projection;
+use crate::rebuild::RebuildRequest;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     ended: Receiver<()>,
+    /// The rebuilds that were asked for and run here.
+    rebuilding: Arc<Mutex<HashSet<String>>>,
 }
 
 /// How often a lease is renewed before it would run out.
@@ -20,13 +26,17 @@ const RENEWALS: u32 = 4;
 impl Keeper {
     /// A keeper that goes on until its consumer's workers have all ended: `ended` is closed then.
     pub(super) fn new(shared: Arc<Shared>, ended: Receiver<()>) -> Self {
-        Self { shared, ended }
+        Self {
+            shared,
+            ended,
+            rebuilding: Arc::default(),
+        }
     }
 
     pub(super) fn run(self) {
         let mut pause = self.shared.settings.lease / RENEWALS;
         while let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(pause) {
-            pause = match self.renew() {
+            pause = match self.renew().and_then(|()| self.begin_rebuilds()) {
                 Ok(()) => self.shared.settings.lease / RENEWALS,
                 Err(error) => {
                     for seat in &self.shared.seats {
@@ -65,6 +75,56 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Begins the rebuilds that were asked for, of projections that this program has.
+    fn begin_rebuilds(&self) -> Result<()> {
+        let shared = &self.shared;
+        let requests = shared.run(|sql| RebuildRequest::open(sql, shared.store.partition()))?;
+        for request in requests {
+            let seat = shared
+                .seats
+                .iter()
+                .find(|seat| seat.processor.name == request.name);
+            let projection = seat.and_then(|seat| match &seat.processor.handler {
+                Handler::Projector(projection) => Some(Arc::clone(projection)),
+                Handler::Each(_) | Handler::Batch(_) => None,
+            });
+            let is_ours =
+                projection.is_some() || shared.store.projections().find(&request.name).is_some();
+            if !is_ours || !self.rebuilding().insert(request.name.clone()) {
+                continue;
+            }
+            let (shared, seat) = (Arc::clone(shared), seat.map(Arc::clone));
+            let rebuilding = Arc::clone(&self.rebuilding);
+            spawn("emt:rebuild", move || {
+                rebuild(&shared, &request, seat.as_deref(), projection);
+                lock(&rebuilding).remove(&request.name);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn rebuilding(&self) -> MutexGuard<'_, HashSet<String>> {
+        lock(&self.rebuilding)
+    }
+}
+
+/// The set is never left half changed, so a panic of another thread has not spoilt it.
+fn lock(names: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a rebuild to its end. It goes on when the consumer is stopped; when the process ends, it changes nothing.
+fn rebuild(
+    shared: &Shared,
+    request: &RebuildRequest,
+    seat: Option<&Seat>,
+    projection: Option<Arc<dyn Projection>>,
+) {
+    let outcome = request.carry_out(&shared.store, projection);
+    if let (Err(error), Some(seat)) = (outcome, seat) {
+        seat.report(&error);
     }
 }
 

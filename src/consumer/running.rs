@@ -167,7 +167,7 @@ fn worker_thread(
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     // The operating system wants names without U+0000; Linux shows the first 15 bytes.
     let name = name.replace('\0', " ");
     std::thread::Builder::new()

@@ -4,11 +4,14 @@ mod claim;
 mod job;
 mod processor;
 mod progress;
+mod request;
 mod shadow;
 mod switch;
 mod workers;
 
 pub use progress::{RebuildProgress, RebuildReport};
+pub(crate) use request::RebuildRequest;
+pub use request::RequestedRebuild;
 
 use crate::connection::{Connections, Transaction};
 use crate::error::{Error, Result};

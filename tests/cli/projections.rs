@@ -89,24 +89,40 @@ fn projections_speak_json() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_program_without_the_projection_says_whose_work_it_is() -> anyhow::Result<()> {
-    let (database, _store) = with_events()?;
+fn a_program_without_the_projection_leaves_a_request() -> anyhow::Result<()> {
+    let (database, store) = with_events()?;
     own(&database, &["projections"])?;
 
-    for (name, words) in [
-        (
-            "cart_sizes",
-            "is not in this program: run `projections rebuild cart_sizes` with the program",
-        ),
-        ("nothing", "there is no projection \"nothing\""),
-    ] {
-        let refused = run_on(&database, &["projections", "rebuild", name])?;
-        assert_eq!(
-            (refused.code, refused.stdout.as_str()),
-            (1, ""),
-            "{refused:?}"
-        );
-        assert!(refused.stderr.contains(words), "{refused:?}");
-    }
+    let asked = run_on(&database, &["projections", "rebuild", "cart_sizes"])?;
+
+    assert_eq!(asked.code, 0, "{asked:?}");
+    assert!(
+        asked
+            .stdout
+            .contains("a consumer of a program that has it carries it out"),
+        "{asked:?}"
+    );
+    let outcome = store.requested_rebuild("cart_sizes")?;
+    assert_eq!(outcome, emmett_postgresql::RequestedRebuild::Waiting);
+    Ok(())
+}
+
+#[test]
+fn a_projection_that_nobody_has_registered_is_an_error() -> anyhow::Result<()> {
+    let (database, _store) = with_events()?;
+
+    let refused = run_on(&database, &["projections", "rebuild", "nothing"])?;
+
+    assert_eq!(
+        (refused.code, refused.stdout.as_str()),
+        (1, ""),
+        "{refused:?}"
+    );
+    assert!(
+        refused
+            .stderr
+            .contains("there is no projection \"nothing\""),
+        "{refused:?}"
+    );
     Ok(())
 }

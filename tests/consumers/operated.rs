@@ -2,7 +2,9 @@
 
 use super::ground::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
-use emmett_postgresql::{FailurePolicy, ParkedSelection, Projector, RawEvent, Reactor, Recorded};
+use emmett_postgresql::{
+    FailurePolicy, ParkedSelection, Projector, RawEvent, Reactor, Recorded, RequestedRebuild,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -118,6 +120,69 @@ fn a_stream_that_is_parked_is_seen_and_replayed_by_its_running_owner() -> anyhow
         })
     });
     assert_eq!(consumer.handled("mails"), 2);
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_rebuild_that_somebody_else_asks_for_is_carried_out_by_the_running_consumer()
+-> anyhow::Result<()> {
+    let (database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1), added("hat", 2)])?;
+    let consumer = store
+        .consumer()
+        .projector(counts("counts"))
+        .lease(LEASE)
+        .start()?;
+    store.wait_for("counts", 2, LONG)?;
+    database
+        .client()?
+        .batch_execute("UPDATE counts SET data = '{\"events\": 99, \"items\": 0, \"last\": 2}'")?;
+
+    let stranger = emmett_postgresql::EventStore::open(database.url())?;
+    assert!(stranger.rebuild("counts").request()?, "a consumer keeps it");
+    wait_until("it was carried out", || {
+        stranger
+            .requested_rebuild("counts")
+            .is_ok_and(|outcome| outcome == RequestedRebuild::Done)
+    });
+
+    assert_eq!(
+        counted(&store, "counts", "Cart-1")?.map(|counted| counted.events),
+        Some(2)
+    );
+    let unknown = stranger
+        .rebuild("nothing")
+        .request()
+        .expect_err("nobody knows it");
+    assert!(unknown.to_string().contains("\"nothing\""), "{unknown}");
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_rebuild_that_was_asked_for_and_fails_says_why_and_is_not_tried_for_ever() -> anyhow::Result<()>
+{
+    let (_database, store) = store()?;
+    // Tables that a projection does not declare cannot be built beside.
+    let consumer = store
+        .consumer()
+        .projector(journal("journal"))
+        .lease(LEASE)
+        .start()?;
+    store.rebuild("journal").request()?;
+    let mut outcome = RequestedRebuild::Waiting;
+    wait_until("it has failed", || {
+        outcome = store
+            .requested_rebuild("journal")
+            .unwrap_or(RequestedRebuild::Waiting);
+        outcome != RequestedRebuild::Waiting
+    });
+
+    let RequestedRebuild::Failed(error) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(error.contains("which tables it writes"), "{error}");
     consumer.stop()?;
     Ok(())
 }

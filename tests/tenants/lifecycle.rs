@@ -299,8 +299,8 @@ fn a_removal_leaves_no_row_of_the_tenant_anywhere() -> anyhow::Result<()> {
     )?;
     assert_eq!(
         tables.len(),
-        11,
-        "four partitioned tables, tenants, imports, slots, parked messages, rebuilds, two collections"
+        12,
+        "four partitioned tables, tenants, imports, slots, parked messages, rebuilds and requests, two collections"
     );
     for table in tables {
         let (table, column): (String, String) = (table.get(0), table.get(1));

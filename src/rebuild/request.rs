@@ -1,0 +1,220 @@
+//! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
+
+use super::{Rebuild, Target};
+use crate::connection::{Sql, get, param};
+use crate::error::{Error, Result};
+use crate::partition::Partition;
+use crate::projection::Projection;
+use crate::store::EventStore;
+use postgres::types::Type;
+use std::sync::Arc;
+
+/// A second request replaces the first one, and what came of it.
+const REQUEST: &str = "
+    INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, keep_old)
+    SELECT $1, $2, $3, $4, $5
+     WHERE EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)
+    ON CONFLICT (partition, name) DO UPDATE
+        SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
+            error = NULL, requested_at = now()";
+
+const RUNNING: &str = "
+    SELECT EXISTS (SELECT FROM {schema}.emt_processor_slots
+                    WHERE partition = $1 AND processor = $2 AND expires_at > clock_timestamp())";
+
+const OPEN: &str = "
+    SELECT name, workers, batch_size, keep_old FROM {schema}.emt_rebuild_requests
+     WHERE partition = $1 AND error IS NULL
+     ORDER BY requested_at, name";
+
+const DONE: &str = "DELETE FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2";
+
+const FAILED: &str =
+    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2";
+
+const OUTCOME: &str =
+    "SELECT error FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2";
+
+/// A rebuild that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RebuildRequest {
+    pub(crate) name: String,
+    workers: u32,
+    batch_size: usize,
+    keep_old: bool,
+}
+
+/// What has become of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestedRebuild {
+    /// There is none, or it was carried out.
+    Done,
+    /// Nobody has carried it out yet.
+    Waiting,
+    /// It failed. The live read model is unchanged.
+    Failed(String),
+}
+
+impl RebuildRequest {
+    /// The requests of a partition that nobody has carried out.
+    pub(crate) fn open(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Self>> {
+        let rows = sql
+            .query(&partition.sql(OPEN), &[param(&partition.name, Type::TEXT)])
+            .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
+        rows.iter()
+            .map(|row| {
+                Ok(Self {
+                    name: get(row, 0)?,
+                    workers: u32::try_from(get::<i32>(row, 1)?).unwrap_or(1),
+                    batch_size: usize::try_from(get::<i32>(row, 2)?).unwrap_or(1),
+                    keep_old: get(row, 3)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Carries it out, with the code of a projection that a consumer keeps, or of an inline one of the store. Another program
+    /// may be at it already; then it is that one's.
+    pub(crate) fn carry_out(
+        &self,
+        store: &EventStore,
+        asynchronous: Option<Arc<dyn Projection>>,
+    ) -> Result<()> {
+        let target = match asynchronous {
+            Some(projection) => Target::Asynchronous(projection),
+            None => Target::Inline(self.name.clone()),
+        };
+        let mut rebuild = Rebuild::new(store, target)
+            .workers(self.workers)
+            .batch_size(self.batch_size);
+        if self.keep_old {
+            rebuild = rebuild.keep_old();
+        }
+        match rebuild.run() {
+            Ok(_) => self.note(store, None),
+            Err(Error::RebuildRunning { .. }) => Ok(()),
+            // It is tried again.
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => {
+                self.note(store, Some(&chain(&error)))?;
+                Err(error)
+            }
+        }
+    }
+
+    fn note(&self, store: &EventStore, error: Option<&str>) -> Result<()> {
+        let partition = store.partition();
+        let (name, key) = (&self.name, param(&partition.name, Type::TEXT));
+        store
+            .connections()
+            .run(true, |sql| {
+                let (key, name) = (key.clone(), param(name, Type::TEXT));
+                let noted = match &error {
+                    None => sql.execute(&partition.sql(DONE), &[key, name]),
+                    Some(error) => sql.execute(
+                        &partition.sql(FAILED),
+                        &[key, name, param(error, Type::TEXT)],
+                    ),
+                };
+                noted.map_err(|source| Error::database("note what came of a rebuild", source))
+            })
+            .map(drop)
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
+
+impl Rebuild<'_> {
+    /// Leaves the rebuild to a running consumer, of whatever process, whose program has the projection: as one of its
+    /// projectors, or inline. Tells whether one keeps the projection now; otherwise the request waits until one is started.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// if !store.rebuild("cart_analytics").workers(2).request()? {
+    ///     println!("it is rebuilt when a consumer of it is started");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when no projection of the name was ever registered.
+    pub fn request(self) -> Result<bool> {
+        let name = match &self.target {
+            Target::Inline(name) => name.clone(),
+            Target::Asynchronous(projection) => projection.name().to_owned(),
+        };
+        let partition = self.store.partition();
+        let workers = i32::try_from(self.workers).unwrap_or(i32::MAX);
+        let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
+        let keep_old = self.keep_old;
+        let refused = |source| Error::in_partition("ask for a rebuild", &partition.name, source);
+        let (requested, running) = self.store.connections().run(true, |sql| {
+            let key = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
+            let [partition_name, projection] = key.clone();
+            let requested = sql
+                .execute(
+                    &partition.sql(REQUEST),
+                    &[
+                        partition_name,
+                        projection,
+                        param(&workers, Type::INT4),
+                        param(&batch_size, Type::INT4),
+                        param(&keep_old, Type::BOOL),
+                    ],
+                )
+                .map_err(refused)?;
+            let rows = sql.query(&partition.sql(RUNNING), &key).map_err(refused)?;
+            Ok((
+                requested,
+                rows.first().map_or(Ok(false), |row| get(row, 0))?,
+            ))
+        })?;
+        if requested == 0 {
+            return Err(Error::invalid(
+                format!("projection \"{name}\""),
+                "was never registered here",
+            ));
+        }
+        Ok(running)
+    }
+}
+
+impl EventStore {
+    /// What has become of a [request](Rebuild::request).
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn requested_rebuild(&self, projection: &str) -> Result<RequestedRebuild> {
+        let partition = self.partition();
+        let rows = self.connections().run(true, |sql| {
+            sql.query(
+                &partition.sql(OUTCOME),
+                &[
+                    param(&partition.name, Type::TEXT),
+                    param(&projection, Type::TEXT),
+                ],
+            )
+            .map_err(|source| Error::in_partition("look for a request", &partition.name, source))
+        })?;
+        Ok(match rows.first() {
+            None => RequestedRebuild::Done,
+            Some(row) => match get::<Option<String>>(row, 0)? {
+                None => RequestedRebuild::Waiting,
+                Some(error) => RequestedRebuild::Failed(error),
+            },
+        })
+    }
+}
