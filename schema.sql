@@ -741,17 +741,29 @@ END
 $$;
 
 
--- A page of the partition's feed: the first messages after one position and up to another, which must be at or below a
--- horizon; of these types, or of all. Active and archived ones: a move between the two must not hide one. The settings
--- leave one plan, the walk along the positions: without statistics, or with rare types, the planner would read and sort
--- all that is left of the feed for each page.
-CREATE OR REPLACE FUNCTION public.emt_feed_page(
-    partition  TEXT,
-    after      BIGINT,
-    up_to      BIGINT,
-    page_size  BIGINT,
-    types      TEXT[] DEFAULT NULL
+-- Creates a partition's own function for its feed, emt_feed_in_emt_default and so on: the first messages after one position
+-- and up to another; of these types, or of all. is_readable: up_to is known to be at or below a horizon. Else the horizon is
+-- asked first, and is where the page ends; the first row tells it and the head, and has no message. Active and archived
+-- ones: a move between the two must not hide one.
+-- It names the tables, so that its plan is made once a session: a reader that waits for news has most of its time from it.
+-- The settings leave one plan, the walk along the positions: without statistics, or with rare types, the planner would read
+-- and sort all that is left of the feed for each page.
+CREATE OR REPLACE FUNCTION public.emt_create_feed(partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_table_suffix(emt_create_feed.partition);
+BEGIN
+    EXECUTE format($create$
+CREATE OR REPLACE FUNCTION public.%1$I(
+    _partition    TEXT,
+    _after        BIGINT,
+    _up_to        BIGINT,
+    _is_readable  BOOLEAN,
+    _page_size    BIGINT,
+    _types        TEXT[]
 ) RETURNS TABLE (
+    horizon BIGINT, head BIGINT,
     stream_id TEXT, stream_position BIGINT, global_position BIGINT, message_id TEXT, message_type TEXT,
     message_kind VARCHAR(1), message_schema_version TEXT, created TIMESTAMPTZ, message_data JSONB,
     message_metadata JSONB
@@ -762,23 +774,39 @@ CREATE OR REPLACE FUNCTION public.emt_feed_page(
     SET enable_sort TO off
     SET max_parallel_workers_per_gather TO 0
     SET jit TO off
-    AS $$
+    SET plan_cache_mode TO force_generic_plan
+    AS $function$
+#variable_conflict use_column
+DECLARE
+    _horizon BIGINT[];
+    _end BIGINT := _up_to;
 BEGIN
-    -- The types are looked at above the merge of the two sides: else each page would search all of one side for them.
-    RETURN QUERY EXECUTE format($sql$
-        SELECT * FROM (
-            SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
-                   message_schema_version, created, message_data, message_metadata
-              FROM public.%I
-             WHERE global_position > $1 AND global_position <= $2
+    IF NOT _is_readable THEN
+        _horizon := public.emt_horizon(_partition, _after);
+        horizon := _horizon[1];
+        head := _horizon[2];
+        RETURN NEXT;
+        _end := least(_up_to, _horizon[1]);
+    END IF;
+    IF _end > _after THEN
+        -- A statement of its own: its snapshot sees what the horizon has waited for. The types are looked at above the
+        -- merge of the two sides: else each page would search all of one side for them.
+        RETURN QUERY
+            SELECT NULL::BIGINT, NULL::BIGINT, message.* FROM (
+                SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+                       message_schema_version, created, message_data, message_metadata
+                  FROM public.%2$I
+                 WHERE global_position > _after AND global_position <= _end
+                 ORDER BY global_position
+                OFFSET 0
+            ) AS message
+             WHERE _types IS NULL OR message_type = ANY (_types)
              ORDER BY global_position
-            OFFSET 0
-        ) AS message
-         WHERE $4 IS NULL OR message_type = ANY ($4)
-         ORDER BY global_position
-         LIMIT $3
-        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_feed_page.partition))
-        USING emt_feed_page.after, emt_feed_page.up_to, emt_feed_page.page_size, emt_feed_page.types;
+             LIMIT _page_size;
+    END IF;
+END
+$function$
+        $create$, 'emt_feed_in_' || _suffix, 'emt_messages_' || _suffix);
 END
 $$;
 
@@ -911,6 +939,7 @@ BEGIN
         PERFORM public.emt_copy_grants(_table, _table || '_' || _suffix);
     END LOOP;
     PERFORM public.emt_create_append(emt_create_partition.partition);
+    PERFORM public.emt_create_feed(emt_create_partition.partition);
     RETURN TRUE;
 END
 $$;
@@ -962,6 +991,7 @@ BEGIN
         RETURN FALSE;
     END IF;
     EXECUTE format('DROP FUNCTION public.%I', 'emt_append_in_' || _suffix);
+    EXECUTE format('DROP FUNCTION public.%I', 'emt_feed_in_' || _suffix);
     FOREACH _table IN ARRAY ARRAY['emt_streams', 'emt_messages'] LOOP
         EXECUTE format('DROP TABLE public.%I, public.%I',
                        _table || '_' || _suffix || '_active', _table || '_' || _suffix || '_archived');

@@ -386,6 +386,7 @@ fn names_partition(error: &postgres::Error) -> bool {
             || message.contains("emt_messages")
             || message.contains("emt_projections")
             || message.contains("emt_append_in_")
+            || message.contains("emt_feed_in_")
     })
 }
 

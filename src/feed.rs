@@ -7,16 +7,17 @@ use crate::message::{Recorded, RecordedMessage};
 use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
 use crate::stream::MessageRow;
+use postgres::Row;
 use postgres::types::Type;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 const HORIZON: &str = "SELECT {schema}.emt_horizon($1, $2)";
 
-const PAGE: &str = "
+const READ: &str = "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
-           message_schema_version, created, message_data, message_metadata
-      FROM {schema}.emt_feed_page($1, $2, $3, $4, $5)";
+           message_schema_version, created, message_data, message_metadata, horizon, head
+      FROM {feed}($1, $2, $3, $4, $5, $6)";
 
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,29 +64,64 @@ pub(crate) fn page(
     limit: usize,
     types: Option<&[String]>,
 ) -> Result<Vec<RecordedMessage>> {
+    let rows = read(sql, partition, after, up_to, true, limit, types)?;
+    rows.iter().map(to_message).collect()
+}
+
+/// Messages after one position, up to another, but no further than the horizon, which is asked in the same round trip.
+pub(crate) fn poll(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    after: u64,
+    most: u64,
+    limit: usize,
+    types: Option<&[String]>,
+) -> Result<(Horizon, Vec<RecordedMessage>)> {
+    let rows = read(sql, partition, after, most, false, limit, types)?;
+    let Some((first, messages)) = rows.split_first() else {
+        return Err(Error::Schema(
+            "the function of the feed did not tell its horizon".to_owned(),
+        ));
+    };
+    let horizon = Horizon {
+        position: from_sql(get(first, 10)?),
+        head: from_sql(get(first, 11)?),
+    };
+    let messages = messages.iter().map(to_message).collect::<Result<_>>()?;
+    Ok((horizon, messages))
+}
+
+fn read(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    after: u64,
+    up_to: u64,
+    is_readable: bool,
+    limit: usize,
+    types: Option<&[String]>,
+) -> Result<Vec<Row>> {
     let (after, up_to) = (to_sql(after), to_sql(up_to));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&after, Type::INT8),
         param(&up_to, Type::INT8),
+        param(&is_readable, Type::BOOL),
         param(&limit, Type::INT8),
         param(&types, Type::TEXT_ARRAY),
     ];
-    let rows = sql
-        .query(&partition.sql(PAGE), &parameters)
-        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
-    rows.iter()
-        .map(|row| {
-            let stream: Arc<str> = get::<&str>(row, 0)?.into();
-            MessageRow {
-                row,
-                first_column: 1,
-                stream: &stream,
-            }
-            .to_message()
-        })
-        .collect()
+    sql.query(&partition.sql(READ), &parameters)
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))
+}
+
+fn to_message(row: &Row) -> Result<RecordedMessage> {
+    let stream: Arc<str> = get::<&str>(row, 0)?.into();
+    MessageRow {
+        row,
+        first_column: 1,
+        stream: &stream,
+    }
+    .to_message()
 }
 
 /// Where to begin in the feed, and where to stop.

@@ -38,7 +38,7 @@ impl Partition {
     }
 
     /// A statement with the partition's table names in the place of `{schema}`, `{streams}`, `{messages}` and their leaf
-    /// tables `{streams_active}`, `{streams_archived}`, `{messages_active}`, and its function `{append}`.
+    /// tables `{streams_active}`, `{streams_archived}`, `{messages_active}`, and its functions `{append}` and `{feed}`.
     pub(crate) fn sql(&self, template: &'static str) -> Arc<str> {
         let key = (template.as_ptr() as usize, template.len());
         let statements = self
@@ -76,6 +76,7 @@ impl Tables {
             .replace("{messages_active}", &table("messages", "_active"))
             .replace("{streams}", &table("streams", ""))
             .replace("{messages}", &table("messages", ""))
+            .replace("{feed}", &format!("{{schema}}.\"emt_feed_in_{suffix}\""))
             .replace(
                 "{append}",
                 &format!("{{schema}}.\"emt_append_in_{suffix}\""),

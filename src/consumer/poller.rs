@@ -129,34 +129,26 @@ impl Poller {
         let (store, settings) = (&self.shared.store, &self.shared.settings);
         let known = self.horizon;
         let types = types_of(waiting);
-        let (horizon, page) = self.shared.run(|sql| {
-            let horizon = if known.position > after {
-                known
-            } else {
-                feed::horizon(sql, store.partition(), after)?
-            };
-            let up_to = horizon
-                .position
-                .min(after.saturating_add(LONGEST_STEP))
-                .min(settings.until.unwrap_or(u64::MAX));
-            if up_to <= after {
-                return Ok((horizon, None));
+        let (partition, size, types) = (store.partition(), settings.batch_size, types.as_deref());
+        let most = after
+            .saturating_add(LONGEST_STEP)
+            .min(settings.until.unwrap_or(u64::MAX));
+        let (horizon, messages) = self.shared.run(|sql| {
+            if known.position <= after {
+                return feed::poll(sql, partition, after, most, size, types);
             }
-            let messages = feed::page(
-                sql,
-                store.partition(),
-                after,
-                up_to,
-                settings.batch_size,
-                types.as_deref(),
-            )?;
-            Ok((horizon, Some((messages, up_to))))
+            let up_to = most.min(known.position);
+            Ok((
+                known,
+                feed::page(sql, partition, after, up_to, size, types)?,
+            ))
         })?;
+        let up_to = most.min(horizon.position);
         self.horizon = horizon;
-        let Some((messages, up_to)) = page else {
+        if up_to <= after {
             greet(waiting, after, horizon);
             return Ok(None);
-        };
+        }
         let reached = match messages.last() {
             Some(last) if messages.len() == settings.batch_size => last.global_position(),
             _ => up_to,

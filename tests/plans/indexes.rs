@@ -243,10 +243,10 @@ fn page(
 ) -> anyhow::Result<(Vec<i64>, RowsRead)> {
     let mut positions = Vec::new();
     let read = store.with_session(|session| {
-        let statement = sent(session, "emt_feed_page")?;
+        let statement = sent(session, "emt_feed_in_")?;
         rows_read(session, |session| {
-            let values: [&(dyn ToSql + Sync); 5] =
-                [&"emt:default", &after, &120_000_i64, &size, &types];
+            let values: [&(dyn ToSql + Sync); 6] =
+                [&"emt:default", &after, &120_000_i64, &true, &size, &types];
             let rows = session.query(&statement, &values)?;
             positions = rows.iter().map(|row| row.get("global_position")).collect();
             Ok(())
@@ -323,7 +323,7 @@ fn every_statement_that_is_sent_goes_through_indexes() -> anyhow::Result<()> {
         let expected = [
             "emt_append_in_",
             "emt_horizon",
-            "emt_feed_page",
+            "emt_feed_in_",
             "LATERAL",
             "UPDATE",
         ];

@@ -131,8 +131,8 @@ fn locks_of_feed(store: &EventStore, tenant: &str) -> anyhow::Result<Vec<(&'stat
         ("feed horizon", "emt_horizon", &[&tenant, &after]),
         (
             "feed page",
-            "emt_feed_page",
-            &[&tenant, &after, &up_to, &limit, &types],
+            "emt_feed_in_",
+            &[&tenant, &after, &up_to, &true, &limit, &types],
         ),
     ];
     let find = "SELECT statement FROM pg_prepared_statements WHERE statement ~ $1";
