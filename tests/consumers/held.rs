@@ -1,6 +1,6 @@
 use super::ground::journal;
 use crate::support::{added, store, wait_until};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const APPEND: &str = "
     SELECT emt_append_to_stream(
@@ -24,21 +24,20 @@ fn what_waits_behind_an_append_that_is_rolled_back_comes_at_once() -> anyhow::Re
     let mut open = client.transaction()?;
     open.query(APPEND, &[])?;
     let later = store.append_to_stream("Cart-2", &[added("hat", 1)])?;
+    // Long enough for somebody who is only idle to pause for seconds: its pauses double.
     let held = store.wait_for(
         "journal",
         later.last_global_position,
-        Duration::from_millis(100),
+        Duration::from_secs(6),
     );
     assert!(held.is_err(), "an open append holds the feed");
 
     open.rollback()?;
-    let rolled_back = Instant::now();
     store.wait_for(
         "journal",
         later.last_global_position,
-        Duration::from_secs(60),
+        Duration::from_secs(2),
     )?;
-    assert!(rolled_back.elapsed() < forever);
     consumer.stop()?;
     Ok(())
 }
