@@ -1,14 +1,13 @@
 //! Consumers: catching up, keeping documents, rebuilding, and how soon an event arrives.
 
 use crate::harness::Harness;
+use crate::plain::RawBytes;
 use crate::shop::{CART_SUMMARIES, CartEvent, cart_summaries, events};
 use anyhow::{Result, ensure};
 use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{DocumentProjection, EventStore, Reactor, Recorded, RunReport};
 use postgres::Client;
-use postgres::types::{FromSql, Type};
-use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -78,19 +77,6 @@ fn catch_up(harness: &Harness, server: &Server) -> Result<()> {
 
 fn handled(report: RunReport) -> Result<u64> {
     Ok(report.into_result()?.handled())
-}
-
-/// A value as the server sent it.
-struct RawBytes<'a>(&'a [u8]);
-
-impl<'a> FromSql<'a> for RawBytes<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(Self(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
 }
 
 const SELECT: &str = "

@@ -117,6 +117,7 @@ pub mod pongo;
 pub mod testing;
 
 mod append_options;
+mod back_off;
 mod builder;
 mod connection;
 mod consumer;

@@ -3,7 +3,6 @@
 //! One thread reads the feed for all processors of a consumer and hands batches to their workers over bounded channels;
 //! another renews their leases.
 
-mod backoff;
 mod builder;
 mod failure;
 mod job;

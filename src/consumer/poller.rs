@@ -1,7 +1,7 @@
 //! The thread that reads the feed for all workers of a consumer.
 
-use super::backoff::Backoff;
 use super::seat::{Batch, Demand, Seat, Shared};
+use crate::back_off::BackOff;
 use crate::error::Result;
 use crate::feed::{self, Horizon};
 use crossbeam_channel::{Receiver, select_biased};
@@ -20,9 +20,9 @@ const LONGEST_STEP: u64 = 50_000;
 pub(super) struct Poller {
     shared: Arc<Shared>,
     appended: Receiver<()>,
-    idle: Backoff,
-    held: Backoff,
-    failed: Backoff,
+    idle: BackOff,
+    held: BackOff,
+    failed: BackOff,
     horizon: Horizon,
 }
 
@@ -41,9 +41,9 @@ impl Poller {
         let partition = &shared.store.partition().name;
         Self {
             appended: shared.store.wakeups().subscribe(partition),
-            idle: Backoff::new(IDLE_SHORTEST, shared.settings.longest_idle),
-            held: Backoff::new(HELD_SHORTEST, HELD_LONGEST),
-            failed: Backoff::new(HELD_LONGEST, Duration::from_secs(1)),
+            idle: BackOff::new(IDLE_SHORTEST, shared.settings.longest_idle),
+            held: BackOff::new(HELD_SHORTEST, HELD_LONGEST),
+            failed: BackOff::new(HELD_LONGEST, Duration::from_secs(1)),
             horizon: Horizon {
                 position: 0,
                 head: 0,

@@ -1,6 +1,6 @@
 //! Reading one's own writes: waiting for a processor.
 
-use super::backoff::Backoff;
+use crate::back_off::BackOff;
 use crate::connection::{get, param};
 use crate::error::{Error, Result};
 use crate::position::{from_sql, to_sql};
@@ -43,7 +43,7 @@ impl EventStore {
     /// [`Error::ProcessorFailed`] when the processor has stopped in front of it.
     pub fn wait_for(&self, processor: &str, position: u64, timeout: Duration) -> Result<()> {
         let start = Instant::now();
-        let mut pauses = Backoff::new(Duration::from_millis(1), Duration::from_millis(25));
+        let mut pauses = BackOff::new(Duration::from_millis(1), Duration::from_millis(25));
         loop {
             let reached = self.look_at(processor, position)?;
             if reached.is_some_and(|reached| reached >= position) {

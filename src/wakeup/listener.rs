@@ -1,8 +1,9 @@
 //! The thread that hears what other processes append, and rings the bells of this one.
 
-use super::back_off::BackOff;
 use super::bells::Bells;
 use super::channel::Channel;
+use super::{LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
+use crate::back_off::BackOff;
 use crate::connection::{Checkout, Connections};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
@@ -61,7 +62,7 @@ struct ListenerThread {
 
 impl ListenerThread {
     fn run(&self) {
-        let mut back_off = BackOff::default();
+        let mut back_off = BackOff::new(SHORTEST_ATTEMPT_PAUSE, LONGEST_ATTEMPT_PAUSE);
         while self.is_needed() {
             // However it ended: there is nobody to tell, and the pollers poll until it is replaced.
             let _ = self.listen(&mut back_off);

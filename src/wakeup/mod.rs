@@ -1,6 +1,5 @@
 //! Waking up whoever waits for new messages of a partition: in this process, and in others by `NOTIFY`.
 
-mod back_off;
 mod bells;
 mod channel;
 mod listener;
@@ -16,6 +15,11 @@ use crossbeam_channel::Receiver;
 use listener::Listener;
 use notifier::Notifier;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between attempts to connect.
+const SHORTEST_ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Tells the pollers that something was appended. Once the last clone is dropped, what others are still to be told is
 /// sent, and the threads end.

@@ -3,9 +3,10 @@
 //! It sends `NOTIFY` after the commit and in a transaction of its own: a transaction that notifies takes a lock of the whole
 //! server when it commits, and would make all appends wait for each other.
 
-use super::back_off::BackOff;
 use super::channel::Channel;
 use super::pending::{PendingPartition, PendingPartitions};
+use super::{LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
+use crate::back_off::BackOff;
 use crate::connection::{Checkout, Connections, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
@@ -172,7 +173,7 @@ impl NotifierThread {
         if pending.is_empty() {
             return;
         }
-        let mut back_off = BackOff::default();
+        let mut back_off = BackOff::new(SHORTEST_ATTEMPT_PAUSE, LONGEST_ATTEMPT_PAUSE);
         while self.notify(&pending).is_err() {
             self.connection = None;
             if self.closes_within(back_off.next()) {

@@ -169,8 +169,6 @@ fn a_projector_that_fails_in_the_middle_of_a_batch_leaves_nothing_half_done() ->
     }
     let broken = Arc::new(AtomicBool::new(true));
     let breaks = Arc::clone(&broken);
-    let inner = journal("journal");
-    drop(inner);
     let projection = SqlProjection::new("journal", move |events: &[Recorded<CartEvent>], context| {
         for event in events {
             let position = i64::try_from(event.global_position)?;

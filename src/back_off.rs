@@ -1,17 +1,17 @@
-//! Pauses that grow.
+//! Pauses that grow from one attempt to the next.
 
 use std::time::Duration;
 
 /// Doubles from the shortest to the longest pause.
 #[derive(Debug, Clone)]
-pub(super) struct Backoff {
+pub(crate) struct BackOff {
     shortest: Duration,
     longest: Duration,
     next: Duration,
 }
 
-impl Backoff {
-    pub(super) fn new(shortest: Duration, longest: Duration) -> Self {
+impl BackOff {
+    pub(crate) fn new(shortest: Duration, longest: Duration) -> Self {
         let shortest = shortest.min(longest);
         Self {
             shortest,
@@ -20,13 +20,13 @@ impl Backoff {
         }
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let pause = self.next;
         self.next = (self.next * 2).min(self.longest);
         pause
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.shortest;
     }
 }

@@ -1,0 +1,218 @@
+//! Batches: what of them a worker has to do, in one transaction with its checkpoint.
+
+use super::{Ended, Trouble, Worker};
+use crate::consumer::parking;
+use crate::consumer::processor::Handler;
+use crate::consumer::seat::Batch;
+use crate::consumer::work::Work;
+use crate::message::RecordedMessage;
+use crate::slot::slot_of;
+use crate::trace;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// A message, and the slots of this worker that it is for. Most are for one; a message of a multi-stream document may be
+/// for several.
+pub(super) struct Task<'b> {
+    pub(super) message: &'b RecordedMessage,
+    /// Where it has to be handled.
+    pub(super) open: Vec<i32>,
+    /// Where it waits behind parked ones of its stream.
+    pub(super) parked: Vec<i32>,
+}
+
+impl Worker {
+    /// Handles a batch; all of it is done then, or the error says why not.
+    pub(super) fn digest(&mut self, batch: &Batch) -> Result<Option<Ended>, Trouble> {
+        while self.reached < batch.up_to {
+            // Slots that are ahead have seen what comes next already; they join when the others have come to them.
+            let ahead = self.held.iter().map(|slot| slot.position);
+            let next = ahead.filter(|position| *position > self.reached).min();
+            let up_to = next.unwrap_or(batch.up_to).min(batch.up_to);
+            if let Some(ended) = self.digest_up_to(batch, up_to)? {
+                return Ok(Some(ended));
+            }
+            if self.shared.stop.is_stopped() {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn digest_up_to(
+        &mut self,
+        batch: &Batch,
+        up_to: u64,
+    ) -> Result<Option<Ended>, Trouble> {
+        let (reached, messages) = (self.reached, batch.messages.iter());
+        let is_next = |message: &&RecordedMessage| {
+            message.global_position() > reached && message.global_position() <= up_to
+        };
+        let mut tasks: Vec<Task<'_>> = messages
+            .filter(is_next)
+            .filter_map(|message| self.task(message))
+            .collect();
+        let (up_to, is_last) = self.cut_at_condition(&mut tasks, up_to);
+        if tasks.is_empty() {
+            self.reached = up_to;
+        } else if self.careful {
+            self.one_by_one(&tasks, up_to)?;
+            self.careful = false;
+        } else if let Err(trouble) = self.handle_together(&tasks, up_to) {
+            let Trouble::Handler(error) = trouble else {
+                return Err(trouble);
+            };
+            self.report_handler(&error, tasks.first().map(|task| task.message));
+            self.one_by_one(&tasks, up_to)?;
+        }
+        Ok(is_last.then_some(Ended::Condition))
+    }
+
+    /// What this worker has to do with a message, if anything.
+    pub(super) fn task<'b>(&self, message: &'b RecordedMessage) -> Option<Task<'b>> {
+        if !self.processor().handles(message) {
+            return None;
+        }
+        let (parked, open): (Vec<i32>, Vec<i32>) = self
+            .slots_of(message)
+            .into_iter()
+            .partition(|slot| self.is_parked(*slot, message));
+        (!open.is_empty() || !parked.is_empty()).then_some(Task {
+            message,
+            open,
+            parked,
+        })
+    }
+
+    pub(super) fn is_parked(&self, slot: i32, message: &RecordedMessage) -> bool {
+        !self.parked.is_empty()
+            && self
+                .parked
+                .contains(&(slot, message.stream_name().to_owned()))
+    }
+
+    /// The slots that this worker holds of those that a message is for, as far as they have not seen it.
+    pub(super) fn slots_of(&self, message: &RecordedMessage) -> Vec<i32> {
+        let position = message.global_position();
+        let is_open = |slot: &i32| {
+            let held = self.held.iter().find(|held| held.slot == *slot);
+            held.is_some_and(|held| held.position < position)
+        };
+        let slot = |key: &str| i32::try_from(slot_of(key, self.all_slots)).unwrap_or(i32::MAX);
+        let keys = match &self.processor().handler {
+            Handler::Projector(projection) if self.all_slots > 1 => projection.keys(message),
+            _ => Ok(None),
+        };
+        let mut slots: Vec<i32> = match keys {
+            Ok(Some(keys)) => keys.iter().map(|key| slot(key)).collect(),
+            // What cannot be read is for the handler to complain about, in one of the slots.
+            Ok(None) | Err(_) => vec![slot(message.stream_name())],
+        };
+        slots.sort_unstable();
+        slots.dedup();
+        slots.retain(is_open);
+        slots
+    }
+
+    /// Leaves out what comes behind the message that meets the condition to stop after; tells up to where there is something
+    /// to do then, and whether there is such a message.
+    pub(super) fn cut_at_condition(&self, tasks: &mut Vec<Task<'_>>, up_to: u64) -> (u64, bool) {
+        let Some(condition) = &self.processor().options.stop_after else {
+            return (up_to, false);
+        };
+        let meets = |task: &Task<'_>| !task.open.is_empty() && condition(task.message);
+        let Some(index) = tasks.iter().position(meets) else {
+            return (up_to, false);
+        };
+        tasks.truncate(index + 1);
+        (tasks[index].message.global_position(), true)
+    }
+
+    /// Handles messages in one transaction; those that wait behind parked ones are parked in it.
+    pub(super) fn handle_together(
+        &mut self,
+        tasks: &[Task<'_>],
+        up_to: u64,
+    ) -> Result<(), Trouble> {
+        let is_mixed = |task: &&Task<'_>| !task.open.is_empty() && !task.parked.is_empty();
+        if tasks.iter().find(is_mixed).is_some() {
+            // To be handled for some documents, and parked for others.
+            return self.one_by_one(tasks, up_to);
+        }
+        let handled: Vec<&RecordedMessage> = tasks
+            .iter()
+            .filter(|task| !task.open.is_empty())
+            .map(|task| task.message)
+            .collect();
+        let parked: Vec<(i32, &RecordedMessage)> = tasks
+            .iter()
+            .flat_map(|task| task.parked.iter().map(|slot| (*slot, task.message)))
+            .collect();
+        let slots: Vec<i32> = self
+            .held
+            .iter()
+            .filter(|held| held.position < up_to)
+            .map(|held| held.slot)
+            .collect();
+        self.handle(&handled, &slots, &parked, up_to)
+    }
+
+    /// Handles messages for some slots, parks others, and moves the checkpoint, in one transaction.
+    pub(super) fn handle(
+        &mut self,
+        messages: &[&RecordedMessage],
+        slots: &[i32],
+        parked: &[(i32, &RecordedMessage)],
+        up_to: u64,
+    ) -> Result<(), Trouble> {
+        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
+        let mut work = Work::new(&shared.store, shared.settings.lease);
+        let span = trace::batch(&seat.processor.name, messages.len());
+        let done = self.call(&mut work, messages, slots);
+        let (handled, up_to, failure) = match done {
+            Ok(()) => (messages.len(), up_to, None),
+            // What was done before the message that failed counts.
+            Err((done @ 1.., Trouble::Handler(error))) => {
+                let last = messages[done - 1].global_position();
+                (done, last, Some(Trouble::Handler(error)))
+            }
+            Err((_, trouble)) => return Err(trouble),
+        };
+        let appends = work.appends();
+        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+        for (slot, message) in parked {
+            if message.global_position() <= up_to {
+                parking::park(work.sql()?, key, *slot, message, 0, None)?;
+            }
+        }
+        if !work.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
+            return Err(Trouble::Lost);
+        }
+        if appends {
+            shared.store.appended();
+        }
+        self.stored_up_to(up_to);
+        seat.handled.fetch_add(handled as u64, Ordering::Relaxed);
+        trace::handled(&seat.processor.name, handled, up_to);
+        drop(span);
+        failure.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn stored_up_to(&mut self, position: u64) {
+        for slot in &mut self.held {
+            slot.position = slot.position.max(position);
+        }
+        self.reached = self.reached.max(position);
+        self.stored_at = Instant::now();
+    }
+
+    /// Stores how far the worker has come where there was nothing to handle.
+    pub(super) fn store(&mut self) -> Result<(), Trouble> {
+        if self.held.is_empty() || self.reached == self.stored() {
+            return Ok(());
+        }
+        let reached = self.reached;
+        self.handle(&[], &[], &[], reached)
+    }
+}

@@ -1,0 +1,84 @@
+//! Calling user code.
+
+use super::{Trouble, Worker, survives};
+use crate::consumer::processor::Handler;
+use crate::consumer::reactor::ReactorContext;
+use crate::consumer::work::Work;
+use crate::error::{Error, is_transient_cause};
+use crate::message::RecordedMessage;
+use crate::projection::ProjectionContext;
+use crate::slot::OwnedSlots;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl Worker {
+    /// What a projection may write: all, unless others hold the other slots.
+    pub(super) fn owned(&self, slots: &[i32]) -> Option<OwnedSlots> {
+        let slots = slots.iter().filter_map(|slot| u32::try_from(*slot).ok());
+        (self.all_slots > 1).then(|| OwnedSlots::new(self.all_slots, slots))
+    }
+
+    /// Calls the handler; says how many messages were handled before it failed.
+    pub(super) fn call(
+        &self,
+        work: &mut Work,
+        messages: &[&RecordedMessage],
+        slots: &[i32],
+    ) -> Result<(), (usize, Trouble)> {
+        let Some(last) = messages.last() else {
+            return Ok(());
+        };
+        match &self.processor().handler {
+            Handler::Projector(projection) => {
+                let sql = work.sql().map_err(|error| (0, error.into()))?;
+                let partition = self.shared.store.partition();
+                let owned = self.owned(slots);
+                let mut context = ProjectionContext::new(sql, partition).with_slots(owned.as_ref());
+                guarded(|| projection.handle(messages, &mut context))
+                    .map_err(|trouble| (0, trouble))
+            }
+            Handler::Batch(batch) => {
+                guarded(|| batch(messages, &mut ReactorContext::new(work, last)))
+                    .map_err(|trouble| (0, trouble))
+            }
+            Handler::Each(each) => {
+                for (done, message) in messages.iter().enumerate() {
+                    work.begin_part();
+                    let handled =
+                        guarded(|| each(message, &mut ReactorContext::new(work, message)));
+                    if let Err(trouble) = handled {
+                        work.undo_part().map_err(|error| (done, error.into()))?;
+                        return Err((done, trouble));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Runs user code: a panic in it is its error, and an error of the database is none of its own.
+pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Trouble> {
+    let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(anyhow::anyhow!("the handler panicked: {text}"))
+    });
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(error) if is_transient_cause(&error) => Err(Trouble::Database(database_error(error))),
+        Err(error) => Err(Trouble::Handler(error)),
+    }
+}
+
+pub(super) fn database_error(error: anyhow::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) if survives(&error) => error,
+        Ok(error) => Error::Session {
+            source: error.into(),
+        },
+        Err(source) => Error::Session { source },
+    }
+}

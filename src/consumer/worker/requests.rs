@@ -1,0 +1,64 @@
+//! Replays and discards that somebody has asked for.
+
+use super::{Trouble, Worker};
+use crate::consumer::parking::{self, Replay};
+use crate::consumer::work::Work;
+use crate::error::Result;
+use crate::feed;
+use crate::message::RecordedMessage;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Worker {
+    /// Discards and replays what somebody has asked for.
+    pub(super) fn work_off_requests(&mut self) -> Result<(), Trouble> {
+        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
+        let key = shared.key(&seat.processor);
+        shared.run(|sql| parking::discard(sql, key, &self.held))?;
+        while let Some(replay) = shared.run(|sql| parking::next_replay(sql, key, &self.held))? {
+            if shared.stop.is_stopped() {
+                break;
+            }
+            self.replay(&replay)?;
+        }
+        let parked = shared.run(|sql| parking::streams(sql, key, &self.held))?;
+        self.parked = parked.into_iter().collect();
+        Ok(())
+    }
+
+    pub(super) fn replay(&mut self, replay: &Replay) -> Result<(), Trouble> {
+        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
+        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+        let Some(slot) = self
+            .held
+            .iter()
+            .find(|held| held.slot == replay.slot)
+            .copied()
+        else {
+            return Err(Trouble::Lost);
+        };
+        let (before, position) = (replay.position - 1, replay.position);
+        let page = shared.run(|sql| feed::page(sql, key.partition, before, position, 1, None))?;
+        let messages: Vec<&RecordedMessage> = page.iter().collect();
+        let mut work = Work::new(&shared.store, shared.settings.lease);
+        match self.call(&mut work, &messages, &[replay.slot]) {
+            Ok(()) => {}
+            Err((_, Trouble::Handler(error))) => {
+                self.report_handler(&error, messages.first().copied());
+                drop(work);
+                let error = format!("{error:#}");
+                shared.run(|sql| parking::replay_failed(sql, key, replay, &error))?;
+                return Ok(());
+            }
+            Err((_, trouble)) => return Err(trouble),
+        }
+        work.sql()?;
+        if !work.commit(|sql| parking::unpark(sql, key, holder, slot, position))? {
+            return Err(Trouble::Lost);
+        }
+        self.seat
+            .handled
+            .fetch_add(messages.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Messages that cannot be handled: each alone, again, and parked in the end.
+
+use super::batch::Task;
+use super::{Trouble, Worker};
+use crate::consumer::parking;
+use crate::consumer::work::Work;
+use crate::message::RecordedMessage;
+use std::sync::Arc;
+
+/// How often a message may end the process before it is parked.
+const DEADLY_ATTEMPTS: i32 = 5;
+
+impl Worker {
+    /// Handles the messages each alone, so that the one that cannot be handled is known, and parks it or stops there.
+    pub(super) fn one_by_one(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), Trouble> {
+        for task in tasks {
+            if self.shared.stop.is_stopped() {
+                return Ok(());
+            }
+            // The state of a moment ago: some were handled before the one that failed, or were parked since.
+            let Some(task) = self.task(task.message) else {
+                continue;
+            };
+            if task.open.is_empty() {
+                self.put_behind(&task)?;
+            } else {
+                self.settle(&task)?;
+            }
+        }
+        self.reached = up_to;
+        self.store()
+    }
+
+    /// Parks a message behind the parked ones of its stream.
+    pub(super) fn put_behind(&mut self, task: &Task<'_>) -> Result<(), Trouble> {
+        let parked: Vec<(i32, &RecordedMessage)> = task
+            .parked
+            .iter()
+            .map(|slot| (*slot, task.message))
+            .collect();
+        self.handle(&[], &[], &parked, task.message.global_position())
+    }
+
+    /// Handles one message, again and again as the policy says, and parks it in the end.
+    pub(super) fn settle(&mut self, task: &Task<'_>) -> Result<(), Trouble> {
+        let message = task.message;
+        if self.careful && self.is_deadly(task)? {
+            let reason = "the process ended while it was handled, each time";
+            return self.park(task, DEADLY_ATTEMPTS.unsigned_abs(), reason);
+        }
+        let behind: Vec<(i32, &RecordedMessage)> =
+            task.parked.iter().map(|slot| (*slot, message)).collect();
+        let mut failed = 0;
+        loop {
+            let handled = self.handle(&[message], &task.open, &behind, message.global_position());
+            let Err(Trouble::Handler(error)) = handled else {
+                return handled;
+            };
+            failed += 1;
+            self.report_handler(&error, Some(message));
+            match self.processor().options.on_failure.delay(failed) {
+                Some(delay) => self.shared.stop.pause(delay),
+                None if self.processor().options.on_failure.parks() => {
+                    return self.park(task, failed, &format!("{error:#}"));
+                }
+                None => return Err(Trouble::Handler(error.context(cannot_handle(message)))),
+            }
+            if self.shared.stop.is_stopped() {
+                return Err(Trouble::Lost);
+            }
+        }
+    }
+
+    /// Notes an attempt before it is made, and tells whether too many holders have died of it.
+    pub(super) fn is_deadly(&self, task: &Task<'_>) -> Result<bool, Trouble> {
+        let first = task.open.first();
+        let Some(held) = self.held.iter().find(|held| Some(&held.slot) == first) else {
+            return Err(Trouble::Lost);
+        };
+        let (key, holder) = (
+            self.shared.key(&self.seat.processor),
+            self.shared.holder(&self.seat),
+        );
+        let position = task.message.global_position();
+        match self
+            .shared
+            .run(|sql| key.attempt(sql, holder, *held, position))?
+        {
+            Some(attempts) => Ok(attempts > DEADLY_ATTEMPTS),
+            None => Err(Trouble::Lost),
+        }
+    }
+
+    pub(super) fn park(
+        &mut self,
+        task: &Task<'_>,
+        attempts: u32,
+        error: &str,
+    ) -> Result<(), Trouble> {
+        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
+        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+        let message = task.message;
+        let mut work = Work::new(&shared.store, shared.settings.lease);
+        for slot in &task.open {
+            parking::park(work.sql()?, key, *slot, message, attempts, Some(error))?;
+        }
+        for slot in &task.parked {
+            parking::park(work.sql()?, key, *slot, message, 0, None)?;
+        }
+        let up_to = message.global_position();
+        if !work.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
+            return Err(Trouble::Lost);
+        }
+        self.stored_up_to(up_to);
+        let stream = message.stream_name();
+        self.parked
+            .extend(task.open.iter().map(|slot| (*slot, stream.to_owned())));
+        Ok(())
+    }
+
+    pub(super) fn report_handler(&self, error: &anyhow::Error, message: Option<&RecordedMessage>) {
+        let what = message.map_or_else(String::new, cannot_handle);
+        let error = anyhow::anyhow!("{error:#}").context(what);
+        self.seat.report(&self.failed(error));
+    }
+}
+
+pub(super) fn cannot_handle(message: &RecordedMessage) -> String {
+    format!(
+        "the handler failed at position {}: message {} of stream \"{}\", type \"{}\"",
+        message.global_position(),
+        message.stream_position(),
+        message.stream_name(),
+        message.message_type()
+    )
+}
