@@ -1,7 +1,8 @@
 use super::child::{ChildConsumer, Kind, LEASE};
 use super::ground::{journal, journaled, stored};
 use crate::support::{added, store, wait_until};
-use emmett_postgresql::EventStore;
+use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -240,5 +241,39 @@ fn an_event_that_kills_the_process_is_parked_and_the_others_flow() -> anyhow::Re
         .wait_for("deadly", deadly.last_global_position, LONG)
         .expect_err("it is parked");
     assert!(error.to_string().contains("the process ended"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_handler_that_fails_after_its_slot_was_taken_fails_for_nobody_else() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let robber = Mutex::new((database.client()?, false));
+    let reactor = Reactor::new("robbed").each(move |_: &Recorded<RawEvent>, _| {
+        let mut robber = robber.lock().expect("no panic");
+        let (client, has_robbed) = &mut *robber;
+        if !std::mem::replace(has_robbed, true) {
+            client.execute(
+                "UPDATE emt_processor_slots
+                    SET owner = 'robber', worker = 0, epoch = epoch + 1,
+                        expires_at = clock_timestamp() + interval '200 milliseconds'",
+                &[],
+            )?;
+        }
+        let owner: String = client
+            .query_one("SELECT owner FROM emt_processor_slots", &[])?
+            .get(0);
+        anyhow::ensure!(owner != "robber", "what I have read is not mine any more");
+        Ok(())
+    });
+    let consumer = store
+        .consumer()
+        .reactor(reactor)
+        .lease(Duration::from_millis(300))
+        .start()?;
+    let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+
+    store.wait_for("robbed", appended.last_global_position, LONG)?;
+    assert_eq!(consumer.handled("robbed"), 1);
+    consumer.stop()?;
     Ok(())
 }

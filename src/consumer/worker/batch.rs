@@ -177,7 +177,10 @@ impl Worker {
                 let last = messages[done - 1].global_position();
                 (done, last, Some(Trouble::Handler(error)))
             }
-            Err((_, trouble)) => return Err(trouble),
+            Err((_, trouble)) => {
+                drop(work);
+                return Err(self.unless_lost(trouble)?);
+            }
         };
         let appends = work.appends();
         let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
@@ -197,6 +200,22 @@ impl Worker {
         trace::handled(&seat.processor.name, handled, up_to);
         drop(span);
         failure.map_or(Ok(()), Err)
+    }
+
+    /// A handler that fails for somebody who has lost his slots proves nothing: he has read what others wrote since.
+    pub(super) fn unless_lost(&self, trouble: Trouble) -> Result<Trouble, Trouble> {
+        if !matches!(trouble, Trouble::Handler(_)) {
+            return Ok(trouble);
+        }
+        let (key, holder) = (
+            self.shared.key(&self.seat.processor),
+            self.shared.holder(&self.seat),
+        );
+        let stored = self.stored();
+        let holds = self
+            .shared
+            .run(|sql| key.checkpoint(sql, holder, &self.held, stored))?;
+        Ok(if holds { trouble } else { Trouble::Lost })
     }
 
     pub(super) fn stored_up_to(&mut self, position: u64) {

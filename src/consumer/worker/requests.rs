@@ -43,9 +43,12 @@ impl Worker {
         let mut work = Work::new(&shared.store, shared.settings.lease);
         match self.call(&mut work, &messages, &[replay.slot]) {
             Ok(()) => {}
-            Err((_, Trouble::Handler(error))) => {
-                self.report_handler(&error, messages.first().copied());
+            Err((_, trouble @ Trouble::Handler(_))) => {
                 drop(work);
+                let Trouble::Handler(error) = self.unless_lost(trouble)? else {
+                    return Err(Trouble::Lost);
+                };
+                self.report_handler(&error, messages.first().copied());
                 let error = format!("{error:#}");
                 shared.run(|sql| parking::replay_failed(sql, key, replay, &error))?;
                 return Ok(());
