@@ -3,7 +3,7 @@
 mod aborted;
 mod borrowed;
 
-use crate::support::{CartEvent, added, database, store, wait_until};
+use crate::support::{CartEvent, added, database, quiet, store, wait_until};
 use emmett_postgresql::{
     AppendOptions, Error, EventStore, ExpectedVersion, RawEvent, StreamMessages,
 };
@@ -75,7 +75,8 @@ fn a_panic_in_a_session_stores_nothing_and_the_store_goes_on() -> anyhow::Result
 #[test]
 fn a_session_whose_connection_is_killed_stores_nothing_and_the_store_goes_on() -> anyhow::Result<()>
 {
-    let (database, store) = store()?;
+    let database = database();
+    let store = quiet(database.url()).open()?;
     let mut killer = database.client()?;
 
     let interrupted = store.with_session(|session| {
@@ -108,7 +109,7 @@ fn a_session_whose_connection_is_killed_stores_nothing_and_the_store_goes_on() -
 #[test]
 fn connections_that_died_in_the_pool_are_replaced_unnoticed() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(4).open()?;
+    let store = quiet(database.url()).pool_size(4).open()?;
     let mut killer = database.client()?;
 
     for round in 1..=5 {
