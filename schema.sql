@@ -9,7 +9,8 @@
 -- name is a column ("#variable_conflict use_column").
 --
 -- SQLSTATEs of our own: SE001 isolation, SE002 standby, SE003 sequence behind, SE004 tenant name, SE005 tenant unknown,
--- SE010 projection version, SE011 projection not registered, SE012 projection not active, SE020 message id reused,
+-- SE010 projection version, SE011 projection not registered, SE012 projection not active, SE013 projection kept otherwise,
+-- SE020 message id reused,
 -- SE030 collection name or layout, SE040 a refused stream among several (never leaves emt_append_to_streams).
 
 
@@ -1139,6 +1140,15 @@ BEGIN
     -- Two programs that start together must not both find none active.
     PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.register/' || emt_register.partition || '/'
                                                             || emt_register.name, 0));
+    -- Its events would be counted twice.
+    IF EXISTS (SELECT FROM public.emt_projections AS other
+                WHERE other.partition = emt_register.partition AND other.name = emt_register.name
+                  AND other.type <> emt_register.type) THEN
+        RAISE EXCEPTION 'projection "%" is kept %', emt_register.name,
+            CASE emt_register.type WHEN 'i' THEN 'by a consumer, so it cannot be inline'
+                                   ELSE 'inline, so no consumer can keep it' END
+            USING ERRCODE = 'SE013', HINT = 'Give one of them another name.';
+    END IF;
     INSERT INTO public.emt_projections AS projection (version, type, name, partition, kind, status, definition)
     SELECT emt_register.version, emt_register.type, emt_register.name, emt_register.partition, emt_register.kind,
            CASE WHEN EXISTS (SELECT FROM public.emt_projections AS other

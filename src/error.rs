@@ -343,7 +343,7 @@ impl Error {
             return Self::TransactionAborted { source };
         }
         match code.code() {
-            "SE010" | "SE011" | "SE012" => {
+            "SE010" | "SE011" | "SE012" | "SE013" => {
                 let message =
                     source
                         .as_db_error()

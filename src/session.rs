@@ -28,8 +28,8 @@ pub struct Session<'a> {
     transaction: Home<'a>,
     partition: Arc<Partition>,
     projections: InlineProjections,
-    /// Whether its commit has somebody to wake up.
-    appended: bool,
+    /// How many messages its commit makes visible.
+    appended: usize,
 }
 
 enum Home<'a> {
@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
             },
             partition,
             projections,
-            appended: false,
+            appended: 0,
         }
     }
 
@@ -77,7 +77,7 @@ impl<'a> Session<'a> {
             transaction: Home::Borrowed(sql),
             partition,
             projections,
-            appended: false,
+            appended: 0,
         }
     }
 
@@ -103,8 +103,8 @@ impl<'a> Session<'a> {
                 wakeups,
             } => {
                 transaction.commit()?;
-                if self.appended {
-                    wakeups.appended(&self.partition.name);
+                if self.appended > 0 {
+                    wakeups.appended(&self.partition.name, self.appended);
                 }
                 Ok(())
             }
@@ -161,7 +161,7 @@ impl<'a> Session<'a> {
     pub(crate) fn append(&mut self, append: &StreamAppend) -> Result<Appended> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored = stream::append(self.sql()?, &partition, append, projections.versions())?;
-        self.appended = true;
+        self.appended += stored.newly_appended();
         self.project(append, &stored)?;
         Ok(stored.into())
     }
@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored =
             stream::append_to_streams(self.sql()?, &partition, appends, projections.versions())?;
-        self.appended = true;
+        self.appended += stored.iter().map(Stored::newly_appended).sum::<usize>();
         // All messages at once: a document that several streams write is folded and written once.
         let mut messages = Vec::new();
         if !projections.is_empty() {
@@ -306,7 +306,7 @@ impl<'a> Session<'a> {
         let done = run_in(&mut session, run)?;
         let appended = session.appended;
         nested.release()?;
-        self.appended |= appended;
+        self.appended += appended;
         Ok(done)
     }
 }

@@ -13,10 +13,9 @@ use crate::processors::Processors;
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
 use crate::schema::{AutoMigration, Schema};
 use crate::session::{Session, run_in};
-use crate::stream::{self, Appended, ReadOptions, StreamAppend};
+use crate::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
 use crate::stream_read::{Aggregate, StreamIter, StreamRead};
 use crate::tenant::Tenants;
-use crate::trace;
 use crate::wakeup::Wakeups;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -139,12 +138,11 @@ impl EventStore {
     ) -> Result<Appended> {
         let append = options.prepare(stream, messages)?;
         if self.projections.is_empty() {
-            let appended = self.connections.run(append.has_own_ids(), |sql| {
-                stream::append(sql, &self.partition, &append, None).map(Appended::from)
+            let stored = self.connections.run(append.has_own_ids(), |sql| {
+                stream::append(sql, &self.partition, &append, None)
             })?;
-            trace::appended(&self.partition.name, append.messages.len());
-            self.appended();
-            return Ok(appended);
+            self.appended(stored.newly_appended());
+            return Ok(stored.into());
         }
         self.append_in_session(append.has_own_ids(), |session| session.append(&append))
     }
@@ -166,7 +164,7 @@ impl EventStore {
             let stored = self.connections.run(repeatable, |sql| {
                 stream::append_to_streams(sql, &self.partition, &appends, None)
             })?;
-            self.appended();
+            self.appended(stored.iter().map(Stored::newly_appended).sum());
             return Ok(stored.into_iter().map(Appended::from).collect());
         }
         self.append_in_session(repeatable, |session| session.append_all(&appends))
@@ -528,8 +526,10 @@ impl EventStore {
     }
 
     /// Wakes up whoever waits for messages; only after a commit.
-    pub(crate) fn appended(&self) {
-        self.wakeups.appended(&self.partition.name);
+    pub(crate) fn appended(&self, messages: usize) {
+        if messages > 0 {
+            self.wakeups.appended(&self.partition.name, messages);
+        }
     }
 
     pub(crate) fn wakeups(&self) -> &Wakeups {

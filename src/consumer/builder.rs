@@ -113,7 +113,7 @@ impl ConsumerBuilder {
 
     /// Stops when the handle says so, too.
     pub fn stop_on(mut self, stop: &StopHandle) -> Self {
-        self.stop = stop.clone();
+        self.stop = stop.child();
         self
     }
 
@@ -164,9 +164,8 @@ impl ConsumerBuilder {
             Goal::Position(position) => Some(position),
             Goal::Time(_) => None,
         };
-        let outside = self.stop.clone();
         let (shared, slots) = self.prepare(target)?;
-        super::job::run(&shared, &slots, goal, target, &outside)
+        super::job::run(&shared, &slots, goal, target)
     }
 
     /// Checks the processors and registers them.

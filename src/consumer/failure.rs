@@ -29,8 +29,8 @@ impl Default for FailurePolicy {
 }
 
 impl FailurePolicy {
-    /// Stops the processor in front of the event, with an error that names it. Nothing is skipped; when it is started again,
-    /// it goes on with this event. The default.
+    /// Stops the processor in front of the event, with an error that names it: all its workers, in all processes. Nothing is
+    /// skipped; when it is started again, it goes on with this event. The default.
     pub fn stop() -> Self {
         Self {
             parks: false,

@@ -3,7 +3,6 @@
 use super::lease::ProcessorKey;
 use super::running::{Consumer, WorkerEnded};
 use super::seat::Shared;
-use super::stop::StopHandle;
 use super::worker::Ended;
 use crate::error::{Error, Result};
 use crossbeam_channel::{bounded, select};
@@ -28,7 +27,7 @@ pub enum RunEnd {
     PositionReached,
     /// The time is up.
     TimeUp,
-    /// A [`StopHandle`] was used.
+    /// A [`StopHandle`](crate::StopHandle) was used.
     Stopped,
     /// Messages met the conditions of all processors to stop after.
     ConditionMet,
@@ -89,12 +88,11 @@ pub(super) fn run(
     slots: &[u32],
     goal: Goal,
     target: Option<u64>,
-    outside: &StopHandle,
 ) -> Result<RunReport> {
     let start = Instant::now();
     refuse_others(shared)?;
     let consumer = Consumer::start(shared, slots)?;
-    let end = watch(&consumer, goal, target, start, outside);
+    let end = watch(&consumer, goal, target, start);
     let counts: Vec<(String, u64)> = keys(shared)
         .iter()
         .map(|key| (key.name.to_owned(), consumer.handled(key.name)))
@@ -153,16 +151,10 @@ fn refuse_others(shared: &Shared) -> Result<()> {
 }
 
 /// Waits for the goal, a failure, or a signal.
-fn watch(
-    consumer: &Consumer,
-    goal: Goal,
-    target: Option<u64>,
-    start: Instant,
-    outside: &StopHandle,
-) -> Result<RunEnd> {
+fn watch(consumer: &Consumer, goal: Goal, target: Option<u64>, start: Instant) -> Result<RunEnd> {
     let shared = &consumer.shared;
     let (bell, stopped) = bounded(1);
-    outside.notify(bell);
+    shared.stop.notify(bell);
     let keys = keys(shared);
     let mut open: HashSet<&str> = keys.iter().map(|key| key.name).collect();
     loop {

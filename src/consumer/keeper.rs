@@ -5,7 +5,9 @@ use super::parking;
 use super::processor::Handler;
 use super::running::spawn;
 use super::seat::{Seat, Shared};
+use crate::connection::{Checkout, Sql};
 use crate::error::Result;
+use crate::partition::Partition;
 use crate::projection::Projection;
 use crate::rebuild::RebuildRequest;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -16,6 +18,8 @@ use std::time::Duration;
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     ended: Receiver<()>,
+    /// Outside the pool: a program that keeps all connections of the pool busy must not lose its leases.
+    connection: Option<Checkout>,
     /// The rebuilds that were asked for and run here.
     rebuilding: Arc<Mutex<HashSet<String>>>,
 }
@@ -29,16 +33,18 @@ impl Keeper {
         Self {
             shared,
             ended,
+            connection: None,
             rebuilding: Arc::default(),
         }
     }
 
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut pause = self.shared.settings.lease / RENEWALS;
         while let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(pause) {
             pause = match self.renew().and_then(|()| self.begin_rebuilds()) {
                 Ok(()) => self.shared.settings.lease / RENEWALS,
                 Err(error) => {
+                    self.connection = None;
                     for seat in &self.shared.seats {
                         seat.report(&error);
                     }
@@ -49,10 +55,23 @@ impl Keeper {
         }
     }
 
-    fn renew(&self) -> Result<()> {
-        let (shared, partition) = (&self.shared, self.shared.store.partition());
-        let (renewed, requested) = shared.run(|sql| {
-            let renewed = lease::renew(sql, partition, &shared.owner, shared.settings.lease)?;
+    /// Asks over the keeper's connection; over the pool where it can have none of its own.
+    fn ask<T>(&mut self, mut ask: impl FnMut(&mut dyn Sql, &Partition) -> Result<T>) -> Result<T> {
+        let store = &self.shared.store;
+        if self.connection.is_none() {
+            self.connection = store.connections().dedicated()?;
+        }
+        match &mut self.connection {
+            Some(connection) => ask(connection.sql(), store.partition()),
+            None => self.shared.run(|sql| ask(sql, store.partition())),
+        }
+    }
+
+    fn renew(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let (owner, lease) = (&shared.owner, shared.settings.lease);
+        let (renewed, requested) = self.ask(|sql, partition| {
+            let renewed = lease::renew(sql, partition, owner, lease)?;
             Ok((renewed, parking::has_requests(sql, partition)?))
         })?;
         let mut by_seat: HashMap<(&str, i32, i32), Vec<&RenewedSlot>> = HashMap::new();
@@ -78,9 +97,9 @@ impl Keeper {
     }
 
     /// Begins the rebuilds that were asked for, of projections that this program has.
-    fn begin_rebuilds(&self) -> Result<()> {
+    fn begin_rebuilds(&mut self) -> Result<()> {
+        let requests = self.ask(RebuildRequest::open)?;
         let shared = &self.shared;
-        let requests = shared.run(|sql| RebuildRequest::open(sql, shared.store.partition()))?;
         for request in requests {
             let seat = shared
                 .seats

@@ -39,14 +39,16 @@ const HELD: &str = "
       FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND owner = $2";
 
-/// The compare-and-set that makes a batch count: whoever has lost one of its slots changes too few rows.
+/// The compare-and-set that makes a batch count: whoever has lost one of its slots changes too few rows, and so does everybody
+/// when the processor has failed.
 const CHECKPOINT: &str = "
     UPDATE {schema}.emt_processor_slots AS slot
        SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, updated_at = now(),
            expires_at = clock_timestamp() + make_interval(secs => $9)
       FROM unnest($6, $7, $8) AS held (slot, epoch, position)
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
-       AND slot.slot = held.slot AND slot.epoch = held.epoch AND slot.position = held.position";
+       AND slot.slot = held.slot AND slot.epoch = held.epoch AND slot.position = held.position
+       AND slot.status = 'active'";
 
 /// One holder may try a message several times, because of the database; what counts is how many have tried it and died.
 const ATTEMPT: &str = "

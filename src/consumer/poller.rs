@@ -66,13 +66,16 @@ impl Poller {
                 }
                 Ok(Some(Round::Held)) => Some(self.held.next()),
                 Ok(None) => None,
+                Err(error) if !error.is_transient() => {
+                    let error = Arc::new(error);
+                    self.shared.seats.iter().for_each(|seat| seat.fail(&error));
+                    return;
+                }
                 Err(error) => {
-                    for seat in &self.shared.seats {
-                        seat.report(&error);
-                    }
-                    if !error.is_transient() {
-                        tell_all(&self.shared);
-                    }
+                    self.shared
+                        .seats
+                        .iter()
+                        .for_each(|seat| seat.report(&error));
                     Some(self.failed.next())
                 }
             };
@@ -217,12 +220,5 @@ fn greet(waiting: &[(u64, Demand, Arc<Seat>)], after: u64, horizon: Horizon) {
             };
             hand_over(seat, *demand, end);
         }
-    }
-}
-
-/// An error that will not pass is for the workers to look at.
-fn tell_all(shared: &Shared) {
-    for seat in &shared.seats {
-        seat.ring(&seat.leases_changed);
     }
 }

@@ -193,9 +193,12 @@ impl<'a> ReactorContext<'a> {
         options: AppendOptions,
     ) -> Result<Appended> {
         let options = options.caused_by(self.cause);
-        self.work
+        let appended = self
+            .work
             .session()?
-            .append_to_stream_with(stream, messages, options)
+            .append_to_stream_with(stream, messages, options)?;
+        self.work.note_appended(&appended);
+        Ok(appended)
     }
 
     /// A collection of documents, in this transaction.

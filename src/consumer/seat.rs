@@ -50,6 +50,8 @@ pub(super) struct Seat {
     pub(super) leases_changed: AtomicBool,
     /// Somebody has asked for a replay or a discard.
     pub(super) requested: AtomicBool,
+    /// Why the feed cannot be read, if that will not pass by itself.
+    feed_error: Mutex<Option<Arc<Error>>>,
     /// The slots as the worker knows them, with their epochs.
     held: Mutex<Vec<(i32, i64)>>,
     /// How many messages were handled.
@@ -66,6 +68,7 @@ impl Seat {
             demand: Mutex::default(),
             leases_changed: AtomicBool::new(true),
             requested: AtomicBool::new(true),
+            feed_error: Mutex::default(),
             held: Mutex::default(),
             handled: AtomicU64::new(0),
         }
@@ -73,6 +76,18 @@ impl Seat {
 
     pub(super) fn demand(&self) -> MutexGuard<'_, Demand> {
         self.demand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the worker: it would wait for ever for a feed that cannot be read.
+    pub(super) fn fail(&self, error: &Arc<Error>) {
+        *self.feed_error() = Some(Arc::clone(error));
+        let _ = self.bell.0.try_send(());
+    }
+
+    pub(super) fn feed_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
+        self.feed_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Vec<(i32, i64)>> {

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// Stops consumers from wherever it is: another thread, or what handles SIGTERM.
@@ -31,7 +31,41 @@ pub struct StopHandle {
 #[derive(Debug, Default)]
 struct State {
     stopped: AtomicBool,
-    bells: Mutex<Vec<Sender<()>>>,
+    parent: Option<Arc<State>>,
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    bells: Vec<Sender<()>>,
+    children: Vec<Weak<State>>,
+}
+
+impl State {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+            || self
+                .parent
+                .as_ref()
+                .is_some_and(|parent| parent.is_stopped())
+    }
+
+    fn ring(&self) {
+        let listeners = self.listeners();
+        for bell in &listeners.bells {
+            // A bell that has rung and was not heard yet needs no second ring.
+            let _ = bell.try_send(());
+        }
+        for child in listeners.children.iter().filter_map(Weak::upgrade) {
+            child.ring();
+        }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl StopHandle {
@@ -44,23 +78,33 @@ impl StopHandle {
     /// Returns at once. A consumer that is started with it later stops at once, too.
     pub fn stop(&self) {
         self.state.stopped.store(true, Ordering::SeqCst);
-        for bell in self.bells().iter() {
-            // A bell that has rung and was not heard yet needs no second ring.
-            let _ = bell.try_send(());
-        }
+        self.state.ring();
     }
 
     /// Whether it was used.
     pub fn is_stopped(&self) -> bool {
-        self.state.stopped.load(Ordering::SeqCst)
+        self.state.is_stopped()
+    }
+
+    /// A handle that stops with this one, and can be stopped alone: a consumer that ends does not end others.
+    pub(super) fn child(&self) -> Self {
+        let state = Arc::new(State {
+            parent: Some(Arc::clone(&self.state)),
+            ..State::default()
+        });
+        let children = &mut self.state.listeners().children;
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&state));
+        Self { state }
     }
 
     /// Rings when it is used.
     pub(super) fn notify(&self, bell: Sender<()>) {
+        self.state.listeners().bells.push(bell.clone());
+        // Looked at after the bell is there: who stops meanwhile rings it, or is seen here.
         if self.is_stopped() {
             let _ = bell.try_send(());
         }
-        self.bells().push(bell);
     }
 
     /// Waits, but no longer than until it is used.
@@ -69,13 +113,7 @@ impl StopHandle {
         self.notify(bell.clone());
         // Both ways to end are the same to the caller.
         let _ = rings.recv_timeout(duration);
-        self.bells().retain(|other| !other.same_channel(&bell));
-    }
-
-    fn bells(&self) -> std::sync::MutexGuard<'_, Vec<Sender<()>>> {
-        self.state
-            .bells
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let bells = &mut self.state.listeners().bells;
+        bells.retain(|other| !other.same_channel(&bell));
     }
 }

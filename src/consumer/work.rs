@@ -7,6 +7,7 @@ use crate::pongo::{Collection, CollectionHome};
 use crate::projection::InlineProjections;
 use crate::session::Session;
 use crate::store::EventStore;
+use crate::stream::Appended;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(super) struct Work {
     transaction: Option<Transaction>,
     /// What the present part can be taken back to.
     mark: Mark,
-    appends: bool,
+    appended: usize,
 }
 
 #[derive(PartialEq, Clone, Copy)]
@@ -41,7 +42,7 @@ impl Work {
             patience,
             transaction: None,
             mark: Mark::None { savepoint: false },
-            appends: false,
+            appended: 0,
         }
     }
 
@@ -100,7 +101,6 @@ impl Work {
     /// The transaction as a session, for appends and SQL.
     pub(super) fn session(&mut self) -> Result<Session<'_>> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
-        self.appends = true;
         Ok(Session::borrowed(self.sql()?, partition, projections))
     }
 
@@ -131,8 +131,14 @@ impl Work {
         Ok(agreed)
     }
 
-    /// Whether something may have been appended.
-    pub(super) fn appends(&self) -> bool {
-        self.appends
+    /// Notes that messages were appended, which somebody shall hear of after the commit.
+    pub(super) fn note_appended(&mut self, appended: &Appended) {
+        if !appended.already_appended {
+            self.appended += appended.global_positions.len();
+        }
+    }
+
+    pub(super) fn appended(&self) -> usize {
+        self.appended
     }
 }

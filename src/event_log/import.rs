@@ -198,9 +198,7 @@ impl<'s, 'p> Import<'s, 'p> {
             part.store(transaction.sql(), partition, &self.name, self.stored)?;
             self.store_messages(transaction.sql())?;
             transaction.commit()?;
-            if !self.batch.is_empty() {
-                self.store.appended();
-            }
+            self.store.appended(self.batch.len());
             self.stored = part.lines;
             self.report.imported += self.batch.len() as u64;
             if let Some(last) = self.batch.last() {

@@ -143,6 +143,14 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// How many messages were stored now.
+    pub(crate) fn newly_appended(&self) -> usize {
+        if self.already_appended {
+            return 0;
+        }
+        self.global_positions.len()
+    }
+
     /// Reads the codes that `emt_append` returns.
     pub(super) fn from_sql(append: &StreamAppend, result: &[i64]) -> Result<Self> {
         let stream = || append.stream.to_string();

@@ -9,6 +9,7 @@ mod pending;
 mod tests;
 
 use crate::connection::Connections;
+use crate::trace;
 use bells::Bells;
 use channel::Channel;
 use crossbeam_channel::Receiver;
@@ -56,8 +57,9 @@ impl Wakeups {
         rings
     }
 
-    /// Something was committed that appended to the partition.
-    pub(crate) fn appended(&self, partition: &str) {
+    /// Something was committed that appended so many messages to the partition.
+    pub(crate) fn appended(&self, partition: &str, messages: usize) {
+        trace::appended(partition, messages);
         self.bells.ring(partition);
         if let Some(notifier) = &self.notifier {
             notifier.appended(partition);

@@ -2,7 +2,7 @@ use super::ground::{journal, journaled, stored};
 use crate::support::{CartEvent, added, store};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::{
-    Error, FailurePolicy, Projector, RawEvent, Reactor, Recorded, SqlProjection,
+    Error, EventStore, FailurePolicy, Projector, RawEvent, Reactor, Recorded, SqlProjection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -273,5 +273,92 @@ fn connections_that_are_ended_at_random_neither_skip_nor_repeat_an_event() -> an
 
     assert_eq!(journaled(&mut client, "journal")?, stored(&mut client)?);
     consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_failure_of_one_worker_stops_all_workers_of_the_processor() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let reactor = Reactor::new("mails")
+        .each(|message: &Recorded<RawEvent>, _| {
+            anyhow::ensure!(&*message.stream_name != "Cart-7", "it is broken");
+            Ok(())
+        })
+        .workers(3);
+    let consumer = store
+        .consumer()
+        .reactor(reactor)
+        .lease(Duration::from_millis(400))
+        .start()?;
+    for number in 0..20 {
+        store.append_to_stream(&format!("Cart-{number}"), &[added("hat", 1)])?;
+    }
+
+    // Would wait for ever for a worker that goes on.
+    let error = consumer.wait().expect_err("it fails");
+
+    let text = format!("{:#}", anyhow::Error::from(error));
+    assert!(text.contains("it is broken"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_feed_that_cannot_be_read_ends_its_processors_with_the_reason() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    store.append_to_stream(
+        "Cart-1",
+        &[added("hat", 1), added("hat", 2), added("hat", 3)],
+    )?;
+    store
+        .consumer()
+        .projector(journal("journal"))
+        .run_until_caught_up()?;
+    // As after a careless restore.
+    database
+        .client()?
+        .batch_execute("SELECT setval('emt_global_message_position', 2)")?;
+
+    let consumer = store.consumer().projector(journal("journal")).start()?;
+    let error = consumer.wait().expect_err("the feed cannot be read");
+
+    let text = format!("{:#}", anyhow::Error::from(error));
+    assert!(text.contains("behind the position 3"), "{text}");
+    let error = store
+        .wait_for("journal", 4, LONG)
+        .expect_err("it has stopped");
+    assert!(matches!(error, Error::ProcessorFailed { .. }), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_projection_is_kept_by_appends_or_by_a_consumer_but_not_by_both() -> anyhow::Result<()> {
+    let (database, _) = store()?;
+    let inline = EventStore::builder(database.url())
+        .inline_projection(super::ground::counts("counts"))
+        .open()?;
+
+    let refused = inline
+        .consumer()
+        .projector(super::ground::counts("counts"))
+        .start();
+    let text = refused
+        .expect_err("its events would be counted twice")
+        .to_string();
+    assert!(
+        text.contains("\"counts\" is kept inline, so no consumer can keep it"),
+        "{text}"
+    );
+
+    inline
+        .consumer()
+        .projector(super::ground::counts("others"))
+        .run_until_caught_up()?;
+    let refused = EventStore::builder(database.url())
+        .inline_projection(super::ground::counts("others"))
+        .open();
+    let text = refused
+        .expect_err("its events would be counted twice")
+        .to_string();
+    assert!(text.contains("\"others\" is kept by a consumer"), "{text}");
     Ok(())
 }

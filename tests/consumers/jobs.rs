@@ -144,3 +144,30 @@ fn a_stop_handle_ends_a_job_behind_the_batch_in_hand() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_job_that_ends_leaves_its_stop_handle_to_the_next_one() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let stop = StopHandle::new();
+
+    for name in ["first", "second"] {
+        let report = store
+            .consumer()
+            .projector(counts(name))
+            .stop_on(&stop)
+            .run_until_caught_up()?;
+        assert!(matches!(report.end, RunEnd::CaughtUp), "{name}: {report:?}");
+        assert_eq!(report.handled(), 1);
+    }
+    assert!(!stop.is_stopped());
+
+    stop.stop();
+    let report = store
+        .consumer()
+        .projector(counts("third"))
+        .stop_on(&stop)
+        .run_until_caught_up()?;
+    assert!(matches!(report.end, RunEnd::Stopped), "{report:?}");
+    Ok(())
+}

@@ -277,3 +277,40 @@ fn a_handler_that_fails_after_its_slot_was_taken_fails_for_nobody_else() -> anyh
     consumer.stop()?;
     Ok(())
 }
+
+#[test]
+fn a_program_that_keeps_its_whole_pool_busy_keeps_its_leases() -> anyhow::Result<()> {
+    let database = crate::support::database();
+    let store = EventStore::builder(database.url()).pool_size(2).open()?;
+    let lease = Duration::from_millis(300);
+    let consumer = store
+        .consumer()
+        .projector(journal("journal"))
+        .lease(lease)
+        .start()?;
+    let first = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    store.wait_for("journal", first.last_global_position, LONG)?;
+
+    let busy = [store.begin()?, store.begin()?];
+    let mut client = database.client()?;
+    let look =
+        "SELECT extract(EPOCH FROM expires_at)::DOUBLE PRECISION, epoch FROM emt_processor_slots";
+    let mut until: f64 = client.query_one(look, &[])?.get(0);
+    let mut renewals = 0;
+    wait_until("it was renewed many times", || {
+        client.query_one(look, &[]).is_ok_and(|row| {
+            renewals += u32::from(row.get::<_, f64>(0) > until);
+            until = row.get(0);
+            renewals >= 12
+        })
+    });
+
+    assert_eq!(
+        client.query_one(look, &[])?.get::<_, i64>(1),
+        1,
+        "nobody took it"
+    );
+    drop(busy);
+    consumer.stop()?;
+    Ok(())
+}

@@ -182,7 +182,7 @@ impl Worker {
                 return Err(self.unless_lost(trouble)?);
             }
         };
-        let appends = work.appends();
+        let appended = work.appended();
         let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
         for (slot, message) in parked {
             if message.global_position() <= up_to {
@@ -192,9 +192,7 @@ impl Worker {
         if !work.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
             return Err(Trouble::Lost);
         }
-        if appends {
-            shared.store.appended();
-        }
+        shared.store.appended(appended);
         self.stored_up_to(up_to);
         seat.handled.fetch_add(handled as u64, Ordering::Relaxed);
         trace::handled(&seat.processor.name, handled, up_to);

@@ -125,6 +125,9 @@ impl Worker {
         if self.shared.stop.is_stopped() {
             return Ok(Some(Ended::Stopped));
         }
+        if let Some(error) = self.seat.feed_error().take() {
+            return Err(Trouble::Handler(anyhow::Error::new(error)));
+        }
         if self.seat.leases_changed.swap(false, Ordering::SeqCst) {
             self.look_at_leases()?;
         }
@@ -205,16 +208,12 @@ impl Worker {
         let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
         let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
         let held = shared.run(|sql| key.take(sql, holder))?;
+        // Another worker may have failed: the processor stops everywhere.
+        if let Some(failure) = shared.run(|sql| key.failure(sql))? {
+            return Err(Trouble::Handler(anyhow::Error::msg(failure)));
+        }
         if held == self.held {
             return Ok(());
-        }
-        let failure = if held.is_empty() {
-            shared.run(|sql| key.failure(sql))?
-        } else {
-            None
-        };
-        if let Some(failure) = failure {
-            return Err(Trouble::Handler(anyhow::Error::msg(failure)));
         }
         let parked = shared.run(|sql| parking::streams(sql, key, &held))?;
         self.parked = parked.into_iter().collect();
