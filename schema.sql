@@ -1173,7 +1173,8 @@ CREATE OR REPLACE FUNCTION public.emt_processor_lock(partition TEXT, name TEXT) 
 
 -- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
 -- library left a checkpoint, that, else start. Returns how many slots it has: that number stays as it was first chosen,
--- because it decides which worker sees a stream.
+-- because it decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it is a
+-- projection of which another version is the active one: both would write into one read model.
 CREATE OR REPLACE FUNCTION public.emt_register_processor(
     partition  TEXT,
     name       TEXT,
@@ -1185,13 +1186,26 @@ CREATE OR REPLACE FUNCTION public.emt_register_processor(
     AS $$
 #variable_conflict use_column
 DECLARE
+    _active INTEGER;
     _slots INTEGER;
     _start BIGINT;
 BEGIN
     PERFORM public.emt_check_partition(emt_register_processor.partition);
-    -- Two programs that start together must not both find none.
+    -- Two programs that start together must not both find none, and the switch of a rebuild must not be overlooked.
     PERFORM pg_advisory_xact_lock(
         public.emt_processor_lock(emt_register_processor.partition, emt_register_processor.name));
+    SELECT projection.version INTO _active FROM public.emt_projections AS projection
+     WHERE projection.partition = emt_register_processor.partition AND projection.name = emt_register_processor.name
+       AND projection.type = 'a' AND projection.status = 'active';
+    IF _active <> emt_register_processor.version THEN
+        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', emt_register_processor.name,
+            emt_register_processor.version, _active
+            USING ERRCODE = 'SE010', HINT = 'Rebuild it with this program, or give it another name.';
+    END IF;
+    UPDATE public.emt_processor_slots AS slot
+       SET status = 'active', last_error = NULL, updated_at = now()
+     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
+       AND slot.version = emt_register_processor.version AND slot.status = 'failed';
     SELECT count(*) INTO _slots FROM public.emt_processor_slots AS slot
      WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
        AND slot.version = emt_register_processor.version;

@@ -112,8 +112,8 @@ pub enum Error {
         /// What the projection returned.
         source: anyhow::Error,
     },
-    /// The store's inline projections and this program's do not fit: another version is active, or the read model is
-    /// stale. The message names the projection and the versions.
+    /// The store's projections and this program's do not fit: another version is active, the read model is stale, or it is kept
+    /// inline here and by a consumer there. The message names the projection and the versions.
     #[error("{message}")]
     ProjectionMismatch {
         /// What does not fit.

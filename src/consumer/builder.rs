@@ -125,6 +125,7 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] without processors, with two of one name, or with another number of slots than is stored;
+    /// [`Error::ProjectionMismatch`] when another version of a projection is the active one, or it is kept inline;
     /// [`Error::Projection`] when a projection's `init` fails; those of the database.
     pub fn start(self) -> Result<Consumer> {
         let (shared, slots) = self.prepare(None)?;
@@ -259,6 +260,5 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
             ),
         ));
     }
-    shared.run(|sql| key.resume(sql))?;
     Ok(slots)
 }

@@ -1,6 +1,6 @@
 //! Who runs a processor, and how far it is. Owns the statements on `emt_processor_slots`.
 
-use crate::connection::{Sql, get, param};
+use crate::connection::{Parameter, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::position::{from_sql, to_sql};
@@ -8,11 +8,6 @@ use postgres::types::Type;
 use std::time::Duration;
 
 const REGISTER: &str = "SELECT {schema}.emt_register_processor($1, $2, $3, $4, $5)";
-
-/// Starting a processor is what its operator does after a failure.
-const RESUME: &str = "
-    UPDATE {schema}.emt_processor_slots SET status = 'active', last_error = NULL, updated_at = now()
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND status = 'failed'";
 
 /// What the others want of this worker, which has nothing in hand now. `wanted_by` stays, and keeps everybody else away.
 const GIVE_UP_WANTED: &str = "
@@ -122,51 +117,28 @@ pub(super) struct RenewedSlot {
 }
 
 impl ProcessorKey<'_> {
-    /// Makes sure that the processor has slots, and returns how many.
+    /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
     pub(super) fn register(&self, sql: &mut dyn Sql, slots: u32, start: u64) -> Result<u32> {
         let slots = i32::try_from(slots).unwrap_or(i32::MAX);
         let start = to_sql(start);
         let rows = sql
             .query(
                 &self.partition.sql(REGISTER),
-                &[
-                    param(&self.partition.name, Type::TEXT),
-                    param(&self.name, Type::TEXT),
-                    param(&self.version, Type::INT4),
-                    param(&slots, Type::INT4),
-                    param(&start, Type::INT8),
-                ],
+                &self.parameters([param(&slots, Type::INT4), param(&start, Type::INT8)]),
             )
             .map_err(|source| self.refused("register a processor", source))?;
         let stored: i32 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
         Ok(u32::try_from(stored).unwrap_or_default())
     }
 
-    /// Lets a processor that has failed be run again.
-    pub(super) fn resume(&self, sql: &mut dyn Sql) -> Result<()> {
-        sql.execute(
-            &self.partition.sql(RESUME),
-            &[
-                param(&self.partition.name, Type::TEXT),
-                param(&self.name, Type::TEXT),
-                param(&self.version, Type::INT4),
-            ],
-        )
-        .map_err(|source| self.refused("resume a processor", source))?;
-        Ok(())
-    }
-
     /// Gives up what others want, takes what this worker should have, and returns all that it holds then.
     pub(super) fn take(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<Vec<HeldSlot>> {
         let lease = holder.lease.as_secs_f64();
-        let parameters = [
-            param(&self.partition.name, Type::TEXT),
-            param(&self.name, Type::TEXT),
-            param(&self.version, Type::INT4),
+        let parameters = self.parameters([
             param(&holder.owner, Type::TEXT),
             param(&holder.worker, Type::INT4),
             param(&lease, Type::FLOAT8),
-        ];
+        ]);
         sql.execute(&self.partition.sql(GIVE_UP_WANTED), &parameters[..5])
             .map_err(|source| self.refused("give up slots", source))?;
         let rows = sql
@@ -199,24 +171,21 @@ impl ProcessorKey<'_> {
         let changed = sql
             .execute(
                 &self.partition.sql(CHECKPOINT),
-                &[
-                    param(&self.partition.name, Type::TEXT),
-                    param(&self.name, Type::TEXT),
-                    param(&self.version, Type::INT4),
+                &self.parameters([
                     param(&holder.owner, Type::TEXT),
                     param(&position, Type::INT8),
                     param(&slots, Type::INT4_ARRAY),
                     param(&epochs, Type::INT8_ARRAY),
                     param(&positions, Type::INT8_ARRAY),
                     param(&lease, Type::FLOAT8),
-                ],
+                ]),
             )
             .map_err(|source| self.refused("move a checkpoint", source))?;
         Ok(changed == held.len() as u64)
     }
 
-    /// Notes that a message is about to be handled that may kill the process; returns how many holders have tried it, this one included, or `None` when
-    /// the slot is lost.
+    /// Notes that a message is about to be handled that may kill the process; returns how many holders have tried it, this one
+    /// included, or `None` when the slot is lost.
     pub(super) fn attempt(
         &self,
         sql: &mut dyn Sql,
@@ -228,15 +197,12 @@ impl ProcessorKey<'_> {
         let rows = sql
             .query(
                 &self.partition.sql(ATTEMPT),
-                &[
-                    param(&self.partition.name, Type::TEXT),
-                    param(&self.name, Type::TEXT),
-                    param(&self.version, Type::INT4),
+                &self.parameters([
                     param(&holder.owner, Type::TEXT),
                     param(&position, Type::INT8),
                     param(&slot.slot, Type::INT4),
                     param(&slot.epoch, Type::INT8),
-                ],
+                ]),
             )
             .map_err(|source| self.refused("note an attempt", source))?;
         rows.first().map(|row| get(row, 0)).transpose()
@@ -246,13 +212,10 @@ impl ProcessorKey<'_> {
     pub(super) fn release(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<()> {
         sql.execute(
             &self.partition.sql(RELEASE),
-            &[
-                param(&self.partition.name, Type::TEXT),
-                param(&self.name, Type::TEXT),
-                param(&self.version, Type::INT4),
+            &self.parameters([
                 param(&holder.owner, Type::TEXT),
                 param(&holder.worker, Type::INT4),
-            ],
+            ]),
         )
         .map_err(|source| self.refused("give back a lease", source))?;
         Ok(())
@@ -262,12 +225,7 @@ impl ProcessorKey<'_> {
     pub(super) fn fail(&self, sql: &mut dyn Sql, error: &str) -> Result<()> {
         sql.execute(
             &self.partition.sql(FAIL),
-            &[
-                param(&self.partition.name, Type::TEXT),
-                param(&self.name, Type::TEXT),
-                param(&self.version, Type::INT4),
-                param(&error, Type::TEXT),
-            ],
+            &self.parameters([param(&error, Type::TEXT)]),
         )
         .map_err(|source| self.refused("note a failure", source))?;
         Ok(())
@@ -276,14 +234,7 @@ impl ProcessorKey<'_> {
     /// Why the processor was stopped, by whatever process.
     pub(super) fn failure(&self, sql: &mut dyn Sql) -> Result<Option<String>> {
         let rows = sql
-            .query(
-                &self.partition.sql(FAILURE),
-                &[
-                    param(&self.partition.name, Type::TEXT),
-                    param(&self.name, Type::TEXT),
-                    param(&self.version, Type::INT4),
-                ],
-            )
+            .query(&self.partition.sql(FAILURE), &self.parameters([]))
             .map_err(|source| self.refused("look for a failure", source))?;
         Ok(match rows.first() {
             Some(row) => Some(get::<Option<String>>(row, 0)?.unwrap_or_default()),
@@ -300,12 +251,7 @@ impl ProcessorKey<'_> {
         let rows = sql
             .query(
                 &self.partition.sql(OWNER),
-                &[
-                    param(&self.partition.name, Type::TEXT),
-                    param(&self.name, Type::TEXT),
-                    param(&self.version, Type::INT4),
-                    param(&owner, Type::TEXT),
-                ],
+                &self.parameters([param(&owner, Type::TEXT)]),
             )
             .map_err(|source| self.refused("look for a processor's owner", source))?;
         let owner = |row| Ok((get(row, 0)?, get(row, 1)?));
@@ -315,19 +261,25 @@ impl ProcessorKey<'_> {
     /// How far all slots of the processor are.
     pub(super) fn reached(&self, sql: &mut dyn Sql) -> Result<u64> {
         let rows = sql
-            .query(
-                &self.partition.sql(REACHED),
-                &[
-                    param(&self.partition.name, Type::TEXT),
-                    param(&self.name, Type::TEXT),
-                    param(&self.version, Type::INT4),
-                ],
-            )
+            .query(&self.partition.sql(REACHED), &self.parameters([]))
             .map_err(|source| self.refused("look for a checkpoint", source))?;
         let position = rows
             .first()
             .map_or(Ok(None), |row| get::<Option<i64>>(row, 0))?;
         Ok(from_sql(position.unwrap_or_default()))
+    }
+
+    /// The parameters that all statements on a processor begin with, and more.
+    pub(super) fn parameters<'p, const N: usize>(
+        &'p self,
+        more: [Parameter<'p>; N],
+    ) -> Vec<Parameter<'p>> {
+        let key = [
+            param(&self.partition.name, Type::TEXT),
+            param(&self.name, Type::TEXT),
+            param(&self.version, Type::INT4),
+        ];
+        key.into_iter().chain(more).collect()
     }
 
     fn refused(&self, doing: &'static str, source: postgres::Error) -> Error {

@@ -91,10 +91,7 @@ pub(super) fn park(
     let attempts = i32::try_from(attempts).unwrap_or(i32::MAX);
     sql.execute(
         &key.partition.sql(PARK),
-        &[
-            param(&key.partition.name, Type::TEXT),
-            param(&key.name, Type::TEXT),
-            param(&key.version, Type::INT4),
+        &key.parameters([
             param(&slot, Type::INT4),
             param(&position, Type::INT8),
             param(&stream, Type::TEXT),
@@ -102,7 +99,7 @@ pub(super) fn park(
             param(&kind, Type::TEXT),
             param(&attempts, Type::INT4),
             param(&error, Type::TEXT),
-        ],
+        ]),
     )
     .map_err(|source| Error::database("park a message", source))?;
     Ok(())
@@ -154,14 +151,11 @@ pub(super) fn unpark(
     let held = sql
         .query(
             &key.partition.sql(HOLD),
-            &[
-                param(&key.partition.name, Type::TEXT),
-                param(&key.name, Type::TEXT),
-                param(&key.version, Type::INT4),
+            &key.parameters([
                 param(&holder.owner, Type::TEXT),
                 param(&slot.slot, Type::INT4),
                 param(&slot.epoch, Type::INT8),
-            ],
+            ]),
         )
         .map_err(refused)?;
     if held.is_empty() {
@@ -170,13 +164,7 @@ pub(super) fn unpark(
     let position = to_sql(position);
     sql.execute(
         &key.partition.sql(UNPARK),
-        &[
-            param(&key.partition.name, Type::TEXT),
-            param(&key.name, Type::TEXT),
-            param(&key.version, Type::INT4),
-            param(&slot.slot, Type::INT4),
-            param(&position, Type::INT8),
-        ],
+        &key.parameters([param(&slot.slot, Type::INT4), param(&position, Type::INT8)]),
     )
     .map_err(refused)?;
     Ok(true)
@@ -192,15 +180,12 @@ pub(super) fn replay_failed(
     let position = to_sql(replay.position);
     sql.execute(
         &key.partition.sql(REPLAY_FAILED),
-        &[
-            param(&key.partition.name, Type::TEXT),
-            param(&key.name, Type::TEXT),
-            param(&key.version, Type::INT4),
+        &key.parameters([
             param(&replay.slot, Type::INT4),
             param(&position, Type::INT8),
             param(&replay.stream, Type::TEXT),
             param(&error, Type::TEXT),
-        ],
+        ]),
     )
     .map_err(|source| Error::database("note a failed replay", source))?;
     Ok(())
@@ -216,12 +201,7 @@ fn query(
     let slots: Vec<i32> = held.iter().map(|slot| slot.slot).collect();
     sql.query(
         &key.partition.sql(statement),
-        &[
-            param(&key.partition.name, Type::TEXT),
-            param(&key.name, Type::TEXT),
-            param(&key.version, Type::INT4),
-            param(&slots, Type::INT4_ARRAY),
-        ],
+        &key.parameters([param(&slots, Type::INT4_ARRAY)]),
     )
     .map_err(|source| Error::in_partition(doing, &key.partition.name, source))
 }

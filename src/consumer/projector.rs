@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// A projection that a consumer keeps up to date, instead of every append.
 ///
 /// Its writes and its checkpoint are committed in one transaction a batch: whatever happens, no event is skipped and none is
-/// counted twice. The processor has the projection's name.
+/// counted twice. The processor has the projection's name. Only the active version of a projection is kept:
+/// [`rebuild_with`](crate::EventStore::rebuild_with) makes another one active.
 ///
 /// ```
 /// use emmett_postgresql::{DocumentProjection, FailurePolicy, Projector, RawEvent, Recorded};

@@ -186,3 +186,53 @@ fn a_rebuild_that_was_asked_for_and_fails_says_why_and_is_not_tried_for_ever() -
     consumer.stop()?;
     Ok(())
 }
+
+#[test]
+fn only_the_active_version_of_a_projection_is_kept() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let first = store
+        .consumer()
+        .projector(counts("counts"))
+        .lease(LEASE)
+        .start()?;
+    store.wait_for("counts", 1, LONG)?;
+
+    // Both would count into one document.
+    let early = store
+        .consumer()
+        .projector(counts("counts").version(2))
+        .start();
+    let text = early.expect_err("it is not the active one").to_string();
+    assert!(
+        text.contains("has version 2, the active one is 1"),
+        "{text}"
+    );
+
+    store.rebuild_with(counts("counts").version(2)).run()?;
+    let error = first
+        .wait()
+        .expect_err("its version is not the active one any more");
+    let text = format!("{:#}", anyhow::Error::from(error));
+    assert!(text.contains("version 2 is the active one"), "{text}");
+    let late = store.consumer().projector(counts("counts")).start();
+    let text = late.expect_err("it was replaced").to_string();
+    assert!(
+        text.contains("has version 1, the active one is 2"),
+        "{text}"
+    );
+
+    let second = store
+        .consumer()
+        .projector(counts("counts").version(2))
+        .lease(LEASE)
+        .start()?;
+    let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    store.wait_for("counts", appended.last_global_position, LONG)?;
+    assert_eq!(
+        counted(&store, "counts", "Cart-1")?.map(|counted| counted.events),
+        Some(2)
+    );
+    second.stop()?;
+    Ok(())
+}
