@@ -16,7 +16,7 @@ mod inline_projections;
 mod isolation;
 mod names;
 mod plans;
-mod pongo_filters;
+mod pongo;
 mod processors;
 mod read;
 mod rebuild;
