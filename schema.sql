@@ -1,36 +1,19 @@
--- emmett-postgresql, schema version 1.
+-- emmett-postgresql, schema version 2: the event store.
 --
--- Apply it with `psql -1 -f schema.sql`, with `emmett migrate run`, or by opening an `EventStore`; applying it again
--- changes nothing. The word "public" is the PostgreSQL schema; the library writes the configured one in its place.
+-- Apply it, after migrations/documents.sql, with `psql -1 -f`, with `emmett migrate run`, or by opening an `EventStore`;
+-- applying it again changes nothing. The word "public" is the PostgreSQL schema; the library writes the configured one in its place.
 -- Needs PostgreSQL 13 or newer, no extension, no superuser. Every name is qualified: nothing depends on search_path.
 --
 -- Reading order: tables, the fence (why the feed has no holes), append, read, feed, archive, tenants, projections,
--- consumers, collections, rebuilds, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare
+-- consumers, rebuilds, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare
 -- name is a column ("#variable_conflict use_column").
 --
 -- SQLSTATEs of our own: SE001 isolation, SE002 standby, SE003 sequence behind, SE004 tenant name, SE005 tenant unknown,
 -- SE010 projection version, SE011 projection not registered, SE012 projection not active, SE013 projection kept otherwise,
--- SE020 message id reused,
--- SE030 collection name or layout, SE040 a refused stream among several (never leaves emt_append_to_streams).
+-- SE020 message id reused, SE040 a refused stream among several (never leaves emt_append_to_streams).
 
 
 ------------------------------------------------------------------------------------------------------------ tables
-
-DO $$
-BEGIN
-    IF to_regnamespace('public') IS NULL THEN
-        CREATE SCHEMA public;
-    END IF;
-END
-$$;
-
--- emt_migrations: one row an applied migration. The checksum is NULL where psql applied it.
-CREATE TABLE IF NOT EXISTS public.emt_migrations (
-    version     INTEGER      NOT NULL PRIMARY KEY,
-    name        TEXT         NOT NULL,
-    checksum    TEXT,
-    applied_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
-);
 
 -- emt_partitions: one row a partition (tenant). table_suffix is the part of its table names that tells it apart.
 -- has_archived spares a new stream the search for an archived one of its name; it is set once and never unset.
@@ -243,13 +226,6 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
     error         TEXT,
     requested_at  TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, name)
-);
-
--- emt_collections: the names of the document tables. old_of: it keeps the read model that a rebuild of this one replaced.
-CREATE TABLE IF NOT EXISTS public.emt_collections (
-    name        TEXT         NOT NULL PRIMARY KEY,
-    old_of      TEXT,
-    created_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
 -- emt_imports: how much of an event log was imported: so many lines from its beginning, with this digest.
@@ -1339,49 +1315,6 @@ END
 $$;
 
 
-------------------------------------------------------------------------------------------------------- collections
-
--- Creates the table of a document collection; FALSE where it exists. Raises SE030 where a table of the name exists
--- that is not such a collection.
-CREATE OR REPLACE FUNCTION public.emt_create_collection(name TEXT) RETURNS BOOLEAN
-    LANGUAGE plpgsql
-    AS $$
-#variable_conflict use_column
-DECLARE
-    _table REGCLASS := to_regclass(format('public.%I', emt_create_collection.name));
-BEGIN
-    IF octet_length(emt_create_collection.name) NOT BETWEEN 1 AND 63 THEN
-        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_create_collection.name,
-            octet_length(emt_create_collection.name) USING ERRCODE = 'SE030';
-    END IF;
-    IF _table IS NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_create_collection.name, 0));
-        EXECUTE format($sql$
-            CREATE TABLE IF NOT EXISTS public.%I (
-                _id         TEXT         NOT NULL COLLATE "C",
-                data        JSONB        NOT NULL,
-                metadata    JSONB        NOT NULL DEFAULT '{}',
-                _version    BIGINT       NOT NULL DEFAULT 1,
-                _partition  TEXT         NOT NULL DEFAULT 'emt:default',
-                _archived   BOOLEAN      NOT NULL DEFAULT FALSE,
-                _created    TIMESTAMPTZ  NOT NULL DEFAULT now(),
-                _updated    TIMESTAMPTZ  NOT NULL DEFAULT now(),
-                PRIMARY KEY (_id, _partition)
-            ) WITH (fillfactor = 80)
-            $sql$, emt_create_collection.name);
-        PERFORM public.emt_copy_grants('emt_streams', emt_create_collection.name);
-        INSERT INTO public.emt_collections (name) VALUES (emt_create_collection.name) ON CONFLICT DO NOTHING;
-        RETURN TRUE;
-    END IF;
-    IF NOT EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
-        RAISE EXCEPTION 'table "%" exists and is not a collection of this library', emt_create_collection.name
-            USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
-    END IF;
-    RETURN FALSE;
-END
-$$;
-
-
 ---------------------------------------------------------------------------------------------------------- rebuilds
 
 -- The advisory lock of whoever rebuilds a projection: one at a time.
@@ -1626,27 +1559,6 @@ BEGIN
 END
 $$;
 
--- Gives a new table the grants of an older one.
-CREATE OR REPLACE FUNCTION public.emt_copy_grants(source TEXT, target TEXT) RETURNS VOID
-    LANGUAGE plpgsql
-    AS $$
-DECLARE
-    _role TEXT;
-    _privileges TEXT;
-BEGIN
-    FOR _role, _privileges IN
-        SELECT CASE WHEN grants.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grants.grantee)) END,
-               string_agg(grants.privilege_type, ', ')
-          FROM pg_class AS relation, aclexplode(relation.relacl) AS grants
-         WHERE relation.oid = to_regclass(format('public.%I', emt_copy_grants.source))
-           AND grants.grantee <> relation.relowner
-         GROUP BY grants.grantee
-    LOOP
-        EXECUTE format('GRANT %s ON public.%I TO %s', _privileges, emt_copy_grants.target, _role);
-    END LOOP;
-END
-$$;
-
 SELECT public.emt_create_partition('emt:default');
 
-INSERT INTO public.emt_migrations (version, name) VALUES (1, 'schema') ON CONFLICT DO NOTHING;
+INSERT INTO public.emt_migrations (version, name) VALUES (2, 'schema') ON CONFLICT DO NOTHING;

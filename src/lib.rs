@@ -71,6 +71,7 @@
 //! Version 13 or newer, without extensions. This is the whole schema:
 //!
 #![doc = "```sql"]
+#![doc = include_str!("../migrations/documents.sql")]
 #![doc = include_str!("../schema.sql")]
 #![doc = "```"]
 #![warn(clippy::unwrap_used, clippy::print_stdout)]

@@ -19,17 +19,50 @@ pub enum AutoMigration {
     None,
 }
 
+/// Which part of the schema a program needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SchemaPart {
+    /// Collections of documents alone.
+    Documents,
+    /// The event store, with its documents.
+    EventStore,
+}
+
 struct Migration {
     version: i32,
+    part: SchemaPart,
     name: &'static str,
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "schema",
-    sql: include_str!("../schema.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        part: SchemaPart::Documents,
+        name: "documents",
+        sql: include_str!("../migrations/documents.sql"),
+    },
+    Migration {
+        version: 2,
+        part: SchemaPart::EventStore,
+        name: "schema",
+        sql: include_str!("../schema.sql"),
+    },
+];
+
+impl SchemaPart {
+    fn migrations(self) -> impl DoubleEndedIterator<Item = &'static Migration> {
+        MIGRATIONS
+            .iter()
+            .filter(move |migration| self == Self::EventStore || migration.part == self)
+    }
+
+    fn latest(self) -> i32 {
+        self.migrations()
+            .next_back()
+            .map_or(0, |migration| migration.version)
+    }
+}
 
 /// The word that stands for the PostgreSQL schema in the files.
 const SCHEMA_WORD: &str = "public";
@@ -42,9 +75,10 @@ const SERVER_VERSION: &str =
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/' || $1, 0))";
 
-const KNOWN_TABLES: &str = "
-    SELECT to_regclass(format('%I.emt_migrations', $1)) IS NOT NULL,
-           to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
+const HAS_MIGRATIONS: &str = "SELECT to_regclass(format('%I.emt_migrations', $1)) IS NOT NULL";
+
+const HAS_EVENTS: &str = "
+    SELECT to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
         OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL";
 
 /// What Emmett's tables must look like to be adopted: the columns that the library uses, and the primary keys that make
@@ -150,6 +184,7 @@ pub struct MigrationReport {
 pub struct Schema {
     connections: Connections,
     name: Arc<str>,
+    part: SchemaPart,
 }
 
 impl fmt::Debug for Schema {
@@ -157,18 +192,23 @@ impl fmt::Debug for Schema {
         formatter
             .debug_struct("Schema")
             .field("name", &self.name)
+            .field("part", &self.part)
             .finish_non_exhaustive()
     }
 }
 
 impl Schema {
-    pub(crate) fn new(connections: Connections, name: Arc<str>) -> Self {
-        Self { connections, name }
+    pub(crate) fn new(connections: Connections, name: Arc<str>, part: SchemaPart) -> Self {
+        Self {
+            connections,
+            name,
+            part,
+        }
     }
 
-    /// The SQL of the whole schema, as a file that `psql -1 -f` applies.
+    /// The SQL of the schema, as a file that `psql -1 -f` applies.
     pub fn sql(&self) -> String {
-        sql(&self.name)
+        sql(&self.name, self.part)
     }
 
     /// Which part of the schema the database has.
@@ -176,7 +216,8 @@ impl Schema {
     /// # Errors
     /// [`Error::Schema`] when the schema is newer than this library, was changed, or belongs to somebody else.
     pub fn state(&self) -> Result<SchemaState> {
-        self.connections.run(true, |sql| state(sql, &self.name))
+        self.connections
+            .run(true, |sql| state(sql, &self.name, self.part))
     }
 
     /// Creates what is missing, in one transaction. Any number of processes may do so at once.
@@ -185,7 +226,7 @@ impl Schema {
     /// Like [`state`](Schema::state), and whatever the database refuses.
     pub fn migrate(&self) -> Result<MigrationReport> {
         let mut transaction = Transaction::begin(&self.connections)?;
-        let report = apply(transaction.sql(), &self.name)?;
+        let report = apply(transaction.sql(), &self.name, self.part)?;
         transaction.commit()?;
         Ok(report)
     }
@@ -196,7 +237,7 @@ impl Schema {
     /// Like [`migrate`](Schema::migrate).
     pub fn dry_run(&self) -> Result<MigrationReport> {
         let mut transaction = Transaction::begin(&self.connections)?;
-        let report = apply(transaction.sql(), &self.name)?;
+        let report = apply(transaction.sql(), &self.name, self.part)?;
         transaction.rollback()?;
         Ok(report)
     }
@@ -211,10 +252,9 @@ impl Schema {
     }
 }
 
-/// The SQL of the whole schema, in the PostgreSQL schema of that name.
-pub(crate) fn sql(schema: &str) -> String {
-    MIGRATIONS
-        .iter()
+/// The SQL of a part of the schema, in the PostgreSQL schema of that name.
+pub(crate) fn sql(schema: &str, part: SchemaPart) -> String {
+    part.migrations()
         .map(|migration| render(migration.sql, schema))
         .collect()
 }
@@ -242,14 +282,10 @@ fn render(sql: &str, schema: &str) -> String {
     }
 }
 
-fn latest() -> i32 {
-    MIGRATIONS.last().map_or(0, |migration| migration.version)
-}
-
-/// The version of the schema that this library needs.
+/// The version of the schema that the event store needs.
 #[cfg(feature = "cli")]
 pub(crate) fn needed() -> u32 {
-    u32::try_from(latest()).unwrap_or(0)
+    u32::try_from(SchemaPart::EventStore.latest()).unwrap_or(0)
 }
 
 fn checksum(migration: &Migration) -> String {
@@ -267,13 +303,7 @@ struct Applied {
 }
 
 fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
-    let tables = sql
-        .query(KNOWN_TABLES, &[param(&schema, Type::TEXT)])
-        .map_err(database)?;
-    let migrations = tables
-        .first()
-        .map_or(Ok(false), |row| get::<bool>(row, 0))?;
-    if !migrations {
+    if !is_true(sql, HAS_MIGRATIONS, schema)? {
         return Ok(Vec::new());
     }
     let rows = sql
@@ -293,23 +323,30 @@ fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
         .collect()
 }
 
+fn is_true(sql: &mut dyn Sql, question: &str, schema: &str) -> Result<bool> {
+    let rows = sql
+        .query(question, &[param(&schema, Type::TEXT)])
+        .map_err(database)?;
+    let answer = rows
+        .first()
+        .map_or(Ok(None), |row| get::<Option<bool>>(row, 0))?;
+    Ok(answer == Some(true))
+}
+
+fn has_event_store(applied: &[Applied]) -> bool {
+    applied.iter().any(|found| {
+        MIGRATIONS.iter().any(|migration| {
+            migration.version == found.version && migration.part == SchemaPart::EventStore
+        })
+    })
+}
+
 /// Whether Emmett has created the tables. Somebody else's are refused.
-fn is_emmetts(sql: &mut dyn Sql, schema: &str) -> Result<bool> {
-    let name = [param(&schema, Type::TEXT)];
-    let tables = sql.query(KNOWN_TABLES, &name).map_err(database)?;
-    let (migrations, events) = match tables.first() {
-        Some(row) => (get::<bool>(row, 0)?, get::<bool>(row, 1)?),
-        None => (false, false),
-    };
-    if migrations || !events {
+fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -> Result<bool> {
+    if has_event_store(applied) || !is_true(sql, HAS_EVENTS, schema)? {
         return Ok(false);
     }
-    let layout = sql.query(EMMETT_LAYOUT, &name).map_err(database)?;
-    if layout
-        .first()
-        .map_or(Ok(None), |row| get::<Option<bool>>(row, 0))?
-        == Some(true)
-    {
+    if is_true(sql, EMMETT_LAYOUT, schema)? {
         return Ok(true);
     }
     Err(Error::Schema(format!(
@@ -318,20 +355,27 @@ fn is_emmetts(sql: &mut dyn Sql, schema: &str) -> Result<bool> {
     )))
 }
 
-fn state(sql: &mut dyn Sql, schema: &str) -> Result<SchemaState> {
+fn state(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<SchemaState> {
     check_server(sql)?;
     let applied = applied(sql, schema)?;
     check_history(&applied)?;
+    if part == SchemaPart::EventStore && is_emmetts(sql, schema, &applied)? {
+        return Ok(SchemaState::Emmett);
+    }
+    let newest = part
+        .migrations()
+        .map(|migration| migration.version)
+        .take_while(|version| applied.iter().any(|found| found.version == *version))
+        .last();
     let unsigned = |version: i32| u32::try_from(version).unwrap_or(0);
-    Ok(match applied.last() {
-        None if is_emmetts(sql, schema)? => SchemaState::Emmett,
+    Ok(match newest {
         None => SchemaState::Missing,
-        Some(last) if last.version < latest() => SchemaState::Old {
-            found: unsigned(last.version),
-            needed: unsigned(latest()),
+        Some(found) if found < part.latest() => SchemaState::Old {
+            found: unsigned(found),
+            needed: unsigned(part.latest()),
         },
-        Some(last) => SchemaState::Current {
-            version: unsigned(last.version),
+        Some(found) => SchemaState::Current {
+            version: unsigned(found),
         },
     })
 }
@@ -360,7 +404,7 @@ fn check_history(applied: &[Applied]) -> Result<()> {
             return Err(Error::Schema(format!(
                 "the schema has version {}, newer than this library, which knows {}: update the library",
                 found.version,
-                latest()
+                SchemaPart::EventStore.latest()
             )));
         };
         let differs = found
@@ -378,7 +422,7 @@ fn check_history(applied: &[Applied]) -> Result<()> {
     Ok(())
 }
 
-fn apply(sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
+fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationReport> {
     let refused = |source| Error::database("migrate the schema", source);
     // Before the look at what is applied: whoever waits here sees what the one before has done.
     sql.query(LOCK, &[param(&schema, Type::TEXT)])
@@ -386,10 +430,10 @@ fn apply(sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
     check_server(sql)?;
     let applied = applied(sql, schema)?;
     check_history(&applied)?;
-    let adopting = applied.is_empty() && is_emmetts(sql, schema)?;
+    let adopting = part == SchemaPart::EventStore && is_emmetts(sql, schema, &applied)?;
     let record = RECORD.replace("{schema}", &identifier::quote(schema));
     let mut report = MigrationReport::default();
-    for migration in MIGRATIONS {
+    for migration in part.migrations() {
         let found = applied
             .iter()
             .find(|found| found.version == migration.version);
@@ -413,10 +457,7 @@ fn apply(sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
         sql.batch(&render(ADOPT_EMMETT, schema)).map_err(refused)?;
         report.applied.push("adopt_emmett".to_owned());
     }
-    let second_index = sql
-        .query(SECOND_STREAM_INDEX, &[param(&schema, Type::TEXT)])
-        .map_err(refused)?;
-    if second_index.first().map_or(Ok(false), |row| get(row, 0))? {
+    if is_true(sql, SECOND_STREAM_INDEX, schema)? {
         report.remarks.push(
             "the index idx_streams_unique, which Emmett has created, makes appends slower and serves nothing: drop it".into(),
         );

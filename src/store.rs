@@ -11,7 +11,7 @@ use crate::partition::{DEFAULT_PARTITION, Partition};
 use crate::pongo::{Collection, CollectionHome, CollectionTables};
 use crate::processors::Processors;
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
-use crate::schema::{AutoMigration, Schema};
+use crate::schema::{AutoMigration, Schema, SchemaPart};
 use crate::session::{Session, run_in};
 use crate::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
 use crate::stream_read::{Aggregate, StreamIter, StreamRead};
@@ -107,7 +107,11 @@ impl EventStore {
 
     /// The database schema: its SQL, its state, its migration.
     pub fn schema(&self) -> Schema {
-        Schema::new(self.connections.clone(), Arc::clone(&self.partition.schema))
+        Schema::new(
+            self.connections.clone(),
+            Arc::clone(&self.partition.schema),
+            SchemaPart::EventStore,
+        )
     }
 
     /// Appends messages to a stream, at whatever version it is, and runs the inline projections in the same transaction.

@@ -3,7 +3,7 @@
 use super::arguments::MigrateCommand;
 use super::{Home, NOT_MIGRATED, Output};
 use crate::builder::EventStoreBuilder;
-use crate::schema::{self, SchemaState};
+use crate::schema::{self, SchemaPart, SchemaState};
 use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,7 +17,9 @@ pub(super) fn run(
         MigrateCommand::Sql { .. } => {
             schema::check_name(&home.connection.schema)?;
             let mut stdout = Output::stdout();
-            stdout.write_all(schema::sql(&home.connection.schema).as_bytes())?;
+            stdout.write_all(
+                schema::sql(&home.connection.schema, SchemaPart::EventStore).as_bytes(),
+            )?;
             stdout.flush()?;
             Ok(ExitCode::SUCCESS)
         }

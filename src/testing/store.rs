@@ -1,7 +1,10 @@
 //! Databases that have the schema already.
 
 use super::{Database, Server, ServerError};
-use crate::{EventStore, schema};
+use crate::{
+    EventStore,
+    schema::{self, SchemaPart},
+};
 
 /// A fresh database with the schema of this library, on the [shared server](Server::shared).
 ///
@@ -21,7 +24,7 @@ use crate::{EventStore, schema};
 /// When there is no PostgreSQL, or it cannot be started.
 pub fn database() -> Result<Database, ServerError> {
     let server = Server::shared()?;
-    let template = server.template(&schema::sql("public"), |url| {
+    let template = server.template(&schema::sql("public", SchemaPart::EventStore), |url| {
         EventStore::builder(url).pool_size(1).open()?;
         Ok(())
     })?;

@@ -1,0 +1,3 @@
+//! Pongo: collections of documents against a real PostgreSQL.
+
+mod filters;
