@@ -27,8 +27,13 @@
 
 mod collection;
 mod document;
+mod find;
+mod home;
+mod insert;
+mod statement;
 
 pub use crate::filter::FilterError;
-pub use collection::{Collection, Find};
-pub(crate) use collection::{CollectionHome, CollectionTables};
+pub use collection::Collection;
 pub(crate) use document::DocumentTable;
+pub use find::Find;
+pub(crate) use home::{CollectionHome, CollectionTables};
