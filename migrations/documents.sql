@@ -221,7 +221,7 @@ BEGIN
     END IF;
     _document := public.emt_put_at(public.emt_remove_at(emt_rename_at.document, _names), _renamed, _value, '$rename');
     -- Only here can the document become deeper than the library could see.
-    IF jsonb_path_exists(_document, '$.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
+    IF jsonb_path_exists(_document, 'strict $.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
         PERFORM public.emt_refuse_update('$rename', emt_rename_at.path,
             format('to `%s` nests the document deeper than 127 levels', emt_rename_at.renamed));
     END IF;
