@@ -142,190 +142,95 @@ fn an_update_touches_each_field_once() {
     }
 }
 
-#[test]
-fn what_is_wrong_is_named() {
-    let cases = [
-        (
-            json!(7),
-            "an update must be an object of operators, not a number",
-        ),
-        (
-            json!([{"$set": {"a": 1}}]),
-            "an update must be an object of operators, not an array",
-        ),
-        (
-            json!({}),
-            "an update needs at least one operator, such as `$set`",
-        ),
-        (
-            json!({"a": 1}),
-            "`a` is not an operator: an update consists of operators such as `$set`, and replace_one replaces a whole document",
-        ),
-        (json!({"$set": {"b": 1}, "a": 1}), "`a` is not an operator"),
-        (
-            json!({"$bit": {"a": {"and": 1}}}),
-            "the operator `$bit` is not supported in an update",
-        ),
-        (
-            json!({"$SET": {"a": 1}}),
-            "the operator `$SET` is not supported in an update",
-        ),
-        (
-            json!({"$set": 1}),
-            "`$set` needs an object of fields, not a number",
-        ),
-        (
-            json!({"$unset": "a"}),
-            "`$unset` needs an object of fields, not a string",
-        ),
-        (
-            json!({"$inc": {"a": "1"}}),
-            "`$inc` of `a` needs a number, not a string",
-        ),
-        (
-            json!({"$mul": {"a.b": null}}),
-            "`$mul` of `a.b` needs a number, not null",
-        ),
-        (
-            json!({"$pop": {"a": 2}}),
-            "`$pop` of `a` needs 1 for the last element or -1 for the first, not 2",
-        ),
-        (
-            json!({"$rename": {"a": 1}}),
-            "`$rename` of `a` needs the field's new name, not a number",
-        ),
-        (
-            json!({"$currentDate": {"a": false}}),
-            "`$currentDate` of `a` needs true or {\"$type\": \"date\"}, not false",
-        ),
-        (
-            json!({"$currentDate": {"a": {"$type": "timestamp"}}}),
-            "`$currentDate` of `a` needs true or {\"$type\": \"date\"}, not {\"$type\":\"timestamp\"}",
-        ),
-        (
-            json!({"$push": {"a": {"$each": 1}}}),
-            "`$push` of `a` needs an array behind `$each`, not a number",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "$size": 1}}}),
-            "`$push` of `a` does not work with `$size`",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "b": 1}}}),
-            "`$push` of `a` does not work with `b`",
-        ),
-        (
-            json!({"$push": {"a": {"$slice": 1}}}),
-            "`$push` of `a` does not work with `$slice` without `$each`",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "$slice": 1.5}}}),
-            "`$push` of `a` needs a whole number behind `$slice`, not 1.5",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "$position": "1"}}}),
-            "needs a whole number behind `$position`, not \"1\"",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "$sort": 2}}}),
-            "needs 1, -1 or an object of fields with 1 or -1 behind `$sort`, not 2",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "$sort": {}}}}),
-            "behind `$sort`, not {}",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "$sort": {"a..b": 1}}}}),
-            "behind `$sort`, not {\"a..b\":1}",
-        ),
-        (
-            json!({"$addToSet": {"a": {"$each": [], "$slice": 1}}}),
-            "`$addToSet` of `a` does not work with `$slice`",
-        ),
-        (
-            json!({"$addToSet": {"a": {"$each": {}}}}),
-            "`$addToSet` of `a` needs an array behind `$each`, not an object",
-        ),
-        (
-            json!({"$set": {"": 1}}),
-            "`$set` of `` names no field: it has an empty name",
-        ),
-        (
-            json!({"$unset": {"a..b": 1}}),
-            "`$unset` of `a..b` names no field: it has an empty name",
-        ),
-        (
-            json!({"$set": {"a.$": 1}}),
-            "`$set` of `a.$` names no field: its names must not begin with `$`",
-        ),
-        (
-            json!({"$inc": {"a.$[x].b": 1}}),
-            "its names must not begin with `$`",
-        ),
-        (
-            json!({"$rename": {"a": "$b"}}),
-            "`$rename` of `$b` names no field: its names must not begin with `$`",
-        ),
-        (
-            json!({"$set": {"a\0": 1}}),
-            "names no field: it contains U+0000",
-        ),
-        (
-            json!({"$set": {"_id": 1}}),
-            "`$set` of `_id` is not possible: `_id` cannot be changed",
-        ),
-        (
-            json!({"$setOnInsert": {"_id": "x"}}),
-            "`$setOnInsert` of `_id` is not possible: `_id` cannot be changed",
-        ),
-        (
-            json!({"$inc": {"_version": 1}}),
-            "`$inc` of `_version` is not possible: `_version` cannot be changed",
-        ),
-        (
-            json!({"$unset": {"_id.x": 1}}),
-            "`$unset` of `_id.x` is not possible: `_id` cannot be changed",
-        ),
-        (
-            json!({"$rename": {"a": "_id"}}),
-            "`$rename` of `_id` is not possible: `_id` cannot be changed",
-        ),
-        (
-            json!({"$set": {"a": {"b": ["x\0"]}}}),
-            "the value of `$set` of `a` cannot be stored: `b.0` contains the character U+0000, which PostgreSQL cannot store",
-        ),
-        (
-            json!({"$push": {"a": {"x\0": 1}}}),
-            "the value of `$push` of `a` cannot be stored",
-        ),
-        (
-            json!({"$min": {"a": "\0"}}),
-            "the value of `$min` of `a` cannot be stored",
-        ),
-        (
-            json!({"$push": {"a": {"$each": [], "$sort": {"\0": 1}}}}),
-            "the value of `$push` of `a` cannot be stored",
-        ),
-        (
-            json!({"$pull": {"a": {"$regexp": 1}}}),
-            "the condition of `$pull` of `a` is not valid: the operator `$regexp` is not supported",
-        ),
-        (
-            json!({"$pull": {"a": {"$gt": 1, "b": 1}}}),
-            "the condition of `$pull` of `a` is not valid",
-        ),
-        (
-            json!({"$pull": {"a": "\0"}}),
-            "the value of `$pull` of `a` cannot be stored",
-        ),
-    ];
-    for (update, expected) in cases {
-        let found = message(&update);
+/// Each line has an update, and what its message begins or ends with.
+fn check_refused(cases: &str) {
+    for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
+        let (update, expected) = case.split_once("  =>  ").unwrap();
+        let found = message(&serde_json::from_str(update).unwrap());
         assert!(
             found.starts_with(expected) || found.ends_with(expected),
-            "{update}\n{found}"
+            "{case}\n{found}"
         );
     }
+}
+
+#[test]
+fn what_is_no_update_is_refused() {
+    check_refused(
+        r#"
+        7  =>  an update must be an object of operators, not a number
+        [{"$set": {"a": 1}}]  =>  an update must be an object of operators, not an array
+        {}  =>  an update needs at least one operator, such as `$set`
+        {"a": 1}  =>  `a` is not an operator: an update consists of operators such as `$set`, and replace_one replaces a whole document
+        {"$set": {"b": 1}, "a": 1}  =>  `a` is not an operator
+        {"$bit": {"a": {"and": 1}}}  =>  the operator `$bit` is not supported in an update
+        {"$SET": {"a": 1}}  =>  the operator `$SET` is not supported in an update
+        {"$set": 1}  =>  `$set` needs an object of fields, not a number
+        {"$unset": "a"}  =>  `$unset` needs an object of fields, not a string
+        "#,
+    );
+}
+
+#[test]
+fn operands_that_an_operator_cannot_work_with_are_refused() {
+    check_refused(
+        r#"
+        {"$inc": {"a": "1"}}  =>  `$inc` of `a` needs a number, not a string
+        {"$mul": {"a.b": null}}  =>  `$mul` of `a.b` needs a number, not null
+        {"$pop": {"a": 2}}  =>  `$pop` of `a` needs 1 for the last element or -1 for the first, not 2
+        {"$rename": {"a": 1}}  =>  `$rename` of `a` needs the field's new name, not a number
+        {"$currentDate": {"a": false}}  =>  `$currentDate` of `a` needs true or {"$type": "date"}, not false
+        {"$currentDate": {"a": {"$type": "timestamp"}}}  =>  needs true or {"$type": "date"}, not {"$type":"timestamp"}
+        {"$push": {"a": {"$each": 1}}}  =>  `$push` of `a` needs an array behind `$each`, not a number
+        {"$push": {"a": {"$each": [], "$size": 1}}}  =>  `$push` of `a` does not work with `$size`
+        {"$push": {"a": {"$each": [], "b": 1}}}  =>  `$push` of `a` does not work with `b`
+        {"$push": {"a": {"$slice": 1}}}  =>  `$push` of `a` does not work with `$slice` without `$each`
+        {"$push": {"a": {"$each": [], "$slice": 1.5}}}  =>  `$push` of `a` needs a whole number behind `$slice`, not 1.5
+        {"$push": {"a": {"$each": [], "$position": "1"}}}  =>  needs a whole number behind `$position`, not "1"
+        {"$push": {"a": {"$each": [], "$sort": 2}}}  =>  needs 1, -1 or an object of fields with 1 or -1 behind `$sort`, not 2
+        {"$push": {"a": {"$each": [], "$sort": {}}}}  =>  behind `$sort`, not {}
+        {"$push": {"a": {"$each": [], "$sort": {"a..b": 1}}}}  =>  behind `$sort`, not {"a..b":1}
+        {"$addToSet": {"a": {"$each": [], "$slice": 1}}}  =>  `$addToSet` of `a` does not work with `$slice`
+        {"$addToSet": {"a": {"$each": {}}}}  =>  `$addToSet` of `a` needs an array behind `$each`, not an object
+        {"$pull": {"a": {"$regexp": 1}}}  =>  the condition of `$pull` of `a` is not valid: the operator `$regexp` is not supported
+        {"$pull": {"a": {"$gt": 1, "b": 1}}}  =>  the condition of `$pull` of `a` is not valid
+        "#,
+    );
+}
+
+#[test]
+fn names_that_are_no_names_are_refused() {
+    check_refused(
+        r#"
+        {"$set": {"": 1}}  =>  `$set` of `` names no field: it has an empty name
+        {"$unset": {"a..b": 1}}  =>  `$unset` of `a..b` names no field: it has an empty name
+        {"$set": {"a.$": 1}}  =>  `$set` of `a.$` names no field: its names must not begin with `$`
+        {"$inc": {"a.$[x].b": 1}}  =>  its names must not begin with `$`
+        {"$rename": {"a": "$b"}}  =>  `$rename` of `$b` names no field: its names must not begin with `$`
+        {"$set": {"a\u0000": 1}}  =>  names no field: it contains U+0000
+        {"$set": {"_id": 1}}  =>  `$set` of `_id` is not possible: `_id` cannot be changed
+        {"$setOnInsert": {"_id": "x"}}  =>  `$setOnInsert` of `_id` is not possible: `_id` cannot be changed
+        {"$inc": {"_version": 1}}  =>  `$inc` of `_version` is not possible: `_version` cannot be changed
+        {"$unset": {"_id.x": 1}}  =>  `$unset` of `_id.x` is not possible: `_id` cannot be changed
+        {"$rename": {"a": "_id"}}  =>  `$rename` of `_id` is not possible: `_id` cannot be changed
+        {"$rename": {"_version": "a"}}  =>  `$rename` of `_version` is not possible: `_version` cannot be changed
+        "#,
+    );
+}
+
+#[test]
+fn values_that_cannot_be_stored_are_refused() {
+    check_refused(
+        r#"
+        {"$set": {"a": {"b": ["x\u0000"]}}}  =>  the value of `$set` of `a` cannot be stored: `b.0` contains the character U+0000, which PostgreSQL cannot store
+        {"$push": {"a": {"x\u0000": 1}}}  =>  the value of `$push` of `a` cannot be stored: `(a key)` contains the character U+0000
+        {"$addToSet": {"a": {"$each": ["\u0000"]}}}  =>  the value of `$addToSet` of `a` cannot be stored: `$each.0` contains the character U+0000
+        {"$min": {"a": "\u0000"}}  =>  the value of `$min` of `a` cannot be stored
+        {"$pull": {"a": "\u0000"}}  =>  the value of `$pull` of `a` cannot be stored
+        {"$push": {"a": {"$each": [], "$sort": {"\u0000": 1}}}}  =>  the value of `$push` of `a` cannot be stored
+        {"$pull": {"a": {"b": "\u0000"}}}  =>  the condition of `$pull` of `a` is not valid: `b` is compared with text that contains U+0000
+        "#,
+    );
 }
 
 #[test]

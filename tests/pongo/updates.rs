@@ -158,6 +158,9 @@ fn arithmetic_is_exact() -> anyhow::Result<()> {
         {}  <-  {"$mul": {"a.b": 2}}  =>  {"a": {"b": 0}}
         {"a": 1, "b": 2}  <-  {"$inc": {"a": 1}, "$mul": {"b": 3}}  =>  {"a": 2, "b": 6}
         {"a": "1"}  <-  {"$inc": {"a": 1}}  =>  `$inc` of `a` needs a number, but the field holds a string
+        {"a": 1e200}  <-  {"$mul": {"a": 1e108}}  =>  {"a": 1e308}
+        {"a": -1e200}  <-  {"$mul": {"a": 1e109}}  =>  `$mul` of `a` makes a number beyond 1.7976931348623157e308
+        {"a": 1.7976931348623157e308}  <-  {"$inc": {"a": 1}}  =>  `$inc` of `a` makes a number beyond
         {"a": null}  <-  {"$inc": {"a": 1}}  =>  `$inc` of `a` needs a number, but the field holds null
         {"a": {"b": []}}  <-  {"$mul": {"a.b": 1}}  =>  `$mul` of `a.b` needs a number, but the field holds an array
         {"a": true}  <-  {"$mul": {"a": 1}}  =>  needs a number, but the field holds a boolean
