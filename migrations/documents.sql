@@ -281,7 +281,7 @@ DECLARE
     _key JSONB;
 BEGIN
     IF _position IS NOT NULL THEN
-        _position := CASE WHEN _position < 0 THEN greatest(_length + _position, 0) ELSE least(_position, _length) END;
+        _position := CASE WHEN _position < 0 THEN _length ELSE 0 END + _position;
         _pushed := public.emt_slice(emt_pushed.elements, 0, _position) || (emt_pushed.how -> 'each')
                 || public.emt_slice(emt_pushed.elements, _position, _length);
     END IF;

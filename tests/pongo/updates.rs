@@ -157,7 +157,7 @@ fn arithmetic_is_exact() -> anyhow::Result<()> {
         {"a": 4294967297}  <-  {"$mul": {"a": 2147483649}}  =>  {"a": 9223372043297226753}
         {}  <-  {"$mul": {"a.b": 2}}  =>  {"a": {"b": 0}}
         {"a": 1, "b": 2}  <-  {"$inc": {"a": 1}, "$mul": {"b": 3}}  =>  {"a": 2, "b": 6}
-        {"a": "1"}  <-  {"$inc": {"a": 1}}  =>  `$inc` of `a` needs a number, but the field holds a string
+        {"a": "1"}  <-  {"$inc": {"a": 1}}  =>  the update does not fit the document: `$inc` of `a` needs a number, but the field holds a string
         {"a": 1e200}  <-  {"$mul": {"a": 1e108}}  =>  {"a": 1e308}
         {"a": -1e200}  <-  {"$mul": {"a": 1e109}}  =>  `$mul` of `a` makes a number beyond 1.7976931348623157e308
         {"a": 1.7976931348623157e308}  <-  {"$inc": {"a": 1}}  =>  `$inc` of `a` makes a number beyond
@@ -227,6 +227,24 @@ fn push_appends_inserts_sorts_and_cuts() -> anyhow::Result<()> {
         {"a": null}  <-  {"$push": {"a": 1}}  =>  `$push` of `a` needs an array, but the field holds null
         "#,
     )
+}
+
+#[test]
+fn a_sort_keeps_the_order_of_equal_elements() -> anyhow::Result<()> {
+    let (_database, store) = support::store()?;
+    let collection = store.collection::<Value>("updated");
+    let keyed = |n: u32| json!({"n": n, "s": n * 7 % 3});
+    let elements: Vec<Value> = (0..200).map(keyed).collect();
+    for direction in [1, -1] {
+        let update = json!({"$push": {"a": {"$each": elements, "$sort": {"s": direction}}}});
+        let mut expected = elements.clone();
+        expected.sort_by_key(|element| element["s"].as_i64().map(|s| s * direction));
+
+        let found = apply(&collection, json!({}), update);
+
+        assert_eq!(found, Ok(json!({"a": expected})));
+    }
+    Ok(())
 }
 
 // https://www.mongodb.com/docs/manual/reference/operator/update/addToSet/
