@@ -7,8 +7,11 @@ mod element_condition;
 mod field_condition;
 mod field_path;
 mod filter_error;
+mod filter_shape;
 mod index_range;
+mod json_type;
 mod predicate;
+mod regex;
 mod sort;
 mod source;
 mod sql_parameters;
@@ -18,5 +21,8 @@ pub(crate) use condition::filter_condition;
 #[expect(unused_imports, reason = "for updates")]
 pub(crate) use element_condition::{element_condition, pull_condition};
 pub use filter_error::FilterError;
+#[expect(unused_imports, reason = "for lookups")]
+pub(crate) use filter_shape::{is_plain_equality, pinned_id};
+pub use json_type::JsonType;
 pub(crate) use sort::sort_order;
 pub(crate) use sql_parameters::{SqlParameters, SqlValue};

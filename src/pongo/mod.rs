@@ -28,7 +28,7 @@
 mod collection;
 mod document;
 
-pub use crate::filter::FilterError;
+pub use crate::filter::{FilterError, JsonType};
 pub use collection::{Collection, Find};
 pub(crate) use collection::{CollectionHome, CollectionTables};
 pub(crate) use document::DocumentTable;
