@@ -33,7 +33,7 @@ mod insert;
 mod statement;
 mod update;
 
-pub use crate::filter::FilterError;
+pub use crate::filter::{FilterError, JsonType};
 pub use crate::update::{Update, UpdateError};
 pub use collection::Collection;
 pub(crate) use document::DocumentTable;

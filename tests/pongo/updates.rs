@@ -287,6 +287,11 @@ fn pull_takes_out_what_is_equal_or_matches() -> anyhow::Result<()> {
         {"a": [{"sku": "x", "n": 1}, {"sku": "y", "n": 2}, 7]}  <-  {"$pull": {"a": {"sku": "x"}}}  =>  {"a": [{"sku": "y", "n": 2}, 7]}
         {"a": [{"sku": "x", "n": 1}, {"sku": "x", "n": 9}]}  <-  {"$pull": {"a": {"sku": "x", "n": {"$gt": 5}}}}  =>  {"a": [{"sku": "x", "n": 1}]}
         {"a": [1, 2, 3], "b": {"c": ["x", "y"]}, "d": [1], "e": 1}  <-  {"$inc": {"e": 1}, "$pull": {"a": {"$gt": 2}, "d": 1, "b.c": {"$lt": "y"}}, "$set": {"b.d": 1}}  =>  {"a": [1, 2], "b": {"c": ["y"], "d": 1}, "d": [], "e": 2}
+        {"a": ["x", "xy", 1]}  <-  {"$pull": {"a": {"$regex": "^x."}}}  =>  {"a": ["x", 1]}
+        {"a": ["x", "y", 1]}  <-  {"$pull": {"a": {"$type": "string", "$ne": "y"}}}  =>  {"a": ["y", 1]}
+        {"a": [{"n": 1}, {"n": 2}, {"n": 3}]}  <-  {"$pull": {"a": {"$or": [{"n": 1}, {"n": {"$gt": 2}}]}}}  =>  {"a": [{"n": 2}]}
+        {"a": [{"n": [1, 9]}, {"n": [5]}]}  <-  {"$pull": {"a": {"n": {"$elemMatch": {"$gt": 1, "$lt": 6}}}}}  =>  {"a": [{"n": [1, 9]}]}
+        {"a": [{"n": 1}, {}, 1]}  <-  {"$pull": {"a": {}}}  =>  {"a": [1]}
         {"a": "x"}  <-  {"$pull": {"a": "x"}}  =>  `$pull` of `a` needs an array, but the field holds a string
         {"a": "x"}  <-  {"$pull": {"a": {"$gt": 1}}}  =>  `$pull` of `a` needs an array, but the field holds a string
         {"a": [[1, 2]]}  <-  {"$pull": {"a.0": {"$gt": 1}}}  =>  {"a": [[1]]}
