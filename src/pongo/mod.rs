@@ -28,7 +28,9 @@
 mod collection;
 mod document;
 
-pub use crate::filter::{FilterError, JsonType};
+pub use crate::filter::{
+    Element, ElementFilter, Field, Filter, FilterError, JsonType, RegexOption, element, field,
+};
 pub use collection::{Collection, Find};
 pub(crate) use collection::{CollectionHome, CollectionTables};
 pub(crate) use document::DocumentTable;
