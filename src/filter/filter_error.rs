@@ -60,6 +60,22 @@ pub enum FilterError {
         reason: String,
     },
 
+    /// A value to compare with cannot be written as JSON, or not as JSON that a document can hold.
+    #[error("`{path}` is compared with a value that JSON does not have: {reason}")]
+    InvalidValue {
+        /// The field.
+        path: String,
+        /// What is wrong with the value.
+        reason: String,
+    },
+
+    /// A condition on one element of an array has the same operator twice.
+    #[error("the operator `{operator}` is given twice for one element")]
+    RepeatedOperator {
+        /// The operator.
+        operator: String,
+    },
+
     /// `_id` and `_version` are columns of one type each and compare with nothing else.
     #[error("`{column}` compares with {expected} only, not with {found}")]
     WrongColumnType {

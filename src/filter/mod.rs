@@ -4,6 +4,7 @@ mod boolean_logic;
 mod column;
 mod condition;
 mod element_condition;
+mod field;
 mod field_condition;
 mod field_path;
 mod filter_error;
@@ -15,13 +16,17 @@ mod regex;
 mod sort;
 mod source;
 mod sql_parameters;
+mod typed_filter;
 mod value_condition;
 
 pub(crate) use condition::filter_condition;
 pub(crate) use element_condition::pull_condition;
+pub use field::{Element, ElementFilter, Field, element, field};
 pub use filter_error::FilterError;
 #[expect(unused_imports, reason = "for lookups")]
 pub(crate) use filter_shape::{is_plain_equality, pinned_id};
 pub use json_type::JsonType;
+pub use regex::RegexOption;
 pub(crate) use sort::sort_order;
 pub(crate) use sql_parameters::{SqlParameters, SqlValue};
+pub use typed_filter::Filter;

@@ -42,6 +42,39 @@ impl fmt::Display for Regex {
     }
 }
 
+/// How a regular expression matches, for [`Field::matches_with`](crate::pongo::Field::matches_with).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegexOption {
+    /// `i`: upper and lower case are the same, for the letters that the database's collation knows.
+    IgnoreCase,
+    /// `m`: `^` and `$` also match at the beginning and the end of a line.
+    MultiLine,
+    /// `s`: `.` also matches a newline.
+    DotMatchesNewline,
+    /// `x`: white space in the pattern does not count, nor does what stands behind `#` in a line.
+    Extended,
+}
+
+impl RegexOption {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 4] = [
+        Self::IgnoreCase,
+        Self::MultiLine,
+        Self::DotMatchesNewline,
+        Self::Extended,
+    ];
+
+    pub(super) fn letter(self) -> char {
+        match self {
+            Self::IgnoreCase => 'i',
+            Self::MultiLine => 'm',
+            Self::DotMatchesNewline => 's',
+            Self::Extended => 'x',
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,

@@ -33,7 +33,9 @@ mod insert;
 mod statement;
 mod update;
 
-pub use crate::filter::{FilterError, JsonType};
+pub use crate::filter::{
+    Element, ElementFilter, Field, Filter, FilterError, JsonType, RegexOption, element, field,
+};
 pub use crate::update::{Update, UpdateError};
 pub use collection::Collection;
 pub(crate) use document::DocumentTable;

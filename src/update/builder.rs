@@ -2,6 +2,7 @@
 
 use super::operation::type_name;
 use super::update_error::UpdateError;
+use crate::filter::ElementFilter;
 use crate::json::{JsonError, to_json};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -189,11 +190,11 @@ impl Update {
         self.with("$pull", path, condition)
     }
 
-    /// `$pull` with a condition: takes the elements that match out of an array. An object of operators is about the
-    /// element, every other one about the fields of an element that is an object.
+    /// `$pull` with a condition: takes the elements that match out of an array. The condition is a
+    /// [`Filter`](crate::pongo::Filter) of the fields of an element, or about the [`element`](crate::pongo::element) itself.
     ///
     /// ```
-    /// # use emmett_postgresql::pongo::Update;
+    /// use emmett_postgresql::pongo::{Update, element, field};
     /// # use serde_json::{Value, json};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = emmett_postgresql::testing::database()?;
@@ -201,8 +202,8 @@ impl Update {
     /// # let games = store.collection::<Value>("games");
     /// games.insert_one(&json!({"_id": "chess", "scores": [3, 9], "players": [{"name": "anna"}, {"name": "bob"}]}))?;
     /// let update = Update::new()
-    ///     .pull_where("scores", json!({"$lt": 5}))
-    ///     .pull_where("players", json!({"name": "bob"}));
+    ///     .pull_where("scores", element().lt(5))
+    ///     .pull_where("players", field("name").eq("bob"));
     /// games.update_one(json!({"_id": "chess"}), update)?;
     /// let found = games.find_one(json!({"_id": "chess"}))?.unwrap();
     /// assert_eq!(found["scores"], json!([9]));
@@ -210,8 +211,14 @@ impl Update {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn pull_where(self, path: &str, condition: Value) -> Self {
-        self.with("$pull", path, Ok(condition))
+    pub fn pull_where(self, path: &str, condition: impl Into<ElementFilter>) -> Self {
+        match condition.into().into_condition() {
+            Ok(condition) => self.with("$pull", path, Ok(condition)),
+            Err(source) => self.refused(UpdateError::Condition {
+                path: path.to_owned(),
+                source,
+            }),
+        }
     }
 
     /// `$pop`: takes the first element out of an array.
@@ -238,9 +245,14 @@ impl Update {
         path: &str,
         operand: Result<Value, JsonError>,
     ) -> Self {
-        if let Err(error) = self.add(operator, path, operand) {
-            self.error.get_or_insert(error);
+        match self.add(operator, path, operand) {
+            Ok(()) => self,
+            Err(error) => self.refused(error),
         }
+    }
+
+    fn refused(mut self, error: UpdateError) -> Self {
+        self.error.get_or_insert(error);
         self
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::filter::{SqlParameters, SqlValue};
+use crate::filter::{SqlParameters, SqlValue, element, field};
 use serde_json::{Value, json};
 
 fn expression(update: &Value, phase: UpdatePhase) -> (String, Vec<(String, String)>) {
@@ -251,6 +251,8 @@ fn a_built_update_is_the_document_that_it_says() {
         .pull("n", 1)
         .pull("o", json!({"x": 1}))
         .pull_where("p", json!({"$gt": 1}))
+        .pull_where("p2", field("x").eq(1))
+        .pull_where("p3", element().lt(5))
         .pop_first("q")
         .pop_last("r")
         .rename("s", "t")
@@ -265,7 +267,7 @@ fn a_built_update_is_the_document_that_it_says() {
         "$max": {"i": "z"},
         "$push": {"j": {"$each": [[1, 2]]}, "k": {"$each": ["x", "y"]}},
         "$addToSet": {"l": {"$each": [7]}, "m": {"$each": [7, 8]}},
-        "$pull": {"n": 1, "o": {"$eq": {"x": 1}}, "p": {"$gt": 1}},
+        "$pull": {"n": 1, "o": {"$eq": {"x": 1}}, "p": {"$gt": 1}, "p2": {"x": {"$eq": 1}}, "p3": {"$lt": 5}},
         "$pop": {"q": -1, "r": 1},
         "$rename": {"s": "t"},
         "$currentDate": {"u": true},
@@ -293,6 +295,10 @@ fn what_goes_wrong_while_an_update_is_built_is_said_when_it_is_used() {
         (
             Update::new().set("a", 1).set("a", 2),
             "`$set` of `a` and `$set` of `a` conflict",
+        ),
+        (
+            Update::new().pull_where("a", element().gt(f64::NAN)),
+            "the condition of `$pull` of `a` is not valid: ",
         ),
         (
             Update::from(json!(1)).set("a", 1),
