@@ -4,6 +4,7 @@ use crate::endpoint::{ConnectError, ConnectionStringError};
 use crate::event_codec::{DecodeError, EncodeError};
 use crate::filter::FilterError;
 use crate::position::ExpectedVersion;
+use crate::update::UpdateError;
 use postgres::error::SqlState;
 
 /// The result of this crate's operations.
@@ -189,9 +190,20 @@ pub enum Error {
     /// `tokio::task::spawn_blocking` or a thread.
     #[error("called from inside an async runtime: call it from a thread or from spawn_blocking")]
     AsyncContext,
-    /// A filter, sort or update document is not valid.
+    /// A filter or sort document is not valid.
     #[error("the filter is not valid")]
     Filter(#[source] FilterError),
+    /// An update document is not valid.
+    #[error("the update is not valid")]
+    Update(#[source] UpdateError),
+    /// An update does not fit a document, for example because `$inc` meets a string. The message names operator and field.
+    #[error("the update does not fit the document: {message}")]
+    UpdateRefused {
+        /// What does not fit.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
     /// A document is in the collection, but not as the caller expected it.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
     DocumentExists {
@@ -352,6 +364,12 @@ impl Error {
                             None => error.message().to_owned(),
                         });
                 Self::ProjectionMismatch { message, source }
+            }
+            "SE031" => {
+                let message = source
+                    .as_db_error()
+                    .map_or_else(String::new, |error| error.message().to_owned());
+                Self::UpdateRefused { message, source }
             }
             _ => Self::Database { doing, source },
         }

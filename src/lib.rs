@@ -147,6 +147,7 @@ mod stream;
 mod stream_read;
 mod tenant;
 mod trace;
+mod update;
 mod wakeup;
 
 /// The README's example is compiled with the documentation's.

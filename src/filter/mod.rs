@@ -15,8 +15,7 @@ mod sql_parameters;
 mod value_condition;
 
 pub(crate) use condition::filter_condition;
-#[expect(unused_imports, reason = "for updates")]
-pub(crate) use element_condition::{element_condition, pull_condition};
+pub(crate) use element_condition::pull_condition;
 pub use filter_error::FilterError;
 pub(crate) use sort::sort_order;
 pub(crate) use sql_parameters::{SqlParameters, SqlValue};

@@ -31,8 +31,10 @@ mod find;
 mod home;
 mod insert;
 mod statement;
+mod update;
 
 pub use crate::filter::FilterError;
+pub use crate::update::{Update, UpdateError};
 pub use collection::Collection;
 pub(crate) use document::DocumentTable;
 pub use find::Find;
