@@ -1,4 +1,6 @@
 //! Pongo: collections of documents against a real PostgreSQL.
 
+mod concurrency;
 mod filters;
+mod finding;
 mod operations;

@@ -113,4 +113,27 @@ impl<'a> CollectionHome<'a> {
             }
         }
     }
+
+    /// Begins a transaction on a connection of its own; `None` where the home is one already.
+    pub(super) fn begin(&self, collection: &str) -> Result<Option<Transaction>> {
+        match self {
+            Self::Connections {
+                connections,
+                partition,
+                tables,
+            } => {
+                tables.ensure(connections, &partition.schema, collection)?;
+                Transaction::begin(connections).map(Some)
+            }
+            Self::Transaction { .. } => Ok(None),
+        }
+    }
+
+    /// Runs something in the transaction that the home is.
+    pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Connections { connections, .. } => connections.run(false, run),
+            Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
+        }
+    }
 }

@@ -27,6 +27,7 @@
 
 mod change;
 mod collection;
+mod cursor;
 mod delete;
 mod document;
 mod evolution;
@@ -35,6 +36,7 @@ mod handle;
 mod home;
 mod insert;
 mod outcome;
+mod page;
 mod replace;
 mod statement;
 mod update;
@@ -43,13 +45,15 @@ mod versioned_writes;
 mod write_options;
 
 pub use crate::document_version::{DocumentConflict, ExpectedDocument};
-pub use crate::filter::{Filter, FilterError};
+pub use crate::filter::{FieldSelection, Filter, FilterError};
 pub use crate::update::{Update, UpdateError};
 pub use collection::Collection;
+pub use cursor::FindIter;
 pub(crate) use document::DocumentTable;
 pub use evolution::DocumentEvolution;
 pub use find::Find;
 pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
 pub(crate) use home::{CollectionHome, CollectionTables};
 pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
+pub use page::Page;
 pub use write_options::{DeleteOptions, ReturnDocument, UpdateOptions};

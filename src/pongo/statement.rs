@@ -15,16 +15,16 @@ use serde_json::value::RawValue;
 ///
 /// `$1` is the partition. Parts stand in the template as `{name}`, and what is filled in is not looked at again: a field's
 /// name may be `{table}`.
-pub(super) struct StatementBuilder<'t> {
-    table: &'t DocumentTable,
+pub(super) struct StatementBuilder {
+    table: DocumentTable,
     parameters: SqlParameters,
     parts: Vec<(&'static str, String)>,
     /// Its plan is the same whatever the values are.
     prepared: bool,
 }
 
-impl<'t> StatementBuilder<'t> {
-    pub(super) fn new(table: &'t DocumentTable) -> Self {
+impl StatementBuilder {
+    pub(super) fn new(table: &DocumentTable) -> Self {
         let mut parameters = SqlParameters::new();
         parameters.push(SqlValue::Text(table.partition.clone()));
         let parts = vec![
@@ -32,7 +32,7 @@ impl<'t> StatementBuilder<'t> {
             ("schema", table.schema.clone()),
         ];
         Self {
-            table,
+            table: table.clone(),
             parameters,
             parts,
             prepared: true,
@@ -59,6 +59,10 @@ impl<'t> StatementBuilder<'t> {
     pub(super) fn value(mut self, name: &'static str, value: SqlValue) -> Self {
         let parameter = self.parameters.push(value);
         self.part(name, parameter)
+    }
+
+    pub(super) fn parameters(&mut self) -> &mut SqlParameters {
+        &mut self.parameters
     }
 
     /// Adds a parameter, and returns how the statement mentions it.
@@ -117,6 +121,15 @@ impl Statement {
             return sql.query(&self.text, &self.typed());
         }
         sql.query_unnamed(&self.text, &self.typed())
+    }
+
+    /// The server's plan of the statement, made with its values.
+    pub(super) fn explain(
+        &self,
+        sql: &mut dyn Sql,
+        options: &str,
+    ) -> Result<Vec<Row>, postgres::Error> {
+        sql.query_unnamed(&format!("EXPLAIN {options} {}", self.text), &self.typed())
     }
 
     pub(super) fn execute(&self, sql: &mut dyn Sql) -> Result<u64, postgres::Error> {
