@@ -221,7 +221,7 @@ BEGIN
     END IF;
     _document := public.emt_put_at(public.emt_remove_at(emt_rename_at.document, _names), _renamed, _value, '$rename');
     -- Only here can the document become deeper than the library could see.
-    IF jsonb_path_exists(_document, '$.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
+    IF jsonb_path_exists(_document, 'strict $.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
         PERFORM public.emt_refuse_update('$rename', emt_rename_at.path,
             format('to `%s` nests the document deeper than 127 levels', emt_rename_at.renamed));
     END IF;
@@ -281,7 +281,7 @@ DECLARE
     _key JSONB;
 BEGIN
     IF _position IS NOT NULL THEN
-        _position := CASE WHEN _position < 0 THEN greatest(_length + _position, 0) ELSE least(_position, _length) END;
+        _position := CASE WHEN _position < 0 THEN _length ELSE 0 END + _position;
         _pushed := public.emt_slice(emt_pushed.elements, 0, _position) || (emt_pushed.how -> 'each')
                 || public.emt_slice(emt_pushed.elements, _position, _length);
     END IF;
@@ -346,6 +346,33 @@ BEGIN
 END
 $$;
 
+-- $inc and $mul.
+CREATE OR REPLACE FUNCTION public.emt_calculated(present JSONB, operator TEXT, path TEXT, operand JSONB) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _result NUMERIC;
+BEGIN
+    IF emt_calculated.present IS NULL THEN
+        RETURN CASE emt_calculated.operator WHEN '$inc' THEN emt_calculated.operand ELSE '0' END;
+    END IF;
+    IF jsonb_typeof(emt_calculated.present) <> 'number' THEN
+        PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
+            'needs a number, but the field holds ' || public.emt_type_name(emt_calculated.present));
+    END IF;
+    _result := CASE emt_calculated.operator
+                   WHEN '$inc' THEN emt_calculated.present::NUMERIC + emt_calculated.operand::NUMERIC
+                   ELSE emt_calculated.present::NUMERIC * emt_calculated.operand::NUMERIC
+               END;
+    -- Beyond the largest float nothing could read the document.
+    IF abs(_result) > 1.7976931348623157e308 THEN
+        PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
+            'makes a number beyond 1.7976931348623157e308');
+    END IF;
+    RETURN to_jsonb(_result);
+END
+$$;
+
 -- The value that an operator makes of the present one, which is NULL where the field is missing; NULL where the field
 -- stays as it is.
 CREATE OR REPLACE FUNCTION public.emt_updated_value(present JSONB, operation JSONB, pulled JSONB[]) RETURNS JSONB
@@ -359,15 +386,8 @@ BEGIN
         WHEN '$set', '$setOnInsert' THEN
             RETURN _value;
         WHEN '$inc', '$mul' THEN
-            IF emt_updated_value.present IS NULL THEN
-                RETURN CASE _operator WHEN '$inc' THEN _value ELSE '0' END;
-            END IF;
-            IF jsonb_typeof(emt_updated_value.present) <> 'number' THEN
-                PERFORM public.emt_refuse_update(_operator, emt_updated_value.operation ->> 'path',
-                    'needs a number, but the field holds ' || public.emt_type_name(emt_updated_value.present));
-            END IF;
-            RETURN to_jsonb(CASE _operator WHEN '$inc' THEN emt_updated_value.present::NUMERIC + _value::NUMERIC
-                                           ELSE emt_updated_value.present::NUMERIC * _value::NUMERIC END);
+            RETURN public.emt_calculated(emt_updated_value.present, _operator, emt_updated_value.operation ->> 'path',
+                                         _value);
         WHEN '$min' THEN
             RETURN CASE WHEN emt_updated_value.present IS NULL OR public.emt_precedes(_value, emt_updated_value.present)
                         THEN _value END;

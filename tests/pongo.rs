@@ -4,3 +4,4 @@ mod concurrency;
 mod filters;
 mod finding;
 mod operations;
+mod updates;

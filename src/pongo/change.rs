@@ -212,7 +212,7 @@ impl Change<'_> {
         collection: &Collection<'_, T>,
         statement: &Statement,
     ) -> Result<Option<Row>> {
-        let rows = collection.write(self.doing, |sql| statement.query(sql))?;
+        let rows = collection.write(|sql| statement.query(self.doing, sql))?;
         Ok(rows.into_iter().next())
     }
 

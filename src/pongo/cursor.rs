@@ -2,6 +2,7 @@
 
 use super::find::Find;
 use super::home::CollectionHome;
+use super::statement::Statement;
 use crate::connection::{Jsonb, Sql, Transaction, get};
 use crate::error::{Error, Result};
 use postgres::Row;
@@ -19,6 +20,7 @@ static OPENED: AtomicU64 = AtomicU64::new(0);
 pub struct FindIter<'c, 'a, T, D = T> {
     find: Find<'c, 'a, T, D>,
     home: CursorHome<'c, 'a>,
+    statement: Statement,
     name: String,
     fetched: std::vec::IntoIter<Row>,
     is_at_end: bool,
@@ -44,16 +46,16 @@ impl<'c, 'a, T, D: DeserializeOwned> FindIter<'c, 'a, T, D> {
     pub(super) fn open(find: Find<'c, 'a, T, D>) -> Result<Self> {
         let statement = find.statement()?;
         let name = format!("emt_find_{}", OPENED.fetch_add(1, Ordering::Relaxed));
-        let declare = format!("DECLARE {name} NO SCROLL CURSOR FOR {}", statement.text());
         let collection = find.collection;
         let mut home = match collection.home.begin(&collection.name)? {
             Some(transaction) => CursorHome::Own(transaction),
             None => CursorHome::Borrowed(&collection.home),
         };
-        home.run(|sql| sql.execute_unnamed(&declare, &statement.typed()))?;
+        home.run(|sql| statement.declare(&name, sql))?;
         Ok(Self {
             find,
             home,
+            statement,
             name,
             fetched: Vec::new().into_iter(),
             is_at_end: false,
@@ -63,7 +65,11 @@ impl<'c, 'a, T, D: DeserializeOwned> FindIter<'c, 'a, T, D> {
     fn fetch(&mut self) -> Result<()> {
         let batch_size = self.find.batch_size;
         let fetch = format!("FETCH {batch_size} FROM {}", self.name);
-        let rows = self.home.run(|sql| sql.query_unnamed(&fetch, &[]))?;
+        let statement = &self.statement;
+        let rows = self.home.run(|sql| {
+            sql.query_unnamed(&fetch, &[])
+                .map_err(|source| statement.error("find documents", source))
+        })?;
         self.is_at_end = rows.len() < usize::try_from(batch_size).unwrap_or(usize::MAX);
         self.fetched = rows.into_iter();
         Ok(())
@@ -81,10 +87,7 @@ impl<'c, 'a, T, D: DeserializeOwned> FindIter<'c, 'a, T, D> {
 }
 
 impl CursorHome<'_, '_> {
-    fn run<R>(&mut self, run: impl Fn(&mut dyn Sql) -> Result<R, postgres::Error>) -> Result<R> {
-        let run = |sql: &mut dyn Sql| {
-            run(sql).map_err(|source| Error::database("find documents", source))
-        };
+    fn run<R>(&mut self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
         match self {
             Self::Own(transaction) => run(transaction.sql()),
             Self::Borrowed(home) => home.run_inside(run),

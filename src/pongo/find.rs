@@ -44,7 +44,7 @@ impl<T> Collection<'_, T> {
     /// [`Error::Filter`] when the filter is not valid.
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         let statement = self.filtered(COUNT, &filter.into())?;
-        let rows = self.read("count documents", |sql| statement.query(sql))?;
+        let rows = self.read(|sql| statement.query("count documents", sql))?;
         rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
     }
 
@@ -54,7 +54,7 @@ impl<T> Collection<'_, T> {
     /// [`Error::Filter`] when the filter is not valid.
     pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
         let statement = self.filtered(EXISTS, &filter.into())?;
-        let rows = self.read("look for a document", |sql| statement.query(sql))?;
+        let rows = self.read(|sql| statement.query("look for a document", sql))?;
         rows.first().map_or(Ok(false), |row| get(row, 0))
     }
 
@@ -86,7 +86,7 @@ impl<T> Collection<'_, T> {
             .filter(filter.document().map_err(Error::Filter)?)?
             .part("values", found_values(path).map_err(Error::Filter)?)
             .build(DISTINCT);
-        let rows = self.read("list values", |sql| statement.query(sql))?;
+        let rows = self.read(|sql| statement.query("list values", sql))?;
         rows.iter()
             .map(|row| table.decode(get::<Jsonb<'_>>(row, 0)?.0))
             .collect()
@@ -109,7 +109,10 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
         let table = self.table()?;
         let text = table.write_into(FIND_BY_ID);
         let parameters = [param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
-        let rows = self.read("find a document", |sql| sql.query(&text, &parameters))?;
+        let rows = self.read(|sql| {
+            sql.query(&text, &parameters)
+                .map_err(|source| Error::database("find a document", source))
+        })?;
         rows.first()
             .map(|row| self.decode(get::<Jsonb<'_>>(row, 0)?.0))
             .transpose()
@@ -247,7 +250,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         let statement = self.statement()?;
         let rows = self
             .collection
-            .read("find documents", |sql| statement.query(sql))?;
+            .read(|sql| statement.query("find documents", sql))?;
         rows.iter()
             .map(|row| self.decode(get::<Jsonb<'_>>(row, 0)?.0))
             .collect()
@@ -308,7 +311,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         let statement = self.statement()?;
         let rows = self
             .collection
-            .read("explain a query", |sql| statement.explain(sql, options))?;
+            .read(|sql| statement.explain(options, sql))?;
         let lines = rows.iter().map(|row| get::<String>(row, 0));
         Ok(lines.collect::<Result<Vec<_>>>()?.join("\n"))
     }

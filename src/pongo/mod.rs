@@ -45,7 +45,10 @@ mod versioned_writes;
 mod write_options;
 
 pub use crate::document_version::{DocumentConflict, ExpectedDocument};
-pub use crate::filter::{FieldSelection, Filter, FilterError};
+pub use crate::filter::{
+    Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
+    element, field,
+};
 pub use crate::update::{Update, UpdateError};
 pub use collection::Collection;
 pub use cursor::FindIter;

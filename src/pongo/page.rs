@@ -107,7 +107,7 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
             .build(PAGE);
         let mut rows = self
             .collection
-            .read("find a page of documents", |sql| statement.query(sql))?;
+            .read(|sql| statement.query("find a page of documents", sql))?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let has_next = rows.len() > size;
         rows.truncate(size);
