@@ -1,5 +1,6 @@
 //! What can go wrong, and what the caller can do about it.
 
+use crate::document_version::DocumentConflict;
 use crate::endpoint::{ConnectError, ConnectionStringError};
 use crate::event_codec::{DecodeError, EncodeError};
 use crate::filter::FilterError;
@@ -204,6 +205,27 @@ pub enum Error {
         /// What the database said.
         source: postgres::Error,
     },
+    /// A document is not what a write expected. Read it again, decide again, write again.
+    #[error("{0}")]
+    DocumentConflict(DocumentConflict),
+    /// The handler of a document failed, so nothing was written.
+    #[error("the handler of document \"{id}\" of collection \"{collection}\" failed")]
+    Handler {
+        /// The collection's name.
+        collection: String,
+        /// The document's id.
+        id: String,
+        /// What the handler returned.
+        source: anyhow::Error,
+    },
+    /// An upcast or downcast hook of a collection failed.
+    #[error("a document of collection \"{collection}\" cannot be brought into its other form")]
+    DocumentHook {
+        /// The collection's name.
+        collection: String,
+        /// What the hook returned.
+        source: anyhow::Error,
+    },
     /// A document is in the collection, but not as the caller expected it.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
     DocumentExists {
@@ -300,9 +322,9 @@ fn detail(source: &postgres::Error) -> String {
 }
 
 impl Error {
-    /// Whether an append met another version than it expected.
+    /// Whether an append, or the write of a document, met another version than it expected.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict { .. } | Self::DocumentConflict(_))
     }
 
     /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lost connection, a

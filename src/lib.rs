@@ -124,6 +124,7 @@ mod connection;
 mod consumer;
 mod digest;
 mod doctor;
+mod document_version;
 mod endpoint;
 mod error;
 mod event;

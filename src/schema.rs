@@ -77,9 +77,11 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/'
 
 const HAS_MIGRATIONS: &str = "SELECT to_regclass(format('%I.emt_migrations', $1)) IS NOT NULL";
 
-const HAS_EVENTS: &str = "
-    SELECT to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
-        OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL";
+/// Tables of events beside which the first of this library's own is missing.
+const HAS_FOREIGN_EVENTS: &str = "
+    SELECT (to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
+            OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL)
+       AND to_regclass(format('%I.emt_partitions', $1)) IS NULL";
 
 /// What Emmett's tables must look like to be adopted: the columns that the library uses, and the primary keys that make
 /// its upserts right (databases that were upgraded from Emmett 0.36 have others).
@@ -343,7 +345,7 @@ fn has_event_store(applied: &[Applied]) -> bool {
 
 /// Whether Emmett has created the tables. Somebody else's are refused.
 fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -> Result<bool> {
-    if has_event_store(applied) || !is_true(sql, HAS_EVENTS, schema)? {
+    if has_event_store(applied) || !is_true(sql, HAS_FOREIGN_EVENTS, schema)? {
         return Ok(false);
     }
     if is_true(sql, EMMETT_LAYOUT, schema)? {

@@ -1,4 +1,7 @@
 //! Pongo: collections of documents against a real PostgreSQL.
 
+mod concurrency;
 mod filters;
+mod finding;
+mod operations;
 mod updates;

@@ -1,6 +1,6 @@
 //! What a collection runs its statements on.
 
-use crate::connection::{Connections, Sql};
+use crate::connection::{Connections, Nested, Sql, Transaction};
 use crate::error::Result;
 use crate::partition::Partition;
 use crate::schema::create_collection;
@@ -82,6 +82,57 @@ impl<'a> CollectionHome<'a> {
                 tables.ensure(connections, &partition.schema, collection)?;
                 connections.run(repeatable, run)
             }
+            Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
+        }
+    }
+
+    /// Runs several statements that are committed together or not at all.
+    pub(super) fn atomically<T>(
+        &self,
+        collection: &str,
+        run: impl FnOnce(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            Self::Connections {
+                connections,
+                partition,
+                tables,
+            } => {
+                tables.ensure(connections, &partition.schema, collection)?;
+                let mut transaction = Transaction::begin(connections)?;
+                let done = run(transaction.sql())?;
+                transaction.commit()?;
+                Ok(done)
+            }
+            Self::Transaction { sql, .. } => {
+                let mut sql = sql.borrow_mut();
+                let mut nested = Nested::begin(&mut **sql)?;
+                let done = run(nested.sql())?;
+                nested.release()?;
+                Ok(done)
+            }
+        }
+    }
+
+    /// Begins a transaction on a connection of its own; `None` where the home is one already.
+    pub(super) fn begin(&self, collection: &str) -> Result<Option<Transaction>> {
+        match self {
+            Self::Connections {
+                connections,
+                partition,
+                tables,
+            } => {
+                tables.ensure(connections, &partition.schema, collection)?;
+                Transaction::begin(connections).map(Some)
+            }
+            Self::Transaction { .. } => Ok(None),
+        }
+    }
+
+    /// Runs something in the transaction that the home is.
+    pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Connections { connections, .. } => connections.run(false, run),
             Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
         }
     }

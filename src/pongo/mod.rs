@@ -25,19 +25,38 @@
 //! Numbers, strings and dates survive as JSON has them. PostgreSQL's `jsonb` does not keep the order of an object's keys, nor
 //! the second of two equal keys; it writes `1E2` as `100` and `-0.0` as `0.0`.
 
+mod change;
 mod collection;
+mod cursor;
+mod delete;
 mod document;
+mod evolution;
 mod find;
+mod handle;
 mod home;
 mod insert;
+mod outcome;
+mod page;
+mod replace;
 mod statement;
 mod update;
+mod upsert;
+mod versioned_writes;
+mod write_options;
 
+pub use crate::document_version::{DocumentConflict, ExpectedDocument};
 pub use crate::filter::{
-    Element, ElementFilter, Field, Filter, FilterError, JsonType, RegexOption, element, field,
+    Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
+    element, field,
 };
 pub use crate::update::{Update, UpdateError};
 pub use collection::Collection;
+pub use cursor::FindIter;
 pub(crate) use document::DocumentTable;
+pub use evolution::DocumentEvolution;
 pub use find::Find;
+pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
 pub(crate) use home::{CollectionHome, CollectionTables};
+pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
+pub use page::Page;
+pub use write_options::{DeleteOptions, ReturnDocument, UpdateOptions};

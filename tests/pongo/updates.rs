@@ -13,7 +13,7 @@ fn apply(
     update: impl Into<Update>,
 ) -> Result<Value, String> {
     let applied = || {
-        let id = collection.insert_one(&document)?;
+        let id = collection.insert_one(&document)?.id;
         collection.update_one(json!({"_id": id}), update)?;
         collection.find_one(json!({"_id": id}))
     };
