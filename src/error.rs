@@ -192,6 +192,16 @@ pub enum Error {
     /// A filter, sort or update document is not valid.
     #[error("the filter is not valid")]
     Filter(#[source] FilterError),
+    /// There is no collection of that name, and it may not be created on its first use here.
+    #[error(
+        "there is no collection \"{collection}\": create it first, or let the client or store migrate"
+    )]
+    UnknownCollection {
+        /// The collection's name.
+        collection: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
     /// A document is in the collection, but not as the caller expected it.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
     DocumentExists {
@@ -323,6 +333,14 @@ impl Error {
     pub(crate) fn is_unregistered_projection(&self) -> bool {
         matches!(self, Self::ProjectionMismatch { source, .. }
             if source.code().is_some_and(|code| code.code() == "SE011"))
+    }
+
+    pub(crate) fn is_undefined_table(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if Self::names_no_table(source))
+    }
+
+    pub(crate) fn names_no_table(source: &postgres::Error) -> bool {
+        source.code() == Some(&SqlState::UNDEFINED_TABLE)
     }
 
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -208,6 +208,10 @@ impl Schema {
         }
     }
 
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// The SQL of the schema, as a file that `psql -1 -f` applies.
     pub fn sql(&self) -> String {
         sql(&self.name, self.part)

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::feed::{self, Feed, FeedOptions, Horizon};
 use crate::message::{Appendable, Recorded};
 use crate::partition::{DEFAULT_PARTITION, Partition};
-use crate::pongo::{Collection, CollectionHome, CollectionTables};
+use crate::pongo::{Collection, CollectionHome, CollectionTables, DocumentScope};
 use crate::processors::Processors;
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
 use crate::schema::{AutoMigration, Schema, SchemaPart};
@@ -417,7 +417,7 @@ impl EventStore {
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
         let home = CollectionHome::Connections {
             connections: self.connections.clone(),
-            partition: Arc::clone(&self.partition),
+            scope: DocumentScope::from(&*self.partition),
             tables: Arc::clone(&self.collections),
         };
         Collection::new(home, name)

@@ -1,3 +1,4 @@
 //! Pongo: collections of documents against a real PostgreSQL.
 
+mod client;
 mod filters;

@@ -42,6 +42,9 @@ const DELETE: &str = "DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $
 
 const TRUNCATE: &str = "DELETE FROM {table} WHERE _partition = $1";
 
+/// How the names of the library's own tables begin.
+const RESERVED: &str = "emt_";
+
 /// The table of a collection, as one partition sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct DocumentTable {
@@ -49,6 +52,18 @@ pub(crate) struct DocumentTable {
     pub(crate) partition: String,
     /// The quoted name with its schema.
     pub(crate) table: String,
+}
+
+/// Refuses names that no collection can have; the same as `emt_check_collection_name` in `documents.sql`.
+pub(super) fn check_name(collection: &str) -> Result<()> {
+    identifier::check("the collection name", collection)?;
+    if collection.starts_with(RESERVED) {
+        return Err(Error::invalid(
+            format!("the collection name {collection:?}"),
+            format!("must not begin with {RESERVED}"),
+        ));
+    }
+    Ok(())
 }
 
 impl DocumentTable {
@@ -59,7 +74,7 @@ impl DocumentTable {
         collection: &str,
         table: &str,
     ) -> Result<Self> {
-        identifier::check("the collection name", collection)?;
+        check_name(collection)?;
         Ok(Self {
             collection: collection.to_owned(),
             partition: partition.to_owned(),

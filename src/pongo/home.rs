@@ -1,12 +1,28 @@
 //! What a collection runs its statements on.
 
-use crate::connection::{Connections, Sql};
-use crate::error::Result;
+use crate::connection::{Connections, Sql, Transaction};
+use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::schema::create_collection;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Whose documents: a partition in a PostgreSQL schema.
+#[derive(Debug, Clone)]
+pub(crate) struct DocumentScope {
+    pub(crate) schema: Arc<str>,
+    pub(crate) partition: Arc<str>,
+}
+
+impl From<&Partition> for DocumentScope {
+    fn from(partition: &Partition) -> Self {
+        Self {
+            schema: Arc::clone(&partition.schema),
+            partition: partition.name.as_str().into(),
+        }
+    }
+}
 
 /// Creates the tables of collections when they are first used, once per process.
 pub(crate) struct CollectionTables {
@@ -22,13 +38,24 @@ impl CollectionTables {
         }
     }
 
-    pub(super) fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
-        if !self.may_create || self.created().contains(name) {
-            return Ok(());
+    fn is_missing(&self, name: &str) -> bool {
+        self.may_create && !self.created().contains(name)
+    }
+
+    fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
+        if self.is_missing(name) {
+            connections.run(true, |sql| create_collection(sql, schema, name))?;
+            self.remember(name);
         }
-        connections.run(true, |sql| create_collection(sql, schema, name))?;
-        self.created().insert(name.to_owned());
         Ok(())
+    }
+
+    fn remember(&self, name: &str) {
+        self.created().insert(name.to_owned());
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        self.created().remove(name);
     }
 
     fn created(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -37,18 +64,54 @@ impl CollectionTables {
     }
 }
 
+/// The tables that a transaction has created, of which others know nothing until it is committed.
+pub(crate) struct TransactionTables {
+    shared: Arc<CollectionTables>,
+    created: RefCell<HashSet<String>>,
+}
+
+impl TransactionTables {
+    pub(super) fn new(shared: Arc<CollectionTables>) -> Self {
+        Self {
+            shared,
+            created: RefCell::default(),
+        }
+    }
+
+    fn ensure(&self, sql: &mut dyn Sql, schema: &str, name: &str) -> Result<()> {
+        if self.shared.is_missing(name) && !self.created.borrow().contains(name) {
+            create_collection(sql, schema, name)?;
+            self.created.borrow_mut().insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn forget(&self, name: &str) {
+        self.created.borrow_mut().remove(name);
+        self.shared.forget(name);
+    }
+
+    pub(super) fn committed(&self) {
+        for name in self.created.take() {
+            self.shared.remember(&name);
+        }
+    }
+}
+
 /// What a collection runs its statements on.
 pub(crate) enum CollectionHome<'a> {
     /// Each operation on a connection of its own.
     Connections {
         connections: Connections,
-        partition: Arc<Partition>,
+        scope: DocumentScope,
         tables: Arc<CollectionTables>,
     },
-    /// A transaction.
+    /// A transaction. Where it may create tables, it has `tables`.
     Transaction {
         sql: RefCell<&'a mut dyn Sql>,
-        partition: &'a Partition,
+        schema: &'a str,
+        partition: &'a str,
+        tables: Option<&'a TransactionTables>,
     },
 }
 
@@ -56,33 +119,124 @@ impl<'a> CollectionHome<'a> {
     pub(crate) fn transaction(sql: &'a mut dyn Sql, partition: &'a Partition) -> Self {
         Self::Transaction {
             sql: RefCell::new(sql),
-            partition,
+            schema: &partition.schema,
+            partition: &partition.name,
+            tables: None,
         }
     }
 
-    pub(super) fn partition(&self) -> &Partition {
+    pub(super) fn creating(
+        sql: &'a mut dyn Sql,
+        scope: &'a DocumentScope,
+        tables: &'a TransactionTables,
+    ) -> Self {
+        Self::Transaction {
+            sql: RefCell::new(sql),
+            schema: &scope.schema,
+            partition: &scope.partition,
+            tables: Some(tables),
+        }
+    }
+
+    pub(super) fn schema(&self) -> &str {
         match self {
-            Self::Connections { partition, .. } => partition,
+            Self::Connections { scope, .. } => &scope.schema,
+            Self::Transaction { schema, .. } => schema,
+        }
+    }
+
+    pub(super) fn partition(&self) -> &str {
+        match self {
+            Self::Connections { scope, .. } => &scope.partition,
             Self::Transaction { partition, .. } => partition,
         }
     }
 
+    /// Runs a statement on a collection, whose table is created first where that is allowed.
     pub(super) fn run<T>(
         &self,
         collection: &str,
         repeatable: bool,
         run: impl Fn(&mut dyn Sql) -> Result<T>,
     ) -> Result<T> {
-        match self {
+        let outcome = match self {
             Self::Connections {
                 connections,
-                partition,
+                scope,
                 tables,
             } => {
-                tables.ensure(connections, &partition.schema, collection)?;
-                connections.run(repeatable, run)
+                tables.ensure(connections, &scope.schema, collection)?;
+                match connections.run(repeatable, &run) {
+                    // Somebody has dropped it since.
+                    Err(error) if error.is_undefined_table() && tables.may_create => {
+                        tables.forget(collection);
+                        tables.ensure(connections, &scope.schema, collection)?;
+                        connections.run(repeatable, &run)
+                    }
+                    outcome => outcome,
+                }
+            }
+            Self::Transaction {
+                sql,
+                schema,
+                tables,
+                ..
+            } => {
+                let sql = &mut **sql.borrow_mut();
+                if let Some(tables) = tables {
+                    tables.ensure(sql, schema, collection)?;
+                }
+                run(sql)
+            }
+        };
+        outcome.map_err(|error| {
+            if error.is_undefined_table() {
+                self.forget(collection);
+            }
+            error.about_collection(collection)
+        })
+    }
+
+    /// Runs what belongs together in one transaction: that of the home, or one of its own.
+    pub(super) fn run_in_transaction<T>(
+        &self,
+        run: impl FnOnce(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            Self::Connections { connections, .. } => {
+                let mut transaction = Transaction::begin(connections)?;
+                let done = run(transaction.sql())?;
+                transaction.commit()?;
+                Ok(done)
             }
             Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
+        }
+    }
+
+    /// Has the next use look whether the collection's table is there.
+    pub(super) fn forget(&self, collection: &str) {
+        match self {
+            Self::Connections { tables, .. } => tables.forget(collection),
+            Self::Transaction {
+                tables: Some(tables),
+                ..
+            } => tables.forget(collection),
+            Self::Transaction { tables: None, .. } => {}
+        }
+    }
+}
+
+impl Error {
+    /// Where the table was missing, the collection is.
+    fn about_collection(self, collection: &str) -> Self {
+        match self {
+            Self::Database { source, .. } if Self::names_no_table(&source) => {
+                Self::UnknownCollection {
+                    collection: collection.to_owned(),
+                    source,
+                }
+            }
+            other => other,
         }
     }
 }

@@ -25,15 +25,21 @@
 //! Numbers, strings and dates survive as JSON has them. PostgreSQL's `jsonb` does not keep the order of an object's keys, nor
 //! the second of two equal keys; it writes `1E2` as `100` and `-0.0` as `0.0`.
 
+mod client;
+mod client_builder;
 mod collection;
 mod document;
 mod find;
 mod home;
 mod insert;
 mod statement;
+mod transaction;
 
 pub use crate::filter::FilterError;
+pub use client::PongoClient;
+pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
 pub(crate) use document::DocumentTable;
 pub use find::Find;
-pub(crate) use home::{CollectionHome, CollectionTables};
+pub(crate) use home::{CollectionHome, CollectionTables, DocumentScope};
+pub use transaction::PongoTransaction;
