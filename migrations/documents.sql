@@ -3,8 +3,8 @@
 -- All that `PongoClient` needs. The event store's schema.sql builds on it, and has the conventions that hold here, too.
 -- Applying it again changes nothing.
 --
--- SQLSTATEs of our own: SE030 collection name or layout, SE031 tenant of the event store, SE032 read model of a projection,
--- SE033 collection unknown.
+-- SQLSTATEs of our own: SE030 collection name or layout, SE031 update that does not fit the document, SE032 read model of a
+-- projection, SE033 collection unknown, SE034 tenant of the event store.
 
 
 --------------------------------------------------------------------------------------------------------------- tables
@@ -53,6 +53,368 @@ BEGIN
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %s', _privileges, emt_copy_grants.target, _role);
     END LOOP;
+END
+$$;
+
+
+------------------------------------------------------------------------------------------------------------- updates
+
+-- An operation of an update is an object: its operator, its path with dots, and its value in a form that the library
+-- has checked. Paths of one update do not touch, so the order of its operations does not matter.
+
+-- Refuses an update.
+CREATE OR REPLACE FUNCTION public.emt_refuse_update(operator TEXT, path TEXT, reason TEXT) RETURNS VOID
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+BEGIN
+    RAISE EXCEPTION '`%` of `%` %', emt_refuse_update.operator, emt_refuse_update.path, emt_refuse_update.reason
+        USING ERRCODE = 'SE031';
+END
+$$;
+
+-- The type of a value, as messages name it.
+CREATE OR REPLACE FUNCTION public.emt_type_name(value JSONB) RETURNS TEXT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE jsonb_typeof(emt_type_name.value)
+               WHEN 'null' THEN 'null'
+               WHEN 'array' THEN 'an array'
+               WHEN 'object' THEN 'an object'
+               ELSE 'a ' || jsonb_typeof(emt_type_name.value)
+           END
+    $$;
+
+-- Whether a name is a position in an array. "#>" and jsonb_set also take blanks, signs and leading zeros.
+CREATE OR REPLACE FUNCTION public.emt_is_position(name TEXT) RETURNS BOOLEAN
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT emt_is_position.name ~ '^(0|[1-9][0-9]{0,8})$' $$;
+
+-- The field of an object or the element of an array; NULL where there is none.
+CREATE OR REPLACE FUNCTION public.emt_child(value JSONB, name TEXT) RETURNS JSONB
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE jsonb_typeof(emt_child.value)
+               WHEN 'object' THEN emt_child.value -> emt_child.name
+               WHEN 'array' THEN CASE WHEN public.emt_is_position(emt_child.name)
+                                      THEN emt_child.value -> emt_child.name::INTEGER END
+           END
+    $$;
+
+-- The value at a path; NULL where there is none.
+CREATE OR REPLACE FUNCTION public.emt_value_at(document JSONB, names TEXT[]) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _value JSONB := emt_value_at.document;
+    _name TEXT;
+BEGIN
+    FOREACH _name IN ARRAY emt_value_at.names LOOP
+        _value := public.emt_child(_value, _name);
+    END LOOP;
+    RETURN _value;
+END
+$$;
+
+-- An array with the value at a position beyond its end, and null before it.
+CREATE OR REPLACE FUNCTION public.emt_extended_array(elements JSONB, name TEXT, value JSONB, operator TEXT, path TEXT)
+    RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _missing INTEGER := emt_extended_array.name::INTEGER - jsonb_array_length(emt_extended_array.elements);
+BEGIN
+    IF _missing > 10000 THEN
+        PERFORM public.emt_refuse_update(emt_extended_array.operator, emt_extended_array.path,
+            'would put more than 10000 nulls at the end of an array');
+    END IF;
+    RETURN emt_extended_array.elements || to_jsonb(array_fill('null'::JSONB, ARRAY[_missing]))
+        || jsonb_build_array(emt_extended_array.value);
+END
+$$;
+
+-- The document with the value at the path. What is missing on the way are objects.
+CREATE OR REPLACE FUNCTION public.emt_put_at(document JSONB, names TEXT[], value JSONB, operator TEXT) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _container JSONB := emt_put_at.document;
+    _value JSONB := emt_put_at.value;
+    _length INTEGER := cardinality(emt_put_at.names);
+    _level INTEGER := 1;
+    _next JSONB;
+BEGIN
+    WHILE _level < _length LOOP
+        _next := public.emt_child(_container, emt_put_at.names[_level]);
+        EXIT WHEN _next IS NULL;
+        _container := _next;
+        _level := _level + 1;
+    END LOOP;
+
+    FOR _missing IN REVERSE _length .. _level + 1 LOOP
+        _value := jsonb_build_object(emt_put_at.names[_missing], _value);
+    END LOOP;
+
+    IF jsonb_typeof(_container) = 'object' THEN
+        RETURN jsonb_set(emt_put_at.document, emt_put_at.names[:_level], _value);
+    END IF;
+    IF jsonb_typeof(_container) <> 'array' OR NOT public.emt_is_position(emt_put_at.names[_level]) THEN
+        PERFORM public.emt_refuse_update(emt_put_at.operator, array_to_string(emt_put_at.names, '.'),
+            format('cannot create the field `%s` in `%s`, which holds %s', emt_put_at.names[_level],
+                   array_to_string(emt_put_at.names[:_level - 1], '.'), public.emt_type_name(_container)));
+    END IF;
+    IF emt_put_at.names[_level]::INTEGER < jsonb_array_length(_container) THEN
+        RETURN jsonb_set(emt_put_at.document, emt_put_at.names[:_level], _value);
+    END IF;
+    RETURN jsonb_set(emt_put_at.document, emt_put_at.names[:_level - 1],
+        public.emt_extended_array(_container, emt_put_at.names[_level], _value, emt_put_at.operator,
+                                  array_to_string(emt_put_at.names, '.')));
+END
+$$;
+
+-- The document without the field at the path. An element of an array becomes null, so that the others keep their places.
+CREATE OR REPLACE FUNCTION public.emt_remove_at(document JSONB, names TEXT[]) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _container JSONB := public.emt_value_at(emt_remove_at.document,
+                                            emt_remove_at.names[:cardinality(emt_remove_at.names) - 1]);
+BEGIN
+    IF public.emt_child(_container, emt_remove_at.names[cardinality(emt_remove_at.names)]) IS NULL THEN
+        RETURN emt_remove_at.document;
+    ELSIF jsonb_typeof(_container) = 'array' THEN
+        RETURN jsonb_set(emt_remove_at.document, emt_remove_at.names, 'null');
+    END IF;
+    RETURN emt_remove_at.document #- emt_remove_at.names;
+END
+$$;
+
+-- Whether an array stands on the way to a path's last name.
+CREATE OR REPLACE FUNCTION public.emt_crosses_array(document JSONB, names TEXT[]) RETURNS BOOLEAN
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+BEGIN
+    FOR _length IN 1 .. cardinality(emt_crosses_array.names) - 1 LOOP
+        IF jsonb_typeof(emt_crosses_array.document #> emt_crosses_array.names[:_length]) = 'array' THEN
+            RETURN TRUE;
+        END IF;
+    END LOOP;
+    RETURN FALSE;
+END
+$$;
+
+-- The document with a field under another name.
+CREATE OR REPLACE FUNCTION public.emt_rename_at(document JSONB, path TEXT, renamed TEXT) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _names TEXT[] := string_to_array(emt_rename_at.path, '.');
+    _renamed TEXT[] := string_to_array(emt_rename_at.renamed, '.');
+    _value JSONB := public.emt_value_at(emt_rename_at.document, _names);
+    _document JSONB;
+BEGIN
+    IF _value IS NULL THEN
+        RETURN emt_rename_at.document;
+    END IF;
+    IF public.emt_crosses_array(emt_rename_at.document, _names)
+       OR public.emt_crosses_array(emt_rename_at.document, _renamed) THEN
+        PERFORM public.emt_refuse_update('$rename', emt_rename_at.path,
+            format('to `%s` meets an array, whose elements have no names', emt_rename_at.renamed));
+    END IF;
+    _document := public.emt_put_at(public.emt_remove_at(emt_rename_at.document, _names), _renamed, _value, '$rename');
+    -- Only here can the document become deeper than the library could see.
+    IF jsonb_path_exists(_document, '$.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
+        PERFORM public.emt_refuse_update('$rename', emt_rename_at.path,
+            format('to `%s` nests the document deeper than 127 levels', emt_rename_at.renamed));
+    END IF;
+    RETURN _document;
+END
+$$;
+
+-- Whether a value stands before another in the order of sorts: [], null, strings byte by byte, numbers, booleans, other
+-- arrays, objects.
+CREATE OR REPLACE FUNCTION public.emt_precedes(value JSONB, other JSONB) RETURNS BOOLEAN
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN jsonb_typeof(emt_precedes.value) = 'string' AND jsonb_typeof(emt_precedes.other) = 'string'
+                THEN (emt_precedes.value #>> '{}') COLLATE "C" < (emt_precedes.other #>> '{}') COLLATE "C"
+                ELSE emt_precedes.value < emt_precedes.other
+           END
+    $$;
+
+-- The elements of an array from one position up to, not including, another.
+CREATE OR REPLACE FUNCTION public.emt_slice(elements JSONB, first BIGINT, past BIGINT) RETURNS JSONB
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT coalesce(jsonb_agg(element.value ORDER BY element.ordinality), '[]')
+      FROM jsonb_array_elements(emt_slice.elements) WITH ORDINALITY AS element
+     WHERE element.ordinality > emt_slice.first AND element.ordinality <= emt_slice.past
+    $$;
+
+-- The elements of an array sorted by the value at a path in each, which is the element itself where the path is empty;
+-- equal ones keep their order.
+CREATE OR REPLACE FUNCTION public.emt_sorted(elements JSONB, path TEXT, ascending BOOLEAN) RETURNS JSONB
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT coalesce(jsonb_agg(keyed.value ORDER BY
+               CASE WHEN emt_sorted.ascending THEN keyed.ranked END,
+               CASE WHEN emt_sorted.ascending THEN keyed.string END COLLATE "C",
+               CASE WHEN NOT emt_sorted.ascending THEN keyed.ranked END DESC,
+               CASE WHEN NOT emt_sorted.ascending THEN keyed.string END COLLATE "C" DESC,
+               keyed.ordinality), '[]')
+      FROM (SELECT element.value, element.ordinality,
+                   CASE jsonb_typeof(key.value) WHEN 'string' THEN '""' ELSE coalesce(key.value, 'null') END AS ranked,
+                   CASE jsonb_typeof(key.value) WHEN 'string' THEN key.value #>> '{}' ELSE '' END AS string
+              FROM jsonb_array_elements(emt_sorted.elements) WITH ORDINALITY AS element,
+                   LATERAL (SELECT public.emt_value_at(element.value, string_to_array(emt_sorted.path, '.'))) AS key(value)
+           ) AS keyed
+    $$;
+
+-- $push: how = {"each": values, "position": before which element, "sort": [[path, 1 or -1], ...], "slice": how many}.
+-- Negative positions and slices count from the end.
+CREATE OR REPLACE FUNCTION public.emt_pushed(elements JSONB, how JSONB) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _length BIGINT := jsonb_array_length(emt_pushed.elements);
+    _position BIGINT := (emt_pushed.how -> 'position')::BIGINT;
+    _slice BIGINT := (emt_pushed.how -> 'slice')::BIGINT;
+    _pushed JSONB := emt_pushed.elements || (emt_pushed.how -> 'each');
+    _key JSONB;
+BEGIN
+    IF _position IS NOT NULL THEN
+        _position := CASE WHEN _position < 0 THEN greatest(_length + _position, 0) ELSE least(_position, _length) END;
+        _pushed := public.emt_slice(emt_pushed.elements, 0, _position) || (emt_pushed.how -> 'each')
+                || public.emt_slice(emt_pushed.elements, _position, _length);
+    END IF;
+    -- From the last key to the first, since each sort keeps the order of equal elements.
+    FOR _number IN REVERSE coalesce(jsonb_array_length(emt_pushed.how -> 'sort'), 0) - 1 .. 0 LOOP
+        _key := emt_pushed.how -> 'sort' -> _number;
+        _pushed := public.emt_sorted(_pushed, _key ->> 0, (_key ->> 1)::INTEGER = 1);
+    END LOOP;
+    _length := jsonb_array_length(_pushed);
+    RETURN CASE WHEN _slice IS NULL THEN _pushed
+                WHEN _slice < 0 THEN public.emt_slice(_pushed, _length + _slice, _length)
+                ELSE public.emt_slice(_pushed, 0, _slice) END;
+END
+$$;
+
+-- $addToSet: the array with each value that it does not hold.
+CREATE OR REPLACE FUNCTION public.emt_added_to_set(elements JSONB, each JSONB) RETURNS JSONB
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT emt_added_to_set.elements || coalesce(jsonb_agg(added.value ORDER BY added.ordinality), '[]')
+      FROM (SELECT DISTINCT ON (element.value) element.value, element.ordinality
+              FROM jsonb_array_elements(emt_added_to_set.each) WITH ORDINALITY AS element
+             ORDER BY element.value, element.ordinality) AS added
+     WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(emt_added_to_set.elements) AS held
+                        WHERE held.value = added.value)
+    $$;
+
+-- $pull of a value: the array without the elements that equal it.
+CREATE OR REPLACE FUNCTION public.emt_pulled(elements JSONB, value JSONB) RETURNS JSONB
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT coalesce(jsonb_agg(element.value ORDER BY element.ordinality), '[]')
+      FROM jsonb_array_elements(emt_pulled.elements) WITH ORDINALITY AS element
+     WHERE element.value <> emt_pulled.value
+    $$;
+
+-- The array that an operator makes of an array; NULL where there is nothing to take away.
+CREATE OR REPLACE FUNCTION public.emt_updated_array(present JSONB, operation JSONB, pulled JSONB[]) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _operator TEXT := emt_updated_array.operation ->> 'operator';
+    _value JSONB := emt_updated_array.operation -> 'value';
+BEGIN
+    IF jsonb_typeof(emt_updated_array.present) <> 'array' THEN
+        PERFORM public.emt_refuse_update(_operator, emt_updated_array.operation ->> 'path',
+            'needs an array, but the field holds ' || public.emt_type_name(emt_updated_array.present));
+    END IF;
+    CASE _operator
+        WHEN '$push' THEN
+            RETURN public.emt_pushed(coalesce(emt_updated_array.present, '[]'), _value);
+        WHEN '$addToSet' THEN
+            RETURN public.emt_added_to_set(coalesce(emt_updated_array.present, '[]'), _value);
+        WHEN '$pop' THEN
+            RETURN emt_updated_array.present - CASE WHEN _value = '1' THEN -1 ELSE 0 END;
+        WHEN '$pull' THEN
+            RETURN CASE WHEN emt_updated_array.present IS NULL THEN NULL
+                        WHEN _value IS NULL
+                        THEN emt_updated_array.pulled[(emt_updated_array.operation ->> 'condition')::INTEGER]
+                        ELSE public.emt_pulled(emt_updated_array.present, _value) END;
+    END CASE;
+END
+$$;
+
+-- The value that an operator makes of the present one, which is NULL where the field is missing; NULL where the field
+-- stays as it is.
+CREATE OR REPLACE FUNCTION public.emt_updated_value(present JSONB, operation JSONB, pulled JSONB[]) RETURNS JSONB
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _operator TEXT := emt_updated_value.operation ->> 'operator';
+    _value JSONB := emt_updated_value.operation -> 'value';
+BEGIN
+    CASE _operator
+        WHEN '$set', '$setOnInsert' THEN
+            RETURN _value;
+        WHEN '$inc', '$mul' THEN
+            IF emt_updated_value.present IS NULL THEN
+                RETURN CASE _operator WHEN '$inc' THEN _value ELSE '0' END;
+            END IF;
+            IF jsonb_typeof(emt_updated_value.present) <> 'number' THEN
+                PERFORM public.emt_refuse_update(_operator, emt_updated_value.operation ->> 'path',
+                    'needs a number, but the field holds ' || public.emt_type_name(emt_updated_value.present));
+            END IF;
+            RETURN to_jsonb(CASE _operator WHEN '$inc' THEN emt_updated_value.present::NUMERIC + _value::NUMERIC
+                                           ELSE emt_updated_value.present::NUMERIC * _value::NUMERIC END);
+        WHEN '$min' THEN
+            RETURN CASE WHEN emt_updated_value.present IS NULL OR public.emt_precedes(_value, emt_updated_value.present)
+                        THEN _value END;
+        WHEN '$max' THEN
+            RETURN CASE WHEN emt_updated_value.present IS NULL OR public.emt_precedes(emt_updated_value.present, _value)
+                        THEN _value END;
+        WHEN '$currentDate' THEN
+            RETURN to_jsonb(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+        ELSE
+            RETURN public.emt_updated_array(emt_updated_value.present, emt_updated_value.operation,
+                                            emt_updated_value.pulled);
+    END CASE;
+END
+$$;
+
+-- The document that an update makes. operations is an array of operations; pulled has, for each $pull with a condition,
+-- in the order of their numbers, what stays of its array. Raises SE031 where the document does not fit the operations.
+CREATE OR REPLACE FUNCTION public.emt_update_document(document JSONB, operations JSONB, pulled JSONB[] DEFAULT '{}')
+    RETURNS JSONB
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _document JSONB := emt_update_document.document;
+    _operation JSONB;
+    _operator TEXT;
+    _names TEXT[];
+    _value JSONB;
+BEGIN
+    FOR _number IN 0 .. jsonb_array_length(emt_update_document.operations) - 1 LOOP
+        _operation := emt_update_document.operations -> _number;
+        _operator := _operation ->> 'operator';
+        -- A name never contains a dot.
+        _names := string_to_array(_operation ->> 'path', '.');
+        IF _operator = '$unset' THEN
+            _document := public.emt_remove_at(_document, _names);
+        ELSIF _operator = '$rename' THEN
+            _document := public.emt_rename_at(_document, _operation ->> 'path', _operation ->> 'value');
+        ELSE
+            _value := public.emt_updated_value(public.emt_value_at(_document, _names), _operation,
+                                               emt_update_document.pulled);
+            IF _value IS NOT NULL THEN
+                _document := public.emt_put_at(_document, _names, _value, _operator);
+            END IF;
+        END IF;
+    END LOOP;
+    RETURN _document;
 END
 $$;
 
@@ -302,7 +664,7 @@ BEGIN
 END
 $$;
 
--- The same for a tenant of a client's. Raises SE031 for one that an event store knows: its events would stay.
+-- The same for a tenant of a client's. Raises SE034 for one that an event store knows: its events would stay.
 CREATE OR REPLACE FUNCTION public.emt_delete_tenant_documents(partition TEXT) RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$
@@ -315,7 +677,7 @@ BEGIN
     END IF;
     IF _is_registered THEN
         RAISE EXCEPTION 'the event store has a tenant "%", with events', emt_delete_tenant_documents.partition
-            USING ERRCODE = 'SE031';
+            USING ERRCODE = 'SE034';
     END IF;
     RETURN public.emt_delete_documents(emt_delete_tenant_documents.partition);
 END

@@ -1,9 +1,11 @@
 //! What can go wrong, and what the caller can do about it.
 
+use crate::document_version::DocumentConflict;
 use crate::endpoint::{ConnectError, ConnectionStringError};
 use crate::event_codec::{DecodeError, EncodeError};
 use crate::filter::FilterError;
 use crate::position::ExpectedVersion;
+use crate::update::UpdateError;
 use postgres::error::SqlState;
 
 /// The result of this crate's operations.
@@ -189,7 +191,7 @@ pub enum Error {
     /// `tokio::task::spawn_blocking` or a thread.
     #[error("called from inside an async runtime: call it from a thread or from spawn_blocking")]
     AsyncContext,
-    /// A filter, sort or update document is not valid.
+    /// A filter or sort document is not valid.
     #[error("the filter is not valid")]
     Filter(#[source] FilterError),
     /// There is no collection of that name, and it may not be created on its first use here.
@@ -201,6 +203,38 @@ pub enum Error {
         collection: String,
         /// What the database said.
         source: postgres::Error,
+    },
+    /// An update document is not valid.
+    #[error("the update is not valid")]
+    Update(#[source] UpdateError),
+    /// An update does not fit a document, for example because `$inc` meets a string. The message names operator and field.
+    #[error("the update does not fit the document: {message}")]
+    UpdateRefused {
+        /// What does not fit.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// A document is not what a write expected. Read it again, decide again, write again.
+    #[error("{0}")]
+    DocumentConflict(DocumentConflict),
+    /// The handler of a document failed, so nothing was written.
+    #[error("the handler of document \"{id}\" of collection \"{collection}\" failed")]
+    Handler {
+        /// The collection's name.
+        collection: String,
+        /// The document's id.
+        id: String,
+        /// What the handler returned.
+        source: anyhow::Error,
+    },
+    /// An upcast or downcast hook of a collection failed.
+    #[error("a document of collection \"{collection}\" cannot be brought into its other form")]
+    DocumentHook {
+        /// The collection's name.
+        collection: String,
+        /// What the hook returned.
+        source: anyhow::Error,
     },
     /// A document is in the collection, but not as the caller expected it.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
@@ -298,9 +332,9 @@ fn detail(source: &postgres::Error) -> String {
 }
 
 impl Error {
-    /// Whether an append met another version than it expected.
+    /// Whether an append, or the write of a document, met another version than it expected.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict { .. } | Self::DocumentConflict(_))
     }
 
     /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lost connection, a
@@ -370,6 +404,12 @@ impl Error {
                             None => error.message().to_owned(),
                         });
                 Self::ProjectionMismatch { message, source }
+            }
+            "SE031" => {
+                let message = source
+                    .as_db_error()
+                    .map_or_else(String::new, |error| error.message().to_owned());
+                Self::UpdateRefused { message, source }
             }
             _ => Self::Database { doing, source },
         }

@@ -74,6 +74,7 @@ impl Column {
             }
             Predicate::Exists => "TRUE".to_owned(),
             Predicate::Not(predicates) => negated(&self.condition(predicates, parameters)?),
+            Predicate::ElemMatch(_) => "FALSE".to_owned(),
         })
     }
 

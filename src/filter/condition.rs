@@ -22,6 +22,7 @@ use super::{
     field_path::Target,
     filter_error::FilterError,
     predicate::{predicates, type_name},
+    source::Source,
     sql_parameters::SqlParameters,
 };
 
@@ -32,10 +33,12 @@ pub(crate) fn filter_condition(
     filter: &Value,
     parameters: &mut SqlParameters,
 ) -> Result<String, FilterError> {
-    document("the filter", filter, parameters)
+    document_condition(Source::Document, "the filter", filter, parameters)
 }
 
-fn document(
+/// The condition that the fields of the source match the filter, for a source that is an object.
+pub(super) fn document_condition(
+    source: Source<'_>,
     place: &str,
     filter: &Value,
     parameters: &mut SqlParameters,
@@ -48,28 +51,32 @@ fn document(
     };
     let conditions = entries
         .iter()
-        .map(|(key, operand)| entry(key, operand, parameters));
+        .map(|(key, operand)| entry(source, key, operand, parameters));
     conditions.collect::<Result<_, _>>().map(all_of)
 }
 
 fn entry(
+    source: Source<'_>,
     key: &str,
     operand: &Value,
     parameters: &mut SqlParameters,
 ) -> Result<String, FilterError> {
     match key {
-        "$and" => branches(key, operand, parameters).map(all_of),
-        "$or" => branches(key, operand, parameters).map(any_of),
-        "$nor" => branches(key, operand, parameters).map(|branches| negated(&any_of(branches))),
+        "$and" => branches(source, key, operand, parameters).map(all_of),
+        "$or" => branches(source, key, operand, parameters).map(any_of),
+        "$nor" => {
+            branches(source, key, operand, parameters).map(|branches| negated(&any_of(branches)))
+        }
         _ if key.starts_with('$') => Err(FilterError::UnknownOperator {
             operator: key.to_owned(),
             place: "beside the fields of a filter".to_owned(),
         }),
-        _ => field(key, operand, parameters),
+        _ => field(source, key, operand, parameters),
     }
 }
 
 fn branches(
+    source: Source<'_>,
     operator: &str,
     operand: &Value,
     parameters: &mut SqlParameters,
@@ -82,20 +89,21 @@ fn branches(
     let place = format!("each entry of `{operator}`");
     branches
         .iter()
-        .map(|branch| document(&place, branch, parameters))
+        .map(|branch| document_condition(source, &place, branch, parameters))
         .collect()
 }
 
 fn field(
+    source: Source<'_>,
     key: &str,
     operand: &Value,
     parameters: &mut SqlParameters,
 ) -> Result<String, FilterError> {
-    let target = Target::parse(key)?;
+    let target = Target::in_source(source, key)?;
     let predicates = predicates(key, operand)?;
     match target {
         Target::Column(column) => column.condition(&predicates, parameters),
-        Target::Field(path) => Ok(field_condition(&path, &predicates, parameters)),
+        Target::Field(path) => field_condition(source, &path, &predicates, parameters),
     }
 }
 

@@ -1,13 +1,16 @@
-//! Conditions on a field of the documents.
+//! Conditions on a field: of a document, or of an element that is an object.
 
 use serde_json::Value;
 
 use super::{
     boolean_logic::{all_of, any_of, negated},
     field_path::FieldPath,
+    filter_error::FilterError,
     index_range::index_range,
     predicate::{Predicate, RangeOperator},
+    source::Source,
     sql_parameters::SqlParameters,
+    value_condition::value_condition,
 };
 
 /// The longest list of values that becomes a JSON path predicate, which tries one after the other. A longer one
@@ -15,40 +18,47 @@ use super::{
 const MOST_VALUES_IN_JSON_PATH: usize = 32;
 
 pub(super) fn field_condition(
+    source: Source<'_>,
     path: &FieldPath<'_>,
     predicates: &[Predicate<'_>],
     parameters: &mut SqlParameters,
-) -> String {
-    let exact = FieldCondition { path, parameters }.all(predicates);
-    let range = index_range(path, predicates, parameters);
-    all_of(std::iter::once(exact).chain(range).collect())
+) -> Result<String, FilterError> {
+    let exact = FieldCondition {
+        source,
+        path,
+        parameters,
+    }
+    .all(predicates)?;
+    let range = match source {
+        Source::Document => index_range(path, predicates, parameters),
+        Source::Element(_) => None,
+    };
+    Ok(all_of(std::iter::once(exact).chain(range).collect()))
 }
 
 struct FieldCondition<'f> {
+    source: Source<'f>,
     path: &'f FieldPath<'f>,
     parameters: &'f mut SqlParameters,
 }
 
 impl FieldCondition<'_> {
-    fn all(&mut self, predicates: &[Predicate<'_>]) -> String {
-        all_of(
-            predicates
-                .iter()
-                .map(|predicate| self.one(predicate))
-                .collect(),
-        )
+    fn all(&mut self, predicates: &[Predicate<'_>]) -> Result<String, FilterError> {
+        let conditions = predicates.iter().map(|predicate| self.one(predicate));
+        conditions.collect::<Result<_, _>>().map(all_of)
     }
 
-    fn one(&mut self, predicate: &Predicate<'_>) -> String {
+    fn one(&mut self, predicate: &Predicate<'_>) -> Result<String, FilterError> {
         match predicate {
             Predicate::AnyOf(values) => self.equal_to_any(values),
-            Predicate::Range(operator, operand) => self.in_range(*operator, operand),
+            Predicate::Range(operator, operand) => self.in_range(*operator, operand, predicate),
             Predicate::Exists => self.exists(),
-            Predicate::Not(predicates) => negated(&self.all(predicates)),
+            Predicate::Not(predicates) => Ok(negated(&self.all(predicates)?)),
+            Predicate::ElemMatch(_) => self.has_value(predicate),
         }
     }
 
-    fn equal_to_any(&mut self, values: &[&Value]) -> String {
+    fn equal_to_any(&mut self, values: &[&Value]) -> Result<String, FilterError> {
         let by_json_path = values.len() <= MOST_VALUES_IN_JSON_PATH && !self.path.is_positional();
         let (nulls, values): (Vec<&Value>, Vec<&Value>) =
             values.iter().partition(|value| value.is_null());
@@ -58,24 +68,25 @@ impl FieldCondition<'_> {
 
         let mut alternatives = Vec::new();
         if !nulls.is_empty() {
-            alternatives.push(self.null_or_missing());
+            alternatives.push(self.null_or_missing()?);
         }
         if !scalars.is_empty() {
             alternatives.push(self.equal_in_json_path(&scalars));
         }
         if !others.is_empty() {
-            alternatives.push(self.has_candidate_among(&others));
+            alternatives.push(self.has_value_or_element(&Predicate::AnyOf(others))?);
         }
-        any_of(alternatives)
+        Ok(any_of(alternatives))
     }
 
-    fn null_or_missing(&mut self) -> String {
+    fn null_or_missing(&mut self) -> Result<String, FilterError> {
         if self.path.is_positional() {
-            let missing = negated(&self.exists());
-            return any_of(vec![missing, self.has_candidate_among(&[&Value::Null])]);
+            let missing = negated(&self.exists()?);
+            let null = self.has_value_or_element(&Predicate::AnyOf(vec![&Value::Null]))?;
+            return Ok(any_of(vec![missing, null]));
         }
         let (value, missing) = (self.path.json_path(), self.path.missing_in_json_path());
-        self.document_matches(&format!("@{value} == null || {missing}"))
+        Ok(self.source_matches(&format!("@{value} == null || {missing}")))
     }
 
     fn equal_in_json_path(&mut self, scalars: &[&Value]) -> String {
@@ -84,46 +95,51 @@ impl FieldCondition<'_> {
             .iter()
             .map(|scalar| format!("@{value} == {scalar}"))
             .collect();
-        self.document_matches(&terms.join(" || "))
+        self.source_matches(&terms.join(" || "))
     }
 
-    fn has_candidate_among(&mut self, values: &[&Value]) -> String {
-        let equal = self.parameters.equal_to_any_json(values);
-        self.has_candidate(&equal)
-    }
-
-    fn in_range(&mut self, operator: RangeOperator, operand: &Value) -> String {
-        let sign = operator.sign();
+    fn in_range(
+        &mut self,
+        operator: RangeOperator,
+        operand: &Value,
+        predicate: &Predicate<'_>,
+    ) -> Result<String, FilterError> {
         if self.path.is_positional() {
-            let test = self
-                .parameters
-                .push_json_path(format!("strict $ {sign} {operand}"));
-            return self.has_candidate(&format!("@@ {test}"));
+            return self.has_value_or_element(predicate);
         }
-        self.document_matches(&format!("@{} {sign} {operand}", self.path.json_path()))
+        let (value, sign) = (self.path.json_path(), operator.sign());
+        Ok(self.source_matches(&format!("@{value} {sign} {operand}")))
     }
 
-    fn exists(&mut self) -> String {
+    fn exists(&mut self) -> Result<String, FilterError> {
         if self.path.is_positional() {
-            return self.has_candidate("IS NOT NULL");
+            return self.has_value(&Predicate::Exists);
         }
         let value = format!("${}", self.path.json_path());
-        format!("data @? {}", self.parameters.push_json_path(value))
+        let value = self.parameters.push_json_path(value);
+        Ok(format!("{} @? {value}", self.source.json()))
     }
 
-    /// Tests the document by `@?` and a filter, because that is never NULL: a comparison of different types is
+    /// Tests the source by `@?` and a filter, because that is never NULL: a comparison of different types is
     /// unknown in a JSON path, and a filter takes unknown for false.
-    fn document_matches(&mut self, predicate: &str) -> String {
-        format!(
-            "data @? {}",
-            self.parameters.push_json_path(format!("$ ? ({predicate})"))
-        )
+    fn source_matches(&mut self, predicate: &str) -> String {
+        let predicate = self.parameters.push_json_path(format!("$ ? ({predicate})"));
+        format!("{} @? {predicate}", self.source.json())
     }
 
-    fn has_candidate(&self, test: &str) -> String {
-        format!(
-            "EXISTS (SELECT FROM {} WHERE candidate.value {test})",
-            self.path.candidates()
-        )
+    /// One of the values that the path leads to, or one of their elements.
+    fn has_value_or_element(&mut self, predicate: &Predicate<'_>) -> Result<String, FilterError> {
+        self.has(predicate, self.path.candidates(self.source, true))
+    }
+
+    /// One of the values that the path leads to.
+    fn has_value(&mut self, predicate: &Predicate<'_>) -> Result<String, FilterError> {
+        self.has(predicate, self.path.candidates(self.source, false))
+    }
+
+    fn has(&mut self, predicate: &Predicate<'_>, from: String) -> Result<String, FilterError> {
+        let predicate = std::slice::from_ref(predicate);
+        let test = value_condition("candidate.value", predicate, self.parameters)?;
+        Ok(format!("EXISTS (SELECT FROM {from} WHERE {test})"))
     }
 }

@@ -8,7 +8,7 @@
 //! The order of an index, and of a sort, is: `[]`, null and missing, strings, numbers, booleans, other arrays
 //! (shorter ones first), objects.
 
-use super::{column::Column, filter_error::FilterError};
+use super::{column::Column, filter_error::FilterError, source::Source};
 
 /// All strings, as [`FieldPath::ranked_value`] has them; below every number.
 pub(super) const ANY_STRING: &str = r#"'""'::jsonb"#;
@@ -21,10 +21,26 @@ pub(super) enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// A column or a field of a document.
     pub(super) fn parse(path: &'a str) -> Result<Self, FilterError> {
-        match Column::named(path) {
-            Some(column) => Ok(Self::Column(column)),
-            None => FieldPath::parse(path).map(Self::Field),
+        if let Some(column) = Column::named(path) {
+            return Ok(Self::Column(column));
+        }
+        let field = FieldPath::parse(path)?;
+        if Column::named(field.segments[0]).is_some() {
+            return Err(FilterError::InvalidPath {
+                path: path.to_owned(),
+                reason: "the column has no fields inside",
+            });
+        }
+        Ok(Self::Field(field))
+    }
+
+    /// What the path names in the source.
+    pub(super) fn in_source(source: Source<'_>, path: &'a str) -> Result<Self, FilterError> {
+        match source {
+            Source::Document => Self::parse(path),
+            Source::Element(_) => FieldPath::parse(path).map(Self::Field),
         }
     }
 
@@ -57,7 +73,7 @@ pub(super) struct FieldPath<'a> {
 }
 
 impl<'a> FieldPath<'a> {
-    fn parse(path: &'a str) -> Result<Self, FilterError> {
+    pub(super) fn parse(path: &'a str) -> Result<Self, FilterError> {
         let segments: Vec<&str> = path.split('.').collect();
         let refused = |reason| {
             Err(FilterError::InvalidPath {
@@ -74,9 +90,6 @@ impl<'a> FieldPath<'a> {
         if path.contains('\0') {
             return refused("it contains U+0000");
         }
-        if Column::named(segments[0]).is_some() {
-            return refused("the column has no fields inside");
-        }
         Ok(Self { segments })
     }
 
@@ -92,7 +105,7 @@ impl<'a> FieldPath<'a> {
             .any(|segment| looks_like_an_integer(segment))
     }
 
-    /// The value at the path: objects by name, arrays by position, NULL when there is none.
+    /// The value at the path of a document: objects by name, arrays by position, NULL when there is none.
     fn value(&self) -> String {
         format!("data #> {}", self.names())
     }
@@ -135,16 +148,16 @@ impl<'a> FieldPath<'a> {
         missing(&self.segments)
     }
 
-    /// A `FROM` item with the column `candidate.value`: every value that a comparison with this path may
-    /// match, that is what the path leads to and, when that is an array, its elements.
-    pub(super) fn candidates(&self) -> String {
+    /// A `FROM` item with the column `candidate.value`, which is never NULL: what the path leads to in the source and, `with_elements`,
+    /// the elements of what of that is an array.
+    pub(super) fn candidates(&self, source: Source<'_>, with_elements: bool) -> String {
         let steps: Vec<&[&str]> = if self.is_positional() {
             self.segments.chunks(1).collect()
         } else {
             vec![&self.segments]
         };
         let mut from = Vec::new();
-        let mut source = "data".to_owned();
+        let mut source = source.json().to_owned();
         for (number, names) in steps.iter().enumerate() {
             let is_last = number + 1 == steps.len();
             let alias = if is_last {
@@ -154,7 +167,7 @@ impl<'a> FieldPath<'a> {
             };
             from.push(format!(
                 "LATERAL ({}) AS {alias}(value)",
-                values_at(names, &source, is_last)
+                values_at(names, &source, is_last && with_elements)
             ));
             source = format!("{alias}.value");
         }
@@ -177,8 +190,10 @@ fn values_at(names: &[&str], source: &str, with_elements: bool) -> String {
     if let [position] = names
         && is_position(position)
     {
-        // Not `->`, which finds a scalar at its position 0.
-        queries.push(format!("SELECT {source} #> ARRAY['{position}']"));
+        // Strict, because a lax path finds a scalar at its position 0; and silent, because a strict one fails there.
+        queries.push(format!(
+            "SELECT jsonb_path_query({source}, 'strict $[{position}]', '{{}}', TRUE)"
+        ));
     }
     queries.join(" UNION ALL ")
 }
@@ -294,9 +309,10 @@ mod tests {
         for named in ["0", "7.a", "a.b1", "a.1b", "a.-", "a. "] {
             assert!(!path(named).is_positional(), "{named}");
         }
-        assert_eq!(path("a.0").candidates().matches("#> ARRAY['0']").count(), 1);
-        assert!(!path("a.-1").candidates().contains("#>"));
-        assert!(!path("a.007").candidates().contains("#>"));
+        let candidates = |text| path(text).candidates(Source::Document, true);
+        assert_eq!(candidates("a.0").matches("strict $[0]").count(), 1);
+        assert!(!candidates("a.-1").contains("strict"));
+        assert!(!candidates("a.007").contains("strict"));
     }
 
     #[test]

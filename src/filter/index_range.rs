@@ -76,7 +76,7 @@ impl IndexRange<'_> {
         match predicate {
             Predicate::AnyOf(values) => Some(self.equal_to_any(values)),
             Predicate::Range(operator, operand) => Some(self.in_range(*operator, operand)),
-            Predicate::Exists | Predicate::Not(_) => None,
+            Predicate::Exists | Predicate::Not(_) | Predicate::ElemMatch(_) => None,
         }
     }
 

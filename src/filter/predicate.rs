@@ -15,6 +15,17 @@ pub(super) enum Predicate<'v> {
     Exists,
     /// Not all of these.
     Not(Vec<Predicate<'v>>),
+    /// An array with an element that matches.
+    ElemMatch(ElementFilter<'v>),
+}
+
+/// What `$elemMatch` demands of an element.
+#[derive(Debug, PartialEq)]
+pub(super) enum ElementFilter<'v> {
+    /// The element itself satisfies all of these.
+    Value(Vec<Predicate<'v>>),
+    /// The element is an object that matches this filter.
+    Object(&'v Value),
 }
 
 /// `$gt`, `$gte`, `$lt` and `$lte`.
@@ -104,6 +115,7 @@ fn parse_operator<'v>(
         "$lte" => range(path, operator, RangeOperator::LessOrEqual, operand),
         "$exists" => exists(path, operator, operand),
         "$not" => not(path, operator, operand),
+        "$elemMatch" => element_filter(operator, path, operand).map(Predicate::ElemMatch),
         _ => Err(FilterError::UnknownOperator {
             operator: operator.to_owned(),
             place: format!("for the field `{path}`"),
@@ -111,7 +123,7 @@ fn parse_operator<'v>(
     }
 }
 
-fn equal<'v>(path: &str, operand: &'v Value) -> Result<Predicate<'v>, FilterError> {
+pub(super) fn equal<'v>(path: &str, operand: &'v Value) -> Result<Predicate<'v>, FilterError> {
     refuse_unstorable(path, operand)?;
     Ok(Predicate::AnyOf(vec![operand]))
 }
@@ -191,6 +203,33 @@ fn refuse_unstorable(path: &str, value: &Value) -> Result<(), FilterError> {
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
+}
+
+/// What stands behind `$elemMatch`. The operators that join filters begin a filter, all others are about the element.
+pub(super) fn element_filter<'v>(
+    operator: &str,
+    path: &str,
+    operand: &'v Value,
+) -> Result<ElementFilter<'v>, FilterError> {
+    let Some(object) = operand.as_object() else {
+        return Err(wrong_operand(
+            path,
+            operator,
+            "an object with operators or fields",
+            operand,
+        ));
+    };
+    if object.keys().any(|key| joins_filters(key)) {
+        return Ok(ElementFilter::Object(operand));
+    }
+    Ok(match operators(path, operand)? {
+        Some(operators) => ElementFilter::Value(parse_operators(path, operators)?),
+        None => ElementFilter::Object(operand),
+    })
+}
+
+fn joins_filters(operator: &str) -> bool {
+    matches!(operator, "$and" | "$or" | "$nor")
 }
 
 fn refuse_nul(path: &str, text: &str) -> Result<(), FilterError> {

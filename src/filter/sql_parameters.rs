@@ -3,17 +3,22 @@
 use std::error::Error;
 
 use postgres::types::private::BytesMut;
-use postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+use postgres::types::{IsNull, Json as PostgresJson, ToSql, Type, accepts, to_sql_checked};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A value that a statement is given, never written into its text.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) enum SqlValue {
     Text(String),
+    OptionalText(Option<String>),
     TextArray(Vec<String>),
     Json(Value),
     JsonArray(Vec<Value>),
+    /// JSON that is sent as it was written.
+    RawJson(PostgresJson<Box<RawValue>>),
     Bigint(i64),
+    OptionalBigint(Option<i64>),
     BigintArray(Vec<i64>),
     JsonPath(JsonPath),
 }
@@ -37,11 +42,11 @@ impl ToSql for JsonPath {
 impl SqlValue {
     fn cast(&self) -> &'static str {
         match self {
-            Self::Text(_) => "text",
+            Self::Text(_) | Self::OptionalText(_) => "text",
             Self::TextArray(_) => "text[]",
-            Self::Json(_) => "jsonb",
+            Self::Json(_) | Self::RawJson(_) => "jsonb",
             Self::JsonArray(_) => "jsonb[]",
-            Self::Bigint(_) => "bigint",
+            Self::Bigint(_) | Self::OptionalBigint(_) => "bigint",
             Self::BigintArray(_) => "bigint[]",
             Self::JsonPath(_) => "jsonpath",
         }
@@ -49,11 +54,11 @@ impl SqlValue {
 
     fn postgres_type(&self) -> Type {
         match self {
-            Self::Text(_) => Type::TEXT,
+            Self::Text(_) | Self::OptionalText(_) => Type::TEXT,
             Self::TextArray(_) => Type::TEXT_ARRAY,
-            Self::Json(_) => Type::JSONB,
+            Self::Json(_) | Self::RawJson(_) => Type::JSONB,
             Self::JsonArray(_) => Type::JSONB_ARRAY,
-            Self::Bigint(_) => Type::INT8,
+            Self::Bigint(_) | Self::OptionalBigint(_) => Type::INT8,
             Self::BigintArray(_) => Type::INT8_ARRAY,
             Self::JsonPath(_) => Type::JSONPATH,
         }
@@ -62,10 +67,13 @@ impl SqlValue {
     fn as_sql(&self) -> &(dyn ToSql + Sync) {
         match self {
             Self::Text(value) => value,
+            Self::OptionalText(value) => value,
             Self::TextArray(values) => values,
             Self::Json(value) => value,
             Self::JsonArray(values) => values,
+            Self::RawJson(value) => value,
             Self::Bigint(value) => value,
+            Self::OptionalBigint(value) => value,
             Self::BigintArray(values) => values,
             Self::JsonPath(json_path) => json_path,
         }
@@ -73,7 +81,7 @@ impl SqlValue {
 }
 
 /// The parameters that a statement has collected so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SqlParameters {
     values: Vec<SqlValue>,
 }

@@ -14,7 +14,7 @@ use strict::{Finding, JsonbFormatter, Strict};
 pub(crate) use text::check_json_text;
 
 /// The deepest nesting of arrays and objects that `serde_json` reads back: its limit of 128 refuses the 128th level.
-const DEPTH_LIMIT: usize = 127;
+pub(crate) const DEPTH_LIMIT: usize = 127;
 
 /// Why a value cannot be kept as `jsonb`.
 #[derive(Debug, thiserror::Error)]

@@ -194,7 +194,7 @@ impl PongoClient {
 }
 
 fn refused_removal(name: &str, source: postgres::Error) -> Error {
-    if source.code().is_some_and(|code| code.code() == "SE031") {
+    if source.code().is_some_and(|code| code.code() == "SE034") {
         return Error::invalid(
             format!("tenant \"{name}\""),
             "belongs to the event store, too: remove it with Tenants::remove",

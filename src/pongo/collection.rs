@@ -1,17 +1,13 @@
 //! Collections: a name, and what its statements run on.
 
-use super::document::DocumentTable;
+use super::document::{DocumentTable, EncodedDocument};
+use super::evolution::DocumentEvolution;
 use super::home::CollectionHome;
-use super::statement::Statement;
-use crate::connection::get;
-use crate::error::Result;
-use crate::position::from_sql;
-use serde_json::Value;
+use crate::connection::Sql;
+use crate::error::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
-
-const COUNT: &str = "SELECT count(*) FROM {table} WHERE _partition = $1 AND ";
-
-const DELETE: &str = "DELETE FROM {table} WHERE _partition = $1 AND ";
 
 /// A collection of documents of type `T`; `serde_json::Value` takes any.
 ///
@@ -22,6 +18,7 @@ pub struct Collection<'a, T> {
     pub(super) name: String,
     /// The table's name, where a rebuild keeps the documents in another one.
     table: Option<String>,
+    evolution: DocumentEvolution,
     _document: PhantomData<fn() -> T>,
 }
 
@@ -40,6 +37,7 @@ impl<'a, T> Collection<'a, T> {
             home,
             name: name.to_owned(),
             table: None,
+            evolution: DocumentEvolution::new(),
             _document: PhantomData,
         }
     }
@@ -62,25 +60,64 @@ impl<'a, T> Collection<'a, T> {
         DocumentTable::new(self.home.schema(), self.home.partition(), &self.name, table)
     }
 
-    /// How many documents match the filter; `json!({})` matches all.
-    ///
-    /// # Errors
-    /// [`Error::Filter`] when the filter is not valid.
-    pub fn count_documents(&self, filter: Value) -> Result<u64> {
-        let statement = Statement::new(&self.table()?, COUNT, &filter)?;
-        self.home.run(&self.name, true, |sql| {
-            let rows = statement.query(sql)?;
-            rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
+    /// The same collection, whose documents are changed on their way out and in.
+    #[must_use]
+    pub fn evolving(mut self, evolution: DocumentEvolution) -> Self {
+        self.evolution = evolution;
+        self
+    }
+
+    /// Runs a statement that writes: it is not repeated when the connection is lost, because it may have been done.
+    pub(super) fn write<R>(
+        &self,
+        doing: &'static str,
+        run: impl Fn(&mut dyn Sql) -> Result<R, postgres::Error>,
+    ) -> Result<R> {
+        self.home.run(&self.name, false, |sql| {
+            run(sql).map_err(|source| Error::database(doing, source))
         })
     }
 
-    /// Deletes the documents that match the filter, and returns how many; `json!({})` matches all.
-    ///
-    /// # Errors
-    /// [`Error::Filter`] when the filter is not valid.
-    pub fn delete_many(&self, filter: Value) -> Result<u64> {
-        let statement = Statement::new(&self.table()?, DELETE, &filter)?;
-        self.home
-            .run(&self.name, true, |sql| statement.execute(sql))
+    /// Runs a statement that reads.
+    pub(super) fn read<R>(
+        &self,
+        doing: &'static str,
+        run: impl Fn(&mut dyn Sql) -> Result<R, postgres::Error>,
+    ) -> Result<R> {
+        self.home.run(&self.name, true, |sql| {
+            run(sql).map_err(|source| Error::database(doing, source))
+        })
+    }
+
+    /// The JSON that is stored for a document, and its id.
+    pub(super) fn encode<D: Serialize>(&self, document: &D) -> Result<EncodedDocument> {
+        let table = self.table()?;
+        let json = table.encode(document)?;
+        let Some(downcast) = &self.evolution.downcast else {
+            return table.identify(json);
+        };
+        let stored = downcast(table.decode(&json)?).map_err(|source| self.hook_failed(source))?;
+        table.identify(table.encode(&stored)?)
+    }
+
+    /// The document that stored JSON stands for.
+    pub(super) fn decode<D: DeserializeOwned>(&self, json: &[u8]) -> Result<D> {
+        let table = self.table()?;
+        let Some(upcast) = &self.evolution.upcast else {
+            return table.decode(json);
+        };
+        let document = upcast(table.decode(json)?).map_err(|source| self.hook_failed(source))?;
+        table.decode(&table.encode(&document)?)
+    }
+
+    pub(super) fn decode_if<D: DeserializeOwned>(&self, json: Option<&[u8]>) -> Result<Option<D>> {
+        json.map(|json| self.decode(json)).transpose()
+    }
+
+    fn hook_failed(&self, source: anyhow::Error) -> Error {
+        Error::DocumentHook {
+            collection: self.name.clone(),
+            source,
+        }
     }
 }

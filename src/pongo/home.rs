@@ -1,6 +1,6 @@
 //! What a collection runs its statements on.
 
-use crate::connection::{Connections, Sql, Transaction};
+use crate::connection::{Connections, Nested, Sql, Transaction};
 use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::schema::create_collection;
@@ -152,53 +152,66 @@ impl<'a> CollectionHome<'a> {
         }
     }
 
-    /// Runs a statement on a collection, whose table is created first where that is allowed.
+    /// Runs a statement on a collection.
     pub(super) fn run<T>(
         &self,
         collection: &str,
         repeatable: bool,
         run: impl Fn(&mut dyn Sql) -> Result<T>,
     ) -> Result<T> {
-        let outcome = match self {
+        self.on_table(collection, || match self {
+            Self::Connections { connections, .. } => connections.run(repeatable, &run),
+            Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
+        })
+    }
+
+    /// Runs what needs the collection's table, which is created first where that is allowed.
+    fn on_table<T>(&self, collection: &str, run: impl Fn() -> Result<T>) -> Result<T> {
+        self.ensure(collection)?;
+        let mut outcome = run();
+        if outcome.as_ref().is_err_and(Error::is_undefined_table) {
+            self.forget(collection);
+            // Somebody has dropped it since. A transaction cannot go on after that.
+            if self.may_create_again() {
+                self.ensure(collection)?;
+                outcome = run();
+            }
+        }
+        outcome.map_err(|error| error.about_collection(collection))
+    }
+
+    fn ensure(&self, collection: &str) -> Result<()> {
+        match self {
             Self::Connections {
                 connections,
                 scope,
                 tables,
-            } => {
-                tables.ensure(connections, &scope.schema, collection)?;
-                match connections.run(repeatable, &run) {
-                    // Somebody has dropped it since.
-                    Err(error) if error.is_undefined_table() && tables.may_create => {
-                        tables.forget(collection);
-                        tables.ensure(connections, &scope.schema, collection)?;
-                        connections.run(repeatable, &run)
-                    }
-                    outcome => outcome,
-                }
-            }
+            } => tables.ensure(connections, &scope.schema, collection),
             Self::Transaction {
                 sql,
                 schema,
-                tables,
+                tables: Some(tables),
                 ..
-            } => {
-                let sql = &mut **sql.borrow_mut();
-                if let Some(tables) = tables {
-                    tables.ensure(sql, schema, collection)?;
-                }
-                run(sql)
-            }
-        };
-        outcome.map_err(|error| {
-            if error.is_undefined_table() {
-                self.forget(collection);
-            }
-            error.about_collection(collection)
-        })
+            } => tables.ensure(&mut **sql.borrow_mut(), schema, collection),
+            Self::Transaction { tables: None, .. } => Ok(()),
+        }
     }
 
-    /// Runs what belongs together in one transaction: that of the home, or one of its own.
-    pub(super) fn run_in_transaction<T>(
+    fn may_create_again(&self) -> bool {
+        matches!(self, Self::Connections { tables, .. } if tables.may_create)
+    }
+
+    /// Runs several statements that are committed together or not at all.
+    pub(super) fn atomically<T>(
+        &self,
+        collection: &str,
+        run: impl Fn(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        self.on_table(collection, || self.in_one_transaction(&run))
+    }
+
+    /// The same where the collection need not be there.
+    pub(super) fn in_one_transaction<T>(
         &self,
         run: impl FnOnce(&mut dyn Sql) -> Result<T>,
     ) -> Result<T> {
@@ -209,7 +222,13 @@ impl<'a> CollectionHome<'a> {
                 transaction.commit()?;
                 Ok(done)
             }
-            Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
+            Self::Transaction { sql, .. } => {
+                let mut sql = sql.borrow_mut();
+                let mut nested = Nested::begin(&mut **sql)?;
+                let done = run(nested.sql())?;
+                nested.release()?;
+                Ok(done)
+            }
         }
     }
 

@@ -25,21 +25,37 @@
 //! Numbers, strings and dates survive as JSON has them. PostgreSQL's `jsonb` does not keep the order of an object's keys, nor
 //! the second of two equal keys; it writes `1E2` as `100` and `-0.0` as `0.0`.
 
+mod change;
 mod client;
 mod client_builder;
 mod collection;
+mod delete;
 mod document;
+mod evolution;
 mod find;
+mod handle;
 mod home;
 mod insert;
+mod outcome;
+mod replace;
 mod statement;
 mod transaction;
+mod update;
+mod upsert;
+mod versioned_writes;
+mod write_options;
 
-pub use crate::filter::FilterError;
+pub use crate::document_version::{DocumentConflict, ExpectedDocument};
+pub use crate::filter::{Filter, FilterError};
+pub use crate::update::{Update, UpdateError};
 pub use client::PongoClient;
 pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
 pub(crate) use document::DocumentTable;
+pub use evolution::DocumentEvolution;
 pub use find::Find;
+pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
 pub(crate) use home::{CollectionHome, CollectionTables, DocumentScope};
+pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
 pub use transaction::PongoTransaction;
+pub use write_options::{DeleteOptions, ReturnDocument, UpdateOptions};
