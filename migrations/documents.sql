@@ -4,7 +4,7 @@
 -- Applying it again changes nothing.
 --
 -- SQLSTATEs of our own: SE030 collection name or layout, SE031 update that does not fit the document, SE032 read model of a
--- projection, SE033 collection unknown, SE034 tenant of the event store.
+-- projection, SE033 collection unknown, SE034 tenant of the event store, SE035 index.
 
 
 --------------------------------------------------------------------------------------------------------------- tables
@@ -421,6 +421,15 @@ $$;
 
 ---------------------------------------------------------------------------------------------------------- collections
 
+-- What has a name; NULL where nothing has. Looked up in the catalogue, because to_regclass may not see what others have
+-- created or dropped while this transaction waited for them.
+CREATE OR REPLACE FUNCTION public.emt_relation(name TEXT) RETURNS REGCLASS
+    LANGUAGE sql
+    AS $$
+    SELECT oid::REGCLASS FROM pg_catalog.pg_class
+     WHERE relnamespace = 'public'::REGNAMESPACE AND relname = emt_relation.name
+    $$;
+
 -- The table whose grants a new collection gets: where there are events, who may use them may use the documents.
 CREATE OR REPLACE FUNCTION public.emt_granted_table() RETURNS TEXT
     LANGUAGE sql STABLE
@@ -457,12 +466,12 @@ CREATE OR REPLACE FUNCTION public.emt_create_collection(name TEXT) RETURNS BOOLE
 #variable_conflict use_column
 BEGIN
     PERFORM public.emt_check_collection_name(emt_create_collection.name);
-    IF to_regclass(format('public.%I', emt_create_collection.name)) IS NOT NULL
+    IF public.emt_relation(emt_create_collection.name) IS NOT NULL
        AND EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
         RETURN FALSE;
     END IF;
     PERFORM public.emt_lock_collection(emt_create_collection.name);
-    IF to_regclass(format('public.%I', emt_create_collection.name)) IS NOT NULL THEN
+    IF public.emt_relation(emt_create_collection.name) IS NOT NULL THEN
         IF NOT EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
             PERFORM public.emt_recognise_collection(emt_create_collection.name);
         END IF;
@@ -501,73 +510,81 @@ CREATE OR REPLACE FUNCTION public.emt_has_id_index(relation REGCLASS) RETURNS BO
            AND indnatts = 2 AND indexprs IS NULL)
     $$;
 
--- Registers a table that somebody else has created, once it can be used as a collection: what Pongo's Node library has
--- made gets the default partition in the place of its own, and a unique index beside its primary key, which is (_id).
--- Both libraries can use it then. Raises SE030 and says what does not fit.
-CREATE OR REPLACE FUNCTION public.emt_recognise_collection(name TEXT) RETURNS VOID
+-- Whether a table that somebody else has created can be used as a collection. Returns the columns of its primary key:
+-- what Pongo's Node library has made has (_id) only. Raises SE030 and says what does not fit.
+CREATE OR REPLACE FUNCTION public.emt_check_layout(name TEXT) RETURNS TEXT
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _table REGCLASS := to_regclass(format('public.%I', emt_recognise_collection.name));
+    _table REGCLASS := public.emt_relation(emt_check_layout.name);
     _kind "char" := (SELECT relkind FROM pg_class WHERE oid = _table);
     _problem TEXT;
     _key TEXT;
 BEGIN
     IF _kind NOT IN ('r', 'p') THEN
-        _problem := 'it is ' || CASE _kind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'i' THEN 'an index'
-                                           WHEN 'S' THEN 'a sequence' WHEN 'f' THEN 'a foreign table'
-                                           ELSE 'no table' END;
-    ELSE
-        SELECT string_agg(CASE WHEN found.attname IS NULL THEN format('column %s is missing', needed.name)
-                               WHEN found.atttypid <> needed.type::REGTYPE
-                               THEN format('column %s is %s, not %s', needed.name,
-                                           format_type(found.atttypid, found.atttypmod), needed.type) END,
-                          ', ' ORDER BY needed.number)
-          INTO _problem
-          FROM (VALUES (1, '_id', 'text'), (2, 'data', 'jsonb'), (3, 'metadata', 'jsonb'), (4, '_version', 'bigint'),
-                       (5, '_partition', 'text'), (6, '_archived', 'boolean'),
-                       (7, '_created', 'timestamp with time zone'), (8, '_updated', 'timestamp with time zone'))
-               AS needed (number, name, type)
-          LEFT JOIN pg_attribute AS found
-            ON found.attrelid = _table AND found.attname = needed.name AND NOT found.attisdropped;
-        SELECT string_agg(attname, ', ' ORDER BY attname COLLATE "C") INTO _key
-          FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)
-         WHERE conrelid = _table AND contype = 'p';
-        IF _problem IS NULL AND (_key IN ('_id', '_id, _partition')) IS NOT TRUE THEN
-            _problem := coalesce(format('its primary key is (%s)', _key), 'it has no primary key')
-                        || ', not (_id, _partition)';
-        END IF;
-        -- _created and the like have defaults; what a document does not give needs one, too.
-        IF _problem IS NULL THEN
-            SELECT string_agg(format('column %s needs a value, which no document gives', attname), ', ' ORDER BY attnum)
-              INTO _problem
-              FROM pg_attribute
-             WHERE attrelid = _table AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
-               AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
-        END IF;
-    END IF;
-    IF _problem IS NOT NULL THEN
-        RAISE EXCEPTION 'table "%" exists and is not a collection: %', emt_recognise_collection.name, _problem
+        RAISE EXCEPTION '"%" exists and is not a collection: it is %', emt_check_layout.name,
+            CASE _kind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'i' THEN 'an index'
+                       WHEN 'S' THEN 'a sequence' WHEN 'f' THEN 'a foreign table' ELSE 'no table' END
             USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
     END IF;
-    IF _key = '_id' THEN
-        BEGIN
-            EXECUTE format('ALTER TABLE public.%I ALTER COLUMN _partition SET DEFAULT %L', emt_recognise_collection.name,
-                           'emt:default');
-            IF NOT public.emt_has_id_index(_table) THEN
-                EXECUTE format('CREATE UNIQUE INDEX ON public.%I (_id, _partition)', emt_recognise_collection.name);
-            END IF;
-            EXECUTE format('UPDATE public.%I SET _partition = %L WHERE _partition = %L', emt_recognise_collection.name,
-                           'emt:default', 'png_global');
-        EXCEPTION WHEN insufficient_privilege THEN
-            RAISE EXCEPTION 'collection "%" of Pongo for Node must be adopted first, which role "%" may not do: %',
-                emt_recognise_collection.name, current_user, SQLERRM
-                USING ERRCODE = 'SE030', HINT = 'Open it once as the owner of the table.';
-        END;
+    SELECT string_agg(CASE WHEN found.attname IS NULL THEN format('column %s is missing', needed.name)
+                           WHEN found.atttypid <> needed.type::REGTYPE
+                           THEN format('column %s is %s, not %s', needed.name,
+                                       format_type(found.atttypid, found.atttypmod), needed.type) END,
+                      ', ' ORDER BY needed.number)
+      INTO _problem
+      FROM (VALUES (1, '_id', 'text'), (2, 'data', 'jsonb'), (3, 'metadata', 'jsonb'), (4, '_version', 'bigint'),
+                   (5, '_partition', 'text'), (6, '_archived', 'boolean'),
+                   (7, '_created', 'timestamp with time zone'), (8, '_updated', 'timestamp with time zone'))
+           AS needed (number, name, type)
+      LEFT JOIN pg_attribute AS found
+        ON found.attrelid = _table AND found.attname = needed.name AND NOT found.attisdropped;
+    SELECT string_agg(attname, ', ' ORDER BY attname COLLATE "C") INTO _key
+      FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)
+     WHERE conrelid = _table AND contype = 'p';
+    IF _problem IS NULL AND (_key IN ('_id', '_id, _partition')) IS NOT TRUE THEN
+        _problem := coalesce(format('its primary key is (%s)', _key), 'it has no primary key') || ', not (_id, _partition)';
+    END IF;
+    IF _problem IS NULL THEN
+        SELECT string_agg(format('column %s needs a value, which no document gives', attname), ', ' ORDER BY attnum)
+          INTO _problem
+          FROM pg_attribute
+         WHERE attrelid = _table AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
+           AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
+    END IF;
+    IF _problem IS NOT NULL THEN
+        RAISE EXCEPTION 'table "%" exists and is not a collection: %', emt_check_layout.name, _problem
+            USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
+    END IF;
+    RETURN _key;
+END
+$$;
+
+-- Registers a table that somebody else has created, once it can be used as a collection. One of Pongo's Node library gets
+-- the default partition in the place of its own, and a unique index beside its primary key, which is (_id): both
+-- libraries can use it then.
+CREATE OR REPLACE FUNCTION public.emt_recognise_collection(name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _table REGCLASS := public.emt_relation(emt_recognise_collection.name);
+BEGIN
+    IF public.emt_check_layout(emt_recognise_collection.name) = '_id' THEN
+        EXECUTE format('ALTER TABLE public.%I ALTER COLUMN _partition SET DEFAULT %L', emt_recognise_collection.name,
+                       'emt:default');
+        IF NOT public.emt_has_id_index(_table) THEN
+            EXECUTE format('CREATE UNIQUE INDEX ON public.%I (_id, _partition)', emt_recognise_collection.name);
+        END IF;
+        EXECUTE format('UPDATE public.%I SET _partition = %L WHERE _partition = %L', emt_recognise_collection.name,
+                       'emt:default', 'png_global');
     END IF;
     PERFORM public.emt_copy_grants(public.emt_granted_table(), emt_recognise_collection.name)
       FROM pg_class WHERE oid = _table AND pg_has_role(relowner, 'USAGE');
     INSERT INTO public.emt_collections (name) VALUES (emt_recognise_collection.name) ON CONFLICT DO NOTHING;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'table "%" must be made a collection first, which role "%" may not do: %',
+        emt_recognise_collection.name, current_user, SQLERRM
+        USING ERRCODE = 'SE030', HINT = 'Open it once as the owner of the table.';
 END
 $$;
 
@@ -601,7 +618,7 @@ DECLARE
 BEGIN
     PERFORM public.emt_lock_collection(emt_drop_collection.name);
     PERFORM public.emt_refuse_read_model(emt_drop_collection.name, 'dropped');
-    _exists := to_regclass(format('public.%I', emt_drop_collection.name)) IS NOT NULL;
+    _exists := public.emt_relation(emt_drop_collection.name) IS NOT NULL;
     DELETE FROM public.emt_collections AS known WHERE known.name = emt_drop_collection.name;
     IF NOT FOUND THEN
         IF _exists THEN
@@ -626,19 +643,94 @@ BEGIN
     PERFORM public.emt_lock_collection(least(emt_rename_collection.name, emt_rename_collection.new_name));
     PERFORM public.emt_lock_collection(greatest(emt_rename_collection.name, emt_rename_collection.new_name));
     PERFORM public.emt_refuse_read_model(emt_rename_collection.name, 'renamed');
-    IF to_regclass(format('public.%I', emt_rename_collection.new_name)) IS NOT NULL THEN
+    IF public.emt_relation(emt_rename_collection.new_name) IS NOT NULL THEN
         RAISE EXCEPTION 'collection "%" cannot be renamed to "%": there is something of that name',
             emt_rename_collection.name, emt_rename_collection.new_name USING ERRCODE = 'SE030';
     END IF;
     DELETE FROM public.emt_collections AS known WHERE known.name = emt_rename_collection.new_name;
     UPDATE public.emt_collections AS known SET name = emt_rename_collection.new_name
      WHERE known.name = emt_rename_collection.name;
-    IF NOT FOUND OR to_regclass(format('public.%I', emt_rename_collection.name)) IS NULL THEN
+    IF NOT FOUND OR public.emt_relation(emt_rename_collection.name) IS NULL THEN
         RAISE EXCEPTION 'there is no collection "%"', emt_rename_collection.name USING ERRCODE = 'SE033';
     END IF;
+    -- What a rebuild has kept of it.
     UPDATE public.emt_collections AS known SET old_of = emt_rename_collection.new_name
      WHERE known.old_of = emt_rename_collection.name;
     EXECUTE format('ALTER TABLE public.%I RENAME TO %I', emt_rename_collection.name, emt_rename_collection.new_name);
+END
+$$;
+
+
+-------------------------------------------------------------------------------------------------------------- indexes
+
+-- An index is created by a statement of the library's, since CREATE INDEX CONCURRENTLY runs in no function. What it was
+-- created as is kept as its comment.
+
+-- Keeps what an index was created as. Raises SE035 where it is another one.
+CREATE OR REPLACE FUNCTION public.emt_note_index(collection TEXT, name TEXT, definition TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _index OID := public.emt_relation(emt_note_index.name);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = _index
+                      AND indrelid = public.emt_relation(emt_note_index.collection))
+       OR obj_description(_index, 'pg_class') <> emt_note_index.definition THEN
+        RAISE EXCEPTION 'there is another "%"', emt_note_index.name USING ERRCODE = 'SE035';
+    END IF;
+    EXECUTE format('COMMENT ON INDEX public.%I IS %L', emt_note_index.name, emt_note_index.definition);
+END
+$$;
+
+-- Drops an index of a collection; FALSE where there is none. Raises SE035 for one that keeps the ids apart.
+CREATE OR REPLACE FUNCTION public.emt_drop_index(collection TEXT, name TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _index OID := public.emt_relation(emt_drop_index.name);
+    _columns TEXT;
+BEGIN
+    SELECT string_agg(pg_get_indexdef(indexrelid, number, FALSE), ', ' ORDER BY number)
+           FILTER (WHERE indisunique) INTO _columns
+      FROM pg_index, generate_series(1, indnatts) AS number
+     WHERE indexrelid = _index AND indrelid = public.emt_relation(emt_drop_index.collection)
+    HAVING count(*) > 0;
+    IF NOT FOUND THEN
+        RETURN FALSE;
+    END IF;
+    IF _columns IN ('_id', '_id, _partition') THEN
+        RAISE EXCEPTION 'index "%" keeps the ids of collection "%" apart', emt_drop_index.name, emt_drop_index.collection
+            USING ERRCODE = 'SE035';
+    END IF;
+    EXECUTE format('DROP INDEX public.%I', emt_drop_index.name);
+    RETURN TRUE;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.emt_rename_index(name TEXT, new_name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format('ALTER INDEX public.%I RENAME TO %I', emt_rename_index.name, emt_rename_index.new_name);
+END
+$$;
+
+-- Puts out of the way what a CREATE INDEX CONCURRENTLY that failed has left. The caller holds the lock of whoever creates
+-- one, so an index that is not valid is not being built. Returns the names of all that can be dropped.
+CREATE OR REPLACE FUNCTION public.emt_discard_index(collection TEXT, name TEXT) RETURNS TEXT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _table REGCLASS := public.emt_relation(emt_discard_index.collection);
+    _index OID;
+BEGIN
+    SELECT indexrelid INTO _index FROM pg_index
+     WHERE indrelid = _table AND NOT indisvalid AND indexrelid = public.emt_relation(emt_discard_index.name);
+    IF FOUND THEN
+        PERFORM public.emt_rename_index(emt_discard_index.name, 'emt_invalid_' || _index);
+    END IF;
+    RETURN ARRAY(SELECT relname::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+                  WHERE indrelid = _table AND NOT indisvalid AND relname ~ '^emt_invalid_');
 END
 $$;
 
@@ -655,7 +747,7 @@ DECLARE
     _all BIGINT := 0;
 BEGIN
     FOR _table IN SELECT known.name FROM public.emt_collections AS known
-                   WHERE to_regclass(format('public.%I', known.name)) IS NOT NULL ORDER BY known.name COLLATE "C" LOOP
+                   WHERE public.emt_relation(known.name) IS NOT NULL ORDER BY known.name COLLATE "C" LOOP
         EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_delete_documents.partition;
         GET DIAGNOSTICS _deleted = ROW_COUNT;
         _all := _all + _deleted;

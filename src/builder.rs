@@ -2,8 +2,9 @@
 
 use crate::connection::{ConnectionSource, PoolOptions, refuse_async_context};
 use crate::error::Result;
+use crate::pongo::{CollectionDefinition, CollectionDefinitions};
 use crate::projection::{InlineProjections, Projection};
-use crate::schema::{self, AutoMigration};
+use crate::schema::{self, AutoMigration, Declared, SchemaPart};
 use crate::store::EventStore;
 use postgres::Client;
 use r2d2::ManageConnection;
@@ -29,6 +30,7 @@ pub struct EventStoreBuilder {
     schema: String,
     auto_migration: AutoMigration,
     projections: Vec<Arc<dyn Projection>>,
+    collections: CollectionDefinitions,
     pool: PoolOptions,
     notifications: bool,
 }
@@ -82,6 +84,7 @@ impl EventStoreBuilder {
             schema: "public".to_owned(),
             auto_migration: AutoMigration::default(),
             projections: Vec::new(),
+            collections: CollectionDefinitions::default(),
             notifications: true,
             pool: PoolOptions::default(),
         }
@@ -91,6 +94,13 @@ impl EventStoreBuilder {
     /// Defaults to none.
     pub fn inline_projection(mut self, projection: impl Projection) -> Self {
         self.projections.push(Arc::new(projection));
+        self
+    }
+
+    /// Declares a collection with its indexes, as a part of the migration: one of its own, or the read model of a
+    /// [`DocumentProjection`](crate::DocumentProjection). Defaults to none.
+    pub fn collection(mut self, definition: CollectionDefinition) -> Self {
+        self.collections.add(definition);
         self
     }
 
@@ -153,6 +163,14 @@ impl EventStoreBuilder {
         Ok(store)
     }
 
+    /// The SQL of the schema and of the declared collections.
+    #[cfg(feature = "cli")]
+    pub(crate) fn sql(&self) -> Result<String> {
+        schema::check_name(&self.schema)?;
+        self.collections.check()?;
+        Ok(schema::sql(&self.schema, SchemaPart::EventStore) + &self.collections.sql(&self.schema))
+    }
+
     /// Opens the store without a look at the schema, to migrate it later by hand.
     ///
     /// # Errors
@@ -160,11 +178,13 @@ impl EventStoreBuilder {
     pub fn open_unchecked(self) -> Result<EventStore> {
         refuse_async_context()?;
         schema::check_name(&self.schema)?;
+        self.collections.check()?;
         let projections = InlineProjections::new(self.projections)?;
         EventStore::new(
             self.source.open(&self.pool)?,
             &self.schema.into(),
             projections,
+            self.collections,
             self.auto_migration,
             self.notifications,
         )

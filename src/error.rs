@@ -236,6 +236,37 @@ pub enum Error {
         /// What the hook returned.
         source: anyhow::Error,
     },
+    /// The collection is the read model of a registered projection, which would go on without it.
+    #[error("{message}")]
+    ReadModel {
+        /// Which collection, and which projection.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// There is something else under the name of an index. Give one of them [another name](crate::pongo::Index::named), or
+    /// drop what is there.
+    #[error("index \"{index}\" of collection \"{collection}\" is not what was declared: {reason}")]
+    IndexMismatch {
+        /// The collection's name.
+        collection: String,
+        /// The index's name.
+        index: String,
+        /// What is there.
+        reason: String,
+    },
+    /// A document has the same values as another one in the fields of a unique index.
+    #[error(
+        "collection \"{collection}\" has a document with equal values: index \"{index}\" is unique"
+    )]
+    NotUnique {
+        /// The collection's name.
+        collection: String,
+        /// The index's name.
+        index: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
     /// A document is in the collection, but not as the caller expected it.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
     DocumentExists {

@@ -20,6 +20,7 @@ mod value_condition;
 pub(crate) use condition::filter_condition;
 pub(crate) use element_condition::pull_condition;
 pub(crate) use equal_fields::equal_fields;
+pub(crate) use field_path::{index_expression, index_presence, sql_literal};
 pub use filter_error::FilterError;
 pub(crate) use found_values::found_values;
 pub(crate) use sort::sort_order;

@@ -1,11 +1,13 @@
 //! Setting up a client.
 
 use super::client::PongoClient;
+use super::definition::{CollectionDefinition, CollectionDefinitions};
 use crate::connection::{ConnectionSource, PoolOptions, refuse_async_context};
 use crate::error::Result;
 use crate::schema::{self, AutoMigration, Schema, SchemaPart};
 use postgres::Client;
 use r2d2::ManageConnection;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Sets up a [`PongoClient`].
@@ -27,6 +29,7 @@ pub struct PongoClientBuilder {
     source: ConnectionSource,
     schema: String,
     auto_migration: AutoMigration,
+    collections: CollectionDefinitions,
     pool: PoolOptions,
 }
 
@@ -62,8 +65,15 @@ impl PongoClientBuilder {
             source,
             schema: "public".to_owned(),
             auto_migration: AutoMigration::default(),
+            collections: CollectionDefinitions::default(),
             pool: PoolOptions::default(),
         }
+    }
+
+    /// Declares a collection with its indexes, as a part of the migration. Defaults to none.
+    pub fn collection(mut self, definition: CollectionDefinition) -> Self {
+        self.collections.add(definition);
+        self
     }
 
     /// The PostgreSQL schema that the tables are in. Defaults to `public`.
@@ -124,11 +134,13 @@ impl PongoClientBuilder {
     pub fn connect_unchecked(self) -> Result<PongoClient> {
         refuse_async_context()?;
         schema::check_name(&self.schema)?;
+        self.collections.check()?;
         let connections = self.source.open(&self.pool)?;
         let schema = Schema::new(
             connections.clone(),
             self.schema.into(),
             SchemaPart::Documents,
+            Arc::new(self.collections),
         );
         Ok(PongoClient::new(
             connections,

@@ -108,11 +108,6 @@ impl DocumentTable {
         serde_json::from_slice(data).map_err(|source| self.refused(JsonError::Serde(source)))
     }
 
-    /// The error of a statement that writes documents.
-    pub(super) fn write_error(&self, doing: &'static str, source: postgres::Error) -> Error {
-        Error::database(doing, source)
-    }
-
     pub(super) fn refused(&self, source: JsonError) -> Error {
         Error::Document {
             collection: self.collection.clone(),
@@ -223,7 +218,7 @@ impl DocumentTable {
                 ],
             ),
         };
-        written.map_err(|source| Error::database("write documents", source))?;
+        written.map_err(|source| self.write_error("write documents", source))?;
         Ok(())
     }
 

@@ -30,7 +30,8 @@ fn a_client_creates_what_collections_need_and_no_event_store() -> anyhow::Result
 
     let id = client
         .collection("users")
-        .insert_one(&json!({"name": "Anna"}))?;
+        .insert_one(&json!({"name": "Anna"}))?
+        .id;
     let anna = client
         .collection::<Value>("users")
         .find_one(json!({"name": "Anna"}))?;
@@ -161,7 +162,8 @@ fn a_transaction_commits_all_or_nothing() -> anyhow::Result<()> {
     let id = client.with_transaction(|transaction| {
         let id = transaction
             .collection("orders")
-            .insert_one(&json!({"total": 5}))?;
+            .insert_one(&json!({"total": 5}))?
+            .id;
         transaction
             .collection("invoices")
             .insert_one(&json!({"order": id}))?;
