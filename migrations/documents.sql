@@ -3,7 +3,8 @@
 -- All that `PongoClient` needs. The event store's schema.sql builds on it, and has the conventions that hold here, too.
 -- Applying it again changes nothing.
 --
--- SQLSTATEs of our own: SE030 collection name or layout, SE031 update that does not fit the document.
+-- SQLSTATEs of our own: SE030 collection name or layout, SE031 update that does not fit the document, SE032 read model of a
+-- projection, SE033 collection unknown, SE034 tenant of the event store, SE035 index.
 
 
 --------------------------------------------------------------------------------------------------------------- tables
@@ -479,45 +480,357 @@ $$;
 
 ---------------------------------------------------------------------------------------------------------- collections
 
--- Creates the table of a document collection; FALSE where it exists. Raises SE030 where a table of the name exists
--- that is not such a collection.
+-- What has a name; NULL where nothing has. Looked up in the catalogue, because to_regclass may not see what others have
+-- created or dropped while this transaction waited for them.
+CREATE OR REPLACE FUNCTION public.emt_relation(name TEXT) RETURNS REGCLASS
+    LANGUAGE sql
+    AS $$
+    SELECT oid::REGCLASS FROM pg_catalog.pg_class
+     WHERE relnamespace = 'public'::REGNAMESPACE AND relname = emt_relation.name
+    $$;
+
+-- The table whose grants a new collection gets: where there are events, who may use them may use the documents.
+CREATE OR REPLACE FUNCTION public.emt_granted_table() RETURNS TEXT
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE WHEN to_regclass('public.emt_streams') IS NULL THEN 'emt_collections' ELSE 'emt_streams' END
+    $$;
+
+-- Raises SE030 for a name that no collection can have.
+CREATE OR REPLACE FUNCTION public.emt_check_collection_name(name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF octet_length(emt_check_collection_name.name) NOT BETWEEN 1 AND 63 THEN
+        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_check_collection_name.name,
+            octet_length(emt_check_collection_name.name) USING ERRCODE = 'SE030';
+    END IF;
+    IF starts_with(emt_check_collection_name.name, 'emt_') THEN
+        RAISE EXCEPTION 'a collection''s name must not begin with emt_, as "%" does', emt_check_collection_name.name
+            USING ERRCODE = 'SE030';
+    END IF;
+END
+$$;
+
+-- Keeps others from creating, dropping or renaming a collection of this name until the transaction ends.
+CREATE OR REPLACE FUNCTION public.emt_lock_collection(name TEXT) RETURNS VOID
+    LANGUAGE sql
+    AS $$ SELECT pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_lock_collection.name, 0)) $$;
+
+-- Creates the table of a document collection; FALSE where it exists. A table that is not registered is recognised if it
+-- has the layout of a collection, and adopted if Pongo's Node library has made it. Raises SE030 for any other table.
 CREATE OR REPLACE FUNCTION public.emt_create_collection(name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
 #variable_conflict use_column
-DECLARE
-    -- Where there are events, who may use them may use the documents.
-    _granted TEXT := CASE WHEN to_regclass('public.emt_streams') IS NULL THEN 'emt_collections' ELSE 'emt_streams' END;
-    _table REGCLASS := to_regclass(format('public.%I', emt_create_collection.name));
 BEGIN
-    IF octet_length(emt_create_collection.name) NOT BETWEEN 1 AND 63 THEN
-        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_create_collection.name,
-            octet_length(emt_create_collection.name) USING ERRCODE = 'SE030';
+    PERFORM public.emt_check_collection_name(emt_create_collection.name);
+    IF public.emt_relation(emt_create_collection.name) IS NOT NULL
+       AND EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
+        RETURN FALSE;
     END IF;
-    IF _table IS NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_create_collection.name, 0));
-        EXECUTE format($sql$
-            CREATE TABLE IF NOT EXISTS public.%I (
-                _id         TEXT         NOT NULL COLLATE "C",
-                data        JSONB        NOT NULL,
-                metadata    JSONB        NOT NULL DEFAULT '{}',
-                _version    BIGINT       NOT NULL DEFAULT 1,
-                _partition  TEXT         NOT NULL DEFAULT 'emt:default',
-                _archived   BOOLEAN      NOT NULL DEFAULT FALSE,
-                _created    TIMESTAMPTZ  NOT NULL DEFAULT now(),
-                _updated    TIMESTAMPTZ  NOT NULL DEFAULT now(),
-                PRIMARY KEY (_id, _partition)
-            ) WITH (fillfactor = 80)
-            $sql$, emt_create_collection.name);
-        PERFORM public.emt_copy_grants(_granted, emt_create_collection.name);
-        INSERT INTO public.emt_collections (name) VALUES (emt_create_collection.name) ON CONFLICT DO NOTHING;
-        RETURN TRUE;
+    PERFORM public.emt_lock_collection(emt_create_collection.name);
+    IF public.emt_relation(emt_create_collection.name) IS NOT NULL THEN
+        IF NOT EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
+            PERFORM public.emt_recognise_collection(emt_create_collection.name);
+        END IF;
+        RETURN FALSE;
     END IF;
-    IF NOT EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
-        RAISE EXCEPTION 'table "%" exists and is not a collection of this library', emt_create_collection.name
+    EXECUTE format($sql$
+        CREATE TABLE public.%I (
+            _id         TEXT         NOT NULL COLLATE "C",
+            data        JSONB        NOT NULL,
+            metadata    JSONB        NOT NULL DEFAULT '{}',
+            _version    BIGINT       NOT NULL DEFAULT 1,
+            _partition  TEXT         NOT NULL DEFAULT 'emt:default',
+            _archived   BOOLEAN      NOT NULL DEFAULT FALSE,
+            _created    TIMESTAMPTZ  NOT NULL DEFAULT now(),
+            _updated    TIMESTAMPTZ  NOT NULL DEFAULT now(),
+            PRIMARY KEY (_id, _partition)
+        ) WITH (fillfactor = 80)
+        $sql$, emt_create_collection.name);
+    PERFORM public.emt_copy_grants(public.emt_granted_table(), emt_create_collection.name);
+    -- A row is there where somebody has dropped the table alone.
+    INSERT INTO public.emt_collections (name) VALUES (emt_create_collection.name)
+    ON CONFLICT (name) DO UPDATE SET old_of = NULL, created_at = now();
+    RETURN TRUE;
+END
+$$;
+
+-- Whether a table has a unique index on (_id, _partition) beside its primary key.
+CREATE OR REPLACE FUNCTION public.emt_has_id_index(relation REGCLASS) RETURNS BOOLEAN
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_index
+         WHERE indrelid = emt_has_id_index.relation AND indisunique AND indisvalid AND indpred IS NULL
+           AND (SELECT array_agg(attname ORDER BY attname) FROM pg_attribute
+                 WHERE attrelid = indrelid AND attnum = ANY(indkey)) = ARRAY['_id', '_partition']::NAME[]
+           AND indnatts = 2 AND indexprs IS NULL)
+    $$;
+
+-- Whether a table that somebody else has created can be used as a collection. Returns the columns of its primary key:
+-- what Pongo's Node library has made has (_id) only. Raises SE030 and says what does not fit.
+CREATE OR REPLACE FUNCTION public.emt_check_layout(name TEXT) RETURNS TEXT
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _table REGCLASS := public.emt_relation(emt_check_layout.name);
+    _kind "char" := (SELECT relkind FROM pg_class WHERE oid = _table);
+    _problem TEXT;
+    _key TEXT;
+BEGIN
+    IF _kind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION '"%" exists and is not a collection: it is %', emt_check_layout.name,
+            CASE _kind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'i' THEN 'an index'
+                       WHEN 'S' THEN 'a sequence' WHEN 'f' THEN 'a foreign table' ELSE 'no table' END
             USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
     END IF;
-    RETURN FALSE;
+    SELECT string_agg(CASE WHEN found.attname IS NULL THEN format('column %s is missing', needed.name)
+                           WHEN found.atttypid <> needed.type::REGTYPE
+                           THEN format('column %s is %s, not %s', needed.name,
+                                       format_type(found.atttypid, found.atttypmod), needed.type) END,
+                      ', ' ORDER BY needed.number)
+      INTO _problem
+      FROM (VALUES (1, '_id', 'text'), (2, 'data', 'jsonb'), (3, 'metadata', 'jsonb'), (4, '_version', 'bigint'),
+                   (5, '_partition', 'text'), (6, '_archived', 'boolean'),
+                   (7, '_created', 'timestamp with time zone'), (8, '_updated', 'timestamp with time zone'))
+           AS needed (number, name, type)
+      LEFT JOIN pg_attribute AS found
+        ON found.attrelid = _table AND found.attname = needed.name AND NOT found.attisdropped;
+    SELECT string_agg(attname, ', ' ORDER BY attname COLLATE "C") INTO _key
+      FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)
+     WHERE conrelid = _table AND contype = 'p';
+    IF _problem IS NULL AND (_key IN ('_id', '_id, _partition')) IS NOT TRUE THEN
+        _problem := coalesce(format('its primary key is (%s)', _key), 'it has no primary key') || ', not (_id, _partition)';
+    END IF;
+    IF _problem IS NULL THEN
+        SELECT string_agg(format('column %s needs a value, which no document gives', attname), ', ' ORDER BY attnum)
+          INTO _problem
+          FROM pg_attribute
+         WHERE attrelid = _table AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
+           AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
+    END IF;
+    IF _problem IS NOT NULL THEN
+        RAISE EXCEPTION 'table "%" exists and is not a collection: %', emt_check_layout.name, _problem
+            USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
+    END IF;
+    RETURN _key;
+END
+$$;
+
+-- Registers a table that somebody else has created, once it can be used as a collection. One of Pongo's Node library gets
+-- the default partition in the place of its own, and a unique index beside its primary key, which is (_id): both
+-- libraries can use it then.
+CREATE OR REPLACE FUNCTION public.emt_recognise_collection(name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _table REGCLASS := public.emt_relation(emt_recognise_collection.name);
+BEGIN
+    IF public.emt_check_layout(emt_recognise_collection.name) = '_id' THEN
+        EXECUTE format('ALTER TABLE public.%I ALTER COLUMN _partition SET DEFAULT %L', emt_recognise_collection.name,
+                       'emt:default');
+        IF NOT public.emt_has_id_index(_table) THEN
+            EXECUTE format('CREATE UNIQUE INDEX ON public.%I (_id, _partition)', emt_recognise_collection.name);
+        END IF;
+        EXECUTE format('UPDATE public.%I SET _partition = %L WHERE _partition = %L', emt_recognise_collection.name,
+                       'emt:default', 'png_global');
+    END IF;
+    PERFORM public.emt_copy_grants(public.emt_granted_table(), emt_recognise_collection.name)
+      FROM pg_class WHERE oid = _table AND pg_has_role(relowner, 'USAGE');
+    INSERT INTO public.emt_collections (name) VALUES (emt_recognise_collection.name) ON CONFLICT DO NOTHING;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'table "%" must be made a collection first, which role "%" may not do: %',
+        emt_recognise_collection.name, current_user, SQLERRM
+        USING ERRCODE = 'SE030', HINT = 'Open it once as the owner of the table.';
+END
+$$;
+
+-- Raises SE032 where a projection keeps the collection: that would go on with another one, or with none.
+CREATE OR REPLACE FUNCTION public.emt_refuse_read_model(name TEXT, doing TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _projection TEXT;
+BEGIN
+    IF to_regclass('public.emt_projections') IS NULL THEN
+        RETURN;
+    END IF;
+    -- EXECUTE, because the table comes with the event store.
+    EXECUTE 'SELECT name FROM public.emt_projections WHERE name = $1 LIMIT 1'
+       INTO _projection USING emt_refuse_read_model.name;
+    IF _projection IS NOT NULL THEN
+        RAISE EXCEPTION 'collection "%" cannot be %: it is the read model of projection "%", which is registered',
+            emt_refuse_read_model.name, emt_refuse_read_model.doing, _projection USING ERRCODE = 'SE032';
+    END IF;
+END
+$$;
+
+-- Drops a collection with all its documents, those of all tenants; FALSE where there is none.
+CREATE OR REPLACE FUNCTION public.emt_drop_collection(name TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _exists BOOLEAN;
+BEGIN
+    PERFORM public.emt_lock_collection(emt_drop_collection.name);
+    PERFORM public.emt_refuse_read_model(emt_drop_collection.name, 'dropped');
+    _exists := public.emt_relation(emt_drop_collection.name) IS NOT NULL;
+    DELETE FROM public.emt_collections AS known WHERE known.name = emt_drop_collection.name;
+    IF NOT FOUND THEN
+        IF _exists THEN
+            RAISE EXCEPTION 'table "%" is not a collection of this library', emt_drop_collection.name
+                USING ERRCODE = 'SE030', HINT = 'A collection of somebody else''s has to be opened before it is dropped.';
+        END IF;
+        RETURN FALSE;
+    END IF;
+    EXECUTE format('DROP TABLE IF EXISTS public.%I', emt_drop_collection.name);
+    RETURN _exists;
+END
+$$;
+
+-- Renames a collection. Raises SE030 where the new name is taken, SE033 where there is no such collection.
+CREATE OR REPLACE FUNCTION public.emt_rename_collection(name TEXT, new_name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM public.emt_check_collection_name(emt_rename_collection.new_name);
+    -- In one order: two that swap names must not wait for each other.
+    PERFORM public.emt_lock_collection(least(emt_rename_collection.name, emt_rename_collection.new_name));
+    PERFORM public.emt_lock_collection(greatest(emt_rename_collection.name, emt_rename_collection.new_name));
+    PERFORM public.emt_refuse_read_model(emt_rename_collection.name, 'renamed');
+    IF public.emt_relation(emt_rename_collection.new_name) IS NOT NULL THEN
+        RAISE EXCEPTION 'collection "%" cannot be renamed to "%": there is something of that name',
+            emt_rename_collection.name, emt_rename_collection.new_name USING ERRCODE = 'SE030';
+    END IF;
+    DELETE FROM public.emt_collections AS known WHERE known.name = emt_rename_collection.new_name;
+    UPDATE public.emt_collections AS known SET name = emt_rename_collection.new_name
+     WHERE known.name = emt_rename_collection.name;
+    IF NOT FOUND OR public.emt_relation(emt_rename_collection.name) IS NULL THEN
+        RAISE EXCEPTION 'there is no collection "%"', emt_rename_collection.name USING ERRCODE = 'SE033';
+    END IF;
+    -- What a rebuild has kept of it.
+    UPDATE public.emt_collections AS known SET old_of = emt_rename_collection.new_name
+     WHERE known.old_of = emt_rename_collection.name;
+    EXECUTE format('ALTER TABLE public.%I RENAME TO %I', emt_rename_collection.name, emt_rename_collection.new_name);
+END
+$$;
+
+
+-------------------------------------------------------------------------------------------------------------- indexes
+
+-- An index is created by a statement of the library's, since CREATE INDEX CONCURRENTLY runs in no function. What it was
+-- created as is kept as its comment.
+
+-- Keeps what an index was created as. Raises SE035 where it is another one.
+CREATE OR REPLACE FUNCTION public.emt_note_index(collection TEXT, name TEXT, definition TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _index OID := public.emt_relation(emt_note_index.name);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = _index
+                      AND indrelid = public.emt_relation(emt_note_index.collection))
+       OR obj_description(_index, 'pg_class') <> emt_note_index.definition THEN
+        RAISE EXCEPTION 'there is another "%"', emt_note_index.name USING ERRCODE = 'SE035';
+    END IF;
+    EXECUTE format('COMMENT ON INDEX public.%I IS %L', emt_note_index.name, emt_note_index.definition);
+END
+$$;
+
+-- Drops an index of a collection; FALSE where there is none. Raises SE035 for one that keeps the ids apart.
+CREATE OR REPLACE FUNCTION public.emt_drop_index(collection TEXT, name TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _index OID := public.emt_relation(emt_drop_index.name);
+    _columns TEXT;
+BEGIN
+    SELECT string_agg(pg_get_indexdef(indexrelid, number, FALSE), ', ' ORDER BY number)
+           FILTER (WHERE indisunique) INTO _columns
+      FROM pg_index, generate_series(1, indnatts) AS number
+     WHERE indexrelid = _index AND indrelid = public.emt_relation(emt_drop_index.collection)
+    HAVING count(*) > 0;
+    IF NOT FOUND THEN
+        RETURN FALSE;
+    END IF;
+    IF _columns IN ('_id', '_id, _partition') THEN
+        RAISE EXCEPTION 'index "%" keeps the ids of collection "%" apart', emt_drop_index.name, emt_drop_index.collection
+            USING ERRCODE = 'SE035';
+    END IF;
+    EXECUTE format('DROP INDEX public.%I', emt_drop_index.name);
+    RETURN TRUE;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.emt_rename_index(name TEXT, new_name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format('ALTER INDEX public.%I RENAME TO %I', emt_rename_index.name, emt_rename_index.new_name);
+END
+$$;
+
+-- Puts out of the way what a CREATE INDEX CONCURRENTLY that failed has left. The caller holds the lock of whoever creates
+-- one, so an index that is not valid is not being built. Returns the names of all that can be dropped.
+CREATE OR REPLACE FUNCTION public.emt_discard_index(collection TEXT, name TEXT) RETURNS TEXT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _table REGCLASS := public.emt_relation(emt_discard_index.collection);
+    _index OID;
+BEGIN
+    SELECT indexrelid INTO _index FROM pg_index
+     WHERE indrelid = _table AND NOT indisvalid AND indexrelid = public.emt_relation(emt_discard_index.name);
+    IF FOUND THEN
+        PERFORM public.emt_rename_index(emt_discard_index.name, 'emt_invalid_' || _index);
+    END IF;
+    RETURN ARRAY(SELECT relname::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+                  WHERE indrelid = _table AND NOT indisvalid AND relname ~ '^emt_invalid_');
+END
+$$;
+
+
+-------------------------------------------------------------------------------------------------------------- tenants
+
+-- Deletes the documents of a partition in all collections, and returns how many.
+CREATE OR REPLACE FUNCTION public.emt_delete_documents(partition TEXT) RETURNS BIGINT
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _table TEXT;
+    _deleted BIGINT;
+    _all BIGINT := 0;
+BEGIN
+    FOR _table IN SELECT known.name FROM public.emt_collections AS known
+                   WHERE public.emt_relation(known.name) IS NOT NULL ORDER BY known.name COLLATE "C" LOOP
+        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_delete_documents.partition;
+        GET DIAGNOSTICS _deleted = ROW_COUNT;
+        _all := _all + _deleted;
+    END LOOP;
+    RETURN _all;
+END
+$$;
+
+-- The same for a tenant of a client's. Raises SE034 for one that an event store knows: its events would stay.
+CREATE OR REPLACE FUNCTION public.emt_delete_tenant_documents(partition TEXT) RETURNS BIGINT
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _is_registered BOOLEAN := FALSE;
+BEGIN
+    IF to_regclass('public.emt_partitions') IS NOT NULL THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM public.emt_partitions WHERE partition = $1)'
+           INTO _is_registered USING emt_delete_tenant_documents.partition;
+    END IF;
+    IF _is_registered THEN
+        RAISE EXCEPTION 'the event store has a tenant "%", with events', emt_delete_tenant_documents.partition
+            USING ERRCODE = 'SE034';
+    END IF;
+    RETURN public.emt_delete_documents(emt_delete_tenant_documents.partition);
 END
 $$;
 

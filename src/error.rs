@@ -194,6 +194,16 @@ pub enum Error {
     /// A filter or sort document is not valid.
     #[error("the filter is not valid")]
     Filter(#[source] FilterError),
+    /// There is no collection of that name, and it may not be created on its first use here.
+    #[error(
+        "there is no collection \"{collection}\": create it first, or let the client or store migrate"
+    )]
+    UnknownCollection {
+        /// The collection's name.
+        collection: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
     /// An update document is not valid.
     #[error("the update is not valid")]
     Update(#[source] UpdateError),
@@ -225,6 +235,37 @@ pub enum Error {
         collection: String,
         /// What the hook returned.
         source: anyhow::Error,
+    },
+    /// The collection is the read model of a registered projection, which would go on without it.
+    #[error("{message}")]
+    ReadModel {
+        /// Which collection, and which projection.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// There is something else under the name of an index. Give one of them [another name](crate::pongo::Index::named), or
+    /// drop what is there.
+    #[error("index \"{index}\" of collection \"{collection}\" is not what was declared: {reason}")]
+    IndexMismatch {
+        /// The collection's name.
+        collection: String,
+        /// The index's name.
+        index: String,
+        /// What is there.
+        reason: String,
+    },
+    /// A document has the same values as another one in the fields of a unique index.
+    #[error(
+        "collection \"{collection}\" has a document with equal values: index \"{index}\" is unique"
+    )]
+    NotUnique {
+        /// The collection's name.
+        collection: String,
+        /// The index's name.
+        index: String,
+        /// What the database said.
+        source: postgres::Error,
     },
     /// A document is in the collection, but not as the caller expected it.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
@@ -357,6 +398,14 @@ impl Error {
     pub(crate) fn is_unregistered_projection(&self) -> bool {
         matches!(self, Self::ProjectionMismatch { source, .. }
             if source.code().is_some_and(|code| code.code() == "SE011"))
+    }
+
+    pub(crate) fn is_undefined_table(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if Self::names_no_table(source))
+    }
+
+    pub(crate) fn names_no_table(source: &postgres::Error) -> bool {
+        source.code() == Some(&SqlState::UNDEFINED_TABLE)
     }
 
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -1,5 +1,7 @@
 //! Pongo: collections of documents against a real PostgreSQL.
 
+mod client;
+mod collections;
 mod concurrency;
 mod filters;
 mod finding;

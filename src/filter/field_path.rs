@@ -92,11 +92,18 @@ impl SortKey {
 /// The columns of an index that serves filters and sorts on `path`, as `CREATE INDEX` lists them.
 ///
 /// Put `_partition` before them. `_id COLLATE "C"` behind them makes a sort's tie breaker part of the index.
-#[cfg(test)]
-pub(super) fn index_expression(path: &str) -> Result<String, FilterError> {
+pub(crate) fn index_expression(path: &str) -> Result<String, FilterError> {
     let keys = Target::parse(path)?.sort_keys();
     let keys: Vec<String> = keys.into_iter().map(|key| key.sql).collect();
     Ok(keys.join(", "))
+}
+
+/// The condition on documents that have the field, for an index of those alone.
+pub(crate) fn index_presence(path: &str) -> Result<String, FilterError> {
+    Ok(match Target::parse(path)? {
+        Target::Column(_) => "TRUE".to_owned(),
+        Target::Field(field) => format!("{} IS NOT NULL", field.value()),
+    })
 }
 
 /// A dotted path such as `address.city`, checked and split.
@@ -261,7 +268,7 @@ fn json_string(text: &str) -> String {
 /// A backslash is an escape character in a plain constant when the session has turned
 /// `standard_conforming_strings` off, and we do not depend on session settings. So text with a backslash is
 /// written in the `E''` form, which reads it the same way under every setting.
-fn sql_literal(text: &str) -> String {
+pub(crate) fn sql_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') {
         format!("E'{}'", quoted.replace('\\', r"\\"))

@@ -26,6 +26,7 @@ pub(crate) use condition::filter_condition;
 pub(crate) use element_condition::pull_condition;
 pub(crate) use equal_fields::equal_fields;
 pub use field::{Element, ElementFilter, Field, element, field};
+pub(crate) use field_path::{index_expression, index_presence, sql_literal};
 pub use filter_error::FilterError;
 pub(crate) use filter_shape::{is_plain_equality, pinned_id};
 pub(crate) use found_values::found_values;

@@ -56,9 +56,8 @@ impl<'a, T> Collection<'a, T> {
     }
 
     pub(super) fn table(&self) -> Result<DocumentTable> {
-        let partition = self.home.partition();
         let table = self.table.as_deref().unwrap_or(&self.name);
-        DocumentTable::new(&partition.schema, &partition.name, &self.name, table)
+        DocumentTable::new(self.home.schema(), self.home.partition(), &self.name, table)
     }
 
     /// The same collection, whose documents are changed on their way out and in.

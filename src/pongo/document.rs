@@ -45,6 +45,9 @@ const DELETE: &str = "DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $
 
 const TRUNCATE: &str = "DELETE FROM {table} WHERE _partition = $1";
 
+/// How the names of the library's own tables begin.
+const RESERVED: &str = "emt_";
+
 /// A document's JSON, as it is sent.
 pub(super) struct EncodedDocument {
     pub(super) json: Vec<u8>,
@@ -68,6 +71,18 @@ pub(crate) struct DocumentTable {
     pub(crate) table: String,
 }
 
+/// Refuses names that no collection can have; the same as `emt_check_collection_name` in `documents.sql`.
+pub(super) fn check_name(collection: &str) -> Result<()> {
+    identifier::check("the collection name", collection)?;
+    if collection.starts_with(RESERVED) {
+        return Err(Error::invalid(
+            format!("the collection name {collection:?}"),
+            format!("must not begin with {RESERVED}"),
+        ));
+    }
+    Ok(())
+}
+
 impl DocumentTable {
     /// The documents of a collection, in the table of its name or in another one.
     pub(crate) fn new(
@@ -76,7 +91,7 @@ impl DocumentTable {
         collection: &str,
         table: &str,
     ) -> Result<Self> {
-        identifier::check("the collection name", collection)?;
+        check_name(collection)?;
         Ok(Self {
             collection: collection.to_owned(),
             partition: partition.to_owned(),
@@ -91,11 +106,6 @@ impl DocumentTable {
 
     pub(crate) fn decode<D: DeserializeOwned>(&self, data: &[u8]) -> Result<D> {
         serde_json::from_slice(data).map_err(|source| self.refused(JsonError::Serde(source)))
-    }
-
-    /// The error of a statement that writes documents.
-    pub(super) fn write_error(&self, doing: &'static str, source: postgres::Error) -> Error {
-        Error::database(doing, source)
     }
 
     pub(super) fn refused(&self, source: JsonError) -> Error {
@@ -208,7 +218,7 @@ impl DocumentTable {
                 ],
             ),
         };
-        written.map_err(|source| Error::database("write documents", source))?;
+        written.map_err(|source| self.write_error("write documents", source))?;
         Ok(())
     }
 

@@ -172,21 +172,12 @@ impl NewDocuments {
 
 impl DocumentTable {
     fn insert_error(&self, ids: &[String], source: postgres::Error) -> Error {
-        use postgres::error::SqlState;
-        if source.code() != Some(&SqlState::UNIQUE_VIOLATION) {
-            return Error::database("insert documents", source);
-        }
-        let detail = source
-            .as_db_error()
-            .and_then(|error| error.detail())
-            .unwrap_or_default();
-        let taken = ids
-            .iter()
-            .find(|id| detail.contains(&format!("=({id}, {})", self.partition)))
-            .or(ids.first());
-        Error::DocumentExists {
-            collection: self.collection.clone(),
-            id: taken.cloned().unwrap_or_default(),
+        match self.write_error("insert documents", source) {
+            Error::DocumentExists { collection, id } if id.is_empty() => Error::DocumentExists {
+                collection,
+                id: ids.first().cloned().unwrap_or_default(),
+            },
+            other => other,
         }
     }
 }

@@ -26,19 +26,26 @@
 //! the second of two equal keys; it writes `1E2` as `100` and `-0.0` as `0.0`.
 
 mod change;
+mod client;
+mod client_builder;
 mod collection;
 mod cursor;
+mod definition;
 mod delete;
 mod document;
 mod evolution;
 mod find;
 mod handle;
 mod home;
+mod index;
+mod indexes;
 mod insert;
+mod lifecycle;
 mod outcome;
 mod page;
 mod replace;
 mod statement;
+mod transaction;
 mod update;
 mod upsert;
 mod versioned_writes;
@@ -50,13 +57,19 @@ pub use crate::filter::{
     element, field,
 };
 pub use crate::update::{Update, UpdateError};
+pub use client::PongoClient;
+pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
 pub use cursor::FindIter;
+pub use definition::CollectionDefinition;
+pub(crate) use definition::CollectionDefinitions;
 pub(crate) use document::DocumentTable;
 pub use evolution::DocumentEvolution;
 pub use find::Find;
 pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
-pub(crate) use home::{CollectionHome, CollectionTables};
+pub(crate) use home::{CollectionHome, CollectionTables, DocumentScope};
+pub use index::{Index, IndexDescription};
 pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
 pub use page::Page;
+pub use transaction::PongoTransaction;
 pub use write_options::{DeleteOptions, ReturnDocument, UpdateOptions};
