@@ -72,9 +72,9 @@ impl DocumentTable {
     }
 
     pub(crate) fn decode<D: DeserializeOwned>(&self, data: &[u8]) -> Result<D> {
-        serde_json::from_slice(data).map_err(|source| Error::Document {
+        json::from_stored(data).map_err(|source| Error::Document {
             collection: self.collection.clone(),
-            source: json::JsonError::Serde(source),
+            source,
         })
     }
 
