@@ -602,7 +602,7 @@ BEGIN
       FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)
      WHERE conrelid = _table AND contype = 'p';
     IF _problem IS NULL AND (_key IN ('_id', '_id, _partition')) IS NOT TRUE THEN
-        _problem := coalesce(format('its primary key is (%s)', _key), 'it has no primary key') || ', not (_id, _partition)';
+        _problem := coalesce('its primary key is (' || _key || ')', 'it has no primary key') || ', not (_id, _partition)';
     END IF;
     IF _problem IS NULL THEN
         SELECT string_agg(format('column %s needs a value, which no document gives', attname), ', ' ORDER BY attnum)

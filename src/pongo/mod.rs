@@ -60,7 +60,7 @@ pub use crate::update::{Update, UpdateError};
 pub use client::PongoClient;
 pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
-pub use cursor::FindIter;
+pub use cursor::Cursor;
 pub use definition::CollectionDefinition;
 pub(crate) use definition::CollectionDefinitions;
 pub(crate) use document::DocumentTable;
