@@ -12,4 +12,5 @@ mod hostile_text;
 mod indexes;
 mod operations;
 mod operators;
+mod special_values;
 mod updates;
