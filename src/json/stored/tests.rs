@@ -214,7 +214,10 @@ fn an_enum_is_a_document() {
         OfTheId::Id("1".to_owned()),
     );
     let two = document(r#""Closed": null, "Open": {"a": 1}"#);
-    assert!(matches!(read::<External>(&two), Err(JsonError::Serde(_))));
+    let error = read::<External>(&two).unwrap_err();
+    assert!(
+        matches!(&error, JsonError::Serde(source) if source.to_string().starts_with("a second field beside the enum's variant"))
+    );
     assert!(matches!(
         read::<External>(r#"{"_id": "1"}"#),
         Err(JsonError::Serde(_))
@@ -529,7 +532,9 @@ proptest! {
     #[test]
     fn every_f64_is_read_as_itself(bits in any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite())) {
         let float = f64::from_bits(bits);
-        let [plain, long] = documents(&format!(r#""total": {float}, "client": "C""#));
+        // Not as Rust writes it, which half-way between two texts that are equally short takes the other one.
+        let written = serde_json::to_string(&float).unwrap();
+        let [plain, long] = documents(&format!(r#""total": {written}, "client": "C""#));
         #[derive(Debug, Deserialize)]
         struct Loose {
             total: f64,
