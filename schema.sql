@@ -982,9 +982,7 @@ BEGIN
     DELETE FROM public.emt_rebuild_requests AS request WHERE request.partition = emt_drop_partition.partition;
     PERFORM public.emt_end_rebuild(rebuild.id)
        FROM public.emt_rebuilds AS rebuild WHERE rebuild.partition = emt_drop_partition.partition;
-    FOR _table IN SELECT name FROM public.emt_collections LOOP
-        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_drop_partition.partition;
-    END LOOP;
+    PERFORM public.emt_delete_documents(emt_drop_partition.partition);
     RETURN TRUE;
 END
 $$;

@@ -1,8 +1,8 @@
 //! Setting up an event store.
 
-use crate::connection::{Connections, PoolOptions, refuse_async_context};
-use crate::endpoint::Endpoint;
-use crate::error::{Error, Result};
+use crate::connection::{ConnectionSource, PoolOptions, refuse_async_context};
+use crate::error::Result;
+use crate::pongo::{CollectionDefinition, CollectionDefinitions};
 use crate::projection::{InlineProjections, Projection};
 use crate::schema::{self, AutoMigration};
 use crate::store::EventStore;
@@ -26,10 +26,11 @@ use std::time::Duration;
 /// ```
 #[must_use]
 pub struct EventStoreBuilder {
-    source: Source,
+    source: ConnectionSource,
     schema: String,
     auto_migration: AutoMigration,
     projections: Vec<Arc<dyn Projection>>,
+    collections: CollectionDefinitions,
     pool: PoolOptions,
     notifications: bool,
 }
@@ -49,11 +50,6 @@ impl EventStore {
     }
 }
 
-enum Source {
-    ConnectionString(String),
-    Pool(Connections),
-}
-
 impl std::fmt::Debug for EventStoreBuilder {
     /// Without the connection string, which may hold a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,7 +65,9 @@ impl std::fmt::Debug for EventStoreBuilder {
 
 impl EventStoreBuilder {
     pub(crate) fn new(connection_string: &str) -> Self {
-        Self::from_source(Source::ConnectionString(connection_string.to_owned()))
+        Self::from_source(ConnectionSource::ConnectionString(
+            connection_string.to_owned(),
+        ))
     }
 
     /// Sets up a store on a pool of the caller's, any r2d2 pool of `postgres` clients.
@@ -77,22 +75,18 @@ impl EventStoreBuilder {
     /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
     /// The options of the builder's own pool do not apply.
     pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
-        Self::from_source(Source::Pool(Connections::foreign(pool)))
+        Self::from_source(ConnectionSource::pool(pool))
     }
 
-    fn from_source(source: Source) -> Self {
+    fn from_source(source: ConnectionSource) -> Self {
         Self {
             source,
             schema: "public".to_owned(),
             auto_migration: AutoMigration::default(),
             projections: Vec::new(),
+            collections: CollectionDefinitions::default(),
             notifications: true,
-            pool: PoolOptions {
-                size: 10,
-                idle_timeout: Some(Duration::from_secs(600)),
-                connection_timeout: Duration::from_secs(30),
-                prepared_statements: true,
-            },
+            pool: PoolOptions::default(),
         }
     }
 
@@ -100,6 +94,13 @@ impl EventStoreBuilder {
     /// Defaults to none.
     pub fn inline_projection(mut self, projection: impl Projection) -> Self {
         self.projections.push(Arc::new(projection));
+        self
+    }
+
+    /// Declares a collection with its indexes, as a part of the migration: one of its own, or the read model of a
+    /// [`DocumentProjection`](crate::DocumentProjection). Defaults to none.
+    pub fn collection(mut self, definition: CollectionDefinition) -> Self {
+        self.collections.add(definition);
         self
     }
 
@@ -154,12 +155,21 @@ impl EventStoreBuilder {
     /// Opens the store: connects, migrates the schema unless told not to, and registers the projections.
     ///
     /// # Errors
-    /// [`Error::ConnectionString`], [`Error::Connect`], [`Error::Schema`], [`Error::Projection`] when a projection's `init`
-    /// fails, [`Error::InvalidInput`] when an option makes no sense.
+    /// [`Error::ConnectionString`](crate::Error::ConnectionString), [`Error::Connect`](crate::Error::Connect), [`Error::Schema`](crate::Error::Schema), [`Error::Projection`](crate::Error::Projection) when a projection's `init`
+    /// fails, [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
     pub fn open(self) -> Result<EventStore> {
         let store = self.open_unchecked()?;
         store.prepare()?;
         Ok(store)
+    }
+
+    /// The SQL of the schema and of the declared collections.
+    #[cfg(feature = "cli")]
+    pub(crate) fn sql(&self) -> Result<String> {
+        use schema::{Declared, SchemaPart};
+        schema::check_name(&self.schema)?;
+        self.collections.check()?;
+        Ok(schema::sql(&self.schema, SchemaPart::EventStore) + &self.collections.sql(&self.schema))
     }
 
     /// Opens the store without a look at the schema, to migrate it later by hand.
@@ -169,38 +179,15 @@ impl EventStoreBuilder {
     pub fn open_unchecked(self) -> Result<EventStore> {
         refuse_async_context()?;
         schema::check_name(&self.schema)?;
+        self.collections.check()?;
         let projections = InlineProjections::new(self.projections)?;
-        let connections = match self.source {
-            Source::Pool(connections) => connections,
-            Source::ConnectionString(text) => own_pool(&text, &self.pool)?,
-        };
         EventStore::new(
-            connections,
+            self.source.open(&self.pool)?,
             &self.schema.into(),
             projections,
+            self.collections,
             self.auto_migration,
             self.notifications,
         )
     }
-}
-
-fn own_pool(connection_string: &str, options: &PoolOptions) -> Result<Connections> {
-    if options.size == 0 {
-        return Err(Error::invalid("the pool size", "must be at least 1"));
-    }
-    for (name, timeout) in [
-        ("the idle timeout", options.idle_timeout),
-        ("the connection timeout", Some(options.connection_timeout)),
-    ] {
-        if timeout == Some(Duration::ZERO) {
-            return Err(Error::invalid(name, "must be longer than nothing"));
-        }
-    }
-    let endpoint = Endpoint::parse(connection_string).map_err(Error::ConnectionString)?;
-    // The pool would try again and again until its timeout; a wrong password should be told at once.
-    endpoint.connect().map_err(|source| Error::Connect {
-        server: endpoint.describe(),
-        source,
-    })?;
-    Ok(Connections::open(endpoint, options))
 }

@@ -1,9 +1,11 @@
 //! What can go wrong, and what the caller can do about it.
 
+use crate::document_version::DocumentConflict;
 use crate::endpoint::{ConnectError, ConnectionStringError};
 use crate::event_codec::{DecodeError, EncodeError};
 use crate::filter::FilterError;
 use crate::position::ExpectedVersion;
+use crate::update::UpdateError;
 use postgres::error::SqlState;
 
 /// The result of this crate's operations.
@@ -189,9 +191,82 @@ pub enum Error {
     /// `tokio::task::spawn_blocking` or a thread.
     #[error("called from inside an async runtime: call it from a thread or from spawn_blocking")]
     AsyncContext,
-    /// A filter, sort or update document is not valid.
+    /// A filter or sort document is not valid.
     #[error("the filter is not valid")]
     Filter(#[source] FilterError),
+    /// There is no collection of that name, and it may not be created on its first use here.
+    #[error(
+        "there is no collection \"{collection}\": create it first, or let the client or store migrate"
+    )]
+    UnknownCollection {
+        /// The collection's name.
+        collection: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// An update document is not valid.
+    #[error("the update is not valid")]
+    Update(#[source] UpdateError),
+    /// An update does not fit a document, for example because `$inc` meets a string. The message names operator and field.
+    #[error("the update does not fit the document: {message}")]
+    UpdateRefused {
+        /// What does not fit.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// A document is not what a write expected. Read it again, decide again, write again.
+    #[error("{0}")]
+    DocumentConflict(DocumentConflict),
+    /// The handler of a document failed, so nothing was written.
+    #[error("the handler of document \"{id}\" of collection \"{collection}\" failed")]
+    Handler {
+        /// The collection's name.
+        collection: String,
+        /// The document's id.
+        id: String,
+        /// What the handler returned.
+        source: anyhow::Error,
+    },
+    /// An upcast or downcast hook of a collection failed.
+    #[error("a document of collection \"{collection}\" cannot be brought into its other form")]
+    DocumentHook {
+        /// The collection's name.
+        collection: String,
+        /// What the hook returned.
+        source: anyhow::Error,
+    },
+    /// The collection is the read model of a registered projection, which would go on without it.
+    #[error("{message}")]
+    ReadModel {
+        /// Which collection, and which projection.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// There is something else under the name of an index. Give one of them [another name](crate::pongo::Index::named), or
+    /// drop what is there.
+    #[error("index \"{index}\" of collection \"{collection}\" is not what was declared: {reason}")]
+    IndexMismatch {
+        /// The collection's name.
+        collection: String,
+        /// The index's name.
+        index: String,
+        /// What is there.
+        reason: String,
+    },
+    /// A document has the same values as another one in the fields of a unique index.
+    #[error(
+        "collection \"{collection}\" has a document with equal values: index \"{index}\" is unique"
+    )]
+    NotUnique {
+        /// The collection's name.
+        collection: String,
+        /// The index's name.
+        index: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
     /// A document is in the collection, but not as the caller expected it.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
     DocumentExists {
@@ -288,9 +363,9 @@ fn detail(source: &postgres::Error) -> String {
 }
 
 impl Error {
-    /// Whether an append met another version than it expected.
+    /// Whether an append, or the write of a document, met another version than it expected.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict { .. } | Self::DocumentConflict(_))
     }
 
     /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lost connection, a
@@ -325,6 +400,14 @@ impl Error {
             if source.code().is_some_and(|code| code.code() == "SE011"))
     }
 
+    pub(crate) fn is_undefined_table(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if Self::names_no_table(source))
+    }
+
+    pub(crate) fn names_no_table(source: &postgres::Error) -> bool {
+        source.code() == Some(&SqlState::UNDEFINED_TABLE)
+    }
+
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidInput {
             what: what.into(),
@@ -352,6 +435,12 @@ impl Error {
                             None => error.message().to_owned(),
                         });
                 Self::ProjectionMismatch { message, source }
+            }
+            "SE031" => {
+                let message = source
+                    .as_db_error()
+                    .map_or_else(String::new, |error| error.message().to_owned());
+                Self::UpdateRefused { message, source }
             }
             _ => Self::Database { doing, source },
         }

@@ -124,6 +124,7 @@ mod connection;
 mod consumer;
 mod digest;
 mod doctor;
+mod document_version;
 mod endpoint;
 mod error;
 mod event;
@@ -147,6 +148,7 @@ mod stream;
 mod stream_read;
 mod tenant;
 mod trace;
+mod update;
 mod wakeup;
 
 /// The README's example is compiled with the documentation's.

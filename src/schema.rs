@@ -77,9 +77,11 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/'
 
 const HAS_MIGRATIONS: &str = "SELECT to_regclass(format('%I.emt_migrations', $1)) IS NOT NULL";
 
-const HAS_EVENTS: &str = "
-    SELECT to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
-        OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL";
+/// Tables of events beside which the first of this library's own is missing.
+const HAS_FOREIGN_EVENTS: &str = "
+    SELECT (to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
+            OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL)
+       AND to_regclass(format('%I.emt_partitions', $1)) IS NULL";
 
 /// What Emmett's tables must look like to be adopted: the columns that the library uses, and the primary keys that make
 /// its upserts right (databases that were upgraded from Emmett 0.36 have others).
@@ -167,6 +169,35 @@ pub struct MigrationReport {
     pub remarks: Vec<String>,
 }
 
+impl MigrationReport {
+    pub(crate) fn add(&mut self, item: String, is_new: bool) {
+        if is_new {
+            self.applied.push(item);
+        } else {
+            self.skipped.push(item);
+        }
+    }
+}
+
+/// What a program declares beside the schema itself: its collections and their indexes.
+pub(crate) trait Declared: Send + Sync {
+    fn sql(&self, schema: &str) -> String;
+
+    /// Says what [`create`](Declared::create) and [`create_outside`](Declared::create_outside) would do.
+    fn look(&self, sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport>;
+
+    /// Creates what belongs into the transaction of the migration.
+    fn create(&self, sql: &mut dyn Sql, schema: &str, report: &mut MigrationReport) -> Result<()>;
+
+    /// Creates after that transaction what can be in none.
+    fn create_outside(
+        &self,
+        connections: &Connections,
+        schema: &str,
+        report: &mut MigrationReport,
+    ) -> Result<()>;
+}
+
 /// The schema of one store: its SQL, its state, and its migration.
 ///
 /// ```no_run
@@ -185,6 +216,7 @@ pub struct Schema {
     connections: Connections,
     name: Arc<str>,
     part: SchemaPart,
+    declared: Arc<dyn Declared>,
 }
 
 impl fmt::Debug for Schema {
@@ -198,17 +230,27 @@ impl fmt::Debug for Schema {
 }
 
 impl Schema {
-    pub(crate) fn new(connections: Connections, name: Arc<str>, part: SchemaPart) -> Self {
+    pub(crate) fn new(
+        connections: Connections,
+        name: Arc<str>,
+        part: SchemaPart,
+        declared: Arc<dyn Declared>,
+    ) -> Self {
         Self {
             connections,
             name,
             part,
+            declared,
         }
     }
 
-    /// The SQL of the schema, as a file that `psql -1 -f` applies.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The SQL of the schema and of the declared collections, as a file that `psql -1 -f` applies.
     pub fn sql(&self) -> String {
-        sql(&self.name, self.part)
+        sql(&self.name, self.part) + &self.declared.sql(&self.name)
     }
 
     /// Which part of the schema the database has.
@@ -226,18 +268,26 @@ impl Schema {
     /// Like [`state`](Schema::state), and whatever the database refuses.
     pub fn migrate(&self) -> Result<MigrationReport> {
         let mut transaction = Transaction::begin(&self.connections)?;
-        let report = apply(transaction.sql(), &self.name, self.part)?;
+        let mut report = apply(transaction.sql(), &self.name, self.part)?;
+        self.declared
+            .create(transaction.sql(), &self.name, &mut report)?;
         transaction.commit()?;
+        self.declared
+            .create_outside(&self.connections, &self.name, &mut report)?;
         Ok(report)
     }
 
-    /// Does what [`migrate`](Schema::migrate) does, and rolls it back: nothing is changed.
+    /// Does what [`migrate`](Schema::migrate) does, and rolls it back: nothing is changed. Declared collections and indexes are
+    /// looked for, and not created.
     ///
     /// # Errors
     /// Like [`migrate`](Schema::migrate).
     pub fn dry_run(&self) -> Result<MigrationReport> {
         let mut transaction = Transaction::begin(&self.connections)?;
-        let report = apply(transaction.sql(), &self.name, self.part)?;
+        let mut report = apply(transaction.sql(), &self.name, self.part)?;
+        let declared = self.declared.look(transaction.sql(), &self.name)?;
+        report.applied.extend(declared.applied);
+        report.skipped.extend(declared.skipped);
         transaction.rollback()?;
         Ok(report)
     }
@@ -245,10 +295,31 @@ impl Schema {
     pub(crate) fn prepare(&self, auto_migration: AutoMigration) -> Result<()> {
         let state = self.state()?;
         match (auto_migration, state) {
-            (_, SchemaState::Current { .. }) => Ok(()),
+            (AutoMigration::None, SchemaState::Current { .. }) => {
+                match self.missing()?.as_slice() {
+                    [] => Ok(()),
+                    missing => Err(Error::Schema(format!(
+                        "{} missing: run the migration of the program that declares them",
+                        missing.join(", ")
+                    ))),
+                }
+            }
+            (AutoMigration::CreateOrUpdate, SchemaState::Current { .. })
+                if self.missing()?.is_empty() =>
+            {
+                Ok(())
+            }
             (AutoMigration::CreateOrUpdate, _) => self.migrate().map(|_| ()),
             (AutoMigration::None, state) => Err(Error::Schema(state.to_string())),
         }
+    }
+
+    /// The declared collections and indexes that a database with the schema does not have.
+    pub(crate) fn missing(&self) -> Result<Vec<String>> {
+        let report = self
+            .connections
+            .run(true, |sql| self.declared.look(sql, &self.name))?;
+        Ok(report.applied)
     }
 }
 
@@ -343,7 +414,7 @@ fn has_event_store(applied: &[Applied]) -> bool {
 
 /// Whether Emmett has created the tables. Somebody else's are refused.
 fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -> Result<bool> {
-    if has_event_store(applied) || !is_true(sql, HAS_EVENTS, schema)? {
+    if has_event_store(applied) || !is_true(sql, HAS_FOREIGN_EVENTS, schema)? {
         return Ok(false);
     }
     if is_true(sql, EMMETT_LAYOUT, schema)? {

@@ -1,13 +1,13 @@
 //! Sessions: several operations in one transaction.
 
 use crate::append_options::{AppendOptions, StreamMessages};
-use crate::connection::{Nested, Sql, Transaction, abort, check_open, refuse_async_context};
+use crate::connection::{self, Nested, Sql, Transaction, abort, check_open, refuse_async_context};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::message::{Appendable, Recorded, RecordedMessage};
 use crate::partition::Partition;
 use crate::pongo::{Collection, CollectionHome};
-use crate::projection::{self, InlineProjections};
+use crate::projection::InlineProjections;
 use crate::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
 use crate::stream_read::{Aggregate, StreamRead};
 use crate::wakeup::Wakeups;
@@ -273,7 +273,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        projection::execute(self.sql()?, sql, values)
+        connection::execute(self.sql()?, sql, values)
     }
 
     /// Runs a query of your own in the transaction.
@@ -281,7 +281,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Like [`execute`](Session::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        projection::query(self.sql()?, sql, values)
+        connection::query(self.sql()?, sql, values)
     }
 
     /// Runs several statements without parameters, separated by semicolons, in the transaction.
@@ -289,7 +289,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Like [`execute`](Session::execute).
     pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        projection::batch_execute(self.sql()?, sql)
+        connection::batch_execute(self.sql()?, sql)
     }
 
     /// Runs a part of the session that can fail alone: what it did is taken back then, and the session goes on.

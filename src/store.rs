@@ -8,10 +8,12 @@ use crate::event::Event;
 use crate::feed::{self, Feed, FeedOptions, Horizon};
 use crate::message::{Appendable, Recorded};
 use crate::partition::{DEFAULT_PARTITION, Partition};
-use crate::pongo::{Collection, CollectionHome, CollectionTables};
+use crate::pongo::{
+    Collection, CollectionDefinitions, CollectionHome, CollectionTables, DocumentScope,
+};
 use crate::processors::Processors;
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
-use crate::schema::{AutoMigration, Schema, SchemaPart};
+use crate::schema::{AutoMigration, Declared, Schema, SchemaPart};
 use crate::session::{Session, run_in};
 use crate::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
 use crate::stream_read::{Aggregate, StreamIter, StreamRead};
@@ -37,6 +39,7 @@ pub struct EventStore {
     /// The partitions in which this process has registered its projections.
     registered: Arc<Mutex<HashSet<String>>>,
     collections: Arc<CollectionTables>,
+    declared: Arc<CollectionDefinitions>,
     wakeups: Wakeups,
 }
 
@@ -56,6 +59,7 @@ impl EventStore {
         connections: Connections,
         schema: &Arc<str>,
         projections: InlineProjections,
+        declared: CollectionDefinitions,
         auto_migration: AutoMigration,
         notifications: bool,
     ) -> Result<Self> {
@@ -65,6 +69,7 @@ impl EventStore {
             partition: Arc::new(Partition::new(schema, DEFAULT_PARTITION)?),
             projections,
             auto_migration,
+            declared: Arc::new(declared),
             registered: Arc::default(),
             collections: Arc::new(CollectionTables::new(
                 auto_migration == AutoMigration::CreateOrUpdate,
@@ -111,6 +116,7 @@ impl EventStore {
             self.connections.clone(),
             Arc::clone(&self.partition.schema),
             SchemaPart::EventStore,
+            Arc::clone(&self.declared) as Arc<dyn Declared>,
         )
     }
 
@@ -417,7 +423,7 @@ impl EventStore {
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
         let home = CollectionHome::Connections {
             connections: self.connections.clone(),
-            partition: Arc::clone(&self.partition),
+            scope: DocumentScope::from(&*self.partition),
             tables: Arc::clone(&self.collections),
         };
         Collection::new(home, name)

@@ -116,7 +116,7 @@ fn adoption_is_announced_and_the_superfluous_index_reported() -> anyhow::Result<
     assert_eq!(store.schema().state()?, SchemaState::Emmett);
     let report = store.schema().migrate()?;
 
-    assert_eq!(report.applied, ["schema", "adopt_emmett"]);
+    assert_eq!(report.applied, ["documents", "schema", "adopt_emmett"]);
     assert!(report.remarks[0].contains("idx_streams_unique"));
     assert_eq!(store.schema().migrate()?.applied, Vec::<String>::new());
     Ok(())

@@ -90,7 +90,7 @@ fn a_writer_appends_reads_and_keeps_documents() -> anyhow::Result<()> {
         write_everything(store)?;
     }
 
-    assert_eq!(app.schema().state()?, SchemaState::Current { version: 1 });
+    assert_eq!(app.schema().state()?, SchemaState::Current { version: 2 });
     assert_eq!(app.tenants().list()?.len(), 1);
     let archived = app.append_to_stream("Cart-9", &[added("shoes", 1)]);
     assert!(
@@ -170,7 +170,7 @@ fn a_reader_reads_streams_feed_and_documents() -> anyhow::Result<()> {
 
     assert_eq!(
         report.schema().state()?,
-        SchemaState::Current { version: 1 }
+        SchemaState::Current { version: 2 }
     );
     assert_eq!(report.tenants().list()?.len(), 1);
     assert!(!report.tenant("before")?.stream_exists("Cart-1")?);

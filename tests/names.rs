@@ -361,7 +361,7 @@ fn keep_odd_documents(store: &EventStore, name: &str) -> anyhow::Result<()> {
     let ids = odd_names();
     for id in &ids {
         let document = json!({ "_id": id, "value": id, "nested": { id.as_str(): id } });
-        assert_eq!(collection.insert_one(&document)?, *id);
+        assert_eq!(collection.insert_one(&document)?.id, *id);
         let again = collection.insert_one(&document);
         assert!(matches!(again, Err(Error::DocumentExists { id: found, .. }) if found == *id));
     }

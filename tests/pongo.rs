@@ -1,7 +1,15 @@
 //! Pongo: collections of documents against a real PostgreSQL.
 
+mod adoption;
 mod against_a_model;
+mod client;
+mod collections;
+mod concurrency;
 mod evaluator;
 mod filters;
+mod finding;
 mod hostile_text;
+mod indexes;
+mod operations;
 mod operators;
+mod updates;

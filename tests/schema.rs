@@ -4,3 +4,4 @@ mod emmetts_function;
 mod migration;
 mod names;
 mod once;
+mod parts;

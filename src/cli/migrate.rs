@@ -3,7 +3,7 @@
 use super::arguments::MigrateCommand;
 use super::{Home, NOT_MIGRATED, Output};
 use crate::builder::EventStoreBuilder;
-use crate::schema::{self, SchemaPart, SchemaState};
+use crate::schema::{self, SchemaState};
 use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,11 +15,9 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitCode> {
     match command {
         MigrateCommand::Sql { .. } => {
-            schema::check_name(&home.connection.schema)?;
+            let sql = home.unconnected().sql()?;
             let mut stdout = Output::stdout();
-            stdout.write_all(
-                schema::sql(&home.connection.schema, SchemaPart::EventStore).as_bytes(),
-            )?;
+            stdout.write_all(sql.as_bytes())?;
             stdout.flush()?;
             Ok(ExitCode::SUCCESS)
         }

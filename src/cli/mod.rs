@@ -104,6 +104,11 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> Home<F> {
         Ok((self.configure)(builder))
     }
 
+    /// The same without a database, for what can be said without one.
+    fn unconnected(self) -> EventStoreBuilder {
+        (self.configure)(EventStore::builder("").schema(self.connection.schema))
+    }
+
     fn open(self) -> anyhow::Result<EventStore> {
         let tenant = self.connection.tenant.clone();
         let no_migration = self.connection.no_migration;

@@ -2,11 +2,14 @@
 //! mistake.
 
 mod pool;
+mod source;
 mod sql;
 mod transaction;
 mod transaction_control;
+mod user_statement;
 
 pub(crate) use pool::{Checkout, Connections, PoolOptions, refuse_async_context};
+pub(crate) use source::ConnectionSource;
 pub(crate) use sql::{Jsonb, Parameter, Sql, get, param};
 pub(crate) use transaction::{Nested, Transaction, abort, check_open};
-pub(crate) use transaction_control::refuse_transaction_control;
+pub(crate) use user_statement::{batch_execute, execute, query};

@@ -21,6 +21,17 @@ pub(crate) struct PoolOptions {
     pub(crate) prepared_statements: bool,
 }
 
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            size: 10,
+            idle_timeout: Some(Duration::from_secs(600)),
+            connection_timeout: Duration::from_secs(30),
+            prepared_statements: true,
+        }
+    }
+}
+
 /// A connection that we have opened.
 pub(crate) struct Connection {
     /// `None` only while the connection is dropped.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{
     boolean_logic::{all_of, negated},
+    field_path::{SortKey, SortKeyKind},
     filter_error::FilterError,
     json_type::JsonType,
     predicate::{Predicate, type_name},
@@ -43,8 +44,14 @@ impl Column {
     }
 
     /// What an index on the column lists, and what a sort by it compares.
-    pub(super) fn sort_key(self) -> String {
-        format!("{}{}", self.name(), self.collation())
+    pub(super) fn sort_key(self) -> SortKey {
+        SortKey {
+            sql: format!("{}{}", self.name(), self.collation()),
+            kind: match self {
+                Self::Id => SortKeyKind::Text,
+                Self::Version => SortKeyKind::Bigint,
+            },
+        }
     }
 
     pub(super) fn condition(

@@ -32,7 +32,6 @@ pub(crate) fn element_condition(
 /// `element` is an SQL expression of type `jsonb` that is never NULL. An object of operators is about the element as if it
 /// were the value of a field, so it also looks at the elements of an element that is an array; every other object is a
 /// filter for an element that is an object; all else is what the element has to be equal to.
-#[cfg_attr(not(test), expect(dead_code, reason = "for updates"))]
 pub(crate) fn pull_condition(
     path: &str,
     condition: &Value,

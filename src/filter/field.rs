@@ -56,7 +56,7 @@ pub struct Element {
     operators: Result<Map<String, Value>, FilterError>,
 }
 
-/// What [`Field::elem_match`] demands of an element: a [`Filter`] of its fields, or conditions on the [`element`] itself.
+/// What [`Field::elem_match`] and [`Update::pull_where`](crate::pongo::Update::pull_where) demand of an element: a [`Filter`] of its fields, or conditions on the [`element`] itself.
 #[derive(Debug, Clone)]
 pub struct ElementFilter(Result<Value, FilterError>);
 
@@ -236,6 +236,13 @@ impl Element {
             }
         });
         Self { operators }
+    }
+}
+
+impl ElementFilter {
+    /// What stands behind `$pull`.
+    pub(crate) fn into_condition(self) -> Result<Value, FilterError> {
+        self.0
     }
 }
 

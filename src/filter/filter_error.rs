@@ -123,4 +123,13 @@ pub enum FilterError {
         /// What is wrong with it.
         reason: &'static str,
     },
+
+    /// A selection of fields is not one.
+    #[error("cannot select `{path}`: {reason}")]
+    InvalidSelection {
+        /// The field, or the selection.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }

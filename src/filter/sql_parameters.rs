@@ -3,19 +3,24 @@
 use std::error::Error;
 
 use postgres::types::private::BytesMut;
-use postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+use postgres::types::{IsNull, Json as PostgresJson, ToSql, Type, accepts, to_sql_checked};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{filter_error::FilterError, regex::Regex};
 
 /// A value that a statement is given, never written into its text.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) enum SqlValue {
     Text(String),
+    OptionalText(Option<String>),
     TextArray(Vec<String>),
     Json(Value),
     JsonArray(Vec<Value>),
+    /// JSON that is sent as it was written.
+    RawJson(PostgresJson<Box<RawValue>>),
     Bigint(i64),
+    OptionalBigint(Option<i64>),
     BigintArray(Vec<i64>),
     JsonPath(JsonPath),
 }
@@ -39,11 +44,11 @@ impl ToSql for JsonPath {
 impl SqlValue {
     fn cast(&self) -> &'static str {
         match self {
-            Self::Text(_) => "text",
+            Self::Text(_) | Self::OptionalText(_) => "text",
             Self::TextArray(_) => "text[]",
-            Self::Json(_) => "jsonb",
+            Self::Json(_) | Self::RawJson(_) => "jsonb",
             Self::JsonArray(_) => "jsonb[]",
-            Self::Bigint(_) => "bigint",
+            Self::Bigint(_) | Self::OptionalBigint(_) => "bigint",
             Self::BigintArray(_) => "bigint[]",
             Self::JsonPath(_) => "jsonpath",
         }
@@ -51,11 +56,11 @@ impl SqlValue {
 
     fn postgres_type(&self) -> Type {
         match self {
-            Self::Text(_) => Type::TEXT,
+            Self::Text(_) | Self::OptionalText(_) => Type::TEXT,
             Self::TextArray(_) => Type::TEXT_ARRAY,
-            Self::Json(_) => Type::JSONB,
+            Self::Json(_) | Self::RawJson(_) => Type::JSONB,
             Self::JsonArray(_) => Type::JSONB_ARRAY,
-            Self::Bigint(_) => Type::INT8,
+            Self::Bigint(_) | Self::OptionalBigint(_) => Type::INT8,
             Self::BigintArray(_) => Type::INT8_ARRAY,
             Self::JsonPath(_) => Type::JSONPATH,
         }
@@ -64,10 +69,13 @@ impl SqlValue {
     fn as_sql(&self) -> &(dyn ToSql + Sync) {
         match self {
             Self::Text(value) => value,
+            Self::OptionalText(value) => value,
             Self::TextArray(values) => values,
             Self::Json(value) => value,
             Self::JsonArray(values) => values,
+            Self::RawJson(value) => value,
             Self::Bigint(value) => value,
+            Self::OptionalBigint(value) => value,
             Self::BigintArray(values) => values,
             Self::JsonPath(json_path) => json_path,
         }
@@ -75,7 +83,7 @@ impl SqlValue {
 }
 
 /// The parameters that a statement has collected so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SqlParameters {
     values: Vec<SqlValue>,
     regexes: Vec<Regex>,
@@ -106,10 +114,6 @@ impl SqlParameters {
 
     /// What it means that PostgreSQL refuses a regular expression of the statement (SQLSTATE 2201B): `None` when the
     /// filter has none. PostgreSQL does not say which one it refuses, so the error names all of them.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for whoever runs the statement")
-    )]
     pub(crate) fn invalid_regex(&self, message: &str) -> Option<FilterError> {
         let mut regexes: Vec<String> = self.regexes.iter().map(Regex::to_string).collect();
         regexes.dedup();

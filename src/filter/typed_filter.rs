@@ -95,7 +95,6 @@ impl Filter {
     }
 
     /// The filter as MongoDB's document.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for collections"))]
     pub(crate) fn document(&self) -> Result<&Value, FilterError> {
         self.document.as_ref().map_err(Clone::clone)
     }

@@ -3,10 +3,13 @@
 use crate::connection::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
-use crate::json;
+use crate::json::{self, JsonError};
+use crate::message::check_key;
 use postgres::types::Type;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
 
 /// Locks documents and reads their newest rows. A placeholder of version 0 stands for a document that does not exist,
 /// because there is no other way to lock one: of two transactions that create it, the second waits here and sees the
@@ -42,13 +45,42 @@ const DELETE: &str = "DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $
 
 const TRUNCATE: &str = "DELETE FROM {table} WHERE _partition = $1";
 
+/// How the names of the library's own tables begin.
+const RESERVED: &str = "emt_";
+
+/// A document's JSON, as it is sent.
+pub(super) struct EncodedDocument {
+    pub(super) json: Vec<u8>,
+    /// The id that it names.
+    pub(super) id: Option<String>,
+}
+
+/// An id for a document that has none. Later ones sort behind earlier ones.
+pub(super) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
 /// The table of a collection, as one partition sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct DocumentTable {
     pub(crate) collection: String,
     pub(crate) partition: String,
+    /// The quoted name of the PostgreSQL schema.
+    pub(crate) schema: String,
     /// The quoted name with its schema.
     pub(crate) table: String,
+}
+
+/// Refuses names that no collection can have; the same as `emt_check_collection_name` in `documents.sql`.
+pub(super) fn check_name(collection: &str) -> Result<()> {
+    identifier::check("the collection name", collection)?;
+    if collection.starts_with(RESERVED) {
+        return Err(Error::invalid(
+            format!("the collection name {collection:?}"),
+            format!("must not begin with {RESERVED}"),
+        ));
+    }
+    Ok(())
 }
 
 impl DocumentTable {
@@ -59,10 +91,11 @@ impl DocumentTable {
         collection: &str,
         table: &str,
     ) -> Result<Self> {
-        identifier::check("the collection name", collection)?;
+        check_name(collection)?;
         Ok(Self {
             collection: collection.to_owned(),
             partition: partition.to_owned(),
+            schema: identifier::quote(schema),
             table: format!("{}.{}", identifier::quote(schema), identifier::quote(table)),
         })
     }
@@ -72,18 +105,19 @@ impl DocumentTable {
     }
 
     pub(crate) fn decode<D: DeserializeOwned>(&self, data: &[u8]) -> Result<D> {
-        serde_json::from_slice(data).map_err(|source| Error::Document {
+        json::from_stored(data).map_err(|source| self.refused(source))
+    }
+
+    pub(super) fn refused(&self, source: JsonError) -> Error {
+        Error::Document {
             collection: self.collection.clone(),
-            source: json::JsonError::Serde(source),
-        })
+            source,
+        }
     }
 
     /// A document's JSON, which must be an object.
     pub(crate) fn encode<D: Serialize>(&self, document: &D) -> Result<Vec<u8>> {
-        let data = json::to_json(document).map_err(|source| Error::Document {
-            collection: self.collection.clone(),
-            source,
-        })?;
+        let data = json::to_json(document).map_err(|source| self.refused(source))?;
         if data.first() == Some(&b'{') {
             return Ok(data);
         }
@@ -91,6 +125,31 @@ impl DocumentTable {
             format!("a document of collection \"{}\"", self.collection),
             "must be a JSON object",
         ))
+    }
+
+    /// A document's JSON, and the id in it.
+    pub(super) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
+        #[derive(Deserialize)]
+        struct Identified {
+            #[serde(rename = "_id")]
+            id: Option<Value>,
+        }
+        let identified: Identified = serde_json::from_slice(&json)
+            .map_err(|source| self.refused(JsonError::Serde(source)))?;
+        let id = match identified.id {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => {
+                check_key("the document id", &id)?;
+                Some(id)
+            }
+            Some(other) => {
+                return Err(Error::invalid(
+                    format!("the document id {other}"),
+                    "must be a string",
+                ));
+            }
+        };
+        Ok(EncodedDocument { json, id })
     }
 
     /// A document's JSON with its id in it. The id comes last, because `jsonb` keeps the last of two fields of one name.
@@ -159,7 +218,7 @@ impl DocumentTable {
                 ],
             ),
         };
-        written.map_err(|source| Error::database("write documents", source))?;
+        written.map_err(|source| self.write_error("write documents", source))?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What a projection or a session's user may do inside the transaction.
 
-use crate::connection::{Sql, abort, refuse_transaction_control};
+use crate::connection::{self, Sql};
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::partition::Partition;
@@ -149,7 +149,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// When the database refuses it. The transaction cannot be committed after that.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        execute(self.sql, sql, values)
+        connection::execute(self.sql, sql, values)
     }
 
     /// Runs a query and returns its rows.
@@ -157,7 +157,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// Like [`execute`](ProjectionContext::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        query(self.sql, sql, values)
+        connection::query(self.sql, sql, values)
     }
 
     /// Runs several statements without parameters, separated by semicolons.
@@ -165,7 +165,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// Like [`execute`](ProjectionContext::execute).
     pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        batch_execute(self.sql, sql)
+        connection::batch_execute(self.sql, sql)
     }
 
     /// A collection of documents, in this transaction.
@@ -195,35 +195,4 @@ impl<'a> ProjectionContext<'a> {
     pub(crate) fn schema(&self) -> &'a str {
         &self.partition.schema
     }
-}
-
-pub(crate) fn execute(
-    sql: &mut dyn Sql,
-    text: &str,
-    values: &[&(dyn ToSql + Sync)],
-) -> Result<u64> {
-    refuse(sql, text)?;
-    sql.execute_untyped(text, values)
-        .map_err(|source| Error::database("run a statement", source))
-}
-
-pub(crate) fn query(
-    sql: &mut dyn Sql,
-    text: &str,
-    values: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>> {
-    refuse(sql, text)?;
-    sql.query_untyped(text, values)
-        .map_err(|source| Error::database("run a query", source))
-}
-
-pub(crate) fn batch_execute(sql: &mut dyn Sql, text: &str) -> Result<()> {
-    refuse(sql, text)?;
-    sql.batch(text)
-        .map_err(|source| Error::database("run statements", source))
-}
-
-/// Refuses SQL that would end the transaction. Whoever tries that cannot commit any more, even by ignoring the refusal.
-fn refuse(sql: &mut dyn Sql, text: &str) -> Result<()> {
-    refuse_transaction_control(text).inspect_err(|_| abort(sql))
 }

@@ -6,7 +6,7 @@ pub(crate) mod registry;
 mod sql;
 
 pub use context::ProjectionContext;
-pub(crate) use context::{ShadowTables, batch_execute, execute, query};
+pub(crate) use context::ShadowTables;
 pub use document::DocumentProjection;
 pub use registry::{ProjectionStatus, ProjectionType, RegisteredProjection};
 pub use sql::SqlProjection;

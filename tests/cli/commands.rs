@@ -28,11 +28,14 @@ fn migrate_creates_the_schema_once_and_status_tells_it_by_its_exit_code() -> any
         (3, "the schema is missing: run `emmett migrate run`\n")
     );
     let tried = succeed(&database, &["migrate", "run", "--dry-run"])?;
-    assert_eq!(tried, "would apply: schema (tried, and rolled back)\n");
+    assert_eq!(
+        tried,
+        "would apply: documents, schema (tried, and rolled back)\n"
+    );
     assert_eq!(run_on(&database, &["migrate", "status"])?.code, 3);
     assert_eq!(
         succeed(&database, &["migrate", "run"])?,
-        "applied: schema\n"
+        "applied: documents, schema\n"
     );
     assert_eq!(
         succeed(&database, &["migrate", "run"])?,
@@ -40,18 +43,18 @@ fn migrate_creates_the_schema_once_and_status_tells_it_by_its_exit_code() -> any
     );
     assert_eq!(
         succeed(&database, &["migrate", "status"])?,
-        "the schema is up to date (version 1)\n"
+        "the schema is up to date (version 2)\n"
     );
 
     database
         .client()?
-        .batch_execute("INSERT INTO emt_migrations (version, name) VALUES (2, 'later')")?;
+        .batch_execute("INSERT INTO emt_migrations (version, name) VALUES (3, 'later')")?;
     let newer = run_on(&database, &["migrate", "status"])?;
     assert_eq!((newer.code, newer.stdout.as_str()), (1, ""));
     assert!(
         newer
             .stderr
-            .starts_with("error: the schema has version 2, newer"),
+            .starts_with("error: the schema has version 3, newer"),
         "{}",
         newer.stderr
     );
@@ -70,23 +73,23 @@ fn migrate_speaks_json() -> anyhow::Result<()> {
 
     assert_eq!(
         status.json()?,
-        json!({ "state": "missing", "found": 0, "needed": 1 })
+        json!({ "state": "missing", "found": 0, "needed": 2 })
     );
     assert_eq!(
         tried.json()?,
-        json!({ "applied": ["schema"], "skipped": [], "dryRun": true })
+        json!({ "applied": ["documents", "schema"], "skipped": [], "dryRun": true })
     );
     assert_eq!(
         applied.json()?,
-        json!({ "applied": ["schema"], "skipped": [], "dryRun": false })
+        json!({ "applied": ["documents", "schema"], "skipped": [], "dryRun": false })
     );
     assert_eq!(
         again.json()?,
-        json!({ "applied": [], "skipped": ["schema"], "dryRun": false })
+        json!({ "applied": [], "skipped": ["documents", "schema"], "dryRun": false })
     );
     assert_eq!(
         current.json()?,
-        json!({ "state": "current", "found": 1, "needed": 1 })
+        json!({ "state": "current", "found": 2, "needed": 2 })
     );
     assert_eq!(
         [
@@ -109,7 +112,13 @@ fn migrate_sql_prints_the_schema_without_a_database() -> anyhow::Result<()> {
 
     assert_eq!(
         (printed.code, printed.stdout.as_str()),
-        (0, include_str!("../../schema.sql"))
+        (
+            0,
+            concat!(
+                include_str!("../../migrations/documents.sql"),
+                include_str!("../../schema.sql")
+            )
+        )
     );
     assert!(
         renamed

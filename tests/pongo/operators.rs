@@ -318,9 +318,9 @@ fn a_regular_expression_that_is_none_is_always_refused() -> anyhow::Result<()> {
         let found = collection.find(filter.clone()).to_vec();
         let message = found.map_err(|error| format!("{:#}", anyhow::Error::from(error)));
         assert!(
-            message
-                .as_ref()
-                .is_err_and(|message| message.contains("invalid regular expression")),
+            message.as_ref().is_err_and(|message| message
+                .contains("the filter is not valid: the regular expression")
+                && message.contains(" is not valid: ")),
             "{filter}: {message:?}"
         );
     }

@@ -1,6 +1,6 @@
 //! What a database is found to have, and what is never touched.
 
-use super::once::catalogue;
+use super::once::{FILES, catalogue};
 use crate::support::{added, store};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{AutoMigration, Error, EventStore, MigrationReport, SchemaState};
@@ -9,6 +9,10 @@ fn without_migration(database: &Database) -> Result<EventStore, Error> {
     EventStore::builder(database.url())
         .auto_migration(AutoMigration::None)
         .open()
+}
+
+fn names() -> Vec<String> {
+    vec!["documents".to_owned(), "schema".to_owned()]
 }
 
 /// The message of a refused schema.
@@ -40,7 +44,7 @@ fn without_migration_a_present_schema_is_used() -> anyhow::Result<()> {
     let store = without_migration(&database)?;
     store.append_to_stream("Cart-1", &[added("shoes", 1)])?;
 
-    assert_eq!(store.schema().state()?, SchemaState::Current { version: 1 });
+    assert_eq!(store.schema().state()?, SchemaState::Current { version: 2 });
     assert_eq!(catalogue(&database)?, before);
     Ok(())
 }
@@ -72,10 +76,7 @@ fn a_dry_run_says_what_would_be_applied_and_changes_nothing() -> anyhow::Result<
 
     let report = store.schema().dry_run()?;
 
-    assert_eq!(
-        (report.applied, report.skipped),
-        (vec!["schema".to_owned()], vec![])
-    );
+    assert_eq!((report.applied, report.skipped), (names(), vec![]));
     assert_eq!(catalogue(&database)?, before);
     assert_eq!(store.schema().state()?, SchemaState::Missing);
     Ok(())
@@ -88,21 +89,18 @@ fn a_dry_run_on_a_current_schema_has_nothing_to_apply() -> anyhow::Result<()> {
 
     let report = store.schema().dry_run()?;
 
-    assert_eq!(
-        (report.applied, report.skipped),
-        (vec![], vec!["schema".to_owned()])
-    );
+    assert_eq!((report.applied, report.skipped), (vec![], names()));
     assert_eq!(catalogue(&database)?, before);
     Ok(())
 }
 
 #[test]
-fn the_printed_sql_is_the_file() -> anyhow::Result<()> {
+fn the_printed_sql_is_the_files() -> anyhow::Result<()> {
     let database = Server::shared()?.create_database()?;
     let before = catalogue(&database)?;
     let store = EventStore::builder(database.url()).open_unchecked()?;
 
-    assert_eq!(store.schema().sql(), include_str!("../../schema.sql"));
+    assert_eq!(store.schema().sql(), FILES);
     assert_eq!(catalogue(&database)?, before);
     Ok(())
 }
@@ -135,7 +133,7 @@ fn a_schema_of_other_content_is_refused_and_left_alone() -> anyhow::Result<()> {
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() -> anyhow::Result<()> {
     let (database, store) = store()?;
-    let newer = "INSERT INTO emt_migrations (version, name) VALUES (2, 'of next year')";
+    let newer = "INSERT INTO emt_migrations (version, name) VALUES (3, 'of next year')";
     database.client()?.batch_execute(newer)?;
     let before = catalogue(&database)?;
 
@@ -148,7 +146,7 @@ fn a_newer_schema_is_refused_and_left_alone() -> anyhow::Result<()> {
 
     for refused in refusals {
         assert!(
-            refused.contains("has version 2, newer than this library, which knows 1"),
+            refused.contains("has version 3, newer than this library, which knows 2"),
             "{refused}"
         );
     }
@@ -205,8 +203,8 @@ fn a_report_lists_what_was_applied_now_and_before() -> anyhow::Result<()> {
     let first = store.schema().migrate()?;
     let second = store.schema().migrate()?;
 
-    assert_eq!(first.applied, ["schema"]);
-    assert_eq!(second.skipped, ["schema"]);
+    assert_eq!(first.applied, names());
+    assert_eq!(second.skipped, names());
     assert_eq!((first.skipped, second.applied), (vec![], vec![]));
     assert_eq!(MigrationReport::default().remarks, first.remarks);
     Ok(())

@@ -1,0 +1,28 @@
+//! The values that a path leads to, one by one.
+
+use super::{
+    column::Column,
+    field_path::{FieldPath, Target},
+    filter_error::FilterError,
+    source::Source,
+};
+
+/// `FROM` items behind the table of a collection that give the column `found.value`: what the path leads to in a document,
+/// and the elements of what of that is an array.
+pub(crate) fn found_values(path: &str) -> Result<String, FilterError> {
+    Ok(match Target::parse(path)? {
+        Target::Column(column) => {
+            let name = match column {
+                Column::Id => "_id",
+                Column::Version => "_version",
+            };
+            format!("LATERAL (SELECT to_jsonb({name})) AS found (value)")
+        }
+        Target::Field(path) => in_fields(&path),
+    })
+}
+
+fn in_fields(path: &FieldPath<'_>) -> String {
+    let values = path.candidates(Source::Document, false);
+    format!("{values}, LATERAL jsonb_path_query(candidate.value, '$[*]') AS found (value)")
+}

@@ -1,0 +1,316 @@
+//! Changing the first document that matches, in one statement.
+
+use super::collection::Collection;
+use super::document::{EncodedDocument, new_id};
+use super::outcome::Updated;
+use super::statement::{Statement, StatementBuilder};
+use super::upsert::upsert_seed;
+use super::write_options::{ReturnDocument, UpdateOptions};
+use crate::connection::{Jsonb, get};
+use crate::document_version::{DocumentConflict, ExpectedDocument};
+use crate::error::{Error, Result};
+use crate::filter::{Filter, SortOrder, SqlValue, pinned_id};
+use crate::position::from_sql;
+use crate::update::{Update, UpdatePhase};
+use postgres::Row;
+use serde_json::Value;
+
+/// Locks the document before anything is computed from it, so nothing can come between what the update reads and what it
+/// writes. What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is
+/// keeps its version.
+const CHANGE: &str = "
+    WITH picked AS (
+        SELECT _id, _version, data
+          FROM {table}
+         WHERE _partition = $1 AND {filter}
+         {order}
+         LIMIT 1
+           FOR UPDATE
+    ), computed AS MATERIALIZED (
+        SELECT picked._id, picked._version, picked.data, {changed} AS changed
+          FROM picked
+         WHERE ({expected} IS NULL OR {expected} = -1 OR {expected} = picked._version)
+           AND ({id} IS NULL OR {id} = picked._id OR NOT {keeps_id})
+    ), changed AS (
+        UPDATE {table} AS document
+           SET data = computed.changed, _version = computed._version + 1, _updated = now()
+          FROM computed
+         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> computed.data
+        RETURNING document._id, document.data, document._version
+    )";
+
+const FOUND: &str = "
+    SELECT picked._id, picked._version, changed._version, {returned}
+      FROM picked LEFT JOIN changed ON changed._id = picked._id";
+
+/// Inserts where nothing was picked. Whoever inserts the same at the same time wins without an error; then the statement is
+/// run again, and picks that.
+const INSERTING: &str = ", inserted AS (
+        INSERT INTO {table} AS document (_id, _partition, data)
+        SELECT {id}, $1, {inserted} || jsonb_build_object('_id', {id})
+         WHERE NOT EXISTS (SELECT FROM picked) AND ({expected} IS NULL OR {expected} = 0)
+        ON CONFLICT DO NOTHING
+        RETURNING document._id, document.data, document._version
+    )";
+
+const INSERTED: &str = "
+     UNION ALL
+    SELECT inserted._id, 0, inserted._version, {returned_inserted} FROM inserted";
+
+const NOTHING: &str = "NULL::jsonb";
+const BEFORE: &str =
+    "picked.data || jsonb_build_object('_id', picked._id, '_version', picked._version)";
+const AFTER: &str = "coalesce(changed.data, picked.data) || \
+    jsonb_build_object('_id', picked._id, '_version', coalesce(changed._version, picked._version))";
+const INSERTED_AFTER: &str =
+    "inserted.data || jsonb_build_object('_id', inserted._id, '_version', inserted._version)";
+
+/// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
+/// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
+const UPSERT_ATTEMPTS: usize = 5;
+
+/// A change of one document.
+pub(super) struct Change<'c> {
+    pub(super) doing: &'static str,
+    pub(super) filter: Filter,
+    pub(super) options: &'c UpdateOptions,
+    pub(super) returned: Option<ReturnDocument>,
+    pub(super) new: NewDocument<'c>,
+}
+
+/// What becomes of the document.
+pub(super) enum NewDocument<'c> {
+    Updated(&'c Update),
+    Replaced(EncodedDocument),
+}
+
+struct Expressions {
+    changed: String,
+    inserted: Option<String>,
+}
+
+/// What a change has done, and the document, where it was asked for.
+pub(super) struct Changed {
+    pub(super) updated: Updated,
+    pub(super) document: Option<Vec<u8>>,
+}
+
+impl Change<'_> {
+    pub(super) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Changed> {
+        let table = collection.table()?;
+        let filter = self.filter.document().map_err(Error::Filter)?;
+        let mut builder = StatementBuilder::new(&table).filter(filter)?;
+        let expressions = self.expressions(&mut builder, filter)?;
+        let builder = builder
+            .part("order", order(self.options.sort.as_ref())?)
+            .part("changed", expressions.changed)
+            .part("keeps_id", self.own_id().is_some().to_string())
+            .value("id", SqlValue::OptionalText(self.id(filter)?))
+            .value(
+                "expected",
+                SqlValue::OptionalBigint(self.options.expected.as_sql()),
+            )
+            .part("returned", self.returned());
+        let Some(inserted) = expressions.inserted else {
+            let statement = builder.build(&[CHANGE, FOUND].concat());
+            let row = self.first_row(collection, &statement)?;
+            return self.outcome(collection, filter, row.as_ref());
+        };
+        let builder = builder
+            .part("inserted", inserted)
+            .part("returned_inserted", self.returned_inserted());
+        self.upsert(collection, filter, &builder)
+    }
+
+    /// The SQL of the new document, where one is found and where an upsert inserts it.
+    fn expressions(&self, builder: &mut StatementBuilder, filter: &Value) -> Result<Expressions> {
+        match &self.new {
+            NewDocument::Replaced(document) => {
+                let document = builder.push_json(&document.json)?;
+                let changed =
+                    format!("{document} - '_version' || jsonb_build_object('_id', picked._id)");
+                let inserted = format!("({document} - '_version')");
+                Ok(Expressions {
+                    changed,
+                    inserted: self.options.upsert.then_some(inserted),
+                })
+            }
+            NewDocument::Updated(update) => {
+                let changed = builder.updated(update, "picked.data", UpdatePhase::Change)?;
+                if !self.options.upsert {
+                    return Ok(Expressions {
+                        changed,
+                        inserted: None,
+                    });
+                }
+                let seed = SqlValue::Json(upsert_seed(filter)?);
+                let seed = builder.push(seed);
+                let inserted = builder.updated(update, &seed, UpdatePhase::Insert)?;
+                Ok(Expressions {
+                    changed,
+                    inserted: Some(inserted),
+                })
+            }
+        }
+    }
+
+    /// The id that the new document names; its place must have it.
+    fn own_id(&self) -> Option<&String> {
+        match &self.new {
+            NewDocument::Updated(_) => None,
+            NewDocument::Replaced(document) => document.id.as_ref(),
+        }
+    }
+
+    fn upsert<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        filter: &Value,
+        builder: &StatementBuilder,
+    ) -> Result<Changed> {
+        let template = [CHANGE, INSERTING, FOUND, INSERTED].concat();
+        let statement = builder.build(&template);
+        for _ in 1..UPSERT_ATTEMPTS {
+            let row = self.first_row(collection, &statement)?;
+            if row.is_some() || !self.options.expected.is_met_by(0) {
+                return self.outcome(collection, filter, row.as_ref());
+            }
+        }
+        let telling = template.replace("ON CONFLICT DO NOTHING", "");
+        let row = self.first_row(collection, &builder.build(&telling))?;
+        self.outcome(collection, filter, row.as_ref())
+    }
+
+    /// The id of a document that is inserted.
+    fn id(&self, filter: &Value) -> Result<Option<String>> {
+        let pinned = pinned_id(filter).map(str::to_owned);
+        match (self.own_id(), pinned) {
+            (Some(own), Some(pinned)) if *own != pinned => Err(other_id(own, &pinned)),
+            (Some(own), _) => Ok(Some(own.clone())),
+            (None, None) if self.options.upsert => Ok(Some(new_id())),
+            (None, pinned) => Ok(pinned),
+        }
+    }
+
+    fn returned(&self) -> &'static str {
+        match self.returned {
+            None => NOTHING,
+            Some(ReturnDocument::Before) => BEFORE,
+            Some(ReturnDocument::After) => AFTER,
+        }
+    }
+
+    fn returned_inserted(&self) -> &'static str {
+        match self.returned {
+            Some(ReturnDocument::After) => INSERTED_AFTER,
+            _ => NOTHING,
+        }
+    }
+
+    fn first_row<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        statement: &Statement,
+    ) -> Result<Option<Row>> {
+        let rows = collection.write(|sql| statement.query(self.doing, sql))?;
+        Ok(rows.into_iter().next())
+    }
+
+    fn outcome<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        filter: &Value,
+        row: Option<&Row>,
+    ) -> Result<Changed> {
+        let Some(row) = row else {
+            return self.unmatched(collection, filter);
+        };
+        let id: String = get(row, 0)?;
+        let before = from_sql(get(row, 1)?);
+        let after = get::<Option<i64>>(row, 2)?.map(from_sql);
+        let document = get::<Option<Jsonb<'_>>>(row, 3)?.map(|json| json.0.to_vec());
+        if after.is_none() {
+            if !self.options.expected.is_met_by(before) {
+                return self.conflict(collection, Some(id), before);
+            }
+            if let Some(own) = self.own_id().filter(|own| **own != id) {
+                return Err(other_id(own, &id));
+            }
+        }
+        Ok(Changed {
+            updated: Updated {
+                matched: before > 0,
+                modified: before > 0 && after.is_some(),
+                inserted: before == 0,
+                id: Some(id),
+                version: Some(after.unwrap_or(before)),
+                conflict: None,
+            },
+            document,
+        })
+    }
+
+    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Value) -> Result<Changed> {
+        if self.options.expected.is_met_by(0) {
+            return Ok(Changed {
+                updated: Updated::default(),
+                document: None,
+            });
+        }
+        self.conflict(collection, pinned_id(filter).map(str::to_owned), 0)
+    }
+
+    fn conflict<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        id: Option<String>,
+        actual: u64,
+    ) -> Result<Changed> {
+        let conflict = collection.conflict(id, self.options.expected, actual);
+        if !self.options.reports_conflict {
+            return Err(Error::DocumentConflict(conflict));
+        }
+        Ok(Changed {
+            updated: Updated {
+                matched: actual > 0,
+                id: conflict.id.clone(),
+                version: (actual > 0).then_some(actual),
+                conflict: Some(conflict),
+                ..Updated::default()
+            },
+            document: None,
+        })
+    }
+}
+
+fn other_id(own: &str, found: &str) -> Error {
+    Error::invalid(
+        format!("the document id \"{own}\""),
+        format!("is not that of the document to be replaced, \"{found}\": an id never changes"),
+    )
+}
+
+/// The clause that orders by a sort document; nothing where there is none.
+pub(super) fn order(sort: Option<&Value>) -> Result<String> {
+    let Some(sort) = sort else {
+        return Ok(String::new());
+    };
+    let order = SortOrder::parse(sort).map_err(Error::Filter)?;
+    Ok(format!("ORDER BY {}", order.clause()))
+}
+
+impl<T> Collection<'_, T> {
+    pub(super) fn conflict(
+        &self,
+        id: Option<String>,
+        expected: ExpectedDocument,
+        actual: u64,
+    ) -> DocumentConflict {
+        DocumentConflict {
+            collection: self.name.clone(),
+            id,
+            expected,
+            actual,
+        }
+    }
+}

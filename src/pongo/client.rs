@@ -1,0 +1,204 @@
+//! The client: collections without an event store.
+
+use super::client_builder::PongoClientBuilder;
+use super::collection::Collection;
+use super::home::{CollectionHome, CollectionTables, DocumentScope, TransactionTables};
+use super::transaction::PongoTransaction;
+use crate::connection::{Connections, Transaction, check_open, get, param, refuse_async_context};
+use crate::error::{Error, Result};
+use crate::identifier;
+use crate::message::check_key;
+use crate::partition::DEFAULT_PARTITION;
+use crate::position::from_sql;
+use crate::schema::Schema;
+use postgres::types::Type;
+use std::sync::Arc;
+
+const DELETE_TENANT: &str = "SELECT {schema}.emt_delete_tenant_documents($1)";
+
+/// Collections of documents in a PostgreSQL database, queried like MongoDB's.
+///
+/// It needs no event store; where there is one in the same database and schema, both see the same documents. Cheap to clone;
+/// all clones share one pool of connections.
+///
+/// ```
+/// use emmett_postgresql::pongo::PongoClient;
+/// use serde_json::{Value, json};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = emmett_postgresql::testing::database()?;
+/// let client = PongoClient::connect(database.url())?;
+/// let users = client.collection::<Value>("users");
+/// users.insert_one(&json!({"_id": "anna", "age": 37}))?;
+/// assert_eq!(users.count_documents(json!({"age": {"$gte": 18}}))?, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PongoClient {
+    connections: Connections,
+    scope: DocumentScope,
+    tables: Arc<CollectionTables>,
+    schema: Schema,
+}
+
+impl std::fmt::Debug for PongoClient {
+    /// Without the connection string, which may hold a password.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PongoClient")
+            .field("schema", &self.scope.schema)
+            .field("partition", &self.scope.partition)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PongoClient {
+    pub(super) fn new(connections: Connections, schema: Schema, may_create: bool) -> Self {
+        Self {
+            scope: DocumentScope {
+                schema: Arc::clone(schema.name()),
+                partition: DEFAULT_PARTITION.into(),
+            },
+            tables: Arc::new(CollectionTables::new(may_create)),
+            connections,
+            schema,
+        }
+    }
+
+    /// A client with the defaults. See [`PongoClientBuilder::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect(connection_string: &str) -> Result<Self> {
+        Self::builder(connection_string).connect()
+    }
+
+    /// Begins to set up a client for the database that the connection string names, as a URL or in the `key=value` form.
+    pub fn builder(connection_string: &str) -> PongoClientBuilder {
+        PongoClientBuilder::new(connection_string)
+    }
+
+    /// A collection of documents. Its table is created when it is first used, if the client may migrate.
+    pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
+        let home = CollectionHome::Connections {
+            connections: self.connections.clone(),
+            scope: self.scope.clone(),
+            tables: Arc::clone(&self.tables),
+        };
+        Collection::new(home, name)
+    }
+
+    /// The same client as one tenant sees it: documents of its own in every collection. The default one is seen without. No
+    /// tenant has to be added.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when no tenant can have this name.
+    pub fn tenant(&self, name: &str) -> Result<Self> {
+        check_key("the tenant's name", name)?;
+        let scope = DocumentScope {
+            partition: name.into(),
+            ..self.scope.clone()
+        };
+        Ok(Self {
+            scope,
+            ..self.clone()
+        })
+    }
+
+    /// Deletes all documents of a tenant, in all collections, and returns how many.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for the default tenant, and for a tenant of the event store in the same schema, whose events
+    /// would stay: [`Tenants::remove`](crate::Tenants::remove) removes that one with everything.
+    pub fn remove_tenant(&self, name: &str) -> Result<u64> {
+        if name == DEFAULT_PARTITION {
+            return Err(Error::invalid(
+                format!("tenant \"{name}\""),
+                "is the client itself and cannot be removed",
+            ));
+        }
+        let text = DELETE_TENANT.replace("{schema}", &identifier::quote(&self.scope.schema));
+        self.connections.run(true, |sql| {
+            let rows = sql
+                .query(&text, &[param(&name, Type::TEXT)])
+                .map_err(|source| refused_removal(name, source))?;
+            rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
+        })
+    }
+
+    /// The database schema, as far as collections need it: its SQL, its state, its migration.
+    pub fn schema(&self) -> Schema {
+        self.schema.clone()
+    }
+
+    /// Runs several operations in one transaction: committed when the closure succeeds, else rolled back.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// client.with_transaction(|transaction| {
+    ///     transaction.collection::<Value>("orders").insert_one(&json!({"_id": "o-1"}))?;
+    ///     transaction.collection::<Value>("invoices").insert_one(&json!({"order": "o-1"}))?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. [`Error::TransactionAborted`]
+    /// when a statement failed in it, [`Error::UnknownOutcome`] when the connection was lost during the commit.
+    pub fn with_transaction<T>(
+        &self,
+        run: impl FnOnce(&mut PongoTransaction<'_>) -> anyhow::Result<T>,
+    ) -> Result<T> {
+        let mut own = Transaction::begin(&self.connections)?;
+        let mut transaction =
+            PongoTransaction::new(own.sql(), self.scope.clone(), self.transaction_tables());
+        let done = transaction.run(run)?;
+        let tables = transaction.into_tables();
+        refuse_async_context()?;
+        own.commit()?;
+        tables.committed();
+        Ok(done)
+    }
+
+    /// Runs operations in a transaction of the caller's, which the caller commits.
+    ///
+    /// The client's own `commit` reports success for a transaction in which a statement has failed; this function fails
+    /// then, so commit only after it has succeeded.
+    ///
+    /// # Errors
+    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. The transaction should be
+    /// rolled back then.
+    pub fn in_transaction<T>(
+        &self,
+        transaction: &mut postgres::Transaction<'_>,
+        run: impl FnOnce(&mut PongoTransaction<'_>) -> anyhow::Result<T>,
+    ) -> Result<T> {
+        refuse_async_context()?;
+        let done =
+            PongoTransaction::new(transaction, self.scope.clone(), self.transaction_tables())
+                .run(run)?;
+        check_open(transaction)?;
+        Ok(done)
+    }
+
+    fn transaction_tables(&self) -> TransactionTables {
+        TransactionTables::new(Arc::clone(&self.tables))
+    }
+}
+
+fn refused_removal(name: &str, source: postgres::Error) -> Error {
+    if source.code().is_some_and(|code| code.code() == "SE034") {
+        return Error::invalid(
+            format!("tenant \"{name}\""),
+            "belongs to the event store, too: remove it with Tenants::remove",
+        );
+    }
+    Error::database("delete a tenant's documents", source)
+}

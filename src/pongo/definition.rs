@@ -1,0 +1,188 @@
+//! Collections that a program declares, with their indexes.
+
+use super::document::check_name;
+use super::index::Index;
+use super::indexes::{self, Found};
+use crate::connection::{Connections, Sql, get, param};
+use crate::error::{Error, Result};
+use crate::filter::sql_literal;
+use crate::identifier;
+use crate::schema::{Declared, MigrationReport, create_collection};
+use postgres::types::Type;
+use std::fmt::Write;
+
+/// Whether a collection is registered and has its table.
+const IS_COLLECTION: &str = "
+    SELECT EXISTS (SELECT FROM {schema}.emt_collections WHERE name = $2)
+       AND to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
+
+/// Checks a table that could be made a collection.
+const CHECK_LAYOUT: &str = "
+    SELECT {schema}.emt_check_layout($2) WHERE to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
+
+/// A collection as a program declares it: with its indexes, as a part of the migration.
+///
+/// It is given to [`PongoClientBuilder::collection`](super::PongoClientBuilder::collection), or to
+/// [`EventStoreBuilder::collection`](crate::EventStoreBuilder::collection) for the read model of a projection. Opening creates
+/// what is missing, if it may; nothing is ever dropped.
+///
+/// ```
+/// use emmett_postgresql::pongo::{CollectionDefinition, Index, PongoClient};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = emmett_postgresql::testing::database()?;
+/// let users = CollectionDefinition::new("users")
+///     .index(Index::unique("email").sparse())
+///     .index(Index::fields(["city", "age"]));
+/// let client = PongoClient::builder(database.url()).collection(users).connect()?;
+/// # assert_eq!(client.collection::<serde_json::Value>("users").indexes()?.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct CollectionDefinition {
+    name: String,
+    indexes: Vec<Index>,
+}
+
+impl CollectionDefinition {
+    /// A collection without indexes.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            indexes: Vec::new(),
+        }
+    }
+
+    /// With an index more.
+    pub fn index(mut self, index: Index) -> Self {
+        self.indexes.push(index);
+        self
+    }
+}
+
+/// The collections that a program declares.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CollectionDefinitions(Vec<CollectionDefinition>);
+
+impl CollectionDefinitions {
+    pub(crate) fn add(&mut self, definition: CollectionDefinition) {
+        self.0.push(definition);
+    }
+
+    /// Refuses what makes no sense, before anything is sent.
+    pub(crate) fn check(&self) -> Result<()> {
+        for definition in &self.0 {
+            check_name(&definition.name)?;
+            for index in &definition.indexes {
+                index.check(&definition.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn indexes(&self) -> impl Iterator<Item = (&str, &Index)> {
+        self.0.iter().flat_map(|definition| {
+            definition
+                .indexes
+                .iter()
+                .map(|index| (definition.name.as_str(), index))
+        })
+    }
+}
+
+fn collection_item(collection: &str) -> String {
+    format!("collection {collection}")
+}
+
+fn index_item(collection: &str, index: &Index) -> String {
+    format!("index {}", index.name(collection))
+}
+
+impl Declared for CollectionDefinitions {
+    fn sql(&self, schema: &str) -> String {
+        let mut sql = String::new();
+        let quoted = identifier::quote(schema);
+        for definition in &self.0 {
+            let name = sql_literal(&definition.name);
+            // Writing into a string cannot fail.
+            let _ = writeln!(sql, "\nSELECT {quoted}.emt_create_collection({name});");
+            for index in &definition.indexes {
+                // `check` has refused those that have none.
+                let Ok(statement) = index.statement(schema, &definition.name, false) else {
+                    continue;
+                };
+                let _ = writeln!(
+                    sql,
+                    "{statement};\nSELECT {quoted}.emt_note_index({name}, {}, {});",
+                    sql_literal(&index.name(&definition.name)),
+                    sql_literal(&index.comment())
+                );
+            }
+        }
+        sql
+    }
+
+    fn look(&self, sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
+        let mut report = MigrationReport::default();
+        for definition in &self.0 {
+            let is_there = is_collection(sql, schema, &definition.name)?;
+            if !is_there {
+                check_layout(sql, schema, &definition.name)?;
+            }
+            report.add(collection_item(&definition.name), !is_there);
+        }
+        for (collection, index) in self.indexes() {
+            let found = indexes::look(sql, schema, collection, index)?;
+            report.add(index_item(collection, index), found != Found::Index);
+        }
+        Ok(report)
+    }
+
+    fn create(&self, sql: &mut dyn Sql, schema: &str, report: &mut MigrationReport) -> Result<()> {
+        for definition in &self.0 {
+            let is_there = is_collection(sql, schema, &definition.name)?;
+            if !is_there {
+                create_collection(sql, schema, &definition.name)?;
+            }
+            report.add(collection_item(&definition.name), !is_there);
+        }
+        for (collection, index) in self.indexes().filter(|(_, index)| !index.is_concurrent()) {
+            let is_new = indexes::create(sql, schema, collection, index)?;
+            report.add(index_item(collection, index), is_new);
+        }
+        Ok(())
+    }
+
+    fn create_outside(
+        &self,
+        connections: &Connections,
+        schema: &str,
+        report: &mut MigrationReport,
+    ) -> Result<()> {
+        for (collection, index) in self.indexes().filter(|(_, index)| index.is_concurrent()) {
+            let is_new = indexes::create_concurrently(connections, schema, collection, index)?;
+            report.add(index_item(collection, index), is_new);
+        }
+        Ok(())
+    }
+}
+
+fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bool> {
+    let text = IS_COLLECTION.replace("{schema}", &identifier::quote(schema));
+    let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
+    let rows = sql.query(&text, &names).map_err(unlooked)?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
+fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+    let text = CHECK_LAYOUT.replace("{schema}", &identifier::quote(schema));
+    let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
+    sql.query(&text, &names).map_err(unlooked)?;
+    Ok(())
+}
+
+fn unlooked(source: postgres::Error) -> Error {
+    Error::database("look at collections", source)
+}

@@ -1,0 +1,167 @@
+//! Deleting documents.
+
+use super::change::order;
+use super::collection::Collection;
+use super::outcome::Deleted;
+use super::statement::StatementBuilder;
+use super::write_options::DeleteOptions;
+use crate::connection::{Jsonb, get};
+use crate::error::{Error, Result};
+use crate::filter::{Filter, SqlValue, pinned_id};
+use crate::position::from_sql;
+use postgres::Row;
+use serde::de::DeserializeOwned;
+
+const DELETE_ONE: &str = "
+    WITH picked AS (
+        SELECT _id, _version, data
+          FROM {table}
+         WHERE _partition = $1 AND {filter}
+         {order}
+         LIMIT 1
+           FOR UPDATE
+    ), deleted AS (
+        DELETE FROM {table} AS document
+         USING picked
+         WHERE document._id = picked._id AND document._partition = $1
+           AND ({expected} IS NULL OR {expected} = -1 OR {expected} = picked._version)
+        RETURNING document._id
+    )
+    SELECT picked._id, picked._version, deleted._id IS NOT NULL, {returned}
+      FROM picked LEFT JOIN deleted ON deleted._id = picked._id";
+
+const DELETE_MANY: &str = "DELETE FROM {table} WHERE _partition = $1 AND {filter}";
+
+const NOTHING: &str = "NULL::jsonb";
+const DOCUMENT: &str =
+    "picked.data || jsonb_build_object('_id', picked._id, '_version', picked._version)";
+
+impl<T> Collection<'_, T> {
+    /// Deletes a document that matches the filter, whichever the server finds first.
+    ///
+    /// # Errors
+    /// Like [`delete_one_with`](Collection::delete_one_with).
+    pub fn delete_one(&self, filter: impl Into<Filter>) -> Result<Deleted> {
+        self.delete_one_with(filter, DeleteOptions::new())
+    }
+
+    /// Deletes a document that matches the filter.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] when the filter is not valid, [`Error::DocumentConflict`] when the document is not what the options
+    /// expect; nothing is deleted then.
+    pub fn delete_one_with(
+        &self,
+        filter: impl Into<Filter>,
+        options: DeleteOptions,
+    ) -> Result<Deleted> {
+        let (deleted, _) = self.delete_first(&filter.into(), &options, NOTHING)?;
+        Ok(deleted)
+    }
+
+    /// Deletes the documents that match the filter, and returns how many; `json!({})` matches all.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] when the filter is not valid.
+    pub fn delete_many(&self, filter: impl Into<Filter>) -> Result<u64> {
+        let (table, filter) = (self.table()?, filter.into());
+        let statement = StatementBuilder::new(&table)
+            .filter(filter.document().map_err(Error::Filter)?)?
+            .build(DELETE_MANY);
+        self.write(|sql| statement.execute("delete documents", sql))
+    }
+
+    fn delete_first(
+        &self,
+        filter: &Filter,
+        options: &DeleteOptions,
+        returned: &str,
+    ) -> Result<(Deleted, Option<Row>)> {
+        let (table, filter) = (self.table()?, filter.document().map_err(Error::Filter)?);
+        let statement = StatementBuilder::new(&table)
+            .filter(filter)?
+            .part("order", order(options.sort.as_ref())?)
+            .value(
+                "expected",
+                SqlValue::OptionalBigint(options.expected.as_sql()),
+            )
+            .part("returned", returned)
+            .build(DELETE_ONE);
+        let rows = self.write(|sql| statement.query("delete a document", sql))?;
+        let Some(row) = rows.into_iter().next() else {
+            let id = pinned_id(filter).map(str::to_owned);
+            let unmatched = self.undeleted(options, id, 0)?;
+            return Ok((unmatched, None));
+        };
+        let id: String = get(&row, 0)?;
+        if get(&row, 2)? {
+            let deleted = Deleted {
+                id: Some(id),
+                conflict: None,
+            };
+            return Ok((deleted, Some(row)));
+        }
+        let version = from_sql(get(&row, 1)?);
+        Ok((self.undeleted(options, Some(id), version)?, None))
+    }
+
+    /// What to say where nothing was deleted.
+    fn undeleted(
+        &self,
+        options: &DeleteOptions,
+        id: Option<String>,
+        version: u64,
+    ) -> Result<Deleted> {
+        if options.expected.is_met_by(version) {
+            return Ok(Deleted::default());
+        }
+        let conflict = self.conflict(id, options.expected, version);
+        if !options.reports_conflict {
+            return Err(Error::DocumentConflict(conflict));
+        }
+        Ok(Deleted {
+            id: None,
+            conflict: Some(conflict),
+        })
+    }
+}
+
+impl<T: DeserializeOwned> Collection<'_, T> {
+    /// Deletes a document that matches the filter, and gives it; `None` where none matched.
+    ///
+    /// # Errors
+    /// Like [`find_one_and_delete_with`](Collection::find_one_and_delete_with).
+    pub fn find_one_and_delete(&self, filter: impl Into<Filter>) -> Result<Option<T>> {
+        self.find_one_and_delete_with(filter, DeleteOptions::new())
+    }
+
+    /// Like [`delete_one_with`](Collection::delete_one_with), and gives the document that was deleted.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::{DeleteOptions, PongoClient};
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let jobs = client.collection::<Value>("jobs");
+    /// jobs.insert_many(&[json!({"priority": 1}), json!({"priority": 7})])?;
+    /// let most_urgent = DeleteOptions::new().sort(json!({"priority": -1}));
+    /// let job = jobs.find_one_and_delete_with(json!({}), most_urgent)?;
+    /// assert_eq!(job.ok_or("no job")?["priority"], 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As there; [`Error::InvalidInput`] for options that report a conflict, because there is no place for it.
+    pub fn find_one_and_delete_with(
+        &self,
+        filter: impl Into<Filter>,
+        options: DeleteOptions,
+    ) -> Result<Option<T>> {
+        options.refuse_report("find_one_and_delete")?;
+        let (_, row) = self.delete_first(&filter.into(), &options, DOCUMENT)?;
+        row.map(|row| self.decode(get::<Jsonb<'_>>(&row, 3)?.0))
+            .transpose()
+    }
+}

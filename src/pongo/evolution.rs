@@ -1,0 +1,84 @@
+//! Documents that were stored in an older form.
+
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
+
+type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
+
+/// Changes documents on their way out of a collection and into it, so that stored ones need not be changed with the code.
+///
+/// Filters, updates, sorts and indexes work on what is stored; so does a query that reads some fields only
+/// ([`Find::select`](super::Find::select)).
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// use emmett_postgresql::pongo::{DocumentEvolution, PongoClient};
+/// use serde_json::json;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Customer { first_name: String, last_name: String }
+///
+/// // Stored once as {"name": "Anna Muster"}.
+/// let evolution = DocumentEvolution::new().upcast(|mut stored| {
+///     if let Some(name) = stored["name"].take().as_str() {
+///         let (first, last) = name.split_once(' ').unwrap_or((name, ""));
+///         stored["first_name"] = json!(first);
+///         stored["last_name"] = json!(last);
+///     }
+///     Ok(stored)
+/// });
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = emmett_postgresql::testing::database()?;
+/// # let client = PongoClient::connect(database.url())?;
+/// # client.collection("customers").insert_one(&json!({"_id": "1", "name": "Anna Muster"}))?;
+/// let customers = client.collection::<Customer>("customers").evolving(evolution);
+/// let anna = customers.find_by_id("1")?.ok_or("no customer 1")?;
+/// assert_eq!(anna.last_name, "Muster");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct DocumentEvolution {
+    pub(super) upcast: Option<Hook>,
+    pub(super) downcast: Option<Hook>,
+}
+
+impl DocumentEvolution {
+    /// Changes nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the current form of a stored document, whatever form it has. It sees `_id` and `_version`. Its error is returned
+    /// by whoever reads the document, as [`Error::DocumentHook`](crate::Error::DocumentHook).
+    #[must_use]
+    pub fn upcast(
+        mut self,
+        hook: impl Fn(Value) -> anyhow::Result<Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.upcast = Some(Arc::new(hook));
+        self
+    }
+
+    /// Makes the form to be stored, for programs that still read the older one. It is called for whole documents (insert,
+    /// replace, upsert, handle), not for the values of an update.
+    #[must_use]
+    pub fn downcast(
+        mut self,
+        hook: impl Fn(Value) -> anyhow::Result<Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.downcast = Some(Arc::new(hook));
+        self
+    }
+}
+
+impl fmt::Debug for DocumentEvolution {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("DocumentEvolution")
+            .field("upcast", &self.upcast.is_some())
+            .field("downcast", &self.downcast.is_some())
+            .finish()
+    }
+}

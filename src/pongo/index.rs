@@ -1,0 +1,370 @@
+//! Indexes of collections: what they are, and what they are called.
+
+use crate::digest::TextDigest;
+use crate::error::{Error, Result};
+use crate::filter::{index_expression, index_presence};
+use crate::identifier;
+use serde::{Deserialize, Serialize};
+
+/// PostgreSQL cuts longer names off.
+const LONGEST_NAME: usize = 63;
+
+/// The part of a digest that tells apart names which had to be shortened.
+const DIGEST_LENGTH: usize = 8;
+
+/// Keeps the placeholders of a unique index apart, which have no fields: a projection locks a document that does not exist
+/// by a row of version 0.
+const PLACEHOLDER: &str = "(CASE WHEN _version = 0 THEN _id ELSE '' END)";
+
+/// How the comment begins that keeps what an index was created as.
+const COMMENT: &str = "emmett-postgresql ";
+
+/// An index of a collection.
+///
+/// An index on fields serves filters by equality, `$in` and ranges on its first field, or on its first fields, and sorts by
+/// them. An index on the whole document serves equality of any field. The values of a field must be shorter than about 2,700
+/// bytes.
+///
+/// ```
+/// use emmett_postgresql::pongo::{CollectionDefinition, Index};
+///
+/// let carts = CollectionDefinition::new("carts")
+///     .index(Index::field("customerId"))
+///     .index(Index::fields(["status", "total"]))
+///     .index(Index::unique("number"))
+///     .index(Index::whole_document().concurrently());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Index {
+    definition: IndexDefinition,
+    name: Option<String>,
+    concurrently: bool,
+}
+
+/// What makes an index the same as another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IndexDefinition {
+    /// None for the whole document.
+    pub(super) fields: Vec<String>,
+    pub(super) unique: bool,
+    pub(super) sparse: bool,
+}
+
+/// What the comment of an index says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IndexNote {
+    #[serde(flatten)]
+    pub(super) definition: IndexDefinition,
+    /// Its name follows from the collection and the definition.
+    pub(super) has_own_name: bool,
+}
+
+impl Index {
+    /// An index on one field, by its dotted path.
+    pub fn field(path: impl Into<String>) -> Self {
+        Self::fields([path])
+    }
+
+    /// An index on several fields: for filters on the first, on the first two, and so on, and for sorts by all in this order.
+    pub fn fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self::new(paths, false)
+    }
+
+    /// A field that no two documents of a tenant have the same value of. A document without it has the value null, as in
+    /// MongoDB, so there can be only one; [`sparse`](Index::sparse) leaves those out. An array is one value.
+    pub fn unique(path: impl Into<String>) -> Self {
+        Self::unique_fields([path])
+    }
+
+    /// Several fields that no two documents of a tenant have the same values of.
+    pub fn unique_fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self::new(paths, true)
+    }
+
+    /// An index on all that a document contains, for equality of any field and of elements of arrays.
+    pub fn whole_document() -> Self {
+        Self::new(Vec::<String>::new(), false)
+    }
+
+    fn new<P: Into<String>>(paths: impl IntoIterator<Item = P>, unique: bool) -> Self {
+        Self {
+            definition: IndexDefinition {
+                fields: paths.into_iter().map(Into::into).collect(),
+                unique,
+                sparse: false,
+            },
+            name: None,
+            concurrently: false,
+        }
+    }
+
+    /// Its name, of which there can be only one in the PostgreSQL schema. Defaults to one that is made of collection and
+    /// fields.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Leaves out the documents that have none of the fields. For unique indexes. Such an index serves no filters.
+    pub fn sparse(mut self) -> Self {
+        self.definition.sparse = true;
+        self
+    }
+
+    /// Builds the index while others write to the collection, outside of any transaction. It takes longer, and waits for
+    /// transactions that were open before. What a build that failed has left is removed by the next one.
+    pub fn concurrently(mut self) -> Self {
+        self.concurrently = true;
+        self
+    }
+
+    pub(super) fn is_concurrent(&self) -> bool {
+        self.concurrently
+    }
+
+    pub(super) fn definition(&self) -> &IndexDefinition {
+        &self.definition
+    }
+
+    pub(super) fn name(&self, collection: &str) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| self.definition.name(collection))
+    }
+
+    /// What its comment has to say.
+    pub(super) fn comment(&self) -> String {
+        let note = IndexNote {
+            definition: self.definition.clone(),
+            has_own_name: self.name.is_some(),
+        };
+        let json = serde_json::to_string(&note).unwrap_or_default();
+        format!("{COMMENT}{json}")
+    }
+
+    /// Refuses an index that makes no sense, before anything is sent.
+    pub(super) fn check(&self, collection: &str) -> Result<()> {
+        let refuse = |reason: &str| {
+            Err(Error::invalid(
+                format!("an index of \"{collection}\""),
+                reason,
+            ))
+        };
+        identifier::check("the index name", &self.name(collection))?;
+        let IndexDefinition {
+            fields,
+            unique,
+            sparse,
+        } = &self.definition;
+        if *sparse && !unique {
+            return refuse("must be unique to be sparse");
+        }
+        if *unique && fields.is_empty() {
+            return refuse("must have a field to be unique");
+        }
+        self.definition.columns().map(|_| ())
+    }
+
+    /// `CREATE INDEX`. It is not in a function of the schema, because `CONCURRENTLY` runs in none.
+    pub(super) fn statement(
+        &self,
+        schema: &str,
+        collection: &str,
+        concurrently: bool,
+    ) -> Result<String> {
+        Ok(format!(
+            "CREATE {}INDEX {}IF NOT EXISTS {} ON {}.{} {}{}",
+            if self.definition.unique {
+                "UNIQUE "
+            } else {
+                ""
+            },
+            if concurrently { "CONCURRENTLY " } else { "" },
+            identifier::quote(&self.name(collection)),
+            identifier::quote(schema),
+            identifier::quote(collection),
+            self.definition.columns()?,
+            self.definition.condition()?
+        ))
+    }
+}
+
+impl IndexDefinition {
+    /// What the index lists.
+    fn columns(&self) -> Result<String> {
+        if self.fields.is_empty() {
+            return Ok("USING gin (data jsonb_path_ops)".to_owned());
+        }
+        let mut columns = vec!["_partition".to_owned()];
+        for field in &self.fields {
+            columns.push(index_expression(field).map_err(Error::Filter)?);
+        }
+        if self.unique {
+            columns.push(PLACEHOLDER.to_owned());
+        } else if !self.fields.iter().any(|field| field == "_id") {
+            // It breaks the ties of a sort.
+            columns.push(index_expression("_id").map_err(Error::Filter)?);
+        }
+        Ok(format!("({})", columns.join(", ")))
+    }
+
+    fn condition(&self) -> Result<String> {
+        if !self.sparse {
+            return Ok(String::new());
+        }
+        let present = self
+            .fields
+            .iter()
+            .map(|field| index_presence(field))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::Filter)?;
+        Ok(format!(" WHERE {}", present.join(" OR ")))
+    }
+
+    /// The name that an index has where it was given none.
+    pub(super) fn name(&self, collection: &str) -> String {
+        let ending = if self.unique { "_key" } else { "_idx" };
+        let fields: Vec<String> = self.fields.iter().map(|field| snake_case(field)).collect();
+        let fields = if fields.is_empty() {
+            "document".to_owned()
+        } else {
+            fields.join("_")
+        };
+        let body = format!("{collection}_{fields}");
+        if body.len() + ending.len() <= LONGEST_NAME {
+            return body + ending;
+        }
+        let digest = TextDigest::from(body.as_str()).text();
+        let kept = LONGEST_NAME - ending.len() - DIGEST_LENGTH - 1;
+        let digest = &digest[..DIGEST_LENGTH];
+        format!("{}_{digest}{ending}", beginning(&body, kept))
+    }
+
+    /// In words, for messages.
+    pub(super) fn describe(&self) -> String {
+        let kind = match (self.unique, self.sparse) {
+            (true, true) => "unique and sparse, ",
+            (true, false) => "unique, ",
+            (false, _) => "",
+        };
+        if self.fields.is_empty() {
+            return "on the whole document".to_owned();
+        }
+        format!("{kind}on {}", self.fields.join(", "))
+    }
+}
+
+impl IndexNote {
+    /// What a comment says; `None` for one of somebody else.
+    pub(super) fn parse(comment: &str) -> Option<Self> {
+        serde_json::from_str(comment.strip_prefix(COMMENT)?).ok()
+    }
+}
+
+/// The longest beginning of a text that has no more bytes.
+fn beginning(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// `address.zipCode` as `address_zip_code`.
+fn snake_case(path: &str) -> String {
+    let mut name = String::with_capacity(path.len() + 4);
+    let mut after_lower = false;
+    for character in path.chars() {
+        if character.is_uppercase() && after_lower {
+            name.push('_');
+        }
+        after_lower = character.is_lowercase() || character.is_numeric();
+        if character.is_alphanumeric() {
+            name.extend(character.to_lowercase());
+        } else {
+            name.push('_');
+        }
+    }
+    name
+}
+
+/// An index that a collection has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexDescription {
+    /// Its name.
+    pub name: String,
+    /// Its fields; none where it is on the whole document, or was not made by this library.
+    pub fields: Vec<String>,
+    /// Whether no two documents have the same values.
+    pub unique: bool,
+    /// Whether it is complete. One that is not was left by a build that failed.
+    pub valid: bool,
+    /// Its definition in SQL.
+    pub sql: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_of_collection_and_fields() {
+        for (index, expected) in [
+            (Index::field("customerId"), "carts_customer_id_idx"),
+            (Index::fields(["status", "total"]), "carts_status_total_idx"),
+            (
+                Index::unique("address.zipCode"),
+                "carts_address_zip_code_key",
+            ),
+            (Index::whole_document(), "carts_document_idx"),
+            (Index::field("_id"), "carts__id_idx"),
+            (Index::field("HTTPStatus2xx"), "carts_httpstatus2xx_idx"),
+            (Index::field("a").named("Own"), "Own"),
+        ] {
+            assert_eq!(index.name("carts"), expected);
+        }
+    }
+
+    #[test]
+    fn long_names_are_shortened_and_stay_apart() {
+        let long = "ü".repeat(31);
+        let (one, other) = (
+            Index::field(format!("{long}a")),
+            Index::field(format!("{long}b")),
+        );
+
+        assert!(
+            one.name("carts").len() <= LONGEST_NAME,
+            "{}",
+            one.name("carts")
+        );
+        assert_ne!(one.name("carts"), other.name("carts"));
+        assert!(one.name(&"c".repeat(63)).len() <= LONGEST_NAME);
+    }
+
+    #[test]
+    fn an_index_that_makes_no_sense_is_refused() {
+        for refused in [
+            Index::field("a").sparse(),
+            Index::unique_fields(Vec::<String>::new()),
+            Index::field("a..b"),
+            Index::field("$a"),
+            Index::field("a").named(""),
+            Index::field("a").named("x".repeat(64)),
+        ] {
+            assert!(refused.check("carts").is_err(), "{refused:?}");
+        }
+        assert!(Index::unique("a").sparse().check("carts").is_ok());
+    }
+
+    #[test]
+    fn a_comment_is_read_back() {
+        let index = Index::unique("a").sparse().named("x");
+        let note = IndexNote::parse(&index.comment()).unwrap();
+
+        assert_eq!(&note.definition, index.definition());
+        assert!(note.has_own_name);
+        assert_eq!(IndexNote::parse("made by hand"), None);
+    }
+}

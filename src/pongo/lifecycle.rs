@@ -1,0 +1,91 @@
+//! Creating, dropping and renaming collections.
+
+use super::collection::Collection;
+use super::document::check_name;
+use super::indexes::rename_all;
+use crate::connection::{get, param};
+use crate::error::{Error, Result};
+use crate::identifier;
+use postgres::types::Type;
+
+const CREATE: &str = "SELECT {schema}.emt_create_collection($1)";
+
+const DROP: &str = "SELECT {schema}.emt_drop_collection($1)";
+
+const RENAME: &str = "SELECT {schema}.emt_rename_collection($1, $2)";
+
+impl<T> Collection<'_, T> {
+    /// Creates the collection; false when it exists. It is created on its first use anyway, where that is allowed.
+    ///
+    /// A table of its name that nobody has registered is made a collection, if it has the columns and the primary key of one.
+    /// That of Pongo for Node is adopted: both can use it then, and its ids are unique over all tenants.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when there is something else under its name; the message says what does not fit.
+    pub fn create(&self) -> Result<bool> {
+        check_name(&self.name)?;
+        self.call("create a collection", CREATE)
+    }
+
+    /// Drops the collection with all its documents, those of all tenants; false when there was none. It can be used again,
+    /// and is empty then.
+    ///
+    /// # Errors
+    /// [`Error::ReadModel`] for the read model of a projection.
+    pub fn drop(self) -> Result<bool> {
+        check_name(&self.name)?;
+        self.call("drop a collection", DROP)
+    }
+
+    /// Renames the collection, with its documents and indexes. The old name can be used again, and is empty then.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when the new name is taken, [`Error::UnknownCollection`] when there is no such collection,
+    /// [`Error::ReadModel`] for the read model of a projection.
+    pub fn rename(mut self, new_name: &str) -> Result<Self> {
+        check_name(&self.name)?;
+        check_name(new_name)?;
+        let schema = self.home.schema();
+        let text = RENAME.replace("{schema}", &identifier::quote(schema));
+        self.home.in_one_transaction(|sql| {
+            let names = [param(&self.name, Type::TEXT), param(&new_name, Type::TEXT)];
+            sql.query(&text, &names)
+                .map_err(|source| refused("rename a collection", &self.name, source))?;
+            rename_all(sql, schema, &self.name, new_name)
+        })?;
+        self.home.forget(&self.name);
+        new_name.clone_into(&mut self.name);
+        Ok(self)
+    }
+
+    fn call(&self, doing: &'static str, text: &str) -> Result<bool> {
+        let text = text.replace("{schema}", &identifier::quote(self.home.schema()));
+        let changed = self.home.in_one_transaction(|sql| {
+            let rows = sql
+                .query(&text, &[param(&self.name, Type::TEXT)])
+                .map_err(|source| refused(doing, &self.name, source))?;
+            rows.first().map_or(Ok(false), |row| get(row, 0))
+        })?;
+        self.home.forget(&self.name);
+        Ok(changed)
+    }
+}
+
+fn refused(doing: &'static str, collection: &str, source: postgres::Error) -> Error {
+    let message = || {
+        source
+            .as_db_error()
+            .map_or_else(String::new, |error| error.message().to_owned())
+    };
+    match source.code().map(postgres::error::SqlState::code) {
+        Some("SE032") => Error::ReadModel {
+            message: message(),
+            source,
+        },
+        Some("SE033") => Error::UnknownCollection {
+            collection: collection.to_owned(),
+            source,
+        },
+        _ => Error::database(doing, source),
+    }
+}

@@ -1,0 +1,189 @@
+//! Statements with a filter in them.
+
+use super::document::DocumentTable;
+use crate::connection::Sql;
+use crate::error::{Error, Result};
+use crate::filter::{SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id};
+use crate::json::JsonError;
+use crate::update::{Update, UpdatePhase, update_expression};
+use postgres::Row;
+use postgres::error::SqlState;
+use postgres::types::Json;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Collects what a statement's template leaves open, and the values.
+///
+/// `$1` is the partition. Parts stand in the template as `{name}`, and what is filled in is not looked at again: a field's
+/// name may be `{table}`.
+pub(super) struct StatementBuilder {
+    table: DocumentTable,
+    parameters: SqlParameters,
+    parts: Vec<(&'static str, String)>,
+    /// Its plan is the same whatever the values are.
+    prepared: bool,
+}
+
+impl StatementBuilder {
+    pub(super) fn new(table: &DocumentTable) -> Self {
+        let mut parameters = SqlParameters::new();
+        parameters.push(SqlValue::Text(table.partition.clone()));
+        let parts = vec![
+            ("table", table.table.clone()),
+            ("schema", table.schema.clone()),
+        ];
+        Self {
+            table: table.clone(),
+            parameters,
+            parts,
+            prepared: true,
+        }
+    }
+
+    /// Fills in `{filter}`: the condition on the documents.
+    ///
+    /// A statement whose filter gives the id, or compares fields by equality, is prepared: its plan hardly depends on the
+    /// values. Any other is planned with its values, which finds the index that serves them.
+    pub(super) fn filter(mut self, filter: &Value) -> Result<Self> {
+        let condition = filter_condition(filter, &mut self.parameters).map_err(Error::Filter)?;
+        self.prepared &= pinned_id(filter).is_some() || is_plain_equality(filter);
+        Ok(self.part("filter", format!("({condition})")))
+    }
+
+    /// Fills in `{name}`.
+    pub(super) fn part(mut self, name: &'static str, text: impl Into<String>) -> Self {
+        self.parts.push((name, text.into()));
+        self
+    }
+
+    /// Fills in `{name}` with a parameter.
+    pub(super) fn value(mut self, name: &'static str, value: SqlValue) -> Self {
+        let parameter = self.parameters.push(value);
+        self.part(name, parameter)
+    }
+
+    pub(super) fn parameters(&mut self) -> &mut SqlParameters {
+        &mut self.parameters
+    }
+
+    /// Adds a parameter, and returns how the statement mentions it.
+    pub(super) fn push(&mut self, value: SqlValue) -> String {
+        self.parameters.push(value)
+    }
+
+    /// Adds a document's JSON, which is sent as it is.
+    pub(super) fn push_json(&mut self, json: &[u8]) -> Result<String> {
+        let raw = serde_json::from_slice::<Box<RawValue>>(json);
+        let raw = raw.map_err(|source| self.table.refused(JsonError::Serde(source)))?;
+        Ok(self.push(SqlValue::RawJson(Json(raw))))
+    }
+
+    /// The SQL of what an update makes of `document`.
+    pub(super) fn updated(
+        &mut self,
+        update: &Update,
+        document: &str,
+        phase: UpdatePhase,
+    ) -> Result<String> {
+        let update = update.document().map_err(Error::Update)?;
+        let expression = update_expression(update, document, phase, &mut self.parameters)
+            .map_err(Error::Update)?;
+        // Only the first: a field may be named like this, too.
+        Ok(expression.replacen("{schema}", &self.table.schema, 1))
+    }
+
+    pub(super) fn build(&self, template: &str) -> Statement {
+        Statement {
+            table: self.table.clone(),
+            text: filled(template, &self.parts),
+            parameters: self.parameters.clone(),
+            prepared: self.prepared,
+        }
+    }
+}
+
+/// A statement with its values.
+pub(super) struct Statement {
+    table: DocumentTable,
+    text: String,
+    parameters: SqlParameters,
+    prepared: bool,
+}
+
+impl Statement {
+    pub(super) fn query(&self, doing: &'static str, sql: &mut dyn Sql) -> Result<Vec<Row>> {
+        let rows = if self.prepared {
+            sql.query(&self.text, &self.parameters.typed())
+        } else {
+            sql.query_unnamed(&self.text, &self.parameters.typed())
+        };
+        rows.map_err(|source| self.error(doing, source))
+    }
+
+    pub(super) fn execute(&self, doing: &'static str, sql: &mut dyn Sql) -> Result<u64> {
+        let count = if self.prepared {
+            sql.execute(&self.text, &self.parameters.typed())
+        } else {
+            sql.execute_unnamed(&self.text, &self.parameters.typed())
+        };
+        count.map_err(|source| self.error(doing, source))
+    }
+
+    /// The server's plan of the statement, made with its values.
+    pub(super) fn explain(&self, options: &str, sql: &mut dyn Sql) -> Result<Vec<Row>> {
+        let text = format!("EXPLAIN {options} {}", self.text);
+        sql.query_unnamed(&text, &self.parameters.typed())
+            .map_err(|source| self.error("explain a query", source))
+    }
+
+    /// Opens a cursor for the statement.
+    pub(super) fn declare(&self, cursor: &str, sql: &mut dyn Sql) -> Result<()> {
+        let text = format!("DECLARE {cursor} NO SCROLL CURSOR FOR {}", self.text);
+        sql.execute_unnamed(&text, &self.parameters.typed())
+            .map_err(|source| self.error("find documents", source))?;
+        Ok(())
+    }
+
+    /// The error of a cursor of the statement, too: a regular expression is only looked at when a document is.
+    pub(super) fn error(&self, doing: &'static str, source: postgres::Error) -> Error {
+        let is_regex = source.code() == Some(&SqlState::INVALID_REGULAR_EXPRESSION);
+        let message = source.as_db_error().map_or("", |error| error.message());
+        match self.parameters.invalid_regex(message) {
+            Some(error) if is_regex => Error::Filter(error),
+            _ => self.table.write_error(doing, source),
+        }
+    }
+}
+
+/// The template with the parts in the places of their names.
+fn filled(template: &str, parts: &[(&str, String)]) -> String {
+    let mut text = String::with_capacity(template.len() * 2);
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once('{') {
+        let (name, after) = behind.split_once('}').unwrap_or((behind, ""));
+        text.push_str(before);
+        if let Some((_, part)) = parts.iter().find(|(known, _)| *known == name) {
+            text.push_str(part);
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_filled_in_is_not_looked_at_again() {
+        let parts = [
+            ("table", "\"{filter}\"".to_owned()),
+            ("filter", "a = '{table}'".to_owned()),
+        ];
+        assert_eq!(
+            filled("SELECT FROM {table} WHERE {filter} {order}", &parts),
+            "SELECT FROM \"{filter}\" WHERE a = '{table}' "
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Transactions of a client.
+
+use super::collection::Collection;
+use super::home::{CollectionHome, DocumentScope, TransactionTables};
+use crate::connection::{self, Sql, refuse_async_context};
+use crate::error::{Error, Result};
+use postgres::Row;
+use postgres::types::ToSql;
+
+/// One transaction over collections and SQL of your own: committed together, or not at all.
+///
+/// [`PongoClient::with_transaction`](super::PongoClient::with_transaction) commits when its closure succeeds. It runs at READ
+/// COMMITTED. After an error of the database it can only be rolled back.
+pub struct PongoTransaction<'a> {
+    sql: &'a mut dyn Sql,
+    scope: DocumentScope,
+    tables: TransactionTables,
+}
+
+impl std::fmt::Debug for PongoTransaction<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PongoTransaction")
+            .field("partition", &self.scope.partition)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> PongoTransaction<'a> {
+    pub(super) fn new(
+        sql: &'a mut dyn Sql,
+        scope: DocumentScope,
+        tables: TransactionTables,
+    ) -> Self {
+        Self { sql, scope, tables }
+    }
+
+    /// A collection of documents, in this transaction. Its table is created when it is first used, if the client may migrate.
+    pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
+        let home = CollectionHome::creating(&mut *self.sql, &self.scope, &self.tables);
+        Collection::new(home, name)
+    }
+
+    /// Runs a statement of your own in the transaction and returns the number of rows that it changed.
+    ///
+    /// # Errors
+    /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
+    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        connection::execute(self.sql()?, sql, values)
+    }
+
+    /// Runs a query of your own in the transaction.
+    ///
+    /// # Errors
+    /// Like [`execute`](PongoTransaction::execute).
+    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        connection::query(self.sql()?, sql, values)
+    }
+
+    fn sql(&mut self) -> Result<&mut dyn Sql> {
+        refuse_async_context()?;
+        Ok(&mut *self.sql)
+    }
+
+    /// Runs the closure; an error of this crate keeps its type.
+    pub(super) fn run<T>(&mut self, run: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> Result<T> {
+        run(self).map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(source) => Error::Session { source },
+        })
+    }
+
+    /// What others may know of it once it is committed.
+    pub(super) fn into_tables(self) -> TransactionTables {
+        self.tables
+    }
+}

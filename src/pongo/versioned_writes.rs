@@ -1,0 +1,233 @@
+//! Writing documents that have the versions they were read with.
+
+use super::document::DocumentTable;
+use crate::connection::{Jsonb, Sql, get, param};
+use crate::error::{Error, Result};
+use crate::position::{from_sql, to_sql};
+use postgres::Row;
+use postgres::types::Type;
+use std::collections::HashMap;
+
+const INSERT_ONE: &str = "
+    INSERT INTO {table} (_id, _partition, data)
+    VALUES ($2, $1, $3 - '_version' || jsonb_build_object('_id', $2))
+    ON CONFLICT (_id, _partition) DO NOTHING
+    RETURNING _id, _version";
+
+const REPLACE_ONE: &str = "
+    UPDATE {table}
+       SET data = $3 - '_version' || jsonb_build_object('_id', _id), _version = _version + 1, _updated = now()
+     WHERE _id = $2 AND _partition = $1 AND _version = $4
+    RETURNING _id, _version";
+
+const DELETE_ONE: &str = "
+    DELETE FROM {table} WHERE _id = $2 AND _partition = $1 AND _version = $3 RETURNING _id, _version";
+
+const INSERT: &str = "
+    INSERT INTO {table} (_id, _partition, data)
+    SELECT written.id, $1, written.data - '_version' || jsonb_build_object('_id', written.id)
+      FROM unnest($2, $3) AS written (id, data)
+     ORDER BY written.id COLLATE \"C\"
+    ON CONFLICT (_id, _partition) DO NOTHING
+    RETURNING _id, _version";
+
+/// Locks the documents in the order of their ids first, so that two that write the same ones do not wait for each other.
+/// Unnamed: a plan that was made while the table was small would look through all of it once it is large.
+const REPLACE: &str = "
+    WITH picked AS (
+        SELECT _id, _version
+          FROM {table}
+         WHERE _partition = $1 AND _id = ANY($2)
+         ORDER BY _id COLLATE \"C\"
+           FOR UPDATE
+    )
+    UPDATE {table} AS document
+       SET data = written.data - '_version' || jsonb_build_object('_id', written.id),
+           _version = picked._version + 1, _updated = now()
+      FROM picked JOIN unnest($2, $3, $4) AS written (id, data, version) ON written.id = picked._id
+     WHERE document._id = picked._id AND document._partition = $1
+       AND (written.version IS NULL OR written.version = picked._version)
+    RETURNING document._id, document._version";
+
+/// Locked and unnamed, like the one above.
+const DELETE: &str = "
+    WITH picked AS (
+        SELECT _id, _version
+          FROM {table}
+         WHERE _partition = $1 AND _id = ANY($2)
+         ORDER BY _id COLLATE \"C\"
+           FOR UPDATE
+    )
+    DELETE FROM {table} AS document
+     USING picked JOIN unnest($2, $3) AS deleted (id, version) ON deleted.id = picked._id
+     WHERE document._id = picked._id AND document._partition = $1 AND picked._version = deleted.version
+    RETURNING document._id, document._version";
+
+/// Documents to be written, by what is to happen to them: each kind is one statement.
+#[derive(Default)]
+pub(super) struct VersionedWrites<'w> {
+    inserted: Vec<(&'w str, &'w [u8])>,
+    /// With the version that is replaced; `None` for any.
+    replaced: Vec<(&'w str, &'w [u8], Option<u64>)>,
+    deleted: Vec<(&'w str, u64)>,
+}
+
+impl<'w> VersionedWrites<'w> {
+    pub(super) fn insert(&mut self, id: &'w str, json: &'w [u8]) {
+        self.inserted.push((id, json));
+    }
+
+    pub(super) fn replace(&mut self, id: &'w str, json: &'w [u8], version: Option<u64>) {
+        self.replaced.push((id, json, version));
+    }
+
+    pub(super) fn delete(&mut self, id: &'w str, version: u64) {
+        self.deleted.push((id, version));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.inserted.len() + self.replaced.len() + self.deleted.len()
+    }
+
+    /// Runs at most three statements. Returns the versions of the documents that were written; those that were not what was
+    /// expected are missing.
+    pub(super) fn send(
+        &self,
+        table: &DocumentTable,
+        sql: &mut dyn Sql,
+    ) -> Result<HashMap<String, u64>> {
+        let mut written = HashMap::with_capacity(self.len());
+        for rows in [
+            self.send_inserted(table, sql),
+            self.send_replaced(table, sql),
+            self.send_deleted(table, sql),
+        ] {
+            let rows = rows.map_err(|source| table.write_error("write documents", source))?;
+            for row in &rows {
+                written.insert(get(row, 0)?, from_sql(get(row, 1)?));
+            }
+        }
+        Ok(written)
+    }
+
+    fn send_inserted(
+        &self,
+        table: &DocumentTable,
+        sql: &mut dyn Sql,
+    ) -> Result<Vec<Row>, postgres::Error> {
+        let partition = param(&table.partition, Type::TEXT);
+        match self.inserted.as_slice() {
+            [] => Ok(Vec::new()),
+            [(id, json)] => sql.query(
+                &table.write_into(INSERT_ONE),
+                &[
+                    partition,
+                    param(id, Type::TEXT),
+                    param(&Jsonb(json), Type::JSONB),
+                ],
+            ),
+            many => {
+                let (ids, data): (Vec<&str>, Vec<Jsonb<'_>>) =
+                    many.iter().map(|(id, json)| (*id, Jsonb(json))).unzip();
+                sql.query(
+                    &table.write_into(INSERT),
+                    &[
+                        partition,
+                        param(&ids, Type::TEXT_ARRAY),
+                        param(&data, Type::JSONB_ARRAY),
+                    ],
+                )
+            }
+        }
+    }
+
+    fn send_replaced(
+        &self,
+        table: &DocumentTable,
+        sql: &mut dyn Sql,
+    ) -> Result<Vec<Row>, postgres::Error> {
+        let partition = param(&table.partition, Type::TEXT);
+        match self.replaced.as_slice() {
+            [] => Ok(Vec::new()),
+            [(id, json, Some(version))] => sql.query(
+                &table.write_into(REPLACE_ONE),
+                &[
+                    partition,
+                    param(id, Type::TEXT),
+                    param(&Jsonb(json), Type::JSONB),
+                    param(&to_sql(*version), Type::INT8),
+                ],
+            ),
+            many => {
+                let ids: Vec<&str> = many.iter().map(|(id, _, _)| *id).collect();
+                let data: Vec<Jsonb<'_>> = many.iter().map(|(_, json, _)| Jsonb(json)).collect();
+                let versions: Vec<Option<i64>> = many
+                    .iter()
+                    .map(|(_, _, version)| version.map(to_sql))
+                    .collect();
+                sql.query_unnamed(
+                    &table.write_into(REPLACE),
+                    &[
+                        partition,
+                        param(&ids, Type::TEXT_ARRAY),
+                        param(&data, Type::JSONB_ARRAY),
+                        param(&versions, Type::INT8_ARRAY),
+                    ],
+                )
+            }
+        }
+    }
+
+    fn send_deleted(
+        &self,
+        table: &DocumentTable,
+        sql: &mut dyn Sql,
+    ) -> Result<Vec<Row>, postgres::Error> {
+        let partition = param(&table.partition, Type::TEXT);
+        match self.deleted.as_slice() {
+            [] => Ok(Vec::new()),
+            [(id, version)] => sql.query(
+                &table.write_into(DELETE_ONE),
+                &[
+                    partition,
+                    param(id, Type::TEXT),
+                    param(&to_sql(*version), Type::INT8),
+                ],
+            ),
+            many => {
+                let (ids, versions): (Vec<&str>, Vec<i64>) = many
+                    .iter()
+                    .map(|(id, version)| (*id, to_sql(*version)))
+                    .unzip();
+                sql.query_unnamed(
+                    &table.write_into(DELETE),
+                    &[
+                        partition,
+                        param(&ids, Type::TEXT_ARRAY),
+                        param(&versions, Type::INT8_ARRAY),
+                    ],
+                )
+            }
+        }
+    }
+}
+
+const VERSIONS: &str = "SELECT _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+
+/// The versions of those of the documents that exist.
+pub(super) fn versions(
+    table: &DocumentTable,
+    sql: &mut dyn Sql,
+    ids: &[&str],
+) -> Result<HashMap<String, u64>> {
+    let parameters = [
+        param(&table.partition, Type::TEXT),
+        param(&ids, Type::TEXT_ARRAY),
+    ];
+    let rows = sql
+        .query_unnamed(&table.write_into(VERSIONS), &parameters)
+        .map_err(|source| Error::database("look at versions", source))?;
+    rows.iter()
+        .map(|row| Ok((get(row, 0)?, from_sql(get(row, 1)?))))
+        .collect()
+}

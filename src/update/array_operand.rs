@@ -1,0 +1,114 @@
+//! The operands of `$push` and `$addToSet`: a value, or values behind `$each`.
+
+use super::operation::{Field, type_name};
+use super::update_error::UpdateError;
+use serde_json::{Map, Value, json};
+
+/// What `$push` puts where, in the form of the SQL function.
+pub(super) fn pushed_values(field: &Field<'_, '_>, operand: &Value) -> Result<Value, UpdateError> {
+    let Some(modifiers) = modifiers(field, operand)? else {
+        return Ok(json!({"each": [operand]}));
+    };
+    let mut pushed = json!({});
+    for (modifier, value) in modifiers {
+        match modifier.as_str() {
+            "$each" => pushed["each"] = each(field, value)?,
+            "$position" => pushed["position"] = whole_number(field, "$position", value)?,
+            "$slice" => pushed["slice"] = whole_number(field, "$slice", value)?,
+            "$sort" => pushed["sort"] = sort_keys(field, value)?,
+            _ => return Err(refused(field, modifier, "")),
+        }
+    }
+    Ok(pushed)
+}
+
+/// The values that `$addToSet` adds.
+pub(super) fn added_values(field: &Field<'_, '_>, operand: &Value) -> Result<Value, UpdateError> {
+    let Some(modifiers) = modifiers(field, operand)? else {
+        return Ok(json!([operand]));
+    };
+    match modifiers.keys().find(|modifier| *modifier != "$each") {
+        Some(modifier) => Err(refused(field, modifier, "")),
+        None => each(field, &modifiers["$each"]),
+    }
+}
+
+/// The object with `$each`; `None` for a value.
+fn modifiers<'v>(
+    field: &Field<'_, '_>,
+    operand: &'v Value,
+) -> Result<Option<&'v Map<String, Value>>, UpdateError> {
+    let Some(object) = operand.as_object() else {
+        return Ok(None);
+    };
+    if object.contains_key("$each") {
+        return Ok(Some(object));
+    }
+    match object.keys().find(|key| key.starts_with('$')) {
+        Some(modifier) => Err(refused(field, modifier, " without `$each`")),
+        None => Ok(None),
+    }
+}
+
+fn each(field: &Field<'_, '_>, values: &Value) -> Result<Value, UpdateError> {
+    if values.is_array() {
+        return Ok(values.clone());
+    }
+    Err(field.wrong_operand("an array behind `$each`", type_name(values)))
+}
+
+fn whole_number(
+    field: &Field<'_, '_>,
+    modifier: &'static str,
+    value: &Value,
+) -> Result<Value, UpdateError> {
+    if value.is_i64() {
+        return Ok(value.clone());
+    }
+    let expected = match modifier {
+        "$position" => "a whole number behind `$position`",
+        _ => "a whole number behind `$slice`",
+    };
+    Err(field.wrong_operand(expected, value))
+}
+
+/// The keys of a sort with their directions; the empty path is the element itself.
+fn sort_keys(field: &Field<'_, '_>, sort: &Value) -> Result<Value, UpdateError> {
+    let refused = || {
+        field.wrong_operand(
+            "1, -1 or an object of fields with 1 or -1 behind `$sort`",
+            sort,
+        )
+    };
+    if let Some(direction) = direction(sort) {
+        return Ok(json!([["", direction]]));
+    }
+    let fields = sort.as_object().filter(|fields| !fields.is_empty());
+    let keys = fields.ok_or_else(refused)?.iter().map(|(path, value)| {
+        let is_path = path
+            .split('.')
+            .all(|name| !name.is_empty() && !name.starts_with('$'));
+        match direction(value) {
+            Some(direction) if is_path => Ok(json!([path, direction])),
+            _ => Err(refused()),
+        }
+    });
+    keys.collect()
+}
+
+fn direction(value: &Value) -> Option<i64> {
+    match value.as_f64() {
+        Some(1.0) => Some(1),
+        Some(-1.0) => Some(-1),
+        _ => None,
+    }
+}
+
+fn refused(field: &Field<'_, '_>, modifier: &str, hint: &'static str) -> UpdateError {
+    UpdateError::Modifier {
+        operator: field.operator,
+        path: field.path.text.to_owned(),
+        modifier: modifier.to_owned(),
+        hint,
+    }
+}

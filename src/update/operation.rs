@@ -1,0 +1,249 @@
+//! The operations of an update document, checked.
+
+use super::array_operand::{added_values, pushed_values};
+use super::conflict::{Touched, refuse_conflicts};
+use super::update_error::UpdateError;
+use super::update_path::UpdatePath;
+use crate::json::{DEPTH_LIMIT, JsonError, to_json};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Every operator.
+const OPERATORS: [&str; 13] = [
+    "$set",
+    "$setOnInsert",
+    "$unset",
+    "$inc",
+    "$mul",
+    "$min",
+    "$max",
+    "$currentDate",
+    "$rename",
+    "$push",
+    "$addToSet",
+    "$pull",
+    "$pop",
+];
+
+/// One operator at one path.
+#[derive(Debug)]
+pub(super) struct Operation<'u> {
+    pub(super) operator: &'static str,
+    pub(super) path: UpdatePath<'u>,
+    pub(super) operand: Operand<'u>,
+}
+
+/// What an operator works with.
+#[derive(Debug)]
+pub(super) enum Operand<'u> {
+    Nothing,
+    /// A value in the form that the SQL function takes.
+    Value(Value),
+    /// The field's new path.
+    Renamed(UpdatePath<'u>),
+    /// What the elements that `$pull` takes out are like.
+    Condition(&'u Value),
+}
+
+impl Operation<'_> {
+    /// The operation as the SQL function takes it.
+    pub(super) fn to_json(&self) -> Value {
+        let mut operation = json!({"operator": self.operator, "path": self.path.text});
+        match &self.operand {
+            Operand::Nothing | Operand::Condition(_) => {}
+            Operand::Value(value) => operation["value"] = value.clone(),
+            Operand::Renamed(path) => operation["value"] = path.text.into(),
+        }
+        operation
+    }
+}
+
+/// The operations of an update document, which touch each field once.
+pub(super) fn operations(update: &Value) -> Result<Vec<Operation<'_>>, UpdateError> {
+    let Value::Object(operators) = update else {
+        return Err(UpdateError::NotAnObject {
+            found: type_name(update),
+        });
+    };
+    if operators.is_empty() {
+        return Err(UpdateError::Empty);
+    }
+    let mut operations = Vec::new();
+    for (key, fields) in operators {
+        let operator = operator(key)?;
+        for (path, operand) in fields_of(operator, fields)? {
+            operations.push(operation(operator, path, operand)?);
+        }
+    }
+    refuse_conflicts(touched(&operations))?;
+    Ok(operations)
+}
+
+fn operator(key: &str) -> Result<&'static str, UpdateError> {
+    if !key.starts_with('$') {
+        return Err(UpdateError::PlainKey {
+            key: key.to_owned(),
+        });
+    }
+    OPERATORS
+        .into_iter()
+        .find(|operator| *operator == key)
+        .ok_or_else(|| UpdateError::UnknownOperator {
+            operator: key.to_owned(),
+        })
+}
+
+fn fields_of<'u>(
+    operator: &'static str,
+    fields: &'u Value,
+) -> Result<&'u Map<String, Value>, UpdateError> {
+    fields.as_object().ok_or_else(|| UpdateError::NoFields {
+        operator,
+        found: type_name(fields),
+    })
+}
+
+fn operation<'u>(
+    operator: &'static str,
+    path: &'u str,
+    operand: &'u Value,
+) -> Result<Operation<'u>, UpdateError> {
+    let path = UpdatePath::parse(operator, path)?;
+    let field = Field {
+        operator,
+        path: &path,
+    };
+    let checked = match operator {
+        "$unset" => Operand::Nothing,
+        "$inc" | "$mul" => Operand::Value(field.number(operand)?),
+        "$currentDate" => field.date(operand)?,
+        "$rename" => Operand::Renamed(field.renamed(operand)?),
+        "$push" => Operand::Value(pushed_values(&field, operand)?),
+        "$addToSet" => Operand::Value(added_values(&field, operand)?),
+        "$pull" if operand.is_object() => Operand::Condition(operand),
+        "$pop" => Operand::Value(field.end(operand)?),
+        _ => Operand::Value(operand.clone()),
+    };
+    if let Operand::Value(value) = &checked {
+        let stored = match operator {
+            "$push" => &value["each"],
+            _ => value,
+        };
+        field.refuse_unstorable(operand, stored)?;
+    }
+    Ok(Operation {
+        operator,
+        path,
+        operand: checked,
+    })
+}
+
+fn touched<'u>(operations: &[Operation<'u>]) -> Vec<Touched<'u>> {
+    let mut touched = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let operator = operation.operator;
+        touched.push(Touched {
+            operator,
+            path: operation.path.clone(),
+        });
+        if let Operand::Renamed(path) = &operation.operand {
+            touched.push(Touched {
+                operator,
+                path: path.clone(),
+            });
+        }
+    }
+    touched
+}
+
+/// A field that an operator changes.
+pub(super) struct Field<'f, 'u> {
+    pub(super) operator: &'static str,
+    pub(super) path: &'f UpdatePath<'u>,
+}
+
+impl Field<'_, '_> {
+    fn number(&self, operand: &Value) -> Result<Value, UpdateError> {
+        if operand.is_number() {
+            return Ok(operand.clone());
+        }
+        Err(self.wrong_operand("a number", type_name(operand)))
+    }
+
+    fn date<'u>(&self, operand: &Value) -> Result<Operand<'u>, UpdateError> {
+        if *operand == json!(true) || *operand == json!({"$type": "date"}) {
+            return Ok(Operand::Nothing);
+        }
+        Err(self.wrong_operand("true or {\"$type\": \"date\"}", operand))
+    }
+
+    fn renamed<'u>(&self, operand: &'u Value) -> Result<UpdatePath<'u>, UpdateError> {
+        let Value::String(renamed) = operand else {
+            return Err(self.wrong_operand("the field's new name", type_name(operand)));
+        };
+        let path = UpdatePath::parse(self.operator, renamed)?;
+        if path.names.len() > DEPTH_LIMIT {
+            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
+        }
+        Ok(path)
+    }
+
+    fn end(&self, operand: &Value) -> Result<Value, UpdateError> {
+        match operand.as_f64() {
+            Some(1.0) => Ok(json!(1)),
+            Some(-1.0) => Ok(json!(-1)),
+            _ => Err(self.wrong_operand("1 for the last element or -1 for the first", operand)),
+        }
+    }
+
+    pub(super) fn wrong_operand(
+        &self,
+        expected: &'static str,
+        found: impl ToString,
+    ) -> UpdateError {
+        UpdateError::WrongOperand {
+            operator: self.operator,
+            path: self.path.text.to_owned(),
+            expected,
+            found: found.to_string(),
+        }
+    }
+
+    /// Refuses what `jsonb` cannot keep, and what would be nested too deep at the path.
+    fn refuse_unstorable(&self, operand: &Value, stored: &Value) -> Result<(), UpdateError> {
+        to_json(operand).map_err(|source| self.unstorable(source))?;
+        if self.path.names.len() + depth(stored) > DEPTH_LIMIT {
+            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
+        }
+        Ok(())
+    }
+
+    fn unstorable(&self, source: JsonError) -> UpdateError {
+        UpdateError::Value {
+            operator: self.operator,
+            path: self.path.text.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// How deep arrays and objects are nested.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The JSON type of a value, as messages name it.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,44 @@
+//! The dotted paths of an update.
+
+use super::update_error::UpdateError;
+
+/// The fields that the library itself keeps.
+const IMMUTABLE: [&str; 2] = ["_id", "_version"];
+
+/// A dotted path such as `address.city`, checked and split. A name is a field of an object, or, when it is a number, an
+/// element of an array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UpdatePath<'u> {
+    pub(super) text: &'u str,
+    pub(super) names: Vec<&'u str>,
+}
+
+impl<'u> UpdatePath<'u> {
+    pub(super) fn parse(operator: &'static str, text: &'u str) -> Result<Self, UpdateError> {
+        let names: Vec<&str> = text.split('.').collect();
+        let refused = |reason| {
+            Err(UpdateError::InvalidPath {
+                operator,
+                path: text.to_owned(),
+                reason,
+            })
+        };
+        if names.iter().any(|name| name.is_empty()) {
+            return refused("it has an empty name");
+        }
+        if names.iter().any(|name| name.starts_with('$')) {
+            return refused("its names must not begin with `$`");
+        }
+        if text.contains('\0') {
+            return refused("it contains U+0000");
+        }
+        match IMMUTABLE.into_iter().find(|field| *field == names[0]) {
+            Some(field) => Err(UpdateError::Immutable {
+                operator,
+                path: text.to_owned(),
+                field,
+            }),
+            None => Ok(Self { text, names }),
+        }
+    }
+}
