@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::fmt::Debug;
 
 const DOCUMENTS: usize = 250;
-const FILTERS: u32 = 1000;
+const FILTERS: u32 = 600;
 const SORTS: u32 = 40;
 
 fn config(cases: u32) -> Config {

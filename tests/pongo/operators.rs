@@ -207,6 +207,17 @@ fn one_element_satisfies_everything_behind_elem_match() -> anyhow::Result<()> {
                 "f",
             ),
             (r#"{"results.0": {"$elemMatch": {"score": 8}}}"#, "d"),
+            (r#"{"_id": {"$elemMatch": {"$gt": 1}}}"#, ""),
+        ],
+    )
+}
+
+// https://www.mongodb.com/docs/manual/reference/operator/query/elemMatch/#array-element-match
+#[test]
+fn operators_behind_elem_match_are_about_the_element() -> anyhow::Result<()> {
+    check_filters(
+        SURVEYS,
+        &[
             (
                 r#"{"scores": {"$elemMatch": {"$elemMatch": {"$gt": 80}}}}"#,
                 "d",
@@ -233,7 +244,6 @@ fn one_element_satisfies_everything_behind_elem_match() -> anyhow::Result<()> {
                 r#"{"results": {"$all": [{"$elemMatch": {"product": "xyz", "score": 5}}, {"$elemMatch": {"score": {"$gt": 9}}}]}}"#,
                 "a",
             ),
-            (r#"{"_id": {"$elemMatch": {"$gt": 1}}}"#, ""),
         ],
     )
 }
