@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::fmt::Debug;
 
 const DOCUMENTS: usize = 250;
-const FILTERS: u32 = 1000;
+const FILTERS: u32 = 600;
 const SORTS: u32 = 40;
 
 fn config(cases: u32) -> Config {
@@ -157,7 +157,9 @@ fn condition(depth: u32) -> BoxedStrategy<Value> {
         let operators = condition.as_object();
         operators.is_some_and(|operators| operators.keys().any(|key| key.starts_with('$')))
     });
-    let elements = prop_oneof![filter(depth - 1), operators.clone()].boxed();
+    let negated = operators.clone().prop_map(wrapped("$not"));
+    let elements =
+        prop_oneof![2 => filter(depth - 1), 2 => operators.clone(), 1 => negated].boxed();
     let all_elements = vec(elements.clone().prop_map(wrapped("$elemMatch")), 1..3);
     prop_oneof![
         2 => operand(),

@@ -2,6 +2,7 @@
 
 use super::filters::{ORDERS, check_filters};
 use crate::support;
+use emmett_postgresql::pongo::Index;
 use serde_json::{Value, json};
 
 const SHAPES: &[&str] = &[
@@ -206,6 +207,17 @@ fn one_element_satisfies_everything_behind_elem_match() -> anyhow::Result<()> {
                 "f",
             ),
             (r#"{"results.0": {"$elemMatch": {"score": 8}}}"#, "d"),
+            (r#"{"_id": {"$elemMatch": {"$gt": 1}}}"#, ""),
+        ],
+    )
+}
+
+// https://www.mongodb.com/docs/manual/reference/operator/query/elemMatch/#array-element-match
+#[test]
+fn operators_behind_elem_match_are_about_the_element() -> anyhow::Result<()> {
+    check_filters(
+        SURVEYS,
+        &[
             (
                 r#"{"scores": {"$elemMatch": {"$elemMatch": {"$gt": 80}}}}"#,
                 "d",
@@ -218,13 +230,20 @@ fn one_element_satisfies_everything_behind_elem_match() -> anyhow::Result<()> {
                 "d g",
             ),
             (r#"{"scores": {"$elemMatch": {"$regex": "^8"}}}"#, "g"),
+            (
+                r#"{"scores": {"$elemMatch": {"$not": {"$size": 1}}}}"#,
+                "a b g",
+            ),
+            (
+                r#"{"scores": {"$elemMatch": {"$not": {"$regex": "^8"}}}}"#,
+                "a b d g",
+            ),
             (r#"{"scores": {"$elemMatch": {"$exists": false}}}"#, ""),
             (r#"{"scores": {"$elemMatch": {"$all": [88]}}}"#, "a b"),
             (
                 r#"{"results": {"$all": [{"$elemMatch": {"product": "xyz", "score": 5}}, {"$elemMatch": {"score": {"$gt": 9}}}]}}"#,
                 "a",
             ),
-            (r#"{"_id": {"$elemMatch": {"$gt": 1}}}"#, ""),
         ],
     )
 }
@@ -323,6 +342,28 @@ fn a_regular_expression_that_is_none_is_always_refused() -> anyhow::Result<()> {
                 && message.contains(" is not valid: ")),
             "{filter}: {message:?}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn equality_of_elements_is_served_by_an_index_of_the_whole_document() -> anyhow::Result<()> {
+    let (database, store) = support::store()?;
+    let orders = store.collection::<Value>("orders");
+    let order = |n: u32| json!({"lines": [{"sku": format!("s{n}"), "lots": [n]}, {"sku": "x"}]});
+    orders.insert_many(&(0..5000).map(order).collect::<Vec<_>>())?;
+    orders.create_index(&Index::whole_document().named("everything"))?;
+    database.client()?.batch_execute("ANALYZE orders")?;
+
+    for filter in [
+        json!({"lines": {"$elemMatch": {"sku": "s7", "lots": {"$lt": 9}}}}),
+        json!({"lines": {"$elemMatch": {"sku": {"$in": ["s7", "unknown"]}}}}),
+        json!({"lines.lots": {"$elemMatch": {"$eq": 7}}}),
+        json!({"lines": {"$all": [{"$elemMatch": {"lots": 7}}, {"$elemMatch": {"sku": "x"}}]}}),
+    ] {
+        let plan = orders.find(filter.clone()).explain()?;
+        assert!(plan.contains("everything"), "{filter}\n{plan}");
+        assert_eq!(orders.count_documents(filter.clone())?, 1, "{filter}");
     }
     Ok(())
 }
