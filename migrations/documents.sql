@@ -222,7 +222,7 @@ BEGIN
     END IF;
     _document := public.emt_put_at(public.emt_remove_at(emt_rename_at.document, _names), _renamed, _value, '$rename');
     -- Only here can the document become deeper than the library could see.
-    IF jsonb_path_exists(_document, '$.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
+    IF jsonb_path_exists(_document, 'strict $.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
         PERFORM public.emt_refuse_update('$rename', emt_rename_at.path,
             format('to `%s` nests the document deeper than 127 levels', emt_rename_at.renamed));
     END IF;
@@ -282,7 +282,7 @@ DECLARE
     _key JSONB;
 BEGIN
     IF _position IS NOT NULL THEN
-        _position := CASE WHEN _position < 0 THEN greatest(_length + _position, 0) ELSE least(_position, _length) END;
+        _position := CASE WHEN _position < 0 THEN _length ELSE 0 END + _position;
         _pushed := public.emt_slice(emt_pushed.elements, 0, _position) || (emt_pushed.how -> 'each')
                 || public.emt_slice(emt_pushed.elements, _position, _length);
     END IF;
@@ -347,6 +347,33 @@ BEGIN
 END
 $$;
 
+-- $inc and $mul.
+CREATE OR REPLACE FUNCTION public.emt_calculated(present JSONB, operator TEXT, path TEXT, operand JSONB) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _result NUMERIC;
+BEGIN
+    IF emt_calculated.present IS NULL THEN
+        RETURN CASE emt_calculated.operator WHEN '$inc' THEN emt_calculated.operand ELSE '0' END;
+    END IF;
+    IF jsonb_typeof(emt_calculated.present) <> 'number' THEN
+        PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
+            'needs a number, but the field holds ' || public.emt_type_name(emt_calculated.present));
+    END IF;
+    _result := CASE emt_calculated.operator
+                   WHEN '$inc' THEN emt_calculated.present::NUMERIC + emt_calculated.operand::NUMERIC
+                   ELSE emt_calculated.present::NUMERIC * emt_calculated.operand::NUMERIC
+               END;
+    -- Beyond the largest float nothing could read the document.
+    IF abs(_result) > 1.7976931348623157e308 THEN
+        PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
+            'makes a number beyond 1.7976931348623157e308');
+    END IF;
+    RETURN to_jsonb(_result);
+END
+$$;
+
 -- The value that an operator makes of the present one, which is NULL where the field is missing; NULL where the field
 -- stays as it is.
 CREATE OR REPLACE FUNCTION public.emt_updated_value(present JSONB, operation JSONB, pulled JSONB[]) RETURNS JSONB
@@ -360,15 +387,8 @@ BEGIN
         WHEN '$set', '$setOnInsert' THEN
             RETURN _value;
         WHEN '$inc', '$mul' THEN
-            IF emt_updated_value.present IS NULL THEN
-                RETURN CASE _operator WHEN '$inc' THEN _value ELSE '0' END;
-            END IF;
-            IF jsonb_typeof(emt_updated_value.present) <> 'number' THEN
-                PERFORM public.emt_refuse_update(_operator, emt_updated_value.operation ->> 'path',
-                    'needs a number, but the field holds ' || public.emt_type_name(emt_updated_value.present));
-            END IF;
-            RETURN to_jsonb(CASE _operator WHEN '$inc' THEN emt_updated_value.present::NUMERIC + _value::NUMERIC
-                                           ELSE emt_updated_value.present::NUMERIC * _value::NUMERIC END);
+            RETURN public.emt_calculated(emt_updated_value.present, _operator, emt_updated_value.operation ->> 'path',
+                                         _value);
         WHEN '$min' THEN
             RETURN CASE WHEN emt_updated_value.present IS NULL OR public.emt_precedes(_value, emt_updated_value.present)
                         THEN _value END;
@@ -415,6 +435,45 @@ BEGIN
         END IF;
     END LOOP;
     RETURN _document;
+END
+$$;
+
+
+----------------------------------------------------------------------------------------------------------- selections
+
+-- The fields of a document that a query reads: those that are named, or all others. fields: names as a tree, whose leaves are
+-- TRUE. In an array, the tree goes on in each element; elements that have no fields have none that could be read.
+CREATE OR REPLACE FUNCTION public.emt_select_fields(document JSONB, fields JSONB, inclusive BOOLEAN) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+#variable_conflict use_column
+BEGIN
+    CASE jsonb_typeof(emt_select_fields.document)
+    WHEN 'object' THEN
+        RETURN (
+            SELECT coalesce(jsonb_object_agg(field.key, selected.value), '{}')
+              FROM jsonb_each(emt_select_fields.document) AS field
+             CROSS JOIN LATERAL (SELECT emt_select_fields.fields -> field.key AS value) AS inner_fields
+             CROSS JOIN LATERAL (
+                   SELECT CASE
+                              WHEN inner_fields.value = 'true' AND emt_select_fields.inclusive THEN field.value
+                              WHEN inner_fields.value = 'true' THEN NULL
+                              WHEN inner_fields.value IS NULL AND emt_select_fields.inclusive THEN NULL
+                              WHEN inner_fields.value IS NULL THEN field.value
+                              ELSE public.emt_select_fields(field.value, inner_fields.value, emt_select_fields.inclusive)
+                          END AS value) AS selected
+             WHERE selected.value IS NOT NULL);
+    WHEN 'array' THEN
+        RETURN (
+            SELECT coalesce(jsonb_agg(selected.value ORDER BY element.number), '[]')
+              FROM jsonb_array_elements(emt_select_fields.document) WITH ORDINALITY AS element (value, number)
+             CROSS JOIN LATERAL (
+                   SELECT public.emt_select_fields(element.value, emt_select_fields.fields, emt_select_fields.inclusive)
+                          AS value) AS selected
+             WHERE selected.value IS NOT NULL);
+    ELSE
+        RETURN CASE WHEN NOT emt_select_fields.inclusive THEN emt_select_fields.document END;
+    END CASE;
 END
 $$;
 

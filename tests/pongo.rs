@@ -2,5 +2,8 @@
 
 mod client;
 mod collections;
+mod concurrency;
 mod filters;
+mod finding;
 mod operations;
+mod updates;

@@ -4,9 +4,12 @@ use serde_json::Value;
 
 use super::{
     boolean_logic::{all_of, negated},
+    field_path::{SortKey, SortKeyKind},
     filter_error::FilterError,
+    json_type::JsonType,
     predicate::{Predicate, type_name},
     sql_parameters::{SqlParameters, SqlValue},
+    value_condition::matches_regex,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +44,14 @@ impl Column {
     }
 
     /// What an index on the column lists, and what a sort by it compares.
-    pub(super) fn sort_key(self) -> String {
-        format!("{}{}", self.name(), self.collation())
+    pub(super) fn sort_key(self) -> SortKey {
+        SortKey {
+            sql: format!("{}{}", self.name(), self.collation()),
+            kind: match self {
+                Self::Id => SortKeyKind::Text,
+                Self::Version => SortKeyKind::Bigint,
+            },
+        }
     }
 
     pub(super) fn condition(
@@ -74,8 +83,21 @@ impl Column {
             }
             Predicate::Exists => "TRUE".to_owned(),
             Predicate::Not(predicates) => negated(&self.condition(predicates, parameters)?),
-            Predicate::ElemMatch(_) => "FALSE".to_owned(),
+            Predicate::All(predicates) => self.condition(predicates, parameters)?,
+            Predicate::OfType(types) if types.contains(&self.json_type()) => "TRUE".to_owned(),
+            Predicate::Matches(regex) if self == Self::Id => matches_regex(name, regex, parameters),
+            Predicate::OfType(_)
+            | Predicate::Size(_)
+            | Predicate::Matches(_)
+            | Predicate::ElemMatch(_) => "FALSE".to_owned(),
         })
+    }
+
+    fn json_type(self) -> JsonType {
+        match self {
+            Self::Id => JsonType::String,
+            Self::Version => JsonType::Number,
+        }
     }
 
     fn value(self, value: &Value) -> Result<SqlValue, FilterError> {

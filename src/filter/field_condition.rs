@@ -7,7 +7,7 @@ use super::{
     field_path::FieldPath,
     filter_error::FilterError,
     index_range::index_range,
-    predicate::{Predicate, RangeOperator},
+    predicate::{ElementFilter, Predicate, RangeOperator, predicates},
     source::Source,
     sql_parameters::SqlParameters,
     value_condition::value_condition,
@@ -54,7 +54,10 @@ impl FieldCondition<'_> {
             Predicate::Range(operator, operand) => self.in_range(*operator, operand, predicate),
             Predicate::Exists => self.exists(),
             Predicate::Not(predicates) => Ok(negated(&self.all(predicates)?)),
-            Predicate::ElemMatch(_) => self.has_value(predicate),
+            Predicate::All(predicates) => self.all(predicates),
+            Predicate::OfType(_) | Predicate::Matches(_) => self.has_value_or_element(predicate),
+            Predicate::Size(_) => self.has_value(predicate),
+            Predicate::ElemMatch(filter) => self.elem_match(filter, predicate),
         }
     }
 
@@ -90,12 +93,8 @@ impl FieldCondition<'_> {
     }
 
     fn equal_in_json_path(&mut self, scalars: &[&Value]) -> String {
-        let value = self.path.json_path();
-        let terms: Vec<String> = scalars
-            .iter()
-            .map(|scalar| format!("@{value} == {scalar}"))
-            .collect();
-        self.source_matches(&terms.join(" || "))
+        let equal = equal_to_any_in_json_path(&self.path.json_path(), scalars);
+        self.source_matches(&equal)
     }
 
     fn in_range(
@@ -120,6 +119,46 @@ impl FieldCondition<'_> {
         Ok(format!("{} @? {value}", self.source.json()))
     }
 
+    /// What follows for the equality of elements stands before it: a GIN index on `data` serves that.
+    fn elem_match(
+        &mut self,
+        filter: &ElementFilter<'_>,
+        predicate: &Predicate<'_>,
+    ) -> Result<String, FilterError> {
+        let exact = self.has_value(predicate)?;
+        if self.path.is_positional() || matches!(self.source, Source::Element(_)) {
+            return Ok(exact);
+        }
+        let equalities = self.equalities(filter);
+        if equalities.is_empty() {
+            return Ok(exact);
+        }
+        let implied = self.source_matches(&equalities.join(" && "));
+        Ok(all_of(vec![implied, exact]))
+    }
+
+    /// JSON path predicates on the document that follow from the filter of an element.
+    fn equalities(&self, filter: &ElementFilter<'_>) -> Vec<String> {
+        let path = self.path.json_path();
+        match filter {
+            ElementFilter::Value(element) => equalities_in_json_path(&path, element),
+            ElementFilter::Object(filter) => {
+                let fields = filter.as_object().into_iter().flatten();
+                fields
+                    .filter_map(|(key, condition)| {
+                        let field = FieldPath::parse(key)
+                            .ok()
+                            .filter(|field| !field.is_positional())?;
+                        let predicates = predicates(key, condition).ok()?;
+                        let path = format!("{path}{}", field.json_path());
+                        Some(equalities_in_json_path(&path, &predicates))
+                    })
+                    .flatten()
+                    .collect()
+            }
+        }
+    }
+
     /// Tests the source by `@?` and a filter, because that is never NULL: a comparison of different types is
     /// unknown in a JSON path, and a filter takes unknown for false.
     fn source_matches(&mut self, predicate: &str) -> String {
@@ -142,4 +181,29 @@ impl FieldCondition<'_> {
         let test = value_condition("candidate.value", predicate, self.parameters)?;
         Ok(format!("EXISTS (SELECT FROM {from} WHERE {test})"))
     }
+}
+
+/// The equality with scalars among the predicates.
+fn equalities_in_json_path(path: &str, predicates: &[Predicate<'_>]) -> Vec<String> {
+    let equalities = predicates.iter().filter_map(|predicate| match predicate {
+        Predicate::AnyOf(values) => Some(values),
+        _ => None,
+    });
+    equalities
+        .filter(|values| (1..=MOST_VALUES_IN_JSON_PATH).contains(&values.len()))
+        .filter(|values| values.iter().all(|value| is_scalar(value)))
+        .map(|values| format!("({})", equal_to_any_in_json_path(path, values)))
+        .collect()
+}
+
+fn is_scalar(value: &Value) -> bool {
+    value.is_string() || value.is_number() || value.is_boolean()
+}
+
+fn equal_to_any_in_json_path(path: &str, scalars: &[&Value]) -> String {
+    let terms: Vec<String> = scalars
+        .iter()
+        .map(|scalar| format!("@{path} == {scalar}"))
+        .collect();
+    terms.join(" || ")
 }

@@ -45,15 +45,46 @@ impl<'a> Target<'a> {
     }
 
     /// What an index on the target lists, and what a sort by it compares.
-    pub(super) fn sort_keys(&self) -> Vec<String> {
+    pub(super) fn sort_keys(&self) -> Vec<SortKey> {
         match self {
             Self::Column(column) => vec![column.sort_key()],
             Self::Field(field) => {
                 vec![
-                    field.ranked_value(),
-                    format!(r#"{} COLLATE "C""#, field.string_value()),
+                    SortKey {
+                        sql: field.ranked_value(),
+                        kind: SortKeyKind::Json,
+                    },
+                    SortKey {
+                        sql: format!(r#"{} COLLATE "C""#, field.string_value()),
+                        kind: SortKeyKind::Text,
+                    },
                 ]
             }
+        }
+    }
+}
+
+/// One of the expressions that a sort compares.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SortKey {
+    pub(super) sql: String,
+    pub(super) kind: SortKeyKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SortKeyKind {
+    Json,
+    Text,
+    Bigint,
+}
+
+impl SortKey {
+    /// A parameter that is a text, as what the key is compared with.
+    pub(super) fn parameter(&self, text: &str) -> String {
+        match self.kind {
+            SortKeyKind::Json => format!("{text}::jsonb"),
+            SortKeyKind::Text => format!(r#"{text} COLLATE "C""#),
+            SortKeyKind::Bigint => format!("{text}::bigint"),
         }
     }
 }
@@ -62,7 +93,9 @@ impl<'a> Target<'a> {
 ///
 /// Put `_partition` before them. `_id COLLATE "C"` behind them makes a sort's tie breaker part of the index.
 pub(crate) fn index_expression(path: &str) -> Result<String, FilterError> {
-    Ok(Target::parse(path)?.sort_keys().join(", "))
+    let keys = Target::parse(path)?.sort_keys();
+    let keys: Vec<String> = keys.into_iter().map(|key| key.sql).collect();
+    Ok(keys.join(", "))
 }
 
 /// The condition on documents that have the field, for an index of those alone.
@@ -98,6 +131,10 @@ impl<'a> FieldPath<'a> {
             return refused("it contains U+0000");
         }
         Ok(Self { segments })
+    }
+
+    pub(super) fn names_of_fields(&self) -> &[&'a str] {
+        &self.segments
     }
 
     /// Whether the path is one name, so that no array can stand on the way to its value.

@@ -47,8 +47,33 @@ pub enum FilterError {
         path: String,
         /// What the operator works with.
         expected: &'static str,
-        /// The JSON type that was given.
-        found: &'static str,
+        /// The JSON type that was given, or the value.
+        found: String,
+    },
+
+    /// PostgreSQL does not accept the regular expression of a `$regex`. It has a syntax of its own, close to Perl's.
+    #[error("the regular expression {regexes} is not valid: {reason}")]
+    InvalidRegex {
+        /// The expression and its field. Of several in one filter PostgreSQL does not say which it means: then all.
+        regexes: String,
+        /// What PostgreSQL says about it.
+        reason: String,
+    },
+
+    /// A value to compare with cannot be written as JSON, or not as JSON that a document can hold.
+    #[error("`{path}` is compared with a value that JSON does not have: {reason}")]
+    InvalidValue {
+        /// The field.
+        path: String,
+        /// What is wrong with the value.
+        reason: String,
+    },
+
+    /// A condition on one element of an array has the same operator twice.
+    #[error("the operator `{operator}` is given twice for one element")]
+    RepeatedOperator {
+        /// The operator.
+        operator: String,
     },
 
     /// `_id` and `_version` are columns of one type each and compare with nothing else.
@@ -94,6 +119,15 @@ pub enum FilterError {
     #[error("cannot sort by `{path}`: {reason}")]
     InvalidSort {
         /// The field, or the part of the document that is wrong.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// A selection of fields is not one.
+    #[error("cannot select `{path}`: {reason}")]
+    InvalidSelection {
+        /// The field, or the selection.
         path: String,
         /// What is wrong with it.
         reason: &'static str,

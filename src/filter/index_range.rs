@@ -56,19 +56,21 @@ impl IndexRange<'_> {
     }
 
     fn of_all(&mut self, predicates: &[Predicate<'_>]) -> Option<String> {
-        let direct: Vec<String> = predicates
-            .iter()
-            .filter_map(|predicate| self.direct(predicate))
-            .collect();
-        if direct.is_empty() {
-            return None;
-        }
+        let direct = self.all_direct(predicates)?;
         let value = self.path.ranked_value();
-        let mut ranges = vec![all_of(direct), format!("{value} {ARRAYS}")];
+        let mut ranges = vec![direct, format!("{value} {ARRAYS}")];
         if !self.path.is_top_level() {
             ranges.push(format!("{value} = 'null'::jsonb"));
         }
         Some(any_of(ranges))
+    }
+
+    fn all_direct(&mut self, predicates: &[Predicate<'_>]) -> Option<String> {
+        let direct: Vec<String> = predicates
+            .iter()
+            .filter_map(|predicate| self.direct(predicate))
+            .collect();
+        (!direct.is_empty()).then(|| all_of(direct))
     }
 
     /// The range of the matches that stand directly at the path.
@@ -76,7 +78,13 @@ impl IndexRange<'_> {
         match predicate {
             Predicate::AnyOf(values) => Some(self.equal_to_any(values)),
             Predicate::Range(operator, operand) => Some(self.in_range(*operator, operand)),
-            Predicate::Exists | Predicate::Not(_) | Predicate::ElemMatch(_) => None,
+            Predicate::All(predicates) => self.all_direct(predicates),
+            Predicate::Exists
+            | Predicate::Not(_)
+            | Predicate::OfType(_)
+            | Predicate::Size(_)
+            | Predicate::Matches(_)
+            | Predicate::ElemMatch(_) => None,
         }
     }
 

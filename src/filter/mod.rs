@@ -1,29 +1,38 @@
-//! MongoDB's filters and sort orders as SQL. Pure: nothing here talks to a database.
+//! MongoDB's filters, sort orders and selections of fields as SQL. Pure: nothing here talks to a database.
 
 mod boolean_logic;
 mod column;
 mod condition;
 mod element_condition;
 mod equal_fields;
+mod field;
 mod field_condition;
 mod field_path;
 mod filter_error;
+mod filter_shape;
 mod found_values;
 mod index_range;
+mod json_type;
 mod predicate;
+mod regex;
+mod selection;
 mod sort;
 mod source;
 mod sql_parameters;
-mod stub;
+mod typed_filter;
 mod value_condition;
 
 pub(crate) use condition::filter_condition;
 pub(crate) use element_condition::pull_condition;
 pub(crate) use equal_fields::equal_fields;
+pub use field::{Element, ElementFilter, Field, element, field};
 pub(crate) use field_path::{index_expression, index_presence, sql_literal};
 pub use filter_error::FilterError;
+pub(crate) use filter_shape::{is_plain_equality, pinned_id};
 pub(crate) use found_values::found_values;
-pub(crate) use sort::sort_order;
+pub use json_type::JsonType;
+pub use regex::RegexOption;
+pub use selection::FieldSelection;
+pub(crate) use sort::SortOrder;
 pub(crate) use sql_parameters::{SqlParameters, SqlValue};
-pub use stub::Filter;
-pub(crate) use stub::pinned_id;
+pub use typed_filter::Filter;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::filter_error::FilterError;
+use super::{filter_error::FilterError, json_type::JsonType, regex::Regex};
 
 /// One condition on the value of a field.
 #[derive(Debug, PartialEq)]
@@ -15,6 +15,14 @@ pub(super) enum Predicate<'v> {
     Exists,
     /// Not all of these.
     Not(Vec<Predicate<'v>>),
+    /// All of these.
+    All(Vec<Predicate<'v>>),
+    /// A value of one of these types.
+    OfType(Vec<JsonType>),
+    /// An array of this length.
+    Size(u64),
+    /// A string in which the regular expression matches.
+    Matches(Regex),
     /// An array with an element that matches.
     ElemMatch(ElementFilter<'v>),
 }
@@ -95,7 +103,11 @@ fn parse_operators<'v>(
 ) -> Result<Vec<Predicate<'v>>, FilterError> {
     operators
         .iter()
-        .map(|(operator, operand)| parse_operator(path, operator, operand))
+        .filter(|(operator, _)| *operator != "$options" || !operators.contains_key("$regex"))
+        .map(|(operator, operand)| match operator.as_str() {
+            "$regex" => regex(path, operand, operators.get("$options")),
+            _ => parse_operator(path, operator, operand),
+        })
         .collect()
 }
 
@@ -115,7 +127,14 @@ fn parse_operator<'v>(
         "$lte" => range(path, operator, RangeOperator::LessOrEqual, operand),
         "$exists" => exists(path, operator, operand),
         "$not" => not(path, operator, operand),
+        "$type" => of_type(path, operator, operand),
+        "$all" => all(path, operator, operand),
+        "$size" => size(path, operator, operand),
         "$elemMatch" => element_filter(operator, path, operand).map(Predicate::ElemMatch),
+        "$options" => Err(FilterError::UnknownOperator {
+            operator: operator.to_owned(),
+            place: format!("without `$regex` for the field `{path}`"),
+        }),
         _ => Err(FilterError::UnknownOperator {
             operator: operator.to_owned(),
             place: format!("for the field `{path}`"),
@@ -205,6 +224,99 @@ fn refuse_unstorable(path: &str, value: &Value) -> Result<(), FilterError> {
     }
 }
 
+fn of_type<'v>(
+    path: &str,
+    operator: &str,
+    operand: &'v Value,
+) -> Result<Predicate<'v>, FilterError> {
+    let names = match operand {
+        Value::Array(names) => names.as_slice(),
+        name => std::slice::from_ref(name),
+    };
+    if names.is_empty() {
+        return Err(refused_operand(path, operator, JsonType::KNOWN, operand));
+    }
+    let types = names.iter().map(|name| {
+        JsonType::named(name).ok_or_else(|| refused_operand(path, operator, JsonType::KNOWN, name))
+    });
+    types.collect::<Result<_, _>>().map(Predicate::OfType)
+}
+
+/// Equal to each value, or with a matching element for each `$elemMatch`; no array has all of nothing.
+fn all<'v>(path: &str, operator: &str, operand: &'v Value) -> Result<Predicate<'v>, FilterError> {
+    let Value::Array(entries) = operand else {
+        return Err(wrong_operand(path, operator, "an array of values", operand));
+    };
+    if entries.is_empty() {
+        return Ok(Predicate::AnyOf(vec![]));
+    }
+    let is_elem_match = |entry: &Value| entry.get("$elemMatch").is_some();
+    let elem_matches = entries.iter().filter(|entry| is_elem_match(entry)).count();
+    if elem_matches == 0 {
+        let equal = entries.iter().map(|entry| equal(path, entry));
+        return equal.collect::<Result<_, _>>().map(Predicate::All);
+    }
+    let only_elem_match = |entry: &Value| entry.as_object().is_some_and(|keys| keys.len() == 1);
+    if elem_matches < entries.len() || !entries.iter().all(only_elem_match) {
+        return Err(FilterError::WrongOperand {
+            operator: operator.to_owned(),
+            path: path.to_owned(),
+            expected: "values only or objects of `$elemMatch` only",
+            found: "a mixture".to_owned(),
+        });
+    }
+    let matches = entries.iter().map(|entry| {
+        let filter = element_filter("$elemMatch", path, &entry["$elemMatch"])?;
+        Ok(Predicate::ElemMatch(filter))
+    });
+    matches.collect::<Result<_, _>>().map(Predicate::All)
+}
+
+fn size<'v>(path: &str, operator: &str, operand: &'v Value) -> Result<Predicate<'v>, FilterError> {
+    whole_number(operand).map(Predicate::Size).ok_or_else(|| {
+        refused_operand(
+            path,
+            operator,
+            "a whole number that is not negative",
+            operand,
+        )
+    })
+}
+
+/// A number without fraction, also when it is written with one, as MongoDB's drivers do.
+fn whole_number(value: &Value) -> Option<u64> {
+    const MOST: f64 = u32::MAX as f64;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked in the same line"
+    )]
+    let of_float = |float: f64| {
+        ((0.0..=MOST).contains(&float) && float.fract() == 0.0).then_some(float as u64)
+    };
+    value.as_u64().or_else(|| value.as_f64().and_then(of_float))
+}
+
+fn regex<'v>(
+    path: &str,
+    pattern: &Value,
+    options: Option<&Value>,
+) -> Result<Predicate<'v>, FilterError> {
+    const LETTERS: &str = "a string of the letters i, m, s and x";
+    let Value::String(text) = pattern else {
+        return Err(wrong_operand(path, "$regex", "a string", pattern));
+    };
+    refuse_nul(path, text)?;
+    let letters = match options {
+        None => "",
+        Some(Value::String(letters)) => letters,
+        Some(other) => return Err(wrong_operand(path, "$options", LETTERS, other)),
+    };
+    Regex::new(path, text, letters)
+        .map(Predicate::Matches)
+        .map_err(|letter| refused_operand(path, "$options", LETTERS, &letter.to_string().into()))
+}
+
 /// What stands behind `$elemMatch`. The operators that join filters begin a filter, all others are about the element.
 pub(super) fn element_filter<'v>(
     operator: &str,
@@ -246,7 +358,22 @@ fn wrong_operand(path: &str, operator: &str, expected: &'static str, found: &Val
         operator: operator.to_owned(),
         path: path.to_owned(),
         expected,
-        found: type_name(found),
+        found: type_name(found).to_owned(),
+    }
+}
+
+/// Like [`wrong_operand`], for one whose type is right and that has to be shown.
+fn refused_operand(
+    path: &str,
+    operator: &str,
+    expected: &'static str,
+    found: &Value,
+) -> FilterError {
+    FilterError::WrongOperand {
+        operator: operator.to_owned(),
+        path: path.to_owned(),
+        expected,
+        found: found.to_string(),
     }
 }
 
@@ -324,6 +451,25 @@ mod tests {
                 Predicate::Not(vec![Predicate::Exists]),
             ),
             (
+                json!({"$type": ["null", 3]}),
+                Predicate::OfType(vec![JsonType::Null, JsonType::Object]),
+            ),
+            (json!({"$all": []}), Predicate::AnyOf(vec![])),
+            (
+                json!({"$all": [1]}),
+                Predicate::All(vec![Predicate::AnyOf(vec![one])]),
+            ),
+            (json!({"$size": 2}), Predicate::Size(2)),
+            (json!({"$size": 2.0}), Predicate::Size(2)),
+            (
+                json!({"$options": "i", "$regex": "a"}),
+                Predicate::Matches(Regex::new("total", "a", "i").unwrap()),
+            ),
+            (
+                json!({"$elemMatch": {"$eq": 1}}),
+                Predicate::ElemMatch(ElementFilter::Value(vec![Predicate::AnyOf(vec![one])])),
+            ),
+            (
                 json!({"$not": {"$lt": 1}}),
                 Predicate::Not(vec![Predicate::Range(RangeOperator::Less, one)]),
             ),
@@ -345,8 +491,72 @@ mod tests {
                 "`total` mixes the operator `$gte` with the plain key `x`",
             ),
             (
-                json!({"$regex": "a"}),
-                "the operator `$regex` is not supported for the field `total`",
+                json!({"$near": "a"}),
+                "the operator `$near` is not supported for the field `total`",
+            ),
+            (
+                json!({"$type": "int"}),
+                "`$type` of `total` needs one of null, bool, number, string, array and object, or an array of them, not \"int\"",
+            ),
+            (
+                json!({"$type": ["null", 16]}),
+                "`$type` of `total` needs one of null, bool, number, string, array and object, or an array of them, not 16",
+            ),
+            (
+                json!({"$type": []}),
+                "`$type` of `total` needs one of null, bool, number, string, array and object, or an array of them, not []",
+            ),
+            (
+                json!({"$all": 1}),
+                "`$all` of `total` needs an array of values, not a number",
+            ),
+            (
+                json!({"$all": [{"$elemMatch": {"a": 1}}, 1]}),
+                "`$all` of `total` needs values only or objects of `$elemMatch` only, not a mixture",
+            ),
+            (
+                json!({"$all": [{"$elemMatch": {"a": 1}, "$gt": 1}]}),
+                "`$all` of `total` needs values only or objects of `$elemMatch` only, not a mixture",
+            ),
+            (
+                json!({"$all": [{"$gt": 1}]}),
+                "`total` is compared with a value that has the key `$gt`; an operator stands directly below a dotted path",
+            ),
+            (
+                json!({"$size": -1}),
+                "`$size` of `total` needs a whole number that is not negative, not -1",
+            ),
+            (
+                json!({"$size": 1.5}),
+                "`$size` of `total` needs a whole number that is not negative, not 1.5",
+            ),
+            (
+                json!({"$size": "1"}),
+                "`$size` of `total` needs a whole number that is not negative, not \"1\"",
+            ),
+            (
+                json!({"$regex": 1}),
+                "`$regex` of `total` needs a string, not a number",
+            ),
+            (
+                json!({"$regex": "\0"}),
+                "`total` is compared with text that contains U+0000",
+            ),
+            (
+                json!({"$regex": "a", "$options": "ig"}),
+                "`$options` of `total` needs a string of the letters i, m, s and x, not \"g\"",
+            ),
+            (
+                json!({"$regex": "a", "$options": null}),
+                "`$options` of `total` needs a string of the letters i, m, s and x, not null",
+            ),
+            (
+                json!({"$options": "i"}),
+                "the operator `$options` is not supported without `$regex` for the field `total`",
+            ),
+            (
+                json!({"$not": {"$options": "i"}}),
+                "the operator `$options` is not supported without `$regex` for the field `total`",
             ),
             (
                 json!({"$in": "a"}),

@@ -2,33 +2,142 @@
 
 use serde_json::Value;
 
-use super::{column::Column, field_path::Target, filter_error::FilterError};
+use super::{
+    boolean_logic::{all_of, any_of},
+    column::Column,
+    field_path::{SortKey, Target},
+    filter_error::FilterError,
+    sql_parameters::{SqlParameters, SqlValue},
+};
 
-/// Translates a sort document such as `{"totalAmount": -1}` into the list behind `ORDER BY`.
+/// A total order of documents: the fields of a sort document such as `{"totalAmount": -1}`, and the id.
 ///
 /// The first of several keys counts most. An object keeps their order by `serde_json`'s feature `preserve_order`, which
 /// this crate turns on; where keys come from something without an order, an array of objects says it:
 /// `[{"totalAmount": -1}, {"name": 1}]`. `_id` breaks ties, so the order is total.
-pub(crate) fn sort_order(sort: &Value) -> Result<String, FilterError> {
-    let mut order = Vec::new();
-    let mut names_id = false;
-    let mut direction = "ASC";
-    for (path, value) in entries(sort)? {
-        let target = Target::parse(path)?;
-        direction = direction_of(path, value)?;
-        names_id |= matches!(target, Target::Column(Column::Id));
-        order.extend(
-            target
-                .sort_keys()
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SortOrder(Vec<DirectedKey>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct DirectedKey {
+    key: SortKey,
+    is_descending: bool,
+}
+
+impl SortOrder {
+    pub(crate) fn parse(sort: &Value) -> Result<Self, FilterError> {
+        let mut order = Vec::new();
+        let mut names_id = false;
+        let mut is_descending = false;
+        for (path, value) in entries(sort)? {
+            let target = Target::parse(path)?;
+            is_descending = is_descending_of(path, value)?;
+            names_id |= matches!(target, Target::Column(Column::Id));
+            order.extend(
+                target
+                    .sort_keys()
+                    .into_iter()
+                    .map(|key| DirectedKey { key, is_descending }),
+            );
+        }
+        if !names_id {
+            // In the direction of the last key, so that one index serves the order forwards and backwards.
+            order.push(DirectedKey {
+                key: Column::Id.sort_key(),
+                is_descending,
+            });
+        }
+        Ok(Self(order))
+    }
+
+    /// The list behind `ORDER BY`.
+    pub(crate) fn clause(&self) -> String {
+        let keys = self.0.iter().map(|directed| {
+            let direction = if directed.is_descending {
+                "DESC"
+            } else {
+                "ASC"
+            };
+            format!("{} {direction}", directed.key.sql)
+        });
+        keys.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The place of a document in the order, as an SQL array of texts.
+    pub(crate) fn place(&self) -> String {
+        let keys = self
+            .0
+            .iter()
+            .map(|directed| format!("({})::text", directed.key.sql));
+        format!("ARRAY[{}]", keys.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The condition on the documents that stand behind a place; `None` where it is a place in another order.
+    pub(crate) fn behind(
+        &self,
+        place: &[String],
+        parameters: &mut SqlParameters,
+    ) -> Option<String> {
+        if place.len() != self.0.len() {
+            return None;
+        }
+        let values: Vec<String> = self
+            .0
+            .iter()
+            .zip(place)
+            .map(|(directed, value)| {
+                directed
+                    .key
+                    .parameter(&parameters.push(SqlValue::Text(value.clone())))
+            })
+            .collect();
+        Some(if self.has_one_direction() {
+            self.behind_in_one_direction(&values)
+        } else {
+            self.behind_key_by_key(&values)
+        })
+    }
+
+    fn has_one_direction(&self) -> bool {
+        self.0
+            .windows(2)
+            .all(|pair| pair[0].is_descending == pair[1].is_descending)
+    }
+
+    /// A comparison of rows, which an index on the keys serves.
+    fn behind_in_one_direction(&self, values: &[String]) -> String {
+        let keys: Vec<&str> = self
+            .0
+            .iter()
+            .map(|directed| directed.key.sql.as_str())
+            .collect();
+        let sign = self.0.first().map_or(">", DirectedKey::sign);
+        format!("({}) {sign} ({})", keys.join(", "), values.join(", "))
+    }
+
+    /// Behind in one of the keys, and equal in those before it.
+    fn behind_key_by_key(&self, values: &[String]) -> String {
+        let alternatives = self.0.iter().enumerate().map(|(number, directed)| {
+            let equal = self.0[..number]
                 .iter()
-                .map(|key| format!("{key} {direction}")),
-        );
+                .zip(values)
+                .map(|(before, value)| format!("{} = {value}", before.key.sql));
+            let behind = format!(
+                "{} {} {}",
+                directed.key.sql,
+                directed.sign(),
+                values[number]
+            );
+            all_of(equal.chain(std::iter::once(behind)).collect())
+        });
+        any_of(alternatives.collect())
     }
-    if !names_id {
-        // In the direction of the last key, so that one index serves the order forwards and backwards.
-        order.push(format!("{} {direction}", Column::Id.sort_key()));
+}
+
+impl DirectedKey {
+    fn sign(&self) -> &'static str {
+        if self.is_descending { "<" } else { ">" }
     }
-    Ok(order.join(", "))
 }
 
 fn entries(sort: &Value) -> Result<Vec<(&String, &Value)>, FilterError> {
@@ -52,10 +161,10 @@ fn only_entry(object: &Value) -> Result<(&String, &Value), FilterError> {
     })
 }
 
-fn direction_of(path: &str, direction: &Value) -> Result<&'static str, FilterError> {
+fn is_descending_of(path: &str, direction: &Value) -> Result<bool, FilterError> {
     match direction.as_f64() {
-        Some(1.0) => Ok("ASC"),
-        Some(-1.0) => Ok("DESC"),
+        Some(1.0) => Ok(false),
+        Some(-1.0) => Ok(true),
         _ => Err(FilterError::InvalidSort {
             path: path.to_owned(),
             reason: "the direction is 1 or -1",
@@ -74,6 +183,16 @@ fn refused(sort: &Value, reason: &'static str) -> FilterError {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn sort_order(sort: &Value) -> Result<String, FilterError> {
+        SortOrder::parse(sort).map(|order| order.clause())
+    }
+
+    fn behind(sort: &Value) -> String {
+        let order = SortOrder::parse(sort).unwrap();
+        let place = vec!["1".to_owned(); order.0.len()];
+        order.behind(&place, &mut SqlParameters::new()).unwrap()
+    }
 
     #[test]
     fn the_id_breaks_ties_in_the_direction_of_the_last_key() {
@@ -101,12 +220,28 @@ mod tests {
             .try_into()
             .unwrap();
 
+        let (value, string) = (value.sql, string.sql);
         let order = sort_order(&json!({"total": -1})).unwrap();
 
         assert_eq!(
             order,
             format!("{value} DESC, {string} DESC, _id COLLATE \"C\" DESC")
         );
+    }
+
+    #[test]
+    fn a_place_is_compared_as_a_row_or_key_by_key() {
+        assert_eq!(
+            behind(&json!({"_version": -1})),
+            r#"(_version, _id COLLATE "C") < ($1::text::bigint, $2::text COLLATE "C")"#
+        );
+        assert_eq!(
+            behind(&json!({"_version": -1, "_id": 1})),
+            r#"(_version < $1::text::bigint OR (_version = $1::text::bigint AND _id COLLATE "C" > $2::text COLLATE "C"))"#
+        );
+        let order = SortOrder::parse(&json!({"a": 1})).unwrap();
+        let place = vec!["1".to_owned()];
+        assert_eq!(order.behind(&place, &mut SqlParameters::new()), None);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use postgres::types::{IsNull, Json as PostgresJson, ToSql, Type, accepts, to_sql
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::{filter_error::FilterError, regex::Regex};
+
 /// A value that a statement is given, never written into its text.
 #[derive(Debug, Clone)]
 pub(crate) enum SqlValue {
@@ -84,6 +86,7 @@ impl SqlValue {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SqlParameters {
     values: Vec<SqlValue>,
+    regexes: Vec<Regex>,
 }
 
 impl SqlParameters {
@@ -101,6 +104,27 @@ impl SqlParameters {
     /// Adds an expression of SQL's JSON path language.
     pub(crate) fn push_json_path(&mut self, json_path: String) -> String {
         self.push(SqlValue::JsonPath(JsonPath(json_path)))
+    }
+
+    /// Adds a regular expression.
+    pub(super) fn push_regex(&mut self, regex: &Regex) -> String {
+        self.regexes.push(regex.clone());
+        self.push(SqlValue::Text(regex.to_sql()))
+    }
+
+    /// What it means that PostgreSQL refuses a regular expression of the statement (SQLSTATE 2201B): `None` when the
+    /// filter has none. PostgreSQL does not say which one it refuses, so the error names all of them.
+    pub(crate) fn invalid_regex(&self, message: &str) -> Option<FilterError> {
+        let mut regexes: Vec<String> = self.regexes.iter().map(Regex::to_string).collect();
+        regexes.dedup();
+        if regexes.is_empty() {
+            return None;
+        }
+        let reason = message.trim_start_matches("invalid regular expression: ");
+        Some(FilterError::InvalidRegex {
+            regexes: regexes.join(" or "),
+            reason: reason.to_owned(),
+        })
     }
 
     /// Adds JSON values and returns the rest of a comparison with them: `= $3::jsonb` or `= ANY($3::jsonb[])`.
@@ -125,6 +149,22 @@ impl SqlParameters {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_refused_regular_expression_is_named() {
+        let mut parameters = SqlParameters::new();
+        let message = "invalid regular expression: parentheses () not balanced";
+        assert_eq!(parameters.invalid_regex(message), None);
+
+        for (path, pattern) in [("name", "a("), ("name", "a("), ("tags", "x")] {
+            parameters.push_regex(&Regex::new(path, pattern, "i").unwrap());
+        }
+
+        assert_eq!(
+            parameters.invalid_regex(message).unwrap().to_string(),
+            "the regular expression `a(` of `name` or `x` of `tags` is not valid: parentheses () not balanced"
+        );
+    }
 
     #[test]
     fn parameters_are_numbered_and_typed() {

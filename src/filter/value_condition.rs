@@ -4,7 +4,9 @@ use super::{
     boolean_logic::{all_of, negated},
     element_condition::element_matches,
     filter_error::FilterError,
+    json_type::JsonType,
     predicate::{ElementFilter, Predicate, RangeOperator},
+    regex::Regex,
     sql_parameters::SqlParameters,
 };
 use serde_json::Value;
@@ -31,15 +33,20 @@ fn one_condition(
         Predicate::Range(operator, operand) => in_range(value, *operator, operand, parameters),
         Predicate::Exists => "TRUE".to_owned(),
         Predicate::Not(predicates) => negated(&value_condition(value, predicates, parameters)?),
+        Predicate::All(predicates) => value_condition(value, predicates, parameters)?,
+        Predicate::OfType(types) => of_type(value, types),
+        Predicate::Size(length) => format!(
+            "(CASE jsonb_typeof({value}) WHEN 'array' THEN jsonb_array_length({value}) = {length} ELSE FALSE END)"
+        ),
+        Predicate::Matches(regex) => {
+            let matches = matches_regex(&format!("({value} #>> '{{}}')"), regex, parameters);
+            format!("(CASE jsonb_typeof({value}) WHEN 'string' THEN {matches} ELSE FALSE END)")
+        }
         Predicate::ElemMatch(filter) => elem_match(value, filter, parameters)?,
     })
 }
 
-pub(super) fn equal_to_any(
-    value: &str,
-    values: &[&Value],
-    parameters: &mut SqlParameters,
-) -> String {
+fn equal_to_any(value: &str, values: &[&Value], parameters: &mut SqlParameters) -> String {
     match values {
         [] => "FALSE".to_owned(),
         _ => format!("{value} {}", parameters.equal_to_any_json(values)),
@@ -56,6 +63,22 @@ fn in_range(
 ) -> String {
     let path = format!("strict $ ? (@ {} {operand})", operator.sign());
     format!("{value} @? {}", parameters.push_json_path(path))
+}
+
+fn of_type(value: &str, types: &[JsonType]) -> String {
+    let names: Vec<String> = types
+        .iter()
+        .map(|json_type| format!("'{}'", json_type.sql_name()))
+        .collect();
+    format!("jsonb_typeof({value}) IN ({})", names.join(", "))
+}
+
+/// The condition that the regular expression matches in a text that is not NULL.
+///
+/// Its second half is TRUE. The planner computes it, so a wrong expression is refused even when there is no text.
+pub(super) fn matches_regex(text: &str, regex: &Regex, parameters: &mut SqlParameters) -> String {
+    let pattern = parameters.push_regex(regex);
+    format!("({text} ~ {pattern} AND ('' ~ {pattern}) IS NOT NULL)")
 }
 
 fn elem_match(

@@ -9,7 +9,7 @@ use super::write_options::{ReturnDocument, UpdateOptions};
 use crate::connection::{Jsonb, get};
 use crate::document_version::{DocumentConflict, ExpectedDocument};
 use crate::error::{Error, Result};
-use crate::filter::{Filter, SqlValue, pinned_id, sort_order};
+use crate::filter::{Filter, SortOrder, SqlValue, pinned_id};
 use crate::position::from_sql;
 use crate::update::{Update, UpdatePhase};
 use postgres::Row;
@@ -123,11 +123,7 @@ impl Change<'_> {
     }
 
     /// The SQL of the new document, where one is found and where an upsert inserts it.
-    fn expressions(
-        &self,
-        builder: &mut StatementBuilder<'_>,
-        filter: &Value,
-    ) -> Result<Expressions> {
+    fn expressions(&self, builder: &mut StatementBuilder, filter: &Value) -> Result<Expressions> {
         match &self.new {
             NewDocument::Replaced(document) => {
                 let document = builder.push_json(&document.json)?;
@@ -170,7 +166,7 @@ impl Change<'_> {
         &self,
         collection: &Collection<'_, T>,
         filter: &Value,
-        builder: &StatementBuilder<'_>,
+        builder: &StatementBuilder,
     ) -> Result<Changed> {
         let template = [CHANGE, INSERTING, FOUND, INSERTED].concat();
         let statement = builder.build(&template);
@@ -216,7 +212,7 @@ impl Change<'_> {
         collection: &Collection<'_, T>,
         statement: &Statement,
     ) -> Result<Option<Row>> {
-        let rows = collection.write(self.doing, |sql| statement.query(sql))?;
+        let rows = collection.write(|sql| statement.query(self.doing, sql))?;
         Ok(rows.into_iter().next())
     }
 
@@ -296,14 +292,11 @@ fn other_id(own: &str, found: &str) -> Error {
 
 /// The clause that orders by a sort document; nothing where there is none.
 pub(super) fn order(sort: Option<&Value>) -> Result<String> {
-    let order = sort.map_or(Ok(String::new()), |sort| {
-        sort_order(sort).map_err(Error::Filter)
-    })?;
-    Ok(if order.is_empty() {
-        order
-    } else {
-        format!("ORDER BY {order}")
-    })
+    let Some(sort) = sort else {
+        return Ok(String::new());
+    };
+    let order = SortOrder::parse(sort).map_err(Error::Filter)?;
+    Ok(format!("ORDER BY {}", order.clause()))
 }
 
 impl<T> Collection<'_, T> {

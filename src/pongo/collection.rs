@@ -68,25 +68,13 @@ impl<'a, T> Collection<'a, T> {
     }
 
     /// Runs a statement that writes: it is not repeated when the connection is lost, because it may have been done.
-    pub(super) fn write<R>(
-        &self,
-        doing: &'static str,
-        run: impl Fn(&mut dyn Sql) -> Result<R, postgres::Error>,
-    ) -> Result<R> {
-        self.home.run(&self.name, false, |sql| {
-            run(sql).map_err(|source| Error::database(doing, source))
-        })
+    pub(super) fn write<R>(&self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
+        self.home.run(&self.name, false, run)
     }
 
     /// Runs a statement that reads.
-    pub(super) fn read<R>(
-        &self,
-        doing: &'static str,
-        run: impl Fn(&mut dyn Sql) -> Result<R, postgres::Error>,
-    ) -> Result<R> {
-        self.home.run(&self.name, true, |sql| {
-            run(sql).map_err(|source| Error::database(doing, source))
-        })
+    pub(super) fn read<R>(&self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
+        self.home.run(&self.name, true, run)
     }
 
     /// The JSON that is stored for a document, and its id.

@@ -68,7 +68,7 @@ impl<T> Collection<'_, T> {
         let statement = StatementBuilder::new(&table)
             .filter(filter.document().map_err(Error::Filter)?)?
             .build(DELETE_MANY);
-        self.write("delete documents", |sql| statement.execute(sql))
+        self.write(|sql| statement.execute("delete documents", sql))
     }
 
     fn delete_first(
@@ -87,7 +87,7 @@ impl<T> Collection<'_, T> {
             )
             .part("returned", returned)
             .build(DELETE_ONE);
-        let rows = self.write("delete a document", |sql| statement.query(sql))?;
+        let rows = self.write(|sql| statement.query("delete a document", sql))?;
         let Some(row) = rows.into_iter().next() else {
             let id = pinned_id(filter).map(str::to_owned);
             let unmatched = self.undeleted(options, id, 0)?;

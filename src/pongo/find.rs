@@ -2,17 +2,20 @@
 
 use super::change::order;
 use super::collection::Collection;
+use super::cursor::{BATCH_SIZE, FindIter};
+use super::document::DocumentTable;
 use super::statement::{Statement, StatementBuilder};
 use crate::connection::{Jsonb, get, param};
 use crate::error::{Error, Result};
-use crate::filter::{Filter, SqlValue, found_values};
+use crate::filter::{FieldSelection, Filter, SqlValue, found_values};
 use crate::position::{from_sql, to_sql};
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::marker::PhantomData;
 
 /// A document with what its columns say; they win over what its JSON says.
-pub(super) const DOCUMENT: &str = "data || jsonb_build_object('_id', _id, '_version', _version)";
+const DOCUMENT: &str = "data || jsonb_build_object('_id', _id, '_version', _version)";
 
 const FIND_BY_ID: &str = "
     SELECT data || jsonb_build_object('_id', _id, '_version', _version)
@@ -41,7 +44,7 @@ impl<T> Collection<'_, T> {
     /// [`Error::Filter`] when the filter is not valid.
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         let statement = self.filtered(COUNT, &filter.into())?;
-        let rows = self.read("count documents", |sql| statement.query(sql))?;
+        let rows = self.read(|sql| statement.query("count documents", sql))?;
         rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
     }
 
@@ -51,7 +54,7 @@ impl<T> Collection<'_, T> {
     /// [`Error::Filter`] when the filter is not valid.
     pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
         let statement = self.filtered(EXISTS, &filter.into())?;
-        let rows = self.read("look for a document", |sql| statement.query(sql))?;
+        let rows = self.read(|sql| statement.query("look for a document", sql))?;
         rows.first().map_or(Ok(false), |row| get(row, 0))
     }
 
@@ -83,7 +86,7 @@ impl<T> Collection<'_, T> {
             .filter(filter.document().map_err(Error::Filter)?)?
             .part("values", found_values(path).map_err(Error::Filter)?)
             .build(DISTINCT);
-        let rows = self.read("list values", |sql| statement.query(sql))?;
+        let rows = self.read(|sql| statement.query("list values", sql))?;
         rows.iter()
             .map(|row| table.decode(get::<Jsonb<'_>>(row, 0)?.0))
             .collect()
@@ -106,7 +109,10 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
         let table = self.table()?;
         let text = table.write_into(FIND_BY_ID);
         let parameters = [param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
-        let rows = self.read("find a document", |sql| sql.query(&text, &parameters))?;
+        let rows = self.read(|sql| {
+            sql.query(&text, &parameters)
+                .map_err(|source| Error::database("find a document", source))
+        })?;
         rows.first()
             .map(|row| self.decode(get::<Jsonb<'_>>(row, 0)?.0))
             .transpose()
@@ -125,36 +131,51 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
         Find {
             collection: self,
             filter: filter.into(),
+            selection: None,
             sort: None,
             limit: None,
             skip: 0,
+            after: None,
+            batch_size: BATCH_SIZE,
+            _document: PhantomData,
         }
     }
 }
 
 /// A query of a collection.
 #[must_use = "a query does nothing until it is run"]
-pub struct Find<'c, 'a, T> {
+pub struct Find<'c, 'a, T, D = T> {
     pub(super) collection: &'c Collection<'a, T>,
-    pub(super) filter: Filter,
+    filter: Filter,
+    selection: Option<FieldSelection>,
     pub(super) sort: Option<Value>,
     pub(super) limit: Option<u64>,
     pub(super) skip: u64,
+    pub(super) after: Option<String>,
+    pub(super) batch_size: u32,
+    _document: PhantomData<fn() -> D>,
 }
 
-impl<T> std::fmt::Debug for Find<'_, '_, T> {
+impl<T, D> std::fmt::Debug for Find<'_, '_, T, D> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Find")
             .field("filter", &self.filter)
+            .field("selection", &self.selection)
             .field("sort", &self.sort)
+            .field("limit", &self.limit)
+            .field("skip", &self.skip)
             .finish_non_exhaustive()
     }
 }
 
-impl<T: DeserializeOwned> Find<'_, '_, T> {
-    /// The order: field names with 1 for ascending and -1 for descending, the most important first where several are given as
-    /// an array of objects. Defaults to no order.
+impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
+    /// The order: field names with 1 for ascending and -1 for descending, the most important first. It is total: null and
+    /// missing come before strings (in the order of their bytes), numbers, booleans, arrays and objects; and what is equal in
+    /// all fields is in the order of the ids. Defaults to no order.
+    ///
+    /// An object made by `json!` keeps the order of its keys; where keys come from something without an order, an array of
+    /// objects says it: `[{"total": -1}, {"name": 1}]`.
     pub fn sort(mut self, order: Value) -> Self {
         self.sort = Some(order);
         self
@@ -166,33 +187,140 @@ impl<T: DeserializeOwned> Find<'_, '_, T> {
         self
     }
 
-    /// How many documents to leave out at the beginning. Defaults to 0.
+    /// How many documents to leave out at the beginning. Defaults to 0. To read page by page, [`page`](Find::page) is better.
     pub fn skip(mut self, documents: u64) -> Self {
         self.skip = documents;
         self
     }
 
+    /// Begins a [`page`](Find::page) behind the one whose [`next`](super::Page::next) this is. Defaults to the first page.
+    pub fn after(mut self, next: &str) -> Self {
+        self.after = Some(next.to_owned());
+        self
+    }
+
+    /// How many documents [`iter`](Find::iter) fetches at once, at least 1. Defaults to 500.
+    pub fn batch_size(mut self, documents: u32) -> Self {
+        self.batch_size = documents;
+        self
+    }
+
+    /// Reads some fields only, as a type of their own. They are read as they are stored: upcasts see whole documents only.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde::Deserialize;
+    /// # use serde_json::{Value, json};
+    /// #[derive(Deserialize, Debug, PartialEq)]
+    /// struct Name { name: String }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let customers = client.collection::<Value>("customers");
+    /// customers.insert_one(&json!({"name": "Anna", "letters": ["a long one"]}))?;
+    /// let names: Vec<Name> = customers.find(json!({})).select(["name"]).to_vec()?;
+    /// assert_eq!(names, [Name { name: "Anna".into() }]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn select<S: DeserializeOwned>(
+        self,
+        selection: impl Into<FieldSelection>,
+    ) -> Find<'c, 'a, T, S> {
+        Find {
+            collection: self.collection,
+            filter: self.filter,
+            selection: Some(selection.into()),
+            sort: self.sort,
+            limit: self.limit,
+            skip: self.skip,
+            after: self.after,
+            batch_size: self.batch_size,
+            _document: PhantomData,
+        }
+    }
+
     /// Runs the query.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter or the order is not valid, [`Error::Document`] when a document does not fit `T`.
-    pub fn to_vec(self) -> Result<Vec<T>> {
+    /// [`Error::Filter`] when the filter, the order or the selection is not valid, [`Error::Document`] when a document does not
+    /// fit the type.
+    pub fn to_vec(self) -> Result<Vec<D>> {
         let statement = self.statement()?;
         let rows = self
             .collection
-            .read("find documents", |sql| statement.query(sql))?;
+            .read(|sql| statement.query("find documents", sql))?;
         rows.iter()
-            .map(|row| self.collection.decode(get::<Jsonb<'_>>(row, 0)?.0))
+            .map(|row| self.decode(get::<Jsonb<'_>>(row, 0)?.0))
             .collect()
     }
 
-    fn statement(&self) -> Result<Statement> {
-        let table = self.collection.table()?;
-        let filter = self.filter.document().map_err(Error::Filter)?;
-        let mut builder = StatementBuilder::new(&table)
-            .filter(filter)?
-            .part("document", DOCUMENT)
-            .part("order", order(self.sort.as_ref())?);
+    /// Runs the query and gives one document after the other, in bounded memory: they are fetched in batches, from one state
+    /// of the collection. On connections of its own, the collection keeps one until the iterator is dropped.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// # let carts = client.collection::<Value>("carts");
+    /// for cart in carts.find(json!({"paid": false})).batch_size(100).iter()? {
+    ///     println!("{}", cart?["_id"]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`to_vec`](Find::to_vec); those of single documents come from the iterator.
+    pub fn iter(self) -> Result<FindIter<'c, 'a, T, D>> {
+        FindIter::open(self)
+    }
+
+    /// How PostgreSQL runs the query, as `EXPLAIN` says it: which index serves it, and what it costs.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// # let carts = client.collection::<Value>("carts");
+    /// println!("{}", carts.find(json!({"customer": "anna"})).explain()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`to_vec`](Find::to_vec).
+    pub fn explain(self) -> Result<String> {
+        self.plan("")
+    }
+
+    /// Like [`explain`](Find::explain), but runs the query and says what it has cost.
+    ///
+    /// # Errors
+    /// Those of [`to_vec`](Find::to_vec).
+    pub fn explain_analyze(self) -> Result<String> {
+        self.plan("(ANALYZE, BUFFERS)")
+    }
+
+    fn plan(&self, options: &str) -> Result<String> {
+        let statement = self.statement()?;
+        let rows = self
+            .collection
+            .read(|sql| statement.explain(options, sql))?;
+        let lines = rows.iter().map(|row| get::<String>(row, 0));
+        Ok(lines.collect::<Result<Vec<_>>>()?.join("\n"))
+    }
+
+    pub(super) fn statement(&self) -> Result<Statement> {
+        if self.after.is_some() {
+            return Err(Error::invalid("after", "is for pages only: see Find::page"));
+        }
+        let mut builder = self.builder()?.part("order", order(self.sort.as_ref())?);
         if let Some(limit) = self.limit {
             let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
             builder = builder.part("limit", format!("LIMIT {limit}"));
@@ -203,4 +331,48 @@ impl<T: DeserializeOwned> Find<'_, '_, T> {
         }
         Ok(builder.build(FIND))
     }
+
+    /// A statement with the filter and the fields that are read.
+    pub(super) fn builder(&self) -> Result<StatementBuilder> {
+        if self.batch_size == 0 {
+            return Err(Error::invalid("the batch size", "must be at least 1"));
+        }
+        let table = self.collection.table()?;
+        let filter = self.filter.document().map_err(Error::Filter)?;
+        let mut builder = StatementBuilder::new(&table).filter(filter)?;
+        let document = match &self.selection {
+            None => DOCUMENT.to_owned(),
+            Some(selection) => selected(&table, selection, &mut builder)?,
+        };
+        Ok(builder.part("document", document))
+    }
+
+    pub(super) fn decode(&self, json: &[u8]) -> Result<D> {
+        if self.selection.is_some() {
+            return self.collection.table()?.decode(json);
+        }
+        self.collection.decode(json)
+    }
+}
+
+/// The SQL of the fields that a selection reads.
+fn selected(
+    table: &DocumentTable,
+    selection: &FieldSelection,
+    builder: &mut StatementBuilder,
+) -> Result<String> {
+    let fields = selection.fields().map_err(Error::Filter)?;
+    let tree = builder.push(SqlValue::Json(fields.tree));
+    let schema = &table.schema;
+    let mut document = format!(
+        "{schema}.emt_select_fields(data - '{{_id,_version}}'::text[], {tree}, {})",
+        fields.is_inclusive
+    );
+    if fields.has_id {
+        document.push_str(" || jsonb_build_object('_id', _id)");
+    }
+    if fields.has_version {
+        document.push_str(" || jsonb_build_object('_version', _version)");
+    }
+    Ok(document)
 }

@@ -268,16 +268,19 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
 
     fn load(&self, table: &DocumentTable, ids: &[HandleId]) -> Result<HashMap<String, Stored>> {
         let partition = param(&table.partition, Type::TEXT);
-        let rows = self.read("load documents", |sql| match ids {
-            [id] => sql.query(
-                &table.write_into(READ_ONE),
-                &[partition.clone(), param(&id.id, Type::TEXT)],
-            ),
-            _ => {
-                let ids: Vec<&str> = ids.iter().map(|id| id.id.as_str()).collect();
-                let parameters = [partition.clone(), param(&ids, Type::TEXT_ARRAY)];
-                sql.query_unnamed(&table.write_into(READ), &parameters)
-            }
+        let rows = self.read(|sql| {
+            let rows = match ids {
+                [id] => sql.query(
+                    &table.write_into(READ_ONE),
+                    &[partition.clone(), param(&id.id, Type::TEXT)],
+                ),
+                _ => {
+                    let ids: Vec<&str> = ids.iter().map(|id| id.id.as_str()).collect();
+                    let parameters = [partition.clone(), param(&ids, Type::TEXT_ARRAY)];
+                    sql.query_unnamed(&table.write_into(READ), &parameters)
+                }
+            };
+            rows.map_err(|source| Error::database("load documents", source))
         })?;
         rows.iter()
             .map(|row| {

@@ -67,34 +67,36 @@ impl CollectionTables {
 /// The tables that a transaction has created, of which others know nothing until it is committed.
 pub(crate) struct TransactionTables {
     shared: Arc<CollectionTables>,
-    created: RefCell<HashSet<String>>,
+    created: Mutex<HashSet<String>>,
 }
 
 impl TransactionTables {
     pub(super) fn new(shared: Arc<CollectionTables>) -> Self {
         Self {
             shared,
-            created: RefCell::default(),
+            created: Mutex::default(),
         }
     }
 
     fn ensure(&self, sql: &mut dyn Sql, schema: &str, name: &str) -> Result<()> {
-        if self.shared.is_missing(name) && !self.created.borrow().contains(name) {
+        if self.shared.is_missing(name) && !self.created().contains(name) {
             create_collection(sql, schema, name)?;
-            self.created.borrow_mut().insert(name.to_owned());
+            self.created().insert(name.to_owned());
         }
         Ok(())
     }
 
     fn forget(&self, name: &str) {
-        self.created.borrow_mut().remove(name);
+        self.created().remove(name);
         self.shared.forget(name);
     }
 
     pub(super) fn committed(&self) {
-        for name in self.created.take() {
-            self.shared.remember(&name);
-        }
+        self.shared.created().extend(self.created().drain());
+    }
+
+    fn created(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,7 +168,7 @@ impl<'a> CollectionHome<'a> {
     }
 
     /// Runs what needs the collection's table, which is created first where that is allowed.
-    fn on_table<T>(&self, collection: &str, run: impl Fn() -> Result<T>) -> Result<T> {
+    pub(super) fn on_table<T>(&self, collection: &str, run: impl Fn() -> Result<T>) -> Result<T> {
         self.ensure(collection)?;
         let mut outcome = run();
         if outcome.as_ref().is_err_and(Error::is_undefined_table) {
@@ -229,6 +231,22 @@ impl<'a> CollectionHome<'a> {
                 nested.release()?;
                 Ok(done)
             }
+        }
+    }
+
+    /// Begins a transaction on a connection of its own; `None` where the home is one already.
+    pub(super) fn begin(&self) -> Result<Option<Transaction>> {
+        match self {
+            Self::Connections { connections, .. } => Transaction::begin(connections).map(Some),
+            Self::Transaction { .. } => Ok(None),
+        }
+    }
+
+    /// Runs something in the transaction that the home is.
+    pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Connections { connections, .. } => connections.run(false, run),
+            Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
         }
     }
 

@@ -29,6 +29,7 @@ mod change;
 mod client;
 mod client_builder;
 mod collection;
+mod cursor;
 mod definition;
 mod delete;
 mod document;
@@ -41,6 +42,7 @@ mod indexes;
 mod insert;
 mod lifecycle;
 mod outcome;
+mod page;
 mod replace;
 mod statement;
 mod transaction;
@@ -50,11 +52,15 @@ mod versioned_writes;
 mod write_options;
 
 pub use crate::document_version::{DocumentConflict, ExpectedDocument};
-pub use crate::filter::{Filter, FilterError};
+pub use crate::filter::{
+    Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
+    element, field,
+};
 pub use crate::update::{Update, UpdateError};
 pub use client::PongoClient;
 pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
+pub use cursor::FindIter;
 pub use definition::CollectionDefinition;
 pub(crate) use definition::CollectionDefinitions;
 pub(crate) use document::DocumentTable;
@@ -64,5 +70,6 @@ pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
 pub(crate) use home::{CollectionHome, CollectionTables, DocumentScope};
 pub use index::{Index, IndexDescription};
 pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
+pub use page::Page;
 pub use transaction::PongoTransaction;
 pub use write_options::{DeleteOptions, ReturnDocument, UpdateOptions};

@@ -1,12 +1,13 @@
 //! Statements with a filter in them.
 
 use super::document::DocumentTable;
-use crate::connection::{Parameter, Sql};
+use crate::connection::Sql;
 use crate::error::{Error, Result};
-use crate::filter::{SqlParameters, SqlValue, filter_condition, pinned_id};
+use crate::filter::{SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id};
 use crate::json::JsonError;
 use crate::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
+use postgres::error::SqlState;
 use postgres::types::Json;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -15,16 +16,16 @@ use serde_json::value::RawValue;
 ///
 /// `$1` is the partition. Parts stand in the template as `{name}`, and what is filled in is not looked at again: a field's
 /// name may be `{table}`.
-pub(super) struct StatementBuilder<'t> {
-    table: &'t DocumentTable,
+pub(super) struct StatementBuilder {
+    table: DocumentTable,
     parameters: SqlParameters,
     parts: Vec<(&'static str, String)>,
     /// Its plan is the same whatever the values are.
     prepared: bool,
 }
 
-impl<'t> StatementBuilder<'t> {
-    pub(super) fn new(table: &'t DocumentTable) -> Self {
+impl StatementBuilder {
+    pub(super) fn new(table: &DocumentTable) -> Self {
         let mut parameters = SqlParameters::new();
         parameters.push(SqlValue::Text(table.partition.clone()));
         let parts = vec![
@@ -32,7 +33,7 @@ impl<'t> StatementBuilder<'t> {
             ("schema", table.schema.clone()),
         ];
         Self {
-            table,
+            table: table.clone(),
             parameters,
             parts,
             prepared: true,
@@ -41,11 +42,11 @@ impl<'t> StatementBuilder<'t> {
 
     /// Fills in `{filter}`: the condition on the documents.
     ///
-    /// A statement whose filter gives the id is prepared. Any other is planned with its values, which finds the index that
-    /// serves them.
+    /// A statement whose filter gives the id, or compares fields by equality, is prepared: its plan hardly depends on the
+    /// values. Any other is planned with its values, which finds the index that serves them.
     pub(super) fn filter(mut self, filter: &Value) -> Result<Self> {
         let condition = filter_condition(filter, &mut self.parameters).map_err(Error::Filter)?;
-        self.prepared &= pinned_id(filter).is_some();
+        self.prepared &= pinned_id(filter).is_some() || is_plain_equality(filter);
         Ok(self.part("filter", format!("({condition})")))
     }
 
@@ -59,6 +60,10 @@ impl<'t> StatementBuilder<'t> {
     pub(super) fn value(mut self, name: &'static str, value: SqlValue) -> Self {
         let parameter = self.parameters.push(value);
         self.part(name, parameter)
+    }
+
+    pub(super) fn parameters(&mut self) -> &mut SqlParameters {
+        &mut self.parameters
     }
 
     /// Adds a parameter, and returns how the statement mentions it.
@@ -89,6 +94,7 @@ impl<'t> StatementBuilder<'t> {
 
     pub(super) fn build(&self, template: &str) -> Statement {
         Statement {
+            table: self.table.clone(),
             text: filled(template, &self.parts),
             parameters: self.parameters.clone(),
             prepared: self.prepared,
@@ -98,32 +104,54 @@ impl<'t> StatementBuilder<'t> {
 
 /// A statement with its values.
 pub(super) struct Statement {
+    table: DocumentTable,
     text: String,
     parameters: SqlParameters,
     prepared: bool,
 }
 
 impl Statement {
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    pub(super) fn query(&self, doing: &'static str, sql: &mut dyn Sql) -> Result<Vec<Row>> {
+        let rows = if self.prepared {
+            sql.query(&self.text, &self.parameters.typed())
+        } else {
+            sql.query_unnamed(&self.text, &self.parameters.typed())
+        };
+        rows.map_err(|source| self.error(doing, source))
     }
 
-    pub(super) fn typed(&self) -> Vec<Parameter<'_>> {
-        self.parameters.typed()
+    pub(super) fn execute(&self, doing: &'static str, sql: &mut dyn Sql) -> Result<u64> {
+        let count = if self.prepared {
+            sql.execute(&self.text, &self.parameters.typed())
+        } else {
+            sql.execute_unnamed(&self.text, &self.parameters.typed())
+        };
+        count.map_err(|source| self.error(doing, source))
     }
 
-    pub(super) fn query(&self, sql: &mut dyn Sql) -> Result<Vec<Row>, postgres::Error> {
-        if self.prepared {
-            return sql.query(&self.text, &self.typed());
+    /// The server's plan of the statement, made with its values.
+    pub(super) fn explain(&self, options: &str, sql: &mut dyn Sql) -> Result<Vec<Row>> {
+        let text = format!("EXPLAIN {options} {}", self.text);
+        sql.query_unnamed(&text, &self.parameters.typed())
+            .map_err(|source| self.error("explain a query", source))
+    }
+
+    /// Opens a cursor for the statement.
+    pub(super) fn declare(&self, cursor: &str, sql: &mut dyn Sql) -> Result<()> {
+        let text = format!("DECLARE {cursor} NO SCROLL CURSOR FOR {}", self.text);
+        sql.execute_unnamed(&text, &self.parameters.typed())
+            .map_err(|source| self.error("find documents", source))?;
+        Ok(())
+    }
+
+    /// The error of a cursor of the statement, too: a regular expression is only looked at when a document is.
+    pub(super) fn error(&self, doing: &'static str, source: postgres::Error) -> Error {
+        let is_regex = source.code() == Some(&SqlState::INVALID_REGULAR_EXPRESSION);
+        let message = source.as_db_error().map_or("", |error| error.message());
+        match self.parameters.invalid_regex(message) {
+            Some(error) if is_regex => Error::Filter(error),
+            _ => self.table.write_error(doing, source),
         }
-        sql.query_unnamed(&self.text, &self.typed())
-    }
-
-    pub(super) fn execute(&self, sql: &mut dyn Sql) -> Result<u64, postgres::Error> {
-        if self.prepared {
-            return sql.execute(&self.text, &self.typed());
-        }
-        sql.execute_unnamed(&self.text, &self.typed())
     }
 }
 

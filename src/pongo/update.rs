@@ -96,7 +96,7 @@ impl<T> Collection<'_, T> {
             StatementBuilder::new(&table).filter(filter.document().map_err(Error::Filter)?)?;
         let changed = builder.updated(&update, "picked.data", UpdatePhase::Change)?;
         let statement = builder.part("changed", changed).build(UPDATE_MANY);
-        let rows = self.write("update documents", |sql| statement.query(sql))?;
+        let rows = self.write(|sql| statement.query("update documents", sql))?;
         let count = |column| {
             rows.first()
                 .map_or(Ok(0), |row| get(row, column).map(from_sql))

@@ -31,21 +31,36 @@ const INSERT: &str = "
     ON CONFLICT (_id, _partition) DO NOTHING
     RETURNING _id, _version";
 
+/// Locks the documents in the order of their ids first, so that two that write the same ones do not wait for each other.
 /// Unnamed: a plan that was made while the table was small would look through all of it once it is large.
 const REPLACE: &str = "
+    WITH picked AS (
+        SELECT _id, _version
+          FROM {table}
+         WHERE _partition = $1 AND _id = ANY($2)
+         ORDER BY _id COLLATE \"C\"
+           FOR UPDATE
+    )
     UPDATE {table} AS document
        SET data = written.data - '_version' || jsonb_build_object('_id', written.id),
-           _version = document._version + 1, _updated = now()
-      FROM unnest($2, $3, $4) AS written (id, data, version)
-     WHERE document._id = written.id AND document._partition = $1
-       AND (written.version IS NULL OR document._version = written.version)
+           _version = picked._version + 1, _updated = now()
+      FROM picked JOIN unnest($2, $3, $4) AS written (id, data, version) ON written.id = picked._id
+     WHERE document._id = picked._id AND document._partition = $1
+       AND (written.version IS NULL OR written.version = picked._version)
     RETURNING document._id, document._version";
 
-/// Unnamed, like the one above.
+/// Locked and unnamed, like the one above.
 const DELETE: &str = "
+    WITH picked AS (
+        SELECT _id, _version
+          FROM {table}
+         WHERE _partition = $1 AND _id = ANY($2)
+         ORDER BY _id COLLATE \"C\"
+           FOR UPDATE
+    )
     DELETE FROM {table} AS document
-     USING unnest($2, $3) AS deleted (id, version)
-     WHERE document._id = deleted.id AND document._partition = $1 AND document._version = deleted.version
+     USING picked JOIN unnest($2, $3) AS deleted (id, version) ON deleted.id = picked._id
+     WHERE document._id = picked._id AND document._partition = $1 AND picked._version = deleted.version
     RETURNING document._id, document._version";
 
 /// Documents to be written, by what is to happen to them: each kind is one statement.

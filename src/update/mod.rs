@@ -5,6 +5,8 @@ mod builder;
 mod conflict;
 mod expression;
 mod operation;
+#[cfg(test)]
+mod tests;
 mod update_error;
 mod update_path;
 

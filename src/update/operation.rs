@@ -113,7 +113,7 @@ fn operation<'u>(
         operator,
         path: &path,
     };
-    let operand = match operator {
+    let checked = match operator {
         "$unset" => Operand::Nothing,
         "$inc" | "$mul" => Operand::Value(field.number(operand)?),
         "$currentDate" => field.date(operand)?,
@@ -124,13 +124,17 @@ fn operation<'u>(
         "$pop" => Operand::Value(field.end(operand)?),
         _ => Operand::Value(operand.clone()),
     };
-    if let Operand::Value(value) = &operand {
-        field.refuse_unstorable(value)?;
+    if let Operand::Value(value) = &checked {
+        let stored = match operator {
+            "$push" => &value["each"],
+            _ => value,
+        };
+        field.refuse_unstorable(operand, stored)?;
     }
     Ok(Operation {
         operator,
         path,
-        operand,
+        operand: checked,
     })
 }
 
@@ -206,9 +210,9 @@ impl Field<'_, '_> {
     }
 
     /// Refuses what `jsonb` cannot keep, and what would be nested too deep at the path.
-    fn refuse_unstorable(&self, value: &Value) -> Result<(), UpdateError> {
-        to_json(value).map_err(|source| self.unstorable(source))?;
-        if self.path.names.len() + depth(value) > DEPTH_LIMIT {
+    fn refuse_unstorable(&self, operand: &Value, stored: &Value) -> Result<(), UpdateError> {
+        to_json(operand).map_err(|source| self.unstorable(source))?;
+        if self.path.names.len() + depth(stored) > DEPTH_LIMIT {
             return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
         }
         Ok(())

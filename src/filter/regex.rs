@@ -1,0 +1,237 @@
+//! MongoDB's regular expressions as PostgreSQL's.
+//!
+//! PostgreSQL has its own kind, close to Perl's. What the two write differently is rewritten where they would silently
+//! mean different things: `\b`, `\B`, `\z`, and the options. What only Perl's have, PostgreSQL refuses.
+
+use std::fmt;
+
+/// A regular expression that a filter puts on a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Regex {
+    path: String,
+    pattern: String,
+    options: Options,
+}
+
+impl Regex {
+    /// Returns the first letter that is no option.
+    pub(super) fn new(path: &str, pattern: &str, options: &str) -> Result<Self, char> {
+        Ok(Self {
+            path: path.to_owned(),
+            pattern: pattern.to_owned(),
+            options: Options::parse(options)?,
+        })
+    }
+
+    /// The same in PostgreSQL's syntax, with its options in it.
+    ///
+    /// PostgreSQL knows options at the very beginning only, and only once, so those of the pattern join the others.
+    pub(super) fn to_sql(&self) -> String {
+        let (mut options, mut pattern) = (self.options, self.pattern.as_str());
+        while let Some((inline, rest)) = inline_options(pattern) {
+            options = options.and(inline);
+            pattern = rest;
+        }
+        format!("(?{options}){}", rewritten(pattern, options.extended))
+    }
+}
+
+impl fmt::Display for Regex {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}` of `{}`", self.pattern, self.path)
+    }
+}
+
+/// How a regular expression matches, for [`Field::matches_with`](crate::pongo::Field::matches_with).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegexOption {
+    /// `i`: upper and lower case are the same, for the letters that the database's collation knows.
+    IgnoreCase,
+    /// `m`: `^` and `$` also match at the beginning and the end of a line.
+    MultiLine,
+    /// `s`: `.` also matches a newline.
+    DotMatchesNewline,
+    /// `x`: white space in the pattern does not count, nor does what stands behind `#` in a line.
+    Extended,
+}
+
+impl RegexOption {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 4] = [
+        Self::IgnoreCase,
+        Self::MultiLine,
+        Self::DotMatchesNewline,
+        Self::Extended,
+    ];
+
+    pub(super) fn letter(self) -> char {
+        match self {
+            Self::IgnoreCase => 'i',
+            Self::MultiLine => 'm',
+            Self::DotMatchesNewline => 's',
+            Self::Extended => 'x',
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four options, each on or off"
+)]
+struct Options {
+    ignore_case: bool,
+    multiline: bool,
+    dot_matches_newline: bool,
+    extended: bool,
+}
+
+impl Options {
+    fn parse(letters: &str) -> Result<Self, char> {
+        let mut options = Self::default();
+        for letter in letters.chars() {
+            match letter {
+                'i' => options.ignore_case = true,
+                'm' => options.multiline = true,
+                's' => options.dot_matches_newline = true,
+                'x' => options.extended = true,
+                _ => return Err(letter),
+            }
+        }
+        Ok(options)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            ignore_case: self.ignore_case || other.ignore_case,
+            multiline: self.multiline || other.multiline,
+            dot_matches_newline: self.dot_matches_newline || other.dot_matches_newline,
+            extended: self.extended || other.extended,
+        }
+    }
+}
+
+/// PostgreSQL's letters for them.
+impl fmt::Display for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match (self.multiline, self.dot_matches_newline) {
+            (false, false) => "p",
+            (true, false) => "n",
+            (false, true) => "s",
+            (true, true) => "w",
+        })?;
+        if self.ignore_case {
+            formatter.write_str("i")?;
+        }
+        if self.extended {
+            formatter.write_str("x")?;
+        }
+        Ok(())
+    }
+}
+
+/// Options such as `(?i)` at the beginning of a pattern, and the rest of it.
+fn inline_options(pattern: &str) -> Option<(Options, &str)> {
+    let (letters, rest) = pattern.strip_prefix("(?")?.split_once(')')?;
+    let options = Options::parse(letters).ok()?;
+    (!letters.is_empty()).then_some((options, rest))
+}
+
+/// Writes as PostgreSQL does what it would understand in another way.
+fn rewritten(pattern: &str, extended: bool) -> String {
+    let mut written = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '\\' => escape_length(rest),
+            '[' => bracket_length(rest),
+            '#' if extended => rest.find('\n').unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(length);
+        written.push_str(match token {
+            r"\b" => r"\y",
+            r"\B" => r"\Y",
+            r"\z" => r"\Z",
+            token => token,
+        });
+        rest = behind;
+    }
+    written
+}
+
+fn escape_length(text: &str) -> usize {
+    text.chars().take(2).map(char::len_utf8).sum()
+}
+
+/// The length of the bracket expression at the beginning, or of the whole text where it does not end.
+fn bracket_length(text: &str) -> usize {
+    let negated = text.starts_with("[^");
+    let mut at = if negated { 2 } else { 1 };
+    if text[at..].starts_with(']') {
+        at += 1;
+    }
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        at += match first {
+            ']' => return at + 1,
+            '\\' => escape_length(rest),
+            '[' if rest.starts_with("[:") => rest.find(":]").map_or(1, |end| end + 2),
+            _ => first.len_utf8(),
+        };
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sql(pattern: &str, options: &str) -> String {
+        Regex::new("name", pattern, options).unwrap().to_sql()
+    }
+
+    #[test]
+    fn options_are_written_as_postgresql_names_them() {
+        for (options, letters) in [
+            ("", "p"),
+            ("m", "n"),
+            ("s", "s"),
+            ("ms", "w"),
+            ("i", "pi"),
+            ("xi", "pix"),
+            ("smxi", "wix"),
+            ("ii", "pi"),
+        ] {
+            assert_eq!(sql("a", options), format!("(?{letters})a"));
+        }
+        assert_eq!(Regex::new("name", "a", "ig"), Err('g'));
+    }
+
+    #[test]
+    fn options_at_the_beginning_of_a_pattern_join_the_others() {
+        assert_eq!(sql("(?i)a", "m"), "(?ni)a");
+        assert_eq!(sql("(?i)(?s)a", ""), "(?si)a");
+        assert_eq!(sql("(?:a)", ""), "(?p)(?:a)");
+        assert_eq!(sql("(?=a)", ""), "(?p)(?=a)");
+        assert_eq!(sql("(?)a", ""), "(?p)(?)a");
+        assert_eq!(sql("a(?i)b", ""), "(?p)a(?i)b");
+        assert_eq!(sql("***=a", ""), "(?p)***=a");
+    }
+
+    #[test]
+    fn escapes_that_mean_something_else_are_rewritten() {
+        assert_eq!(sql(r"\ba\B\z", ""), r"(?p)\ya\Y\Z");
+        assert_eq!(sql(r"\\b\d\.", ""), r"(?p)\\b\d\.");
+        assert_eq!(sql(r"[\b]\b", ""), r"(?p)[\b]\y");
+        assert_eq!(sql(r"[]\b]\b", ""), r"(?p)[]\b]\y");
+        assert_eq!(sql(r"[^]\b]\b", ""), r"(?p)[^]\b]\y");
+        assert_eq!(sql(r"[[:alpha:]\b]\b", ""), r"(?p)[[:alpha:]\b]\y");
+        assert_eq!(sql(r"[\]\b]\b", ""), r"(?p)[\]\b]\y");
+        assert_eq!(sql("a # [\n\\b", "x"), "(?px)a # [\n\\y");
+        assert_eq!(sql("# [\\b]", ""), "(?p)# [\\b]");
+        assert_eq!(sql(r"é\😀[é\b", ""), r"(?p)é\😀[é\b");
+        assert_eq!(sql(r"a\", ""), r"(?p)a\");
+    }
+}

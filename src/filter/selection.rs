@@ -1,0 +1,210 @@
+//! MongoDB's projections: which fields of a document are read.
+
+use serde_json::{Map, Value};
+
+use super::{field_path::FieldPath, filter_error::FilterError};
+
+/// Which fields of a document a query reads.
+///
+/// Either those that are named, and the id: `["name", "address.city"]`, or `{"name": 1, "address.city": 1}` as MongoDB says it;
+/// or all but those: `{"password": 0}`. `"_id": 0` leaves the id out, `"_version": 1` adds the version. Below a field that is
+/// an array, the paths go on in each of its objects.
+///
+/// ```
+/// use emmett_postgresql::pongo::FieldSelection;
+/// use serde_json::json;
+/// let named: FieldSelection = ["name", "address.city"].into();
+/// let all_but: FieldSelection = json!({"password": 0}).into();
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldSelection(Value);
+
+impl From<Value> for FieldSelection {
+    fn from(projection: Value) -> Self {
+        Self(projection)
+    }
+}
+
+impl From<&[&str]> for FieldSelection {
+    fn from(fields: &[&str]) -> Self {
+        let fields = fields.iter().map(|field| ((*field).to_owned(), 1.into()));
+        Self(Value::Object(fields.collect()))
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for FieldSelection {
+    fn from(fields: [&str; N]) -> Self {
+        Self::from(fields.as_slice())
+    }
+}
+
+/// A selection in the form that the SQL function takes.
+#[derive(Debug, PartialEq)]
+pub(crate) struct SelectedFields {
+    /// Field names as a tree, whose leaves are `true`.
+    pub(crate) tree: Value,
+    /// Whether the fields of the tree are read, or all others.
+    pub(crate) is_inclusive: bool,
+    pub(crate) has_id: bool,
+    pub(crate) has_version: bool,
+}
+
+impl FieldSelection {
+    pub(crate) fn fields(&self) -> Result<SelectedFields, FilterError> {
+        let Value::Object(entries) = &self.0 else {
+            return Err(refused(
+                &self.0.to_string(),
+                "a selection is an object of fields with 1 or 0, or a list of fields",
+            ));
+        };
+        let mut tree = Map::new();
+        let mut is_inclusive = None;
+        let (mut has_id, mut has_version) = (true, None);
+        for (path, value) in entries {
+            let is_read = is_read(path, value)?;
+            match path.as_str() {
+                "_id" => has_id = is_read,
+                "_version" => has_version = Some(is_read),
+                _ if *is_inclusive.get_or_insert(is_read) != is_read => {
+                    return Err(refused(
+                        path,
+                        "fields are either read or left out, not both",
+                    ));
+                }
+                _ => insert(&mut tree, path, FieldPath::parse(path)?.names_of_fields())?,
+            }
+        }
+        let names_columns = !has_id && has_version == Some(false);
+        let is_inclusive = is_inclusive.unwrap_or(has_version == Some(true) && !names_columns);
+        Ok(SelectedFields {
+            tree: Value::Object(tree),
+            is_inclusive,
+            has_id,
+            has_version: has_version.unwrap_or(!is_inclusive),
+        })
+    }
+}
+
+fn is_read(path: &str, value: &Value) -> Result<bool, FilterError> {
+    match (value, value.as_f64()) {
+        (Value::Bool(is_read), _) => Ok(*is_read),
+        (_, Some(1.0)) => Ok(true),
+        (_, Some(0.0)) => Ok(false),
+        _ => Err(refused(path, "it has neither 1 nor 0")),
+    }
+}
+
+fn insert(tree: &mut Map<String, Value>, path: &str, names: &[&str]) -> Result<(), FilterError> {
+    let twice = || {
+        refused(
+            path,
+            "it and a field inside of it, or above it, are both named",
+        )
+    };
+    match names {
+        [] => Ok(()),
+        [leaf] => match tree.insert((*leaf).to_owned(), Value::Bool(true)) {
+            None => Ok(()),
+            Some(_) => Err(twice()),
+        },
+        [name, rest @ ..] => {
+            let inner = tree
+                .entry(*name)
+                .or_insert_with(|| Value::Object(Map::new()));
+            match inner {
+                Value::Object(inner) => insert(inner, path, rest),
+                _ => Err(twice()),
+            }
+        }
+    }
+}
+
+fn refused(path: &str, reason: &'static str) -> FilterError {
+    FilterError::InvalidSelection {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fields(selection: impl Into<FieldSelection>) -> Result<SelectedFields, FilterError> {
+        selection.into().fields()
+    }
+
+    #[test]
+    fn paths_become_a_tree() {
+        let expected = SelectedFields {
+            tree: json!({"name": true, "address": {"city": true, "zip": true}}),
+            is_inclusive: true,
+            has_id: true,
+            has_version: false,
+        };
+        assert_eq!(
+            fields(["name", "address.city", "address.zip"]),
+            Ok(expected)
+        );
+    }
+
+    #[test]
+    fn the_columns_are_chosen_apart() {
+        for (selection, is_inclusive, has_id, has_version) in [
+            (json!({}), false, true, true),
+            (json!({"a": 1}), true, true, false),
+            (
+                json!({"a": true, "_id": 0, "_version": 1}),
+                true,
+                false,
+                true,
+            ),
+            (json!({"a": 0}), false, true, true),
+            (
+                json!({"a": false, "_id": 0, "_version": 0}),
+                false,
+                false,
+                false,
+            ),
+            (json!({"_version": 1}), true, true, true),
+            (json!({"_id": 0}), false, false, true),
+        ] {
+            let found = fields(selection.clone()).unwrap();
+            assert_eq!(
+                (found.is_inclusive, found.has_id, found.has_version),
+                (is_inclusive, has_id, has_version),
+                "{selection}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (selection, expected) in [
+            (
+                json!({"a": 1, "b": 0}),
+                "cannot select `b`: fields are either read or left out, not both",
+            ),
+            (json!({"a": 2}), "cannot select `a`: it has neither 1 nor 0"),
+            (
+                json!({"a": 1, "a.b": 1}),
+                "cannot select `a.b`: it and a field inside of it, or above it, are both named",
+            ),
+            (
+                json!({"a.b": 1, "a": 1}),
+                "cannot select `a`: it and a field inside of it, or above it, are both named",
+            ),
+            (
+                json!({"a..b": 1}),
+                "`a..b` is not a field: it has an empty name",
+            ),
+            (
+                json!("a"),
+                "cannot select `\"a\"`: a selection is an object of fields with 1 or 0, or a list of fields",
+            ),
+        ] {
+            assert_eq!(fields(selection).unwrap_err().to_string(), expected);
+        }
+    }
+}
