@@ -1,9 +1,13 @@
 //! Pongo: collections of documents against a real PostgreSQL.
 
+mod against_a_model;
 mod client;
 mod collections;
 mod concurrency;
+mod evaluator;
 mod filters;
 mod finding;
+mod hostile_text;
 mod operations;
+mod operators;
 mod updates;

@@ -1,8 +1,12 @@
 //! JSON that PostgreSQL's `jsonb` can keep and `serde_json` can read back.
 //!
 //! `serde_json` writes NaN as `null`, nests deeper than it can read, and writes U+0000, which `jsonb` refuses.
-//! Everything that goes into the database passes here and is refused before anything is sent.
+//! Everything that goes into the database passes here and is refused before anything is sent. It also reads a float where
+//! the text has a longer number; a document that comes back passes here, too, and is refused instead.
 
+mod exact;
+pub(crate) mod number;
+mod stored;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -11,12 +15,13 @@ mod text;
 use serde::Serialize;
 use strict::{Finding, JsonbFormatter, Strict};
 
+pub(crate) use stored::from_stored;
 pub(crate) use text::check_json_text;
 
 /// The deepest nesting of arrays and objects that `serde_json` reads back: its limit of 128 refuses the 128th level.
 pub(crate) const DEPTH_LIMIT: usize = 127;
 
-/// Why a value cannot be kept as `jsonb`.
+/// Why a value cannot be kept as `jsonb`, or a kept one not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
@@ -55,6 +60,17 @@ pub enum JsonError {
     TooDeep {
         /// The deepest nesting that can be read back.
         limit: usize,
+    },
+
+    /// A stored number would have become another one, because it was read into a type that takes any JSON, as
+    /// `serde_json::Value`, untagged enums and flattened fields do, and `serde_json` gives those a float.
+    #[error(
+        "a float would change the number {number}; read it exactly with a field of type Box<RawValue>, i128, u128 or of a \
+         decimal type that is kept as a string, or rounded with a field of type f64"
+    )]
+    BeyondF64 {
+        /// The number, cut after 60 characters.
+        number: String,
     },
 
     /// The value has no form in JSON, for example a map whose keys are not strings or numbers.

@@ -105,7 +105,7 @@ impl DocumentTable {
     }
 
     pub(crate) fn decode<D: DeserializeOwned>(&self, data: &[u8]) -> Result<D> {
-        serde_json::from_slice(data).map_err(|source| self.refused(JsonError::Serde(source)))
+        json::from_stored(data).map_err(|source| self.refused(source))
     }
 
     pub(super) fn refused(&self, source: JsonError) -> Error {

@@ -7,6 +7,7 @@ use crate::back_off::BackOff;
 use crate::connection::{Jsonb, get, param};
 use crate::document_version::{DocumentConflict, ExpectedDocument};
 use crate::error::{Error, Result};
+use crate::json::number::has_number_beyond_f64;
 use crate::message::check_key;
 use crate::position::from_sql;
 use postgres::types::Type;
@@ -523,7 +524,9 @@ fn is_unchanged(stored: &[u8], new: &[u8]) -> bool {
         fields.remove("_version");
         Some(fields)
     };
-    stored == new || fields(stored).is_some_and(|stored| Some(stored) == fields(new))
+    // Compared as floats, two long numbers may look like one.
+    let is_exact = !has_number_beyond_f64(stored) && !has_number_beyond_f64(new);
+    is_exact && fields(stored).is_some_and(|stored| Some(stored) == fields(new))
 }
 
 fn check_ids(ids: &[HandleId]) -> Result<()> {

@@ -4,7 +4,6 @@ use crate::connection::{Connections, Nested, Sql, Transaction};
 use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::schema::create_collection;
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +38,7 @@ impl CollectionTables {
     }
 
     fn is_missing(&self, name: &str) -> bool {
-        self.may_create && !self.created().contains(name)
+        self.may_create && !locked(&self.created).contains(name)
     }
 
     fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
@@ -51,17 +50,17 @@ impl CollectionTables {
     }
 
     fn remember(&self, name: &str) {
-        self.created().insert(name.to_owned());
+        locked(&self.created).insert(name.to_owned());
     }
 
     pub(super) fn forget(&self, name: &str) {
-        self.created().remove(name);
+        locked(&self.created).remove(name);
     }
+}
 
-    fn created(&self) -> MutexGuard<'_, HashSet<String>> {
-        // The set is never left half changed, so a panic of another thread has not spoilt it.
-        self.created.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing is ever left half changed here, so a panic of another thread has not spoilt it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The tables that a transaction has created, of which others know nothing until it is committed.
@@ -79,24 +78,22 @@ impl TransactionTables {
     }
 
     fn ensure(&self, sql: &mut dyn Sql, schema: &str, name: &str) -> Result<()> {
-        if self.shared.is_missing(name) && !self.created().contains(name) {
+        if self.shared.is_missing(name) && !locked(&self.created).contains(name) {
             create_collection(sql, schema, name)?;
-            self.created().insert(name.to_owned());
+            locked(&self.created).insert(name.to_owned());
         }
         Ok(())
     }
 
     fn forget(&self, name: &str) {
-        self.created().remove(name);
+        locked(&self.created).remove(name);
         self.shared.forget(name);
     }
 
     pub(super) fn committed(&self) {
-        self.shared.created().extend(self.created().drain());
-    }
-
-    fn created(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.created.lock().unwrap_or_else(PoisonError::into_inner)
+        for name in std::mem::take(&mut *locked(&self.created)) {
+            self.shared.remember(&name);
+        }
     }
 }
 
@@ -110,7 +107,7 @@ pub(crate) enum CollectionHome<'a> {
     },
     /// A transaction. Where it may create tables, it has `tables`.
     Transaction {
-        sql: RefCell<&'a mut dyn Sql>,
+        sql: Mutex<&'a mut dyn Sql>,
         schema: &'a str,
         partition: &'a str,
         tables: Option<&'a TransactionTables>,
@@ -120,7 +117,7 @@ pub(crate) enum CollectionHome<'a> {
 impl<'a> CollectionHome<'a> {
     pub(crate) fn transaction(sql: &'a mut dyn Sql, partition: &'a Partition) -> Self {
         Self::Transaction {
-            sql: RefCell::new(sql),
+            sql: Mutex::new(sql),
             schema: &partition.schema,
             partition: &partition.name,
             tables: None,
@@ -133,7 +130,7 @@ impl<'a> CollectionHome<'a> {
         tables: &'a TransactionTables,
     ) -> Self {
         Self::Transaction {
-            sql: RefCell::new(sql),
+            sql: Mutex::new(sql),
             schema: &scope.schema,
             partition: &scope.partition,
             tables: Some(tables),
@@ -163,7 +160,7 @@ impl<'a> CollectionHome<'a> {
     ) -> Result<T> {
         self.on_table(collection, || match self {
             Self::Connections { connections, .. } => connections.run(repeatable, &run),
-            Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
+            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
         })
     }
 
@@ -194,7 +191,7 @@ impl<'a> CollectionHome<'a> {
                 schema,
                 tables: Some(tables),
                 ..
-            } => tables.ensure(&mut **sql.borrow_mut(), schema, collection),
+            } => tables.ensure(&mut **locked(sql), schema, collection),
             Self::Transaction { tables: None, .. } => Ok(()),
         }
     }
@@ -225,7 +222,7 @@ impl<'a> CollectionHome<'a> {
                 Ok(done)
             }
             Self::Transaction { sql, .. } => {
-                let mut sql = sql.borrow_mut();
+                let mut sql = locked(sql);
                 let mut nested = Nested::begin(&mut **sql)?;
                 let done = run(nested.sql())?;
                 nested.release()?;
@@ -246,7 +243,7 @@ impl<'a> CollectionHome<'a> {
     pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => connections.run(false, run),
-            Self::Transaction { sql, .. } => run(&mut **sql.borrow_mut()),
+            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
         }
     }
 

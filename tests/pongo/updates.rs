@@ -363,7 +363,6 @@ fn names_and_values_with_special_characters_survive() -> anyhow::Result<()> {
         "\"quoted\"",
         r"back\slash",
         r"'\'; DROP TABLE x; --",
-        "$1".trim_start_matches('$'),
         "a$1",
         "{}",
         "{0,1}",
@@ -385,7 +384,7 @@ fn names_and_values_with_special_characters_survive() -> anyhow::Result<()> {
         "`",
         "--",
         "/*",
-        "$$",
+        "a$$",
         "::jsonb",
         "E'\\n'",
         "\u{1}",
@@ -393,33 +392,28 @@ fn names_and_values_with_special_characters_survive() -> anyhow::Result<()> {
         "*",
         "\u{feff}",
     ];
-    for special in specials {
-        let name = if special.starts_with('$') {
-            "x$$"
-        } else {
-            special
-        };
+    for name in specials {
         let nested = format!("{name}.{name}");
         let document =
-            json!({name: {"n": 1, "s": [special, "other"], "o": [{name: special}, {name: 1}]}});
+            json!({name: {"n": 1, "s": [name, "other"], "o": [{name: name}, {name: 1}]}});
 
         let update = json!({
-            "$set": {nested: {name: special}},
+            "$set": {nested: {name: name}},
             "$inc": {format!("{name}.n"): 1},
             "$rename": {format!("{name}.missing"): format!("{name}.{name}x")},
-            "$push": {format!("{name}.p"): {"$each": [special], "$sort": {name: 1}}},
-            "$addToSet": {format!("{name}.s"): special},
-            "$pull": {format!("{name}.o"): {name: special}},
-            "$unset": {format!("{name}.{name}y"): special},
+            "$push": {format!("{name}.p"): {"$each": [name], "$sort": {name: 1}}},
+            "$addToSet": {format!("{name}.s"): name},
+            "$pull": {format!("{name}.o"): {name: name}},
+            "$unset": {format!("{name}.{name}y"): name},
         });
         let expected = json!({name: {
-            name: {name: special}, "n": 2, "s": [special, "other"], "o": [{name: 1}], "p": [special],
+            name: {name: name}, "n": 2, "s": [name, "other"], "o": [{name: 1}], "p": [name],
         }});
 
         assert_eq!(
             apply(&collection, document.clone(), update),
             Ok(expected),
-            "{special}"
+            "{name}"
         );
 
         let refused = apply(
@@ -430,7 +424,7 @@ fn names_and_values_with_special_characters_survive() -> anyhow::Result<()> {
         let message = format!("`$inc` of `{name}.s` needs a number");
         assert!(
             refused.is_err_and(|refused| refused.contains(&message)),
-            "{special}"
+            "{name}"
         );
     }
     Ok(())

@@ -1,0 +1,249 @@
+//! A deserializer that hands over exact numbers or none.
+//!
+//! Who asks for a float gets the nearest one; who asks for an integer or for raw JSON gets what stands there. Who takes
+//! anything, as `serde_json::Value` and untagged enums do, would be given the nearest float without knowing.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+use serde_json::value::RawValue;
+
+use super::JsonError;
+use super::number::has_number_beyond_f64;
+
+/// So much of a number goes into an error: the longest has 147455 digits.
+const SHOWN_DIGITS: usize = 60;
+
+/// The number that was refused. It travels beside serde's error, because that carries nothing but a message.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    number: RefCell<Option<String>>,
+}
+
+impl Refused {
+    #[cold]
+    fn refuse<E: serde::de::Error>(&self, number: &str) -> E {
+        let shown = match number.get(..SHOWN_DIGITS) {
+            Some(beginning) => format!("{beginning}…"),
+            None => number.to_owned(),
+        };
+        self.number.replace(Some(shown));
+        E::custom("refused: a float would change the number")
+    }
+
+    pub(super) fn to_error(&self, source: serde_json::Error) -> JsonError {
+        match self.number.take() {
+            Some(number) => JsonError::BeyondF64 { number },
+            None => JsonError::Serde(source),
+        }
+    }
+}
+
+/// Forwards everything to a part of `serde_json`'s deserializer, and stands around every part that it hands out.
+#[derive(Debug)]
+pub(super) struct Exact<'refused, T> {
+    inner: T,
+    refused: &'refused Refused,
+}
+
+impl<'refused, T> Exact<'refused, T> {
+    pub(super) fn new(inner: T, refused: &'refused Refused) -> Self {
+        Self { inner, refused }
+    }
+
+    fn around<U>(&self, inner: U) -> Exact<'refused, U> {
+        Exact::new(inner, self.refused)
+    }
+}
+
+macro_rules! forward {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$method(visitor)
+        }
+    )*};
+}
+
+macro_rules! forward_nested {
+    ($($method:ident($($argument:ident: $type:ty),*))*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+            let visitor = self.around(visitor);
+            self.inner.$method($($argument,)* visitor)
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Exact<'_, D> {
+    type Error = D::Error;
+
+    forward! {
+        deserialize_bool deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_f32 deserialize_f64 deserialize_unit deserialize_identifier deserialize_ignored_any
+    }
+
+    forward_nested! {
+        deserialize_option() deserialize_seq() deserialize_map()
+        deserialize_newtype_struct(name: &'static str)
+        deserialize_tuple(len: usize)
+        deserialize_tuple_struct(name: &'static str, len: usize)
+        deserialize_struct(name: &'static str, fields: &'static [&'static str])
+        deserialize_enum(name: &'static str, variants: &'static [&'static str])
+    }
+
+    /// The text of a number is gone once a visitor gets it, so it is looked at before.
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.around(visitor);
+        let json = <&'de RawValue>::deserialize(self.inner)?.get();
+        let mut value = serde_json::Deserializer::from_str(json);
+        let read = match (has_number_beyond_f64(json.as_bytes()), json.as_bytes()) {
+            (false, _) => value.deserialize_any(visitor.inner),
+            (true, [b'[' | b'{', ..]) => value.deserialize_any(visitor),
+            (true, _) => return Err(self.refused.refuse(json)),
+        };
+        read.map_err(D::Error::custom)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_unit_struct(name, visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Exact<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(formatter)
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let deserializer = self.around(deserializer);
+        self.inner.visit_some(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<V::Value, D::Error> {
+        let deserializer = self.around(deserializer);
+        self.inner.visit_newtype_struct(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<V::Value, A::Error> {
+        let elements = self.around(elements);
+        self.inner.visit_seq(elements)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
+        let entries = self.around(entries);
+        self.inner.visit_map(entries)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
+        let variant = self.around(variant);
+        self.inner.visit_enum(variant)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Exact<'_, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        let deserializer = self.around(deserializer);
+        self.inner.deserialize(deserializer)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Exact<'_, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        let seed = self.around(seed);
+        self.inner.next_element_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint()
+    }
+}
+
+/// Keys are strings and not looked at.
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Exact<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.inner.next_key_seed(seed)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.around(seed);
+        self.inner.next_value_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint()
+    }
+}
+
+impl<'de, 'refused, A: EnumAccess<'de>> EnumAccess<'de> for Exact<'refused, A> {
+    type Error = A::Error;
+    type Variant = Exact<'refused, A::Variant>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), A::Error> {
+        let (variant, content) = self.inner.variant_seed(seed)?;
+        Ok((variant, Exact::new(content, self.refused)))
+    }
+}
+
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Exact<'_, A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.around(seed);
+        self.inner.newtype_variant_seed(seed)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+        let visitor = self.around(visitor);
+        self.inner.tuple_variant(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let visitor = self.around(visitor);
+        self.inner.struct_variant(fields, visitor)
+    }
+}

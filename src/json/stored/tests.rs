@@ -1,0 +1,546 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::super::JsonError;
+use super::from_stored;
+
+/// A number that a float would change. In a field that nobody reads, it makes every part of a document pass [`super::Exact`].
+const LONG: &str = "12345678901234567890123";
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, JsonError> {
+    from_stored(json.as_bytes())
+}
+
+#[track_caller]
+fn assert_reads<T: DeserializeOwned + PartialEq + Debug>(json: &str, expected: T) {
+    assert_eq!(read::<T>(json).unwrap(), expected);
+}
+
+#[track_caller]
+fn assert_refused<T: DeserializeOwned + Debug>(json: &str, expected: &str) {
+    match read::<T>(json) {
+        Err(JsonError::BeyondF64 { number }) => assert_eq!(number, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A stored document of these fields; the second time with a number that is beyond `f64`, in a field `ignored`.
+fn documents(fields: &str) -> [String; 2] {
+    let document = |more: &str| format!(r#"{{"_id": "Cart-1", {fields}{more}, "_version": 7}}"#);
+    [document(""), document(&format!(r#", "ignored": {LONG}"#))]
+}
+
+fn document(fields: &str) -> String {
+    let [document, _] = documents(fields);
+    document
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cart {
+    client: String,
+    #[serde(default)]
+    total: Option<f64>,
+}
+
+fn cart(client: &str) -> Cart {
+    Cart {
+        client: client.to_owned(),
+        total: None,
+    }
+}
+
+#[test]
+fn a_struct_that_denies_unknown_fields_does_not_see_the_added_ones() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Newtype(Cart);
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(transparent)]
+    struct Transparent {
+        cart: Cart,
+    }
+    let document = document(r#""client": "C""#);
+
+    assert_reads(&document, cart("C"));
+    assert_reads(&document, Newtype(cart("C")));
+    assert_reads(&document, Transparent { cart: cart("C") });
+    assert_reads(&document, Some(cart("C")));
+    assert_reads(&document, Box::new(cart("C")));
+    assert_reads("null", None::<Cart>);
+    assert_reads(r#"{"client": "C", "\u005fid": "1"}"#, cart("C"));
+    assert_reads(r#"{"cl\u0069ent": "C", "_version": 1}"#, cart("C"));
+    assert_reads(r#"{"_version": 1, "_id": "1", "client": "C"}"#, cart("C"));
+}
+
+#[test]
+fn a_struct_that_denies_unknown_fields_still_denies_its_own() {
+    let error = read::<Cart>(&document(r#""client": "C", "clint": 1"#)).unwrap_err();
+    assert!(
+        matches!(&error, JsonError::Serde(source) if source.to_string().starts_with("unknown field `clint`"))
+    );
+
+    let nested = document(r#""cart": {"client": "C", "_id": "1"}"#);
+    assert!(read::<HashMap<String, Value>>(&nested).is_ok());
+    #[derive(Debug, Deserialize)]
+    struct Outer {
+        #[expect(dead_code, reason = "never read")]
+        cart: Cart,
+    }
+    let error = read::<Outer>(&nested).unwrap_err();
+    assert!(
+        matches!(&error, JsonError::Serde(source) if source.to_string().starts_with("unknown field `_id`"))
+    );
+}
+
+#[test]
+fn a_struct_gets_the_added_fields_that_it_names() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Both {
+        _id: String,
+        _version: i64,
+        a: u8,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Renamed {
+        #[serde(rename = "_id")]
+        id: String,
+        a: u8,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Aliased {
+        #[serde(alias = "_version")]
+        version: i64,
+        a: u8,
+    }
+    let id = "Cart-1".to_owned();
+    let document = document(r#""a": 1"#);
+
+    let both = Both {
+        _id: id.clone(),
+        _version: 7,
+        a: 1,
+    };
+    assert_reads(&document, both);
+    assert_reads(&document, Renamed { id, a: 1 });
+    assert_reads(&document, Aliased { version: 7, a: 1 });
+}
+
+#[test]
+fn a_map_and_a_value_and_a_flattened_map_get_the_added_fields() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Flattened {
+        a: u8,
+        #[serde(flatten)]
+        rest: Map<String, Value>,
+    }
+    let document = document(r#""a": 1"#);
+    let all = json!({"_id": "Cart-1", "a": 1, "_version": 7});
+    let rest = Map::from_iter([
+        ("_id".to_owned(), json!("Cart-1")),
+        ("_version".to_owned(), json!(7)),
+    ]);
+
+    assert_reads(&document, all.clone());
+    assert_reads(&document, all.as_object().unwrap().clone());
+    assert_reads(&document, Flattened { a: 1, rest });
+    assert_eq!(read::<Box<RawValue>>(&document).unwrap().get(), document);
+}
+
+#[test]
+fn an_enum_is_a_document() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    enum External {
+        Open { a: u8 },
+        Paid(u8, u8),
+        Sent(Box<External>),
+        Closed,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Internal {
+        Open { a: u8 },
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "kind", content = "content", deny_unknown_fields)]
+    enum Adjacent {
+        Open { a: u8 },
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Paid { b: u8 },
+        Open { a: u8 },
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum OfTheId {
+        #[serde(rename = "_id")]
+        Id(String),
+    }
+
+    assert_reads(&document(r#""Open": {"a": 1}"#), External::Open { a: 1 });
+    assert_reads(&document(r#""Paid": [1, 2]"#), External::Paid(1, 2));
+    assert_reads(
+        &document(r#""Sent": {"Paid": [1, 2]}"#),
+        External::Sent(Box::new(External::Paid(1, 2))),
+    );
+    assert_reads(&document(r#""Closed": null"#), External::Closed);
+    assert_reads(
+        &document(r#""kind": "Open", "a": 1"#),
+        Internal::Open { a: 1 },
+    );
+    assert_reads(
+        &document(r#""kind": "Open", "content": {"a": 1}"#),
+        Adjacent::Open { a: 1 },
+    );
+    assert_reads(&document(r#""a": 1"#), Untagged::Open { a: 1 });
+    assert_reads(
+        r#"{"_id": "1", "_version": 2}"#,
+        OfTheId::Id("1".to_owned()),
+    );
+    let two = document(r#""Closed": null, "Open": {"a": 1}"#);
+    assert!(matches!(read::<External>(&two), Err(JsonError::Serde(_))));
+    assert!(matches!(
+        read::<External>(r#"{"_id": "1"}"#),
+        Err(JsonError::Serde(_))
+    ));
+}
+
+#[test]
+fn what_is_no_json_is_refused() {
+    for json in [
+        "",
+        "{",
+        "{}}",
+        "{} 1",
+        "[1,]",
+        r#"{"a": 1e999"#,
+        &format!("[{LONG}] 1"),
+    ] {
+        assert!(read::<Value>(json).is_err(), "{json}");
+    }
+    assert!(from_stored::<Value>(b"{\"a\": \"\xff\"}").is_err());
+    assert!(from_stored::<Value>(b"{\"a\": [\"\xff\", 12345678901234567890123]}").is_err());
+}
+
+#[test]
+fn a_number_beyond_f64_is_refused_by_who_takes_anything() {
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "never read")]
+    enum Number {
+        Integer(i64),
+        Float(f64),
+        Text(String),
+    }
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "never read")]
+    struct Flattened {
+        #[serde(flatten)]
+        rest: HashMap<String, Value>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "never read")]
+    enum External {
+        Newtype(Value),
+        Tuple(u8, Value),
+        Struct { value: Value },
+    }
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "never read")]
+    struct Newtype(Value);
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "never read")]
+    struct Pair(u8, Value);
+
+    for number in [LONG, "-0.12345678901234567890123", "18446744073709551616"] {
+        let object = |value: &str| {
+            format!(r#"{{"_id": "1", "a": {value}, "_version": 1}}"#).replace("{}", number)
+        };
+
+        assert_refused::<Value>(&object("{}"), number);
+        assert_refused::<Value>(&object(r#"[0.5, {"b": [{}]}]"#), number);
+        assert_refused::<HashMap<String, Value>>(&object("[[{}]]"), number);
+        assert_refused::<BTreeMap<String, Vec<Number>>>(
+            &format!(r#"{{"a": [1, {number}]}}"#),
+            number,
+        );
+        assert_refused::<BTreeMap<String, Option<(u8, Option<Value>)>>>(
+            &format!(r#"{{"a": [1, {number}]}}"#),
+            number,
+        );
+        assert_refused::<BTreeMap<String, Newtype>>(&format!(r#"{{"a": {number}}}"#), number);
+        assert_refused::<BTreeMap<String, Pair>>(&format!(r#"{{"a": [1, {number}]}}"#), number);
+        assert_refused::<Flattened>(&object("[{}]"), number);
+        assert_refused::<External>(&format!(r#"{{"Newtype": {number}, "_id": "1"}}"#), number);
+        assert_refused::<External>(
+            &format!(r#"{{"Tuple": [1, [{number}]], "_id": "1"}}"#),
+            number,
+        );
+        assert_refused::<External>(
+            &format!(r#"{{"_id": "1", "Struct": {{"value": {number}}}}}"#),
+            number,
+        );
+        assert_refused::<Vec<External>>(&format!(r#"[{{"Newtype": {number}}}]"#), number);
+        assert_refused::<Vec<External>>(&format!(r#"[{{"Tuple": [1, {number}]}}]"#), number);
+        assert_refused::<Vec<External>>(
+            &format!(r#"[{{"Struct": {{"value": {number}}}}}]"#),
+            number,
+        );
+    }
+}
+
+#[test]
+fn a_number_beyond_f64_is_named_and_a_long_one_cut() {
+    let error = read::<Value>(&document(&format!(r#""a": {LONG}"#))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a float would change the number 12345678901234567890123; read it exactly with a field of type Box<RawValue>, i128, \
+         u128 or of a decimal type that is kept as a string, or rounded with a field of type f64"
+    );
+
+    let sixty_digits = "7".repeat(60);
+    assert_refused::<Value>(&format!("[{sixty_digits}]"), &sixty_digits);
+    assert_refused::<Value>(&format!("[{sixty_digits}7]"), &format!("{sixty_digits}…"));
+    assert_refused::<Value>(
+        &format!("[1{}]", "0".repeat(400)),
+        &format!("1{}…", "0".repeat(59)),
+    );
+}
+
+#[test]
+fn a_number_beyond_f64_comes_as_it_is_to_who_asks_for_it() {
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Account {
+        signed: i128,
+        unsigned: Option<u128>,
+        raw: Box<RawValue>,
+        raws: Vec<Option<Box<RawValue>>>,
+        nearest: f64,
+        nearest_or_none: Option<f64>,
+        single: f32,
+        keys: HashMap<i128, Value>,
+    }
+    let account: Account = read(&document(
+        r#""signed": -170141183460469231731687303715884105728, "unsigned": 340282366920938463463374607431768211455,
+           "raw": 0.12345678901234567890123, "raws": [1e999, null, {"a": 12345678901234567890123}],
+           "nearest": 0.12345678901234567890123, "nearest_or_none": 12345678901234567890123,
+           "single": 0.12345678901234567890123, "keys": {"12345678901234567890123": 0.1}"#,
+    ))
+    .unwrap();
+
+    assert_eq!(
+        (account.signed, account.unsigned),
+        (i128::MIN, Some(u128::MAX))
+    );
+    assert_eq!(account.raw.get(), "0.12345678901234567890123");
+    let raws: Vec<_> = account.raws.iter().flatten().map(|raw| raw.get()).collect();
+    assert_eq!(raws, ["1e999", r#"{"a": 12345678901234567890123}"#]);
+    let floats = [
+        account.nearest,
+        account.nearest_or_none.unwrap(),
+        account.single.into(),
+    ];
+    assert_eq!(
+        floats,
+        [
+            0.123_456_789_012_345_68,
+            1.234_567_890_123_456_8e22,
+            0.123_456_79_f32.into()
+        ]
+    );
+    assert_eq!(
+        account.keys,
+        HashMap::from([(12_345_678_901_234_567_890_123, json!(0.1))])
+    );
+}
+
+#[test]
+fn what_stands_beside_a_number_beyond_f64_comes_as_it_is() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Unit;
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Meters(f64);
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum Payment {
+        Cash,
+        Card { fee: Value },
+        Points(u8, Value),
+        Voucher(Meters),
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Everything {
+        text: String,
+        letter: char,
+        integers: (i8, i16, i32, i64, u8, u16, u32, u64),
+        floats: [f64; 2],
+        yes: bool,
+        nothing: (),
+        unit: Unit,
+        absent: Option<u8>,
+        bytes: Vec<u8>,
+        payments: Vec<Payment>,
+        value: Value,
+        map: BTreeMap<u8, Value>,
+    }
+    let fields = r#""text": "1\n", "letter": "é", "integers": [1, -2, 3, -4, 5, 6, 7, 18446744073709551615], "floats": [0.1, -0.0],
+        "yes": true, "nothing": null, "unit": null, "absent": null, "bytes": [1, 2],
+        "payments": ["Cash", {"Card": {"fee": 0.1}}, {"Points": [1, [true]]}, {"Voucher": 1e300}],
+        "value": [0.30000000000000004, {"a": [null, "12345678901234567890123", -1, 100000000000000000000]}], "map": {"1": 1.10}"#;
+
+    let [plain, long] = documents(fields);
+    let everything: Everything = read(&plain).unwrap();
+    assert_eq!(everything, serde_json::from_str(&plain).unwrap());
+    assert_eq!(everything.floats[1].to_bits(), (-0.0_f64).to_bits());
+    assert_reads(&long, everything);
+}
+
+#[test]
+fn a_value_that_was_written_exactly_is_not_blamed_for_another_one() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Both {
+        nearest: f64,
+        value: Value,
+    }
+    let both = Both {
+        nearest: 0.1,
+        value: json!({"a": 0.1}),
+    };
+    assert_reads(
+        &document(r#""nearest": 0.1000000000000000055511151231257827, "value": {"a": 0.1}"#),
+        both,
+    );
+}
+
+#[test]
+fn a_type_error_beside_a_number_beyond_f64_stays_one() {
+    let [_, long] = documents(r#""client": 1"#);
+    #[derive(Debug, Deserialize)]
+    struct Loose {
+        #[expect(dead_code, reason = "never read")]
+        client: String,
+    }
+    match read::<Loose>(&long) {
+        Err(JsonError::Serde(error)) => assert_eq!((error.line(), error.column()), (1, 29)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_type_may_take_anything_and_then_ask_for_exact_numbers() {
+    /// Text or an object: what a hand-written visitor does with `deserialize_any`.
+    #[derive(Debug, PartialEq)]
+    struct Amount(i128);
+    impl<'de> Deserialize<'de> for Amount {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct AmountVisitor;
+            impl<'de> serde::de::Visitor<'de> for AmountVisitor {
+                type Value = Amount;
+                fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    formatter.write_str("an amount")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    mut entries: A,
+                ) -> Result<Amount, A::Error> {
+                    let (_, amount) = entries.next_entry::<String, i128>()?.expect("an entry");
+                    Ok(Amount(amount))
+                }
+            }
+            deserializer.deserialize_any(AmountVisitor)
+        }
+    }
+
+    assert_reads(
+        &format!(r#"{{"amount": {{"cents": {LONG}}}}}"#),
+        HashMap::from([("amount".to_owned(), Amount(12_345_678_901_234_567_890_123))]),
+    );
+}
+
+#[test]
+fn a_deep_document_is_read_or_refused_as_without_long_numbers() {
+    let nested = |levels: usize, number: &str| {
+        format!("{}{number}{}", "[".repeat(levels), "]".repeat(levels))
+    };
+
+    assert!(read::<Value>(&nested(127, "1")).is_ok());
+    assert_refused::<Value>(&nested(127, LONG), LONG);
+    assert!(matches!(
+        read::<Value>(&nested(128, LONG)),
+        Err(JsonError::TooDeep { .. })
+    ));
+    assert!(matches!(
+        read::<Value>(&nested(100_000, LONG)),
+        Err(JsonError::TooDeep { .. })
+    ));
+}
+
+/// JSON values whose numbers are as PostgreSQL writes them.
+fn stored_json() -> impl Strategy<Value = String> {
+    let number = "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,22})?";
+    let leaf = prop_oneof![
+        number.prop_map(|number| number),
+        "\"[a-e0-9 ,:\\[.-]{0,24}\"",
+        Just("null".to_owned()),
+        Just(r#""\\\" 12345678901234567890123""#.to_owned()),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        let field =
+            ("[a-z_]{1,4}", inner.clone()).prop_map(|(key, value)| format!(r#""{key}": {value}"#));
+        prop_oneof![
+            prop::collection::vec(inner, 0..4)
+                .prop_map(|elements| format!("[{}]", elements.join(", "))),
+            prop::collection::vec(field, 0..4)
+                .prop_map(|fields| format!("{{{}}}", fields.join(", "))),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_value_is_exact_or_refused(json in stored_json()) {
+        let beyond = crate::json::number::has_number_beyond_f64(json.as_bytes());
+        match read::<Value>(&json) {
+            Ok(value) => {
+                prop_assert!(!beyond);
+                prop_assert_eq!(value, serde_json::from_str::<Value>(&json).unwrap());
+            }
+            Err(JsonError::BeyondF64 { number }) => prop_assert!(beyond && json.contains(&number)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn every_f64_is_read_as_itself(bits in any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite())) {
+        let float = f64::from_bits(bits);
+        let [plain, long] = documents(&format!(r#""total": {float}, "client": "C""#));
+        #[derive(Debug, Deserialize)]
+        struct Loose {
+            total: f64,
+        }
+        prop_assert_eq!(read::<Loose>(&plain).unwrap().total.to_bits(), bits);
+        prop_assert_eq!(read::<Loose>(&long).unwrap().total.to_bits(), bits);
+        prop_assert_eq!(read::<Value>(&plain).unwrap()["total"].as_f64(), Some(float));
+    }
+
+    #[test]
+    fn an_integer_of_128_bits_is_read_as_itself(number in any::<i128>()) {
+        let document = document(&format!(r#""a": {number}"#));
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Exact {
+            a: i128,
+        }
+        prop_assert_eq!(read::<Exact>(&document).unwrap().a, number);
+    }
+}
