@@ -602,14 +602,14 @@ BEGIN
       FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)
      WHERE conrelid = _table AND contype = 'p';
     IF _problem IS NULL AND (_key IN ('_id', '_id, _partition')) IS NOT TRUE THEN
-        _problem := coalesce(format('its primary key is (%s)', _key), 'it has no primary key') || ', not (_id, _partition)';
+        _problem := coalesce('its primary key is (' || _key || ')', 'it has no primary key') || ', not (_id, _partition)';
     END IF;
     IF _problem IS NULL THEN
-        SELECT string_agg(format('column %s needs a value, which no document gives', attname), ', ' ORDER BY attnum)
+        SELECT string_agg(format('column %s has no default', attname), ', ' ORDER BY attnum)
           INTO _problem
           FROM pg_attribute
-         WHERE attrelid = _table AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
-           AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
+         WHERE attrelid = _table AND attnum > 0 AND NOT attisdropped AND NOT atthasdef
+           AND (attnotnull OR attname = '_version') AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
     END IF;
     IF _problem IS NOT NULL THEN
         RAISE EXCEPTION 'table "%" exists and is not a collection: %', emt_check_layout.name, _problem

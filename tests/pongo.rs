@@ -1,5 +1,6 @@
 //! Pongo: collections of documents against a real PostgreSQL.
 
+mod adoption;
 mod against_a_model;
 mod client;
 mod collections;
@@ -8,6 +9,7 @@ mod evaluator;
 mod filters;
 mod finding;
 mod hostile_text;
+mod indexes;
 mod operations;
 mod operators;
 mod updates;

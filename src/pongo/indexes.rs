@@ -4,11 +4,13 @@ use super::collection::Collection;
 use super::document::DocumentTable;
 use super::home::CollectionHome;
 use super::index::{Index, IndexDescription, IndexNote};
-use crate::connection::{Connections, Sql, Transaction, get, param};
+use crate::back_off::BackOff;
+use crate::connection::{Checkout, Connections, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
 use postgres::error::SqlState;
 use postgres::types::Type;
+use std::time::Duration;
 
 /// Who has a name, in the whole schema.
 const FIND: &str = "
@@ -34,8 +36,16 @@ const RENAME: &str = "SELECT {schema}.emt_rename_index($1, $2)";
 
 const DISCARD: &str = "SELECT {schema}.emt_discard_index($1, $2)";
 
+/// Without a query, whose portal would keep its snapshot until the transaction ends.
+const TAKE_TURN: &str = "
+    BEGIN ISOLATION LEVEL READ COMMITTED;
+    LOCK TABLE {schema}.emt_collections IN SHARE UPDATE EXCLUSIVE MODE NOWAIT";
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often a concurrent build begins anew, where others get in its way.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 20;
 
 impl<T> Collection<'_, T> {
     /// The indexes of the collection, by name; without that of the ids.
@@ -184,39 +194,79 @@ pub(super) fn create_concurrently(
     collection: &str,
     index: &Index,
 ) -> Result<bool> {
-    let statement = index.statement(schema, collection, true)?;
-    let mut created = false;
-    for _ in 0..ATTEMPTS {
+    let is_there = || {
         let found = connections.run(true, |sql| look(sql, schema, collection, index))?;
-        if found == Found::Index {
-            return Ok(created);
+        Ok::<_, Error>(found == Found::Index)
+    };
+    if is_there()? {
+        return Ok(false);
+    }
+    let _turn = Turn::wait_for(connections, schema)?;
+    let mut is_new = false;
+    for _ in 0..ATTEMPTS {
+        if is_there()? {
+            return Ok(is_new);
         }
-        discard_invalid(connections, schema, collection, index)?;
-        // Repeatable, because an index that exists is skipped. `look` says in the next round whether it is whole.
-        let built = connections.run(true, |sql| {
-            sql.batch(&statement)
-                .map_err(|source| refused(collection, index, source))
-        });
-        if let Err(error) = built {
-            // A unique index that is not valid would refuse documents all the same.
-            discard_invalid(connections, schema, collection, index)?;
-            return Err(error);
-        }
-        created = true;
-        let whole = connections.run(true, |sql| is_valid(sql, schema, collection, index))?;
-        if whole {
-            connections.run(true, |sql| note(sql, schema, collection, index))?;
+        match build(connections, schema, collection, index) {
+            Ok(()) => is_new = true,
+            Err(error) if error.is_deadlock() => {}
+            Err(error) => {
+                // A unique index that is not valid would refuse documents all the same.
+                discard_invalid(connections, schema, collection, index)?;
+                return Err(error);
+            }
         }
     }
     Err(Error::IndexMismatch {
         collection: collection.to_owned(),
         index: index.name(collection),
-        reason: "others drop it while it is built".to_owned(),
+        reason: "others are in the way whenever it is built".to_owned(),
     })
 }
 
-/// Drops what a build that failed has left. While another one builds, it waits: in `LOCK TABLE` and not in a query, for
-/// whose snapshot that one would wait in turn.
+fn build(connections: &Connections, schema: &str, collection: &str, index: &Index) -> Result<()> {
+    discard_invalid(connections, schema, collection, index)?;
+    let statement = index.statement(schema, collection, true)?;
+    // Repeatable, because an index that exists is skipped.
+    connections.run(true, |sql| {
+        sql.batch(&statement)
+            .map_err(|source| refused(collection, index, source))
+    })?;
+    if connections.run(true, |sql| is_valid(sql, schema, collection, index))? {
+        connections.run(true, |sql| note(sql, schema, collection, index))?;
+    }
+    Ok(())
+}
+
+/// One concurrent build at a time. Of two of one table, the second would wait for the table and the first for the snapshot
+/// with which the second waits. So the lock is held by a connection that does nothing else, and tried instead of waited
+/// for. On a pool of the caller's, which may have no second connection, the server ends such a deadlock and the build
+/// begins anew.
+struct Turn {
+    _keeper: Checkout,
+}
+
+impl Turn {
+    fn wait_for(connections: &Connections, schema: &str) -> Result<Option<Self>> {
+        let refused = |source| Error::database("wait for another build of an index", source);
+        let Some(mut keeper) = connections.dedicated()? else {
+            return Ok(None);
+        };
+        let take = write_into(TAKE_TURN, schema);
+        let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+        loop {
+            match keeper.sql().batch(&take) {
+                Ok(()) => return Ok(Some(Self { _keeper: keeper })),
+                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+                Err(error) => return Err(refused(error)),
+            }
+            keeper.sql().batch("ROLLBACK").map_err(refused)?;
+            let _ = crossbeam_channel::after(pauses.next()).recv();
+        }
+    }
+}
+
+/// Drops what a build that failed has left. Whoever has the table's lock knows that nobody else builds.
 fn discard_invalid(
     connections: &Connections,
     schema: &str,

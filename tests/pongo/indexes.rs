@@ -1,0 +1,552 @@
+//! Indexes: declared and by hand, unique, built while others write.
+
+use super::client::client;
+use crate::support::{store, wait_until};
+use emmett_postgresql::pongo::{
+    Collection, CollectionDefinition, Index, IndexDescription, PongoClient,
+};
+use emmett_postgresql::testing::{Database, Server};
+use emmett_postgresql::{AutoMigration, DocumentProjection, Error, EventStore, RawEvent, Recorded};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn names(collection: &Collection<'_, Value>) -> anyhow::Result<Vec<String>> {
+    let indexes = collection.indexes()?;
+    Ok(indexes.into_iter().map(|index| index.name).collect())
+}
+
+fn only(collection: &Collection<'_, Value>) -> anyhow::Result<IndexDescription> {
+    let mut indexes = collection.indexes()?;
+    assert_eq!(indexes.len(), 1, "{indexes:?}");
+    Ok(indexes.remove(0))
+}
+
+fn carts() -> CollectionDefinition {
+    CollectionDefinition::new("carts")
+        .index(Index::field("customerId"))
+        .index(Index::fields(["status", "total"]).named("by status"))
+        .index(Index::unique("number").sparse())
+        .index(Index::whole_document().concurrently())
+}
+
+const ITEMS: [&str; 5] = [
+    "collection carts",
+    "index carts_customer_id_idx",
+    "index by status",
+    "index carts_number_key",
+    "index carts_document_idx",
+];
+
+#[test]
+fn declared_collections_are_a_part_of_the_migration() -> anyhow::Result<()> {
+    let database = Server::shared()?.create_database()?;
+    let builder = || PongoClient::builder(database.url()).collection(carts());
+    let none = || builder().auto_migration(AutoMigration::None).connect();
+
+    assert!(matches!(none(), Err(Error::Schema(_))));
+    let unopened = builder().connect_unchecked()?;
+    let dry_run = unopened.schema().dry_run()?;
+    assert_eq!(dry_run.applied[0], "documents");
+    assert_eq!(dry_run.applied[1..], ITEMS);
+    assert!(
+        PongoClient::connect(database.url())?
+            .collection::<Value>("other")
+            .create()?
+    );
+    let refused = none().expect_err("the collection is missing").to_string();
+    for item in ITEMS {
+        assert!(refused.contains(item), "{refused}");
+    }
+
+    let report = unopened.schema().migrate()?;
+    assert_eq!(report.applied, ITEMS);
+    let again = builder().connect()?.schema().migrate()?;
+    assert_eq!(
+        (again.applied.len(), again.skipped[1..].len()),
+        (0, ITEMS.len())
+    );
+    let carts = none()?.collection::<Value>("carts");
+    assert_eq!(
+        names(&carts)?,
+        [
+            "by status",
+            "carts_customer_id_idx",
+            "carts_document_idx",
+            "carts_number_key"
+        ]
+    );
+    let number = &carts.indexes()?[3];
+    assert_eq!(number.fields, ["number"]);
+    assert!(number.unique && number.valid, "{number:?}");
+
+    assert!(carts.drop_index("by status")?);
+    assert!(!carts.drop_index("by status")?);
+    let refused = none().expect_err("an index is missing").to_string();
+    assert!(refused.starts_with("index by status missing"), "{refused}");
+    builder().connect()?;
+    assert_eq!(names(&carts)?.len(), 4);
+    Ok(())
+}
+
+#[test]
+fn the_printed_sql_creates_what_opening_would() -> anyhow::Result<()> {
+    let database = Server::shared()?.create_database()?;
+    let strange = CollectionDefinition::new("it's \\ \"strange\"").index(Index::field("it's \\ a"));
+    let builder = || {
+        EventStore::builder(database.url())
+            .collection(carts())
+            .collection(strange.clone())
+    };
+    let sql = builder().open_unchecked()?.schema().sql();
+
+    for _ in 0..2 {
+        database.client()?.batch_execute(&sql)?;
+    }
+
+    let store = builder().auto_migration(AutoMigration::None).open()?;
+    let report = store.schema().migrate()?;
+    assert!(report.applied.is_empty(), "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn twenty_that_open_at_once_create_each_index_once() -> anyhow::Result<()> {
+    let database = Server::shared()?.create_database()?;
+    let definition = || {
+        carts()
+            .index(Index::field("a").concurrently())
+            .index(Index::field("b").concurrently())
+    };
+
+    std::thread::scope(|scope| {
+        let open = || {
+            PongoClient::builder(database.url())
+                .pool_size(2)
+                .collection(definition())
+                .connect()
+        };
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(open)).collect();
+        let opened = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        opened.collect::<Result<Vec<_>, _>>()
+    })?;
+
+    let client = PongoClient::connect(database.url())?;
+    let indexes = client.collection::<Value>("carts").indexes()?;
+    assert_eq!(indexes.len(), 6);
+    assert!(indexes.iter().all(|index| index.valid), "{indexes:?}");
+    Ok(())
+}
+
+#[test]
+fn a_read_model_gets_indexes_and_projections_create_its_documents() -> anyhow::Result<()> {
+    let (database, _) = store()?;
+    let projection = || {
+        DocumentProjection::single_stream(
+            "accounts",
+            |account: Option<Value>, recorded: &Recorded<RawEvent>| {
+                let mut account = account.unwrap_or_else(|| json!({}));
+                account["email"] = recorded.event.data["email"].clone();
+                Some(account)
+            },
+        )
+    };
+    let accounts = CollectionDefinition::new("accounts").index(Index::unique("email"));
+    let store = EventStore::builder(database.url())
+        .inline_projection(projection())
+        .collection(accounts)
+        .open()?;
+    let set = |email: &str| RawEvent::new("EmailSet", json!({"email": email}));
+
+    // Both are locked by a placeholder without an email at the same moment.
+    store.with_session(|session| {
+        session.append_to_stream("Account-1", &[set("a")])?;
+        let other = std::thread::scope(|scope| {
+            let append = || store.append_to_stream("Account-2", &[set("b")]);
+            scope.spawn(append).join().expect("no panic")
+        });
+        assert!(other.is_ok(), "{other:?}");
+        Ok(())
+    })?;
+    let taken = store.append_to_stream("Account-3", &[set("a")]);
+
+    let Err(Error::Projection { source, .. }) = &taken else {
+        panic!("the address is taken: {taken:?}");
+    };
+    assert!(
+        matches!(source.downcast_ref(), Some(Error::NotUnique { index, .. }) if index == "accounts_email_key"),
+        "{source:?}"
+    );
+    assert!(!store.stream_exists("Account-3")?);
+    store.rebuild("accounts").run()?;
+    let found = store.collection::<Value>("accounts");
+    assert_eq!(found.count_documents(json!({"email": "a"}))?, 1);
+    assert_eq!(only(&found)?.name, "accounts_email_key");
+    Ok(())
+}
+
+#[test]
+fn a_unique_index_refuses_equal_values_of_one_tenant() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let users = client.collection::<Value>("users");
+    assert!(users.create_index(&Index::unique("email"))?);
+    users.insert_many(&[
+        json!({"_id": "1", "email": "(_id, _partition)=(1, emt:default)"}),
+        json!({"_id": "2"}),
+    ])?;
+    client
+        .tenant("acme")?
+        .collection("users")
+        .insert_one(&json!({"email": "(_id, _partition)=(1, emt:default)"}))?;
+
+    let taken = json!({"email": "(_id, _partition)=(1, emt:default)"});
+    for refused in [
+        users.insert_one(&taken).err(),
+        users
+            .update_one(json!({"_id": "2"}), json!({"$set": taken}))
+            .err(),
+        // Missing is null, and so is null.
+        users.insert_one(&json!({"email": null})).err(),
+        users.insert_one(&json!({"name": "no email"})).err(),
+    ] {
+        let refused = refused.expect("the value is taken");
+        assert!(
+            matches!(&refused, Error::NotUnique { collection, index, .. }
+                if collection == "users" && index == "users_email_key"),
+            "{refused:?}"
+        );
+    }
+    let same_id = users.insert_one(&json!({"_id": "1", "email": "c"}));
+    assert!(
+        matches!(&same_id, Err(Error::DocumentExists { id, .. }) if id == "1"),
+        "{same_id:?}"
+    );
+    // 1 and 1.0 are equal, 1 and "1" are not.
+    users.insert_one(&json!({"email": 1}))?;
+    users.insert_one(&json!({"email": "1"}))?;
+    assert!(users.insert_one(&json!({"email": 1.0})).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_sparse_unique_index_leaves_out_documents_without_the_field() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let users = client.collection::<Value>("users");
+    users.create_index(&Index::unique("address.mail").sparse())?;
+
+    users.insert_many(&[json!({"a": 1}), json!({"a": 2}), json!({"address": {}})])?;
+    users.insert_one(&json!({"address": {"mail": null}}))?;
+    let second = users.insert_one(&json!({"address": {"mail": null}}));
+
+    assert!(matches!(second, Err(Error::NotUnique { .. })), "{second:?}");
+    Ok(())
+}
+
+#[test]
+fn a_unique_index_on_equal_values_is_not_created_and_leaves_nothing() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let users = client.collection::<Value>("users");
+    users.insert_many(&[json!({"a": 1}), json!({"a": 1})])?;
+
+    for index in [Index::unique("a"), Index::unique("a").concurrently()] {
+        let refused = users.create_index(&index);
+        assert!(
+            matches!(&refused, Err(Error::NotUnique { index, .. }) if index == "users_a_key"),
+            "{refused:?}"
+        );
+        assert!(names(&users)?.is_empty());
+    }
+    users.insert_one(&json!({"a": 1}))?;
+    Ok(())
+}
+
+#[test]
+fn something_else_of_the_same_name_is_not_taken_for_the_index() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create_index(&Index::field("a").named("x"))?;
+    database.client()?.batch_execute(
+        "CREATE INDEX by_hand ON carts (_created); CREATE TABLE y (a INTEGER); CREATE INDEX z ON y (a)",
+    )?;
+
+    for (index, reason) in [
+        (Index::field("b").named("x"), "it is on a, not on b"),
+        (
+            Index::unique("a").named("x"),
+            "it is on a, not unique, on a",
+        ),
+        (
+            Index::whole_document().named("x"),
+            "it is on a, not on the whole document",
+        ),
+        (
+            Index::field("a").named("by_hand"),
+            "this library has not created it",
+        ),
+        (
+            Index::field("a").named("y"),
+            "there is a table or view of that name",
+        ),
+        (
+            Index::field("a").named("z"),
+            "table \"y\" has an index of that name",
+        ),
+    ] {
+        for index in [index.clone(), index.concurrently()] {
+            let refused = carts.create_index(&index);
+            assert!(
+                matches!(&refused, Err(Error::IndexMismatch { reason: found, .. }) if found == reason),
+                "{refused:?}"
+            );
+        }
+    }
+    assert!(!carts.create_index(&Index::field("a").named("x"))?);
+    let declaring = PongoClient::builder(database.url())
+        .collection(CollectionDefinition::new("carts").index(Index::field("b").named("x")));
+    assert!(matches!(
+        declaring.connect(),
+        Err(Error::IndexMismatch { .. })
+    ));
+    assert!(!carts.drop_index("z")?);
+    assert!(carts.drop_index("carts_pkey").is_err());
+    assert!(carts.drop_index("by_hand")?);
+    Ok(())
+}
+
+#[test]
+fn a_renamed_collection_takes_its_indexes_along() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let old = client.collection::<Value>("old");
+    let indexes = [
+        Index::field("a"),
+        Index::unique("b"),
+        Index::field("c").named("own"),
+    ];
+    for index in &indexes {
+        old.create_index(index)?;
+    }
+
+    let new = old.rename("new")?;
+
+    assert_eq!(names(&new)?, ["new_a_idx", "new_b_key", "own"]);
+    for index in &indexes {
+        assert!(!new.create_index(index)?);
+    }
+    let old = client.collection::<Value>("old");
+    for index in &indexes[..2] {
+        assert!(old.create_index(index)?);
+    }
+    assert_eq!(names(&old)?, ["old_a_idx", "old_b_key"]);
+    Ok(())
+}
+
+/// Holds a transaction open that has written to a collection, as a build would have to wait for.
+struct OpenWriter(postgres::Client);
+
+impl OpenWriter {
+    fn hold(database: &Database) -> anyhow::Result<Self> {
+        let mut client = database.client()?;
+        client.batch_execute(
+            "BEGIN; INSERT INTO carts (_id, data) VALUES ('open', '{\"_id\": \"open\", \"a\": 0}')",
+        )?;
+        Ok(Self(client))
+    }
+
+    /// Waits until somebody waits for the transaction.
+    fn wait_for_waiter(&self, database: &Database) -> anyhow::Result<()> {
+        let mut client = database.client()?;
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
+        wait_until("the build waits for the open transaction", || {
+            client
+                .query_one(waiting, &[])
+                .is_ok_and(|row| row.get::<_, i64>(0) > 0)
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_concurrent_build_lets_others_write() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+    let mut open = OpenWriter::hold(&database)?;
+    let finished = AtomicBool::new(false);
+
+    let created = std::thread::scope(|scope| {
+        let build = scope.spawn(|| {
+            let created = carts.create_index(&Index::field("a").concurrently());
+            finished.store(true, Ordering::SeqCst);
+            created
+        });
+        open.wait_for_waiter(&database)?;
+        for number in 1..=10 {
+            carts.insert_one(&json!({"a": number}))?;
+        }
+        assert!(
+            !finished.load(Ordering::SeqCst),
+            "it waits for the open one"
+        );
+        open.0.batch_execute("COMMIT")?;
+        Ok::<_, anyhow::Error>(build.join().expect("no panic")?)
+    })?;
+
+    assert!(created);
+    assert!(only(&carts)?.valid);
+    assert_eq!(carts.count_documents(json!({"a": {"$gte": 0}}))?, 11);
+    assert!(!carts.create_index(&Index::field("a"))?, "it is the same");
+    Ok(())
+}
+
+#[test]
+fn what_a_build_that_was_killed_has_left_is_built_anew() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+    let index = || Index::field("a").concurrently();
+    for again in [index(), Index::field("a")] {
+        let mut open = OpenWriter::hold(&database)?;
+        let killed = std::thread::scope(|scope| {
+            let build = scope.spawn(|| carts.create_index(&index()));
+            open.wait_for_waiter(&database)?;
+            open.0.batch_execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                  WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'",
+            )?;
+            open.0.batch_execute("ROLLBACK")?;
+            Ok::<_, anyhow::Error>(build.join().expect("no panic"))
+        })?;
+        assert!(killed.is_err(), "{killed:?}");
+        // The process would have removed it; a server that is killed cannot.
+        invalidate(&database, "carts_a_idx")?;
+        assert!(!only(&carts)?.valid);
+        let declaring = PongoClient::builder(database.url())
+            .collection(CollectionDefinition::new("carts").index(again))
+            .connect_unchecked()?;
+        assert_eq!(declaring.schema().dry_run()?.applied, ["index carts_a_idx"]);
+
+        declaring.schema().migrate()?;
+
+        assert!(only(&carts)?.valid);
+        assert!(carts.drop_index("carts_a_idx")?);
+    }
+    Ok(())
+}
+
+/// Leaves an index as a build that was interrupted does.
+fn invalidate(database: &Database, index: &str) -> anyhow::Result<()> {
+    let create = format!("CREATE INDEX IF NOT EXISTS {index} ON carts (_created)");
+    let mut client = database.client()?;
+    client.batch_execute(&create)?;
+    client.execute(
+        "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = to_regclass($1)",
+        &[&index],
+    )?;
+    Ok(())
+}
+
+#[test]
+fn two_that_find_the_same_leftover_end_with_one_index() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+    invalidate(&database, "carts_a_idx")?;
+
+    let created = std::thread::scope(|scope| {
+        let build = || carts.create_index(&Index::field("a").concurrently());
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(build)).collect();
+        let created = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        created.collect::<Result<Vec<bool>, _>>()
+    })?;
+
+    assert!(created.contains(&true));
+    let index = only(&carts)?;
+    assert!(index.valid && index.fields == ["a"], "{index:?}");
+    Ok(())
+}
+
+#[test]
+fn inside_a_transaction_an_index_is_committed_with_it_and_not_concurrently() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+
+    let refused = client.with_transaction(|transaction| {
+        let carts = transaction.collection::<Value>("carts");
+        Ok(carts.create_index(&Index::field("a").concurrently())?)
+    });
+    assert!(
+        matches!(refused, Err(Error::InvalidInput { .. })),
+        "{refused:?}"
+    );
+    let failed = client.with_transaction(|transaction| -> anyhow::Result<()> {
+        let carts = transaction.collection::<Value>("carts");
+        assert!(carts.create_index(&Index::field("a"))?);
+        anyhow::bail!("changed my mind")
+    });
+    assert!(failed.is_err());
+    let carts = client.collection::<Value>("carts");
+    assert!(names(&carts)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn declared_indexes_serve_filters_and_sorts() -> anyhow::Result<()> {
+    let database = Server::shared()?.create_database()?;
+    let client = PongoClient::builder(database.url())
+        .collection(
+            carts()
+                .index(Index::unique("email"))
+                .index(Index::field("total")),
+        )
+        .connect()?;
+    database.client()?.batch_execute(
+        "INSERT INTO carts (_id, data)
+         SELECT n::TEXT, jsonb_build_object('_id', n::TEXT, 'customerId', 'customer-' || n % 10000, 'total', n % 5000,
+                                            'status', 'status-' || n % 100, 'email', 'user-' || n, 'number', n,
+                                            'tags', jsonb_build_array('tag-' || n % 7000))
+           FROM generate_series(1, 100000) AS n;
+         ANALYZE carts",
+    )?;
+    let carts = client.collection::<Value>("carts");
+
+    for (filter, sort, index) in [
+        (
+            json!({"customerId": "customer-7"}),
+            None,
+            "carts_customer_id_idx",
+        ),
+        (json!({"email": "user-7"}), None, "carts_email_key"),
+        (
+            json!({"customerId": {"$in": ["customer-7", "customer-8"]}}),
+            None,
+            "carts_customer_id_idx",
+        ),
+        (
+            json!({"total": {"$gte": 10, "$lt": 12}}),
+            None,
+            "carts_total_idx",
+        ),
+        (
+            json!({}),
+            Some(json!({"status": -1, "total": -1})),
+            "by status",
+        ),
+        (json!({}), Some(json!({"total": 1})), "carts_total_idx"),
+        (json!({}), Some(json!({"total": -1})), "carts_total_idx"),
+        (json!({"tags": "tag-7"}), None, "carts_document_idx"),
+    ] {
+        let mut find = carts.find(filter.clone());
+        if let Some(sort) = &sort {
+            find = find.sort(sort.clone()).limit(10);
+        }
+        let plan = find.explain()?;
+        assert!(
+            plan.contains(index) && !plan.contains("Seq Scan"),
+            "{filter} {sort:?}: {plan}"
+        );
+    }
+    Ok(())
+}
