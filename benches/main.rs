@@ -4,6 +4,7 @@
 
 mod append;
 mod consume;
+mod documents;
 mod harness;
 mod import;
 mod large;
@@ -31,6 +32,7 @@ fn main() -> Result<()> {
     read::run(&harness, &server)?;
     import::run(&harness, &server)?;
     consume::run(&harness, &server)?;
+    documents::run(&harness, &server)?;
     large::run(&harness, &server)?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::connection::{ConnectionSource, PoolOptions, refuse_async_context};
 use crate::error::Result;
 use crate::pongo::{CollectionDefinition, CollectionDefinitions};
 use crate::projection::{InlineProjections, Projection};
-use crate::schema::{self, AutoMigration, Declared, SchemaPart};
+use crate::schema::{self, AutoMigration};
 use crate::store::EventStore;
 use postgres::Client;
 use r2d2::ManageConnection;
@@ -166,6 +166,7 @@ impl EventStoreBuilder {
     /// The SQL of the schema and of the declared collections.
     #[cfg(feature = "cli")]
     pub(crate) fn sql(&self) -> Result<String> {
+        use schema::{Declared, SchemaPart};
         schema::check_name(&self.schema)?;
         self.collections.check()?;
         Ok(schema::sql(&self.schema, SchemaPart::EventStore) + &self.collections.sql(&self.schema))

@@ -100,7 +100,11 @@ impl IndexRange<'_> {
             .collect();
 
         let mut alternatives = Vec::new();
-        if !strings.is_empty() {
+        // One is not written as a list: for a prepared statement, PostgreSQL takes a list for one of ten.
+        if let [text] = strings.as_slice() {
+            let text = self.push_text(text);
+            alternatives.push(self.string(&format!("= {text}")));
+        } else if !strings.is_empty() {
             let strings = self.parameters.push(SqlValue::TextArray(strings));
             alternatives.push(self.string(&format!(r#"= ANY({strings} COLLATE "C")"#)));
         }

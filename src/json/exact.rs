@@ -28,8 +28,8 @@ impl Refused {
     #[cold]
     fn refuse<E: serde::de::Error>(&self, number: &str) -> E {
         let shown = match number.get(..SHOWN_DIGITS) {
-            Some(beginning) => format!("{beginning}…"),
-            None => number.to_owned(),
+            Some(beginning) if number.len() > SHOWN_DIGITS => format!("{beginning}…"),
+            _ => number.to_owned(),
         };
         self.number.replace(Some(shown));
         E::custom("refused: a float would change the number")

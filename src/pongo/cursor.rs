@@ -15,42 +15,42 @@ pub(super) const BATCH_SIZE: u32 = 500;
 /// Cursors of one transaction need different names.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
-/// The documents of a query, fetched in batches; see [`Find::iter`]. After an error it ends.
+/// The documents of a query, fetched in batches; see [`Find::cursor`]. After an error it ends.
 #[must_use = "an iterator does nothing until it is asked for documents"]
-pub struct FindIter<'c, 'a, T, D = T> {
+pub struct Cursor<'c, 'a, T, D = T> {
     find: Find<'c, 'a, T, D>,
-    home: CursorHome<'c, 'a>,
+    home: CursorPlace<'c, 'a>,
     statement: Statement,
     name: String,
     fetched: std::vec::IntoIter<Row>,
     is_at_end: bool,
 }
 
-enum CursorHome<'c, 'a> {
+enum CursorPlace<'c, 'a> {
     /// A transaction of its own, which ends with the iterator.
     Own(Transaction),
     /// That of the collection.
     Borrowed(&'c CollectionHome<'a>),
 }
 
-impl<T, D> std::fmt::Debug for FindIter<'_, '_, T, D> {
+impl<T, D> std::fmt::Debug for Cursor<'_, '_, T, D> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("FindIter")
+            .debug_struct("Cursor")
             .field("find", &self.find)
             .finish_non_exhaustive()
     }
 }
 
-impl<'c, 'a, T, D: DeserializeOwned> FindIter<'c, 'a, T, D> {
+impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
     pub(super) fn open(find: Find<'c, 'a, T, D>) -> Result<Self> {
         let statement = find.statement()?;
         let name = format!("emt_find_{}", OPENED.fetch_add(1, Ordering::Relaxed));
         let collection = find.collection;
         let home = collection.home.on_table(&collection.name, || {
             let mut home = match collection.home.begin()? {
-                Some(transaction) => CursorHome::Own(transaction),
-                None => CursorHome::Borrowed(&collection.home),
+                Some(transaction) => CursorPlace::Own(transaction),
+                None => CursorPlace::Borrowed(&collection.home),
             };
             home.run(|sql| statement.declare(&name, sql))?;
             Ok(home)
@@ -89,7 +89,7 @@ impl<'c, 'a, T, D: DeserializeOwned> FindIter<'c, 'a, T, D> {
     }
 }
 
-impl CursorHome<'_, '_> {
+impl CursorPlace<'_, '_> {
     fn run<R>(&mut self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
         match self {
             Self::Own(transaction) => run(transaction.sql()),
@@ -98,7 +98,7 @@ impl CursorHome<'_, '_> {
     }
 }
 
-impl<T, D: DeserializeOwned> Iterator for FindIter<'_, '_, T, D> {
+impl<T, D: DeserializeOwned> Iterator for Cursor<'_, '_, T, D> {
     type Item = Result<D>;
 
     fn next(&mut self) -> Option<Result<D>> {
@@ -111,9 +111,9 @@ impl<T, D: DeserializeOwned> Iterator for FindIter<'_, '_, T, D> {
     }
 }
 
-impl<T, D> Drop for FindIter<'_, '_, T, D> {
+impl<T, D> Drop for Cursor<'_, '_, T, D> {
     fn drop(&mut self) {
-        if let CursorHome::Borrowed(home) = &self.home {
+        if let CursorPlace::Borrowed(home) = &self.home {
             let close = format!("CLOSE {}", self.name);
             // Where this fails, the transaction is at its end, and with it the cursor.
             let _ = home.run_inside(|sql| {

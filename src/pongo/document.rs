@@ -6,9 +6,11 @@ use crate::identifier;
 use crate::json::{self, JsonError};
 use crate::message::check_key;
 use postgres::types::Type;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Locks documents and reads their newest rows. A placeholder of version 0 stands for a document that does not exist,
@@ -53,6 +55,51 @@ pub(super) struct EncodedDocument {
     pub(super) json: Vec<u8>,
     /// The id that it names.
     pub(super) id: Option<String>,
+    /// Whether it has a field `_version`, which is not stored.
+    has_version: bool,
+}
+
+impl EncodedDocument {
+    /// The JSON with its id in it and without a version, and the id, which is a new one where it names none.
+    pub(super) fn for_insert(self) -> Result<(String, Vec<u8>)> {
+        let Some(id) = self.id.clone() else {
+            let id = new_id();
+            let json = self.with_id(&id)?;
+            return Ok((id, json));
+        };
+        let json = self.with_id(&id)?;
+        Ok((id, json))
+    }
+
+    /// The JSON with this id in it and without a version.
+    pub(super) fn with_id(self, id: &str) -> Result<Vec<u8>> {
+        let mut json = if self.has_version {
+            without_version(&self.json)?
+        } else {
+            self.json
+        };
+        if self.id.is_none() {
+            append_id(&mut json, id);
+        }
+        Ok(json)
+    }
+}
+
+/// The JSON of an object without its version. The other values stay as they are, to the letter.
+fn without_version(json: &[u8]) -> Result<Vec<u8>> {
+    let refused = |error: serde_json::Error| Error::invalid("the document", error.to_string());
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(json).map_err(refused)?;
+    fields.remove("_version");
+    serde_json::to_vec(&fields).map_err(refused)
+}
+
+/// Puts the id behind the other fields: `jsonb` keeps the last of two fields of one name.
+fn append_id(json: &mut Vec<u8>, id: &str) {
+    json.pop();
+    if json.len() > 1 {
+        json.push(b',');
+    }
+    json.extend_from_slice(format!("\"_id\":{}}}", Value::from(id)).as_bytes());
 }
 
 /// An id for a document that has none. Later ones sort behind earlier ones.
@@ -133,6 +180,8 @@ impl DocumentTable {
         struct Identified {
             #[serde(rename = "_id")]
             id: Option<Value>,
+            #[serde(rename = "_version")]
+            version: Option<IgnoredAny>,
         }
         let identified: Identified = serde_json::from_slice(&json)
             .map_err(|source| self.refused(JsonError::Serde(source)))?;
@@ -149,17 +198,17 @@ impl DocumentTable {
                 ));
             }
         };
-        Ok(EncodedDocument { json, id })
+        Ok(EncodedDocument {
+            json,
+            id,
+            has_version: identified.version.is_some(),
+        })
     }
 
     /// A document's JSON with its id in it. The id comes last, because `jsonb` keeps the last of two fields of one name.
     pub(crate) fn encode_with_id<D: Serialize>(&self, id: &str, document: &D) -> Result<Vec<u8>> {
         let mut data = self.encode(document)?;
-        data.pop();
-        if data.len() > 1 {
-            data.push(b',');
-        }
-        data.extend_from_slice(format!("\"_id\":{}}}", serde_json::Value::from(id)).as_bytes());
+        append_id(&mut data, id);
         Ok(data)
     }
 

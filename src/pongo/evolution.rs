@@ -19,6 +19,7 @@ type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
 /// #[derive(Serialize, Deserialize)]
 /// struct Customer { first_name: String, last_name: String }
 ///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // Stored once as {"name": "Anna Muster"}.
 /// let evolution = DocumentEvolution::new().upcast(|mut stored| {
 ///     if let Some(name) = stored["name"].take().as_str() {
@@ -28,7 +29,6 @@ type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
 ///     }
 ///     Ok(stored)
 /// });
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = emmett_postgresql::testing::database()?;
 /// # let client = PongoClient::connect(database.url())?;
 /// # client.collection("customers").insert_one(&json!({"_id": "1", "name": "Anna Muster"}))?;

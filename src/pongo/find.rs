@@ -2,7 +2,7 @@
 
 use super::change::order;
 use super::collection::Collection;
-use super::cursor::{BATCH_SIZE, FindIter};
+use super::cursor::{BATCH_SIZE, Cursor};
 use super::document::DocumentTable;
 use super::statement::{Statement, StatementBuilder};
 use crate::connection::{Jsonb, get, param};
@@ -199,7 +199,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         self
     }
 
-    /// How many documents [`iter`](Find::iter) fetches at once, at least 1. Defaults to 500.
+    /// How many documents [`cursor`](Find::cursor) fetches at once, at least 1. Defaults to 500.
     pub fn batch_size(mut self, documents: u32) -> Self {
         self.batch_size = documents;
         self
@@ -266,7 +266,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     /// # let database = emmett_postgresql::testing::database()?;
     /// # let client = PongoClient::connect(database.url())?;
     /// # let carts = client.collection::<Value>("carts");
-    /// for cart in carts.find(json!({"paid": false})).batch_size(100).iter()? {
+    /// for cart in carts.find(json!({"paid": false})).batch_size(100).cursor()? {
     ///     println!("{}", cart?["_id"]);
     /// }
     /// # Ok(())
@@ -275,8 +275,8 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     ///
     /// # Errors
     /// Those of [`to_vec`](Find::to_vec); those of single documents come from the iterator.
-    pub fn iter(self) -> Result<FindIter<'c, 'a, T, D>> {
-        FindIter::open(self)
+    pub fn cursor(self) -> Result<Cursor<'c, 'a, T, D>> {
+        Cursor::open(self)
     }
 
     /// How PostgreSQL runs the query, as `EXPLAIN` says it: which index serves it, and what it costs.

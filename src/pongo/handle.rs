@@ -1,19 +1,17 @@
 //! Load, decide, store.
 
 use super::collection::Collection;
-use super::document::{DocumentTable, EncodedDocument};
+use super::document::DocumentTable;
 use super::versioned_writes::{VersionedWrites, versions};
 use crate::back_off::BackOff;
 use crate::connection::{Jsonb, get, param};
 use crate::document_version::{DocumentConflict, ExpectedDocument};
 use crate::error::{Error, Result};
-use crate::json::number::has_number_beyond_f64;
 use crate::message::check_key;
 use crate::position::from_sql;
 use postgres::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -270,16 +268,13 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     fn load(&self, table: &DocumentTable, ids: &[HandleId]) -> Result<HashMap<String, Stored>> {
         let partition = param(&table.partition, Type::TEXT);
         let rows = self.read(|sql| {
-            let rows = match ids {
-                [id] => sql.query(
-                    &table.write_into(READ_ONE),
-                    &[partition.clone(), param(&id.id, Type::TEXT)],
-                ),
-                _ => {
-                    let ids: Vec<&str> = ids.iter().map(|id| id.id.as_str()).collect();
-                    let parameters = [partition.clone(), param(&ids, Type::TEXT_ARRAY)];
-                    sql.query_unnamed(&table.write_into(READ), &parameters)
-                }
+            let rows = if let [id] = ids {
+                let parameters = [partition.clone(), param(&id.id, Type::TEXT)];
+                sql.query(&table.write_into(READ_ONE), &parameters)
+            } else {
+                let ids: Vec<&str> = ids.iter().map(|id| id.id.as_str()).collect();
+                let parameters = [partition.clone(), param(&ids, Type::TEXT_ARRAY)];
+                sql.query_unnamed(&table.write_into(READ), &parameters)
             };
             rows.map_err(|source| Error::database("load documents", source))
         })?;
@@ -309,13 +304,19 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             }
             return Err(Attempt::unmet(conflict));
         }
-        let document = self.decode_if(stored.as_ref().map(|stored| stored.json.as_slice()))?;
+        let document: Option<T> =
+            self.decode_if(stored.as_ref().map(|stored| stored.json.as_slice()))?;
+        let table = self.table()?;
+        let before = document
+            .as_ref()
+            .map(|document| table.encode(document))
+            .transpose()?;
         let document = decide(&id.id, document).map_err(|source| Error::Handler {
             collection: self.name.clone(),
             id: id.id.clone(),
             source,
         })?;
-        let change = self.change(id, stored, document.as_ref())?;
+        let change = self.change(id, actual, before.as_deref(), document.as_ref())?;
         Ok(Decision {
             id: id.id.clone(),
             document,
@@ -323,12 +324,25 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         })
     }
 
-    fn change(&self, id: &HandleId, stored: Option<Stored>, new: Option<&T>) -> Result<Change> {
-        let Some(new) = new else {
-            return Ok(stored.map_or(Change::None(None), |stored| Change::Delete(stored.version)));
+    /// What the decision means, by the JSON of the document before and after it.
+    fn change(
+        &self,
+        id: &HandleId,
+        version: u64,
+        before: Option<&[u8]>,
+        after: Option<&T>,
+    ) -> Result<Change> {
+        let Some(after) = after else {
+            return Ok(before.map_or(Change::None(None), |_| Change::Delete(version)));
         };
-        let EncodedDocument { json, id: own } = self.encode(new)?;
-        if let Some(own) = own.filter(|own| *own != id.id) {
+        let table = self.table()?;
+        if let Some(before) = before
+            && before == table.encode(after)?
+        {
+            return Ok(Change::None(Some(version)));
+        }
+        let encoded = self.encode(after)?;
+        if let Some(own) = encoded.id.as_ref().filter(|own| **own != id.id) {
             return Err(Error::invalid(
                 format!("the document id \"{own}\""),
                 format!(
@@ -337,10 +351,10 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 ),
             ));
         }
-        Ok(match stored {
+        let json = encoded.with_id(&id.id)?;
+        Ok(match before {
             None => Change::Insert(json),
-            Some(stored) if is_unchanged(&stored.json, &json) => Change::None(Some(stored.version)),
-            Some(stored) => Change::Replace(json, stored.version),
+            Some(_) => Change::Replace(json, version),
         })
     }
 
@@ -457,7 +471,7 @@ impl<T> Decision<T> {
     fn add_to<'w>(&'w self, writes: &mut VersionedWrites<'w>) {
         match &self.change {
             Change::Insert(json) => writes.insert(&self.id, json),
-            Change::Replace(json, version) => writes.replace(&self.id, json, Some(*version)),
+            Change::Replace(json, version) => writes.replace(&self.id, json, *version),
             Change::Delete(version) => writes.delete(&self.id, *version),
             Change::None(_) | Change::Conflict(_) => {}
         }
@@ -514,19 +528,6 @@ impl<T> Handled<T> {
             document: None,
         }
     }
-}
-
-/// Whether two documents say the same, apart from id and version.
-fn is_unchanged(stored: &[u8], new: &[u8]) -> bool {
-    let fields = |json| {
-        let mut fields: Map<String, Value> = serde_json::from_slice(json).ok()?;
-        fields.remove("_id");
-        fields.remove("_version");
-        Some(fields)
-    };
-    // Compared as floats, two long numbers may look like one.
-    let is_exact = !has_number_beyond_f64(stored) && !has_number_beyond_f64(new);
-    is_exact && fields(stored).is_some_and(|stored| Some(stored) == fields(new))
 }
 
 fn check_ids(ids: &[HandleId]) -> Result<()> {

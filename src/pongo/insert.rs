@@ -1,7 +1,7 @@
 //! Inserting documents, and writing them whether they exist or not.
 
 use super::collection::Collection;
-use super::document::{DocumentTable, EncodedDocument, new_id};
+use super::document::DocumentTable;
 use super::outcome::{Inserted, Updated};
 use crate::connection::{Jsonb, get, param};
 use crate::error::{Error, Result};
@@ -13,17 +13,17 @@ use std::collections::HashSet;
 
 const INSERT_ONE: &str = "
     INSERT INTO {table} (_id, _partition, data)
-    VALUES ($2, $1, $3 - '_version' || jsonb_build_object('_id', $2))";
+    VALUES ($2, $1, $3)";
 
 const INSERT: &str = "
     INSERT INTO {table} (_id, _partition, data)
-    SELECT document.id, $1, document.data - '_version' || jsonb_build_object('_id', document.id)
+    SELECT document.id, $1, document.data
       FROM unnest($2, $3) AS document (id, data)";
 
 /// In the order of the ids, so that two that write the same documents do not wait for each other.
 const UPSERT: &str = "
     INSERT INTO {table} AS document (_id, _partition, data)
-    SELECT written.id, $1, written.data - '_version' || jsonb_build_object('_id', written.id)
+    SELECT written.id, $1, written.data
       FROM unnest($2, $3) AS written (id, data)
      ORDER BY written.id COLLATE \"C\"
     ON CONFLICT (_id, _partition) DO UPDATE
@@ -38,8 +38,7 @@ impl<T: Serialize> Collection<'_, T> {
     /// [`Error::Document`] when it cannot be written as JSON.
     pub fn insert_one(&self, document: &T) -> Result<Inserted> {
         let table = self.table()?;
-        let EncodedDocument { json, id } = self.encode(document)?;
-        let id = id.unwrap_or_else(new_id);
+        let (id, json) = self.encode(document)?.for_insert()?;
         let text = table.write_into(INSERT_ONE);
         let json = Jsonb(&json);
         self.home.run(&self.name, false, |sql| {
@@ -115,8 +114,8 @@ impl NewDocuments {
     fn of<T: Serialize>(collection: &Collection<'_, T>, documents: &[T]) -> Result<Self> {
         let (mut ids, mut encoded) = (Vec::new(), Vec::new());
         for document in documents {
-            let EncodedDocument { json, id } = collection.encode(document)?;
-            ids.push(id.unwrap_or_else(new_id));
+            let (id, json) = collection.encode(document)?.for_insert()?;
+            ids.push(id);
             encoded.push(json);
         }
         Ok(Self {

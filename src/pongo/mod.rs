@@ -1,29 +1,56 @@
-//! Documents over JSONB: collections that are queried like MongoDB's.
+//! Documents over JSONB: a small, typed, blocking MongoDB over your PostgreSQL.
 //!
-//! A collection is a table; a document is a row with a JSON object in it. Projections keep collections, and
-//! [`EventStore::collection`](crate::EventStore::collection) queries them.
+//! A collection is a table; a document is a row with a JSON object in it. [`PongoClient`] needs no event store; in one,
+//! projections keep collections, and [`EventStore::collection`](crate::EventStore::collection) is the way to them.
 //!
-//! ```no_run
-//! # use emmett_postgresql::EventStore;
-//! # use serde::{Deserialize, Serialize};
-//! # use serde_json::json;
-//! # #[derive(Serialize, Deserialize)]
-//! # struct CartSummary { total_amount: f64 }
-//! # fn main() -> Result<(), emmett_postgresql::Error> {
-//! # let store = EventStore::builder("postgresql://localhost/shop").open()?;
-//! let carts = store.collection::<CartSummary>("cart_summaries");
-//! let one = carts.find_one(json!({"_id": "ShoppingCart-123"}))?;
+//! ```
+//! use emmett_postgresql::pongo::{PongoClient, Update, field};
+//! use serde::{Deserialize, Serialize};
+//! use serde_json::json;
+//!
+//! #[derive(Serialize, Deserialize, Debug, PartialEq)]
+//! struct Cart { client: String, total: f64 }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = emmett_postgresql::testing::database()?;
+//! # let url = database.url();
+//! let client = PongoClient::connect(url)?;
+//! let carts = client.collection::<Cart>("carts");
+//!
+//! let cart = carts.insert_one(&Cart { client: "anna".into(), total: 30.0 })?;
+//! carts.update_one(json!({"_id": cart.id}), json!({"$inc": {"total": 12}}))?;
+//! carts.update_many(field("total").lt(10), Update::new().set("small", true))?;
+//!
 //! let large = carts
-//!     .find(json!({"totalAmount": {"$gte": 1000}}))
-//!     .sort(json!({"totalAmount": -1}))
+//!     .find(json!({"total": {"$gte": 40}}))
+//!     .sort(json!({"total": -1}))
 //!     .limit(10)
 //!     .to_vec()?;
+//! assert_eq!(large, [Cart { client: "anna".into(), total: 42.0 }]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Numbers, strings and dates survive as JSON has them. PostgreSQL's `jsonb` does not keep the order of an object's keys, nor
-//! the second of two equal keys; it writes `1E2` as `100` and `-0.0` as `0.0`.
+//! # Map
+//!
+//! - [`Collection`] inserts, finds, counts, updates, replaces, upserts, deletes, and does find-and-change in one statement.
+//! - [`Collection::handle`] is load, decide, store, for what operators cannot say; [`Collection::handle_many`] for many.
+//! - [`Collection::find`] has sorts, selections of fields, pages, a cursor in bounded memory, and plans.
+//! - [`Filter`] and [`Update`] are MongoDB's documents, by `json!` or built; [`field`] begins a filter.
+//! - [`UpdateOptions`], [`DeleteOptions`] and [`HandleId`] say which version a document must have.
+//! - [`CollectionDefinition`] and [`Index`] declare collections; [`Schema`](crate::Schema) prints and applies what they need.
+//! - [`DocumentEvolution`] reads documents of an older form.
+//! - [`PongoClient::with_transaction`] does several things together; [`PongoClient::tenant`] keeps documents apart.
+//!
+//! # Ids, versions, numbers
+//!
+//! A document's id is its field `_id`, a string of 1 to 2,000 bytes, given or a new UUID (version 7). Its version counts its
+//! changes from 1. A type that has the fields `_id` and `_version` gets them when it is read; one that has not is not troubled.
+//!
+//! Strings survive unchanged. Numbers are exact: PostgreSQL keeps all digits, arithmetic of updates is decimal, and a number
+//! that a `serde_json::Value` could not hold exactly is an error when it is read ([`JsonError::BeyondF64`](crate::JsonError)).
+//! PostgreSQL's `jsonb` does not keep the order of an object's keys, nor the second of two equal keys; it writes `1E2` as `100`
+//! and `-0.0` as `0.0`.
 
 mod change;
 mod client;
@@ -38,6 +65,7 @@ mod find;
 mod handle;
 mod home;
 mod index;
+mod index_build;
 mod indexes;
 mod insert;
 mod lifecycle;
@@ -60,7 +88,7 @@ pub use crate::update::{Update, UpdateError};
 pub use client::PongoClient;
 pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
-pub use cursor::FindIter;
+pub use cursor::Cursor;
 pub use definition::CollectionDefinition;
 pub(crate) use definition::CollectionDefinitions;
 pub(crate) use document::DocumentTable;

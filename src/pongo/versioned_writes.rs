@@ -10,13 +10,13 @@ use std::collections::HashMap;
 
 const INSERT_ONE: &str = "
     INSERT INTO {table} (_id, _partition, data)
-    VALUES ($2, $1, $3 - '_version' || jsonb_build_object('_id', $2))
+    VALUES ($2, $1, $3)
     ON CONFLICT (_id, _partition) DO NOTHING
     RETURNING _id, _version";
 
 const REPLACE_ONE: &str = "
     UPDATE {table}
-       SET data = $3 - '_version' || jsonb_build_object('_id', _id), _version = _version + 1, _updated = now()
+       SET data = $3, _version = _version + 1, _updated = now()
      WHERE _id = $2 AND _partition = $1 AND _version = $4
     RETURNING _id, _version";
 
@@ -25,31 +25,29 @@ const DELETE_ONE: &str = "
 
 const INSERT: &str = "
     INSERT INTO {table} (_id, _partition, data)
-    SELECT written.id, $1, written.data - '_version' || jsonb_build_object('_id', written.id)
+    SELECT written.id, $1, written.data
       FROM unnest($2, $3) AS written (id, data)
      ORDER BY written.id COLLATE \"C\"
     ON CONFLICT (_id, _partition) DO NOTHING
     RETURNING _id, _version";
 
-/// Locks the documents in the order of their ids first, so that two that write the same ones do not wait for each other.
-/// Unnamed: a plan that was made while the table was small would look through all of it once it is large.
+/// An upsert finds the documents by the primary key whatever the planner believes, and locks them in the order of their ids, so
+/// that two that write the same ones do not wait for each other. The version that is expected is what it would insert with:
+/// a row that comes back with it was inserted, because the document was not there, and has to be taken back.
 const REPLACE: &str = "
-    WITH picked AS (
-        SELECT _id, _version
-          FROM {table}
-         WHERE _partition = $1 AND _id = ANY($2)
-         ORDER BY _id COLLATE \"C\"
-           FOR UPDATE
-    )
-    UPDATE {table} AS document
-       SET data = written.data - '_version' || jsonb_build_object('_id', written.id),
-           _version = picked._version + 1, _updated = now()
-      FROM picked JOIN unnest($2, $3, $4) AS written (id, data, version) ON written.id = picked._id
-     WHERE document._id = picked._id AND document._partition = $1
-       AND (written.version IS NULL OR written.version = picked._version)
-    RETURNING document._id, document._version";
+    INSERT INTO {table} AS document (_id, _partition, data, _version)
+    SELECT written.id, $1, written.data, written.version
+      FROM unnest($2, $3, $4) AS written (id, data, version)
+     ORDER BY written.id COLLATE \"C\"
+    ON CONFLICT (_id, _partition) DO UPDATE
+        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()
+      WHERE document._version = EXCLUDED._version
+    RETURNING _id, _version";
 
-/// Locked and unnamed, like the one above.
+const TAKE_BACK: &str = "DELETE FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+
+/// Locks the documents in the order of their ids first. Unnamed: a plan that was made while the table was small would look
+/// through all of it once it is large.
 const DELETE: &str = "
     WITH picked AS (
         SELECT _id, _version
@@ -67,8 +65,8 @@ const DELETE: &str = "
 #[derive(Default)]
 pub(super) struct VersionedWrites<'w> {
     inserted: Vec<(&'w str, &'w [u8])>,
-    /// With the version that is replaced; `None` for any.
-    replaced: Vec<(&'w str, &'w [u8], Option<u64>)>,
+    /// With the version that is replaced.
+    replaced: Vec<(&'w str, &'w [u8], u64)>,
     deleted: Vec<(&'w str, u64)>,
 }
 
@@ -77,7 +75,7 @@ impl<'w> VersionedWrites<'w> {
         self.inserted.push((id, json));
     }
 
-    pub(super) fn replace(&mut self, id: &'w str, json: &'w [u8], version: Option<u64>) {
+    pub(super) fn replace(&mut self, id: &'w str, json: &'w [u8], version: u64) {
         self.replaced.push((id, json, version));
     }
 
@@ -99,7 +97,11 @@ impl<'w> VersionedWrites<'w> {
         let mut written = HashMap::with_capacity(self.len());
         for rows in [
             self.send_inserted(table, sql),
-            self.send_replaced(table, sql),
+            if self.replaced.is_empty() {
+                Ok(Vec::new())
+            } else {
+                self.send_replaced(table, sql)
+            },
             self.send_deleted(table, sql),
         ] {
             let rows = rows.map_err(|source| table.write_error("write documents", source))?;
@@ -107,7 +109,36 @@ impl<'w> VersionedWrites<'w> {
                 written.insert(get(row, 0)?, from_sql(get(row, 1)?));
             }
         }
+        self.take_back(table, sql, &mut written)?;
         Ok(written)
+    }
+
+    /// Takes back what was inserted in the place of documents that were not there.
+    fn take_back(
+        &self,
+        table: &DocumentTable,
+        sql: &mut dyn Sql,
+        written: &mut HashMap<String, u64>,
+    ) -> Result<()> {
+        let missing: Vec<&str> = self
+            .replaced
+            .iter()
+            .filter(|(id, _, version)| written.get(*id) == Some(version))
+            .map(|(id, _, _)| *id)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let parameters = [
+            param(&table.partition, Type::TEXT),
+            param(&missing, Type::TEXT_ARRAY),
+        ];
+        sql.execute_unnamed(&table.write_into(TAKE_BACK), &parameters)
+            .map_err(|source| table.write_error("write documents", source))?;
+        for id in missing {
+            written.remove(id);
+        }
+        Ok(())
     }
 
     fn send_inserted(
@@ -147,35 +178,30 @@ impl<'w> VersionedWrites<'w> {
         sql: &mut dyn Sql,
     ) -> Result<Vec<Row>, postgres::Error> {
         let partition = param(&table.partition, Type::TEXT);
-        match self.replaced.as_slice() {
-            [] => Ok(Vec::new()),
-            [(id, json, Some(version))] => sql.query(
-                &table.write_into(REPLACE_ONE),
-                &[
-                    partition,
-                    param(id, Type::TEXT),
-                    param(&Jsonb(json), Type::JSONB),
-                    param(&to_sql(*version), Type::INT8),
-                ],
-            ),
-            many => {
-                let ids: Vec<&str> = many.iter().map(|(id, _, _)| *id).collect();
-                let data: Vec<Jsonb<'_>> = many.iter().map(|(_, json, _)| Jsonb(json)).collect();
-                let versions: Vec<Option<i64>> = many
-                    .iter()
-                    .map(|(_, _, version)| version.map(to_sql))
-                    .collect();
-                sql.query_unnamed(
-                    &table.write_into(REPLACE),
-                    &[
-                        partition,
-                        param(&ids, Type::TEXT_ARRAY),
-                        param(&data, Type::JSONB_ARRAY),
-                        param(&versions, Type::INT8_ARRAY),
-                    ],
-                )
-            }
+        if let [(id, json, version)] = self.replaced.as_slice() {
+            let (json, version) = (Jsonb(json), to_sql(*version));
+            let parameters = [
+                partition,
+                param(id, Type::TEXT),
+                param(&json, Type::JSONB),
+                param(&version, Type::INT8),
+            ];
+            return sql.query(&table.write_into(REPLACE_ONE), &parameters);
         }
+        let many = &self.replaced;
+        let ids: Vec<&str> = many.iter().map(|(id, _, _)| *id).collect();
+        let data: Vec<Jsonb<'_>> = many.iter().map(|(_, json, _)| Jsonb(json)).collect();
+        let versions: Vec<i64> = many
+            .iter()
+            .map(|(_, _, version)| to_sql(*version))
+            .collect();
+        let parameters = [
+            partition,
+            param(&ids, Type::TEXT_ARRAY),
+            param(&data, Type::JSONB_ARRAY),
+            param(&versions, Type::INT8_ARRAY),
+        ];
+        sql.query(&table.write_into(REPLACE), &parameters)
     }
 
     fn send_deleted(

@@ -96,6 +96,10 @@ fn a_collection_of_pongo_for_node_is_used_by_both() -> anyhow::Result<()> {
     );
 
     users.insert_one(&json!({"_id": "d"}))?;
+    users.upsert_one(&json!({"_id": "e", "age": 1}))?;
+    users.upsert_one(&json!({"_id": "e", "age": 2}))?;
+    users.handle("f", |_| Ok(Some(json!({"age": 3}))))?;
+    assert_eq!(users.count_documents(json!({"age": {"$in": [2, 3]}}))?, 2);
     let seen = node.query(NODE_INSERT, &[&"d", &json!({})])?;
     assert!(seen.is_empty(), "Node sees that the id is taken");
     let taken = users.insert_one(&json!({"_id": "c"}));

@@ -227,7 +227,7 @@ fn an_iterator_fetches_batch_by_batch_from_one_state() -> anyhow::Result<()> {
             .find(json!({}))
             .sort(json!({"_id": 1}))
             .batch_size(batch_size)
-            .iter()?
+            .cursor()?
             .collect::<Result<Vec<Value>, Error>>()?;
         assert_eq!(found.len(), 250);
         assert_eq!(found[249]["_id"], "249");
@@ -236,7 +236,7 @@ fn an_iterator_fetches_batch_by_batch_from_one_state() -> anyhow::Result<()> {
         .find(json!({}))
         .sort(json!({"_id": 1}))
         .batch_size(100)
-        .iter()?;
+        .cursor()?;
     let first = iterator.next().expect("the first")?;
     assert_eq!(first["_id"], "000");
     documents.delete_many(json!({}))?;
@@ -246,14 +246,14 @@ fn an_iterator_fetches_batch_by_batch_from_one_state() -> anyhow::Result<()> {
     documents.insert_many(&numbered)?;
     store.with_session(|session| {
         let inside = session.collection::<Value>("documents");
-        let mut left = inside.find(json!({})).batch_size(10).iter()?;
+        let mut left = inside.find(json!({})).batch_size(10).cursor()?;
         assert!(left.next().is_some());
         drop(left);
-        let mut one = inside.find(json!({})).batch_size(10).iter()?;
+        let mut one = inside.find(json!({})).batch_size(10).cursor()?;
         let mut other = inside
             .find(json!({"_id": {"$lt": "100"}}))
             .batch_size(7)
-            .iter()?;
+            .cursor()?;
         for _ in 0..100 {
             one.next().expect("one")?;
             other.next().expect("other")?;
@@ -288,12 +288,12 @@ fn an_iterator_ends_after_an_error() -> anyhow::Result<()> {
     let found: Vec<bool> = numbered
         .find(json!({}))
         .sort(json!({"_id": 1}))
-        .iter()?
+        .cursor()?
         .map(|document| document.is_ok())
         .collect();
     assert_eq!(found, [true, false]);
-    assert!(numbered.find(json!({})).batch_size(0).iter().is_err());
-    assert!(numbered.find(json!({"$no": 1})).iter().is_err());
+    assert!(numbered.find(json!({})).batch_size(0).cursor().is_err());
+    assert!(numbered.find(json!({"$no": 1})).cursor().is_err());
     Ok(())
 }
 

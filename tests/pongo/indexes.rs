@@ -29,6 +29,16 @@ fn carts() -> CollectionDefinition {
         .index(Index::whole_document().concurrently())
 }
 
+pub(super) fn declared(
+    definition: CollectionDefinition,
+) -> anyhow::Result<(Database, PongoClient)> {
+    let database = Server::shared()?.create_database()?;
+    let client = PongoClient::builder(database.url())
+        .collection(definition)
+        .connect()?;
+    Ok((database, client))
+}
+
 const ITEMS: [&str; 5] = [
     "collection carts",
     "index carts_customer_id_idx",
@@ -493,60 +503,76 @@ fn inside_a_transaction_an_index_is_committed_with_it_and_not_concurrently() -> 
 }
 
 #[test]
-fn declared_indexes_serve_filters_and_sorts() -> anyhow::Result<()> {
-    let database = Server::shared()?.create_database()?;
-    let client = PongoClient::builder(database.url())
-        .collection(
-            carts()
-                .index(Index::unique("email"))
-                .index(Index::field("total")),
-        )
-        .connect()?;
-    database.client()?.batch_execute(
-        "INSERT INTO carts (_id, data)
-         SELECT n::TEXT, jsonb_build_object('_id', n::TEXT, 'customerId', 'customer-' || n % 10000, 'total', n % 5000,
-                                            'status', 'status-' || n % 100, 'email', 'user-' || n, 'number', n,
-                                            'tags', jsonb_build_array('tag-' || n % 7000))
-           FROM generate_series(1, 100000) AS n;
-         ANALYZE carts",
-    )?;
-    let carts = client.collection::<Value>("carts");
-
-    for (filter, sort, index) in [
-        (
-            json!({"customerId": "customer-7"}),
-            None,
-            "carts_customer_id_idx",
-        ),
-        (json!({"email": "user-7"}), None, "carts_email_key"),
-        (
-            json!({"customerId": {"$in": ["customer-7", "customer-8"]}}),
-            None,
-            "carts_customer_id_idx",
-        ),
-        (
-            json!({"total": {"$gte": 10, "$lt": 12}}),
-            None,
-            "carts_total_idx",
-        ),
-        (
-            json!({}),
-            Some(json!({"status": -1, "total": -1})),
-            "by status",
-        ),
-        (json!({}), Some(json!({"total": 1})), "carts_total_idx"),
-        (json!({}), Some(json!({"total": -1})), "carts_total_idx"),
-        (json!({"tags": "tag-7"}), None, "carts_document_idx"),
+fn hostile_names_of_fields_are_indexed_as_they_are() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let carts = store.collection::<Value>("it's \"a\" cart; --");
+    for name in [
+        "it's",
+        "\"q\"",
+        "a\\b",
+        "); DROP TABLE x; --",
+        "größe 😀",
+        "$$",
     ] {
-        let mut find = carts.find(filter.clone());
-        if let Some(sort) = &sort {
-            find = find.sort(sort.clone()).limit(10);
+        let path = format!("outer.{name}");
+        if name.starts_with('$') {
+            assert!(carts.create_index(&Index::field(path)).is_err());
+            continue;
         }
-        let plan = find.explain()?;
+        assert!(carts.create_index(&Index::field(&path))?, "{name}");
+        carts.insert_one(&json!({"outer": {name: name}}))?;
+        assert_eq!(carts.count_documents(json!({path: name}))?, 1, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_unique_index_refuses_by_name_whatever_writes() -> anyhow::Result<()> {
+    let definition = CollectionDefinition::new("users")
+        .index(Index::unique("email").named("one_email"))
+        .index(Index::unique_fields(["a", "b"]).sparse());
+    let (_database, client) = declared(definition)?;
+    let users = client.collection::<Value>("users");
+    users.insert_one(&json!({"_id": "1", "email": "x"}))?;
+    users.insert_one(&json!({"_id": "2", "email": "y"}))?;
+    users.insert_one(&json!({"_id": "3"}))?;
+    let refused = [
+        users.insert_one(&json!({"email": "x"})).map(|_| ()),
+        users
+            .insert_many(&[json!({"email": "z"}), json!({"email": "y"})])
+            .map(|_| ()),
+        users.insert_one(&json!({})).map(|_| ()),
+        users
+            .update_one(json!({"_id": "2"}), json!({"$set": {"email": "x"}}))
+            .map(|_| ()),
+        users
+            .replace_one(json!({"_id": "2"}), &json!({"email": "x"}))
+            .map(|_| ()),
+        users
+            .upsert_one(&json!({"_id": "2", "email": "x"}))
+            .map(|_| ()),
+        users
+            .handle("2", |_| Ok(Some(json!({"email": "x"}))))
+            .map(|_| ()),
+        users
+            .update_one_with(
+                json!({"_id": "9"}),
+                json!({"$set": {"email": "x"}}),
+                emmett_postgresql::pongo::UpdateOptions::new().upsert(),
+            )
+            .map(|_| ()),
+    ];
+    for (number, refused) in refused.into_iter().enumerate() {
         assert!(
-            plan.contains(index) && !plan.contains("Seq Scan"),
-            "{filter} {sort:?}: {plan}"
+            matches!(&refused, Err(Error::NotUnique { collection, index, .. })
+                if collection == "users" && index == "one_email"),
+            "{number}: {refused:?}"
         );
     }
+    assert_eq!(users.count_documents(json!({}))?, 3);
+    client
+        .tenant("acme")?
+        .collection::<Value>("users")
+        .insert_one(&json!({"email": "x"}))?;
     Ok(())
 }

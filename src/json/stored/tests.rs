@@ -1,3 +1,9 @@
+#![allow(
+    clippy::items_after_statements,
+    clippy::float_cmp,
+    reason = "each test has its types beside what they show, and exactness is what is tested"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 
