@@ -150,6 +150,26 @@ fn twenty_that_open_at_once_create_each_index_once() -> anyhow::Result<()> {
 }
 
 #[test]
+fn twenty_that_create_an_index_at_once_make_one() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+
+    let created = std::thread::scope(|scope| {
+        let create = || carts.create_index(&Index::field("a"));
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(create)).collect();
+        let created = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        created.collect::<Result<Vec<_>, _>>()
+    })?;
+
+    assert_eq!(created.iter().filter(|created| **created).count(), 1);
+    assert_eq!(names(&carts)?, ["carts_a_idx"]);
+    Ok(())
+}
+
+#[test]
 fn a_read_model_gets_indexes_and_projections_create_its_documents() -> anyhow::Result<()> {
     let (database, _) = store()?;
     let projection = || {
@@ -167,13 +187,25 @@ fn a_read_model_gets_indexes_and_projections_create_its_documents() -> anyhow::R
         .inline_projection(projection())
         .collection(accounts)
         .open()?;
+    let separator = if database.url().contains('?') {
+        '&'
+    } else {
+        '?'
+    };
+    let url = format!(
+        "{}{separator}options=-c%20lock_timeout%3D5s",
+        database.url()
+    );
+    let impatient = EventStore::builder(&url)
+        .inline_projection(projection())
+        .open()?;
     let set = |email: &str| RawEvent::new("EmailSet", json!({"email": email}));
 
     // Both are locked by a placeholder without an email at the same moment.
     store.with_session(|session| {
         session.append_to_stream("Account-1", &[set("a")])?;
         let other = std::thread::scope(|scope| {
-            let append = || store.append_to_stream("Account-2", &[set("b")]);
+            let append = || impatient.append_to_stream("Account-2", &[set("b")]);
             scope.spawn(append).join().expect("no panic")
         });
         assert!(other.is_ok(), "{other:?}");
