@@ -394,19 +394,19 @@ impl OpenWriter {
         )?;
         Ok(Self(client))
     }
+}
 
-    /// Waits until somebody waits for the transaction.
-    fn wait_for_waiter(&self, database: &Database) -> anyhow::Result<()> {
-        let mut client = database.client()?;
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
-        wait_until("the build waits for the open transaction", || {
-            client
-                .query_one(waiting, &[])
-                .is_ok_and(|row| row.get::<_, i64>(0) > 0)
-        });
-        Ok(())
-    }
+/// Waits until a build waits for an open transaction.
+fn wait_for_build(database: &Database) -> anyhow::Result<()> {
+    let mut client = database.client()?;
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
+    wait_until("the build waits for the open transaction", || {
+        client
+            .query_one(waiting, &[])
+            .is_ok_and(|row| row.get::<_, i64>(0) > 0)
+    });
+    Ok(())
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn a_concurrent_build_lets_others_write() -> anyhow::Result<()> {
             finished.store(true, Ordering::SeqCst);
             created
         });
-        open.wait_for_waiter(&database)?;
+        wait_for_build(&database)?;
         for number in 1..=10 {
             carts.insert_one(&json!({"a": number}))?;
         }
@@ -452,7 +452,7 @@ fn what_a_build_that_was_killed_has_left_is_built_anew() -> anyhow::Result<()> {
         let mut open = OpenWriter::hold(&database)?;
         let killed = std::thread::scope(|scope| {
             let build = scope.spawn(|| carts.create_index(&index()));
-            open.wait_for_waiter(&database)?;
+            wait_for_build(&database)?;
             open.0.batch_execute(
                 "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                   WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'",
