@@ -1,7 +1,9 @@
-//! The command `emmett` with a projection of its own: it can import into a store that keeps it, and rebuild it.
+//! The command `emmett` with a projection of its own, whose documents have an index: it can import into a store that keeps
+//! it, rebuild it, and migrate what it declares.
 //!
 //! `cargo run --example own_command -- projections rebuild cart_sizes`, on the server that `EMMETT_DATABASE_URL` names.
 
+use emmett_postgresql::pongo::{CollectionDefinition, Index};
 use emmett_postgresql::{DocumentProjection, RawEvent, Recorded, cli};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
@@ -19,5 +21,10 @@ fn cart_sizes() -> DocumentProjection<CartSize, RawEvent> {
 }
 
 fn main() -> ExitCode {
-    cli::run(|builder| builder.inline_projection(cart_sizes()))
+    let documents = CollectionDefinition::new("cart_sizes").index(Index::field("events"));
+    cli::run(|builder| {
+        builder
+            .inline_projection(cart_sizes())
+            .collection(documents)
+    })
 }

@@ -605,11 +605,11 @@ BEGIN
         _problem := coalesce('its primary key is (' || _key || ')', 'it has no primary key') || ', not (_id, _partition)';
     END IF;
     IF _problem IS NULL THEN
-        SELECT string_agg(format('column %s needs a value, which no document gives', attname), ', ' ORDER BY attnum)
+        SELECT string_agg(format('column %s has no default', attname), ', ' ORDER BY attnum)
           INTO _problem
           FROM pg_attribute
-         WHERE attrelid = _table AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
-           AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
+         WHERE attrelid = _table AND attnum > 0 AND NOT attisdropped AND NOT atthasdef
+           AND (attnotnull OR attname = '_version') AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
     END IF;
     IF _problem IS NOT NULL THEN
         RAISE EXCEPTION 'table "%" exists and is not a collection: %', emt_check_layout.name, _problem
@@ -774,20 +774,17 @@ BEGIN
 END
 $$;
 
--- Puts out of the way what a CREATE INDEX CONCURRENTLY that failed has left. The caller holds the lock of whoever creates
--- one, so an index that is not valid is not being built. Returns the names of all that can be dropped.
-CREATE OR REPLACE FUNCTION public.emt_discard_index(collection TEXT, name TEXT) RETURNS TEXT[]
+-- Puts out of the way what a CREATE INDEX CONCURRENTLY that failed has left under these names. The caller holds the lock
+-- of whoever creates one, so an index that is not valid is not being built. Returns the names of all that can be dropped.
+CREATE OR REPLACE FUNCTION public.emt_discard_index(collection TEXT, names TEXT[]) RETURNS TEXT[]
     LANGUAGE plpgsql
     AS $$
 DECLARE
     _table REGCLASS := public.emt_relation(emt_discard_index.collection);
-    _index OID;
 BEGIN
-    SELECT indexrelid INTO _index FROM pg_index
-     WHERE indrelid = _table AND NOT indisvalid AND indexrelid = public.emt_relation(emt_discard_index.name);
-    IF FOUND THEN
-        PERFORM public.emt_rename_index(emt_discard_index.name, 'emt_invalid_' || _index);
-    END IF;
+    PERFORM public.emt_rename_index(relname, 'emt_invalid_' || indexrelid)
+       FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+      WHERE indrelid = _table AND NOT indisvalid AND relname = ANY(emt_discard_index.names);
     RETURN ARRAY(SELECT relname::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
                   WHERE indrelid = _table AND NOT indisvalid AND relname ~ '^emt_invalid_');
 END

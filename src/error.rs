@@ -400,6 +400,11 @@ impl Error {
             if source.code().is_some_and(|code| code.code() == "SE011"))
     }
 
+    pub(crate) fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Database { source, .. }
+            if source.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED))
+    }
+
     pub(crate) fn is_undefined_table(&self) -> bool {
         matches!(self, Self::Database { source, .. } if Self::names_no_table(source))
     }

@@ -9,6 +9,7 @@ mod evaluator;
 mod filters;
 mod finding;
 mod hostile_text;
+mod index_plans;
 mod indexes;
 mod operations;
 mod operators;

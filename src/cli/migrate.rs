@@ -63,7 +63,19 @@ fn status(
     home: Home<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
-    let state = home.open_unchecked()?.schema().state()?;
+    let schema = home.open_unchecked()?.schema();
+    let state = schema.state()?;
+    let missing = match state {
+        SchemaState::Current { .. } => schema.missing()?,
+        _ => Vec::new(),
+    };
+    if !missing.is_empty() {
+        output.result(
+            &format!("missing: {}", missing.join(", ")),
+            &json!({ "state": "incomplete", "missing": missing }),
+        )?;
+        return Ok(ExitCode::from(NOT_MIGRATED));
+    }
     let (name, found, needed) = match state {
         SchemaState::Missing => ("missing", 0, schema::needed()),
         SchemaState::Emmett => ("emmett", 0, schema::needed()),

@@ -47,11 +47,14 @@ impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
         let statement = find.statement()?;
         let name = format!("emt_find_{}", OPENED.fetch_add(1, Ordering::Relaxed));
         let collection = find.collection;
-        let mut home = match collection.home.begin(&collection.name)? {
-            Some(transaction) => CursorPlace::Own(transaction),
-            None => CursorPlace::Borrowed(&collection.home),
-        };
-        home.run(|sql| statement.declare(&name, sql))?;
+        let home = collection.home.on_table(&collection.name, || {
+            let mut home = match collection.home.begin()? {
+                Some(transaction) => CursorPlace::Own(transaction),
+                None => CursorPlace::Borrowed(&collection.home),
+            };
+            home.run(|sql| statement.declare(&name, sql))?;
+            Ok(home)
+        })?;
         Ok(Self {
             find,
             home,

@@ -2,6 +2,7 @@
 
 use super::document::check_name;
 use super::index::Index;
+use super::index_build::create_concurrently;
 use super::indexes::{self, Found};
 use crate::connection::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
@@ -110,13 +111,15 @@ impl Declared for CollectionDefinitions {
             let _ = writeln!(sql, "\nSELECT {quoted}.emt_create_collection({name});");
             for index in &definition.indexes {
                 // `check` has refused those that have none.
-                let Ok(statement) = index.statement(schema, &definition.name, false) else {
+                let index_name = index.name(&definition.name);
+                let Ok(statement) = index.statement(schema, &definition.name, &index_name, false)
+                else {
                     continue;
                 };
                 let _ = writeln!(
                     sql,
                     "{statement};\nSELECT {quoted}.emt_note_index({name}, {}, {});",
-                    sql_literal(&index.name(&definition.name)),
+                    sql_literal(&index_name),
                     sql_literal(&index.comment())
                 );
             }
@@ -162,7 +165,7 @@ impl Declared for CollectionDefinitions {
         report: &mut MigrationReport,
     ) -> Result<()> {
         for (collection, index) in self.indexes().filter(|(_, index)| index.is_concurrent()) {
-            let is_new = indexes::create_concurrently(connections, schema, collection, index)?;
+            let is_new = create_concurrently(connections, schema, collection, index)?;
             report.add(index_item(collection, index), is_new);
         }
         Ok(())

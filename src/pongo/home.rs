@@ -165,7 +165,7 @@ impl<'a> CollectionHome<'a> {
     }
 
     /// Runs what needs the collection's table, which is created first where that is allowed.
-    fn on_table<T>(&self, collection: &str, run: impl Fn() -> Result<T>) -> Result<T> {
+    pub(super) fn on_table<T>(&self, collection: &str, run: impl Fn() -> Result<T>) -> Result<T> {
         self.ensure(collection)?;
         let mut outcome = run();
         if outcome.as_ref().is_err_and(Error::is_undefined_table) {
@@ -232,8 +232,7 @@ impl<'a> CollectionHome<'a> {
     }
 
     /// Begins a transaction on a connection of its own; `None` where the home is one already.
-    pub(super) fn begin(&self, collection: &str) -> Result<Option<Transaction>> {
-        self.ensure(collection)?;
+    pub(super) fn begin(&self) -> Result<Option<Transaction>> {
         match self {
             Self::Connections { connections, .. } => Transaction::begin(connections).map(Some),
             Self::Transaction { .. } => Ok(None),

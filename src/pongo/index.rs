@@ -135,6 +135,13 @@ impl Index {
             .unwrap_or_else(|| self.definition.name(collection))
     }
 
+    /// The name under which it is built concurrently: two that are not the same have two.
+    pub(super) fn built_as(&self, collection: &str) -> String {
+        let what = [collection, &self.name(collection), &self.comment()].join("\0");
+        let digest = TextDigest::from(what.as_str()).text();
+        format!("emt_index_{}", &digest[..2 * DIGEST_LENGTH])
+    }
+
     /// What its comment has to say.
     pub(super) fn comment(&self) -> String {
         let note = IndexNote {
@@ -173,6 +180,7 @@ impl Index {
         &self,
         schema: &str,
         collection: &str,
+        name: &str,
         concurrently: bool,
     ) -> Result<String> {
         Ok(format!(
@@ -183,7 +191,7 @@ impl Index {
                 ""
             },
             if concurrently { "CONCURRENTLY " } else { "" },
-            identifier::quote(&self.name(collection)),
+            identifier::quote(name),
             identifier::quote(schema),
             identifier::quote(collection),
             self.definition.columns()?,

@@ -4,7 +4,8 @@ use super::collection::Collection;
 use super::document::DocumentTable;
 use super::home::CollectionHome;
 use super::index::{Index, IndexDescription, IndexNote};
-use crate::connection::{Connections, Sql, Transaction, get, param};
+use super::index_build::create_concurrently;
+use crate::connection::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
 use postgres::error::SqlState;
@@ -31,11 +32,6 @@ const NOTE: &str = "SELECT {schema}.emt_note_index($1, $2, $3)";
 const DROP: &str = "SELECT {schema}.emt_drop_index($1, $2)";
 
 const RENAME: &str = "SELECT {schema}.emt_rename_index($1, $2)";
-
-const DISCARD: &str = "SELECT {schema}.emt_discard_index($1, $2)";
-
-/// How often a concurrent build begins anew, where others get in its way.
-const ATTEMPTS: usize = 3;
 
 impl<T> Collection<'_, T> {
     /// The indexes of the collection, by name; without that of the ids.
@@ -92,14 +88,10 @@ impl<T> Collection<'_, T> {
     /// # Errors
     /// [`Error::Database`] for an index that keeps the ids apart.
     pub fn drop_index(&self, name: &str) -> Result<bool> {
-        let text = write_into(DROP, self.home.schema());
+        let schema = self.home.schema();
         self.home.atomically(&self.name, |sql| {
-            lock(sql, self.home.schema(), &self.name)?;
-            let names = [param(&self.name, Type::TEXT), param(&name, Type::TEXT)];
-            let rows = sql
-                .query(&text, &names)
-                .map_err(|source| Error::database("drop an index", source))?;
-            rows.first().map_or(Ok(false), |row| get(row, 0))
+            lock(sql, schema, &self.name)?;
+            drop(sql, schema, &self.name, name)
         })
     }
 }
@@ -164,101 +156,31 @@ pub(super) fn create(
     match look(sql, schema, collection, index)? {
         Found::Index => return Ok(false),
         Found::Invalid => {
-            let name = index.name(collection);
-            let names = [param(&collection, Type::TEXT), param(&name, Type::TEXT)];
-            sql.query(&write_into(DROP, schema), &names)
-                .map_err(|source| Error::database("drop an index", source))?;
+            drop(sql, schema, collection, &index.name(collection))?;
         }
         Found::Nothing => {}
     }
-    sql.batch(&index.statement(schema, collection, false)?)
+    let name = index.name(collection);
+    sql.batch(&index.statement(schema, collection, &name, false)?)
         .map_err(|source| refused(collection, index, source))?;
-    note(sql, schema, collection, index)?;
+    note(sql, schema, collection, &name, index)?;
     Ok(true)
 }
 
-/// Creates an index outside of any transaction; false when it exists.
-pub(super) fn create_concurrently(
-    connections: &Connections,
-    schema: &str,
-    collection: &str,
-    index: &Index,
-) -> Result<bool> {
-    let statement = index.statement(schema, collection, true)?;
-    let mut created = false;
-    for _ in 0..ATTEMPTS {
-        let found = connections.run(true, |sql| look(sql, schema, collection, index))?;
-        if found == Found::Index {
-            return Ok(created);
-        }
-        discard_invalid(connections, schema, collection, index)?;
-        // Repeatable, because an index that exists is skipped. `look` says in the next round whether it is whole.
-        let built = connections.run(true, |sql| {
-            sql.batch(&statement)
-                .map_err(|source| refused(collection, index, source))
-        });
-        if let Err(error) = built {
-            // A unique index that is not valid would refuse documents all the same.
-            discard_invalid(connections, schema, collection, index)?;
-            return Err(error);
-        }
-        created = true;
-        let whole = connections.run(true, |sql| is_valid(sql, schema, collection, index))?;
-        if whole {
-            connections.run(true, |sql| note(sql, schema, collection, index))?;
-        }
-    }
-    Err(Error::IndexMismatch {
-        collection: collection.to_owned(),
-        index: index.name(collection),
-        reason: "others drop it while it is built".to_owned(),
-    })
-}
-
-/// Drops what a build that failed has left. While another one builds, it waits: in `LOCK TABLE` and not in a query, for
-/// whose snapshot that one would wait in turn.
-fn discard_invalid(
-    connections: &Connections,
-    schema: &str,
-    collection: &str,
-    index: &Index,
-) -> Result<()> {
-    let refused = |source| Error::database("discard an index that is not valid", source);
-    let mut transaction = Transaction::begin(connections)?;
-    let lock = format!(
-        "LOCK TABLE {}.{} IN SHARE UPDATE EXCLUSIVE MODE",
-        identifier::quote(schema),
-        identifier::quote(collection)
-    );
-    transaction.sql().batch(&lock).map_err(refused)?;
-    let name = index.name(collection);
+/// Drops an index in the transaction; false when the collection has none of that name.
+pub(super) fn drop(sql: &mut dyn Sql, schema: &str, collection: &str, name: &str) -> Result<bool> {
     let names = [param(&collection, Type::TEXT), param(&name, Type::TEXT)];
-    let rows = transaction
-        .sql()
-        .query(&write_into(DISCARD, schema), &names)
-        .map_err(refused)?;
-    let discarded: Vec<String> = rows.first().map_or(Ok(Vec::new()), |row| get(row, 0))?;
-    transaction.commit()?;
-    for name in discarded {
-        let drop = format!(
-            "DROP INDEX CONCURRENTLY IF EXISTS {}.{}",
-            identifier::quote(schema),
-            identifier::quote(&name)
-        );
-        connections.run(true, |sql| sql.batch(&drop).map_err(refused))?;
-    }
-    Ok(())
+    let rows = sql
+        .query(&write_into(DROP, schema), &names)
+        .map_err(|source| Error::database("drop an index", source))?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
-fn is_valid(sql: &mut dyn Sql, schema: &str, collection: &str, index: &Index) -> Result<bool> {
-    let name = index.name(collection);
-    let indexes = list(sql, schema, collection)?;
-    Ok(indexes
-        .iter()
-        .any(|index| index.name == name && index.valid))
-}
-
-fn list(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<Vec<IndexDescription>> {
+pub(super) fn list(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+) -> Result<Vec<IndexDescription>> {
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
     let rows = sql.query(LIST, &names).map_err(unlooked)?;
     rows.iter()
@@ -292,22 +214,34 @@ pub(super) fn rename_all(
         if note.has_own_name || note.definition.name(collection) != name {
             continue;
         }
-        let renamed = note.definition.name(new_name);
-        let names = [param(&name, Type::TEXT), param(&renamed, Type::TEXT)];
-        sql.query(&write_into(RENAME, schema), &names)
-            .map_err(|source| Error::database("rename an index", source))?;
+        rename(sql, schema, name, &note.definition.name(new_name))?;
     }
     Ok(())
 }
 
-fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+pub(super) fn rename(sql: &mut dyn Sql, schema: &str, name: &str, new_name: &str) -> Result<()> {
+    let names = [param(&name, Type::TEXT), param(&new_name, Type::TEXT)];
+    sql.query(&write_into(RENAME, schema), &names)
+        .map_err(|source| Error::database("rename an index", source))?;
+    Ok(())
+}
+
+/// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
+pub(super) fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
     sql.query(&write_into(LOCK, schema), &[param(&collection, Type::TEXT)])
         .map_err(|source| Error::database("lock a collection", source))?;
     Ok(())
 }
 
-fn note(sql: &mut dyn Sql, schema: &str, collection: &str, index: &Index) -> Result<()> {
-    let (name, comment) = (index.name(collection), index.comment());
+/// Keeps what the index of that name was created as.
+pub(super) fn note(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+    name: &str,
+    index: &Index,
+) -> Result<()> {
+    let comment = index.comment();
     let values = [
         param(&collection, Type::TEXT),
         param(&name, Type::TEXT),
@@ -318,7 +252,7 @@ fn note(sql: &mut dyn Sql, schema: &str, collection: &str, index: &Index) -> Res
     Ok(())
 }
 
-fn write_into(text: &str, schema: &str) -> String {
+pub(super) fn write_into(text: &str, schema: &str) -> String {
     text.replace("{schema}", &identifier::quote(schema))
 }
 
@@ -326,7 +260,7 @@ fn unlooked(source: postgres::Error) -> Error {
     Error::database("look at indexes", source)
 }
 
-fn refused(collection: &str, index: &Index, source: postgres::Error) -> Error {
+pub(super) fn refused(collection: &str, index: &Index, source: postgres::Error) -> Error {
     if source.code() == Some(&SqlState::UNIQUE_VIOLATION) {
         return Error::NotUnique {
             collection: collection.to_owned(),

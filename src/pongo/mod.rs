@@ -65,6 +65,7 @@ mod find;
 mod handle;
 mod home;
 mod index;
+mod index_build;
 mod indexes;
 mod insert;
 mod lifecycle;

@@ -126,3 +126,39 @@ fn a_projection_that_nobody_has_registered_is_an_error() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_program_migrates_the_collections_that_it_declares() -> anyhow::Result<()> {
+    let (database, _) = store()?;
+
+    let status = own(&database, &["migrate", "status"])?;
+    let printed = own(&database, &["migrate", "sql", "--print"])?;
+    let tried = own(&database, &["migrate", "run", "--dry-run"])?;
+    let applied = own(&database, &["migrate", "run"])?;
+    let again = own(&database, &["migrate", "status"])?;
+
+    assert_eq!(
+        (status.code, status.stdout.as_str()),
+        (
+            3,
+            "missing: collection cart_sizes, index cart_sizes_events_idx\n"
+        )
+    );
+    assert!(
+        printed
+            .stdout
+            .contains("CREATE INDEX IF NOT EXISTS \"cart_sizes_events_idx\""),
+        "{}",
+        printed.stdout
+    );
+    assert_eq!(
+        tried.stdout,
+        "would apply: collection cart_sizes, index cart_sizes_events_idx (tried, and rolled back)\n"
+    );
+    assert_eq!(
+        applied.stdout,
+        "applied: collection cart_sizes, index cart_sizes_events_idx\n"
+    );
+    assert_eq!(again.code, 0, "{again:?}");
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use super::client::{client, exists};
 use crate::support::store;
-use emmett_postgresql::pongo::{Collection, Index, PongoClient};
+use emmett_postgresql::pongo::{Collection, Index, PongoClient, PongoTransaction};
 use emmett_postgresql::{AutoMigration, DocumentProjection, Error, EventStore, RawEvent, Recorded};
 use serde_json::{Value, json};
 
@@ -97,6 +97,12 @@ fn in_a_transaction_all_of_that_is_committed_or_not() -> anyhow::Result<()> {
     assert!(!exists(&database, "b")?);
 
     client.with_transaction(|transaction| {
+        let again = |transaction: &mut PongoTransaction<'_>| {
+            transaction.collection("d").insert_one(&json!({}))
+        };
+        again(transaction)?;
+        assert!(transaction.collection::<Value>("d").drop()?);
+        again(transaction)?;
         transaction.collection::<Value>("a").rename("c")?;
         transaction
             .collection("a")

@@ -1,12 +1,37 @@
-//! Declared indexes: what is built, what serves a query, and what a unique one refuses.
+//! Indexes: declared and by hand, unique, built while others write.
 
-use crate::support;
-use emmett_postgresql::pongo::{Collection, CollectionDefinition, Index, PongoClient, field};
+use super::client::client;
+use crate::support::{store, wait_until};
+use emmett_postgresql::pongo::{
+    Collection, CollectionDefinition, Index, IndexDescription, PongoClient,
+};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{AutoMigration, Error, EventStore};
+use emmett_postgresql::{AutoMigration, DocumentProjection, Error, EventStore, RawEvent, Recorded};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-fn client(definition: CollectionDefinition) -> anyhow::Result<(Database, PongoClient)> {
+fn names(collection: &Collection<'_, Value>) -> anyhow::Result<Vec<String>> {
+    let indexes = collection.indexes()?;
+    Ok(indexes.into_iter().map(|index| index.name).collect())
+}
+
+fn only(collection: &Collection<'_, Value>) -> anyhow::Result<IndexDescription> {
+    let mut indexes = collection.indexes()?;
+    assert_eq!(indexes.len(), 1, "{indexes:?}");
+    Ok(indexes.remove(0))
+}
+
+fn carts() -> CollectionDefinition {
+    CollectionDefinition::new("carts")
+        .index(Index::field("customerId"))
+        .index(Index::fields(["status", "total"]).named("by status"))
+        .index(Index::unique("number").sparse())
+        .index(Index::whole_document().concurrently())
+}
+
+pub(super) fn declared(
+    definition: CollectionDefinition,
+) -> anyhow::Result<(Database, PongoClient)> {
     let database = Server::shared()?.create_database()?;
     let client = PongoClient::builder(database.url())
         .collection(definition)
@@ -14,85 +39,504 @@ fn client(definition: CollectionDefinition) -> anyhow::Result<(Database, PongoCl
     Ok((database, client))
 }
 
-fn names(collection: &Collection<'_, Value>) -> anyhow::Result<Vec<String>> {
-    Ok(collection
-        .indexes()?
-        .into_iter()
-        .map(|index| index.name)
-        .collect())
-}
+const ITEMS: [&str; 5] = [
+    "collection carts",
+    "index carts_customer_id_idx",
+    "index by status",
+    "index carts_number_key",
+    "index carts_document_idx",
+];
 
 #[test]
-fn declared_indexes_are_a_migration() -> anyhow::Result<()> {
-    let definition = || {
-        CollectionDefinition::new("carts")
-            .index(Index::field("customer.id"))
-            .index(Index::fields(["status", "total"]))
-            .index(Index::unique("number").sparse())
-            .index(Index::whole_document().named("everything"))
-    };
+fn declared_collections_are_a_part_of_the_migration() -> anyhow::Result<()> {
     let database = Server::shared()?.create_database()?;
-    let unopened = || {
-        PongoClient::builder(database.url())
-            .collection(definition())
-            .auto_migration(AutoMigration::None)
-    };
-    assert!(matches!(unopened().connect(), Err(Error::Schema(_))));
-    let client = unopened().connect_unchecked()?;
-    let sql = client.schema().sql();
-    assert!(
-        sql.contains("everything") && sql.contains("jsonb_path_ops"),
-        "{sql}"
-    );
-    let planned = client.schema().dry_run()?;
-    assert_eq!(planned.applied.len(), 6, "{planned:?}");
-    assert_eq!(client.schema().dry_run()?, planned, "nothing was changed");
-    assert_eq!(client.schema().migrate()?.applied, planned.applied);
-    assert_eq!(client.schema().migrate()?.applied, Vec::<String>::new());
-    let carts = unopened().connect()?.collection::<Value>("carts");
-    let indexes = carts.indexes()?;
-    assert_eq!(indexes.len(), 4, "{indexes:?}");
+    let builder = || PongoClient::builder(database.url()).collection(carts());
+    let none = || builder().auto_migration(AutoMigration::None).connect();
 
-    // The event store has them, too, and psql can apply what is printed.
-    let second = Server::shared()?.create_database()?;
-    postgres::Client::connect(second.url(), postgres::NoTls)?.batch_execute(&sql)?;
-    let store = EventStore::builder(second.url())
-        .collection(definition())
-        .open()?;
-    assert_eq!(names(&store.collection("carts"))?, names(&carts)?);
+    assert!(matches!(none(), Err(Error::Schema(_))));
+    let unopened = builder().connect_unchecked()?;
+    let dry_run = unopened.schema().dry_run()?;
+    assert_eq!(dry_run.applied[0], "documents");
+    assert_eq!(dry_run.applied[1..], ITEMS);
+    assert!(
+        PongoClient::connect(database.url())?
+            .collection::<Value>("other")
+            .create()?
+    );
+    let refused = none().expect_err("the collection is missing").to_string();
+    for item in ITEMS {
+        assert!(refused.contains(item), "{refused}");
+    }
+
+    let report = unopened.schema().migrate()?;
+    assert_eq!(report.applied, ITEMS);
+    let again = builder().connect()?.schema().migrate()?;
+    assert_eq!(
+        (again.applied.len(), again.skipped[1..].len()),
+        (0, ITEMS.len())
+    );
+    let carts = none()?.collection::<Value>("carts");
+    assert_eq!(
+        names(&carts)?,
+        [
+            "by status",
+            "carts_customer_id_idx",
+            "carts_document_idx",
+            "carts_number_key"
+        ]
+    );
+    let number = &carts.indexes()?[3];
+    assert_eq!(number.fields, ["number"]);
+    assert!(number.unique && number.valid, "{number:?}");
+
+    assert!(carts.drop_index("by status")?);
+    assert!(!carts.drop_index("by status")?);
+    let refused = none().expect_err("an index is missing").to_string();
+    assert!(refused.starts_with("index by status missing"), "{refused}");
+    builder().connect()?;
+    assert_eq!(names(&carts)?.len(), 4);
     Ok(())
 }
 
 #[test]
-fn an_index_is_created_once_and_dropped() -> anyhow::Result<()> {
-    let (_database, store) = support::store()?;
-    let carts = store.collection::<Value>("carts");
-    carts.insert_one(&json!({"a": 1}))?;
-    let index = Index::field("a").named("by_a");
-    assert!(carts.create_index(&index)?);
-    assert!(!carts.create_index(&index)?);
-    let other = carts.create_index(&Index::field("b").named("by_a"));
-    assert!(
-        matches!(other, Err(Error::IndexMismatch { .. })),
-        "{other:?}"
-    );
-    assert_eq!(names(&carts)?, ["by_a"]);
-    assert!(carts.drop_index("by_a")?);
-    assert!(!carts.drop_index("by_a")?);
-    for refused in [
-        Index::field("$a"),
-        Index::field("a").sparse(),
-        Index::field("a..b"),
-    ] {
-        assert!(carts.create_index(&refused).is_err(), "{refused:?}");
+fn the_printed_sql_creates_what_opening_would() -> anyhow::Result<()> {
+    let database = Server::shared()?.create_database()?;
+    let strange = CollectionDefinition::new("it's \\ \"strange\"").index(Index::field("it's \\ a"));
+    let builder = || {
+        EventStore::builder(database.url())
+            .collection(carts())
+            .collection(strange.clone())
+    };
+    let sql = builder().open_unchecked()?.schema().sql();
+
+    for _ in 0..2 {
+        database.client()?.batch_execute(&sql)?;
     }
-    assert_eq!(names(&carts)?, Vec::<String>::new());
+
+    let store = builder().auto_migration(AutoMigration::None).open()?;
+    let report = store.schema().migrate()?;
+    assert!(report.applied.is_empty(), "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn twenty_that_open_at_once_create_each_index_once() -> anyhow::Result<()> {
+    let database = Server::shared()?.create_database()?;
+    let definition = || {
+        carts()
+            .index(Index::field("a").concurrently())
+            .index(Index::field("b").concurrently())
+    };
+
+    std::thread::scope(|scope| {
+        let open = || {
+            PongoClient::builder(database.url())
+                .pool_size(2)
+                .collection(definition())
+                .connect()
+        };
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(open)).collect();
+        let opened = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        opened.collect::<Result<Vec<_>, _>>()
+    })?;
+
+    let client = PongoClient::connect(database.url())?;
+    let indexes = client.collection::<Value>("carts").indexes()?;
+    assert_eq!(indexes.len(), 6);
+    assert!(indexes.iter().all(|index| index.valid), "{indexes:?}");
+    Ok(())
+}
+
+#[test]
+fn twenty_that_create_an_index_at_once_make_one() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+
+    let created = std::thread::scope(|scope| {
+        let create = || carts.create_index(&Index::field("a"));
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(create)).collect();
+        let created = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        created.collect::<Result<Vec<_>, _>>()
+    })?;
+
+    assert_eq!(created.iter().filter(|created| **created).count(), 1);
+    assert_eq!(names(&carts)?, ["carts_a_idx"]);
+    Ok(())
+}
+
+#[test]
+fn a_read_model_gets_indexes_and_projections_create_its_documents() -> anyhow::Result<()> {
+    let (database, _) = store()?;
+    let projection = || {
+        DocumentProjection::single_stream(
+            "accounts",
+            |account: Option<Value>, recorded: &Recorded<RawEvent>| {
+                let mut account = account.unwrap_or_else(|| json!({}));
+                account["email"] = recorded.event.data["email"].clone();
+                Some(account)
+            },
+        )
+    };
+    let accounts = CollectionDefinition::new("accounts").index(Index::unique("email"));
+    let store = EventStore::builder(database.url())
+        .inline_projection(projection())
+        .collection(accounts)
+        .open()?;
+    let separator = if database.url().contains('?') {
+        '&'
+    } else {
+        '?'
+    };
+    let url = format!(
+        "{}{separator}options=-c%20lock_timeout%3D5s",
+        database.url()
+    );
+    let impatient = EventStore::builder(&url)
+        .inline_projection(projection())
+        .open()?;
+    let set = |email: &str| RawEvent::new("EmailSet", json!({"email": email}));
+
+    // Both are locked by a placeholder without an email at the same moment.
+    store.with_session(|session| {
+        session.append_to_stream("Account-1", &[set("a")])?;
+        let other = std::thread::scope(|scope| {
+            let append = || impatient.append_to_stream("Account-2", &[set("b")]);
+            scope.spawn(append).join().expect("no panic")
+        });
+        assert!(other.is_ok(), "{other:?}");
+        Ok(())
+    })?;
+    let taken = store.append_to_stream("Account-3", &[set("a")]);
+
+    let Err(Error::Projection { source, .. }) = &taken else {
+        panic!("the address is taken: {taken:?}");
+    };
+    assert!(
+        matches!(source.downcast_ref(), Some(Error::NotUnique { index, .. }) if index == "accounts_email_key"),
+        "{source:?}"
+    );
+    assert!(!store.stream_exists("Account-3")?);
+    store.rebuild("accounts").run()?;
+    let found = store.collection::<Value>("accounts");
+    assert_eq!(found.count_documents(json!({"email": "a"}))?, 1);
+    assert_eq!(only(&found)?.name, "accounts_email_key");
+    Ok(())
+}
+
+#[test]
+fn a_unique_index_refuses_equal_values_of_one_tenant() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let users = client.collection::<Value>("users");
+    assert!(users.create_index(&Index::unique("email"))?);
+    users.insert_many(&[
+        json!({"_id": "1", "email": "(_id, _partition)=(1, emt:default)"}),
+        json!({"_id": "2"}),
+    ])?;
+    client
+        .tenant("acme")?
+        .collection("users")
+        .insert_one(&json!({"email": "(_id, _partition)=(1, emt:default)"}))?;
+
+    let taken = json!({"email": "(_id, _partition)=(1, emt:default)"});
+    for refused in [
+        users.insert_one(&taken).err(),
+        users
+            .update_one(json!({"_id": "2"}), json!({"$set": taken}))
+            .err(),
+        // Missing is null, and so is null.
+        users.insert_one(&json!({"email": null})).err(),
+        users.insert_one(&json!({"name": "no email"})).err(),
+    ] {
+        let refused = refused.expect("the value is taken");
+        assert!(
+            matches!(&refused, Error::NotUnique { collection, index, .. }
+                if collection == "users" && index == "users_email_key"),
+            "{refused:?}"
+        );
+    }
+    let same_id = users.insert_one(&json!({"_id": "1", "email": "c"}));
+    assert!(
+        matches!(&same_id, Err(Error::DocumentExists { id, .. }) if id == "1"),
+        "{same_id:?}"
+    );
+    // 1 and 1.0 are equal, 1 and "1" are not.
+    users.insert_one(&json!({"email": 1}))?;
+    users.insert_one(&json!({"email": "1"}))?;
+    assert!(users.insert_one(&json!({"email": 1.0})).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_sparse_unique_index_leaves_out_documents_without_the_field() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let users = client.collection::<Value>("users");
+    users.create_index(&Index::unique("address.mail").sparse())?;
+
+    users.insert_many(&[json!({"a": 1}), json!({"a": 2}), json!({"address": {}})])?;
+    users.insert_one(&json!({"address": {"mail": null}}))?;
+    let second = users.insert_one(&json!({"address": {"mail": null}}));
+
+    assert!(matches!(second, Err(Error::NotUnique { .. })), "{second:?}");
+    Ok(())
+}
+
+#[test]
+fn a_unique_index_on_equal_values_is_not_created_and_leaves_nothing() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let users = client.collection::<Value>("users");
+    users.insert_many(&[json!({"a": 1}), json!({"a": 1})])?;
+
+    for index in [Index::unique("a"), Index::unique("a").concurrently()] {
+        let refused = users.create_index(&index);
+        assert!(
+            matches!(&refused, Err(Error::NotUnique { index, .. }) if index == "users_a_key"),
+            "{refused:?}"
+        );
+        assert!(names(&users)?.is_empty());
+    }
+    users.insert_one(&json!({"a": 1}))?;
+    Ok(())
+}
+
+#[test]
+fn something_else_of_the_same_name_is_not_taken_for_the_index() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create_index(&Index::field("a").named("x"))?;
+    database.client()?.batch_execute(
+        "CREATE INDEX by_hand ON carts (_created); CREATE TABLE y (a INTEGER); CREATE INDEX z ON y (a)",
+    )?;
+
+    for (index, reason) in [
+        (Index::field("b").named("x"), "it is on a, not on b"),
+        (
+            Index::unique("a").named("x"),
+            "it is on a, not unique, on a",
+        ),
+        (
+            Index::whole_document().named("x"),
+            "it is on a, not on the whole document",
+        ),
+        (
+            Index::field("a").named("by_hand"),
+            "this library has not created it",
+        ),
+        (
+            Index::field("a").named("y"),
+            "there is a table or view of that name",
+        ),
+        (
+            Index::field("a").named("z"),
+            "table \"y\" has an index of that name",
+        ),
+    ] {
+        for index in [index.clone(), index.concurrently()] {
+            let refused = carts.create_index(&index);
+            assert!(
+                matches!(&refused, Err(Error::IndexMismatch { reason: found, .. }) if found == reason),
+                "{refused:?}"
+            );
+        }
+    }
+    assert!(!carts.create_index(&Index::field("a").named("x"))?);
+    let declaring = PongoClient::builder(database.url())
+        .collection(CollectionDefinition::new("carts").index(Index::field("b").named("x")));
+    assert!(matches!(
+        declaring.connect(),
+        Err(Error::IndexMismatch { .. })
+    ));
+    assert!(!carts.drop_index("z")?);
+    assert!(carts.drop_index("carts_pkey").is_err());
+    assert!(carts.drop_index("by_hand")?);
+    Ok(())
+}
+
+#[test]
+fn a_renamed_collection_takes_its_indexes_along() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let old = client.collection::<Value>("old");
+    let indexes = [
+        Index::field("a"),
+        Index::unique("b"),
+        Index::field("c").named("own"),
+    ];
+    for index in &indexes {
+        old.create_index(index)?;
+    }
+
+    let new = old.rename("new")?;
+
+    assert_eq!(names(&new)?, ["new_a_idx", "new_b_key", "own"]);
+    for index in &indexes {
+        assert!(!new.create_index(index)?);
+    }
+    let old = client.collection::<Value>("old");
+    for index in &indexes[..2] {
+        assert!(old.create_index(index)?);
+    }
+    assert_eq!(names(&old)?, ["old_a_idx", "old_b_key"]);
+    Ok(())
+}
+
+/// Holds a transaction open that has written to a collection, as a build would have to wait for.
+struct OpenWriter(postgres::Client);
+
+impl OpenWriter {
+    fn hold(database: &Database) -> anyhow::Result<Self> {
+        let mut client = database.client()?;
+        client.batch_execute(
+            "BEGIN; INSERT INTO carts (_id, data) VALUES ('open', '{\"_id\": \"open\", \"a\": 0}')",
+        )?;
+        Ok(Self(client))
+    }
+}
+
+/// Waits until a build waits for an open transaction.
+fn wait_for_build(database: &Database) -> anyhow::Result<()> {
+    let mut client = database.client()?;
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
+    wait_until("the build waits for the open transaction", || {
+        client
+            .query_one(waiting, &[])
+            .is_ok_and(|row| row.get::<_, i64>(0) > 0)
+    });
+    Ok(())
+}
+
+#[test]
+fn a_concurrent_build_lets_others_write() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+    let mut open = OpenWriter::hold(&database)?;
+    let finished = AtomicBool::new(false);
+
+    let created = std::thread::scope(|scope| {
+        let build = scope.spawn(|| {
+            let created = carts.create_index(&Index::field("a").concurrently());
+            finished.store(true, Ordering::SeqCst);
+            created
+        });
+        wait_for_build(&database)?;
+        for number in 1..=10 {
+            carts.insert_one(&json!({"a": number}))?;
+        }
+        assert!(
+            !finished.load(Ordering::SeqCst),
+            "it waits for the open one"
+        );
+        open.0.batch_execute("COMMIT")?;
+        Ok::<_, anyhow::Error>(build.join().expect("no panic")?)
+    })?;
+
+    assert!(created);
+    assert!(only(&carts)?.valid);
+    assert_eq!(carts.count_documents(json!({"a": {"$gte": 0}}))?, 11);
+    assert!(!carts.create_index(&Index::field("a"))?, "it is the same");
+    Ok(())
+}
+
+#[test]
+fn what_a_build_that_was_killed_has_left_is_built_anew() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+    let index = || Index::field("a").concurrently();
+    for again in [index(), Index::field("a")] {
+        let mut open = OpenWriter::hold(&database)?;
+        let killed = std::thread::scope(|scope| {
+            let build = scope.spawn(|| carts.create_index(&index()));
+            wait_for_build(&database)?;
+            open.0.batch_execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                  WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'",
+            )?;
+            open.0.batch_execute("ROLLBACK")?;
+            Ok::<_, anyhow::Error>(build.join().expect("no panic"))
+        })?;
+        assert!(killed.is_err(), "{killed:?}");
+        // The process would have removed it; a server that is killed cannot.
+        invalidate(&database, "carts_a_idx")?;
+        assert!(!only(&carts)?.valid);
+        let declaring = PongoClient::builder(database.url())
+            .collection(CollectionDefinition::new("carts").index(again))
+            .connect_unchecked()?;
+        assert_eq!(declaring.schema().dry_run()?.applied, ["index carts_a_idx"]);
+
+        declaring.schema().migrate()?;
+
+        assert!(only(&carts)?.valid);
+        assert!(carts.drop_index("carts_a_idx")?);
+    }
+    Ok(())
+}
+
+/// Leaves an index as a build that was interrupted does.
+fn invalidate(database: &Database, index: &str) -> anyhow::Result<()> {
+    let create = format!("CREATE INDEX IF NOT EXISTS {index} ON carts (_created)");
+    let mut client = database.client()?;
+    client.batch_execute(&create)?;
+    client.execute(
+        "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = to_regclass($1)",
+        &[&index],
+    )?;
+    Ok(())
+}
+
+#[test]
+fn two_that_find_the_same_leftover_end_with_one_index() -> anyhow::Result<()> {
+    let (database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    carts.create()?;
+    invalidate(&database, "carts_a_idx")?;
+
+    let created = std::thread::scope(|scope| {
+        let build = || carts.create_index(&Index::field("a").concurrently());
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(build)).collect();
+        let created = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        created.collect::<Result<Vec<bool>, _>>()
+    })?;
+
+    assert!(created.contains(&true));
+    let index = only(&carts)?;
+    assert!(index.valid && index.fields == ["a"], "{index:?}");
+    Ok(())
+}
+
+#[test]
+fn inside_a_transaction_an_index_is_committed_with_it_and_not_concurrently() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+
+    let refused = client.with_transaction(|transaction| {
+        let carts = transaction.collection::<Value>("carts");
+        Ok(carts.create_index(&Index::field("a").concurrently())?)
+    });
+    assert!(
+        matches!(refused, Err(Error::InvalidInput { .. })),
+        "{refused:?}"
+    );
+    let failed = client.with_transaction(|transaction| -> anyhow::Result<()> {
+        let carts = transaction.collection::<Value>("carts");
+        assert!(carts.create_index(&Index::field("a"))?);
+        anyhow::bail!("changed my mind")
+    });
+    assert!(failed.is_err());
+    let carts = client.collection::<Value>("carts");
+    assert!(names(&carts)?.is_empty());
     Ok(())
 }
 
 #[test]
 fn hostile_names_of_fields_are_indexed_as_they_are() -> anyhow::Result<()> {
-    let (_database, store) = support::store()?;
+    let (_database, store) = store()?;
     let carts = store.collection::<Value>("it's \"a\" cart; --");
     for name in [
         "it's",
@@ -119,7 +563,7 @@ fn a_unique_index_refuses_by_name_whatever_writes() -> anyhow::Result<()> {
     let definition = CollectionDefinition::new("users")
         .index(Index::unique("email").named("one_email"))
         .index(Index::unique_fields(["a", "b"]).sparse());
-    let (_database, client) = client(definition)?;
+    let (_database, client) = declared(definition)?;
     let users = client.collection::<Value>("users");
     users.insert_one(&json!({"_id": "1", "email": "x"}))?;
     users.insert_one(&json!({"_id": "2", "email": "y"}))?;
@@ -162,162 +606,5 @@ fn a_unique_index_refuses_by_name_whatever_writes() -> anyhow::Result<()> {
         .tenant("acme")?
         .collection::<Value>("users")
         .insert_one(&json!({"email": "x"}))?;
-    Ok(())
-}
-
-#[test]
-fn a_concurrent_build_goes_on_beside_writers_and_clears_what_failed() -> anyhow::Result<()> {
-    let (database, store) = support::store()?;
-    let carts = store.collection::<Value>("carts");
-    carts.insert_many(&[json!({"_id": "1", "n": 1}), json!({"_id": "2", "n": 1})])?;
-    let index = Index::unique("n").named("by_n").concurrently();
-    let failed = carts.create_index(&index);
-    assert!(matches!(failed, Err(Error::NotUnique { .. })), "{failed:?}");
-    carts.delete_one(json!({"_id": "2"}))?;
-
-    // An open transaction that has written keeps the build from its end, and writers are not kept from writing.
-    let mut writer = postgres::Client::connect(database.url(), postgres::NoTls)?;
-    let mut open = writer.transaction()?;
-    open.execute("UPDATE carts SET metadata = '{}'", &[])?;
-    std::thread::scope(|scope| -> anyhow::Result<()> {
-        let build = scope.spawn(|| store.collection::<Value>("carts").create_index(&index));
-        let mut observer = postgres::Client::connect(database.url(), postgres::NoTls)?;
-        support::wait_until("the build waits", || {
-            let waiting = observer.query(
-                "SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE UNIQUE INDEX CONCURRENTLY%'
-                 AND wait_event_type = 'Lock'",
-                &[],
-            );
-            waiting.is_ok_and(|rows| !rows.is_empty())
-        });
-        carts.insert_one(&json!({"_id": "3", "n": 3}))?;
-        open.commit()?;
-        assert!(build.join().expect("no panic")?);
-        Ok(())
-    })?;
-    let indexes = carts.indexes()?;
-    assert!(indexes[0].name == "by_n" && indexes[0].valid, "{indexes:?}");
-    assert!(carts.insert_one(&json!({"n": 3})).is_err());
-    Ok(())
-}
-
-#[test]
-fn a_renamed_collection_frees_the_names_of_its_indexes() -> anyhow::Result<()> {
-    let definition = || CollectionDefinition::new("carts").index(Index::field("a"));
-    let (database, client) = client(definition())?;
-    client.collection::<Value>("carts").rename("old_carts")?;
-    let again = PongoClient::builder(database.url())
-        .collection(definition())
-        .connect()?;
-    assert_eq!(names(&again.collection("carts"))?.len(), 1);
-    assert_eq!(names(&again.collection("old_carts"))?.len(), 1);
-    Ok(())
-}
-
-/// 100,000 documents of a tenant, and some of another.
-const FILL: &str = "
-    INSERT INTO orders (_id, data)
-    SELECT 'order-' || n, jsonb_build_object(
-               '_id', 'order-' || n, 'customer', jsonb_build_object('id', 'customer-' || n % 5000), 'total', n % 1000, 'size', n % 1000,
-               'status', (ARRAY['open', 'paid', 'sent', 'done'])[n % 4 + 1], 'number', n, 'tags', jsonb_build_array('t' || n % 700))
-      FROM generate_series(1, 100000) AS n;
-    INSERT INTO orders (_id, _partition, data)
-    SELECT 'order-' || n, 'acme', jsonb_build_object('_id', 'order-' || n, 'number', n) FROM generate_series(1, 1000) AS n;
-    ANALYZE orders";
-
-#[test]
-fn with_100000_documents_the_declared_indexes_serve_the_queries() -> anyhow::Result<()> {
-    let definition = CollectionDefinition::new("orders")
-        .index(Index::field("customer.id").named("by_customer"))
-        .index(Index::field("total").named("by_total"))
-        .index(Index::fields(["status", "size"]).named("by_status_size"))
-        .index(Index::unique("number").named("by_number"));
-    let (database, client) = client(definition)?;
-    postgres::Client::connect(database.url(), postgres::NoTls)?.batch_execute(FILL)?;
-    let orders = client.collection::<Value>("orders");
-    let plans = [
-        (json!({"_id": "order-77"}), json!({}), "orders_pkey"),
-        (
-            json!({"customer.id": "customer-7"}),
-            json!({}),
-            "by_customer",
-        ),
-        (
-            json!({"customer.id": {"$in": ["customer-7", "customer-8"]}}),
-            json!({}),
-            "by_customer",
-        ),
-        (json!({"number": 4711}), json!({}), "by_number"),
-        (
-            json!({"number": {"$gt": 4711, "$lt": 4720}}),
-            json!({}),
-            "by_number",
-        ),
-        (
-            json!({"number": {"$gte": 99_990}}),
-            json!({"number": 1}),
-            "by_number",
-        ),
-        (json!({"total": 500}), json!({}), "by_total"),
-        (
-            json!({"status": "open", "size": {"$gte": 500, "$lt": 503}}),
-            json!({}),
-            "by_status_size",
-        ),
-        (json!({}), json!({"total": -1}), "by_total"),
-        (json!({}), json!({"total": 1}), "by_total"),
-        (
-            json!({"total": {"$gte": 990}}),
-            json!({"total": 1}),
-            "by_total",
-        ),
-        (json!({}), json!({"status": 1, "size": 1}), "by_status_size"),
-        (
-            json!({"customer.id": {"$gte": "customer-4998"}}),
-            json!({"customer.id": 1}),
-            "by_customer",
-        ),
-    ];
-    let mut differences = Vec::new();
-    for (filter, sort, index) in plans {
-        let mut find = orders.find(filter.clone());
-        if sort != json!({}) {
-            find = find.sort(sort.clone()).limit(20);
-        }
-        let plan = find.explain()?;
-        if !plan.contains(index) || plan.contains("Seq Scan") {
-            differences.push(format!("{filter} {sort}: not by {index}\n{plan}"));
-        }
-    }
-    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
-
-    // A filter without an index of its own by one of the whole document.
-    orders.create_index(&Index::whole_document().named("everything"))?;
-    for filter in [
-        json!({"tags": "t7"}),
-        json!({"tags": {"$all": ["t7"]}}),
-        json!({"tags": {"$in": ["t7", "t8"]}}),
-    ] {
-        let plan = orders.find(filter.clone()).explain()?;
-        assert!(plan.contains("everything"), "{filter}\n{plan}");
-    }
-
-    // The answers are those of a look at all documents.
-    assert_eq!(
-        orders.count_documents(json!({"customer.id": "customer-7"}))?,
-        20
-    );
-    assert_eq!(
-        orders.count_documents(field("number").gt(4711).and(field("number").lt(4720)))?,
-        8
-    );
-    let page = orders.find(json!({})).sort(json!({"total": -1})).page(20)?;
-    let next = page.next.expect("there is more");
-    let second = orders
-        .find(json!({}))
-        .sort(json!({"total": -1}))
-        .after(&next)
-        .page(20)?;
-    assert!(second.documents.iter().all(|order| order["total"] == 999));
     Ok(())
 }
