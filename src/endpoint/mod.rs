@@ -520,12 +520,12 @@ mod tests {
     #[test]
     fn a_directory_is_a_socket() {
         for text in [
-            "postgresql:///app?host=/tmp/x&port=5433",
-            "postgresql://ignored/app?host=%2Ftmp%2Fx&port=5433",
-            "postgresql://%2Ftmp%2Fx:5433/app",
-            "host=/tmp/x port=5433",
+            "postgresql:///app?host=/run/db&port=5433",
+            "postgresql://ignored/app?host=%2Frun%2Fdb&port=5433",
+            "postgresql://%2Frun%2Fdb:5433/app",
+            "host=/run/db port=5433",
         ] {
-            assert_eq!(hosts(text), ["/tmp/x/.s.PGSQL.5433"], "{text}");
+            assert_eq!(hosts(text), ["/run/db/.s.PGSQL.5433"], "{text}");
         }
     }
 

@@ -378,7 +378,7 @@ fn refused_operand(
 }
 
 /// The JSON type of a value, as messages name it.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -5,7 +5,7 @@
 //! the text has a longer number; a document that comes back passes here, too, and is refused instead.
 
 mod exact;
-pub(crate) mod number;
+mod number;
 mod stored;
 mod strict;
 #[cfg(test)]

@@ -3,30 +3,21 @@
 use super::collection::Collection;
 use super::document::{EncodedDocument, new_id};
 use super::outcome::Updated;
-use super::statement::{Statement, StatementBuilder};
+use super::statement::{PICK, Statement, StatementBuilder};
 use super::upsert::upsert_seed;
 use super::write_options::{ReturnDocument, UpdateOptions};
 use crate::connection::{Jsonb, get};
 use crate::document_version::{DocumentConflict, ExpectedDocument};
 use crate::error::{Error, Result};
-use crate::filter::{Filter, SortOrder, SqlValue, pinned_id};
+use crate::filter::{Filter, SqlValue, pinned_id};
 use crate::position::from_sql;
 use crate::update::{Update, UpdatePhase};
 use postgres::Row;
 use serde_json::Value;
 
-/// Locks the document before anything is computed from it, so nothing can come between what the update reads and what it
-/// writes. What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is
-/// keeps its version.
-const CHANGE: &str = "
-    WITH picked AS (
-        SELECT _id, _version, data
-          FROM {table}
-         WHERE _partition = $1 AND {filter}
-         {order}
-         LIMIT 1
-           FOR UPDATE
-    ), computed AS MATERIALIZED (
+/// What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is keeps its
+/// version.
+const CHANGE: &str = ", computed AS MATERIALIZED (
         SELECT picked._id, picked._version, picked.data, {changed} AS changed
           FROM picked
          WHERE ({expected} IS NULL OR {expected} = -1 OR {expected} = picked._version)
@@ -99,10 +90,10 @@ impl Change<'_> {
     pub(super) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Changed> {
         let table = collection.table()?;
         let filter = self.filter.document().map_err(Error::Filter)?;
-        let mut builder = StatementBuilder::new(&table).filter(filter)?;
+        let mut builder = StatementBuilder::new(table).filter(filter)?;
         let expressions = self.expressions(&mut builder, filter)?;
         let builder = builder
-            .part("order", order(self.options.sort.as_ref())?)
+            .order(self.options.sort.as_ref())?
             .part("changed", expressions.changed)
             .part("keeps_id", self.own_id().is_some().to_string())
             .value("id", SqlValue::OptionalText(self.id(filter)?))
@@ -112,14 +103,14 @@ impl Change<'_> {
             )
             .part("returned", self.returned());
         let Some(inserted) = expressions.inserted else {
-            let statement = builder.build(&[CHANGE, FOUND].concat());
+            let statement = builder.build(&[PICK, CHANGE, FOUND].concat());
             let row = self.first_row(collection, &statement)?;
             return self.outcome(collection, filter, row.as_ref());
         };
         let builder = builder
             .part("inserted", inserted)
             .part("returned_inserted", self.returned_inserted());
-        self.upsert(collection, filter, &builder)
+        self.upsert(collection, filter, builder)
     }
 
     /// The SQL of the new document, where one is found and where an upsert inserts it.
@@ -166,18 +157,18 @@ impl Change<'_> {
         &self,
         collection: &Collection<'_, T>,
         filter: &Value,
-        builder: &StatementBuilder,
+        builder: StatementBuilder,
     ) -> Result<Changed> {
-        let template = [CHANGE, INSERTING, FOUND, INSERTED].concat();
-        let statement = builder.build(&template);
+        let template = [PICK, CHANGE, INSERTING, FOUND, INSERTED].concat();
+        let telling = template.replace("ON CONFLICT DO NOTHING", "");
+        let [statement, telling] = builder.build_each([&template, &telling]);
         for _ in 1..UPSERT_ATTEMPTS {
             let row = self.first_row(collection, &statement)?;
             if row.is_some() || !self.options.expected.is_met_by(0) {
                 return self.outcome(collection, filter, row.as_ref());
             }
         }
-        let telling = template.replace("ON CONFLICT DO NOTHING", "");
-        let row = self.first_row(collection, &builder.build(&telling))?;
+        let row = self.first_row(collection, &telling)?;
         self.outcome(collection, filter, row.as_ref())
     }
 
@@ -288,15 +279,6 @@ fn other_id(own: &str, found: &str) -> Error {
         format!("the document id \"{own}\""),
         format!("is not that of the document to be replaced, \"{found}\": an id never changes"),
     )
-}
-
-/// The clause that orders by a sort document; nothing where there is none.
-pub(super) fn order(sort: Option<&Value>) -> Result<String> {
-    let Some(sort) = sort else {
-        return Ok(String::new());
-    };
-    let order = SortOrder::parse(sort).map_err(Error::Filter)?;
-    Ok(format!("ORDER BY {}", order.clause()))
 }
 
 impl<T> Collection<'_, T> {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
 
 /// A collection of documents of type `T`; `serde_json::Value` takes any.
 ///
@@ -18,6 +19,8 @@ pub struct Collection<'a, T> {
     pub(super) name: String,
     /// The table's name, where a rebuild keeps the documents in another one.
     table: Option<String>,
+    /// Its quoted names are made once, not for each document that is read.
+    documents: OnceLock<Arc<DocumentTable>>,
     evolution: DocumentEvolution,
     _document: PhantomData<fn() -> T>,
 }
@@ -37,6 +40,7 @@ impl<'a, T> Collection<'a, T> {
             home,
             name: name.to_owned(),
             table: None,
+            documents: OnceLock::new(),
             evolution: DocumentEvolution::new(),
             _document: PhantomData,
         }
@@ -55,9 +59,23 @@ impl<'a, T> Collection<'a, T> {
         &self.name
     }
 
-    pub(super) fn table(&self) -> Result<DocumentTable> {
+    pub(super) fn table(&self) -> Result<&Arc<DocumentTable>> {
+        if let Some(documents) = self.documents.get() {
+            return Ok(documents);
+        }
         let table = self.table.as_deref().unwrap_or(&self.name);
-        DocumentTable::new(self.home.schema(), self.home.partition(), &self.name, table)
+        let (schema, partition) = (self.home.schema(), self.home.partition());
+        let documents = DocumentTable::new(schema, partition, &self.name, table)?;
+        Ok(self.documents.get_or_init(|| Arc::new(documents)))
+    }
+
+    /// The same collection under its new name.
+    pub(super) fn renamed(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            documents: OnceLock::new(),
+            ..self
+        }
     }
 
     /// The same collection, whose documents are changed on their way out and in.
@@ -79,8 +97,12 @@ impl<'a, T> Collection<'a, T> {
 
     /// The JSON that is stored for a document, and its id.
     pub(super) fn encode<D: Serialize>(&self, document: &D) -> Result<EncodedDocument> {
+        self.stored_form(self.table()?.encode(document)?)
+    }
+
+    /// The same for a document that was written as JSON already.
+    pub(super) fn stored_form(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let table = self.table()?;
-        let json = table.encode(document)?;
         let Some(downcast) = &self.evolution.downcast else {
             return table.identify(json);
         };

@@ -1,9 +1,8 @@
 //! Deleting documents.
 
-use super::change::order;
 use super::collection::Collection;
 use super::outcome::Deleted;
-use super::statement::StatementBuilder;
+use super::statement::{PICK, StatementBuilder};
 use super::write_options::DeleteOptions;
 use crate::connection::{Jsonb, get};
 use crate::error::{Error, Result};
@@ -12,15 +11,7 @@ use crate::position::from_sql;
 use postgres::Row;
 use serde::de::DeserializeOwned;
 
-const DELETE_ONE: &str = "
-    WITH picked AS (
-        SELECT _id, _version, data
-          FROM {table}
-         WHERE _partition = $1 AND {filter}
-         {order}
-         LIMIT 1
-           FOR UPDATE
-    ), deleted AS (
+const DELETE_ONE: &str = ", deleted AS (
         DELETE FROM {table} AS document
          USING picked
          WHERE document._id = picked._id AND document._partition = $1
@@ -65,7 +56,7 @@ impl<T> Collection<'_, T> {
     /// [`Error::Filter`] when the filter is not valid.
     pub fn delete_many(&self, filter: impl Into<Filter>) -> Result<u64> {
         let (table, filter) = (self.table()?, filter.into());
-        let statement = StatementBuilder::new(&table)
+        let statement = StatementBuilder::new(table)
             .filter(filter.document().map_err(Error::Filter)?)?
             .build(DELETE_MANY);
         self.write(|sql| statement.execute("delete documents", sql))
@@ -78,15 +69,15 @@ impl<T> Collection<'_, T> {
         returned: &str,
     ) -> Result<(Deleted, Option<Row>)> {
         let (table, filter) = (self.table()?, filter.document().map_err(Error::Filter)?);
-        let statement = StatementBuilder::new(&table)
+        let statement = StatementBuilder::new(table)
             .filter(filter)?
-            .part("order", order(options.sort.as_ref())?)
+            .order(options.sort.as_ref())?
             .value(
                 "expected",
                 SqlValue::OptionalBigint(options.expected.as_sql()),
             )
             .part("returned", returned)
-            .build(DELETE_ONE);
+            .build(&[PICK, DELETE_ONE].concat());
         let rows = self.write(|sql| statement.query("delete a document", sql))?;
         let Some(row) = rows.into_iter().next() else {
             let id = pinned_id(filter).map(str::to_owned);

@@ -62,11 +62,7 @@ pub(super) struct EncodedDocument {
 impl EncodedDocument {
     /// The JSON with its id in it and without a version, and the id, which is a new one where it names none.
     pub(super) fn for_insert(self) -> Result<(String, Vec<u8>)> {
-        let Some(id) = self.id.clone() else {
-            let id = new_id();
-            let json = self.with_id(&id)?;
-            return Ok((id, json));
-        };
+        let id = self.id.clone().unwrap_or_else(new_id);
         let json = self.with_id(&id)?;
         Ok((id, json))
     }

@@ -1,6 +1,5 @@
 //! Finding and counting documents.
 
-use super::change::order;
 use super::collection::Collection;
 use super::cursor::{BATCH_SIZE, Cursor};
 use super::document::DocumentTable;
@@ -82,7 +81,7 @@ impl<T> Collection<'_, T> {
         filter: impl Into<Filter>,
     ) -> Result<Vec<V>> {
         let (table, filter) = (self.table()?, filter.into());
-        let statement = StatementBuilder::new(&table)
+        let statement = StatementBuilder::new(table)
             .filter(filter.document().map_err(Error::Filter)?)?
             .part("values", found_values(path).map_err(Error::Filter)?)
             .build(DISTINCT);
@@ -95,7 +94,7 @@ impl<T> Collection<'_, T> {
     fn filtered(&self, template: &str, filter: &Filter) -> Result<Statement> {
         let table = self.table()?;
         let builder =
-            StatementBuilder::new(&table).filter(filter.document().map_err(Error::Filter)?)?;
+            StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
         Ok(builder.build(template))
     }
 }
@@ -320,7 +319,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         if self.after.is_some() {
             return Err(Error::invalid("after", "is for pages only: see Find::page"));
         }
-        let mut builder = self.builder()?.part("order", order(self.sort.as_ref())?);
+        let mut builder = self.builder()?.order(self.sort.as_ref())?;
         if let Some(limit) = self.limit {
             let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
             builder = builder.part("limit", format!("LIMIT {limit}"));
@@ -339,10 +338,10 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         }
         let table = self.collection.table()?;
         let filter = self.filter.document().map_err(Error::Filter)?;
-        let mut builder = StatementBuilder::new(&table).filter(filter)?;
+        let mut builder = StatementBuilder::new(table).filter(filter)?;
         let document = match &self.selection {
             None => DOCUMENT.to_owned(),
-            Some(selection) => selected(&table, selection, &mut builder)?,
+            Some(selection) => selected(table, selection, &mut builder)?,
         };
         Ok(builder.part("document", document))
     }

@@ -225,7 +225,8 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             return Ok(Vec::new());
         }
         let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let may_retry = attempt < options.retries;
             let reports = options.reports_conflict && !may_retry;
             match self.handle_once(&ids, reports, &mut decide) {
@@ -237,8 +238,8 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 // A timer that nobody cancels: this waits for the time, and for nothing else.
                 let _ = crossbeam_channel::after(pauses.next()).recv();
             }
+            attempt += 1;
         }
-        Ok(Vec::new())
     }
 
     fn handle_once(
@@ -248,7 +249,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
     ) -> Result<Vec<Handled<T>>, Attempt> {
         let table = self.table()?;
-        let mut stored = self.load(&table, ids)?;
+        let mut stored = self.load(table, ids)?;
         let mut decisions = Vec::with_capacity(ids.len());
         for id in ids {
             let decision = self.decide(id, stored.remove(&id.id), reports, decide)?;
@@ -258,7 +259,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         for decision in &decisions {
             decision.add_to(&mut writes);
         }
-        let written = self.store(&table, &writes, &decisions, reports)?;
+        let written = self.store(table, &writes, &decisions, reports)?;
         Ok(decisions
             .into_iter()
             .map(|decision| decision.into_handled(&written))
@@ -335,13 +336,11 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         let Some(after) = after else {
             return Ok(before.map_or(Change::None(None), |_| Change::Delete(version)));
         };
-        let table = self.table()?;
-        if let Some(before) = before
-            && before == table.encode(after)?
-        {
+        let json = self.table()?.encode(after)?;
+        if before == Some(json.as_slice()) {
             return Ok(Change::None(Some(version)));
         }
-        let encoded = self.encode(after)?;
+        let encoded = self.stored_form(json)?;
         if let Some(own) = encoded.id.as_ref().filter(|own| **own != id.id) {
             return Err(Error::invalid(
                 format!("the document id \"{own}\""),

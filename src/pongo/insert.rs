@@ -65,7 +65,7 @@ impl<T: Serialize> Collection<'_, T> {
         }
         self.home.run(&self.name, false, |sql| {
             documents
-                .send(&table, |parameters| {
+                .send(table, |parameters| {
                     sql.execute(&table.write_into(INSERT), parameters)
                 })
                 .map_err(|source| table.insert_error(&documents.ids, source))
@@ -95,7 +95,7 @@ impl<T: Serialize> Collection<'_, T> {
         }
         let rows = self.home.run(&self.name, false, |sql| {
             documents
-                .send(&table, |parameters| {
+                .send(table, |parameters| {
                     sql.query(&table.write_into(UPSERT), parameters)
                 })
                 .map_err(|source| table.insert_error(&documents.ids, source))

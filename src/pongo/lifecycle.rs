@@ -42,7 +42,7 @@ impl<T> Collection<'_, T> {
     /// # Errors
     /// [`Error::Database`] when the new name is taken, [`Error::UnknownCollection`] when there is no such collection,
     /// [`Error::ReadModel`] for the read model of a projection.
-    pub fn rename(mut self, new_name: &str) -> Result<Self> {
+    pub fn rename(self, new_name: &str) -> Result<Self> {
         check_name(&self.name)?;
         check_name(new_name)?;
         let schema = self.home.schema();
@@ -54,8 +54,7 @@ impl<T> Collection<'_, T> {
             rename_all(sql, schema, &self.name, new_name)
         })?;
         self.home.forget(&self.name);
-        new_name.clone_into(&mut self.name);
-        Ok(self)
+        Ok(self.renamed(new_name))
     }
 
     fn call(&self, doing: &'static str, text: &str) -> Result<bool> {

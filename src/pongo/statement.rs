@@ -3,7 +3,9 @@
 use super::document::DocumentTable;
 use crate::connection::Sql;
 use crate::error::{Error, Result};
-use crate::filter::{SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id};
+use crate::filter::{
+    SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
+};
 use crate::json::JsonError;
 use crate::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
@@ -11,13 +13,26 @@ use postgres::error::SqlState;
 use postgres::types::Json;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// How a statement begins that writes the first document which matches: it locks the document before it looks at anything of
+/// it, so nothing can come between what it reads and what it writes.
+pub(super) const PICK: &str = "
+    WITH picked AS (
+        SELECT _id, _version, data
+          FROM {table}
+         WHERE _partition = $1 AND {filter}
+         {order}
+         LIMIT 1
+           FOR UPDATE
+    )";
 
 /// Collects what a statement's template leaves open, and the values.
 ///
 /// `$1` is the partition. Parts stand in the template as `{name}`, and what is filled in is not looked at again: a field's
 /// name may be `{table}`.
 pub(super) struct StatementBuilder {
-    table: DocumentTable,
+    table: Arc<DocumentTable>,
     parameters: SqlParameters,
     parts: Vec<(&'static str, String)>,
     /// Its plan is the same whatever the values are.
@@ -25,7 +40,7 @@ pub(super) struct StatementBuilder {
 }
 
 impl StatementBuilder {
-    pub(super) fn new(table: &DocumentTable) -> Self {
+    pub(super) fn new(table: &Arc<DocumentTable>) -> Self {
         let mut parameters = SqlParameters::new();
         parameters.push(SqlValue::Text(table.partition.clone()));
         let parts = vec![
@@ -33,7 +48,7 @@ impl StatementBuilder {
             ("schema", table.schema.clone()),
         ];
         Self {
-            table: table.clone(),
+            table: Arc::clone(table),
             parameters,
             parts,
             prepared: true,
@@ -48,6 +63,15 @@ impl StatementBuilder {
         let condition = filter_condition(filter, &mut self.parameters).map_err(Error::Filter)?;
         self.prepared &= pinned_id(filter).is_some() || is_plain_equality(filter);
         Ok(self.part("filter", format!("({condition})")))
+    }
+
+    /// Fills in `{order}`: by a sort document; not at all where there is none.
+    pub(super) fn order(self, sort: Option<&Value>) -> Result<Self> {
+        let Some(sort) = sort else {
+            return Ok(self);
+        };
+        let order = SortOrder::parse(sort).map_err(Error::Filter)?;
+        Ok(self.part("order", format!("ORDER BY {}", order.clause())))
     }
 
     /// Fills in `{name}`.
@@ -92,21 +116,28 @@ impl StatementBuilder {
         Ok(expression.replacen("{schema}", &self.table.schema, 1))
     }
 
-    pub(super) fn build(&self, template: &str) -> Statement {
-        Statement {
-            table: self.table.clone(),
+    pub(super) fn build(self, template: &str) -> Statement {
+        let [statement] = self.build_each([template]);
+        statement
+    }
+
+    /// Several statements with the same values.
+    pub(super) fn build_each<const N: usize>(self, templates: [&str; N]) -> [Statement; N] {
+        let parameters = Arc::new(self.parameters);
+        templates.map(|template| Statement {
+            table: Arc::clone(&self.table),
             text: filled(template, &self.parts),
-            parameters: self.parameters.clone(),
+            parameters: Arc::clone(&parameters),
             prepared: self.prepared,
-        }
+        })
     }
 }
 
 /// A statement with its values.
 pub(super) struct Statement {
-    table: DocumentTable,
+    table: Arc<DocumentTable>,
     text: String,
-    parameters: SqlParameters,
+    parameters: Arc<SqlParameters>,
     prepared: bool,
 }
 

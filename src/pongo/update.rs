@@ -93,7 +93,7 @@ impl<T> Collection<'_, T> {
         let (filter, update) = (filter.into(), update.into());
         let table = self.table()?;
         let mut builder =
-            StatementBuilder::new(&table).filter(filter.document().map_err(Error::Filter)?)?;
+            StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
         let changed = builder.updated(&update, "picked.data", UpdatePhase::Change)?;
         let statement = builder.part("changed", changed).build(UPDATE_MANY);
         let rows = self.write(|sql| statement.query("update documents", sql))?;

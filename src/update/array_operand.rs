@@ -1,7 +1,8 @@
 //! The operands of `$push` and `$addToSet`: a value, or values behind `$each`.
 
-use super::operation::{Field, type_name};
+use super::operation::Field;
 use super::update_error::UpdateError;
+use crate::filter::type_name;
 use serde_json::{Map, Value, json};
 
 /// What `$push` puts where, in the form of the SQL function.

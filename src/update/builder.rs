@@ -1,8 +1,8 @@
 //! Update documents, built field by field.
 
-use super::operation::type_name;
 use super::update_error::UpdateError;
 use crate::filter::ElementFilter;
+use crate::filter::type_name;
 use crate::json::{JsonError, to_json};
 use serde::Serialize;
 use serde_json::{Value, json};

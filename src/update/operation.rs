@@ -4,6 +4,7 @@ use super::array_operand::{added_values, pushed_values};
 use super::conflict::{Touched, refuse_conflicts};
 use super::update_error::UpdateError;
 use super::update_path::UpdatePath;
+use crate::filter::type_name;
 use crate::json::{DEPTH_LIMIT, JsonError, to_json};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -233,17 +234,5 @@ fn depth(value: &Value) -> usize {
         Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
         Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
         _ => 0,
-    }
-}
-
-/// The JSON type of a value, as messages name it.
-pub(super) fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }
