@@ -31,7 +31,6 @@ pub use filter_error::FilterError;
 pub(crate) use filter_shape::{is_plain_equality, pinned_id};
 pub(crate) use found_values::found_values;
 pub use json_type::JsonType;
-pub(crate) use predicate::type_name;
 pub use regex::RegexOption;
 pub use selection::FieldSelection;
 pub(crate) use sort::SortOrder;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{filter_error::FilterError, json_type::JsonType, regex::Regex};
+use crate::json;
 
 /// One condition on the value of a field.
 #[derive(Debug, PartialEq)]
@@ -377,16 +378,11 @@ fn refused_operand(
     }
 }
 
-/// The JSON type of a value, as messages name it.
-pub(crate) fn type_name(value: &Value) -> &'static str {
+/// The JSON type of a value, as messages about filters name it: whether an object is empty matters here.
+pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
         Value::Object(fields) if fields.is_empty() => "an empty object",
-        Value::Object(_) => "an object",
+        _ => json::type_name(value),
     }
 }
 

@@ -13,6 +13,7 @@ mod tests;
 mod text;
 
 use serde::Serialize;
+use serde_json::Value;
 use strict::{Finding, JsonbFormatter, Strict};
 
 pub(crate) use stored::from_stored;
@@ -101,6 +102,18 @@ impl Fault {
             Self::NumberOutOfRange => JsonError::NumberOutOfRange { place },
             Self::TooDeep => JsonError::TooDeep { limit: DEPTH_LIMIT },
         }
+    }
+}
+
+/// The JSON type of a value, as messages name it.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::operation::Field;
 use super::update_error::UpdateError;
-use crate::filter::type_name;
+use crate::json::type_name;
 use serde_json::{Map, Value, json};
 
 /// What `$push` puts where, in the form of the SQL function.

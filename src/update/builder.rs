@@ -2,7 +2,7 @@
 
 use super::update_error::UpdateError;
 use crate::filter::ElementFilter;
-use crate::filter::type_name;
+use crate::json::type_name;
 use crate::json::{JsonError, to_json};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -4,8 +4,7 @@ use super::array_operand::{added_values, pushed_values};
 use super::conflict::{Touched, refuse_conflicts};
 use super::update_error::UpdateError;
 use super::update_path::UpdatePath;
-use crate::filter::type_name;
-use crate::json::{DEPTH_LIMIT, JsonError, to_json};
+use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
