@@ -11,8 +11,6 @@ use serde_json::json;
 
 /// How many documents there are before anything is measured.
 const STORED: u64 = 10_000;
-/// How many of them one customer has: what a search by an indexed field finds.
-const CARTS_OF_A_CUSTOMER: u64 = 1;
 const MANY: u64 = 100;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,7 +36,7 @@ fn cart(number: u64) -> Cart {
         price: 19.95,
     };
     Cart {
-        customer: format!("customer-{}", number / CARTS_OF_A_CUSTOMER),
+        customer: format!("customer-{number}"),
         status: "open".to_owned(),
         items: 0,
         total: 79.8,
@@ -54,6 +52,7 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     let names = [
         "insert 1 document",
         "insert 100 documents",
+        "insert 100 indexed documents",
         "find a document by id",
         "find a document by an indexed field",
         "increment a field of a document",
@@ -66,9 +65,11 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     let database = server.create_database()?;
     let client = PongoClient::builder(database.url())
         .pool_size(1)
-        .collection(CollectionDefinition::new("carts").index(Index::field("customer")))
+        .collection(CollectionDefinition::new("carts"))
+        .collection(CollectionDefinition::new("indexed_carts").index(Index::field("customer")))
         .connect()?;
     let carts = client.collection::<Cart>("carts");
+    let indexed = client.collection::<Cart>("indexed_carts");
     let mut plain = Plain::new(database.client()?)?;
     fill(database.client()?)?;
 
@@ -77,7 +78,7 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
         let mut plain_next = 0;
         harness.compare(
             name,
-            |turn| turn.repeat(|| ours(name, &carts, turn, &mut next)),
+            |turn| turn.repeat(|| ours(name, &carts, &indexed, turn, &mut next)),
             |turn| turn.repeat(|| plain.run(name, turn, &mut plain_next)),
         )?;
     }
@@ -86,7 +87,12 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
 
 /// The same documents on both sides.
 fn fill(mut client: Client) -> Result<()> {
-    for table in ["carts (_id, data)", "plain_carts (id, data)"] {
+    for table in [
+        "carts (_id, data)",
+        "indexed_carts (_id, data)",
+        "plain_carts (id, data)",
+        "plain_indexed_carts (id, data)",
+    ] {
         client.batch_execute(&format!(
             "INSERT INTO {table}
              SELECT 'cart-' || n, jsonb_build_object('_id', 'cart-' || n, 'customer', 'customer-' || n, 'status', 'open',
@@ -101,24 +107,28 @@ fn fill(mut client: Client) -> Result<()> {
     Ok(())
 }
 
-fn ours(name: &str, carts: &Collection<'_, Cart>, turn: Turn, next: &mut u64) -> Result<u64> {
+fn ours(
+    name: &str,
+    carts: &Collection<'_, Cart>,
+    indexed: &Collection<'_, Cart>,
+    turn: Turn,
+    next: &mut u64,
+) -> Result<u64> {
     let number = following(turn, next);
     match name {
         "insert 1 document" => {
             carts.insert_one(&cart(number))?;
             Ok(1)
         }
-        "insert 100 documents" => {
-            let new: Vec<Cart> = (0..MANY).map(cart).collect();
-            Ok(carts.insert_many(&new)?.len() as u64)
-        }
+        "insert 100 documents" => Ok(carts.insert_many(&new_carts(number))?.len() as u64),
+        "insert 100 indexed documents" => Ok(indexed.insert_many(&new_carts(number))?.len() as u64),
         "find a document by id" => {
             let found = carts.find_by_id(&id(number))?.context("stored")?;
             Ok(u64::from(found.status == "open"))
         }
         "find a document by an indexed field" => {
             let customer = format!("customer-{}", number % STORED);
-            let found = carts.find(json!({"customer": customer})).to_vec()?;
+            let found = indexed.find(json!({"customer": customer})).to_vec()?;
             ensure!(!found.is_empty(), "one is stored");
             Ok(1)
         }
@@ -139,6 +149,13 @@ fn ours(name: &str, carts: &Collection<'_, Cart>, turn: Turn, next: &mut u64) ->
     }
 }
 
+/// Of customers who have none yet, so that a search goes on finding one.
+fn new_carts(number: u64) -> Vec<Cart> {
+    (0..MANY)
+        .map(|offset| cart(STORED + (number >> 1) + offset))
+        .collect()
+}
+
 fn one_more(mut cart: Cart) -> Cart {
     cart.items += 1;
     cart
@@ -155,6 +172,7 @@ struct Plain {
     client: Client,
     insert: Statement,
     insert_many: Statement,
+    insert_many_indexed: Statement,
     find: Statement,
     find_by_customer: Statement,
     increment: Statement,
@@ -167,21 +185,26 @@ struct Plain {
 
 impl Plain {
     fn new(mut client: Client) -> Result<Self> {
-        client.batch_execute(
-            "CREATE TABLE plain_carts (id TEXT PRIMARY KEY, data JSONB NOT NULL, version BIGINT NOT NULL DEFAULT 1,
-                                       created TIMESTAMPTZ NOT NULL DEFAULT now(), updated TIMESTAMPTZ NOT NULL DEFAULT now())
-                 WITH (fillfactor = 80);
-             CREATE INDEX ON plain_carts ((data ->> 'customer'))",
-        )?;
+        for table in ["plain_carts", "plain_indexed_carts"] {
+            client.batch_execute(&format!(
+                "CREATE TABLE {table} (id TEXT PRIMARY KEY, data JSONB NOT NULL, version BIGINT NOT NULL DEFAULT 1,
+                     created TIMESTAMPTZ NOT NULL DEFAULT now(), updated TIMESTAMPTZ NOT NULL DEFAULT now())
+                     WITH (fillfactor = 80)"
+            ))?;
+        }
+        client.batch_execute("CREATE INDEX ON plain_indexed_carts ((data ->> 'customer'))")?;
+        let insert_many = |table| {
+            format!(
+                "INSERT INTO {table} (id, data) SELECT id, data FROM unnest($1::text[], $2::jsonb[]) AS new (id, data)"
+            )
+        };
         Ok(Self {
             insert: client.prepare("INSERT INTO plain_carts (id, data) VALUES ($1, $2)")?,
-            insert_many: client.prepare(
-                "INSERT INTO plain_carts (id, data)
-                 SELECT id, data FROM unnest($1::text[], $2::jsonb[]) AS new (id, data)",
-            )?,
+            insert_many: client.prepare(&insert_many("plain_carts"))?,
+            insert_many_indexed: client.prepare(&insert_many("plain_indexed_carts"))?,
             find: client.prepare("SELECT data, version FROM plain_carts WHERE id = $1")?,
             find_by_customer: client
-                .prepare("SELECT data, version FROM plain_carts WHERE data ->> 'customer' = $1")?,
+                .prepare("SELECT data, version FROM plain_indexed_carts WHERE data ->> 'customer' = $1")?,
             increment: client.prepare(
                 "UPDATE plain_carts
                     SET data = jsonb_set(data, '{items}', to_jsonb((data ->> 'items')::numeric + $2::text::numeric)),
@@ -220,9 +243,12 @@ impl Plain {
                     .map_err(Into::into)
             }
             "insert 100 documents" => {
-                let ids: Vec<String> = (0..MANY).map(|_| self.new_id()).collect();
-                let new: Vec<Json<Cart>> = (0..MANY).map(|number| Json(cart(number))).collect();
-                Ok(self.client.execute(&self.insert_many, &[&ids, &new])?)
+                let statement = self.insert_many.clone();
+                self.insert_many(&statement, number)
+            }
+            "insert 100 indexed documents" => {
+                let statement = self.insert_many_indexed.clone();
+                self.insert_many(&statement, number)
             }
             "find a document by id" => {
                 let row = self.client.query_one(&self.find, &[&id(number)])?;
@@ -246,6 +272,12 @@ impl Plain {
             "handle 1 document" => self.handle_one(&id(number)),
             _ => self.handle_many(number),
         }
+    }
+
+    fn insert_many(&mut self, statement: &Statement, number: u64) -> Result<u64> {
+        let ids: Vec<String> = (0..MANY).map(|_| self.new_id()).collect();
+        let new: Vec<Json<Cart>> = new_carts(number).into_iter().map(Json).collect();
+        Ok(self.client.execute(statement, &[&ids, &new])?)
     }
 
     fn handle_one(&mut self, id: &str) -> Result<u64> {
