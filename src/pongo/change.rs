@@ -274,7 +274,7 @@ impl Change<'_> {
     }
 }
 
-fn other_id(own: &str, found: &str) -> Error {
+pub(super) fn other_id(own: &str, found: &str) -> Error {
     Error::invalid(
         format!("the document id \"{own}\""),
         format!("is not that of the document to be replaced, \"{found}\": an id never changes"),

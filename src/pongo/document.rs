@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 /// Locks documents and reads their newest rows. A placeholder of version 0 stands for a document that does not exist,
@@ -122,6 +122,21 @@ pub(super) fn check_name(collection: &str) -> Result<()> {
             format!("the collection name {collection:?}"),
             format!("must not begin with {RESERVED}"),
         ));
+    }
+    Ok(())
+}
+
+/// Refuses ids that no document can have, and one that is given twice.
+pub(super) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for id in ids {
+        check_key("the document id", id)?;
+        if !seen.insert(id) {
+            return Err(Error::invalid(
+                format!("the document id \"{id}\""),
+                "is given twice",
+            ));
+        }
     }
     Ok(())
 }

@@ -1,18 +1,17 @@
 //! Load, decide, store.
 
 use super::collection::Collection;
-use super::document::DocumentTable;
+use super::document::{DocumentTable, check_ids};
 use super::versioned_writes::{VersionedWrites, versions};
 use crate::back_off::BackOff;
 use crate::connection::{Jsonb, get, param};
 use crate::document_version::{DocumentConflict, ExpectedDocument};
 use crate::error::{Error, Result};
-use crate::message::check_key;
 use crate::position::from_sql;
 use postgres::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 const READ_ONE: &str = "
@@ -220,7 +219,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         mut decide: impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
     ) -> Result<Vec<Handled<T>>> {
         let ids: Vec<HandleId> = ids.into_iter().map(Into::into).collect();
-        check_ids(&ids)?;
+        check_ids(ids.iter().map(|id| &id.id))?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -527,18 +526,4 @@ impl<T> Handled<T> {
             document: None,
         }
     }
-}
-
-fn check_ids(ids: &[HandleId]) -> Result<()> {
-    let mut seen = HashSet::with_capacity(ids.len());
-    for HandleId { id, .. } in ids {
-        check_key("the document id", id)?;
-        if !seen.insert(id) {
-            return Err(Error::invalid(
-                format!("the document id \"{id}\""),
-                "is given twice",
-            ));
-        }
-    }
-    Ok(())
 }

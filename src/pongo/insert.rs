@@ -1,7 +1,7 @@
 //! Inserting documents, and writing them whether they exist or not.
 
 use super::collection::Collection;
-use super::document::DocumentTable;
+use super::document::{DocumentTable, check_ids};
 use super::outcome::{Inserted, Updated};
 use crate::connection::{Jsonb, get, param};
 use crate::error::{Error, Result};
@@ -9,7 +9,6 @@ use crate::position::from_sql;
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
-use std::collections::HashSet;
 
 const INSERT_ONE: &str = "
     INSERT INTO {table} (_id, _partition, data)
@@ -89,7 +88,7 @@ impl<T: Serialize> Collection<'_, T> {
     pub fn upsert_many(&self, documents: &[T]) -> Result<Vec<Updated>> {
         let table = self.table()?;
         let documents = NewDocuments::of(self, documents)?;
-        documents.refuse_repeated_ids()?;
+        check_ids(&documents.ids)?;
         if documents.ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -122,17 +121,6 @@ impl NewDocuments {
             ids,
             documents: encoded,
         })
-    }
-
-    fn refuse_repeated_ids(&self) -> Result<()> {
-        let mut seen = HashSet::new();
-        match self.ids.iter().find(|id| !seen.insert(id.as_str())) {
-            None => Ok(()),
-            Some(id) => Err(Error::invalid(
-                format!("the document id \"{id}\""),
-                "stands twice among the documents",
-            )),
-        }
     }
 
     fn send<R>(

@@ -37,7 +37,7 @@
 //! - [`Collection::handle`] is load, decide, store, for what operators cannot say; [`Collection::handle_many`] for many.
 //! - [`Collection::find`] has sorts, selections of fields, pages, a cursor in bounded memory, and plans.
 //! - [`Filter`] and [`Update`] are MongoDB's documents, by `json!` or built; [`field`] begins a filter.
-//! - [`UpdateOptions`], [`DeleteOptions`] and [`HandleId`] say which version a document must have.
+//! - [`UpdateOptions`], [`DeleteOptions`], [`Replacement`] and [`HandleId`] say which version a document must have.
 //! - [`CollectionDefinition`] and [`Index`] declare collections; [`Schema`](crate::Schema) prints and applies what they need.
 //! - [`DocumentEvolution`] reads documents of an older form.
 //! - [`PongoClient::with_transaction`] does several things together; [`PongoClient::tenant`] keeps documents apart.
@@ -72,6 +72,7 @@ mod lifecycle;
 mod outcome;
 mod page;
 mod replace;
+mod replace_many;
 mod statement;
 mod transaction;
 mod update;
@@ -99,5 +100,6 @@ pub(crate) use home::{CollectionHome, CollectionTables, DocumentScope};
 pub use index::{Index, IndexDescription};
 pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
 pub use page::Page;
+pub use replace_many::Replacement;
 pub use transaction::PongoTransaction;
 pub use write_options::{DeleteOptions, ReturnDocument, UpdateOptions};

@@ -2,7 +2,7 @@
 
 use crate::support;
 use emmett_postgresql::pongo::{
-    Collection, HandleOptions, HandleOutcome, ReturnDocument, UpdateOptions,
+    Collection, HandleOptions, HandleOutcome, Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{Error, EventStore};
@@ -199,6 +199,49 @@ fn many_documents_that_all_handle_together_keep_their_sum() -> anyhow::Result<()
         sum += balance?.unwrap_or(0);
     }
     assert_eq!(sum, 400);
+    Ok(())
+}
+
+#[test]
+fn replacements_of_several_documents_overwrite_nothing() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let accounts = ["a", "b"].map(|id| json!({"_id": id, "n": 0}));
+    store.collection("shared").insert_many(&accounts)?;
+    let replaced = on_all_threads(&store, |thread, documents| {
+        let mut replaced = 0;
+        for _ in 0..ROUNDS {
+            let mut both = documents.find(json!({})).sort(json!({"_id": 1})).to_vec()?;
+            for account in &mut both {
+                account["n"] = json!(account["n"].as_i64().unwrap_or(0) + 1);
+            }
+            let mut replacements: Vec<_> = ["a", "b"]
+                .into_iter()
+                .zip(&both)
+                .map(|(id, account)| {
+                    let version = account["_version"].as_u64().unwrap_or(0);
+                    Replacement::new(id, account).expected_version(version)
+                })
+                .collect();
+            // In different orders, so that they would wait for each other in circles.
+            if thread % 2 == 0 {
+                replacements.reverse();
+            }
+            match documents.replace_many(replacements) {
+                Ok(_) => replaced += 1,
+                Err(error) => assert!(error.is_conflict(), "{error:?}"),
+            }
+        }
+        Ok(replaced)
+    })?;
+    let replaced: i64 = replaced.iter().sum();
+    assert!(replaced >= ROUNDS, "somebody is always first");
+    for id in ["a", "b"] {
+        assert_eq!(
+            found(&store, id)?["n"],
+            replaced,
+            "all or none, and none lost"
+        );
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use crate::support;
 use emmett_postgresql::pongo::{
     Collection, DeleteOptions, ExpectedDocument, HandleId, HandleOptions, HandleOutcome,
-    ReturnDocument, UpdateOptions,
+    Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{Error, EventStore};
@@ -284,6 +284,95 @@ fn a_replacement_keeps_the_id() -> anyhow::Result<()> {
     assert_eq!(
         found,
         json!({"_id": "a", "_version": 2, "name": "without an id"})
+    );
+    Ok(())
+}
+
+#[test]
+fn many_replacements_are_done_together_or_not_at_all() -> anyhow::Result<()> {
+    use ExpectedDocument::{DoesNotExist, Exists, Version};
+    let (_database, _store, products) = products()?;
+    let before = [product("a", 1), product("b", 2), product("c", 3)];
+    products.insert_many(&before)?;
+    let (a, b, z) = (product("a", 10), product("b", 20), product("z", 0));
+    let replacements = || {
+        [
+            Replacement::new("b", &b).expected_version(1),
+            ("z", &z).into(),
+            ("a", &a).into(),
+            Replacement::new("c", &before[2]).expect(Exists),
+        ]
+    };
+    for (id, document, expected, actual) in [
+        ("y", &product("y", 1), Exists, 0),
+        ("y", &product("y", 1), Version(1), 0),
+        ("q", &product("q", 1), Version(2), 0),
+    ] {
+        let unmet = Replacement::new(id, document).expect(expected);
+        let lost = products.replace_many(replacements().into_iter().chain([unmet]));
+        assert_eq!(conflict(&lost.unwrap_err()), (expected, actual));
+    }
+    for (expected, actual) in [(Version(2), 1), (DoesNotExist, 1)] {
+        let unmet = Replacement::new("c", &before[2]).expect(expected);
+        let lost = products.replace_many([("a", &a).into(), unmet]);
+        assert_eq!(conflict(&lost.unwrap_err()), (expected, actual));
+    }
+    let all = products.find(json!({})).sort(json!({"_id": 1})).to_vec()?;
+    assert_eq!(all, before, "all or none");
+
+    let replaced = products.replace_many(replacements())?;
+    let outcomes: Vec<_> = replaced
+        .iter()
+        .map(|updated| (updated.id.as_deref(), updated.modified, updated.version))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            (Some("b"), true, Some(2)),
+            (None, false, None),
+            (Some("a"), true, Some(2)),
+            (Some("c"), false, Some(1)),
+        ],
+        "in the order that was given; what stays the same keeps its version"
+    );
+    let all = products.find(json!({})).sort(json!({"_id": 1})).to_vec()?;
+    assert_eq!(ids(&all), ["a", "b", "c"], "none was inserted");
+    assert_eq!((all[0].stock, all[1].stock), (10, 20));
+
+    let other = product("b", 21);
+    let outdated = Replacement::new("b", &other).expected_version(1);
+    let reported = products.replace_many_reporting([outdated, ("a", &before[0]).into()])?;
+    let found = reported[0].conflict.as_ref().expect("reported");
+    assert_eq!((found.id.as_deref(), found.actual), (Some("b"), 2));
+    assert!(reported[0].matched && !reported[0].modified && reported[1].modified);
+    assert_eq!(products.find_by_id("b")?, Some(b));
+    Ok(())
+}
+
+#[test]
+fn replacements_that_cannot_be_are_refused() -> anyhow::Result<()> {
+    let (_database, store, products) = products()?;
+    products.insert_many(&[product("a", 1), product("b", 2)])?;
+    let (a, b) = (product("a", 5), product("b", 6));
+    for (refused, named) in [
+        (products.replace_many([("a", &a), ("b", &a)]), "\"a\""),
+        (products.replace_many([("b", &b), ("b", &b)]), "\"b\""),
+        (products.replace_many([("", &a)]), "the document id"),
+    ] {
+        assert!(
+            matches!(&refused, Err(error @ Error::InvalidInput { .. }) if error.to_string().contains(named)),
+            "{refused:?}"
+        );
+    }
+    let none: [(&str, &Product); 0] = [];
+    assert_eq!(products.replace_many(none)?, []);
+    assert_eq!(products.find_by_id("a")?, Some(product("a", 1)));
+
+    let untyped = store.collection::<Value>("products");
+    untyped.replace_many([("a", &json!({"name": "without an id", "_version": 77}))])?;
+    assert_eq!(
+        untyped.find_by_id("a")?,
+        Some(json!({"_id": "a", "_version": 2, "name": "without an id"}))
     );
     Ok(())
 }

@@ -63,6 +63,8 @@ fn strings_survive_every_operation() -> anyhow::Result<()> {
         check(&text)?;
         documents.replace_one(by_id(), &json!({"text": text, "replaced": true}))?;
         check(&text)?;
+        documents.replace_many([(id, &json!({"text": text, "together": true}))])?;
+        check(&text)?;
         documents.upsert_one(&json!({"_id": id, "text": text, "upserted": true}))?;
         check(&text)?;
         documents.handle(id, |document| {
