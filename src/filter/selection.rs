@@ -59,6 +59,7 @@ impl FieldSelection {
         };
         let mut tree = Map::new();
         let mut is_inclusive = None;
+        let names_id = entries.contains_key("_id");
         let (mut has_id, mut has_version) = (true, None);
         for (path, value) in entries {
             let is_read = is_read(path, value)?;
@@ -74,8 +75,8 @@ impl FieldSelection {
                 _ => insert(&mut tree, path, FieldPath::parse(path)?.names_of_fields())?,
             }
         }
-        let names_columns = !has_id && has_version == Some(false);
-        let is_inclusive = is_inclusive.unwrap_or(has_version == Some(true) && !names_columns);
+        // The columns alone decide where nothing else does: `{"_id": 1}` reads the id, `{"_id": 0}` all but it.
+        let is_inclusive = is_inclusive.unwrap_or(has_version == Some(true) || names_id && has_id);
         Ok(SelectedFields {
             tree: Value::Object(tree),
             is_inclusive,
@@ -169,6 +170,9 @@ mod tests {
             ),
             (json!({"_version": 1}), true, true, true),
             (json!({"_id": 0}), false, false, true),
+            (json!({"_id": 1}), true, true, false),
+            (json!({"_id": 1, "_version": 0}), true, true, false),
+            (json!({"_id": 0, "_version": 1}), true, false, true),
         ] {
             let found = fields(selection.clone()).unwrap();
             assert_eq!(
