@@ -229,10 +229,12 @@ pub enum Error {
         source: anyhow::Error,
     },
     /// An upcast or downcast hook of a collection failed.
-    #[error("a document of collection \"{collection}\" cannot be brought into its other form")]
+    #[error("{} cannot be brought into its other form", named(collection, id.as_deref()))]
     DocumentHook {
         /// The collection's name.
         collection: String,
+        /// The document's id; `None` where it was to be written.
+        id: Option<String>,
         /// What the hook returned.
         source: anyhow::Error,
     },
@@ -276,10 +278,12 @@ pub enum Error {
         id: String,
     },
     /// A document cannot be written as, or read from, JSON.
-    #[error("a document of collection \"{collection}\" cannot be converted")]
+    #[error("{} cannot be {}", named(collection, id.as_deref()), if id.is_some() { "read" } else { "converted" })]
     Document {
         /// The collection's name.
         collection: String,
+        /// The document's id; `None` where it was to be written, and for the values of `distinct`.
+        id: Option<String>,
         /// Why.
         source: crate::json::JsonError,
     },
@@ -360,6 +364,14 @@ fn detail(source: &postgres::Error) -> String {
     source
         .as_db_error()
         .map_or_else(String::new, |error| format!(": {}", error.message()))
+}
+
+/// A document, as messages name it.
+fn named(collection: &str, id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!("document \"{id}\" of collection \"{collection}\""),
+        None => format!("a document of collection \"{collection}\""),
+    }
 }
 
 impl Error {

@@ -38,7 +38,7 @@ impl Refused {
     pub(super) fn to_error(&self, source: serde_json::Error) -> JsonError {
         match self.number.take() {
             Some(number) => JsonError::BeyondF64 { number },
-            None => JsonError::Serde(source),
+            None => JsonError::Unfit(source),
         }
     }
 }

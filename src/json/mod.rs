@@ -78,6 +78,10 @@ pub enum JsonError {
     #[error("the value cannot be written as JSON")]
     Serde(#[source] serde_json::Error),
 
+    /// Stored JSON is not of the form that the type has.
+    #[error("the stored JSON does not fit the type")]
+    Unfit(#[source] serde_json::Error),
+
     /// A text that should be JSON is not.
     #[error("the text is not valid JSON")]
     Syntax(#[source] serde_json::Error),

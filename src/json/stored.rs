@@ -31,7 +31,7 @@ pub(crate) fn from_stored<T: DeserializeOwned>(json: &[u8]) -> Result<T, JsonErr
     }
     T::deserialize(Stored(&mut document))
         .and_then(|read| document.end().map(|()| read))
-        .map_err(JsonError::Serde)
+        .map_err(JsonError::Unfit)
 }
 
 /// Forwards everything to another deserializer, and hides the fields [`ADDED`] from structs and enums.

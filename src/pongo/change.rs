@@ -4,12 +4,14 @@ use super::collection::Collection;
 use super::document::{EncodedDocument, new_id};
 use super::outcome::Updated;
 use super::statement::{PICK, Statement, StatementBuilder};
+use super::stored_document::{StoredDocument, Take};
 use super::upsert::upsert_seed;
 use super::write_options::{ReturnDocument, UpdateOptions};
-use crate::connection::{Jsonb, get};
+use crate::connection::{Jsonb, Sql, get};
 use crate::document_version::{DocumentConflict, ExpectedDocument};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, SqlValue, pinned_id};
+use crate::message::check_key;
 use crate::position::from_sql;
 use crate::update::{Update, UpdatePhase};
 use postgres::Row;
@@ -49,12 +51,9 @@ const INSERTED: &str = "
     SELECT inserted._id, 0, inserted._version, {returned_inserted} FROM inserted";
 
 const NOTHING: &str = "NULL::jsonb";
-const BEFORE: &str =
-    "picked.data || jsonb_build_object('_id', picked._id, '_version', picked._version)";
-const AFTER: &str = "coalesce(changed.data, picked.data) || \
-    jsonb_build_object('_id', picked._id, '_version', coalesce(changed._version, picked._version))";
-const INSERTED_AFTER: &str =
-    "inserted.data || jsonb_build_object('_id', inserted._id, '_version', inserted._version)";
+const BEFORE: &str = "picked.data";
+const AFTER: &str = "coalesce(changed.data, picked.data)";
+const INSERTED_AFTER: &str = "inserted.data";
 
 /// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
 /// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
@@ -65,8 +64,15 @@ pub(super) struct Change<'c> {
     pub(super) doing: &'static str,
     pub(super) filter: Filter,
     pub(super) options: &'c UpdateOptions,
-    pub(super) returned: Option<ReturnDocument>,
+    pub(super) returned: Option<Returned<'c>>,
     pub(super) new: NewDocument<'c>,
+}
+
+/// Which form of the document is given, and who takes it. Where he cannot read it, nothing is changed.
+#[derive(Clone, Copy)]
+pub(super) struct Returned<'c> {
+    pub(super) form: ReturnDocument,
+    pub(super) take: Take<'c>,
 }
 
 /// What becomes of the document.
@@ -80,14 +86,27 @@ struct Expressions {
     inserted: Option<String>,
 }
 
-/// What a change has done, and the document, where it was asked for.
-pub(super) struct Changed {
-    pub(super) updated: Updated,
-    pub(super) document: Option<Vec<u8>>,
+impl Returned<'_> {
+    /// Hands over the document of a row, if there is one in it.
+    fn take_of(&self, row: &Row) -> Result<()> {
+        let Some(Jsonb(data)) = get(row, 3)? else {
+            return Ok(());
+        };
+        let after = match self.form {
+            ReturnDocument::Before => None,
+            ReturnDocument::After => get::<Option<i64>>(row, 2)?,
+        };
+        let before: i64 = get(row, 1)?;
+        (self.take)(&StoredDocument {
+            data,
+            id: get(row, 0)?,
+            version: from_sql(after.unwrap_or(before)),
+        })
+    }
 }
 
 impl Change<'_> {
-    pub(super) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Changed> {
+    pub(super) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
         let table = collection.table()?;
         let filter = self.filter.document().map_err(Error::Filter)?;
         let mut builder = StatementBuilder::new(table).filter(filter)?;
@@ -158,7 +177,7 @@ impl Change<'_> {
         collection: &Collection<'_, T>,
         filter: &Value,
         builder: StatementBuilder,
-    ) -> Result<Changed> {
+    ) -> Result<Updated> {
         let template = [PICK, CHANGE, INSERTING, FOUND, INSERTED].concat();
         let telling = template.replace("ON CONFLICT DO NOTHING", "");
         let [statement, telling] = builder.build_each([&template, &telling]);
@@ -175,6 +194,9 @@ impl Change<'_> {
     /// The id of a document that is inserted.
     fn id(&self, filter: &Value) -> Result<Option<String>> {
         let pinned = pinned_id(filter).map(str::to_owned);
+        if let Some(pinned) = pinned.as_ref().filter(|_| self.options.upsert) {
+            check_key("the document id", pinned)?;
+        }
         match (self.own_id(), pinned) {
             (Some(own), Some(pinned)) if *own != pinned => Err(other_id(own, &pinned)),
             (Some(own), _) => Ok(Some(own.clone())),
@@ -184,7 +206,7 @@ impl Change<'_> {
     }
 
     fn returned(&self) -> &'static str {
-        match self.returned {
+        match self.returned.map(|returned| returned.form) {
             None => NOTHING,
             Some(ReturnDocument::Before) => BEFORE,
             Some(ReturnDocument::After) => AFTER,
@@ -192,7 +214,7 @@ impl Change<'_> {
     }
 
     fn returned_inserted(&self) -> &'static str {
-        match self.returned {
+        match self.returned.map(|returned| returned.form) {
             Some(ReturnDocument::After) => INSERTED_AFTER,
             _ => NOTHING,
         }
@@ -203,8 +225,20 @@ impl Change<'_> {
         collection: &Collection<'_, T>,
         statement: &Statement,
     ) -> Result<Option<Row>> {
-        let rows = collection.write(|sql| statement.query(self.doing, sql))?;
-        Ok(rows.into_iter().next())
+        let run = |sql: &mut dyn Sql| {
+            let rows = statement.query(self.doing, sql)?;
+            Ok(rows.into_iter().next())
+        };
+        let Some(returned) = self.returned else {
+            return collection.write(run);
+        };
+        collection.home.atomically(&collection.name, |sql| {
+            let row = run(sql)?;
+            if let Some(row) = &row {
+                returned.take_of(row)?;
+            }
+            Ok(row)
+        })
     }
 
     fn outcome<T>(
@@ -212,14 +246,13 @@ impl Change<'_> {
         collection: &Collection<'_, T>,
         filter: &Value,
         row: Option<&Row>,
-    ) -> Result<Changed> {
+    ) -> Result<Updated> {
         let Some(row) = row else {
             return self.unmatched(collection, filter);
         };
         let id: String = get(row, 0)?;
         let before = from_sql(get(row, 1)?);
         let after = get::<Option<i64>>(row, 2)?.map(from_sql);
-        let document = get::<Option<Jsonb<'_>>>(row, 3)?.map(|json| json.0.to_vec());
         if after.is_none() {
             if !self.options.expected.is_met_by(before) {
                 return self.conflict(collection, Some(id), before);
@@ -228,25 +261,19 @@ impl Change<'_> {
                 return Err(other_id(own, &id));
             }
         }
-        Ok(Changed {
-            updated: Updated {
-                matched: before > 0,
-                modified: before > 0 && after.is_some(),
-                inserted: before == 0,
-                id: Some(id),
-                version: Some(after.unwrap_or(before)),
-                conflict: None,
-            },
-            document,
+        Ok(Updated {
+            matched: before > 0,
+            modified: before > 0 && after.is_some(),
+            inserted: before == 0,
+            id: Some(id),
+            version: Some(after.unwrap_or(before)),
+            conflict: None,
         })
     }
 
-    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Value) -> Result<Changed> {
+    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Value) -> Result<Updated> {
         if self.options.expected.is_met_by(0) {
-            return Ok(Changed {
-                updated: Updated::default(),
-                document: None,
-            });
+            return Ok(Updated::default());
         }
         self.conflict(collection, pinned_id(filter).map(str::to_owned), 0)
     }
@@ -256,20 +283,17 @@ impl Change<'_> {
         collection: &Collection<'_, T>,
         id: Option<String>,
         actual: u64,
-    ) -> Result<Changed> {
+    ) -> Result<Updated> {
         let conflict = collection.conflict(id, self.options.expected, actual);
         if !self.options.reports_conflict {
             return Err(Error::DocumentConflict(conflict));
         }
-        Ok(Changed {
-            updated: Updated {
-                matched: actual > 0,
-                id: conflict.id.clone(),
-                version: (actual > 0).then_some(actual),
-                conflict: Some(conflict),
-                ..Updated::default()
-            },
-            document: None,
+        Ok(Updated {
+            matched: actual > 0,
+            id: conflict.id.clone(),
+            version: (actual > 0).then_some(actual),
+            conflict: Some(conflict),
+            ..Updated::default()
         })
     }
 }

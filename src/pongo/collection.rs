@@ -3,10 +3,12 @@
 use super::document::{DocumentTable, EncodedDocument};
 use super::evolution::DocumentEvolution;
 use super::home::CollectionHome;
+use super::stored_document::{StoredDocument, Take};
 use crate::connection::Sql;
 use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
@@ -106,27 +108,40 @@ impl<'a, T> Collection<'a, T> {
         let Some(downcast) = &self.evolution.downcast else {
             return table.identify(json);
         };
-        let stored = downcast(table.decode(&json)?).map_err(|source| self.hook_failed(source))?;
+        let stored = downcast(table.decode(None, &json)?)
+            .map_err(|source| self.hook_failed(None, source))?;
         table.identify(table.encode(&stored)?)
     }
 
-    /// The document that stored JSON stands for.
-    pub(super) fn decode<D: DeserializeOwned>(&self, json: &[u8]) -> Result<D> {
-        let table = self.table()?;
+    /// The document that a row stands for.
+    pub(super) fn decode<D: DeserializeOwned>(&self, stored: &StoredDocument<'_>) -> Result<D> {
+        let (table, id, json) = (self.table()?, Some(stored.id), stored.json());
         let Some(upcast) = &self.evolution.upcast else {
-            return table.decode(json);
+            return table.decode(id, &json);
         };
-        let document = upcast(table.decode(json)?).map_err(|source| self.hook_failed(source))?;
-        table.decode(&table.encode(&document)?)
+        let document =
+            upcast(table.decode(id, &json)?).map_err(|source| self.hook_failed(id, source))?;
+        table.decode(id, &table.encode(&document)?)
     }
 
-    pub(super) fn decode_if<D: DeserializeOwned>(&self, json: Option<&[u8]>) -> Result<Option<D>> {
-        json.map(|json| self.decode(json)).transpose()
+    /// The document that a write gives, as it was read before the write was committed.
+    pub(super) fn taken<D: DeserializeOwned, R>(
+        &self,
+        write: impl FnOnce(Take<'_>) -> Result<R>,
+    ) -> Result<Option<D>> {
+        let taken = RefCell::new(None);
+        write(&|stored| {
+            let document = self.decode(stored)?;
+            taken.replace(Some(document));
+            Ok(())
+        })?;
+        Ok(taken.into_inner())
     }
 
-    fn hook_failed(&self, source: anyhow::Error) -> Error {
+    fn hook_failed(&self, id: Option<&str>, source: anyhow::Error) -> Error {
         Error::DocumentHook {
             collection: self.name.clone(),
+            id: id.map(str::to_owned),
             source,
         }
     }

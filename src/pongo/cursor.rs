@@ -3,7 +3,8 @@
 use super::find::Find;
 use super::home::CollectionHome;
 use super::statement::Statement;
-use crate::connection::{Jsonb, Sql, Transaction, get};
+use super::stored_document::StoredDocument;
+use crate::connection::{Sql, Transaction};
 use crate::error::{Error, Result};
 use postgres::Row;
 use serde::de::DeserializeOwned;
@@ -85,7 +86,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
         let Some(row) = self.fetched.next() else {
             return Ok(None);
         };
-        self.find.decode(get::<Jsonb<'_>>(&row, 0)?.0).map(Some)
+        self.find.decode(&StoredDocument::of_row(&row)?).map(Some)
     }
 }
 

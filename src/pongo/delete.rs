@@ -3,12 +3,12 @@
 use super::collection::Collection;
 use super::outcome::Deleted;
 use super::statement::{PICK, StatementBuilder};
+use super::stored_document::{StoredDocument, Take};
 use super::write_options::DeleteOptions;
-use crate::connection::{Jsonb, get};
+use crate::connection::{Sql, get};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, SqlValue, pinned_id};
 use crate::position::from_sql;
-use postgres::Row;
 use serde::de::DeserializeOwned;
 
 const DELETE_ONE: &str = ", deleted AS (
@@ -18,14 +18,24 @@ const DELETE_ONE: &str = ", deleted AS (
            AND ({expected} IS NULL OR {expected} = -1 OR {expected} = picked._version)
         RETURNING document._id
     )
-    SELECT picked._id, picked._version, deleted._id IS NOT NULL, {returned}
+    SELECT {returned}, picked._id, picked._version, deleted._id IS NOT NULL
       FROM picked LEFT JOIN deleted ON deleted._id = picked._id";
 
-const DELETE_MANY: &str = "DELETE FROM {table} WHERE _partition = $1 AND {filter}";
+/// Locks the documents in the order of their ids first, so that two writes of many do not wait for each other.
+const DELETE_MANY: &str = "
+    WITH picked AS (
+        SELECT _id
+          FROM {table}
+         WHERE _partition = $1 AND {filter}
+         ORDER BY _id COLLATE \"C\"
+           FOR UPDATE
+    )
+    DELETE FROM {table} AS document
+     USING picked
+     WHERE document._id = picked._id AND document._partition = $1";
 
 const NOTHING: &str = "NULL::jsonb";
-const DOCUMENT: &str =
-    "picked.data || jsonb_build_object('_id', picked._id, '_version', picked._version)";
+const DOCUMENT: &str = "picked.data";
 
 impl<T> Collection<'_, T> {
     /// Deletes a document that matches the filter, whichever the server finds first.
@@ -46,8 +56,7 @@ impl<T> Collection<'_, T> {
         filter: impl Into<Filter>,
         options: DeleteOptions,
     ) -> Result<Deleted> {
-        let (deleted, _) = self.delete_first(&filter.into(), &options, NOTHING)?;
-        Ok(deleted)
+        self.delete_first(&filter.into(), &options, None)
     }
 
     /// Deletes the documents that match the filter, and returns how many; `json!({})` matches all.
@@ -66,8 +75,8 @@ impl<T> Collection<'_, T> {
         &self,
         filter: &Filter,
         options: &DeleteOptions,
-        returned: &str,
-    ) -> Result<(Deleted, Option<Row>)> {
+        take: Option<Take<'_>>,
+    ) -> Result<Deleted> {
         let (table, filter) = (self.table()?, filter.document().map_err(Error::Filter)?);
         let statement = StatementBuilder::new(table)
             .filter(filter)?
@@ -76,24 +85,37 @@ impl<T> Collection<'_, T> {
                 "expected",
                 SqlValue::OptionalBigint(options.expected.as_sql()),
             )
-            .part("returned", returned)
+            .part("returned", take.map_or(NOTHING, |_| DOCUMENT))
             .build(&[PICK, DELETE_ONE].concat());
-        let rows = self.write(|sql| statement.query("delete a document", sql))?;
-        let Some(row) = rows.into_iter().next() else {
-            let id = pinned_id(filter).map(str::to_owned);
-            let unmatched = self.undeleted(options, id, 0)?;
-            return Ok((unmatched, None));
+        let run = |sql: &mut dyn Sql| {
+            let rows = statement.query("delete a document", sql)?;
+            Ok(rows.into_iter().next())
         };
-        let id: String = get(&row, 0)?;
-        if get(&row, 2)? {
-            let deleted = Deleted {
+        let row = match take {
+            None => self.write(run),
+            // Where it cannot be read, it is not deleted.
+            Some(take) => self.home.atomically(&self.name, |sql| {
+                let row = run(sql)?;
+                match &row {
+                    Some(row) if get(row, 3)? => take(&StoredDocument::of_row(row)?)?,
+                    _ => {}
+                }
+                Ok(row)
+            }),
+        }?;
+        let Some(row) = row else {
+            let id = pinned_id(filter).map(str::to_owned);
+            return self.undeleted(options, id, 0);
+        };
+        let id: String = get(&row, 1)?;
+        if get(&row, 3)? {
+            return Ok(Deleted {
                 id: Some(id),
                 conflict: None,
-            };
-            return Ok((deleted, Some(row)));
+            });
         }
-        let version = from_sql(get(&row, 1)?);
-        Ok((self.undeleted(options, Some(id), version)?, None))
+        let version = from_sql(get(&row, 2)?);
+        self.undeleted(options, Some(id), version)
     }
 
     /// What to say where nothing was deleted.
@@ -151,8 +173,6 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         options: DeleteOptions,
     ) -> Result<Option<T>> {
         options.refuse_report("find_one_and_delete")?;
-        let (_, row) = self.delete_first(&filter.into(), &options, DOCUMENT)?;
-        row.map(|row| self.decode(get::<Jsonb<'_>>(&row, 3)?.0))
-            .transpose()
+        self.taken(|take| self.delete_first(&filter.into(), &options, Some(take)))
     }
 }

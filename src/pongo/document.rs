@@ -1,5 +1,6 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
+use super::stored_document::Fields;
 use crate::connection::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
@@ -65,6 +66,25 @@ impl EncodedDocument {
         let id = self.id.clone().unwrap_or_else(new_id);
         let json = self.with_id(&id)?;
         Ok((id, json))
+    }
+
+    /// Refuses what was meant to be an update. In a filter, such a field would be an operator, too.
+    pub(super) fn refuse_operators(self) -> Result<Self> {
+        let mut fields = Fields::of(&self.json).into_iter().flatten();
+        let Some(operator) = fields.find(|field| field.starts_with(b"\"$")) else {
+            return Ok(self);
+        };
+        let name = operator
+            .split(|byte| *byte == b'"')
+            .nth(1)
+            .unwrap_or_default();
+        Err(Error::invalid(
+            format!(
+                "the field `{}` of a document",
+                String::from_utf8_lossy(name)
+            ),
+            "is named like an operator: update_one and update_many take operators",
+        ))
     }
 
     /// The JSON with this id in it and without a version.
@@ -162,13 +182,20 @@ impl DocumentTable {
         sql.replace("{table}", &self.table)
     }
 
-    pub(crate) fn decode<D: DeserializeOwned>(&self, data: &[u8]) -> Result<D> {
-        json::from_stored(data).map_err(|source| self.refused(source))
+    /// Reads a document, or a part of one; the id is for an error.
+    pub(crate) fn decode<D: DeserializeOwned>(&self, id: Option<&str>, data: &[u8]) -> Result<D> {
+        json::from_stored(data).map_err(|source| Error::Document {
+            collection: self.collection.clone(),
+            id: id.map(str::to_owned),
+            source,
+        })
     }
 
+    /// What it means that a document cannot be written.
     pub(super) fn refused(&self, source: JsonError) -> Error {
         Error::Document {
             collection: self.collection.clone(),
+            id: None,
             source,
         }
     }
@@ -243,13 +270,14 @@ impl DocumentTable {
         let rows = locked.map_err(|source| Error::database("lock documents", source))?;
         rows.iter()
             .map(|row| {
+                let id: String = get(row, 0)?;
                 let exists = get::<i64>(row, 2)? > 0;
                 let document = if exists {
-                    Some(self.decode(get::<Jsonb<'_>>(row, 1)?.0)?)
+                    Some(self.decode(Some(&id), get::<Jsonb<'_>>(row, 1)?.0)?)
                 } else {
                     None
                 };
-                Ok((get(row, 0)?, document))
+                Ok((id, document))
             })
             .collect()
     }

@@ -4,21 +4,19 @@ use super::collection::Collection;
 use super::cursor::{BATCH_SIZE, Cursor};
 use super::document::DocumentTable;
 use super::statement::{Statement, StatementBuilder};
+use super::stored_document::{DOCUMENT, StoredDocument};
 use crate::connection::{Jsonb, get, param};
 use crate::error::{Error, Result};
 use crate::filter::{FieldSelection, Filter, SqlValue, found_values};
+use crate::message::check_key;
 use crate::position::{from_sql, to_sql};
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::marker::PhantomData;
 
-/// A document with what its columns say; they win over what its JSON says.
-const DOCUMENT: &str = "data || jsonb_build_object('_id', _id, '_version', _version)";
-
 const FIND_BY_ID: &str = "
-    SELECT data || jsonb_build_object('_id', _id, '_version', _version)
-      FROM {table} WHERE _partition = $1 AND _id = $2";
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
 
 const FIND: &str = "
     SELECT {document}
@@ -87,7 +85,7 @@ impl<T> Collection<'_, T> {
             .build(DISTINCT);
         let rows = self.read(|sql| statement.query("list values", sql))?;
         rows.iter()
-            .map(|row| table.decode(get::<Jsonb<'_>>(row, 0)?.0))
+            .map(|row| table.decode(None, get::<Jsonb<'_>>(row, 0)?.0))
             .collect()
     }
 
@@ -103,8 +101,9 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
     /// The document of this id, or `None`.
     ///
     /// # Errors
-    /// [`Error::Document`] when the document does not fit `T`.
+    /// [`Error::Document`] when the document does not fit `T`, [`Error::InvalidInput`] for what cannot be an id.
     pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
+        check_key("the document id", id)?;
         let table = self.table()?;
         let text = table.write_into(FIND_BY_ID);
         let parameters = [param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
@@ -113,7 +112,7 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
                 .map_err(|source| Error::database("find a document", source))
         })?;
         rows.first()
-            .map(|row| self.decode(get::<Jsonb<'_>>(row, 0)?.0))
+            .map(|row| self.decode(&StoredDocument::of_row(row)?))
             .transpose()
     }
 
@@ -251,7 +250,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
             .collection
             .read(|sql| statement.query("find documents", sql))?;
         rows.iter()
-            .map(|row| self.decode(get::<Jsonb<'_>>(row, 0)?.0))
+            .map(|row| self.decode(&StoredDocument::of_row(row)?))
             .collect()
     }
 
@@ -346,11 +345,12 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         Ok(builder.part("document", document))
     }
 
-    pub(super) fn decode(&self, json: &[u8]) -> Result<D> {
+    pub(super) fn decode(&self, document: &StoredDocument<'_>) -> Result<D> {
         if self.selection.is_some() {
-            return self.collection.table()?.decode(json);
+            let table = self.collection.table()?;
+            return table.decode(Some(document.id), document.data);
         }
-        self.collection.decode(json)
+        self.collection.decode(document)
     }
 }
 
@@ -373,5 +373,6 @@ fn selected(
     if fields.has_version {
         document.push_str(" || jsonb_build_object('_version', _version)");
     }
+    document.push_str(", _id, _version");
     Ok(document)
 }

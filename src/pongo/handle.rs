@@ -2,12 +2,13 @@
 
 use super::collection::Collection;
 use super::document::{DocumentTable, check_ids};
+use super::stored_document::StoredDocument;
 use super::versioned_writes::{VersionedWrites, versions};
 use crate::back_off::BackOff;
-use crate::connection::{Jsonb, get, param};
+use crate::connection::param;
 use crate::document_version::{DocumentConflict, ExpectedDocument};
 use crate::error::{Error, Result};
-use crate::position::from_sql;
+use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,12 +16,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 const READ_ONE: &str = "
-    SELECT _id, _version, data || jsonb_build_object('_id', _id, '_version', _version)
-      FROM {table} WHERE _partition = $1 AND _id = $2";
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
 
 const READ: &str = "
-    SELECT _id, _version, data || jsonb_build_object('_id', _id, '_version', _version)
-      FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
 
 /// The pause between two attempts: none at first, because whoever was faster is done by then.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -248,10 +247,11 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
     ) -> Result<Vec<Handled<T>>, Attempt> {
         let table = self.table()?;
-        let mut stored = self.load(table, ids)?;
+        let rows = self.load(table, ids)?;
+        let stored = by_id(&rows)?;
         let mut decisions = Vec::with_capacity(ids.len());
         for id in ids {
-            let decision = self.decide(id, stored.remove(&id.id), reports, decide)?;
+            let decision = self.decide(id, stored.get(id.id.as_str()), reports, decide)?;
             decisions.push(decision);
         }
         let mut writes = VersionedWrites::default();
@@ -265,9 +265,9 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             .collect())
     }
 
-    fn load(&self, table: &DocumentTable, ids: &[HandleId]) -> Result<HashMap<String, Stored>> {
+    fn load(&self, table: &DocumentTable, ids: &[HandleId]) -> Result<Vec<Row>> {
         let partition = param(&table.partition, Type::TEXT);
-        let rows = self.read(|sql| {
+        self.read(|sql| {
             let rows = if let [id] = ids {
                 let parameters = [partition.clone(), param(&id.id, Type::TEXT)];
                 sql.query(&table.write_into(READ_ONE), &parameters)
@@ -277,26 +277,17 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 sql.query_unnamed(&table.write_into(READ), &parameters)
             };
             rows.map_err(|source| Error::database("load documents", source))
-        })?;
-        rows.iter()
-            .map(|row| {
-                let stored = Stored {
-                    version: from_sql(get(row, 1)?),
-                    json: get::<Jsonb<'_>>(row, 2)?.0.to_vec(),
-                };
-                Ok((get(row, 0)?, stored))
-            })
-            .collect()
+        })
     }
 
     fn decide(
         &self,
         id: &HandleId,
-        stored: Option<Stored>,
+        stored: Option<&StoredDocument<'_>>,
         reports: bool,
         decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
     ) -> Result<Decision<T>, Attempt> {
-        let actual = stored.as_ref().map_or(0, |stored| stored.version);
+        let actual = stored.map_or(0, |stored| stored.version);
         if !id.expected.is_met_by(actual) {
             let conflict = self.conflict(Some(id.id.clone()), id.expected, actual);
             if reports {
@@ -304,8 +295,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             }
             return Err(Attempt::unmet(conflict));
         }
-        let document: Option<T> =
-            self.decode_if(stored.as_ref().map(|stored| stored.json.as_slice()))?;
+        let document: Option<T> = stored.map(|stored| self.decode(stored)).transpose()?;
         let table = self.table()?;
         let before = document
             .as_ref()
@@ -431,9 +421,13 @@ impl From<Error> for Attempt {
     }
 }
 
-struct Stored {
-    version: u64,
-    json: Vec<u8>,
+fn by_id(rows: &[Row]) -> Result<HashMap<&str, StoredDocument<'_>>> {
+    rows.iter()
+        .map(|row| {
+            let stored = StoredDocument::of_row(row)?;
+            Ok((stored.id, stored))
+        })
+        .collect()
 }
 
 #[derive(Default)]

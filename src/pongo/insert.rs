@@ -1,7 +1,7 @@
 //! Inserting documents, and writing them whether they exist or not.
 
 use super::collection::Collection;
-use super::document::{DocumentTable, check_ids};
+use super::document::{DocumentTable, EncodedDocument, check_ids};
 use super::outcome::{Inserted, Updated};
 use crate::connection::{Jsonb, get, param};
 use crate::error::{Error, Result};
@@ -55,10 +55,11 @@ impl<T: Serialize> Collection<'_, T> {
     /// Inserts documents and returns their ids in the same order: all of them or none.
     ///
     /// # Errors
-    /// Like [`insert_one`](Collection::insert_one).
+    /// Like [`insert_one`](Collection::insert_one); [`Error::InvalidInput`] when two documents have one id.
     pub fn insert_many(&self, documents: &[T]) -> Result<Vec<String>> {
         let table = self.table()?;
-        let documents = NewDocuments::of(self, documents)?;
+        let documents = NewDocuments::of(documents, |document| self.encode(document))?;
+        check_ids(&documents.ids)?;
         if documents.ids.is_empty() {
             return Ok(documents.ids);
         }
@@ -84,10 +85,13 @@ impl<T: Serialize> Collection<'_, T> {
     /// Inserts documents, or replaces those that have their ids: all of them or none.
     ///
     /// # Errors
-    /// Like [`upsert_one`](Collection::upsert_one); [`Error::InvalidInput`] when two documents have one id.
+    /// Like [`upsert_one`](Collection::upsert_one); [`Error::InvalidInput`] when two documents have one id or one has operators
+    /// for fields.
     pub fn upsert_many(&self, documents: &[T]) -> Result<Vec<Updated>> {
         let table = self.table()?;
-        let documents = NewDocuments::of(self, documents)?;
+        let documents = NewDocuments::of(documents, |document| {
+            self.encode(document)?.refuse_operators()
+        })?;
         check_ids(&documents.ids)?;
         if documents.ids.is_empty() {
             return Ok(Vec::new());
@@ -110,10 +114,10 @@ struct NewDocuments {
 }
 
 impl NewDocuments {
-    fn of<T: Serialize>(collection: &Collection<'_, T>, documents: &[T]) -> Result<Self> {
+    fn of<T>(documents: &[T], encode: impl Fn(&T) -> Result<EncodedDocument>) -> Result<Self> {
         let (mut ids, mut encoded) = (Vec::new(), Vec::new());
         for document in documents {
-            let (id, json) = collection.encode(document)?.for_insert()?;
+            let (id, json) = encode(document)?.for_insert()?;
             ids.push(id);
             encoded.push(json);
         }

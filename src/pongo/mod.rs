@@ -74,6 +74,7 @@ mod page;
 mod replace;
 mod replace_many;
 mod statement;
+mod stored_document;
 mod transaction;
 mod update;
 mod upsert;

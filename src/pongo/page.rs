@@ -1,7 +1,8 @@
 //! Pages of a query: each begins behind the last document of the one before, wherever that is by now.
 
 use super::find::Find;
-use crate::connection::{Jsonb, get};
+use super::stored_document::StoredDocument;
+use crate::connection::get;
 use crate::error::{Error, Result};
 use crate::filter::{SortOrder, SqlValue};
 use base64::Engine;
@@ -113,13 +114,13 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
         rows.truncate(size);
         let documents = rows
             .iter()
-            .map(|row| self.decode(get::<Jsonb<'_>>(row, 0)?.0))
+            .map(|row| self.decode(&StoredDocument::of_row(row)?))
             .collect::<Result<Vec<D>>>()?;
         let next = match rows.last() {
             Some(row) if has_next => Some(
                 Place {
                     sort,
-                    keys: get(row, 1)?,
+                    keys: get(row, 3)?,
                 }
                 .to_token(),
             ),

@@ -1,6 +1,6 @@
 //! Replacing documents as a whole.
 
-use super::change::{Change, Changed, NewDocument};
+use super::change::{Change, NewDocument, Returned};
 use super::collection::Collection;
 use super::outcome::Updated;
 use super::write_options::{ReturnDocument, UpdateOptions};
@@ -38,7 +38,7 @@ impl<T: Serialize> Collection<'_, T> {
     ///
     /// # Errors
     /// [`Error::Filter`](crate::Error::Filter) when the filter is not valid, [`Error::InvalidInput`](crate::Error::InvalidInput)
-    /// when the document names another id than the one that it is to replace,
+    /// when the document names another id than the one that it is to replace, or has operators for fields,
     /// [`Error::DocumentConflict`](crate::Error::DocumentConflict) when that is not what the options expect.
     pub fn replace_one_with(
         &self,
@@ -46,14 +46,13 @@ impl<T: Serialize> Collection<'_, T> {
         document: &T,
         options: UpdateOptions,
     ) -> Result<Updated> {
-        let changed = self.change_to(
+        self.change_to(
             "replace a document",
             filter.into(),
             document,
             &options,
             None,
-        )?;
-        Ok(changed.updated)
+        )
     }
 
     fn change_to(
@@ -62,14 +61,14 @@ impl<T: Serialize> Collection<'_, T> {
         filter: Filter,
         document: &T,
         options: &UpdateOptions,
-        returned: Option<ReturnDocument>,
-    ) -> Result<Changed> {
+        returned: Option<Returned<'_>>,
+    ) -> Result<Updated> {
         let change = Change {
             doing,
             filter,
             options,
             returned,
-            new: NewDocument::Replaced(self.encode(document)?),
+            new: NewDocument::Replaced(self.encode(document)?.refuse_operators()?),
         };
         change.run(self)
     }
@@ -106,13 +105,17 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         options: UpdateOptions,
     ) -> Result<Option<T>> {
         options.refuse_report("find_one_and_replace")?;
-        let changed = self.change_to(
-            "find and replace a document",
-            filter.into(),
-            document,
-            &options,
-            Some(returned),
-        )?;
-        self.decode_if(changed.document.as_deref())
+        self.taken(|take| {
+            self.change_to(
+                "find and replace a document",
+                filter.into(),
+                document,
+                &options,
+                Some(Returned {
+                    form: returned,
+                    take,
+                }),
+            )
+        })
     }
 }

@@ -169,7 +169,7 @@ impl<T: Serialize> Collection<'_, T> {
     }
 
     fn encode_replacement(&self, replacement: &Replacement<'_, T>) -> Result<Vec<u8>> {
-        let document = self.encode(replacement.document)?;
+        let document = self.encode(replacement.document)?.refuse_operators()?;
         match document.id.as_ref().filter(|own| **own != replacement.id) {
             Some(own) => Err(other_id(own, &replacement.id)),
             None => document.with_id(&replacement.id),

@@ -1,6 +1,6 @@
 //! Updating documents by operators.
 
-use super::change::{Change, Changed, NewDocument};
+use super::change::{Change, NewDocument, Returned};
 use super::collection::Collection;
 use super::outcome::{Updated, UpdatedMany};
 use super::statement::StatementBuilder;
@@ -71,14 +71,13 @@ impl<T> Collection<'_, T> {
         update: impl Into<Update>,
         options: UpdateOptions,
     ) -> Result<Updated> {
-        let changed = self.change_by(
+        self.change_by(
             "update a document",
             filter.into(),
             &update.into(),
             &options,
             None,
-        )?;
-        Ok(changed.updated)
+        )
     }
 
     /// Changes all documents that match the filter, or none.
@@ -113,8 +112,8 @@ impl<T> Collection<'_, T> {
         filter: Filter,
         update: &Update,
         options: &UpdateOptions,
-        returned: Option<ReturnDocument>,
-    ) -> Result<Changed> {
+        returned: Option<Returned<'_>>,
+    ) -> Result<Updated> {
         let change = Change {
             doing,
             filter,
@@ -169,13 +168,17 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         options: UpdateOptions,
     ) -> Result<Option<T>> {
         options.refuse_report("find_one_and_update")?;
-        let changed = self.change_by(
-            "find and update a document",
-            filter.into(),
-            &update.into(),
-            &options,
-            Some(returned),
-        )?;
-        self.decode_if(changed.document.as_deref())
+        self.taken(|take| {
+            self.change_by(
+                "find and update a document",
+                filter.into(),
+                &update.into(),
+                &options,
+                Some(Returned {
+                    form: returned,
+                    take,
+                }),
+            )
+        })
     }
 }

@@ -3,7 +3,7 @@
 use crate::support;
 use emmett_postgresql::pongo::{
     Collection, DeleteOptions, ExpectedDocument, HandleId, HandleOptions, HandleOutcome,
-    Replacement, ReturnDocument, UpdateOptions,
+    PongoClient, Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{Error, EventStore};
@@ -434,6 +434,106 @@ fn a_document_is_found_and_changed_in_one_statement() -> anyhow::Result<()> {
         report,
     );
     assert!(matches!(refused, Err(Error::InvalidInput { .. })));
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_read_is_not_changed() -> anyhow::Result<()> {
+    use ReturnDocument::{After, Before};
+    let (database, store, products) = products()?;
+    let untyped = store.collection::<Value>("products");
+    let odd = json!({"_id": "a", "name": "a", "stock": "many"});
+    untyped.insert_one(&odd)?;
+    let inc = || json!({"$set": {"name": "changed"}});
+    let by_id = || json!({"_id": "a"});
+    let upsert = || UpdateOptions::new().upsert();
+    let breaking = json!({"$set": {"name": 7}});
+    for refused in [
+        products.find_one_and_delete(by_id()),
+        products.find_one_and_update(by_id(), inc()),
+        products.find_one_and_update_with(by_id(), inc(), After, upsert()),
+        products.find_one_and_replace_with(by_id(), &product("a", 1), Before, upsert()),
+        products.find_one_and_update_with(json!({"_id": "b"}), breaking, After, upsert()),
+    ] {
+        assert!(
+            matches!(refused, Err(Error::Document { .. })),
+            "{refused:?}"
+        );
+    }
+    let error = products.find_by_id("a").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "document \"a\" of collection \"products\" cannot be read"
+    );
+    let mut unchanged = odd;
+    unchanged["_version"] = json!(1);
+    assert_eq!(untyped.find(json!({})).to_vec()?, [unchanged]);
+
+    let client = PongoClient::builder(database.url()).connect()?;
+    client.with_transaction(|transaction| {
+        let products = transaction.collection::<Product>("products");
+        let refused = products.find_one_and_delete(by_id());
+        assert!(
+            matches!(refused, Err(Error::Document { .. })),
+            "{refused:?}"
+        );
+        drop(products);
+        assert_eq!(
+            transaction
+                .collection::<Value>("products")
+                .count_documents(json!({}))?,
+            1
+        );
+        Ok(())
+    })?;
+    assert!(untyped.exists(by_id())?);
+    Ok(())
+}
+
+#[test]
+fn an_upsert_has_an_id_that_every_operation_takes() -> anyhow::Result<()> {
+    let (_database, store) = support::store()?;
+    let documents = store.collection::<Value>("documents");
+    for id in [String::new(), "x".repeat(2_001)] {
+        let (filter, upsert) = (|| json!({"_id": id}), || UpdateOptions::new().upsert());
+        let replaced = documents.replace_one_with(filter(), &json!({}), upsert());
+        let updated = documents.update_one_with(filter(), json!({"$set": {"a": 1}}), upsert());
+        for refused in [replaced, updated] {
+            assert!(
+                matches!(&refused, Err(error @ Error::InvalidInput { .. }) if error.to_string().contains("the document id")),
+                "{refused:?}"
+            );
+        }
+    }
+    for id in ["", "a\0"] {
+        let found = documents.find_by_id(id);
+        assert!(
+            matches!(found, Err(Error::InvalidInput { .. })),
+            "{found:?}"
+        );
+    }
+    assert_eq!(documents.count_documents(json!({}))?, 0);
+    Ok(())
+}
+
+#[test]
+fn an_update_is_no_replacement() -> anyhow::Result<()> {
+    let (_database, store) = support::store()?;
+    let documents = store.collection::<Value>("documents");
+    documents.insert_one(&json!({"_id": "a", "n": 1}))?;
+    let update = json!({"_id": "a", "$set": {"n": 2}});
+    let by_id = || json!({"_id": "a"});
+    for refused in [
+        documents.replace_one(by_id(), &update).map(drop),
+        documents.find_one_and_replace(by_id(), &update).map(drop),
+        documents.replace_many([("a", &update)]).map(drop),
+        documents.upsert_one(&update).map(drop),
+    ] {
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("`$set`"), "{message}");
+    }
+    let found = documents.find_by_id("a")?;
+    assert_eq!(found, Some(json!({"_id": "a", "_version": 1, "n": 1})));
     Ok(())
 }
 
