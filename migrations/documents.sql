@@ -347,7 +347,17 @@ BEGIN
 END
 $$;
 
--- $inc and $mul.
+-- The shortest decimal that reads as the nearest float; the number itself where it is too large or too small for one.
+CREATE OR REPLACE FUNCTION public.emt_nearest_float(number NUMERIC) RETURNS NUMERIC
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN abs(emt_nearest_float.number) BETWEEN 1e-300 AND 1e300
+                THEN emt_nearest_float.number::FLOAT8::TEXT::NUMERIC
+                ELSE emt_nearest_float.number END
+    $$;
+
+-- $inc and $mul. Decimal: 0.1 and 0.2 are 0.3. A fraction with more digits than a float has becomes the nearest float, so that
+-- everybody can read the document; but not where one of the two numbers had such digits already.
 CREATE OR REPLACE FUNCTION public.emt_calculated(present JSONB, operator TEXT, path TEXT, operand JSONB) RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -369,6 +379,10 @@ BEGIN
     IF abs(_result) > 1.7976931348623157e308 THEN
         PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
             'makes a number beyond 1.7976931348623157e308');
+    END IF;
+    IF scale(_result) > 0 AND emt_calculated.present::NUMERIC = public.emt_nearest_float(emt_calculated.present::NUMERIC)
+       AND emt_calculated.operand::NUMERIC = public.emt_nearest_float(emt_calculated.operand::NUMERIC) THEN
+        _result := public.emt_nearest_float(_result);
     END IF;
     RETURN to_jsonb(_result);
 END
@@ -426,6 +440,10 @@ BEGIN
             _document := public.emt_remove_at(_document, _names);
         ELSIF _operator = '$rename' THEN
             _document := public.emt_rename_at(_document, _operation ->> 'path', _operation ->> 'value');
+        ELSIF cardinality(_names) = 1 THEN
+            -- The same as below, without the calls that a field of the document itself does not need.
+            _value := public.emt_updated_value(_document -> _names[1], _operation, emt_update_document.pulled);
+            _document := CASE WHEN _value IS NULL THEN _document ELSE jsonb_set(_document, _names, _value) END;
         ELSE
             _value := public.emt_updated_value(public.emt_value_at(_document, _names), _operation,
                                                emt_update_document.pulled);

@@ -47,8 +47,9 @@
 //! A document's id is its field `_id`, a string of 1 to 2,000 bytes, given or a new UUID (version 7). Its version counts its
 //! changes from 1. A type that has the fields `_id` and `_version` gets them when it is read; one that has not is not troubled.
 //!
-//! Strings survive unchanged. Numbers are exact: PostgreSQL keeps all digits, arithmetic of updates is decimal, and a number
-//! that a `serde_json::Value` could not hold exactly is an error when it is read ([`JsonError::BeyondF64`](crate::JsonError)).
+//! Strings survive unchanged. Numbers are exact: PostgreSQL keeps all digits, and a number that a `serde_json::Value` could not
+//! hold exactly is an error when it is read ([`JsonError::BeyondF64`](crate::JsonError)). Arithmetic of updates is decimal; a
+//! fraction that it makes of two floats has no more digits than a float.
 //! PostgreSQL's `jsonb` does not keep the order of an object's keys, nor the second of two equal keys; it writes `1E2` as `100`
 //! and `-0.0` as `0.0`.
 

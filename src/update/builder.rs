@@ -49,7 +49,7 @@ use std::sync::Arc;
 /// | `$set` | puts a value in place of what is there |
 /// | `$setOnInsert` | the same, but only where an upsert makes the document |
 /// | `$unset` | removes a field; an element of an array becomes null |
-/// | `$inc`, `$mul` | adds to a number, multiplies it: exactly, also beyond 64 bits. A missing field counts as 0 |
+/// | `$inc`, `$mul` | adds to a number, multiplies it: as decimals, also beyond 64 bits. A fraction that only a decimal could hold becomes the nearest float, unless one of the two numbers was such a decimal. A missing field counts as 0 |
 /// | `$min`, `$max` | keeps the smaller or the larger value; a missing field gets it |
 /// | `$push` | appends a value, or those behind `$each`: with `$position` elsewhere, then sorted by `$sort`, then cut to `$slice` elements |
 /// | `$addToSet` | appends a value, or those behind `$each`, unless an element equals it |
