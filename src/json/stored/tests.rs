@@ -88,7 +88,7 @@ fn a_struct_that_denies_unknown_fields_does_not_see_the_added_ones() {
 fn a_struct_that_denies_unknown_fields_still_denies_its_own() {
     let error = read::<Cart>(&document(r#""client": "C", "clint": 1"#)).unwrap_err();
     assert!(
-        matches!(&error, JsonError::Serde(source) if source.to_string().starts_with("unknown field `clint`"))
+        matches!(&error, JsonError::Unfit(source) if source.to_string().starts_with("unknown field `clint`"))
     );
 
     let nested = document(r#""cart": {"client": "C", "_id": "1"}"#);
@@ -100,7 +100,7 @@ fn a_struct_that_denies_unknown_fields_still_denies_its_own() {
     }
     let error = read::<Outer>(&nested).unwrap_err();
     assert!(
-        matches!(&error, JsonError::Serde(source) if source.to_string().starts_with("unknown field `_id`"))
+        matches!(&error, JsonError::Unfit(source) if source.to_string().starts_with("unknown field `_id`"))
     );
 }
 
@@ -216,11 +216,11 @@ fn an_enum_is_a_document() {
     let two = document(r#""Closed": null, "Open": {"a": 1}"#);
     let error = read::<External>(&two).unwrap_err();
     assert!(
-        matches!(&error, JsonError::Serde(source) if source.to_string().starts_with("a second field beside the enum's variant"))
+        matches!(&error, JsonError::Unfit(source) if source.to_string().starts_with("a second field beside the enum's variant"))
     );
     assert!(matches!(
         read::<External>(r#"{"_id": "1"}"#),
-        Err(JsonError::Serde(_))
+        Err(JsonError::Unfit(_))
     ));
 }
 
@@ -440,7 +440,7 @@ fn a_type_error_beside_a_number_beyond_f64_stays_one() {
         client: String,
     }
     match read::<Loose>(&long) {
-        Err(JsonError::Serde(error)) => assert_eq!((error.line(), error.column()), (1, 29)),
+        Err(JsonError::Unfit(error)) => assert_eq!((error.line(), error.column()), (1, 29)),
         other => panic!("{other:?}"),
     }
 }
