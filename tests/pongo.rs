@@ -11,6 +11,7 @@ mod finding;
 mod hostile_text;
 mod index_plans;
 mod indexes;
+mod killed;
 mod operations;
 mod operators;
 mod special_values;
