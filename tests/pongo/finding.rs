@@ -222,7 +222,7 @@ fn an_iterator_fetches_batch_by_batch_from_one_state() -> anyhow::Result<()> {
         .map(|n| json!({"_id": format!("{n:03}")}))
         .collect();
     documents.insert_many(&numbered)?;
-    for batch_size in [1, 100, 125, 249, 250, 251] {
+    for batch_size in [1, 100, 125, 249, 250, 251, u32::MAX] {
         let found = documents
             .find(json!({}))
             .sort(json!({"_id": 1}))
