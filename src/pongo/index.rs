@@ -2,7 +2,7 @@
 
 use crate::digest::TextDigest;
 use crate::error::{Error, Result};
-use crate::filter::{index_expression, index_presence};
+use crate::filter::{FilterError, index_expression, index_presence};
 use crate::identifier;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ const COMMENT: &str = "emmett-postgresql ";
 #[must_use]
 pub struct Index {
     definition: IndexDefinition,
+    /// Meant to have no fields.
+    is_on_whole_document: bool,
     name: Option<String>,
     concurrently: bool,
 }
@@ -86,7 +88,10 @@ impl Index {
 
     /// An index on all that a document contains, for equality of any field and of elements of arrays.
     pub fn whole_document() -> Self {
-        Self::new(Vec::<String>::new(), false)
+        Self {
+            is_on_whole_document: true,
+            ..Self::new(Vec::<String>::new(), false)
+        }
     }
 
     fn new<P: Into<String>>(paths: impl IntoIterator<Item = P>, unique: bool) -> Self {
@@ -96,6 +101,7 @@ impl Index {
                 unique,
                 sparse: false,
             },
+            is_on_whole_document: false,
             name: None,
             concurrently: false,
         }
@@ -169,8 +175,8 @@ impl Index {
         if *sparse && !unique {
             return refuse("must be unique to be sparse");
         }
-        if *unique && fields.is_empty() {
-            return refuse("must have a field to be unique");
+        if fields.is_empty() && !self.is_on_whole_document {
+            return refuse("needs a field");
         }
         self.definition.columns().map(|_| ())
     }
@@ -208,13 +214,13 @@ impl IndexDefinition {
         }
         let mut columns = vec!["_partition".to_owned()];
         for field in &self.fields {
-            columns.push(index_expression(field).map_err(Error::Filter)?);
+            columns.push(index_expression(field).map_err(|error| refused(field, error))?);
         }
         if self.unique {
             columns.push(PLACEHOLDER.to_owned());
         } else if !self.fields.iter().any(|field| field == "_id") {
             // It breaks the ties of a sort.
-            columns.push(index_expression("_id").map_err(Error::Filter)?);
+            columns.push(index_expression("_id").map_err(|error| refused("_id", error))?);
         }
         Ok(format!("({})", columns.join(", ")))
     }
@@ -226,9 +232,8 @@ impl IndexDefinition {
         let present = self
             .fields
             .iter()
-            .map(|field| index_presence(field))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::Filter)?;
+            .map(|field| index_presence(field).map_err(|error| refused(field, error)))
+            .collect::<Result<Vec<_>>>()?;
         Ok(format!(" WHERE {}", present.join(" OR ")))
     }
 
@@ -270,6 +275,15 @@ impl IndexNote {
     pub(super) fn parse(comment: &str) -> Option<Self> {
         serde_json::from_str(comment.strip_prefix(COMMENT)?).ok()
     }
+}
+
+/// The error of a field that an index cannot be on.
+fn refused(field: &str, error: FilterError) -> Error {
+    let reason = match error {
+        FilterError::InvalidPath { reason, .. } => reason.to_owned(),
+        other => other.to_string(),
+    };
+    Error::invalid(format!("the field {field:?} of an index"), reason)
 }
 
 /// The longest beginning of a text that has no more bytes.
@@ -356,6 +370,7 @@ mod tests {
         for refused in [
             Index::field("a").sparse(),
             Index::unique_fields(Vec::<String>::new()),
+            Index::fields(Vec::<String>::new()),
             Index::field("a..b"),
             Index::field("$a"),
             Index::field("a").named(""),
@@ -364,6 +379,7 @@ mod tests {
             assert!(refused.check("carts").is_err(), "{refused:?}");
         }
         assert!(Index::unique("a").sparse().check("carts").is_ok());
+        assert!(Index::whole_document().check("carts").is_ok());
     }
 
     #[test]
