@@ -22,8 +22,9 @@ const COMMENT: &str = "emmett-postgresql ";
 /// An index of a collection.
 ///
 /// An index on fields serves filters by equality, `$in` and ranges on its first field, or on its first fields, and sorts by
-/// them. An index on the whole document serves equality of any field. The values of a field must be shorter than about 2,700
-/// bytes.
+/// them, for values that stand directly in the field. Elements of arrays, and fields of objects in arrays, are what an
+/// [index on the whole document](Index::whole_document) is for, which serves equality of any field. The values of a field must
+/// be shorter than about 2,700 bytes.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
@@ -65,12 +66,27 @@ pub(super) struct IndexNote {
 }
 
 impl Index {
-    /// An index on one field, by its dotted path.
+    /// An index on one field, by its dotted path: for equality, `$in`, ranges, and sorts.
+    ///
+    /// An array is one value in it. Where the field is an array, or lies in the objects of one, a filter is answered all the
+    /// same, but looks at each such document. To search for elements, declare [`Index::whole_document`].
+    ///
+    /// ```
+    /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
+    ///
+    /// // `{"title": "Refactoring"}` by the first, `{"authors": "Beck"}` by the second.
+    /// let books = CollectionDefinition::new("books")
+    ///     .index(Index::field("title"))
+    ///     .index(Index::whole_document());
+    /// ```
     pub fn field(path: impl Into<String>) -> Self {
         Self::fields([path])
     }
 
     /// An index on several fields: for filters on the first, on the first two, and so on, and for sorts by all in this order.
+    ///
+    /// Equality on the first field with a sort by the second finds the documents by the index, and then sorts what it has
+    /// found: equality also looks for arrays, and those lie elsewhere in the index.
     pub fn fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
         Self::new(paths, false)
     }
@@ -86,7 +102,8 @@ impl Index {
         Self::new(paths, true)
     }
 
-    /// An index on all that a document contains, for equality of any field and of elements of arrays.
+    /// An index on all that a document contains, for equality of any field and of elements of arrays. It serves no ranges and
+    /// no sorts.
     pub fn whole_document() -> Self {
         Self {
             is_on_whole_document: true,
