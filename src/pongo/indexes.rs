@@ -47,7 +47,8 @@ impl<T> Collection<'_, T> {
 
     /// Creates an index; false when it exists.
     ///
-    /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently).
+    /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently). Then it waits itself, for
+    /// transactions that were open before; for one of a [`cursor`](super::Find::cursor) in the same thread, for ever.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{Index, PongoClient};
@@ -85,7 +86,8 @@ impl<T> Collection<'_, T> {
         create_concurrently(connections, schema, &self.name, index)
     }
 
-    /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection.
+    /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection; for
+    /// one of a [`cursor`](super::Find::cursor) in the same thread, for ever.
     ///
     /// # Errors
     /// [`Error::Database`] for an index that keeps the ids apart, [`Error::InvalidInput`] for what cannot be a name.

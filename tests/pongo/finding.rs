@@ -103,6 +103,37 @@ fn a_selection_is_read_as_a_type_of_its_own() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn values_of_all_types_are_in_one_order_and_a_limit_of_0_gives_none() -> anyhow::Result<()> {
+    let (_database, _store, documents) = collection()?;
+    let in_order = [
+        json!([]),
+        json!(null),
+        json!(""),
+        json!("B"),
+        json!("a"),
+        json!(-1),
+        json!(2),
+        json!(false),
+        json!(true),
+        json!([null]),
+        json!([5]),
+        json!({}),
+    ];
+    let reversed = in_order.iter().rev().map(|value| json!({"value": value}));
+    documents.insert_many(&reversed.collect::<Vec<_>>())?;
+
+    let sorted = || documents.find(json!({})).sort(json!({"value": 1}));
+    let found: Vec<Value> = sorted()
+        .to_vec()?
+        .into_iter()
+        .map(|mut document| document["value"].take())
+        .collect();
+    assert_eq!(found, in_order);
+    assert!(sorted().limit(0).to_vec()?.is_empty());
+    Ok(())
+}
+
 /// Values of all types, some of them equal, and the sorts that pages are read in.
 fn mixed() -> (Vec<Value>, Vec<Value>) {
     let values = [
