@@ -126,6 +126,24 @@ fn refused(path: &str, reason: &'static str) -> FilterError {
     }
 }
 
+impl From<Vec<&str>> for FieldSelection {
+    fn from(fields: Vec<&str>) -> Self {
+        Self::from(fields.as_slice())
+    }
+}
+
+impl From<&[String]> for FieldSelection {
+    fn from(fields: &[String]) -> Self {
+        Self::from(fields.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+impl From<Vec<String>> for FieldSelection {
+    fn from(fields: Vec<String>) -> Self {
+        Self::from(fields.as_slice())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

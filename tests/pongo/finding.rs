@@ -134,6 +134,24 @@ fn values_of_all_types_are_in_one_order_and_a_limit_of_0_gives_none() -> anyhow:
     Ok(())
 }
 
+#[test]
+fn fields_are_selected_by_lists_that_are_made_as_the_program_runs() -> anyhow::Result<()> {
+    let (_database, _store, documents) = collection()?;
+    documents.insert_one(&json!({"_id": "x", "a": {"b": 1}, "c": 2, "d": 3}))?;
+    let names = vec!["a.b".to_owned(), "c".to_owned()];
+
+    let selections: [FieldSelection; 3] = [
+        names.as_slice().into(),
+        names.iter().map(String::as_str).collect::<Vec<_>>().into(),
+        names.into(),
+    ];
+    for selection in selections {
+        let found: Vec<Value> = documents.find(json!({})).select(selection).to_vec()?;
+        assert_eq!(found, [json!({"_id": "x", "a": {"b": 1}, "c": 2})]);
+    }
+    Ok(())
+}
+
 /// Values of all types, some of them equal, and the sorts that pages are read in.
 fn mixed() -> (Vec<Value>, Vec<Value>) {
     let values = [
