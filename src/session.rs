@@ -258,7 +258,8 @@ impl<'a> Session<'a> {
         Ok(stream::version(self.sql()?, &partition, stream)?.is_some())
     }
 
-    /// A collection of documents, in this transaction.
+    /// A collection of documents, in this transaction. It borrows the session, so there is one at a time; to write to another
+    /// what is read from it, read with [`to_vec`](crate::pongo::Find::to_vec) instead of a cursor.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         let partition: &Partition = &self.partition;
         let sql = match &mut self.transaction {

@@ -222,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn what_mongodb_has_beyond_is_refused_by_name() {
+        for operator in ["$expr", "$where", "$text", "$jsonSchema", "$comment"] {
+            assert_eq!(
+                message(&json!({operator: 1})),
+                format!("the operator `{operator}` is not supported beside the fields of a filter")
+            );
+        }
+        for operator in ["$mod", "$bitsAllSet", "$near"] {
+            assert_eq!(
+                message(&json!({"a": {operator: 1}})),
+                format!("the operator `{operator}` is not supported for the field `a`")
+            );
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let cases = [
             (json!(7), "the filter must be an object, not a number"),

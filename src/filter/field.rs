@@ -62,57 +62,57 @@ pub struct ElementFilter(Result<Value, FilterError>);
 
 macro_rules! operators {
     ($output:ident) => {
-        /// Equal to the value. Null is also equal to a missing field. Numbers are equal by value, so 1 is 1.0.
+        /// `$eq`: equal to the value. Null is also equal to a missing field. Numbers are equal by value, so 1 is 1.0.
         pub fn eq(self, value: impl Serialize) -> $output {
             self.compare("$eq", value)
         }
 
-        /// Not equal to the value, or missing.
+        /// `$ne`: not equal to the value, or missing.
         pub fn ne(self, value: impl Serialize) -> $output {
             self.compare("$ne", value)
         }
 
-        /// Of the value's type and greater. The value is a string, a number or a boolean.
+        /// `$gt`: of the value's type and greater. The value is a string, a number or a boolean.
         pub fn gt(self, value: impl Serialize) -> $output {
             self.compare("$gt", value)
         }
 
-        /// Of the value's type and greater or equal. The value is a string, a number, a boolean or null.
+        /// `$gte`: of the value's type and greater or equal. The value is a string, a number, a boolean or null.
         pub fn gte(self, value: impl Serialize) -> $output {
             self.compare("$gte", value)
         }
 
-        /// Of the value's type and less. The value is a string, a number or a boolean.
+        /// `$lt`: of the value's type and less. The value is a string, a number or a boolean.
         pub fn lt(self, value: impl Serialize) -> $output {
             self.compare("$lt", value)
         }
 
-        /// Of the value's type and less or equal. The value is a string, a number, a boolean or null.
+        /// `$lte`: of the value's type and less or equal. The value is a string, a number, a boolean or null.
         pub fn lte(self, value: impl Serialize) -> $output {
             self.compare("$lte", value)
         }
 
-        /// Equal to one of the values; nothing is, when there are none.
+        /// `$in`: equal to one of the values; nothing is, when there are none.
         pub fn is_in(self, values: impl IntoIterator<Item = impl Serialize>) -> $output {
             self.compare_all("$in", values)
         }
 
-        /// Not equal to any of the values, or missing.
+        /// `$nin`: not equal to any of the values, or missing.
         pub fn not_in(self, values: impl IntoIterator<Item = impl Serialize>) -> $output {
             self.compare_all("$nin", values)
         }
 
-        /// Of this type.
+        /// `$type`: of this type.
         pub fn has_type(self, json_type: JsonType) -> $output {
             self.with("$type", json_type.alias().into())
         }
 
-        /// Equal to each of the values, for an array by its elements; nothing is, when there are none.
+        /// `$all`: equal to each of the values, for an array by its elements; nothing is, when there are none.
         pub fn all(self, values: impl IntoIterator<Item = impl Serialize>) -> $output {
             self.compare_all("$all", values)
         }
 
-        /// An array of which at least one element matches everything.
+        /// `$elemMatch`: an array of which at least one element matches everything.
         ///
         /// ```
         /// use emmett_postgresql::pongo::{element, field};
@@ -124,12 +124,12 @@ macro_rules! operators {
             self.checked("$elemMatch", filter.into().0)
         }
 
-        /// An array of so many elements.
+        /// `$size`: an array of so many elements.
         pub fn size(self, elements: u32) -> $output {
             self.with("$size", elements.into())
         }
 
-        /// A string in which the regular expression matches, in PostgreSQL's syntax, which is close to Perl's.
+        /// `$regex`: a string in which the regular expression matches, in PostgreSQL's syntax, which is close to Perl's.
         ///
         /// ```
         /// use emmett_postgresql::pongo::field;
@@ -140,7 +140,7 @@ macro_rules! operators {
             self.matches_with(pattern, [])
         }
 
-        /// Like [`matches`](Self::matches), with options.
+        /// `$regex`, like [`matches`](Self::matches), with `$options`.
         ///
         /// ```
         /// use emmett_postgresql::pongo::{RegexOption, field};
@@ -165,12 +165,12 @@ macro_rules! operators {
 impl Field {
     operators!(Filter);
 
-    /// Present, even as null.
+    /// `$exists` of true: present, even as null.
     pub fn exists(self) -> Filter {
         self.with("$exists", true.into())
     }
 
-    /// Not present.
+    /// `$exists` of false: not present.
     pub fn is_missing(self) -> Filter {
         self.with("$exists", false.into())
     }
@@ -201,7 +201,7 @@ impl Field {
 impl Element {
     operators!(Element);
 
-    /// An element that does not satisfy all conditions so far.
+    /// `$not`: an element that does not satisfy all conditions so far.
     #[expect(
         clippy::should_implement_trait,
         reason = "behind other conditions an operator would be read wrongly"

@@ -115,6 +115,14 @@ pub enum FilterError {
         reason: &'static str,
     },
 
+    /// An upsert makes a document of the fields that its filter compares by equality, and one of them is compared with two
+    /// values, or with one value and inside of it with another.
+    #[error("the upsert would give `{path}` two values")]
+    TwoValues {
+        /// The path of the second value.
+        path: String,
+    },
+
     /// The sort document is not an object of `1` and `-1`.
     #[error("cannot sort by `{path}`: {reason}")]
     InvalidSort {

@@ -21,8 +21,16 @@ pub struct FieldSelection(Value);
 
 impl From<Value> for FieldSelection {
     fn from(projection: Value) -> Self {
-        Self(projection)
+        match field_names(&projection) {
+            Some(names) => Self::from(names),
+            None => Self(projection),
+        }
     }
+}
+
+/// The names of a JSON array of strings.
+fn field_names(projection: &Value) -> Option<Vec<&str>> {
+    projection.as_array()?.iter().map(Value::as_str).collect()
 }
 
 impl From<&[&str]> for FieldSelection {
@@ -127,6 +135,24 @@ fn refused(path: &str, reason: &'static str) -> FilterError {
     }
 }
 
+impl From<Vec<&str>> for FieldSelection {
+    fn from(fields: Vec<&str>) -> Self {
+        Self::from(fields.as_slice())
+    }
+}
+
+impl From<&[String]> for FieldSelection {
+    fn from(fields: &[String]) -> Self {
+        Self::from(fields.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+impl From<Vec<String>> for FieldSelection {
+    fn from(fields: Vec<String>) -> Self {
+        Self::from(fields.as_slice())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +174,12 @@ mod tests {
             fields(["name", "address.city", "address.zip"]),
             Ok(expected)
         );
+    }
+
+    #[test]
+    fn a_json_array_of_names_is_a_list_of_fields() {
+        assert_eq!(fields(json!(["a", "b.c"])), fields(["a", "b.c"]));
+        assert!(fields(json!(["a", 1])).is_err());
     }
 
     #[test]

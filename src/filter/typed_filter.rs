@@ -22,6 +22,40 @@ use super::filter_error::FilterError;
 /// ```
 ///
 /// A value that is not JSON, such as NaN, is refused when the filter is used.
+///
+/// # Paths
+///
+/// `address.city` is the field `city` of the object in `address`, and of each object of an array there; `lines.0` is the
+/// first element of an array. A condition holds for an array when it holds for the array itself or for one of its elements.
+/// A missing field is equal to null.
+///
+/// # Operators
+///
+/// | Operator | Method | Matches |
+/// |---|---|---|
+/// | `$eq`, or the value alone | [`eq`](crate::pongo::Field::eq) | what is equal to the value |
+/// | `$ne` | [`ne`](crate::pongo::Field::ne) | what `$eq` does not match |
+/// | `$in` | [`is_in`](crate::pongo::Field::is_in) | what is equal to one of the values of an array; nothing for `[]` |
+/// | `$nin` | [`not_in`](crate::pongo::Field::not_in) | what `$in` does not match |
+/// | `$gt`, `$gte`, `$lt`, `$lte` | [`gt`](crate::pongo::Field::gt), [`gte`](crate::pongo::Field::gte), [`lt`](crate::pongo::Field::lt), [`lte`](crate::pongo::Field::lte) | what is of the operand's type and greater or less. The operand is a string, a number, a boolean or null, never an array or an object |
+/// | `$exists` | [`exists`](crate::pongo::Field::exists), [`is_missing`](crate::pongo::Field::is_missing) | a field that is there, even as null (`true`), or is not (`false`). It takes nothing else, such as 1 |
+/// | `$type` | [`has_type`](crate::pongo::Field::has_type) | values of a type, or of one of an array of types: `"null"`, `"bool"`, `"number"`, `"string"`, `"array"`, `"object"`, or MongoDB's numbers of these, as far as it has one |
+/// | `$all` | [`all`](crate::pongo::Field::all) | what is equal to each value of an array; or, for an array of `{"$elemMatch": ..}`, what has an element for each. Nothing for `[]` |
+/// | `$elemMatch` | [`elem_match`](crate::pongo::Field::elem_match) | an array with one element that matches everything: a filter of its fields, or operators for the element itself |
+/// | `$size` | [`size`](crate::pongo::Field::size) | an array of so many elements: a whole number that is not negative |
+/// | `$regex`, with `$options` | [`matches`](crate::pongo::Field::matches), [`matches_with`](crate::pongo::Field::matches_with) | a string in which a regular expression of PostgreSQL matches; the options are letters of `imsx` |
+/// | `$not` | [`not`](Filter::not), [`Element::not`](crate::pongo::Element::not) | what an object of operators, which is not empty, does not match |
+/// | `$and` | [`and`](Filter::and), [`all_of`](Filter::all_of) | what all filters of an array match, which is not empty |
+/// | `$or` | [`or`](Filter::or), [`any_of`](Filter::any_of) | what one of them matches |
+/// | `$nor` | [`not`](Filter::not), [`none_of`](Filter::none_of) | what none of them matches |
+///
+/// MongoDB's others are not there, such as `$mod`, `$expr`, `$where`, `$text`, `$jsonSchema`, `$comment`, `$bitsAllSet` and
+/// `$near`: a filter with one of them is refused by an error that names it. So is a value to compare with that has a key
+/// with `$`: `{"a.b": {"$gt": 1}}` is right, `{"a": {"b": {"$gt": 1}}}` is not.
+///
+/// `_id` compares with strings only, `_version` with 64-bit integers. Null is neither greater nor less than anything: `$gte`
+/// and `$lte` of null are `$eq` of null. Values are JSON's: 1 equals 1.0, and objects are equal whatever the order of their
+/// fields.
 #[derive(Clone)]
 pub struct Filter {
     document: Result<Value, FilterError>,
@@ -44,7 +78,7 @@ impl Filter {
         Self::from(json!({"_id": {"$eq": id.into()}}))
     }
 
-    /// Matches what all filters match: everything when there are none.
+    /// `$and`: matches what all filters match, everything when there are none.
     ///
     /// ```
     /// use emmett_postgresql::pongo::{Filter, field};
@@ -56,12 +90,12 @@ impl Filter {
         Self::joined("$and", filters, Self::all)
     }
 
-    /// Matches what at least one of the filters matches: nothing when there are none.
+    /// `$or`: matches what at least one of the filters matches, nothing when there are none.
     pub fn any_of(filters: impl IntoIterator<Item = impl Into<Self>>) -> Self {
         Self::joined("$or", filters, Self::nothing)
     }
 
-    /// Matches what none of the filters matches: everything when there are none.
+    /// `$nor`: matches what none of the filters matches, everything when there are none.
     ///
     /// ```
     /// use emmett_postgresql::pongo::{Filter, field};
@@ -72,19 +106,20 @@ impl Filter {
         Self::joined("$nor", filters, Self::all)
     }
 
-    /// Matches what both match.
+    /// `$and`: matches what both match.
     #[must_use]
     pub fn and(self, other: impl Into<Self>) -> Self {
         self.with("$and", other.into())
     }
 
-    /// Matches what one of the two or both match.
+    /// `$or`: matches what one of the two or both match.
     #[must_use]
     pub fn or(self, other: impl Into<Self>) -> Self {
         self.with("$or", other.into())
     }
 
-    /// Matches what this filter does not match, so also the documents in which its fields are missing. `!filter` is the same.
+    /// `$nor`, of this filter alone: matches what it does not match, so also the documents in which its fields are missing.
+    /// `!filter` is the same.
     #[must_use]
     #[expect(
         clippy::should_implement_trait,

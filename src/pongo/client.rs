@@ -89,8 +89,8 @@ impl PongoClient {
         Collection::new(home, name)
     }
 
-    /// The same client as one tenant sees it: documents of its own in every collection. The default one is seen without. No
-    /// tenant has to be added.
+    /// The same client as one tenant sees it: documents of its own in every collection. The default one, which is called
+    /// `emt:default`, is seen without. No tenant has to be added.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when no tenant can have this name.
@@ -109,7 +109,7 @@ impl PongoClient {
     /// Deletes all documents of a tenant, in all collections, and returns how many.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for the default tenant, and for a tenant of the event store in the same schema, whose events
+    /// [`Error::InvalidInput`] for the default tenant, whose name is `emt:default`, and for a tenant of the event store in the same schema, whose events
     /// would stay: [`Tenants::remove`](crate::Tenants::remove) removes that one with everything.
     pub fn remove_tenant(&self, name: &str) -> Result<u64> {
         if name == DEFAULT_PARTITION {

@@ -16,6 +16,9 @@ use std::sync::{Arc, OnceLock};
 ///
 /// A document is a JSON object. Its id is the field `_id`, a string; the field `_version` counts its changes. A type that
 /// has these fields gets them when it is read.
+///
+/// A map gets them as entries, so its values must be able to be a string and a number: `HashMap<String, Value>` reads any
+/// document, `HashMap<String, i64>` none. What a written document has in its field `_version` is not stored.
 pub struct Collection<'a, T> {
     pub(super) home: CollectionHome<'a>,
     pub(super) name: String,

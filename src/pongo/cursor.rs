@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many documents are fetched at once, where the query does not say.
 pub(super) const BATCH_SIZE: u32 = 500;
 
+/// `FETCH` counts by an `INTEGER`.
+const MOST_FETCHED: u32 = i32::MAX.unsigned_abs();
+
 /// Cursors of one transaction need different names.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
@@ -67,7 +70,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
     }
 
     fn fetch(&mut self) -> Result<()> {
-        let batch_size = self.find.batch_size;
+        let batch_size = self.find.batch_size.min(MOST_FETCHED);
         let fetch = format!("FETCH {batch_size} FROM {}", self.name);
         let statement = &self.statement;
         let rows = self.home.run(|sql| {

@@ -168,9 +168,10 @@ impl<T, D> std::fmt::Debug for Find<'_, '_, T, D> {
 }
 
 impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
-    /// The order: field names with 1 for ascending and -1 for descending, the most important first. It is total: null and
-    /// missing come before strings (in the order of their bytes), numbers, booleans, arrays and objects; and what is equal in
-    /// all fields is in the order of the ids. Defaults to no order.
+    /// The order: field names with 1 for ascending and -1 for descending, the most important first. It is total. Ascending,
+    /// `[]` comes first, then null and missing, strings (in the order of their bytes), numbers, booleans, all other arrays,
+    /// and objects; what is equal in all fields is in the order of the ids. An array is one value, and not, as in MongoDB,
+    /// its least or greatest element. Defaults to no order.
     ///
     /// An object made by `json!` keeps the order of its keys; where keys come from something without an order, an array of
     /// objects says it: `[{"total": -1}, {"name": 1}]`.
@@ -179,7 +180,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         self
     }
 
-    /// The largest number of documents. Defaults to no limit.
+    /// The largest number of documents. Defaults to no limit; 0 gives none, unlike in MongoDB, where it means no limit.
     pub fn limit(mut self, documents: u64) -> Self {
         self.limit = Some(documents);
         self
@@ -256,6 +257,11 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
 
     /// Runs the query and gives one document after the other, in bounded memory: they are fetched in batches, from one state
     /// of the collection. On connections of its own, the collection keeps one until the iterator is dropped.
+    ///
+    /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
+    /// itself waits until the iterator is dropped: [`drop`](Collection::drop), [`rename`](Collection::rename),
+    /// [`drop_index`](Collection::drop_index), and an index that is built
+    /// [concurrently](super::Index::concurrently). In the thread that has the iterator, that is for ever.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;

@@ -195,7 +195,26 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     }
 
     /// Handles several documents: one read and at most three writes, however many there are. All are written or none. The
-    /// results are in the order of the ids.
+    /// results are in the order of the ids. The closure gets each id and its document, or `None`.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let accounts = client.collection::<Value>("accounts");
+    /// accounts.insert_many(&[json!({"_id": "anna", "balance": 50}), json!({"_id": "bob", "balance": 0})])?;
+    /// accounts.handle_many(["anna", "bob"], |id, document| {
+    ///     let mut account = document.unwrap_or_else(|| json!({"balance": 0}));
+    ///     let change = if id == "anna" { -20 } else { 20 };
+    ///     account["balance"] = json!(account["balance"].as_i64().unwrap_or(0) + change);
+    ///     Ok(Some(account))
+    /// })?;
+    /// assert_eq!(accounts.find_by_id("bob")?.unwrap()["balance"], 20);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Like [`handle`](Collection::handle); [`Error::InvalidInput`] when an id is given twice.

@@ -2,7 +2,7 @@
 
 use crate::digest::TextDigest;
 use crate::error::{Error, Result};
-use crate::filter::{index_expression, index_presence};
+use crate::filter::{FilterError, index_expression, index_presence};
 use crate::identifier;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,9 @@ const COMMENT: &str = "emmett-postgresql ";
 /// An index of a collection.
 ///
 /// An index on fields serves filters by equality, `$in` and ranges on its first field, or on its first fields, and sorts by
-/// them. An index on the whole document serves equality of any field. The values of a field must be shorter than about 2,700
-/// bytes.
+/// them, for values that stand directly in the field. Elements of arrays, and fields of objects in arrays, are what an
+/// [index on the whole document](Index::whole_document) is for, which serves equality of any field. The values of a field must
+/// be shorter than about 2,700 bytes.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
@@ -38,6 +39,8 @@ const COMMENT: &str = "emmett-postgresql ";
 #[must_use]
 pub struct Index {
     definition: IndexDefinition,
+    /// Meant to have no fields.
+    is_on_whole_document: bool,
     name: Option<String>,
     concurrently: bool,
 }
@@ -63,12 +66,27 @@ pub(super) struct IndexNote {
 }
 
 impl Index {
-    /// An index on one field, by its dotted path.
+    /// An index on one field, by its dotted path: for equality, `$in`, ranges, and sorts.
+    ///
+    /// An array is one value in it. Where the field is an array, or lies in the objects of one, a filter is answered all the
+    /// same, but looks at each such document. To search for elements, declare [`Index::whole_document`].
+    ///
+    /// ```
+    /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
+    ///
+    /// // `{"title": "Refactoring"}` by the first, `{"authors": "Beck"}` by the second.
+    /// let books = CollectionDefinition::new("books")
+    ///     .index(Index::field("title"))
+    ///     .index(Index::whole_document());
+    /// ```
     pub fn field(path: impl Into<String>) -> Self {
         Self::fields([path])
     }
 
     /// An index on several fields: for filters on the first, on the first two, and so on, and for sorts by all in this order.
+    ///
+    /// Equality on the first field with a sort by the second finds the documents by the index, and then sorts what it has
+    /// found: equality also looks for arrays, and those lie elsewhere in the index.
     pub fn fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
         Self::new(paths, false)
     }
@@ -84,9 +102,13 @@ impl Index {
         Self::new(paths, true)
     }
 
-    /// An index on all that a document contains, for equality of any field and of elements of arrays.
+    /// An index on all that a document contains, for equality of any field and of elements of arrays. It serves no ranges and
+    /// no sorts.
     pub fn whole_document() -> Self {
-        Self::new(Vec::<String>::new(), false)
+        Self {
+            is_on_whole_document: true,
+            ..Self::new(Vec::<String>::new(), false)
+        }
     }
 
     fn new<P: Into<String>>(paths: impl IntoIterator<Item = P>, unique: bool) -> Self {
@@ -96,6 +118,7 @@ impl Index {
                 unique,
                 sparse: false,
             },
+            is_on_whole_document: false,
             name: None,
             concurrently: false,
         }
@@ -115,7 +138,7 @@ impl Index {
     }
 
     /// Builds the index while others write to the collection, outside of any transaction. It takes longer, and waits for
-    /// transactions that were open before. What a build that failed has left is removed by the next one.
+    /// transactions that were open before, such as that of a [`cursor`](super::Find::cursor). What a build that failed has left is removed by the next one.
     pub fn concurrently(mut self) -> Self {
         self.concurrently = true;
         self
@@ -169,8 +192,8 @@ impl Index {
         if *sparse && !unique {
             return refuse("must be unique to be sparse");
         }
-        if *unique && fields.is_empty() {
-            return refuse("must have a field to be unique");
+        if fields.is_empty() && !self.is_on_whole_document {
+            return refuse("needs a field");
         }
         self.definition.columns().map(|_| ())
     }
@@ -208,13 +231,13 @@ impl IndexDefinition {
         }
         let mut columns = vec!["_partition".to_owned()];
         for field in &self.fields {
-            columns.push(index_expression(field).map_err(Error::Filter)?);
+            columns.push(index_expression(field).map_err(|error| refused(field, error))?);
         }
         if self.unique {
             columns.push(PLACEHOLDER.to_owned());
         } else if !self.fields.iter().any(|field| field == "_id") {
             // It breaks the ties of a sort.
-            columns.push(index_expression("_id").map_err(Error::Filter)?);
+            columns.push(index_expression("_id").map_err(|error| refused("_id", error))?);
         }
         Ok(format!("({})", columns.join(", ")))
     }
@@ -226,9 +249,8 @@ impl IndexDefinition {
         let present = self
             .fields
             .iter()
-            .map(|field| index_presence(field))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::Filter)?;
+            .map(|field| index_presence(field).map_err(|error| refused(field, error)))
+            .collect::<Result<Vec<_>>>()?;
         Ok(format!(" WHERE {}", present.join(" OR ")))
     }
 
@@ -270,6 +292,15 @@ impl IndexNote {
     pub(super) fn parse(comment: &str) -> Option<Self> {
         serde_json::from_str(comment.strip_prefix(COMMENT)?).ok()
     }
+}
+
+/// The error of a field that an index cannot be on.
+fn refused(field: &str, error: FilterError) -> Error {
+    let reason = match error {
+        FilterError::InvalidPath { reason, .. } => reason.to_owned(),
+        other => other.to_string(),
+    };
+    Error::invalid(format!("the field {field:?} of an index"), reason)
 }
 
 /// The longest beginning of a text that has no more bytes.
@@ -356,6 +387,7 @@ mod tests {
         for refused in [
             Index::field("a").sparse(),
             Index::unique_fields(Vec::<String>::new()),
+            Index::fields(Vec::<String>::new()),
             Index::field("a..b"),
             Index::field("$a"),
             Index::field("a").named(""),
@@ -364,6 +396,7 @@ mod tests {
             assert!(refused.check("carts").is_err(), "{refused:?}");
         }
         assert!(Index::unique("a").sparse().check("carts").is_ok());
+        assert!(Index::whole_document().check("carts").is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
 use super::collection::Collection;
-use super::document::DocumentTable;
+use super::document::{DocumentTable, check_name};
 use super::home::CollectionHome;
 use super::index::{Index, IndexDescription, IndexNote};
 use super::index_build::create_concurrently;
@@ -39,6 +39,7 @@ impl<T> Collection<'_, T> {
     /// # Errors
     /// When the database cannot be asked.
     pub fn indexes(&self) -> Result<Vec<IndexDescription>> {
+        check_name(&self.name)?;
         self.home.run(&self.name, true, |sql| {
             list(sql, self.home.schema(), &self.name)
         })
@@ -46,7 +47,8 @@ impl<T> Collection<'_, T> {
 
     /// Creates an index; false when it exists.
     ///
-    /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently).
+    /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently). Then it waits itself, for
+    /// transactions that were open before; for one of a [`cursor`](super::Find::cursor) in the same thread, for ever.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{Index, PongoClient};
@@ -64,6 +66,7 @@ impl<T> Collection<'_, T> {
     /// [`Error::IndexMismatch`] when there is something else of its name, [`Error::NotUnique`] when documents have equal
     /// values, [`Error::InvalidInput`] when it makes no sense, or is to be created concurrently inside a transaction.
     pub fn create_index(&self, index: &Index) -> Result<bool> {
+        check_name(&self.name)?;
         index.check(&self.name)?;
         let schema = self.home.schema();
         if !index.is_concurrent() {
@@ -83,11 +86,14 @@ impl<T> Collection<'_, T> {
         create_concurrently(connections, schema, &self.name, index)
     }
 
-    /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection.
+    /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection; for
+    /// one of a [`cursor`](super::Find::cursor) in the same thread, for ever.
     ///
     /// # Errors
-    /// [`Error::Database`] for an index that keeps the ids apart.
+    /// [`Error::Database`] for an index that keeps the ids apart, [`Error::InvalidInput`] for what cannot be a name.
     pub fn drop_index(&self, name: &str) -> Result<bool> {
+        check_name(&self.name)?;
+        identifier::check("the index name", name)?;
         let schema = self.home.schema();
         self.home.atomically(&self.name, |sql| {
             lock(sql, schema, &self.name)?;

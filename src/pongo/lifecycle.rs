@@ -30,6 +30,9 @@ impl<T> Collection<'_, T> {
     /// Drops the collection with all its documents, those of all tenants; false when there was none. It can be used again,
     /// and is empty then.
     ///
+    /// Waits for transactions that use the collection; for one of a [`cursor`](super::Find::cursor) in the same thread, for
+    /// ever.
+    ///
     /// # Errors
     /// [`Error::ReadModel`] for the read model of a projection.
     pub fn drop(self) -> Result<bool> {
@@ -38,6 +41,9 @@ impl<T> Collection<'_, T> {
     }
 
     /// Renames the collection, with its documents and indexes. The old name can be used again, and is empty then.
+    ///
+    /// Waits for transactions that use the collection; for one of a [`cursor`](super::Find::cursor) in the same thread, for
+    /// ever.
     ///
     /// # Errors
     /// [`Error::Database`] when the new name is taken, [`Error::UnknownCollection`] when there is no such collection,

@@ -36,6 +36,26 @@ impl<'a> PongoTransaction<'a> {
     }
 
     /// A collection of documents, in this transaction. Its table is created when it is first used, if the client may migrate.
+    ///
+    /// It borrows the transaction, so there is one at a time. To write to another collection what is read from this one, read
+    /// with [`to_vec`](super::Find::to_vec): a [`cursor`](super::Find::cursor) keeps the transaction borrowed.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// # client.collection("orders").insert_one(&json!({"paid": true}))?;
+    /// client.with_transaction(|transaction| {
+    ///     let paid = transaction.collection::<Value>("orders").find(json!({"paid": true})).to_vec()?;
+    ///     transaction.collection("invoices").insert_many(&paid)?;
+    ///     Ok(())
+    /// })?;
+    /// # assert_eq!(client.collection::<Value>("invoices").count_documents(json!({}))?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         let home = CollectionHome::creating(&mut *self.sql, &self.scope, &self.tables);
         Collection::new(home, name)

@@ -180,9 +180,20 @@ impl Update {
         self.with("$addToSet", path, each(values))
     }
 
-    /// `$pull`: takes the elements that equal a value out of an array.
+    /// `$pull`: takes the elements that equal a value out of an array. [`pull_where`](Self::pull_where) takes those that match
+    /// a condition.
     pub fn pull(self, path: &str, value: impl Serialize) -> Self {
-        let condition = checked(value).map(|value| match value {
+        let value = checked(value);
+        if let Some(value) = value.as_ref().ok().filter(|value| has_operator(value)) {
+            let found = value.to_string();
+            return self.refused(UpdateError::WrongOperand {
+                operator: "$pull",
+                path: path.to_owned(),
+                expected: "a value (pull_where takes a condition)",
+                found,
+            });
+        }
+        let condition = value.map(|value| match value {
             // Bare, it would be a condition.
             Value::Object(_) => json!({"$eq": value}),
             _ => value,
@@ -293,6 +304,17 @@ impl Update {
 fn each(values: impl IntoIterator<Item = impl Serialize>) -> Result<Value, JsonError> {
     let values = values.into_iter().map(checked);
     Ok(json!({"$each": values.collect::<Result<Vec<_>, _>>()?}))
+}
+
+/// Whether a value has an operator in it, so that no element equals it.
+fn has_operator(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(has_operator),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| key.starts_with('$') || has_operator(value)),
+        _ => false,
+    }
 }
 
 /// A value as JSON that `jsonb` keeps.

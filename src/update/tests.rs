@@ -297,6 +297,14 @@ fn what_goes_wrong_while_an_update_is_built_is_said_when_it_is_used() {
             "`$set` of `a` and `$set` of `a` conflict",
         ),
         (
+            Update::new().pull("a", json!({"$gt": 1})),
+            "`$pull` of `a` needs a value (pull_where takes a condition), not {\"$gt\":1}",
+        ),
+        (
+            Update::new().pull("a", json!([{"b": {"$gt": 1}}])),
+            "`$pull` of `a` needs a value (pull_where takes a condition), not [{\"b\":{\"$gt\":1}}]",
+        ),
+        (
             Update::new().pull_where("a", element().gt(f64::NAN)),
             "the condition of `$pull` of `a` is not valid: ",
         ),

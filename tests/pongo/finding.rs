@@ -103,6 +103,55 @@ fn a_selection_is_read_as_a_type_of_its_own() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn values_of_all_types_are_in_one_order_and_a_limit_of_0_gives_none() -> anyhow::Result<()> {
+    let (_database, _store, documents) = collection()?;
+    let in_order = [
+        json!([]),
+        json!(null),
+        json!(""),
+        json!("B"),
+        json!("a"),
+        json!(-1),
+        json!(2),
+        json!(false),
+        json!(true),
+        json!([null]),
+        json!([5]),
+        json!({}),
+    ];
+    let reversed = in_order.iter().rev().map(|value| json!({"value": value}));
+    documents.insert_many(&reversed.collect::<Vec<_>>())?;
+
+    let sorted = || documents.find(json!({})).sort(json!({"value": 1}));
+    let found: Vec<Value> = sorted()
+        .to_vec()?
+        .into_iter()
+        .map(|mut document| document["value"].take())
+        .collect();
+    assert_eq!(found, in_order);
+    assert!(sorted().limit(0).to_vec()?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn fields_are_selected_by_lists_that_are_made_as_the_program_runs() -> anyhow::Result<()> {
+    let (_database, _store, documents) = collection()?;
+    documents.insert_one(&json!({"_id": "x", "a": {"b": 1}, "c": 2, "d": 3}))?;
+    let names = vec!["a.b".to_owned(), "c".to_owned()];
+
+    let selections: [FieldSelection; 3] = [
+        names.as_slice().into(),
+        names.iter().map(String::as_str).collect::<Vec<_>>().into(),
+        names.into(),
+    ];
+    for selection in selections {
+        let found: Vec<Value> = documents.find(json!({})).select(selection).to_vec()?;
+        assert_eq!(found, [json!({"_id": "x", "a": {"b": 1}, "c": 2})]);
+    }
+    Ok(())
+}
+
 /// Values of all types, some of them equal, and the sorts that pages are read in.
 fn mixed() -> (Vec<Value>, Vec<Value>) {
     let values = [
@@ -222,7 +271,7 @@ fn an_iterator_fetches_batch_by_batch_from_one_state() -> anyhow::Result<()> {
         .map(|n| json!({"_id": format!("{n:03}")}))
         .collect();
     documents.insert_many(&numbered)?;
-    for batch_size in [1, 100, 125, 249, 250, 251] {
+    for batch_size in [1, 100, 125, 249, 250, 251, u32::MAX] {
         let found = documents
             .find(json!({}))
             .sort(json!({"_id": 1}))

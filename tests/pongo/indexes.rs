@@ -535,6 +535,56 @@ fn inside_a_transaction_an_index_is_committed_with_it_and_not_concurrently() -> 
 }
 
 #[test]
+fn an_index_that_makes_no_sense_is_refused_before_anything_is_sent() -> anyhow::Result<()> {
+    let (_database, client) = client()?;
+    let carts = client.collection::<Value>("carts");
+    let long = client.collection::<Value>(&"x".repeat(64));
+
+    for (refused, expected) in [
+        (
+            carts.create_index(&Index::fields(Vec::<String>::new())),
+            "an index of \"carts\": needs a field",
+        ),
+        (
+            carts.create_index(&Index::unique_fields(Vec::<String>::new())),
+            "an index of \"carts\": needs a field",
+        ),
+        (
+            carts.create_index(&Index::field("")),
+            "the field \"\" of an index: it has an empty name",
+        ),
+        (
+            carts.create_index(&Index::fields(["a", "b..c"])),
+            "the field \"b..c\" of an index: it has an empty name",
+        ),
+        (
+            long.create_index(&Index::field("a")),
+            "must have 1 to 63 bytes, has 64",
+        ),
+        (
+            long.create_index(&Index::field("a").concurrently()),
+            "must have 1 to 63 bytes, has 64",
+        ),
+        (long.drop_index("a"), "must have 1 to 63 bytes, has 64"),
+        (
+            long.indexes().map(|_| false),
+            "must have 1 to 63 bytes, has 64",
+        ),
+        (
+            carts.drop_index("a\0"),
+            "the index name \"a\\0\": must not contain control characters",
+        ),
+    ] {
+        assert!(
+            matches!(&refused, Err(error @ Error::InvalidInput { .. }) if error.to_string().ends_with(expected)),
+            "{refused:?} is not: {expected}"
+        );
+    }
+    assert!(names(&carts)?.is_empty());
+    Ok(())
+}
+
+#[test]
 fn hostile_names_of_fields_are_indexed_as_they_are() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     let carts = store.collection::<Value>("it's \"a\" cart; --");

@@ -6,6 +6,7 @@ use emmett_postgresql::{Error, JsonError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 fn strings() -> Vec<String> {
     let mut strings: Vec<String> = [
@@ -216,5 +217,33 @@ fn documents_of_an_older_form_are_read_and_written() -> anyhow::Result<()> {
         matches!(&failed, Err(Error::DocumentHook { source, .. }) if source.to_string() == "no name"),
         "{failed:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_map_gets_id_and_version_as_entries_and_a_written_version_is_not_stored() -> anyhow::Result<()>
+{
+    let (_database, store) = support::store()?;
+    let counts = store.collection::<HashMap<String, Value>>("counts");
+    let written = HashMap::from([
+        ("a".to_owned(), json!(1)),
+        ("_version".to_owned(), json!(7)),
+    ]);
+    let id = counts.insert_one(&written)?.id;
+
+    let found = counts.find_by_id(&id)?.expect("the document");
+    assert_eq!(
+        found,
+        HashMap::from([
+            ("a".to_owned(), json!(1)),
+            ("_id".to_owned(), json!(id)),
+            ("_version".to_owned(), json!(1)),
+        ])
+    );
+    let numbers = store.collection::<HashMap<String, i64>>("counts");
+    assert!(matches!(
+        numbers.find_by_id(&id),
+        Err(Error::Document { .. })
+    ));
     Ok(())
 }
