@@ -1,6 +1,6 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
-use super::stored_document::Fields;
+use super::stored_document::{Fields, is_no_column, push_id};
 use crate::connection::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
@@ -115,7 +115,8 @@ fn append_id(json: &mut Vec<u8>, id: &str) {
     if json.len() > 1 {
         json.push(b',');
     }
-    json.extend_from_slice(format!("\"_id\":{}}}", Value::from(id)).as_bytes());
+    push_id(json, id);
+    json.push(b'}');
 }
 
 /// An id for a document that has none. Later ones sort behind earlier ones.
@@ -220,6 +221,13 @@ impl DocumentTable {
             id: Option<Value>,
             #[serde(rename = "_version")]
             version: Option<IgnoredAny>,
+        }
+        if Fields::of(&json).is_some_and(|mut fields| fields.all(is_no_column)) {
+            return Ok(EncodedDocument {
+                json,
+                id: None,
+                has_version: false,
+            });
         }
         let identified: Identified = serde_json::from_slice(&json)
             .map_err(|source| self.refused(JsonError::Serde(source)))?;

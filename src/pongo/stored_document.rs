@@ -4,7 +4,7 @@ use crate::connection::{Jsonb, get};
 use crate::error::Result;
 use crate::position::from_sql;
 use postgres::Row;
-use serde_json::Value;
+use std::io::Write;
 
 /// What a statement reads of a document; see [`StoredDocument::of_row`].
 pub(super) const DOCUMENT: &str = "data, _id, _version";
@@ -43,10 +43,25 @@ impl<'r> StoredDocument<'r> {
             json.extend_from_slice(field);
             json.push(b',');
         }
-        let (id, version) = (Value::from(self.id), self.version);
-        json.extend_from_slice(format!("\"_id\":{id},\"_version\":{version}}}").as_bytes());
+        push_id(&mut json, self.id);
+        // Writing to memory does not fail.
+        let _ = write!(json, ",\"_version\":{}}}", self.version);
         json
     }
+}
+
+/// Writes the field `_id`.
+pub(super) fn push_id(json: &mut Vec<u8>, id: &str) {
+    json.extend_from_slice(b"\"_id\":");
+    // Writing a string to memory does not fail.
+    let _ = serde_json::to_writer(json, id);
+}
+
+/// Whether a field is certainly none of those that come from columns; its name might be one if it is escaped.
+pub(super) fn is_no_column(field: &[u8]) -> bool {
+    let name = field.strip_prefix(b"\"").unwrap_or_default();
+    let end = name.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+    !name.starts_with(b"_") && end.is_some_and(|end| name[end] == b'"')
 }
 
 fn is_column(field: &[u8]) -> bool {
@@ -110,7 +125,7 @@ fn length_of_string(json: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_columns_win_over_the_json() {
@@ -140,6 +155,16 @@ mod tests {
             assert_eq!(read, expected, "{data}");
             let text = String::from_utf8(json).unwrap();
             assert_eq!(text.matches("\"_id\":\"i").count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_may_be_a_columns_is_told_from_others() {
+        for name in ["a", "id", "", "a_id", "ä"] {
+            assert!(is_no_column(format!("\"{name}\":1").as_bytes()), "{name}");
+        }
+        for name in ["_id", "_version", "_", "\\u005fid", "a\\n"] {
+            assert!(!is_no_column(format!("\"{name}\": 1").as_bytes()), "{name}");
         }
     }
 
