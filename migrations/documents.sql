@@ -356,18 +356,31 @@ CREATE OR REPLACE FUNCTION public.emt_nearest_float(number NUMERIC) RETURNS NUME
                 ELSE emt_nearest_float.number END
     $$;
 
--- $inc and $mul. Decimal: 0.1 and 0.2 are 0.3. A fraction with more digits than a float has becomes the nearest float, so that
--- everybody can read the document; but not where one of the two numbers had such digits already.
+-- A fraction that was made of two numbers: the nearest float, so that everybody can read the document; but itself where one of
+-- the two numbers was no float. A function of its own, because PL/pgSQL prepares an expression with all that is inlined in it
+-- in each transaction, and few updates come here.
+CREATE OR REPLACE FUNCTION public.emt_readable(made NUMERIC, one NUMERIC, other NUMERIC) RETURNS NUMERIC
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+BEGIN
+    RETURN CASE WHEN emt_readable.one = public.emt_nearest_float(emt_readable.one)
+                     AND emt_readable.other = public.emt_nearest_float(emt_readable.other)
+                THEN public.emt_nearest_float(emt_readable.made)
+                ELSE emt_readable.made END;
+END
+$$;
+
+-- $inc and $mul. Decimal: 0.1 and 0.2 are 0.3.
 CREATE OR REPLACE FUNCTION public.emt_calculated(present JSONB, operator TEXT, path TEXT, operand JSONB) RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
     _result NUMERIC;
 BEGIN
-    IF emt_calculated.present IS NULL THEN
-        RETURN CASE emt_calculated.operator WHEN '$inc' THEN emt_calculated.operand ELSE '0' END;
-    END IF;
-    IF jsonb_typeof(emt_calculated.present) <> 'number' THEN
+    IF jsonb_typeof(emt_calculated.present) IS DISTINCT FROM 'number' THEN
+        IF emt_calculated.present IS NULL THEN
+            RETURN CASE emt_calculated.operator WHEN '$inc' THEN emt_calculated.operand ELSE '0' END;
+        END IF;
         PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
             'needs a number, but the field holds ' || public.emt_type_name(emt_calculated.present));
     END IF;
@@ -375,14 +388,13 @@ BEGIN
                    WHEN '$inc' THEN emt_calculated.present::NUMERIC + emt_calculated.operand::NUMERIC
                    ELSE emt_calculated.present::NUMERIC * emt_calculated.operand::NUMERIC
                END;
-    -- Beyond the largest float nothing could read the document.
-    IF abs(_result) > 1.7976931348623157e308 THEN
-        PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
-            'makes a number beyond 1.7976931348623157e308');
-    END IF;
-    IF scale(_result) > 0 AND emt_calculated.present::NUMERIC = public.emt_nearest_float(emt_calculated.present::NUMERIC)
-       AND emt_calculated.operand::NUMERIC = public.emt_nearest_float(emt_calculated.operand::NUMERIC) THEN
-        _result := public.emt_nearest_float(_result);
+    IF scale(_result) > 0 OR abs(_result) > 1e300 THEN
+        -- Beyond the largest float nothing could read the document.
+        IF abs(_result) > 1.7976931348623157e308 THEN
+            PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
+                'makes a number beyond 1.7976931348623157e308');
+        END IF;
+        _result := public.emt_readable(_result, emt_calculated.present::NUMERIC, emt_calculated.operand::NUMERIC);
     END IF;
     RETURN to_jsonb(_result);
 END
@@ -436,7 +448,11 @@ BEGIN
         _operator := _operation ->> 'operator';
         -- A name never contains a dot.
         _names := string_to_array(_operation ->> 'path', '.');
-        IF _operator = '$unset' THEN
+        -- Counting in a field of the document itself is the most frequent update, and each expression has its price.
+        IF _operator IN ('$inc', '$mul') AND cardinality(_names) = 1 THEN
+            _document := jsonb_set(_document, _names,
+                public.emt_calculated(_document -> _names[1], _operator, _names[1], _operation -> 'value'));
+        ELSIF _operator = '$unset' THEN
             _document := public.emt_remove_at(_document, _names);
         ELSIF _operator = '$rename' THEN
             _document := public.emt_rename_at(_document, _operation ->> 'path', _operation ->> 'value');

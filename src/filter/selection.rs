@@ -35,7 +35,9 @@ fn field_names(projection: &Value) -> Option<Vec<&str>> {
 
 impl From<&[&str]> for FieldSelection {
     fn from(fields: &[&str]) -> Self {
-        let fields = fields.iter().map(|field| ((*field).to_owned(), 1.into()));
+        // The id is read in any case. Named, it keeps an empty list from being the empty object, which reads everything.
+        let named = std::iter::once(&"_id").chain(fields);
+        let fields = named.map(|field| ((*field).to_owned(), 1.into()));
         Self(Value::Object(fields.collect()))
     }
 }
@@ -180,6 +182,19 @@ mod tests {
     fn a_json_array_of_names_is_a_list_of_fields() {
         assert_eq!(fields(json!(["a", "b.c"])), fields(["a", "b.c"]));
         assert!(fields(json!(["a", 1])).is_err());
+    }
+
+    #[test]
+    fn an_empty_list_reads_the_id_alone() {
+        for selection in [
+            FieldSelection::from(Vec::<String>::new()),
+            json!([]).into(),
+            ["_id"].into(),
+        ] {
+            let found = fields(selection).unwrap();
+            assert_eq!(found.tree, json!({}));
+            assert!(found.is_inclusive && found.has_id && !found.has_version);
+        }
     }
 
     #[test]
