@@ -109,8 +109,8 @@ impl PongoClient {
     /// Deletes all documents of a tenant, in all collections, and returns how many.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for the default tenant, whose name is `emt:default`, and for a tenant of the event store in the same schema, whose events
-    /// would stay: [`Tenants::remove`](crate::Tenants::remove) removes that one with everything.
+    /// [`Error::InvalidInput`] for the default tenant, whose name is `emt:default`, and for a tenant of the event store in the
+    /// same schema, whose events would stay: [`Tenants::remove`](crate::Tenants::remove) removes that one with everything.
     pub fn remove_tenant(&self, name: &str) -> Result<u64> {
         if name == DEFAULT_PARTITION {
             return Err(Error::invalid(

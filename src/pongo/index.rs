@@ -138,7 +138,8 @@ impl Index {
     }
 
     /// Builds the index while others write to the collection, outside of any transaction. It takes longer, and waits for
-    /// transactions that were open before, such as that of a [`cursor`](super::Find::cursor). What a build that failed has left is removed by the next one.
+    /// transactions that were open before, such as that of a [`cursor`](super::Find::cursor). What a build that failed has left
+    /// is removed by the next one.
     pub fn concurrently(mut self) -> Self {
         self.concurrently = true;
         self
