@@ -363,6 +363,37 @@ fn without_migration_a_missing_collection_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+// As the README says it of a database without events.
+#[test]
+fn a_role_without_other_rights_keeps_documents() -> anyhow::Result<()> {
+    let server = Server::start()?;
+    let database = server.create_database()?;
+    let owner = PongoClient::connect(database.url())?;
+    database.client()?.batch_execute(
+        "CREATE ROLE app LOGIN;
+         GRANT USAGE ON SCHEMA public TO app;
+         GRANT SELECT ON emt_migrations, emt_collections TO app",
+    )?;
+    owner.collection::<Value>("kept").create()?;
+    owner.collection::<Value>("read").create()?;
+    database
+        .client()?
+        .batch_execute("GRANT INSERT, UPDATE, DELETE ON kept TO app")?;
+
+    let url = database.url().replace("user=postgres", "user=app");
+    let client = PongoClient::builder(&url)
+        .auto_migration(AutoMigration::None)
+        .connect()?;
+    let kept = client.collection::<Value>("kept");
+    let id = kept.insert_one(&json!({"n": 1}))?.id;
+    kept.update_one(json!({"_id": id}), json!({"$inc": {"n": 1}}))?;
+    kept.handle(&id, |_| Ok(None))?;
+    let read = client.collection::<Value>("read");
+    assert_eq!(read.count_documents(json!({}))?, 0);
+    assert!(read.insert_one(&json!({})).is_err());
+    Ok(())
+}
+
 #[test]
 fn without_migration_a_missing_schema_is_reported() -> anyhow::Result<()> {
     let database = Server::shared()?.create_database()?;
