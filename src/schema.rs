@@ -4,6 +4,7 @@ use crate::connection::{Connections, Sql, Transaction, get, param};
 use crate::digest::TextDigest;
 use crate::error::{Error, Result};
 use crate::identifier;
+use postgres::error::SqlState;
 use postgres::types::Type;
 use std::fmt;
 use std::sync::Arc;
@@ -543,6 +544,15 @@ pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &st
         identifier::quote(schema)
     );
     sql.query(&text, &[param(&collection, Type::TEXT)])
-        .map_err(|source| Error::database("create a collection", source))?;
+        .map_err(|source| function_error("create a collection", source))?;
     Ok(())
+}
+
+/// What it means that a call of one of the schema's functions failed: without the function, that there is no schema yet.
+pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> Error {
+    let missing = [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
+    if source.code().is_some_and(|code| missing.contains(code)) {
+        return Error::Schema(SchemaState::Missing.to_string());
+    }
+    Error::database(doing, source)
 }

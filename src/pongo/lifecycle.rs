@@ -6,6 +6,7 @@ use super::indexes::rename_all;
 use crate::connection::{get, param};
 use crate::error::{Error, Result};
 use crate::identifier;
+use crate::schema::function_error;
 use postgres::types::Type;
 
 const CREATE: &str = "SELECT {schema}.emt_create_collection($1)";
@@ -91,6 +92,6 @@ fn refused(doing: &'static str, collection: &str, source: postgres::Error) -> Er
             collection: collection.to_owned(),
             source,
         },
-        _ => Error::database(doing, source),
+        _ => function_error(doing, source),
     }
 }

@@ -402,6 +402,18 @@ fn without_migration_a_missing_schema_is_reported() -> anyhow::Result<()> {
         .connect();
 
     assert!(matches!(refused, Err(Error::Schema(_))), "{refused:?}");
+
+    let unchecked = PongoClient::builder(database.url()).connect_unchecked()?;
+    let documents = || unchecked.collection::<Value>("documents");
+    for refused in [
+        documents().insert_one(&json!({})).map(drop),
+        documents().find(json!({})).to_vec().map(drop),
+        documents().create().map(drop),
+        documents().drop().map(drop),
+        documents().rename("others").map(drop),
+    ] {
+        assert!(matches!(refused, Err(Error::Schema(_))), "{refused:?}");
+    }
     assert!(!exists(&database, "emt_migrations")?);
     Ok(())
 }
