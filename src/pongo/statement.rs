@@ -1,7 +1,7 @@
 //! Statements with a filter in them.
 
 use super::document::DocumentTable;
-use crate::connection::Sql;
+use crate::connection::{Parameter, Sql};
 use crate::error::{Error, Result};
 use crate::filter::{
     SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
@@ -14,6 +14,9 @@ use postgres::types::Json;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+
+/// PostgreSQL's protocol counts the parameters of a statement in 16 bits.
+const MOST_PARAMETERS: usize = 65_535;
 
 /// How a statement begins that writes the first document which matches: it locks the document before it looks at anything of
 /// it, so nothing can come between what it reads and what it writes.
@@ -142,20 +145,34 @@ pub(super) struct Statement {
 }
 
 impl Statement {
+    fn parameters(&self) -> Result<Vec<Parameter<'_>>> {
+        let parameters = self.parameters.typed();
+        if parameters.len() > MOST_PARAMETERS {
+            let reason = format!(
+                "compares with {} values one by one, and a statement takes {MOST_PARAMETERS} at the most: `$in` takes any number",
+                parameters.len()
+            );
+            return Err(Error::invalid("the filter", reason));
+        }
+        Ok(parameters)
+    }
+
     pub(super) fn query(&self, doing: &'static str, sql: &mut dyn Sql) -> Result<Vec<Row>> {
+        let parameters = self.parameters()?;
         let rows = if self.prepared {
-            sql.query(&self.text, &self.parameters.typed())
+            sql.query(&self.text, &parameters)
         } else {
-            sql.query_unnamed(&self.text, &self.parameters.typed())
+            sql.query_unnamed(&self.text, &parameters)
         };
         rows.map_err(|source| self.error(doing, source))
     }
 
     pub(super) fn execute(&self, doing: &'static str, sql: &mut dyn Sql) -> Result<u64> {
+        let parameters = self.parameters()?;
         let count = if self.prepared {
-            sql.execute(&self.text, &self.parameters.typed())
+            sql.execute(&self.text, &parameters)
         } else {
-            sql.execute_unnamed(&self.text, &self.parameters.typed())
+            sql.execute_unnamed(&self.text, &parameters)
         };
         count.map_err(|source| self.error(doing, source))
     }
@@ -163,14 +180,14 @@ impl Statement {
     /// The server's plan of the statement, made with its values.
     pub(super) fn explain(&self, options: &str, sql: &mut dyn Sql) -> Result<Vec<Row>> {
         let text = format!("EXPLAIN {options} {}", self.text);
-        sql.query_unnamed(&text, &self.parameters.typed())
+        sql.query_unnamed(&text, &self.parameters()?)
             .map_err(|source| self.error("explain a query", source))
     }
 
     /// Opens a cursor for the statement.
     pub(super) fn declare(&self, cursor: &str, sql: &mut dyn Sql) -> Result<()> {
         let text = format!("DECLARE {cursor} NO SCROLL CURSOR FOR {}", self.text);
-        sql.execute_unnamed(&text, &self.parameters.typed())
+        sql.execute_unnamed(&text, &self.parameters()?)
             .map_err(|source| self.error("find documents", source))?;
         Ok(())
     }

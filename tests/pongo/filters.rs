@@ -1,5 +1,6 @@
 //! Filters and sorts against a real PostgreSQL. Each table names the page of MongoDB's manual that its rows follow.
 
+use emmett_postgresql::Error;
 use serde_json::{Value, json};
 
 use crate::support;
@@ -540,6 +541,22 @@ fn later_keys_order_what_earlier_ones_leave_equal() -> anyhow::Result<()> {
 }
 
 // The manual leaves these to the server, which refuses most of them too.
+#[test]
+fn a_filter_with_too_many_values_is_refused_and_names_a_way() -> anyhow::Result<()> {
+    let (_database, store) = support::store()?;
+    let documents = store.collection::<Value>("documents");
+    documents.insert_one(&json!({"a": 7}))?;
+    let values: Vec<Value> = (0..70_000).map(|number| json!(number)).collect();
+    let one_by_one: Vec<Value> = values.iter().map(|value| json!({"a": value})).collect();
+    let refused = documents.count_documents(json!({"$or": one_by_one}));
+    assert!(
+        matches!(&refused, Err(error @ Error::InvalidInput { .. }) if error.to_string().contains("`$in`")),
+        "{refused:?}"
+    );
+    assert_eq!(documents.count_documents(json!({"a": {"$in": values}}))?, 1);
+    Ok(())
+}
+
 #[test]
 fn a_wrong_filter_is_refused_and_named() -> anyhow::Result<()> {
     let cases = [
