@@ -225,20 +225,11 @@ impl Change<'_> {
         collection: &Collection<'_, T>,
         statement: &Statement,
     ) -> Result<Option<Row>> {
-        let run = |sql: &mut dyn Sql| {
-            let rows = statement.query(self.doing, sql)?;
-            Ok(rows.into_iter().next())
-        };
-        let Some(returned) = self.returned else {
-            return collection.write(run);
-        };
-        collection.home.atomically(&collection.name, |sql| {
-            let row = run(sql)?;
-            if let Some(row) = &row {
-                returned.take_of(row)?;
-            }
-            Ok(row)
-        })
+        let run = |sql: &mut dyn Sql| statement.query(self.doing, sql);
+        match &self.returned {
+            None => collection.write_row(run, None),
+            Some(returned) => collection.write_row(run, Some(&|row| returned.take_of(row))),
+        }
     }
 
     fn outcome<T>(

@@ -6,11 +6,15 @@ use super::home::CollectionHome;
 use super::stored_document::{StoredDocument, Take};
 use crate::connection::Sql;
 use crate::error::{Error, Result};
+use postgres::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
+
+/// What looks at the row of a write before it is committed.
+type LooksAtRow<'l> = &'l dyn Fn(&Row) -> Result<()>;
 
 /// A collection of documents of type `T`; `serde_json::Value` takes any.
 ///
@@ -125,6 +129,23 @@ impl<'a, T> Collection<'a, T> {
         let document =
             upcast(table.decode(id, &json)?).map_err(|source| self.hook_failed(id, source))?;
         table.decode(id, &table.encode(&document)?)
+    }
+
+    /// Runs a statement that writes one document. What looks at its row can refuse it: then nothing is written.
+    pub(super) fn write_row(
+        &self,
+        run: impl Fn(&mut dyn Sql) -> Result<Vec<Row>>,
+        before_commit: Option<LooksAtRow<'_>>,
+    ) -> Result<Option<Row>> {
+        let first_row = |sql: &mut dyn Sql| run(sql).map(|rows| rows.into_iter().next());
+        let Some(before_commit) = before_commit else {
+            return self.write(first_row);
+        };
+        self.home.atomically(&self.name, |sql| {
+            let row = first_row(sql)?;
+            row.as_ref().map(before_commit).transpose()?;
+            Ok(row)
+        })
     }
 
     /// The document that a write gives, as it was read before the write was committed.

@@ -87,21 +87,18 @@ impl<T> Collection<'_, T> {
             )
             .part("returned", take.map_or(NOTHING, |_| DOCUMENT))
             .build(&[PICK, DELETE_ONE].concat());
-        let run = |sql: &mut dyn Sql| {
-            let rows = statement.query("delete a document", sql)?;
-            Ok(rows.into_iter().next())
-        };
+        let run = |sql: &mut dyn Sql| statement.query("delete a document", sql);
         let row = match take {
-            None => self.write(run),
-            // Where it cannot be read, it is not deleted.
-            Some(take) => self.home.atomically(&self.name, |sql| {
-                let row = run(sql)?;
-                match &row {
-                    Some(row) if get(row, 3)? => take(&StoredDocument::of_row(row)?)?,
-                    _ => {}
-                }
-                Ok(row)
-            }),
+            None => self.write_row(run, None),
+            Some(take) => self.write_row(
+                run,
+                Some(&|row| {
+                    if get(row, 3)? {
+                        take(&StoredDocument::of_row(row)?)?;
+                    }
+                    Ok(())
+                }),
+            ),
         }?;
         let Some(row) = row else {
             let id = pinned_id(filter).map(str::to_owned);

@@ -115,15 +115,15 @@ impl<T: Serialize> Collection<'_, T> {
     /// [`Error::DocumentConflict`] when a document is not what its replacement expects, [`Error::NotUnique`] when a unique index
     /// stands against one, [`Error::InvalidInput`] when an id is given twice or a document names another id than the one that it
     /// is to replace, [`Error::Document`] when one cannot be written as JSON. Nothing is written then.
-    pub fn replace_many<'d, R>(
+    pub fn replace_many<'d>(
         &self,
-        replacements: impl IntoIterator<Item = R>,
+        replacements: impl IntoIterator<Item = impl Into<Replacement<'d, T>>>,
     ) -> Result<Vec<Updated>>
     where
         T: 'd,
-        R: Into<Replacement<'d, T>>,
     {
-        let replaced = self.replace_each(replacements, false)?;
+        let replacements: Vec<_> = replacements.into_iter().map(Into::into).collect();
+        let replaced = self.replace_each(&replacements, false)?;
         match replaced.iter().find_map(|updated| updated.conflict.clone()) {
             Some(conflict) => Err(Error::DocumentConflict(conflict)),
             None => Ok(replaced),
@@ -134,28 +134,22 @@ impl<T: Serialize> Collection<'_, T> {
     ///
     /// # Errors
     /// As there, but for the conflicts.
-    pub fn replace_many_reporting<'d, R>(
+    pub fn replace_many_reporting<'d>(
         &self,
-        replacements: impl IntoIterator<Item = R>,
+        replacements: impl IntoIterator<Item = impl Into<Replacement<'d, T>>>,
     ) -> Result<Vec<Updated>>
     where
         T: 'd,
-        R: Into<Replacement<'d, T>>,
     {
-        self.replace_each(replacements, true)
+        let replacements: Vec<_> = replacements.into_iter().map(Into::into).collect();
+        self.replace_each(&replacements, true)
     }
 
-    fn replace_each<'d, R>(
+    fn replace_each(
         &self,
-        replacements: impl IntoIterator<Item = R>,
+        replacements: &[Replacement<'_, T>],
         despite_conflicts: bool,
-    ) -> Result<Vec<Updated>>
-    where
-        T: 'd,
-        R: Into<Replacement<'d, T>>,
-    {
-        let replacements: Vec<Replacement<'d, T>> =
-            replacements.into_iter().map(Into::into).collect();
+    ) -> Result<Vec<Updated>> {
         check_ids(replacements.iter().map(|replacement| &replacement.id))?;
         if replacements.is_empty() {
             return Ok(Vec::new());
@@ -164,8 +158,8 @@ impl<T: Serialize> Collection<'_, T> {
             .iter()
             .map(|replacement| self.encode_replacement(replacement))
             .collect::<Result<Vec<_>>>()?;
-        let rows = self.send_replacements(&replacements, &documents, despite_conflicts)?;
-        self.replaced(&replacements, &rows)
+        let rows = self.send_replacements(replacements, &documents, despite_conflicts)?;
+        self.replaced(replacements, &rows)
     }
 
     fn encode_replacement(&self, replacement: &Replacement<'_, T>) -> Result<Vec<u8>> {
