@@ -512,6 +512,41 @@ END
 $$;
 
 
+-------------------------------------------------------------------------------------------------------------- indexes
+
+-- The key under which an index on a field has a value that is not a string: a digit for its type, and the value. A string is
+-- itself behind a 2. Keys are compared byte by byte; a number's begin with its sign and the number of its digits before the
+-- point, those of a negative one in the opposite order. Never NULL; a value that is missing is null.
+CREATE OR REPLACE FUNCTION public.emt_index_key(value JSONB) RETURNS TEXT
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _type TEXT := jsonb_typeof(emt_index_key.value);
+    _number NUMERIC;
+    _text TEXT;
+    _digits TEXT;
+BEGIN
+    IF _type = 'number' THEN
+        _number := emt_index_key.value::NUMERIC;
+        IF _number = 0 THEN
+            RETURN '3b';
+        END IF;
+        _text := trim_scale(abs(_number))::TEXT;
+        _digits := replace(_text, '.', '');
+        _text := (199999 + strpos(_text || '.', '.') - length(_digits) + length(ltrim(_digits, '0')))::TEXT
+                 || btrim(_digits, '0');
+        RETURN CASE WHEN _number > 0 THEN '3c' || _text
+                    ELSE '3a' || translate(_text, '0123456789', '9876543210') || '~' END;
+    END IF;
+    RETURN CASE _type WHEN 'string' THEN '2' || (emt_index_key.value #>> '{}')
+                      WHEN 'boolean' THEN '4' || emt_index_key.value::TEXT
+                      WHEN 'array' THEN CASE WHEN emt_index_key.value = '[]' THEN '0' ELSE '5' END
+                      WHEN 'object' THEN '6'
+                      ELSE '1' END;
+END
+$$;
+
+
 ---------------------------------------------------------------------------------------------------------- collections
 
 -- What has a name; NULL where nothing has. Looked up in the catalogue, because to_regclass may not see what others have

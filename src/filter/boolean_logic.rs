@@ -12,7 +12,7 @@ fn joined(mut conditions: Vec<String>, operator: &str, when_empty: &str) -> Stri
     match conditions.len() {
         0 => when_empty.to_owned(),
         1 => conditions.remove(0),
-        _ => format!("({})", conditions.join(operator)),
+        _ => ["(", &conditions.join(operator), ")"].concat(),
     }
 }
 

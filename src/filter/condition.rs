@@ -3,13 +3,15 @@
 //! Every condition is TRUE or FALSE, never NULL, so that `NOT` keeps the documents in which a field is missing.
 //! It takes for granted that `data` is an object.
 //!
-//! A condition on a field has two parts, joined by `AND`: the exact one, a JSON path predicate that a GIN index on
-//! `data` (`jsonb_path_ops`) serves when it tests equality; and what follows from it for a B-tree index on the path.
-//! For `{"age": 7}`, with `age` for the first column of such an index:
+//! A condition on a field has two parts, joined by `AND`: the exact one, which a GIN index on `data` (`jsonb_path_ops`)
+//! serves when it tests equality; and what follows from it for a B-tree index on the path. For `{"age": 7}`, with `age_key`
+//! for what such an index lists:
 //!
 //! ```sql
-//! data @? '$ ? (@."age" == 7)' AND (age = '7' OR age BETWEEN '[null]' AND '{}')
+//! (data @> '{"age": 7}' OR data @> '{"age": [7]}') AND age_key = ANY(ARRAY['3c2000017', '5'])
 //! ```
+//!
+//! Other predicates are exact by a JSON path: `data @? '$ ? (@."age" > 7)'`.
 //!
 //! A generic plan knows too little of such a condition to choose an index well. Run it by `query_typed`, whose
 //! unnamed statements are planned with their values.
@@ -31,9 +33,11 @@ use super::{
 /// The condition reads the columns `_id`, `_version` and `data` without a table name. `{}` matches everything.
 pub(crate) fn filter_condition(
     filter: &Value,
+    schema: &str,
     parameters: &mut SqlParameters,
 ) -> Result<String, FilterError> {
-    document_condition(Source::Document, "the filter", filter, parameters)
+    let source = Source::Document { schema };
+    document_condition(source, "the filter", filter, parameters)
 }
 
 /// The condition that the fields of the source match the filter, for a source that is an object.
@@ -109,6 +113,7 @@ fn field(
 
 #[cfg(test)]
 mod tests {
+    use super::super::field_path::index_expression;
     use super::super::sql_parameters::SqlValue;
     use super::*;
     use serde_json::json;
@@ -117,11 +122,11 @@ mod tests {
     fn condition(filter: &Value) -> String {
         let mut parameters = SqlParameters::new();
         parameters.push(SqlValue::Text("tenant".to_owned()));
-        filter_condition(filter, &mut parameters).unwrap()
+        filter_condition(filter, "public", &mut parameters).unwrap()
     }
 
     fn message(filter: &Value) -> String {
-        filter_condition(filter, &mut SqlParameters::new())
+        filter_condition(filter, "public", &mut SqlParameters::new())
             .unwrap_err()
             .to_string()
     }
@@ -156,30 +161,31 @@ mod tests {
 
     #[test]
     fn a_field_is_compared_exactly_and_by_a_range_of_its_index() {
-        let age = "(CASE jsonb_typeof(data #> ARRAY['age']) WHEN 'string' THEN '\"\"'::jsonb \
-                   ELSE coalesce(data #> ARRAY['age'], 'null'::jsonb) END)";
-        let text = "(CASE jsonb_typeof(data #> ARRAY['age']) WHEN 'string' THEN data #>> ARRAY['age'] ELSE '' END)";
-        let array = format!("{age} BETWEEN '[null]'::jsonb AND '{{}}'::jsonb");
+        let age = index_expression("age", "public").unwrap();
+        let equal = "(data @> $2::jsonb OR data @> $3::jsonb)";
 
         assert_eq!(
             condition(&json!({"age": 7})),
-            format!("(data @? $2::jsonpath AND ({age} = $3::jsonb OR {array}))")
+            format!("({equal} AND {age} = ANY(ARRAY[$4::text, '5']))")
         );
         assert_eq!(
             condition(&json!({"age": {"$in": ["x", "y"]}})),
-            format!(
-                "(data @? $2::jsonpath AND (({age} = '\"\"'::jsonb AND {text} = ANY($3::text[] COLLATE \"C\")) OR {array}))"
-            )
+            format!("(data @? $2::jsonpath AND {age} = ANY($3::text[]))")
         );
         assert_eq!(
             condition(&json!({"age": {"$gt": "x"}})),
+            format!("(data @? $2::jsonpath AND {age} > $3::text)")
+        );
+        assert_eq!(
+            condition(&json!({"age": {"$gt": 1, "$lte": 7}})),
             format!(
-                "(data @? $2::jsonpath AND ({age}, {text}) > ('\"\"'::jsonb, $3::text COLLATE \"C\"))"
+                "((data @? $2::jsonpath AND data @? $3::jsonpath) AND \
+                 ((({age} > $4::text AND {age} < '4') AND ({age} <= $5::text AND {age} >= '3')) OR {age} = '5'))"
             )
         );
         assert_eq!(
             condition(&json!({"age": {"$ne": 7}})),
-            "(NOT data @? $2::jsonpath)"
+            format!("(NOT {equal})")
         );
         assert_eq!(
             condition(&json!({"age": {"$exists": true}})),
@@ -189,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_dotted_path_also_looks_where_the_index_has_null() {
-        assert!(condition(&json!({"a.b": {"$gte": 7}})).ends_with("= 'null'::jsonb))"));
+        assert!(condition(&json!({"a.b": {"$gte": 7}})).ends_with("= '1'))"));
         assert!(!condition(&json!({"a.0": {"$gte": 7}})).contains("CASE"));
     }
 

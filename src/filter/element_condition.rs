@@ -85,9 +85,13 @@ mod tests {
     }
 
     fn message(condition: &Value) -> String {
-        filter_condition(&json!({"items": condition}), &mut SqlParameters::new())
-            .unwrap_err()
-            .to_string()
+        filter_condition(
+            &json!({"items": condition}),
+            "public",
+            &mut SqlParameters::new(),
+        )
+        .unwrap_err()
+        .to_string()
     }
 
     #[test]

@@ -350,7 +350,7 @@ mod tests {
         for (filter, expected) in cases {
             let document = document(&filter);
             assert_eq!(document, json!({"f": expected}));
-            assert!(filter_condition(&document, &mut SqlParameters::new()).is_ok());
+            assert!(filter_condition(&document, "public", &mut SqlParameters::new()).is_ok());
         }
         let by_id = document(&Filter::by_id("a"));
         assert_eq!(by_id, json!({"_id": {"$eq": "a"}}));

@@ -4,7 +4,6 @@ use super::{
     column::Column,
     field_path::{FieldPath, Target},
     filter_error::FilterError,
-    source::Source,
 };
 
 /// `FROM` items behind the table of a collection that give the column `found.value`: what the path leads to in a document,
@@ -23,6 +22,6 @@ pub(crate) fn found_values(path: &str) -> Result<String, FilterError> {
 }
 
 fn in_fields(path: &FieldPath<'_>) -> String {
-    let values = path.candidates(Source::Document, false);
+    let values = path.candidates("data", false);
     format!("{values}, LATERAL jsonb_path_query(candidate.value, '$[*]') AS found (value)")
 }

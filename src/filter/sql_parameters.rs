@@ -3,9 +3,8 @@
 use std::error::Error;
 
 use postgres::types::private::BytesMut;
-use postgres::types::{IsNull, Json as PostgresJson, ToSql, Type, accepts, to_sql_checked};
+use postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::{filter_error::FilterError, regex::Regex};
 
@@ -17,8 +16,7 @@ pub(crate) enum SqlValue {
     TextArray(Vec<String>),
     Json(Value),
     JsonArray(Vec<Value>),
-    /// JSON that is sent as it was written.
-    RawJson(PostgresJson<Box<RawValue>>),
+    JsonText(JsonText),
     Bigint(i64),
     OptionalBigint(Option<i64>),
     BigintArray(Vec<i64>),
@@ -29,15 +27,35 @@ pub(crate) enum SqlValue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonPath(String);
 
+/// JSON that is sent as it is written here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JsonText(Vec<u8>);
+
+/// The version that begins the binary formats of `jsonb` and `jsonpath`.
+const FORMAT: u8 = 1;
+
+fn put(text: &[u8], out: &mut BytesMut) {
+    out.extend_from_slice(&[FORMAT]);
+    out.extend_from_slice(text);
+}
+
 impl ToSql for JsonPath {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        const VERSION: u8 = 1;
-        out.extend_from_slice(&[VERSION]);
-        out.extend_from_slice(self.0.as_bytes());
+        put(self.0.as_bytes(), out);
         Ok(IsNull::No)
     }
 
     accepts!(JSONPATH);
+    to_sql_checked!();
+}
+
+impl ToSql for JsonText {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        put(&self.0, out);
+        Ok(IsNull::No)
+    }
+
+    accepts!(JSONB);
     to_sql_checked!();
 }
 
@@ -46,7 +64,7 @@ impl SqlValue {
         match self {
             Self::Text(_) | Self::OptionalText(_) => "text",
             Self::TextArray(_) => "text[]",
-            Self::Json(_) | Self::RawJson(_) => "jsonb",
+            Self::Json(_) | Self::JsonText(_) => "jsonb",
             Self::JsonArray(_) => "jsonb[]",
             Self::Bigint(_) | Self::OptionalBigint(_) => "bigint",
             Self::BigintArray(_) => "bigint[]",
@@ -58,7 +76,7 @@ impl SqlValue {
         match self {
             Self::Text(_) | Self::OptionalText(_) => Type::TEXT,
             Self::TextArray(_) => Type::TEXT_ARRAY,
-            Self::Json(_) | Self::RawJson(_) => Type::JSONB,
+            Self::Json(_) | Self::JsonText(_) => Type::JSONB,
             Self::JsonArray(_) => Type::JSONB_ARRAY,
             Self::Bigint(_) | Self::OptionalBigint(_) => Type::INT8,
             Self::BigintArray(_) => Type::INT8_ARRAY,
@@ -73,7 +91,7 @@ impl SqlValue {
             Self::TextArray(values) => values,
             Self::Json(value) => value,
             Self::JsonArray(values) => values,
-            Self::RawJson(value) => value,
+            Self::JsonText(json) => json,
             Self::Bigint(value) => value,
             Self::OptionalBigint(value) => value,
             Self::BigintArray(values) => values,
@@ -98,12 +116,17 @@ impl SqlParameters {
     pub(crate) fn push(&mut self, value: SqlValue) -> String {
         let cast = value.cast();
         self.values.push(value);
-        format!("${}::{cast}", self.values.len())
+        ["$", &self.values.len().to_string(), "::", cast].concat()
     }
 
     /// Adds an expression of SQL's JSON path language.
     pub(crate) fn push_json_path(&mut self, json_path: String) -> String {
         self.push(SqlValue::JsonPath(JsonPath(json_path)))
+    }
+
+    /// Adds JSON in text.
+    pub(crate) fn push_json_text(&mut self, json: impl Into<Vec<u8>>) -> String {
+        self.push(SqlValue::JsonText(JsonText(json.into())))
     }
 
     /// Adds a regular expression.

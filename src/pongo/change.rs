@@ -136,7 +136,9 @@ impl Change<'_> {
     fn expressions(&self, builder: &mut StatementBuilder, filter: &Value) -> Result<Expressions> {
         match &self.new {
             NewDocument::Replaced(document) => {
-                let document = builder.push_json(&document.json)?;
+                let document = builder
+                    .parameters()
+                    .push_json_text(document.json.as_slice());
                 let changed =
                     format!("{document} - '_version' || jsonb_build_object('_id', picked._id)");
                 let inserted = format!("({document} - '_version')");

@@ -170,8 +170,8 @@ impl<T, D> std::fmt::Debug for Find<'_, '_, T, D> {
 impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     /// The order: field names with 1 for ascending and -1 for descending, the most important first. It is total. Ascending,
     /// `[]` comes first, then null and missing, strings (in the order of their bytes), numbers, booleans, all other arrays,
-    /// and objects; what is equal in all fields is in the order of the ids. An array is one value, and not, as in MongoDB,
-    /// its least or greatest element. Defaults to no order.
+    /// and objects; what is equal in all fields is in the order of the ids. Arrays that have elements are equal in it, unlike in
+    /// MongoDB, which takes their least or greatest element; and so are objects. Defaults to no order.
     ///
     /// An object made by `json!` keeps the order of its keys; where keys come from something without an order, an array of
     /// objects says it: `[{"total": -1}, {"name": 1}]`.

@@ -2,7 +2,7 @@
 
 use crate::digest::TextDigest;
 use crate::error::{Error, Result};
-use crate::filter::{FilterError, index_expression, index_presence};
+use crate::filter::{FilterError, container_expression, index_expression, index_presence};
 use crate::identifier;
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,8 @@ const COMMENT: &str = "emmett-postgresql ";
 ///
 /// An index on fields serves filters by equality, `$in` and ranges on its first field, or on its first fields, and sorts by
 /// them, for values that stand directly in the field. Elements of arrays, and fields of objects in arrays, are what an
-/// [index on the whole document](Index::whole_document) is for, which serves equality of any field. The values of a field must
-/// be shorter than about 2,700 bytes.
+/// [index on the whole document](Index::whole_document) is for, which serves equality of any field. The strings of a field must
+/// be shorter than about 2,700 bytes; in a unique index, arrays and objects, too.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
@@ -87,6 +87,16 @@ impl Index {
     ///
     /// Equality on the first field with a sort by the second finds the documents by the index, and then sorts what it has
     /// found: equality also looks for arrays, and those lie elsewhere in the index.
+    ///
+    /// Documents that are equal in all fields of a sort are in the order of their ids, and are sorted by these as they are read.
+    /// Where many are equal, as in a field with few values, put `_id` last: then the index has the whole order.
+    ///
+    /// ```
+    /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
+    ///
+    /// // `sort({"status": 1})` page by page, whichever number of documents have one status.
+    /// let orders = CollectionDefinition::new("orders").index(Index::fields(["status", "_id"]));
+    /// ```
     pub fn fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
         Self::new(paths, false)
     }
@@ -196,7 +206,7 @@ impl Index {
         if fields.is_empty() && !self.is_on_whole_document {
             return refuse("needs a field");
         }
-        self.definition.columns().map(|_| ())
+        self.definition.columns("").map(|_| ())
     }
 
     /// `CREATE INDEX`. It is not in a function of the schema, because `CONCURRENTLY` runs in none.
@@ -207,6 +217,7 @@ impl Index {
         name: &str,
         concurrently: bool,
     ) -> Result<String> {
+        let schema = identifier::quote(schema);
         Ok(format!(
             "CREATE {}INDEX {}IF NOT EXISTS {} ON {}.{} {}{}",
             if self.definition.unique {
@@ -216,29 +227,29 @@ impl Index {
             },
             if concurrently { "CONCURRENTLY " } else { "" },
             identifier::quote(name),
-            identifier::quote(schema),
+            schema,
             identifier::quote(collection),
-            self.definition.columns()?,
+            self.definition.columns(&schema)?,
             self.definition.condition()?
         ))
     }
 }
 
 impl IndexDefinition {
-    /// What the index lists.
-    fn columns(&self) -> Result<String> {
+    /// What the index lists; the schema is quoted.
+    fn columns(&self, schema: &str) -> Result<String> {
         if self.fields.is_empty() {
             return Ok("USING gin (data jsonb_path_ops)".to_owned());
         }
         let mut columns = vec!["_partition".to_owned()];
         for field in &self.fields {
-            columns.push(index_expression(field).map_err(|error| refused(field, error))?);
+            columns.push(index_expression(field, schema).map_err(|error| refused(field, error))?);
         }
         if self.unique {
+            for field in &self.fields {
+                columns.extend(container_expression(field).map_err(|error| refused(field, error))?);
+            }
             columns.push(PLACEHOLDER.to_owned());
-        } else if !self.fields.iter().any(|field| field == "_id") {
-            // It breaks the ties of a sort.
-            columns.push(index_expression("_id").map_err(|error| refused("_id", error))?);
         }
         Ok(format!("({})", columns.join(", ")))
     }

@@ -82,7 +82,8 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
     pub fn page(self, size: u32) -> Result<Page<D>> {
         self.check_page(size)?;
         let sort = self.sort.clone().unwrap_or_else(|| json!({}));
-        let order = SortOrder::parse(&sort).map_err(Error::Filter)?;
+        let order =
+            SortOrder::parse(&sort, &self.collection.table()?.schema).map_err(Error::Filter)?;
         let mut builder = self.builder()?;
         let behind = match &self.after {
             None => "TRUE".to_owned(),

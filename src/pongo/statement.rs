@@ -6,13 +6,10 @@ use crate::error::{Error, Result};
 use crate::filter::{
     SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
 };
-use crate::json::JsonError;
 use crate::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
 use postgres::error::SqlState;
-use postgres::types::Json;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// PostgreSQL's protocol counts the parameters of a statement in 16 bits.
@@ -46,14 +43,10 @@ impl StatementBuilder {
     pub(super) fn new(table: &Arc<DocumentTable>) -> Self {
         let mut parameters = SqlParameters::new();
         parameters.push(SqlValue::Text(table.partition.clone()));
-        let parts = vec![
-            ("table", table.table.clone()),
-            ("schema", table.schema.clone()),
-        ];
         Self {
             table: Arc::clone(table),
             parameters,
-            parts,
+            parts: Vec::with_capacity(4),
             prepared: true,
         }
     }
@@ -63,9 +56,10 @@ impl StatementBuilder {
     /// A statement whose filter gives the id, or compares fields by equality, is prepared: its plan hardly depends on the
     /// values. Any other is planned with its values, which finds the index that serves them.
     pub(super) fn filter(mut self, filter: &Value) -> Result<Self> {
-        let condition = filter_condition(filter, &mut self.parameters).map_err(Error::Filter)?;
+        let condition = filter_condition(filter, &self.table.schema, &mut self.parameters)
+            .map_err(Error::Filter)?;
         self.prepared &= pinned_id(filter).is_some() || is_plain_equality(filter);
-        Ok(self.part("filter", format!("({condition})")))
+        Ok(self.part("filter", ["(", &condition, ")"].concat()))
     }
 
     /// Fills in `{order}`: by a sort document; not at all where there is none.
@@ -73,7 +67,7 @@ impl StatementBuilder {
         let Some(sort) = sort else {
             return Ok(self);
         };
-        let order = SortOrder::parse(sort).map_err(Error::Filter)?;
+        let order = SortOrder::parse(sort, &self.table.schema).map_err(Error::Filter)?;
         Ok(self.part("order", format!("ORDER BY {}", order.clause())))
     }
 
@@ -96,13 +90,6 @@ impl StatementBuilder {
     /// Adds a parameter, and returns how the statement mentions it.
     pub(super) fn push(&mut self, value: SqlValue) -> String {
         self.parameters.push(value)
-    }
-
-    /// Adds a document's JSON, which is sent as it is.
-    pub(super) fn push_json(&mut self, json: &[u8]) -> Result<String> {
-        let raw = serde_json::from_slice::<Box<RawValue>>(json);
-        let raw = raw.map_err(|source| self.table.refused(JsonError::Serde(source)))?;
-        Ok(self.push(SqlValue::RawJson(Json(raw))))
     }
 
     /// The SQL of what an update makes of `document`.
@@ -129,7 +116,15 @@ impl StatementBuilder {
         let parameters = Arc::new(self.parameters);
         templates.map(|template| Statement {
             table: Arc::clone(&self.table),
-            text: filled(template, &self.parts),
+            text: filled(template, |name| match name {
+                "table" => Some(&self.table.table),
+                "schema" => Some(&self.table.schema),
+                _ => self
+                    .parts
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, part)| part),
+            }),
             parameters: Arc::clone(&parameters),
             prepared: self.prepared,
         })
@@ -203,16 +198,14 @@ impl Statement {
     }
 }
 
-/// The template with the parts in the places of their names.
-fn filled(template: &str, parts: &[(&str, String)]) -> String {
-    let mut text = String::with_capacity(template.len() * 2);
+/// The template with the parts in the places of their names; nothing in the place of a part that there is not.
+fn filled<'p>(template: &str, part: impl Fn(&str) -> Option<&'p String>) -> String {
+    let mut text = String::with_capacity(template.len() + 600);
     let mut rest = template;
     while let Some((before, behind)) = rest.split_once('{') {
         let (name, after) = behind.split_once('}').unwrap_or((behind, ""));
         text.push_str(before);
-        if let Some((_, part)) = parts.iter().find(|(known, _)| *known == name) {
-            text.push_str(part);
-        }
+        text.push_str(part(name).map_or("", String::as_str));
         rest = after;
     }
     text.push_str(rest);
@@ -225,12 +218,14 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_is_not_looked_at_again() {
-        let parts = [
-            ("table", "\"{filter}\"".to_owned()),
-            ("filter", "a = '{table}'".to_owned()),
-        ];
+        let (table, filter) = ("\"{filter}\"".to_owned(), "a = '{table}'".to_owned());
+        let part = |name: &str| match name {
+            "table" => Some(&table),
+            "filter" => Some(&filter),
+            _ => None,
+        };
         assert_eq!(
-            filled("SELECT FROM {table} WHERE {filter} {order}", &parts),
+            filled("SELECT FROM {table} WHERE {filter} {order}", part),
             "SELECT FROM \"{filter}\" WHERE a = '{table}' "
         );
     }

@@ -658,3 +658,74 @@ fn a_unique_index_refuses_by_name_whatever_writes() -> anyhow::Result<()> {
         .insert_one(&json!({"email": "x"}))?;
     Ok(())
 }
+
+#[test]
+fn numbers_of_all_sizes_are_found_and_sorted_as_numbers() -> anyhow::Result<()> {
+    let ascending = [
+        json!(f64::MIN),
+        json!(i64::MIN),
+        json!(-1_000_000),
+        json!(-1000.5),
+        json!(-999),
+        json!(-1.25),
+        json!(-1),
+        json!(-0.012),
+        json!(-5e-324),
+        json!(0),
+        json!(5e-324),
+        json!(1e-7),
+        json!(0.1),
+        json!(0.1 + 0.2),
+        json!(1),
+        json!(9),
+        json!(10),
+        json!(12_345.678_9),
+        json!(9_007_199_254_740_993_i64),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(f64::MAX),
+    ];
+    let definition = CollectionDefinition::new("numbers").index(Index::field("value"));
+    let (_database, client) = declared(definition)?;
+    let numbers = client.collection::<Value>("numbers");
+    let documents = ascending.iter().rev().map(|value| json!({"value": value}));
+    numbers.insert_many(&documents.collect::<Vec<_>>())?;
+
+    let sorted = numbers.find(json!({})).sort(json!({"value": 1})).to_vec()?;
+    let sorted: Vec<&Value> = sorted.iter().map(|document| &document["value"]).collect();
+    assert_eq!(sorted, ascending.iter().collect::<Vec<_>>());
+    for (place, value) in ascending.iter().enumerate() {
+        for (condition, expected) in [
+            (json!(value), 1),
+            (json!({"$in": [value, "x"]}), 1),
+            (json!({"$lt": value}), place),
+            (json!({"$lte": value}), place + 1),
+            (json!({"$gte": value}), ascending.len() - place),
+            (
+                json!({"$gt": value, "$lt": 1e308}),
+                ascending.len().saturating_sub(place + 2),
+            ),
+        ] {
+            let found = numbers.count_documents(json!({"value": condition}))?;
+            assert_eq!(found, expected as u64, "{condition}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn keys_of_numbers_are_in_the_order_of_the_numbers() -> anyhow::Result<()> {
+    let (database, _client) = declared(CollectionDefinition::new("numbers"))?;
+    let wrong = "
+        SELECT count(*), count(*) FILTER (WHERE before_key COLLATE \"C\" >= key COLLATE \"C\")
+          FROM (SELECT key, lag(key) OVER (ORDER BY number) AS before_key
+                  FROM (SELECT number, emt_index_key(to_jsonb(number)) AS key
+                          FROM (SELECT DISTINCT trim_scale(round((random() - 0.5)::NUMERIC, 1 + n % 15)
+                                                           * ('1e' || n % 400 - 200)::NUMERIC) AS number
+                                  FROM generate_series(1, 20000) AS n) AS numbers) AS keys) AS pairs";
+    let mut client = postgres::Client::connect(database.url(), postgres::NoTls)?;
+    let row = client.query_one(wrong, &[])?;
+    assert!(row.get::<_, i64>(0) > 10_000);
+    assert_eq!(row.get::<_, i64>(1), 0);
+    Ok(())
+}

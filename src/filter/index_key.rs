@@ -1,0 +1,148 @@
+//! The key under which an index on a path has a document, as the schema's function `emt_index_key` makes it.
+//!
+//! It is one text, compared byte by byte: a digit for the type, and then the value. So texts and numbers are in one order, and equal
+//! keys are stored once. A string is itself behind its digit, which needs no call of the function. Keys of numbers are in the
+//! order of the numbers: the sign, the number of digits before the point, and the digits. Arrays that have elements all have
+//! one key, and so have objects.
+//!
+//! The order of an index, and of a sort, is: `[]`, null and missing, strings, numbers, booleans, other arrays, objects.
+
+use serde_json::{Number, Value};
+
+pub(super) const NULL_OR_MISSING: &str = "1";
+pub(super) const ARRAY_WITH_ELEMENTS: &str = "5";
+
+const EMPTY_ARRAY: &str = "0";
+const STRING: &str = "2";
+const NUMBER: &str = "3";
+const BOOLEAN: &str = "4";
+const OBJECT: &str = "6";
+
+/// Added to the number of digits before the point, which is from -16,383 to 131,072 in a `numeric`, for six digits always.
+const EXPONENT_OFFSET: i32 = 200_000;
+
+/// The key of a value.
+pub(super) fn index_key(value: &Value) -> String {
+    match value {
+        Value::Null => NULL_OR_MISSING.to_owned(),
+        Value::Bool(value) => format!("{BOOLEAN}{value}"),
+        Value::Number(number) => key_of_number(number),
+        Value::String(text) => format!("{STRING}{text}"),
+        Value::Array(elements) if elements.is_empty() => EMPTY_ARRAY.to_owned(),
+        Value::Array(_) => ARRAY_WITH_ELEMENTS.to_owned(),
+        Value::Object(_) => OBJECT.to_owned(),
+    }
+}
+
+/// The least key of the value's type, and the least one behind that type.
+pub(super) fn bounds_of_type(value: &Value) -> (&'static str, &'static str) {
+    match value {
+        Value::Null => (NULL_OR_MISSING, STRING),
+        Value::String(_) => (STRING, NUMBER),
+        Value::Number(_) => (NUMBER, BOOLEAN),
+        Value::Bool(_) => (BOOLEAN, ARRAY_WITH_ELEMENTS),
+        Value::Array(_) => (ARRAY_WITH_ELEMENTS, OBJECT),
+        Value::Object(_) => (OBJECT, "7"),
+    }
+}
+
+fn key_of_number(number: &Number) -> String {
+    let text = number.to_string();
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((&text, "0"));
+    let (is_negative, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => (true, mantissa),
+        None => (false, mantissa),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return format!("{NUMBER}b");
+    }
+    let leading_zeros = length(&digits) - length(significant);
+    // `serde_json` writes exponents of three digits at the most.
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let exponent = EXPONENT_OFFSET + exponent + length(whole) - leading_zeros;
+    let size = format!("{exponent:06}{}", significant.trim_end_matches('0'));
+    if is_negative {
+        format!("{NUMBER}a{}~", complement(&size))
+    } else {
+        format!("{NUMBER}c{size}")
+    }
+}
+
+/// The number of digits. `serde_json` writes less than 30.
+fn length(digits: &str) -> i32 {
+    i32::try_from(digits.len()).unwrap_or(i32::MAX)
+}
+
+/// Digits in the opposite order.
+fn complement(digits: &str) -> String {
+    let opposite = |digit: u8| char::from(b'9' - (digit - b'0'));
+    digits.bytes().map(opposite).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_are_in_the_order_of_the_values() {
+        let ordered = [
+            json!([]),
+            json!(null),
+            json!(""),
+            json!("10"),
+            json!("9"),
+            json!("a"),
+            json!("ä"),
+            json!(-1.5e300),
+            json!(i64::MIN),
+            json!(-10),
+            json!(-9.99),
+            json!(-0.55),
+            json!(-0.5),
+            json!(-1e-300),
+            json!(0),
+            json!(1e-300),
+            json!(0.012),
+            json!(0.1),
+            json!(9),
+            json!(10),
+            json!(10.25),
+            json!(100),
+            json!(u64::MAX),
+            json!(1e300),
+            json!(false),
+            json!(true),
+            json!([null]),
+            json!({}),
+        ];
+        for pair in ordered.windows(2) {
+            assert!(index_key(&pair[0]) < index_key(&pair[1]), "{pair:?}");
+        }
+        for value in &ordered {
+            let (least, behind) = bounds_of_type(value);
+            let key = index_key(value);
+            let is_empty_array = value.as_array().is_some_and(Vec::is_empty);
+            assert!(
+                is_empty_array || least <= key.as_str() && key.as_str() < behind,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn equal_numbers_have_one_key() {
+        for (one, other) in [
+            (json!(1), json!(1.0)),
+            (json!(0), json!(-0.0)),
+            (json!(1_000_000), json!(1e6)),
+            (json!(-2500), json!(-2.5e3)),
+        ] {
+            assert_eq!(index_key(&one), index_key(&other));
+        }
+        assert_eq!(index_key(&json!(79.8)), "3c200002798");
+    }
+}
