@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::filter::{Filter, SqlValue, pinned_id};
 use crate::message::check_key;
 use crate::position::from_sql;
-use crate::update::{Update, UpdatePhase};
+use crate::update::{Update, UpdatePhase, counts};
 use postgres::Row;
 use serde_json::Value;
 
@@ -22,8 +22,7 @@ use serde_json::Value;
 const CHANGE: &str = ", computed AS MATERIALIZED (
         SELECT picked._id, picked._version, picked.data, {changed} AS changed
           FROM picked
-         WHERE ({expected} IS NULL OR {expected} = -1 OR {expected} = picked._version)
-           AND ({id} IS NULL OR {id} = picked._id OR NOT {keeps_id})
+         WHERE {expected} AND {keeps_id}
     ), changed AS (
         UPDATE {table} AS document
            SET data = computed.changed, _version = computed._version + 1, _updated = now()
@@ -36,12 +35,21 @@ const FOUND: &str = "
     SELECT picked._id, picked._version, changed._version, {returned}
       FROM picked LEFT JOIN changed ON changed._id = picked._id";
 
+/// Where at most one document can match and every change is one, nothing has to be picked and compared: UPDATE waits for whoever
+/// writes the document, and then looks at the filter and computes the change again (PostgreSQL's manual, 13.2.1). For the
+/// most frequent of all updates. Gives what FOUND gives.
+const COUNT: &str = "
+    UPDATE {table} AS picked
+       SET data = {changed}, _version = picked._version + 1, _updated = now()
+     WHERE _partition = $1 AND {filter}
+    RETURNING picked._id, picked._version - 1, picked._version, {returned}";
+
 /// Inserts where nothing was picked. Whoever inserts the same at the same time wins without an error; then the statement is
 /// run again, and picks that.
 const INSERTING: &str = ", inserted AS (
         INSERT INTO {table} AS document (_id, _partition, data)
-        SELECT {id}, $1, {inserted} || jsonb_build_object('_id', {id})
-         WHERE NOT EXISTS (SELECT FROM picked) AND ({expected} IS NULL OR {expected} = 0)
+        SELECT {id}, $1, {inserted}
+         WHERE NOT EXISTS (SELECT FROM picked) AND {may_insert}
         ON CONFLICT DO NOTHING
         RETURNING document._id, document.data, document._version
     )";
@@ -111,22 +119,32 @@ impl Change<'_> {
         let filter = self.filter.document().map_err(Error::Filter)?;
         let mut builder = StatementBuilder::new(table).filter(filter)?;
         let expressions = self.expressions(&mut builder, filter)?;
+        let id = self.id(filter)?.map(SqlValue::Text);
+        let keeps_id = match &id {
+            Some(id) if self.own_id().is_some() => {
+                ["picked._id = ", &builder.push(id.clone())].concat()
+            }
+            _ => "TRUE".to_owned(),
+        };
         let builder = builder
             .order(self.options.sort.as_ref())?
+            .expected(self.options.expected)
             .part("changed", expressions.changed)
-            .part("keeps_id", self.own_id().is_some().to_string())
-            .value("id", SqlValue::OptionalText(self.id(filter)?))
-            .value(
-                "expected",
-                SqlValue::OptionalBigint(self.options.expected.as_sql()),
-            )
+            .part("keeps_id", keeps_id)
             .part("returned", self.returned());
-        let Some(inserted) = expressions.inserted else {
-            let statement = builder.build(&[PICK, CHANGE, FOUND].concat());
+        let (Some(inserted), Some(id)) = (expressions.inserted, id) else {
+            let statement = if self.only_counts(filter) {
+                builder.build(COUNT)
+            } else {
+                builder.build(&[PICK, CHANGE, FOUND].concat())
+            };
             let row = self.first_row(collection, &statement)?;
             return self.outcome(collection, filter, row.as_ref());
         };
+        let may_insert = self.options.expected.is_met_by(0);
         let builder = builder
+            .value("id", id)
+            .part("may_insert", may_insert.to_string())
             .part("inserted", inserted)
             .part("returned_inserted", self.returned_inserted());
         self.upsert(collection, filter, builder)
@@ -139,12 +157,9 @@ impl Change<'_> {
                 let document = builder
                     .parameters()
                     .push_json_text(document.json.as_slice());
-                let changed =
-                    format!("{document} - '_version' || jsonb_build_object('_id', picked._id)");
-                let inserted = format!("({document} - '_version')");
                 Ok(Expressions {
-                    changed,
-                    inserted: self.options.upsert.then_some(inserted),
+                    inserted: self.options.upsert.then(|| document.clone()),
+                    changed: document,
                 })
             }
             NewDocument::Updated(update) => {
@@ -191,6 +206,17 @@ impl Change<'_> {
         }
         let row = self.first_row(collection, &telling)?;
         self.outcome(collection, filter, row.as_ref())
+    }
+
+    /// Whether the one document that can match is changed in any case, and nobody asks for more.
+    fn only_counts(&self, filter: &Value) -> bool {
+        let NewDocument::Updated(update) = &self.new else {
+            return false;
+        };
+        pinned_id(filter).is_some()
+            && self.returned.is_none()
+            && self.options.expected == ExpectedDocument::Any
+            && update.document().is_ok_and(counts)
     }
 
     /// The id of a document that is inserted.

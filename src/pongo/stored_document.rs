@@ -3,14 +3,16 @@
 use crate::connection::{Jsonb, get};
 use crate::error::Result;
 use crate::position::from_sql;
+use memchr::memmem;
 use postgres::Row;
+use serde_json::Value;
 use std::io::Write;
 
 /// What a statement reads of a document; see [`StoredDocument::of_row`].
 pub(super) const DOCUMENT: &str = "data, _id, _version";
 
-/// The fields that come from columns, whatever the JSON says. `jsonb` escapes nothing in these names.
-const COLUMNS: [&[u8]; 2] = [b"\"_id\"", b"\"_version\""];
+/// The names of the fields that come from columns, whatever the JSON says, as `jsonb` writes them: it escapes nothing in them.
+const COLUMNS: [&[u8]; 2] = [b"\"_id\":", b"\"_version\":"];
 
 /// Takes a document that a write gives, before the write is committed: where it cannot be read, nothing is written.
 pub(super) type Take<'t> = &'t dyn Fn(&StoredDocument<'_>) -> Result<()>;
@@ -34,48 +36,90 @@ impl<'r> StoredDocument<'r> {
 
     /// The JSON with the id and the version in it. Done here, because `jsonb ||` costs the server more than this costs us.
     pub(super) fn json(&self) -> Vec<u8> {
-        let Some(fields) = Fields::of(self.data) else {
+        let Some(fields) = self.data.strip_suffix(b"}") else {
             return self.data.to_vec();
         };
         let mut json = Vec::with_capacity(self.data.len() + self.id.len() + 40);
-        json.push(b'{');
-        for field in fields.filter(|field| !is_column(field)) {
-            json.extend_from_slice(field);
-            json.push(b',');
+        if names_columns(self.data) {
+            json.push(b'{');
+            for field in Fields::of(self.data).filter(|field| !is_column(field)) {
+                push_field(&mut json, field);
+            }
+        } else {
+            json.extend_from_slice(fields);
         }
-        push_id(&mut json, self.id);
+        push_field(&mut json, b"\"_id\":");
         // Writing to memory does not fail.
+        let _ = serde_json::to_writer(&mut json, self.id);
         let _ = write!(json, ",\"_version\":{}}}", self.version);
         json
     }
 }
 
-/// Writes the field `_id`.
-pub(super) fn push_id(json: &mut Vec<u8>, id: &str) {
-    json.extend_from_slice(b"\"_id\":");
-    // Writing a string to memory does not fail.
-    let _ = serde_json::to_writer(json, id);
+/// Puts a field behind those that are there.
+fn push_field(json: &mut Vec<u8>, field: &[u8]) {
+    if json.last() != Some(&b'{') {
+        json.push(b',');
+    }
+    json.extend_from_slice(field);
 }
 
-/// Whether a field is certainly none of those that come from columns; its name might be one if it is escaped.
-pub(super) fn is_no_column(field: &[u8]) -> bool {
-    let name = field.strip_prefix(b"\"").unwrap_or_default();
-    let end = name.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-    !name.starts_with(b"_") && end.is_some_and(|end| name[end] == b'"')
+/// Whether one of the objects in JSON as `jsonb` writes it has a field that is named like a column.
+fn names_columns(data: &[u8]) -> bool {
+    COLUMNS
+        .iter()
+        .any(|name| memmem::find(data, name).is_some())
 }
 
+/// Whether a field, as `jsonb` writes it, is named like a column.
 fn is_column(field: &[u8]) -> bool {
     COLUMNS.iter().any(|name| field.starts_with(name))
+}
+
+/// The JSON of an object without the fields that come from columns, and the value of its id. The others stay as they are, to the
+/// letter. Of two fields of one name the last counts, as in `jsonb`.
+pub(super) fn without_columns(json: Vec<u8>) -> serde_json::Result<(Vec<u8>, Option<Value>)> {
+    if !may_name_columns(&json) {
+        return Ok((json, None));
+    }
+    let (mut kept, mut id) = (Vec::with_capacity(json.len()), None);
+    kept.push(b'{');
+    for field in Fields::of(&json) {
+        let (name, value) = name_and_value(field);
+        match serde_json::from_slice::<String>(name)?.as_str() {
+            "_id" => id = Some(serde_json::from_slice(value)?),
+            "_version" => {}
+            _ => push_field(&mut kept, field),
+        }
+    }
+    kept.push(b'}');
+    Ok((kept, id))
+}
+
+/// Whether JSON may have a field that is named like a column: such a name begins with an underscore, which may be escaped.
+fn may_name_columns(json: &[u8]) -> bool {
+    memmem::find(json, b"\"_").is_some() || memmem::find(json, b"\\u").is_some()
+}
+
+fn name_and_value(field: &[u8]) -> (&[u8], &[u8]) {
+    let quoted = field.get(1..).unwrap_or_default();
+    let (name, rest) = field.split_at(field.len() - quoted.len() + length_of_string(quoted));
+    let rest = rest.trim_ascii_start();
+    (name, rest.strip_prefix(b":").unwrap_or(rest))
 }
 
 /// The fields of an object in valid JSON, each as it stands there.
 pub(super) struct Fields<'j>(&'j [u8]);
 
 impl<'j> Fields<'j> {
-    /// `None` for what is no object.
-    pub(super) fn of(json: &'j [u8]) -> Option<Self> {
-        let fields = json.strip_prefix(b"{")?.strip_suffix(b"}")?;
-        Some(Self(fields))
+    /// None of what is no object.
+    pub(super) fn of(json: &'j [u8]) -> Self {
+        let fields = json.strip_prefix(b"{");
+        Self(
+            fields
+                .and_then(|fields| fields.strip_suffix(b"}"))
+                .unwrap_or_default(),
+        )
     }
 }
 
@@ -83,7 +127,7 @@ impl<'j> Iterator for Fields<'j> {
     type Item = &'j [u8];
 
     fn next(&mut self) -> Option<&'j [u8]> {
-        if self.0.is_empty() {
+        if self.0.trim_ascii().is_empty() {
             return None;
         }
         let length = length_of_field(self.0);
@@ -125,7 +169,7 @@ fn length_of_string(json: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[test]
     fn the_columns_win_over_the_json() {
@@ -159,12 +203,31 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_may_be_a_columns_is_told_from_others() {
-        for name in ["a", "id", "", "a_id", "ä"] {
-            assert!(is_no_column(format!("\"{name}\":1").as_bytes()), "{name}");
-        }
-        for name in ["_id", "_version", "_", "\\u005fid", "a\\n"] {
-            assert!(!is_no_column(format!("\"{name}\": 1").as_bytes()), "{name}");
+    fn what_is_stored_has_no_columns_and_the_rest_to_the_letter() {
+        for (json, stored, id) in [
+            ("{}", "{}", None),
+            ("{ }", "{ }", None),
+            (r#"{"a":1.0,"b":"_id"}"#, r#"{"a":1.0,"b":"_id"}"#, None),
+            (r#"{"_id":"x"}"#, "{}", Some(json!("x"))),
+            (
+                r#"{ "a" : 1e2, "_id" : null , "_version":{"a":[1,2]},"_ids":"\u0041"}"#,
+                r#"{"a" : 1e2,"_ids":"\u0041"}"#,
+                Some(json!(null)),
+            ),
+            (
+                r#"{"\u005fid":7,"b":{"_id":1}}"#,
+                r#"{"b":{"_id":1}}"#,
+                Some(json!(7)),
+            ),
+            (
+                r#"{"_id":"x","c":[],"_id":"y"}"#,
+                r#"{"c":[]}"#,
+                Some(json!("y")),
+            ),
+        ] {
+            let (kept, found) = without_columns(json.as_bytes().to_vec()).unwrap();
+            assert_eq!(String::from_utf8(kept).unwrap(), stored);
+            assert_eq!(found, id, "{json}");
         }
     }
 
