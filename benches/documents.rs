@@ -8,6 +8,7 @@ use postgres::types::Json;
 use postgres::{Client, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 /// How many documents there are before anything is measured.
 const STORED: u64 = 10_000;
@@ -95,7 +96,7 @@ fn fill(mut client: Client) -> Result<()> {
     ] {
         client.batch_execute(&format!(
             "INSERT INTO {table}
-             SELECT 'cart-' || n, jsonb_build_object('_id', 'cart-' || n, 'customer', 'customer-' || n, 'status', 'open',
+             SELECT 'cart-' || n, jsonb_build_object('customer', 'customer-' || n, 'status', 'open',
                         'items', 0, 'total', 79.8, 'lines', jsonb_build_array(
                             jsonb_build_object('product', 'shoes', 'quantity', 2, 'price', 19.95),
                             jsonb_build_object('product', 'shirt', 'quantity', 2, 'price', 19.95)))
@@ -161,6 +162,10 @@ fn one_more(mut cart: Cart) -> Cart {
     cart
 }
 
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
 /// A number that both sides of a round come to in the same order.
 fn following(turn: Turn, next: &mut u64) -> u64 {
     *next += 1;
@@ -180,7 +185,6 @@ struct Plain {
     load_many: Statement,
     store: Statement,
     store_many: Statement,
-    inserted: u64,
 }
 
 impl Plain {
@@ -224,20 +228,14 @@ impl Plain {
                   WHERE cart.id = new.id AND cart.version = new.version",
             )?,
             client,
-            inserted: 0,
         })
-    }
-
-    fn new_id(&mut self) -> String {
-        self.inserted += 1;
-        format!("new-{:032}", self.inserted)
     }
 
     fn run(&mut self, name: &str, turn: Turn, next: &mut u64) -> Result<u64> {
         let number = following(turn, next);
         match name {
             "insert 1 document" => {
-                let id = self.new_id();
+                let id = new_id();
                 self.client
                     .execute(&self.insert, &[&id, &Json(cart(number))])
                     .map_err(Into::into)
@@ -275,7 +273,7 @@ impl Plain {
     }
 
     fn insert_many(&mut self, statement: &Statement, number: u64) -> Result<u64> {
-        let ids: Vec<String> = (0..MANY).map(|_| self.new_id()).collect();
+        let ids: Vec<String> = (0..MANY).map(|_| new_id()).collect();
         let new: Vec<Json<Cart>> = new_carts(number).into_iter().map(Json).collect();
         Ok(self.client.execute(statement, &[&ids, &new])?)
     }

@@ -443,16 +443,20 @@ DECLARE
     _names TEXT[];
     _value JSONB;
 BEGIN
+    -- Counting in a field of the document itself is the most frequent update, and each expression has its price.
+    IF jsonb_array_length(emt_update_document.operations) = 1
+       AND emt_update_document.operations #>> '{0,operator}' IN ('$inc', '$mul')
+       AND strpos(emt_update_document.operations #>> '{0,path}', '.') = 0 THEN
+        RETURN jsonb_set(_document, ARRAY[emt_update_document.operations #>> '{0,path}'], public.emt_calculated(
+            _document -> (emt_update_document.operations #>> '{0,path}'), emt_update_document.operations #>> '{0,operator}',
+            emt_update_document.operations #>> '{0,path}', emt_update_document.operations #> '{0,value}'));
+    END IF;
     FOR _number IN 0 .. jsonb_array_length(emt_update_document.operations) - 1 LOOP
         _operation := emt_update_document.operations -> _number;
         _operator := _operation ->> 'operator';
         -- A name never contains a dot.
         _names := string_to_array(_operation ->> 'path', '.');
-        -- Counting in a field of the document itself is the most frequent update, and each expression has its price.
-        IF _operator IN ('$inc', '$mul') AND cardinality(_names) = 1 THEN
-            _document := jsonb_set(_document, _names,
-                public.emt_calculated(_document -> _names[1], _operator, _names[1], _operation -> 'value'));
-        ELSIF _operator = '$unset' THEN
+        IF _operator = '$unset' THEN
             _document := public.emt_remove_at(_document, _names);
         ELSIF _operator = '$rename' THEN
             _document := public.emt_rename_at(_document, _operation ->> 'path', _operation ->> 'value');
@@ -688,9 +692,19 @@ BEGIN
 END
 $$;
 
+-- Puts the id and the version of a document into its JSON, as Pongo's Node library does: up to 0.16, that reads them there.
+CREATE OR REPLACE FUNCTION public.emt_put_columns_into_json() RETURNS TRIGGER
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.data := NEW.data || jsonb_build_object('_id', NEW._id, '_version', NEW._version::TEXT);
+    RETURN NEW;
+END
+$$;
+
 -- Registers a table that somebody else has created, once it can be used as a collection. One of Pongo's Node library gets
--- the default partition in the place of its own, and a unique index beside its primary key, which is (_id): both
--- libraries can use it then.
+-- the default partition in the place of its own, a unique index beside its primary key, which is (_id), and its JSON:
+-- both libraries can use it then.
 CREATE OR REPLACE FUNCTION public.emt_recognise_collection(name TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
@@ -705,6 +719,9 @@ BEGIN
         END IF;
         EXECUTE format('UPDATE public.%I SET _partition = %L WHERE _partition = %L', emt_recognise_collection.name,
                        'emt:default', 'png_global');
+        EXECUTE format('DROP TRIGGER IF EXISTS emt_put_columns_into_json ON public.%I', emt_recognise_collection.name);
+        EXECUTE format('CREATE TRIGGER emt_put_columns_into_json BEFORE INSERT OR UPDATE ON public.%I '
+                       'FOR EACH ROW EXECUTE FUNCTION public.emt_put_columns_into_json()', emt_recognise_collection.name);
     END IF;
     PERFORM public.emt_copy_grants(public.emt_granted_table(), emt_recognise_collection.name)
       FROM pg_class WHERE oid = _table AND pg_has_role(relowner, 'USAGE');

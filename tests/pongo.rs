@@ -4,6 +4,7 @@ mod adoption;
 mod against_a_model;
 mod client;
 mod collections;
+mod columns;
 mod concurrency;
 mod evaluator;
 mod filters;

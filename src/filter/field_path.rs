@@ -140,36 +140,47 @@ impl<'a> FieldPath<'a> {
 
     /// The value at the path of a document: objects by name, arrays by position, NULL when there is none.
     fn value(&self) -> String {
-        self.read_by("->")
+        let (get, _) = self.operators();
+        ["data ", get, " ", &self.names()].concat()
     }
 
-    /// By the operator `->` or `->>`, or by those for longer paths.
-    fn read_by(&self, operator: &str) -> String {
-        if let [name] = self.segments[..] {
-            return ["data ", operator, " ", &sql_literal(name)].concat();
+    /// Those that get a value, and a value as text.
+    fn operators(&self) -> (&'static str, &'static str) {
+        if self.is_top_level() {
+            ("->", "->>")
+        } else {
+            ("#>", "#>>")
         }
-        let names: Vec<String> = self
-            .segments
-            .iter()
-            .map(|segment| sql_literal(segment))
-            .collect();
-        let operator = operator.replace('-', "#");
-        format!("data {operator} ARRAY[{}]", names.join(","))
+    }
+
+    /// What stands behind the operators.
+    fn names(&self) -> String {
+        if let [name] = self.segments[..] {
+            return sql_literal(name);
+        }
+        let names: Vec<String> = self.segments.iter().map(|name| sql_literal(name)).collect();
+        format!("ARRAY[{}]", names.join(","))
     }
 
     /// The [key](super::index_key) of an index on the path, which is never NULL.
     pub(super) fn index_key(&self, schema: &str) -> String {
-        let (value, text) = (self.value(), self.read_by("->>"));
+        let ((get, get_text), names) = (self.operators(), &self.names());
         // By `concat`, which is several times as fast as `format!`: it is part of most statements.
         [
-            "(CASE jsonb_typeof(",
-            &value,
-            ") WHEN 'string' THEN '2' || (",
-            &text,
+            "(CASE jsonb_typeof(data ",
+            get,
+            " ",
+            names,
+            ") WHEN 'string' THEN '2' || (data ",
+            get_text,
+            " ",
+            names,
             ") ELSE ",
             schema,
-            ".emt_index_key(",
-            &value,
+            ".emt_index_key(data ",
+            get,
+            " ",
+            names,
             ") END) COLLATE \"C\"",
         ]
         .concat()
@@ -279,7 +290,7 @@ fn json_string(text: &str) -> String {
 /// `standard_conforming_strings` off, and we do not depend on session settings. So text with a backslash is
 /// written in the `E''` form, which reads it the same way under every setting.
 pub(crate) fn sql_literal(text: &str) -> String {
-    if !text.contains(['\'', '\\']) {
+    if !text.bytes().any(|byte| matches!(byte, b'\'' | b'\\')) {
         return ["'", text, "'"].concat();
     }
     let quoted = text.replace('\'', "''");

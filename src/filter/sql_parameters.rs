@@ -1,6 +1,7 @@
 //! The values of one SQL statement, numbered as they are added.
 
 use std::error::Error;
+use std::fmt;
 
 use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
@@ -12,13 +13,11 @@ use super::{filter_error::FilterError, regex::Regex};
 #[derive(Debug, Clone)]
 pub(crate) enum SqlValue {
     Text(String),
-    OptionalText(Option<String>),
     TextArray(Vec<String>),
     Json(Value),
     JsonArray(Vec<Value>),
     JsonText(JsonText),
     Bigint(i64),
-    OptionalBigint(Option<i64>),
     BigintArray(Vec<i64>),
     JsonPath(JsonPath),
 }
@@ -28,8 +27,14 @@ pub(crate) enum SqlValue {
 pub(crate) struct JsonPath(String);
 
 /// JSON that is sent as it is written here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct JsonText(Vec<u8>);
+
+impl fmt::Debug for JsonText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
 
 /// The version that begins the binary formats of `jsonb` and `jsonpath`.
 const FORMAT: u8 = 1;
@@ -62,11 +67,11 @@ impl ToSql for JsonText {
 impl SqlValue {
     fn cast(&self) -> &'static str {
         match self {
-            Self::Text(_) | Self::OptionalText(_) => "text",
+            Self::Text(_) => "text",
             Self::TextArray(_) => "text[]",
             Self::Json(_) | Self::JsonText(_) => "jsonb",
             Self::JsonArray(_) => "jsonb[]",
-            Self::Bigint(_) | Self::OptionalBigint(_) => "bigint",
+            Self::Bigint(_) => "bigint",
             Self::BigintArray(_) => "bigint[]",
             Self::JsonPath(_) => "jsonpath",
         }
@@ -74,11 +79,11 @@ impl SqlValue {
 
     fn postgres_type(&self) -> Type {
         match self {
-            Self::Text(_) | Self::OptionalText(_) => Type::TEXT,
+            Self::Text(_) => Type::TEXT,
             Self::TextArray(_) => Type::TEXT_ARRAY,
             Self::Json(_) | Self::JsonText(_) => Type::JSONB,
             Self::JsonArray(_) => Type::JSONB_ARRAY,
-            Self::Bigint(_) | Self::OptionalBigint(_) => Type::INT8,
+            Self::Bigint(_) => Type::INT8,
             Self::BigintArray(_) => Type::INT8_ARRAY,
             Self::JsonPath(_) => Type::JSONPATH,
         }
@@ -87,13 +92,11 @@ impl SqlValue {
     fn as_sql(&self) -> &(dyn ToSql + Sync) {
         match self {
             Self::Text(value) => value,
-            Self::OptionalText(value) => value,
             Self::TextArray(values) => values,
             Self::Json(value) => value,
             Self::JsonArray(values) => values,
             Self::JsonText(json) => json,
             Self::Bigint(value) => value,
-            Self::OptionalBigint(value) => value,
             Self::BigintArray(values) => values,
             Self::JsonPath(json_path) => json_path,
         }

@@ -27,7 +27,7 @@ const CHANGE: &str = ", computed AS MATERIALIZED (
         UPDATE {table} AS document
            SET data = computed.changed, _version = computed._version + 1, _updated = now()
           FROM computed
-         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> computed.data
+         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}
         RETURNING document._id, document.data, document._version
     )";
 
@@ -130,6 +130,7 @@ impl Change<'_> {
             .order(self.options.sort.as_ref())?
             .expected(self.options.expected)
             .part("changed", expressions.changed)
+            .part("before", self.before())
             .part("keeps_id", keeps_id)
             .part("returned", self.returned());
         let (Some(inserted), Some(id)) = (expressions.inserted, id) else {
@@ -206,6 +207,14 @@ impl Change<'_> {
         }
         let row = self.first_row(collection, &telling)?;
         self.outcome(collection, filter, row.as_ref())
+    }
+
+    /// What the new document is compared with. In the JSON of another library are columns, too, which no replacement has.
+    fn before(&self) -> &'static str {
+        match self.new {
+            NewDocument::Updated(_) => "computed.data",
+            NewDocument::Replaced(_) => "computed.data - '{_id,_version}'::text[]",
+        }
     }
 
     /// Whether the one document that can match is changed in any case, and nobody asks for more.

@@ -22,7 +22,9 @@ type LooksAtRow<'l> = &'l dyn Fn(&Row) -> Result<()>;
 /// has these fields gets them when it is read.
 ///
 /// A map gets them as entries, so its values must be able to be a string and a number: `HashMap<String, Value>` reads any
-/// document, `HashMap<String, i64>` none. What a written document has in its field `_version` is not stored.
+/// document, `HashMap<String, i64>` none. What a written document has in its field `_version` does not count.
+///
+/// In the table, both are columns, and not in the JSON of the column `data`.
 pub struct Collection<'a, T> {
     pub(super) home: CollectionHome<'a>,
     pub(super) name: String,

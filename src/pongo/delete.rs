@@ -7,15 +7,14 @@ use super::stored_document::{StoredDocument, Take};
 use super::write_options::DeleteOptions;
 use crate::connection::{Sql, get};
 use crate::error::{Error, Result};
-use crate::filter::{Filter, SqlValue, pinned_id};
+use crate::filter::{Filter, pinned_id};
 use crate::position::from_sql;
 use serde::de::DeserializeOwned;
 
 const DELETE_ONE: &str = ", deleted AS (
         DELETE FROM {table} AS document
          USING picked
-         WHERE document._id = picked._id AND document._partition = $1
-           AND ({expected} IS NULL OR {expected} = -1 OR {expected} = picked._version)
+         WHERE document._id = picked._id AND document._partition = $1 AND {expected}
         RETURNING document._id
     )
     SELECT {returned}, picked._id, picked._version, deleted._id IS NOT NULL
@@ -81,10 +80,7 @@ impl<T> Collection<'_, T> {
         let statement = StatementBuilder::new(table)
             .filter(filter)?
             .order(options.sort.as_ref())?
-            .value(
-                "expected",
-                SqlValue::OptionalBigint(options.expected.as_sql()),
-            )
+            .expected(options.expected)
             .part("returned", take.map_or(NOTHING, |_| DOCUMENT))
             .build(&[PICK, DELETE_ONE].concat());
         let run = |sql: &mut dyn Sql| statement.query("delete a document", sql);

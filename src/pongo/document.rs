@@ -1,17 +1,16 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
-use super::stored_document::{Fields, is_no_column, push_id};
-use crate::connection::{Jsonb, Sql, get, param};
+use super::stored_document::{Fields, StoredDocument, without_columns};
+use crate::connection::{Jsonb, Sql, param};
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::json::{self, JsonError};
 use crate::message::check_key;
 use postgres::types::Type;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// Locks documents and reads their newest rows. A placeholder of version 0 stands for a document that does not exist,
@@ -21,13 +20,13 @@ const LOCK: &str = "
     INSERT INTO {table} AS document (_id, _partition, data, _version)
     SELECT id, $1, '{}', 0 FROM unnest($2) AS id
     ON CONFLICT (_id, _partition) DO UPDATE SET _version = document._version
-    RETURNING _id, data, _version";
+    RETURNING data, _id, _version";
 
 /// The same for one document, which is what most appends touch: without an array it costs a fifth less.
 const LOCK_ONE: &str = "
     INSERT INTO {table} AS document (_id, _partition, data, _version) VALUES ($2, $1, '{}', 0)
     ON CONFLICT (_id, _partition) DO UPDATE SET _version = document._version
-    RETURNING _id, data, _version";
+    RETURNING data, _id, _version";
 
 /// The documents exist, because they are locked. An upsert finds them by the primary key whatever the planner believes;
 /// an UPDATE that joins the array would scan the table once its plan, made while the table was small, has become generic.
@@ -51,26 +50,22 @@ const TRUNCATE: &str = "DELETE FROM {table} WHERE _partition = $1";
 /// How the names of the library's own tables begin.
 const RESERVED: &str = "emt_";
 
-/// A document's JSON, as it is sent.
+/// A document's JSON, as it is stored: the id and the version stand in columns, and nowhere else.
 pub(super) struct EncodedDocument {
     pub(super) json: Vec<u8>,
     /// The id that it names.
     pub(super) id: Option<String>,
-    /// Whether it has a field `_version`, which is not stored.
-    has_version: bool,
 }
 
 impl EncodedDocument {
-    /// The JSON with its id in it and without a version, and the id, which is a new one where it names none.
-    pub(super) fn for_insert(self) -> Result<(String, Vec<u8>)> {
-        let id = self.id.clone().unwrap_or_else(new_id);
-        let json = self.with_id(&id)?;
-        Ok((id, json))
+    /// The JSON and the id, which is a new one where it names none.
+    pub(super) fn for_insert(self) -> (String, Vec<u8>) {
+        (self.id.unwrap_or_else(new_id), self.json)
     }
 
     /// Refuses what was meant to be an update. In a filter, such a field would be an operator, too.
     pub(super) fn refuse_operators(self) -> Result<Self> {
-        let mut fields = Fields::of(&self.json).into_iter().flatten();
+        let mut fields = Fields::of(&self.json);
         let Some(operator) = fields.find(|field| field.starts_with(b"\"$")) else {
             return Ok(self);
         };
@@ -86,37 +81,6 @@ impl EncodedDocument {
             "is named like an operator: update_one and update_many take operators",
         ))
     }
-
-    /// The JSON with this id in it and without a version.
-    pub(super) fn with_id(self, id: &str) -> Result<Vec<u8>> {
-        let mut json = if self.has_version {
-            without_version(&self.json)?
-        } else {
-            self.json
-        };
-        if self.id.is_none() {
-            append_id(&mut json, id);
-        }
-        Ok(json)
-    }
-}
-
-/// The JSON of an object without its version. The other values stay as they are, to the letter.
-fn without_version(json: &[u8]) -> Result<Vec<u8>> {
-    let refused = |error: serde_json::Error| Error::invalid("the document", error.to_string());
-    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(json).map_err(refused)?;
-    fields.remove("_version");
-    serde_json::to_vec(&fields).map_err(refused)
-}
-
-/// Puts the id behind the other fields: `jsonb` keeps the last of two fields of one name.
-fn append_id(json: &mut Vec<u8>, id: &str) {
-    json.pop();
-    if json.len() > 1 {
-        json.push(b',');
-    }
-    push_id(json, id);
-    json.push(b'}');
 }
 
 /// An id for a document that has none. Later ones sort behind earlier ones.
@@ -213,25 +177,10 @@ impl DocumentTable {
         ))
     }
 
-    /// A document's JSON, and the id in it.
+    /// The stored form of a document's JSON, and the id in it.
     pub(super) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
-        #[derive(Deserialize)]
-        struct Identified {
-            #[serde(rename = "_id")]
-            id: Option<Value>,
-            #[serde(rename = "_version")]
-            version: Option<IgnoredAny>,
-        }
-        if Fields::of(&json).is_some_and(|mut fields| fields.all(is_no_column)) {
-            return Ok(EncodedDocument {
-                json,
-                id: None,
-                has_version: false,
-            });
-        }
-        let identified: Identified = serde_json::from_slice(&json)
-            .map_err(|source| self.refused(JsonError::Serde(source)))?;
-        let id = match identified.id {
+        let (json, id) = self.without_columns(json)?;
+        let id = match id {
             None | Some(Value::Null) => None,
             Some(Value::String(id)) => {
                 check_key("the document id", &id)?;
@@ -244,18 +193,16 @@ impl DocumentTable {
                 ));
             }
         };
-        Ok(EncodedDocument {
-            json,
-            id,
-            has_version: identified.version.is_some(),
-        })
+        Ok(EncodedDocument { json, id })
     }
 
-    /// A document's JSON with its id in it. The id comes last, because `jsonb` keeps the last of two fields of one name.
-    pub(crate) fn encode_with_id<D: Serialize>(&self, id: &str, document: &D) -> Result<Vec<u8>> {
-        let mut data = self.encode(document)?;
-        append_id(&mut data, id);
-        Ok(data)
+    /// The stored form of a document whose id is known: that in its JSON does not count.
+    pub(crate) fn encode_without_id<D: Serialize>(&self, document: &D) -> Result<Vec<u8>> {
+        Ok(self.without_columns(self.encode(document)?)?.0)
+    }
+
+    fn without_columns(&self, json: Vec<u8>) -> Result<(Vec<u8>, Option<Value>)> {
+        without_columns(json).map_err(|source| self.refused(JsonError::Serde(source)))
     }
 
     /// Locks the documents of these ids, which must be sorted, and reads those that exist.
@@ -278,19 +225,16 @@ impl DocumentTable {
         let rows = locked.map_err(|source| Error::database("lock documents", source))?;
         rows.iter()
             .map(|row| {
-                let id: String = get(row, 0)?;
-                let exists = get::<i64>(row, 2)? > 0;
-                let document = if exists {
-                    Some(self.decode(Some(&id), get::<Jsonb<'_>>(row, 1)?.0)?)
-                } else {
-                    None
-                };
-                Ok((id, document))
+                let stored = StoredDocument::of_row(row)?;
+                let document = (stored.version > 0)
+                    .then(|| self.decode(Some(stored.id), &stored.json()))
+                    .transpose()?;
+                Ok((stored.id.to_owned(), document))
             })
             .collect()
     }
 
-    /// Writes documents that are locked and have their ids in them.
+    /// Writes documents that are locked, in their stored form.
     pub(crate) fn write(
         &self,
         sql: &mut dyn Sql,

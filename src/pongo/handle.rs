@@ -358,10 +358,9 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 ),
             ));
         }
-        let json = encoded.with_id(&id.id)?;
         Ok(match before {
-            None => Change::Insert(json),
-            Some(_) => Change::Replace(json, version),
+            None => Change::Insert(encoded.json),
+            Some(_) => Change::Replace(encoded.json, version),
         })
     }
 

@@ -37,7 +37,7 @@ impl<T: Serialize> Collection<'_, T> {
     /// [`Error::Document`] when it cannot be written as JSON.
     pub fn insert_one(&self, document: &T) -> Result<Inserted> {
         let table = self.table()?;
-        let (id, json) = self.encode(document)?.for_insert()?;
+        let (id, json) = self.encode(document)?.for_insert();
         let text = table.write_into(INSERT_ONE);
         let json = Jsonb(&json);
         self.home.run(&self.name, false, |sql| {
@@ -117,7 +117,7 @@ impl NewDocuments {
     fn of<T>(documents: &[T], encode: impl Fn(&T) -> Result<EncodedDocument>) -> Result<Self> {
         let (mut ids, mut encoded) = (Vec::new(), Vec::new());
         for document in documents {
-            let (id, json) = encode(document)?.for_insert()?;
+            let (id, json) = encode(document)?.for_insert();
             ids.push(id);
             encoded.push(json);
         }

@@ -19,7 +19,8 @@ impl<T> Collection<'_, T> {
     /// Creates the collection; false when it exists. It is created on its first use anyway, where that is allowed.
     ///
     /// A table of its name that nobody has registered is made a collection, if it has the columns and the primary key of one.
-    /// That of Pongo for Node is adopted: both can use it then, and its ids are unique over all tenants.
+    /// That of Pongo for Node is adopted: both can use it then, and its ids are unique over all tenants. A trigger keeps the id and
+    /// the version in its JSON, where Node's library looks for them.
     ///
     /// # Errors
     /// [`Error::Database`] when there is something else under its name; the message says what does not fit.

@@ -34,7 +34,7 @@ const REPLACE: &str = "
            SET data = checked.data, _version = checked.version + 1, _updated = now()
           FROM checked
          WHERE document._id = checked.id AND document._partition = $1
-           AND checked.met AND checked.data <> checked.before
+           AND checked.met AND checked.data <> checked.before - '{_id,_version}'::text[]
            AND ($5 OR NOT EXISTS (SELECT FROM checked WHERE NOT met))
         RETURNING document._id
     )
@@ -166,7 +166,7 @@ impl<T: Serialize> Collection<'_, T> {
         let document = self.encode(replacement.document)?.refuse_operators()?;
         match document.id.as_ref().filter(|own| **own != replacement.id) {
             Some(own) => Err(other_id(own, &replacement.id)),
-            None => document.with_id(&replacement.id),
+            None => Ok(document.json),
         }
     }
 

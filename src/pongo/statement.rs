@@ -2,10 +2,12 @@
 
 use super::document::DocumentTable;
 use crate::connection::{Parameter, Sql};
+use crate::document_version::ExpectedDocument;
 use crate::error::{Error, Result};
 use crate::filter::{
     SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
 };
+use crate::position::to_sql;
 use crate::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
 use postgres::error::SqlState;
@@ -69,6 +71,19 @@ impl StatementBuilder {
         };
         let order = SortOrder::parse(sort, &self.table.schema).map_err(Error::Filter)?;
         Ok(self.part("order", format!("ORDER BY {}", order.clause())))
+    }
+
+    /// Fills in `{expected}`: the condition on the document that was picked.
+    pub(super) fn expected(mut self, expected: ExpectedDocument) -> Self {
+        let condition = match expected {
+            ExpectedDocument::Any | ExpectedDocument::Exists => "TRUE".to_owned(),
+            ExpectedDocument::DoesNotExist => "FALSE".to_owned(),
+            ExpectedDocument::Version(version) => {
+                let version = self.push(SqlValue::Bigint(to_sql(version)));
+                format!("picked._version = {version}")
+            }
+        };
+        self.part("expected", condition)
     }
 
     /// Fills in `{name}`.
@@ -202,14 +217,20 @@ impl Statement {
 fn filled<'p>(template: &str, part: impl Fn(&str) -> Option<&'p String>) -> String {
     let mut text = String::with_capacity(template.len() + 600);
     let mut rest = template;
-    while let Some((before, behind)) = rest.split_once('{') {
-        let (name, after) = behind.split_once('}').unwrap_or((behind, ""));
+    while let Some((before, behind)) = split_at(rest, b'{') {
+        let (name, after) = split_at(behind, b'}').unwrap_or((behind, ""));
         text.push_str(before);
         text.push_str(part(name).map_or("", String::as_str));
         rest = after;
     }
     text.push_str(rest);
     text
+}
+
+/// What stands before the first such character, and what behind it.
+fn split_at(text: &str, ascii: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(ascii, text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 #[cfg(test)]

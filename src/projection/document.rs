@@ -240,7 +240,7 @@ where
             {
                 Some(document) => {
                     written.push(id.as_str());
-                    documents.push(table.encode_with_id(id, &document)?);
+                    documents.push(table.encode_without_id(&document)?);
                 }
                 None => deleted.push(id.as_str()),
             }

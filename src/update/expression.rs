@@ -1,8 +1,8 @@
 //! An update document as an SQL expression.
 
-use super::operation::{Operand, Operation, operations};
+use super::operation::{Operand, Operation, SqlOperation, operations};
 use super::update_error::UpdateError;
-use crate::filter::{SqlParameters, SqlValue, pull_condition};
+use crate::filter::{SqlParameters, pull_condition};
 use serde_json::Value;
 
 /// What happens to the document.
@@ -34,13 +34,13 @@ pub(crate) fn update_expression(
         operations.partition(|operation| matches!(operation.operand, Operand::Condition(_)));
 
     // The conditional ones first, so that the text finds their paths at the same places.
-    let pulls = conditional.iter().enumerate().map(|(index, operation)| {
-        let mut pull = operation.to_json();
-        pull["condition"] = (index + 1).into();
-        pull
-    });
-    let all = pulls.chain(others.iter().map(Operation::to_json)).collect();
-    let all = parameters.push(SqlValue::Json(all));
+    let pulls = conditional
+        .iter()
+        .zip(1..)
+        .map(|(operation, number)| operation.to_sql().with_condition(number));
+    let all: Vec<SqlOperation<'_>> = pulls.chain(others.iter().map(Operation::to_sql)).collect();
+    // What stands in an update document can always be written as JSON.
+    let all = parameters.push_json_text(serde_json::to_vec(&all).unwrap_or_default());
 
     let mut pulled = Vec::with_capacity(conditional.len());
     for (index, operation) in conditional.iter().enumerate() {

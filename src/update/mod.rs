@@ -12,4 +12,5 @@ mod update_path;
 
 pub use builder::Update;
 pub(crate) use expression::{UpdatePhase, update_expression};
+pub(crate) use operation::counts;
 pub use update_error::UpdateError;

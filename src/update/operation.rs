@@ -5,7 +5,9 @@ use super::conflict::{Touched, refuse_conflicts};
 use super::update_error::UpdateError;
 use super::update_path::UpdatePath;
 use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Every operator.
@@ -45,17 +47,50 @@ pub(super) enum Operand<'u> {
     Condition(&'u Value),
 }
 
-impl Operation<'_> {
-    /// The operation as the SQL function takes it.
-    pub(super) fn to_json(&self) -> Value {
-        let mut operation = json!({"operator": self.operator, "path": self.path.text});
-        match &self.operand {
-            Operand::Nothing | Operand::Condition(_) => {}
-            Operand::Value(value) => operation["value"] = value.clone(),
-            Operand::Renamed(path) => operation["value"] = path.text.into(),
+/// An operation as the SQL function takes it.
+#[derive(Debug, Serialize)]
+pub(super) struct SqlOperation<'o> {
+    operator: &'static str,
+    path: &'o str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Cow<'o, Value>>,
+    /// The number of the condition, for a `$pull` that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<usize>,
+}
+
+impl SqlOperation<'_> {
+    pub(super) fn with_condition(self, number: usize) -> Self {
+        Self {
+            condition: Some(number),
+            ..self
         }
-        operation
     }
+}
+
+impl Operation<'_> {
+    pub(super) fn to_sql(&self) -> SqlOperation<'_> {
+        SqlOperation {
+            operator: self.operator,
+            path: self.path.text,
+            value: match &self.operand {
+                Operand::Nothing | Operand::Condition(_) => None,
+                Operand::Value(value) => Some(Cow::Borrowed(value)),
+                Operand::Renamed(path) => Some(Cow::Owned(path.text.into())),
+            },
+            condition: None,
+        }
+    }
+}
+
+/// Whether an update changes every document that it is applied to, because it adds a whole number that is not 0.
+pub(crate) fn counts(update: &Value) -> bool {
+    let added = update.get("$inc").and_then(Value::as_object);
+    added.is_some_and(|fields| {
+        fields
+            .values()
+            .any(|added| added.as_i64().is_some_and(|added| added != 0))
+    })
 }
 
 /// The operations of an update document, which touch each field once.

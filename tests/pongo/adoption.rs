@@ -99,6 +99,23 @@ fn a_collection_of_pongo_for_node_is_used_by_both() -> anyhow::Result<()> {
     users.upsert_one(&json!({"_id": "e", "age": 1}))?;
     users.upsert_one(&json!({"_id": "e", "age": 2}))?;
     users.handle("f", |_| Ok(Some(json!({"age": 3}))))?;
+    // Up to 0.16, Node's library reads the JSON alone.
+    let json = "SELECT data FROM users WHERE _id IN ('d', 'e', 'f') ORDER BY _id";
+    let json: Vec<Value> = node
+        .query(json, &[])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(
+        json,
+        [
+            json!({"_id": "d", "_version": "1"}),
+            json!({"_id": "e", "_version": "2", "age": 2}),
+            json!({"_id": "f", "_version": "1", "age": 3})
+        ]
+    );
+    let same = users.replace_one(json!({"_id": "e"}), &json!({"age": 2}))?;
+    assert!(same.matched && !same.modified);
     assert_eq!(users.count_documents(json!({"age": {"$in": [2, 3]}}))?, 2);
     let seen = node.query(NODE_INSERT, &[&"d", &json!({})])?;
     assert!(seen.is_empty(), "Node sees that the id is taken");

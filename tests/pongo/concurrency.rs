@@ -71,6 +71,35 @@ fn increments_of_one_field_add_up() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_stock_is_counted_down_by_all_and_never_below_zero() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let stock = THREADS * ROUNDS / 2;
+    let documents = store.collection::<Value>("shared");
+    documents.insert_one(&json!({"_id": "shoes", "stock": stock, "sold": 0}))?;
+    let sold = on_all_threads(&store, |_, documents| {
+        let mut sold = Vec::new();
+        for _ in 0..ROUNDS {
+            let taken = documents.update_one(
+                json!({"_id": "shoes", "stock": {"$gt": 0}}),
+                json!({"$inc": {"stock": -1, "sold": 1}}),
+            )?;
+            assert_eq!(taken.matched, taken.modified);
+            sold.extend(taken.version);
+        }
+        Ok(sold)
+    })?;
+    // Each sale has a version of its own.
+    let versions: BTreeSet<u64> = sold.into_iter().flatten().collect();
+    assert_eq!(versions, (2..=1 + u64::try_from(stock)?).collect());
+    let shoes = found(&store, "shoes")?;
+    assert_eq!(
+        (&shoes["stock"], &shoes["sold"]),
+        (&json!(0), &json!(stock))
+    );
+    Ok(())
+}
+
+#[test]
 fn increments_of_documents_that_match_add_up() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     store.collection("shared").insert_many(&[
