@@ -703,8 +703,8 @@ END
 $$;
 
 -- Registers a table that somebody else has created, once it can be used as a collection. One of Pongo's Node library gets
--- the default partition in the place of its own, a unique index beside its primary key, which is (_id), and its JSON:
--- both libraries can use it then.
+-- the default partition in the place of its own, a unique index beside its primary key, which is (_id), and a trigger
+-- that keeps its JSON as it was: both libraries can use it then.
 CREATE OR REPLACE FUNCTION public.emt_recognise_collection(name TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$

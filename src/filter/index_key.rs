@@ -60,9 +60,10 @@ fn key_of_number(number: &Number) -> String {
         return format!("{NUMBER}b");
     }
     let leading_zeros = length(&digits) - length(significant);
-    // `serde_json` writes exponents of three digits at the most.
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let exponent = EXPONENT_OFFSET + exponent + length(whole) - leading_zeros;
+    // An exponent beyond those of a `numeric` is refused with the value itself.
+    let exponent: i32 = exponent.parse().unwrap_or(EXPONENT_OFFSET);
+    let exponent = exponent.clamp(-EXPONENT_OFFSET, EXPONENT_OFFSET) + length(whole);
+    let exponent = EXPONENT_OFFSET + exponent - leading_zeros;
     let size = format!("{exponent:06}{}", significant.trim_end_matches('0'));
     if is_negative {
         format!("{NUMBER}a{}~", complement(&size))
@@ -71,9 +72,11 @@ fn key_of_number(number: &Number) -> String {
     }
 }
 
-/// The number of digits. `serde_json` writes less than 30.
+/// The number of digits, at most as many as a `numeric` can have.
 fn length(digits: &str) -> i32 {
-    i32::try_from(digits.len()).unwrap_or(i32::MAX)
+    i32::try_from(digits.len())
+        .unwrap_or(i32::MAX)
+        .min(EXPONENT_OFFSET)
 }
 
 /// Digits in the opposite order.
