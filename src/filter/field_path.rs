@@ -1,6 +1,6 @@
 //! Dotted field paths and the SQL that reads what they name.
 
-use super::{column::Column, filter_error::FilterError, source::Source};
+use super::{column::Column, filter_error::FilterError, index_key::STRING, source::Source};
 
 /// What a key of a filter or of a sort document names.
 #[derive(Debug)]
@@ -165,13 +165,14 @@ impl<'a> FieldPath<'a> {
     /// The [key](super::index_key) of an index on the path, which is never NULL.
     pub(super) fn index_key(&self, schema: &str) -> String {
         let ((get, get_text), names) = (self.operators(), &self.names());
-        // By `concat`, which is several times as fast as `format!`: it is part of most statements.
         [
             "(CASE jsonb_typeof(data ",
             get,
             " ",
             names,
-            ") WHEN 'string' THEN '2' || (data ",
+            ") WHEN 'string' THEN '",
+            STRING,
+            "' || (data ",
             get_text,
             " ",
             names,

@@ -13,7 +13,7 @@ pub(super) const NULL_OR_MISSING: &str = "1";
 pub(super) const ARRAY_WITH_ELEMENTS: &str = "5";
 
 const EMPTY_ARRAY: &str = "0";
-const STRING: &str = "2";
+pub(super) const STRING: &str = "2";
 const NUMBER: &str = "3";
 const BOOLEAN: &str = "4";
 const OBJECT: &str = "6";

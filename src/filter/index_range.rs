@@ -51,15 +51,15 @@ struct IndexRange<'f> {
 impl IndexRange<'_> {
     /// One list for the values and for what may contain them: one look into the index.
     fn equal_or_array(&mut self, values: &[&Value]) -> String {
-        let key = &self.key;
+        let (key, indirect) = (&self.key, self.indirect_keys());
         // One is not in a list of its own: for a prepared statement, PostgreSQL takes a list for one of ten.
         if let [value] = values {
             let value = self.parameters.push(SqlValue::Text(index_key(value)));
-            let indirect = if self.is_top_level { "'5'" } else { "'5', '1'" };
-            return [key, " = ANY(ARRAY[", &value, ", ", indirect, "])"].concat();
+            let indirect = indirect.join("', '");
+            return [key, " = ANY(ARRAY[", &value, ", '", &indirect, "'])"].concat();
         }
         let keys = values.iter().map(|value| index_key(value));
-        let indirect = self.indirect_keys().iter().map(|key| (*key).to_owned());
+        let indirect = indirect.iter().map(|key| (*key).to_owned());
         let keys = keys.chain(indirect).collect();
         let keys = self.parameters.push(SqlValue::TextArray(keys));
         format!("{key} = ANY({keys})")

@@ -35,9 +35,9 @@ const FOUND: &str = "
     SELECT picked._id, picked._version, changed._version, {returned}
       FROM picked LEFT JOIN changed ON changed._id = picked._id";
 
-/// Where at most one document can match and every change is one, nothing has to be picked and compared: UPDATE waits for whoever
-/// writes the document, and then looks at the filter and computes the change again (PostgreSQL's manual, 13.2.1). For the
-/// most frequent of all updates. Gives what FOUND gives.
+/// Where at most one document can match and is changed in any case, nothing has to be picked and compared: UPDATE waits for
+/// whoever writes the document, and then looks at the filter and computes the change again (PostgreSQL's manual, 13.2.1). The
+/// most frequent of all updates is like that. Gives what FOUND gives.
 const COUNT: &str = "
     UPDATE {table} AS picked
        SET data = {changed}, _version = picked._version + 1, _updated = now()
@@ -122,7 +122,7 @@ impl Change<'_> {
         let id = self.id(filter)?.map(SqlValue::Text);
         let keeps_id = match &id {
             Some(id) if self.own_id().is_some() => {
-                ["picked._id = ", &builder.push(id.clone())].concat()
+                format!("picked._id = {}", builder.push(id.clone()))
             }
             _ => "TRUE".to_owned(),
         };

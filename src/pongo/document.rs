@@ -180,7 +180,8 @@ impl DocumentTable {
     /// The stored form of a document's JSON, and the id in it.
     pub(super) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let (json, id) = self.without_columns(json)?;
-        let id = match id {
+        let id = id.map(|id| serde_json::from_slice(&id)).transpose();
+        let id = match id.map_err(|source| self.refused(JsonError::Serde(source)))? {
             None | Some(Value::Null) => None,
             Some(Value::String(id)) => {
                 check_key("the document id", &id)?;
@@ -201,7 +202,7 @@ impl DocumentTable {
         Ok(self.without_columns(self.encode(document)?)?.0)
     }
 
-    fn without_columns(&self, json: Vec<u8>) -> Result<(Vec<u8>, Option<Value>)> {
+    fn without_columns(&self, json: Vec<u8>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
         without_columns(json).map_err(|source| self.refused(JsonError::Serde(source)))
     }
 

@@ -19,6 +19,9 @@ type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sy
 /// for one document are folded before it is written, once. Writers that hit one document at the same time wait for each
 /// other, and each sees what the other wrote.
 ///
+/// A document's id and version are its fields `_id` and `_version` when it is read, as in a [`Collection`](crate::pongo::Collection);
+/// what `evolve` returns in these fields does not count.
+///
 /// ```
 /// use emmett_postgresql::{DocumentProjection, Event, Recorded};
 /// use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
 //! The moment in which the new read model takes the place of the live one.
 
-use super::{append, assert_cleaned_up, damage, folded, model, store_with, waiting};
-use crate::support::{CartEvent, added, wait_until};
+use super::{append, assert_cleaned_up, damage, folded, model, open, store_with, waiting};
+use crate::support::{CartEvent, added, database, wait_until};
 use emmett_postgresql::{Error, EventStore};
+use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
 
@@ -192,5 +193,42 @@ fn a_pool_that_is_too_small_is_said_at_once() -> anyhow::Result<()> {
             "a rebuild with 2 workers needs 4 connections"
         )
     );
+    Ok(())
+}
+
+#[test]
+fn a_read_model_in_a_table_of_pongo_for_node_keeps_the_versions_of_what_has_not_changed()
+-> anyhow::Result<()> {
+    let database = database();
+    database.client()?.batch_execute(
+        "CREATE TABLE items (
+             _id TEXT PRIMARY KEY, data JSONB NOT NULL, metadata JSONB NOT NULL DEFAULT '{}',
+             _version BIGINT NOT NULL DEFAULT 1, _partition TEXT NOT NULL DEFAULT 'png_global',
+             _archived BOOLEAN NOT NULL DEFAULT FALSE, _created TIMESTAMPTZ NOT NULL DEFAULT now(),
+             _updated TIMESTAMPTZ NOT NULL DEFAULT now())",
+    )?;
+    let store = open(&database)?;
+    append(&store, 20)?;
+    let stored = || -> anyhow::Result<Vec<(String, Value)>> {
+        let sql = "SELECT _id, data FROM items ORDER BY _id COLLATE \"C\"";
+        let rows = database.client()?.query(sql, &[])?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    };
+    let before = stored()?;
+    assert!(
+        before
+            .iter()
+            .all(|(id, data)| data["_id"] == *id && data["_version"] != "1")
+    );
+
+    store.rebuild("items").run()?;
+    assert_eq!(stored()?, before);
+
+    // A document that is not what the events say is written.
+    store
+        .collection::<Value>("items")
+        .update_one(json!({"_id": "hat"}), json!({"$set": {"n": 1_000_000}}))?;
+    store.rebuild("items").run()?;
+    assert_eq!(model(&store, "items")?, folded(&store)?);
     Ok(())
 }
