@@ -1,11 +1,11 @@
 //! What can go wrong, and what the caller can do about it.
 
-use crate::document_version::DocumentConflict;
-use crate::endpoint::{ConnectError, ConnectionStringError};
-use crate::event_codec::{DecodeError, EncodeError};
-use crate::filter::FilterError;
-use crate::position::ExpectedVersion;
-use crate::update::UpdateError;
+use crate::database::endpoint::{ConnectError, ConnectionStringError};
+use crate::database::position::ExpectedVersion;
+use crate::events::codec::{DecodeError, EncodeError};
+use crate::pongo::document_version::DocumentConflict;
+use crate::pongo::filter::FilterError;
+use crate::pongo::update::UpdateError;
 use postgres::error::SqlState;
 
 /// The result of this crate's operations.

@@ -77,39 +77,48 @@
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
 pub use crate::{
-    append_options::{AppendOptions, StreamMessages},
-    builder::EventStoreBuilder,
     consumer::{
         Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
         RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
     },
-    doctor::{
-        DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
+    database::{
+        endpoint::{ConnectError, ConnectionStringError},
+        position::ExpectedVersion,
+        schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     },
-    endpoint::{ConnectError, ConnectionStringError},
     error::{Error, Result},
-    event::{Event, RawEvent, StoredEvent},
-    event_codec::{DecodeError, EncodeError},
-    event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport},
-    feed::{Feed, FeedOptions, Horizon},
+    events::{
+        codec::{DecodeError, EncodeError},
+        event::{Event, RawEvent, StoredEvent},
+        feed::{Feed, FeedOptions, Horizon},
+        message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
+        stream::{
+            Appended, ReadOptions,
+            append_options::{AppendOptions, StreamMessages},
+            stream_read::{Aggregate, StreamIter, StreamRead},
+        },
+        tenant::{Tenant, TenantRemoval, Tenants},
+    },
     json::JsonError,
-    message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
-    position::ExpectedVersion,
-    processors::{
-        ParkedDetail, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,
-        ProcessorState, ProcessorStatus, Processors, RequestOutcome, SlotHolder, SlotStatus,
+    operations::{
+        doctor::{
+            DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind,
+            Severity,
+        },
+        event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport},
+        processors::{
+            ParkedDetail, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection,
+            ProcessorReset, ProcessorState, ProcessorStatus, Processors, RequestOutcome,
+            SlotHolder, SlotStatus,
+        },
     },
     projection::{
         DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
         RegisteredProjection, SqlProjection,
     },
     rebuild::{Rebuild, RebuildProgress, RebuildReport, RequestedRebuild},
-    schema::{AutoMigration, MigrationReport, Schema, SchemaState},
-    session::Session,
-    store::EventStore,
-    stream::{Appended, ReadOptions},
-    stream_read::{Aggregate, StreamIter, StreamRead},
-    tenant::{Tenant, TenantRemoval, Tenants},
+    setup::EventStoreBuilder,
+    store::{EventStore, Session},
 };
 
 #[cfg(feature = "cli")]
@@ -117,39 +126,18 @@ pub mod cli;
 pub mod pongo;
 pub mod testing;
 
-mod append_options;
-mod back_off;
-mod builder;
-mod connection;
 mod consumer;
-mod digest;
-mod doctor;
-mod document_version;
-mod endpoint;
+mod database;
 mod error;
-mod event;
-mod event_codec;
-mod event_log;
-mod feed;
-mod filter;
-mod identifier;
+mod events;
 mod json;
-mod message;
-mod partition;
-mod position;
-mod processors;
+mod operations;
 mod projection;
 mod rebuild;
-mod schema;
-mod session;
-mod slot;
+mod setup;
+mod slots;
 mod store;
-mod stream;
-mod stream_read;
-mod tenant;
 mod trace;
-mod update;
-mod wakeup;
 
 /// The README's example is compiled with the documentation's.
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 use super::Output;
 use super::arguments::{ConsumersCommand, ProcessorArguments, SelectionArguments};
 use super::table::{Table, duration, plain, time};
-use crate::processors::{
+use crate::operations::processors::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorState, ProcessorStatus,
     Processors, RequestOutcome, SlotHolder, SlotStatus,
 };

@@ -3,7 +3,7 @@
 use super::arguments::DoctorArguments;
 use super::table::plain;
 use super::{Output, SERIOUS};
-use crate::doctor::{DoctorReport, FeedProof, FeedState, FenceHolder, HolderKind};
+use crate::operations::doctor::{DoctorReport, FeedProof, FeedState, FenceHolder, HolderKind};
 use crate::store::EventStore;
 use serde_json::{Value, json};
 use std::process::ExitCode;

@@ -2,8 +2,8 @@
 
 use super::arguments::MigrateCommand;
 use super::{Home, NOT_MIGRATED, Output};
-use crate::builder::EventStoreBuilder;
-use crate::schema::{self, SchemaState};
+use crate::database::schema::{self, SchemaState};
+use crate::setup::EventStoreBuilder;
 use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;

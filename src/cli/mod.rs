@@ -11,8 +11,8 @@ mod stream;
 mod table;
 mod tenants;
 
-use crate::builder::EventStoreBuilder;
-use crate::schema::AutoMigration;
+use crate::database::schema::AutoMigration;
+use crate::setup::EventStoreBuilder;
 use crate::store::EventStore;
 use arguments::{Arguments, Command, Connection};
 use clap::Parser;

@@ -2,10 +2,10 @@
 
 use super::Output;
 use super::arguments::StreamArguments;
-use crate::event::RawEvent;
-use crate::message::{MessageKind, Recorded};
+use crate::events::event::RawEvent;
+use crate::events::message::{MessageKind, Recorded};
+use crate::events::stream::ReadOptions;
 use crate::store::EventStore;
-use crate::stream::ReadOptions;
 use anyhow::bail;
 use jiff::Timestamp;
 use serde_json::{Value, json};

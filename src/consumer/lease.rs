@@ -1,9 +1,9 @@
 //! Who runs a processor, and how far it is. Owns the statements on `emt_processor_slots`.
 
-use crate::connection::{Parameter, Sql, get, param};
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Parameter, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::partition::Partition;
-use crate::position::{from_sql, to_sql};
+use crate::events::partition::Partition;
 use postgres::types::Type;
 use std::time::Duration;
 

@@ -3,11 +3,12 @@
 //! One thread reads the feed for all processors of a consumer and hands batches to their workers over bounded channels;
 //! another renews their leases.
 
+mod batch_transaction;
 mod builder;
 mod failure;
 mod job;
-mod keeper;
 mod lease;
+mod lease_renewer;
 mod parking;
 mod poller;
 mod processor;
@@ -17,7 +18,6 @@ mod running;
 mod seat;
 mod stop;
 mod wait;
-mod work;
 mod worker;
 
 pub use builder::ConsumerBuilder;

@@ -2,11 +2,11 @@
 //! consumer.
 
 use super::lease::{HeldSlot, Holder, ProcessorKey};
-use crate::connection::{Sql, get, param};
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::message::RecordedMessage;
-use crate::partition::Partition;
-use crate::position::{from_sql, to_sql};
+use crate::events::message::RecordedMessage;
+use crate::events::partition::Partition;
 use postgres::types::Type;
 
 const STREAMS: &str = "

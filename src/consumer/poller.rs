@@ -1,9 +1,9 @@
 //! The thread that reads the feed for all workers of a consumer.
 
 use super::seat::{Batch, Demand, Seat, Shared};
-use crate::back_off::BackOff;
+use crate::database::back_off::BackOff;
 use crate::error::Result;
-use crate::feed::{self, Horizon};
+use crate::events::feed::{self, Horizon};
 use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,14 +1,14 @@
 //! Reactors: side effects, at least once.
 
+use super::batch_transaction::Work;
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
-use super::work::Work;
-use crate::append_options::AppendOptions;
 use crate::error::Result;
-use crate::event::Event;
-use crate::message::{Appendable, Recorded, RecordedMessage};
+use crate::events::event::Event;
+use crate::events::message::{Appendable, Recorded, RecordedMessage};
+use crate::events::stream::Appended;
+use crate::events::stream::append_options::AppendOptions;
 use crate::pongo::Collection;
 use crate::projection::HandledTypes;
-use crate::stream::Appended;
 use postgres::Row;
 use postgres::types::ToSql;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! A consumer whose threads run.
 
-use super::keeper::Keeper;
+use super::lease_renewer::LeaseRenewer;
 use super::poller::Poller;
 use super::seat::{Seat, Shared};
 use super::worker::{Ended, Worker};
@@ -65,10 +65,10 @@ impl Consumer {
         consumer
             .helpers
             .push(spawn("emt:poller", move || poller.run())?);
-        let keeper = Keeper::new(Arc::clone(shared), all_ended);
+        let renewer = LeaseRenewer::new(Arc::clone(shared), all_ended);
         consumer
             .helpers
-            .push(spawn("emt:keeper", move || keeper.run())?);
+            .push(spawn("emt:renew", move || renewer.run())?);
         Ok(consumer)
     }
 

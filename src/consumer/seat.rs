@@ -1,11 +1,11 @@
-//! Where a worker meets the poller that feeds it and the keeper that renews its leases.
+//! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
 
 use super::lease::{Holder, ProcessorKey};
 use super::processor::Processor;
 use super::stop::StopHandle;
-use crate::connection::Sql;
+use crate::database::Sql;
 use crate::error::{Error, Result};
-use crate::message::RecordedMessage;
+use crate::events::message::RecordedMessage;
 use crate::store::EventStore;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};

@@ -1,9 +1,9 @@
 //! Reading one's own writes: waiting for a processor.
 
-use crate::back_off::BackOff;
-use crate::connection::{get, param};
+use crate::database::back_off::BackOff;
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{get, param};
 use crate::error::{Error, Result};
-use crate::position::{from_sql, to_sql};
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
 use postgres::types::Type;

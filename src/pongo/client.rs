@@ -2,15 +2,16 @@
 
 use super::client_builder::PongoClientBuilder;
 use super::collection::Collection;
-use super::home::{CollectionHome, CollectionTables, DocumentScope, TransactionTables};
+use super::executor::{CollectionTables, Executor, TransactionTables};
 use super::transaction::PongoTransaction;
-use crate::connection::{Connections, Transaction, check_open, get, param, refuse_async_context};
+use crate::database::identifier;
+use crate::database::position::from_sql;
+use crate::database::schema::Schema;
+use crate::database::scope::DEFAULT_PARTITION;
+use crate::database::scope::Scope;
+use crate::database::scope::check_key;
+use crate::database::{Connections, Transaction, check_open, get, param, refuse_async_context};
 use crate::error::{Error, Result};
-use crate::identifier;
-use crate::message::check_key;
-use crate::partition::DEFAULT_PARTITION;
-use crate::position::from_sql;
-use crate::schema::Schema;
 use postgres::types::Type;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ const DELETE_TENANT: &str = "SELECT {schema}.emt_delete_tenant_documents($1)";
 #[derive(Clone)]
 pub struct PongoClient {
     connections: Connections,
-    scope: DocumentScope,
+    scope: Scope,
     tables: Arc<CollectionTables>,
     schema: Schema,
 }
@@ -56,7 +57,7 @@ impl std::fmt::Debug for PongoClient {
 impl PongoClient {
     pub(super) fn new(connections: Connections, schema: Schema, may_create: bool) -> Self {
         Self {
-            scope: DocumentScope {
+            scope: Scope {
                 schema: Arc::clone(schema.name()),
                 partition: DEFAULT_PARTITION.into(),
             },
@@ -81,7 +82,7 @@ impl PongoClient {
 
     /// A collection of documents. Its table is created when it is first used, if the client may migrate.
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
-        let home = CollectionHome::Connections {
+        let home = Executor::Connections {
             connections: self.connections.clone(),
             scope: self.scope.clone(),
             tables: Arc::clone(&self.tables),
@@ -96,7 +97,7 @@ impl PongoClient {
     /// [`Error::InvalidInput`] when no tenant can have this name.
     pub fn tenant(&self, name: &str) -> Result<Self> {
         check_key("the tenant's name", name)?;
-        let scope = DocumentScope {
+        let scope = Scope {
             partition: name.into(),
             ..self.scope.clone()
         };

@@ -2,9 +2,9 @@
 
 use super::client::PongoClient;
 use super::definition::{CollectionDefinition, CollectionDefinitions};
-use crate::connection::{ConnectionSource, PoolOptions, refuse_async_context};
+use crate::database::schema::{self, AutoMigration, Schema, SchemaPart};
+use crate::database::{ConnectionSource, PoolOptions, refuse_async_context};
 use crate::error::Result;
-use crate::schema::{self, AutoMigration, Schema, SchemaPart};
 use postgres::Client;
 use r2d2::ManageConnection;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 
 use super::document::{DocumentTable, EncodedDocument};
 use super::evolution::DocumentEvolution;
-use super::home::CollectionHome;
+use super::executor::Executor;
 use super::stored_document::{StoredDocument, Take};
-use crate::connection::Sql;
+use crate::database::Sql;
 use crate::error::{Error, Result};
 use postgres::Row;
 use serde::Serialize;
@@ -26,7 +26,7 @@ type LooksAtRow<'l> = &'l dyn Fn(&Row) -> Result<()>;
 ///
 /// In the table, both are columns, and not in the JSON of the column `data`.
 pub struct Collection<'a, T> {
-    pub(super) home: CollectionHome<'a>,
+    pub(super) home: Executor<'a>,
     pub(super) name: String,
     /// The table's name, where a rebuild keeps the documents in another one.
     table: Option<String>,
@@ -46,7 +46,7 @@ impl<T> std::fmt::Debug for Collection<'_, T> {
 }
 
 impl<'a, T> Collection<'a, T> {
-    pub(crate) fn new(home: CollectionHome<'a>, name: &str) -> Self {
+    pub(crate) fn new(home: Executor<'a>, name: &str) -> Self {
         Self {
             home,
             name: name.to_owned(),
@@ -58,7 +58,7 @@ impl<'a, T> Collection<'a, T> {
     }
 
     /// A collection whose documents are in a table of another name.
-    pub(crate) fn in_table(home: CollectionHome<'a>, name: &str, table: String) -> Self {
+    pub(crate) fn in_table(home: Executor<'a>, name: &str, table: String) -> Self {
         Self {
             table: Some(table),
             ..Self::new(home, name)

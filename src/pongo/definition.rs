@@ -1,14 +1,14 @@
 //! Collections that a program declares, with their indexes.
 
 use super::document::check_name;
-use super::index::Index;
-use super::index_build::create_concurrently;
-use super::indexes::{self, Found};
-use crate::connection::{Connections, Sql, get, param};
+use super::index::build::create_concurrently;
+use super::index::declaration::Index;
+use super::index::indexes::{self, Found};
+use crate::database::identifier;
+use crate::database::schema::{Declared, MigrationReport, create_collection};
+use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::filter::sql_literal;
-use crate::identifier;
-use crate::schema::{Declared, MigrationReport, create_collection};
+use crate::pongo::filter::sql_literal;
 use postgres::types::Type;
 use std::fmt::Write;
 

@@ -1,11 +1,11 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
 use super::stored_document::{Fields, StoredDocument, without_columns};
-use crate::connection::{Jsonb, Sql, param};
+use crate::database::identifier;
+use crate::database::scope::check_key;
+use crate::database::{Jsonb, Sql, param};
 use crate::error::{Error, Result};
-use crate::identifier;
 use crate::json::{self, JsonError};
-use crate::message::check_key;
 use postgres::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

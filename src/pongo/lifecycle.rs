@@ -2,11 +2,11 @@
 
 use super::collection::Collection;
 use super::document::check_name;
-use super::indexes::rename_all;
-use crate::connection::{get, param};
+use super::index::indexes::rename_all;
+use crate::database::identifier;
+use crate::database::schema::function_error;
+use crate::database::{get, param};
 use crate::error::{Error, Result};
-use crate::identifier;
-use crate::schema::function_error;
 use postgres::types::Type;
 
 const CREATE: &str = "SELECT {schema}.emt_create_collection($1)";

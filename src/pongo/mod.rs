@@ -53,55 +53,44 @@
 //! PostgreSQL's `jsonb` does not keep the order of an object's keys, nor the second of two equal keys; it writes `1E2` as `100`
 //! and `-0.0` as `0.0`.
 
-mod change;
 mod client;
 mod client_builder;
 mod collection;
-mod cursor;
 mod definition;
-mod delete;
 mod document;
+pub(crate) mod document_version;
 mod evolution;
-mod find;
-mod handle;
-mod home;
+mod executor;
+pub(crate) mod filter;
 mod index;
-mod index_build;
-mod indexes;
-mod insert;
 mod lifecycle;
-mod outcome;
-mod page;
-mod replace;
-mod replace_many;
+mod read;
 mod statement;
 mod stored_document;
 mod transaction;
-mod update;
-mod upsert;
-mod versioned_writes;
-mod write_options;
+pub(crate) mod update;
+mod write;
 
-pub use crate::document_version::{DocumentConflict, ExpectedDocument};
-pub use crate::filter::{
-    Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
-    element, field,
-};
-pub use crate::update::{Update, UpdateError};
 pub use client::PongoClient;
 pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
-pub use cursor::Cursor;
 pub use definition::CollectionDefinition;
 pub(crate) use definition::CollectionDefinitions;
 pub(crate) use document::DocumentTable;
+pub use document_version::{DocumentConflict, ExpectedDocument};
 pub use evolution::DocumentEvolution;
-pub use find::Find;
-pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
-pub(crate) use home::{CollectionHome, CollectionTables, DocumentScope};
-pub use index::{Index, IndexDescription};
-pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
-pub use page::Page;
-pub use replace_many::Replacement;
+pub(crate) use executor::{CollectionTables, Executor};
+pub use filter::{
+    Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
+    element, field,
+};
+pub use index::declaration::{Index, IndexDescription};
+pub use read::cursor::Cursor;
+pub use read::find::Find;
+pub use read::page::Page;
 pub use transaction::PongoTransaction;
-pub use write_options::{DeleteOptions, ReturnDocument, UpdateOptions};
+pub use update::{Update, UpdateError};
+pub use write::handle::{HandleId, HandleOptions, HandleOutcome, Handled};
+pub use write::options::{DeleteOptions, ReturnDocument, UpdateOptions};
+pub use write::outcome::{Deleted, Inserted, Updated, UpdatedMany};
+pub use write::replace_many::Replacement;

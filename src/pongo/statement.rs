@@ -1,14 +1,14 @@
 //! Statements with a filter in them.
 
 use super::document::DocumentTable;
-use crate::connection::{Parameter, Sql};
-use crate::document_version::ExpectedDocument;
+use crate::database::position::to_sql;
+use crate::database::{Parameter, Sql};
 use crate::error::{Error, Result};
-use crate::filter::{
+use crate::pongo::document_version::ExpectedDocument;
+use crate::pongo::filter::{
     SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
 };
-use crate::position::to_sql;
-use crate::update::{Update, UpdatePhase, update_expression};
+use crate::pongo::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
 use postgres::error::SqlState;
 use serde_json::Value;

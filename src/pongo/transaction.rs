@@ -1,8 +1,9 @@
 //! Transactions of a client.
 
 use super::collection::Collection;
-use super::home::{CollectionHome, DocumentScope, TransactionTables};
-use crate::connection::{self, Sql, refuse_async_context};
+use super::executor::{Executor, TransactionTables};
+use crate::database::scope::Scope;
+use crate::database::{self, Sql, refuse_async_context};
 use crate::error::{Error, Result};
 use postgres::Row;
 use postgres::types::ToSql;
@@ -13,7 +14,7 @@ use postgres::types::ToSql;
 /// COMMITTED. After an error of the database it can only be rolled back.
 pub struct PongoTransaction<'a> {
     sql: &'a mut dyn Sql,
-    scope: DocumentScope,
+    scope: Scope,
     tables: TransactionTables,
 }
 
@@ -27,11 +28,7 @@ impl std::fmt::Debug for PongoTransaction<'_> {
 }
 
 impl<'a> PongoTransaction<'a> {
-    pub(super) fn new(
-        sql: &'a mut dyn Sql,
-        scope: DocumentScope,
-        tables: TransactionTables,
-    ) -> Self {
+    pub(super) fn new(sql: &'a mut dyn Sql, scope: Scope, tables: TransactionTables) -> Self {
         Self { sql, scope, tables }
     }
 
@@ -57,7 +54,7 @@ impl<'a> PongoTransaction<'a> {
     /// # }
     /// ```
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
-        let home = CollectionHome::creating(&mut *self.sql, &self.scope, &self.tables);
+        let home = Executor::creating(&mut *self.sql, &self.scope, &self.tables);
         Collection::new(home, name)
     }
 
@@ -66,7 +63,7 @@ impl<'a> PongoTransaction<'a> {
     /// # Errors
     /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        connection::execute(self.sql()?, sql, values)
+        database::execute(self.sql()?, sql, values)
     }
 
     /// Runs a query of your own in the transaction.
@@ -74,7 +71,7 @@ impl<'a> PongoTransaction<'a> {
     /// # Errors
     /// Like [`execute`](PongoTransaction::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        connection::query(self.sql()?, sql, values)
+        database::query(self.sql()?, sql, values)
     }
 
     fn sql(&mut self) -> Result<&mut dyn Sql> {

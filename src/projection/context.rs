@@ -1,11 +1,11 @@
 //! What a projection or a session's user may do inside the transaction.
 
-use crate::connection::{self, Sql};
+use crate::database::identifier;
+use crate::database::{self, Sql};
 use crate::error::{Error, Result};
-use crate::identifier;
-use crate::partition::Partition;
-use crate::pongo::{Collection, CollectionHome, DocumentTable};
-use crate::slot::OwnedSlots;
+use crate::events::partition::Partition;
+use crate::pongo::{Collection, DocumentTable, Executor};
+use crate::slots::slot::OwnedSlots;
 use postgres::Row;
 use postgres::types::ToSql;
 
@@ -149,7 +149,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// When the database refuses it. The transaction cannot be committed after that.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        connection::execute(self.sql, sql, values)
+        database::execute(self.sql, sql, values)
     }
 
     /// Runs a query and returns its rows.
@@ -157,7 +157,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// Like [`execute`](ProjectionContext::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        connection::query(self.sql, sql, values)
+        database::query(self.sql, sql, values)
     }
 
     /// Runs several statements without parameters, separated by semicolons.
@@ -165,14 +165,14 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// Like [`execute`](ProjectionContext::execute).
     pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        connection::batch_execute(self.sql, sql)
+        database::batch_execute(self.sql, sql)
     }
 
     /// A collection of documents, in this transaction.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         let table = self.resolve(name).to_owned();
         Collection::in_table(
-            CollectionHome::transaction(&mut *self.sql, self.partition),
+            Executor::transaction(&mut *self.sql, &self.partition.schema, &self.partition.name),
             name,
             table,
         )

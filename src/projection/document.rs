@@ -1,8 +1,9 @@
 //! Projections into documents: one per stream, or one per whatever the events name.
 
 use super::{HandledTypes, Projection, ProjectionContext};
-use crate::event::Event;
-use crate::message::{Recorded, RecordedMessage, check_key};
+use crate::database::scope::check_key;
+use crate::events::event::Event;
+use crate::events::message::{Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -205,7 +206,7 @@ where
 
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
         let schema = context.schema();
-        Ok(crate::schema::create_collection(
+        Ok(crate::database::schema::create_collection(
             context.sql(),
             schema,
             &self.collection,

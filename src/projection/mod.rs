@@ -11,11 +11,11 @@ pub use document::DocumentProjection;
 pub use registry::{ProjectionStatus, ProjectionType, RegisteredProjection};
 pub use sql::SqlProjection;
 
-use crate::connection::Sql;
+use crate::database::Sql;
 use crate::error::{Error, Result};
-use crate::message::RecordedMessage;
-use crate::partition::Partition;
-use crate::stream::InlineVersions;
+use crate::events::message::RecordedMessage;
+use crate::events::partition::Partition;
+use crate::events::stream::InlineVersions;
 use std::fmt;
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl InlineProjections {
         let (mut names, mut versions) = (Vec::new(), Vec::new());
         for projection in &projections {
             let name = projection.name().to_owned();
-            crate::message::check_key("the projection name", &name)?;
+            crate::database::scope::check_key("the projection name", &name)?;
             if names.contains(&name) {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),

@@ -1,11 +1,11 @@
 //! Which projections a partition has, in which version, and who holds them. Owns the statements on `emt_projections`.
 
 use super::Projection;
-use crate::connection::{Sql, get, param};
+use crate::database::position::from_sql;
+use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::partition::Partition;
-use crate::position::from_sql;
-use crate::stream::InlineVersions;
+use crate::events::partition::Partition;
+use crate::events::stream::InlineVersions;
 use postgres::types::Type;
 use serde_json::json;
 

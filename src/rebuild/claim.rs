@@ -4,7 +4,7 @@
 //! killed, and works behind `PgBouncer`. Where the program stands still, the server ends it. It has no id and no snapshot,
 //! so it keeps neither the feed nor vacuum from their work.
 
-use crate::connection::{Transaction, get, param};
+use crate::database::{Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};

@@ -13,7 +13,7 @@ pub use progress::{RebuildProgress, RebuildReport};
 pub(crate) use request::RebuildRequest;
 pub use request::RequestedRebuild;
 
-use crate::connection::{Connections, Transaction};
+use crate::database::{Connections, Transaction};
 use crate::error::{Error, Result};
 use crate::projection::{Projection, ProjectionContext, ProjectionType, registry};
 use crate::store::EventStore;
@@ -235,7 +235,7 @@ impl<'s> Rebuild<'s> {
                 )),
             },
             Target::Asynchronous(projection) => {
-                crate::message::check_key("the projection name", projection.name())?;
+                crate::database::scope::check_key("the projection name", projection.name())?;
                 let is_inline = |registered: &crate::RegisteredProjection| {
                     registered.name == projection.name()
                         && registered.projection_type == ProjectionType::Inline

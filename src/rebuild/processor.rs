@@ -1,9 +1,9 @@
 //! The processor of an asynchronous projection that is rebuilt: it is stopped for the switch, and goes on behind it.
 
-use crate::connection::{Connections, Sql, get, param};
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::partition::Partition;
-use crate::position::{from_sql, to_sql};
+use crate::events::partition::Partition;
 use postgres::types::Type;
 
 /// Takes all slots, whoever has them: a batch that is under way cannot be committed any more, and none begins. A switch that

@@ -1,9 +1,9 @@
 //! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
 
 use super::{Rebuild, Target};
-use crate::connection::{Sql, get, param};
+use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::partition::Partition;
+use crate::events::partition::Partition;
 use crate::projection::Projection;
 use crate::store::EventStore;
 use postgres::types::Type;

@@ -1,10 +1,10 @@
 //! The tables of a rebuild, beside the live ones. Owns the statements on `emt_rebuilds`.
 
 use super::failed;
-use crate::connection::{Sql, Transaction, get, param};
+use crate::database::position::to_sql;
+use crate::database::{Sql, Transaction, get, param};
 use crate::error::{Error, Result};
-use crate::partition::Partition;
-use crate::position::to_sql;
+use crate::events::partition::Partition;
 use crate::projection::{Projection, ProjectionContext, ShadowTables};
 use crate::store::EventStore;
 use postgres::types::Type;

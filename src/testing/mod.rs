@@ -30,12 +30,12 @@
 mod connection_string;
 mod database;
 mod directory;
-mod keeper;
 mod maintenance;
 mod programs;
 mod server;
 mod server_builder;
 mod server_error;
+mod server_process;
 mod store;
 
 pub use self::{

@@ -2,10 +2,10 @@ use super::{
     Database, ServerBuilder, ServerError,
     connection_string::with_database,
     directory::random_number,
-    keeper::Keeper,
     maintenance::{
         connect, create_database, drop_database, exists, lock_until_disconnected, rename_database,
     },
+    server_process::ServerProcess,
 };
 use postgres::Client;
 use std::{
@@ -24,7 +24,7 @@ use std::{
 /// `postgres`, or else `nobody`.
 pub struct Server {
     maintenance_url: String,
-    keeper: Option<Mutex<Keeper>>,
+    process: Option<Mutex<ServerProcess>>,
     localhost_port: Option<u16>,
 }
 
@@ -90,7 +90,10 @@ impl Server {
     pub fn clone_database(&self, template: &str) -> Result<Database, ServerError> {
         let name = format!("emt_test_{:016x}", random_number());
         create_database(&mut self.maintenance_client()?, &name, template)?;
-        let drop_through = self.keeper.is_none().then(|| self.maintenance_url.clone());
+        let drop_through = self
+            .process
+            .is_none()
+            .then(|| self.maintenance_url.clone());
         Ok(Database::new(name.clone(), self.url(&name), drop_through))
     }
 
@@ -142,26 +145,29 @@ impl Server {
     ///
     /// [`ServerError::NotThrowaway`] for the server that `EMMETT_DATABASE_URL` names.
     pub fn restart_immediately(&self) -> Result<(), ServerError> {
-        let keeper = self.keeper.as_ref().ok_or(ServerError::NotThrowaway)?;
-        lock(keeper).restart_immediately()
+        let process = self
+            .process
+            .as_ref()
+            .ok_or(ServerError::NotThrowaway)?;
+        lock(process).restart_immediately()
     }
 
     pub(super) fn throwaway(wanted: &ServerBuilder) -> Result<Self, ServerError> {
-        let keeper = Keeper::start(wanted)?;
-        let (directory, port) = (keeper.directory().display(), keeper.port());
+        let process = ServerProcess::start(wanted)?;
+        let (directory, port) = (process.directory().display(), process.port());
         Ok(Self {
             maintenance_url: format!(
                 "postgresql:///postgres?host={directory}&port={port}&user=postgres"
             ),
             localhost_port: wanted.localhost.then_some(port),
-            keeper: Some(Mutex::new(keeper)),
+            process: Some(Mutex::new(process)),
         })
     }
 
     fn existing(maintenance_url: String) -> Self {
         Self {
             maintenance_url,
-            keeper: None,
+            process: None,
             localhost_port: None,
         }
     }
@@ -176,7 +182,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Server")
-            .field("keeper", &self.keeper)
+            .field("process", &self.process)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use super::{Database, Server, ServerError};
 use crate::{
     EventStore,
-    schema::{self, SchemaPart},
+    database::schema::{self, SchemaPart},
 };
 
 /// A fresh database with the schema of this library, on the [shared server](Server::shared).

@@ -1,7 +1,7 @@
 //! `emmett consumers`: what it prints, and what it asks for.
 
 use super::process::{run_on, succeed};
-use crate::processors::Rows;
+use crate::operations::processors::Rows;
 use crate::support::{added, store};
 use emmett_postgresql::EventStore;
 use emmett_postgresql::testing::Database;

@@ -1,7 +1,7 @@
 //! `emmett doctor`: what it prints, and its exit code.
 
 use super::process::{run_on, succeed};
-use crate::processors::Rows;
+use crate::operations::processors::Rows;
 use crate::support::{added, store};
 use serde_json::json;
 

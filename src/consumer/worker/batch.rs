@@ -1,12 +1,12 @@
 //! Batches: what of them a worker has to do, in one transaction with its checkpoint.
 
 use super::{Ended, Trouble, Worker};
+use crate::consumer::batch_transaction::Work;
 use crate::consumer::parking;
 use crate::consumer::processor::Handler;
 use crate::consumer::seat::Batch;
-use crate::consumer::work::Work;
-use crate::message::RecordedMessage;
-use crate::slot::slot_of;
+use crate::events::message::RecordedMessage;
+use crate::slots::slot::slot_of;
 use crate::trace;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,13 +1,13 @@
 //! Calling user code.
 
 use super::{Trouble, Worker, survives};
+use crate::consumer::batch_transaction::Work;
 use crate::consumer::processor::Handler;
 use crate::consumer::reactor::ReactorContext;
-use crate::consumer::work::Work;
 use crate::error::{Error, is_transient_cause};
-use crate::message::RecordedMessage;
+use crate::events::message::RecordedMessage;
 use crate::projection::ProjectionContext;
-use crate::slot::OwnedSlots;
+use crate::slots::slot::OwnedSlots;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Worker {

@@ -9,7 +9,7 @@ use super::lease::HeldSlot;
 use super::parking::{self};
 use super::processor::Processor;
 use super::seat::{Batch, Seat, Shared};
-use crate::back_off::BackOff;
+use crate::database::back_off::BackOff;
 use crate::error::{Error, Result};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;

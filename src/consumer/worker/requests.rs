@@ -1,11 +1,11 @@
 //! Replays and discards that somebody has asked for.
 
 use super::{Trouble, Worker};
+use crate::consumer::batch_transaction::Work;
 use crate::consumer::parking::{self, Replay};
-use crate::consumer::work::Work;
 use crate::error::Result;
-use crate::feed;
-use crate::message::RecordedMessage;
+use crate::events::feed;
+use crate::events::message::RecordedMessage;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

@@ -2,9 +2,9 @@
 
 use super::batch::Task;
 use super::{Trouble, Worker};
+use crate::consumer::batch_transaction::Work;
 use crate::consumer::parking;
-use crate::consumer::work::Work;
-use crate::message::RecordedMessage;
+use crate::events::message::RecordedMessage;
 use std::sync::Arc;
 
 /// How often a message may end the process before it is parked.

@@ -1,0 +1,158 @@
+//! The thread that renews the leases of a consumer, also while its workers are busy or idle.
+
+use super::lease::{self, RenewedSlot};
+use super::parking;
+use super::processor::Handler;
+use super::running::spawn;
+use super::seat::{Seat, Shared};
+use crate::database::{Checkout, Sql};
+use crate::error::Result;
+use crate::events::partition::Partition;
+use crate::projection::Projection;
+use crate::rebuild::RebuildRequest;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub(super) struct LeaseRenewer {
+    shared: Arc<Shared>,
+    ended: Receiver<()>,
+    /// Outside the pool: a program that keeps all connections of the pool busy must not lose its leases.
+    connection: Option<Checkout>,
+    /// The rebuilds that were asked for and run here.
+    rebuilding: Arc<Mutex<HashSet<String>>>,
+}
+
+/// How often a lease is renewed before it would run out.
+const RENEWALS: u32 = 4;
+
+impl LeaseRenewer {
+    /// A lease renewer that goes on until its consumer's workers have all ended: `ended` is closed then.
+    pub(super) fn new(shared: Arc<Shared>, ended: Receiver<()>) -> Self {
+        Self {
+            shared,
+            ended,
+            connection: None,
+            rebuilding: Arc::default(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut pause = self.shared.settings.lease / RENEWALS;
+        while let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(pause) {
+            pause = match self.renew().and_then(|()| self.begin_rebuilds()) {
+                Ok(()) => self.shared.settings.lease / RENEWALS,
+                Err(error) => {
+                    self.connection = None;
+                    for seat in &self.shared.seats {
+                        seat.report(&error);
+                    }
+                    // Soon again: the leases run out meanwhile.
+                    (self.shared.settings.lease / (4 * RENEWALS)).max(Duration::from_millis(10))
+                }
+            };
+        }
+    }
+
+    /// Asks over the lease renewer's connection; over the pool where it can have none of its own.
+    fn ask<T>(&mut self, mut ask: impl FnMut(&mut dyn Sql, &Partition) -> Result<T>) -> Result<T> {
+        let store = &self.shared.store;
+        if self.connection.is_none() {
+            self.connection = store.connections().dedicated()?;
+        }
+        match &mut self.connection {
+            Some(connection) => ask(connection.sql(), store.partition()),
+            None => self.shared.run(|sql| ask(sql, store.partition())),
+        }
+    }
+
+    fn renew(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let (owner, lease) = (&shared.owner, shared.settings.lease);
+        let (renewed, requested) = self.ask(|sql, partition| {
+            let renewed = lease::renew(sql, partition, owner, lease)?;
+            Ok((renewed, parking::has_requests(sql, partition)?))
+        })?;
+        let mut by_seat: HashMap<(&str, i32, i32), Vec<&RenewedSlot>> = HashMap::new();
+        for slot in &renewed {
+            let seat = (slot.processor.as_str(), slot.version, slot.worker);
+            by_seat.entry(seat).or_default().push(slot);
+        }
+        for seat in &shared.seats {
+            let key = (
+                seat.processor.name.as_str(),
+                seat.processor.version,
+                seat.worker,
+            );
+            let slots = by_seat.remove(&key).unwrap_or_default();
+            if has_changed(seat, &slots) {
+                seat.ring(&seat.leases_changed);
+            }
+            if requested && !slots.is_empty() {
+                seat.ring(&seat.requested);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the rebuilds that were asked for, of projections that this program has.
+    fn begin_rebuilds(&mut self) -> Result<()> {
+        let requests = self.ask(RebuildRequest::open)?;
+        let shared = &self.shared;
+        for request in requests {
+            let seat = shared
+                .seats
+                .iter()
+                .find(|seat| seat.processor.name == request.name);
+            let projection = seat.and_then(|seat| match &seat.processor.handler {
+                Handler::Projector(projection) => Some(Arc::clone(projection)),
+                Handler::Each(_) | Handler::Batch(_) => None,
+            });
+            let is_ours =
+                projection.is_some() || shared.store.projections().find(&request.name).is_some();
+            if !is_ours || !self.rebuilding().insert(request.name.clone()) {
+                continue;
+            }
+            let (shared, seat) = (Arc::clone(shared), seat.map(Arc::clone));
+            let rebuilding = Arc::clone(&self.rebuilding);
+            spawn("emt:rebuild", move || {
+                rebuild(&shared, &request, seat.as_deref(), projection);
+                lock(&rebuilding).remove(&request.name);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn rebuilding(&self) -> MutexGuard<'_, HashSet<String>> {
+        lock(&self.rebuilding)
+    }
+}
+
+/// The set is never left half changed, so a panic of another thread has not spoilt it.
+fn lock(names: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a rebuild to its end. It goes on when the consumer is stopped; when the process ends, it changes nothing.
+fn rebuild(
+    shared: &Shared,
+    request: &RebuildRequest,
+    seat: Option<&Seat>,
+    projection: Option<Arc<dyn Projection>>,
+) {
+    let outcome = request.carry_out(&shared.store, projection);
+    if let (Err(error), Some(seat)) = (outcome, seat) {
+        seat.report(&error);
+    }
+}
+
+/// Whether the worker has to look at its leases: it lost one, others want one, or it may get more.
+fn has_changed(seat: &Seat, slots: &[&RenewedSlot]) -> bool {
+    let known = seat.held();
+    let is_known = |slot: &&RenewedSlot| known.contains(&(slot.slot, slot.epoch)) && !slot.wanted;
+    // A processor with one slot that it holds can get no more.
+    let is_all =
+        known.len() == 1 && seat.processor.workers() == 1 && seat.processor.new_slots() == 1;
+    !is_all || known.len() != slots.len() || !slots.iter().all(is_known)
+}

@@ -1,0 +1,317 @@
+//! The pool: connections that are tested only when they have rested, and replaced when they died.
+
+use super::sql::{PreparedStatements, PreparingClient, Sql};
+use crate::database::endpoint::{ConnectError, Endpoint};
+use crate::error::{Error, Result};
+use postgres::Client;
+use r2d2::{ManageConnection, Pool, PooledConnection};
+use std::ops::DerefMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A connection that was used within this time is handed out without asking the server whether it is alive.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+pub(crate) struct PoolOptions {
+    pub(crate) size: u32,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) connection_timeout: Duration,
+    pub(crate) prepared_statements: bool,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            size: 10,
+            idle_timeout: Some(Duration::from_secs(600)),
+            connection_timeout: Duration::from_secs(30),
+            prepared_statements: true,
+        }
+    }
+}
+
+/// A connection that we have opened.
+pub(crate) struct Connection {
+    /// `None` only while the connection is dropped.
+    sql: Option<Box<PreparingClient>>,
+    used_at: Instant,
+    suspicion: u64,
+    broken: bool,
+}
+
+impl Connection {
+    fn new(client: Client, suspicion: u64) -> Self {
+        let sql = PreparingClient {
+            client,
+            statements: PreparedStatements::default(),
+        };
+        Self {
+            sql: Some(Box::new(sql)),
+            used_at: Instant::now(),
+            suspicion,
+            broken: false,
+        }
+    }
+
+    fn sql(&mut self) -> &mut PreparingClient {
+        self.used_at = Instant::now();
+        self.sql
+            .as_mut()
+            .expect("a connection is only empty while it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    /// Closing a connection blocks, which an async runtime answers with a panic.
+    fn drop(&mut self) {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        if let Some(sql) = self.sql.take() {
+            // Where no thread can be had, leaking one socket is better than a panic in a destructor.
+            let _ = std::thread::Builder::new()
+                .name("emt:close".into())
+                .spawn(move || drop(sql));
+        }
+    }
+}
+
+/// A backend may give its memory back to the system after each statement, and get it again page by page for the next one: that took a
+/// fifth of the time of inserting 100 documents. Once a block of this size was freed, glibc keeps twice as much (mallopt(3),
+/// `M_MMAP_THRESHOLD`, the dynamic threshold). With another C library it does nothing.
+const KEEP_MEMORY: &str = "SELECT length(repeat('x', 524288))";
+
+/// Opens, tests and discards connections for r2d2.
+pub(crate) struct ConnectionManager {
+    endpoint: Arc<Endpoint>,
+    /// Rises whenever a connection was found dead: then the others, too, are asked before they are handed out.
+    suspicion: Arc<AtomicU64>,
+}
+
+impl ManageConnection for ConnectionManager {
+    type Connection = Connection;
+    type Error = ConnectionTestError;
+
+    fn connect(&self) -> Result<Connection, ConnectionTestError> {
+        let suspicion = self.suspicion.load(Ordering::Acquire);
+        let mut client = self
+            .endpoint
+            .connect()
+            .map_err(ConnectionTestError::Connect)?;
+        client
+            .simple_query(KEEP_MEMORY)
+            .map_err(ConnectionTestError::Prepare)?;
+        Ok(Connection::new(client, suspicion))
+    }
+
+    fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectionTestError> {
+        let suspicion = self.suspicion.load(Ordering::Acquire);
+        let rested = connection.used_at.elapsed();
+        let suspected = connection.suspicion != suspicion;
+        if rested < TRUSTED_FOR && !suspected && !connection.sql().client.is_closed() {
+            return Ok(());
+        }
+        connection
+            .sql()
+            .client
+            .simple_query("")
+            .map_err(ConnectionTestError::Test)?;
+        connection.suspicion = suspicion;
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.broken
+            || connection
+                .sql
+                .as_ref()
+                .is_none_or(|sql| sql.client.is_closed())
+    }
+}
+
+/// Why the pool could not open a connection, or threw one away.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionTestError {
+    #[error(transparent)]
+    Connect(ConnectError),
+    #[error("a new connection could not be prepared")]
+    Prepare(#[source] postgres::Error),
+    #[error("an idle connection had died")]
+    Test(#[source] postgres::Error),
+}
+
+/// A pool that the caller brought, with its type erased.
+pub(crate) trait ForeignPool: Send + Sync {
+    fn get(&self) -> Result<Box<dyn ForeignConnection>, r2d2::Error>;
+}
+
+pub(crate) trait ForeignConnection: DerefMut<Target = Client> + Send {}
+
+impl<M: ManageConnection<Connection = Client>> ForeignConnection for PooledConnection<M> {}
+
+impl<M: ManageConnection<Connection = Client>> ForeignPool for Pool<M> {
+    fn get(&self) -> Result<Box<dyn ForeignConnection>, r2d2::Error> {
+        Pool::get(self).map(|connection| Box::new(connection) as Box<dyn ForeignConnection>)
+    }
+}
+
+/// Where a store's connections come from.
+#[derive(Clone)]
+pub(crate) enum Connections {
+    Own {
+        endpoint: Arc<Endpoint>,
+        pool: Pool<ConnectionManager>,
+        suspicion: Arc<AtomicU64>,
+        prepared_statements: bool,
+    },
+    Foreign(Arc<dyn ForeignPool>),
+}
+
+impl Connections {
+    pub(crate) fn open(endpoint: Endpoint, options: &PoolOptions) -> Self {
+        let suspicion = Arc::new(AtomicU64::new(0));
+        let endpoint = Arc::new(endpoint);
+        let manager = ConnectionManager {
+            endpoint: Arc::clone(&endpoint),
+            suspicion: Arc::clone(&suspicion),
+        };
+        let pool = Pool::builder()
+            .max_size(options.size)
+            .min_idle(Some(0))
+            .idle_timeout(options.idle_timeout)
+            .connection_timeout(options.connection_timeout)
+            .test_on_check_out(true)
+            .build_unchecked(manager);
+        Self::Own {
+            endpoint,
+            pool,
+            suspicion,
+            prepared_statements: options.prepared_statements,
+        }
+    }
+
+    pub(crate) fn foreign<M: ManageConnection<Connection = Client>>(pool: Pool<M>) -> Self {
+        Self::Foreign(Arc::new(pool))
+    }
+
+    pub(crate) fn checkout(&self) -> Result<Checkout> {
+        refuse_async_context()?;
+        match self {
+            Self::Own {
+                pool,
+                prepared_statements,
+                ..
+            } => Ok(Checkout::Own {
+                connection: pool.get().map_err(Error::Pool)?,
+                prepared_statements: *prepared_statements,
+            }),
+            Self::Foreign(pool) => Ok(Checkout::Foreign(pool.get().map_err(Error::Pool)?)),
+        }
+    }
+
+    /// Opens a connection outside the pool, for a thread that keeps it. `None` on a pool of the caller's, which alone knows
+    /// how to open one.
+    pub(crate) fn dedicated(&self) -> Result<Option<Checkout>> {
+        refuse_async_context()?;
+        let Self::Own {
+            endpoint,
+            prepared_statements,
+            ..
+        } = self
+        else {
+            return Ok(None);
+        };
+        let client = endpoint.connect().map_err(|source| Error::Connect {
+            server: endpoint.describe(),
+            source,
+        })?;
+        Ok(Some(Checkout::Dedicated {
+            connection: Connection::new(client, 0),
+            prepared_statements: *prepared_statements,
+        }))
+    }
+
+    pub(crate) fn can_be_dedicated(&self) -> bool {
+        matches!(self, Self::Own { .. })
+    }
+
+    /// Throws a connection away that was found dead, and has the resting ones asked before they are used.
+    pub(crate) fn discard(&self, mut checkout: Checkout) {
+        if let Checkout::Own { connection, .. } = &mut checkout {
+            connection.broken = true;
+        }
+        if let Self::Own { suspicion, .. } = self {
+            suspicion.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A connection, until it is dropped.
+pub(crate) enum Checkout {
+    Own {
+        connection: PooledConnection<ConnectionManager>,
+        prepared_statements: bool,
+    },
+    Foreign(Box<dyn ForeignConnection>),
+    /// Outside the pool: closed when it is dropped.
+    Dedicated {
+        connection: Connection,
+        prepared_statements: bool,
+    },
+}
+
+impl Checkout {
+    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
+        match self {
+            Self::Own {
+                connection,
+                prepared_statements: true,
+            } => connection.sql(),
+            Self::Own {
+                connection,
+                prepared_statements: false,
+            } => &mut connection.sql().client,
+            Self::Foreign(client) => &mut ***client,
+            Self::Dedicated {
+                connection,
+                prepared_statements: true,
+            } => connection.sql(),
+            Self::Dedicated {
+                connection,
+                prepared_statements: false,
+            } => &mut connection.sql().client,
+        }
+    }
+
+    /// The client itself, for what is no statement.
+    pub(crate) fn client(&mut self) -> &mut Client {
+        match self {
+            Self::Own { connection, .. } => &mut connection.sql().client,
+            Self::Foreign(client) => client,
+            Self::Dedicated { connection, .. } => &mut connection.sql().client,
+        }
+    }
+
+    /// Whether the connection is known to be lost.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.client().is_closed()
+    }
+
+    /// Has the pool throw the connection away instead of handing it out again.
+    pub(crate) fn poison(&mut self) {
+        if let Self::Own { connection, .. } = self {
+            connection.broken = true;
+        }
+    }
+}
+
+/// Fails where blocking would panic: inside an async task. A thread of `spawn_blocking` may block.
+pub(crate) fn refuse_async_context() -> Result<()> {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return Ok(());
+    };
+    // The only way to tell a worker of a runtime from one of its blocking threads is to try.
+    std::panic::catch_unwind(|| runtime.block_on(async {})).map_err(|_| Error::AsyncContext)
+}

@@ -1,0 +1,48 @@
+//! Where a pool comes from: a connection string, or the caller.
+
+use super::pool::{Connections, PoolOptions};
+use crate::database::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use postgres::Client;
+use r2d2::ManageConnection;
+use std::time::Duration;
+
+pub(crate) enum ConnectionSource {
+    ConnectionString(String),
+    Pool(Connections),
+}
+
+impl ConnectionSource {
+    pub(crate) fn pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
+        Self::Pool(Connections::foreign(pool))
+    }
+
+    /// The options are for a pool of our own.
+    pub(crate) fn open(self, options: &PoolOptions) -> Result<Connections> {
+        match self {
+            Self::Pool(connections) => Ok(connections),
+            Self::ConnectionString(text) => own_pool(&text, options),
+        }
+    }
+}
+
+fn own_pool(connection_string: &str, options: &PoolOptions) -> Result<Connections> {
+    if options.size == 0 {
+        return Err(Error::invalid("the pool size", "must be at least 1"));
+    }
+    for (name, timeout) in [
+        ("the idle timeout", options.idle_timeout),
+        ("the connection timeout", Some(options.connection_timeout)),
+    ] {
+        if timeout == Some(Duration::ZERO) {
+            return Err(Error::invalid(name, "must be longer than nothing"));
+        }
+    }
+    let endpoint = Endpoint::parse(connection_string).map_err(Error::ConnectionString)?;
+    // The pool would try again and again until its timeout; a wrong password should be told at once.
+    endpoint.connect().map_err(|source| Error::Connect {
+        server: endpoint.describe(),
+        source,
+    })?;
+    Ok(Connections::open(endpoint, options))
+}

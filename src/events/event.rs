@@ -1,0 +1,179 @@
+//! Events: plain serde enums, and what reads any of them.
+
+use crate::error::{Error, Result};
+use crate::events::codec::{self, DecodeError, EncodeError, KnownTypes};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// An event type: an enum in serde's default representation.
+///
+/// The variant's name is the message type, its content is the message data. `#[serde(rename)]`, `rename_all` and `alias`
+/// work; for the rest of schema evolution there are a version and a hook.
+///
+/// ```
+/// use emmett_postgresql::Event;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum ShoppingCartEvent {
+///     ProductItemAdded { product_id: String, quantity: u32, price: f64 },
+///     #[serde(alias = "Confirmed")]
+///     ShoppingCartConfirmed { client_id: String },
+/// }
+///
+/// impl Event for ShoppingCartEvent {}
+/// ```
+///
+/// A stored type that the enum does not know is an error when it is read, unless the enum has a unit variant with
+/// `#[serde(other)]`.
+pub trait Event: Serialize + DeserializeOwned {
+    /// The version of this type's schema, stored with every message. Raise it when stored content has to be converted.
+    /// Defaults to 1.
+    const SCHEMA_VERSION: u32 = 1;
+
+    /// Types that this enum no longer has, but [`upcast`](Event::upcast) turns into ones that it has. Defaults to none.
+    const FORMER_TYPES: &'static [&'static str] = &[];
+
+    /// Converts a message that was stored with another schema version than [`SCHEMA_VERSION`](Event::SCHEMA_VERSION), or
+    /// under one of the [`FORMER_TYPES`](Event::FORMER_TYPES), before it is decoded. Defaults to leaving it as it is.
+    ///
+    /// # Errors
+    /// An error of the hook's is returned to the reader with the stream and the version.
+    fn upcast(stored: StoredEvent) -> anyhow::Result<StoredEvent> {
+        Ok(stored)
+    }
+
+    /// The message type and the JSON of this event. Provided for enums; nothing else needs to write it.
+    ///
+    /// # Errors
+    /// When the type is not an enum in serde's default representation, or its content cannot be kept as JSON.
+    #[doc(hidden)]
+    fn encode(&self) -> Result<(Cow<'static, str>, Vec<u8>), EncodeError> {
+        let encoded = codec::encode_event(self)?;
+        Ok((Cow::Borrowed(encoded.message_type), encoded.data))
+    }
+
+    /// The event that was stored as this type and JSON. Provided for enums.
+    ///
+    /// # Errors
+    /// When the type is unknown or the content does not fit.
+    #[doc(hidden)]
+    fn decode(message_type: &str, data: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode_event(message_type, data)
+    }
+
+    /// The types that this enum can read; `None` for all.
+    #[doc(hidden)]
+    fn known_types() -> Option<Vec<String>> {
+        match codec::known_types::<Self>() {
+            KnownTypes::Any => None,
+            KnownTypes::Listed(types) => Some(
+                types
+                    .iter()
+                    .chain(Self::FORMER_TYPES)
+                    .map(|&name| name.to_owned())
+                    .collect(),
+            ),
+        }
+    }
+
+    /// The schema version that is stored with this event.
+    #[doc(hidden)]
+    fn schema_version(&self) -> u32 {
+        Self::SCHEMA_VERSION
+    }
+}
+
+/// A stored event before it is decoded, for [`Event::upcast`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct StoredEvent {
+    /// The message type.
+    pub event_type: String,
+    /// The schema version that it was stored with.
+    pub schema_version: u32,
+    /// The content.
+    pub data: Value,
+}
+
+/// An event of any type, as its name and its JSON.
+///
+/// ```
+/// use emmett_postgresql::RawEvent;
+/// let event = RawEvent::new("ProductItemAdded", serde_json::json!({"productId": "shoes-1"}));
+/// assert_eq!(event.event_type, "ProductItemAdded");
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RawEvent {
+    /// The message type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The content.
+    pub data: Value,
+}
+
+impl RawEvent {
+    /// An event of that type and content.
+    pub fn new(event_type: impl Into<String>, data: Value) -> Self {
+        Self {
+            event_type: event_type.into(),
+            data,
+        }
+    }
+}
+
+impl Event for RawEvent {
+    fn encode(&self) -> Result<(Cow<'static, str>, Vec<u8>), EncodeError> {
+        Ok((
+            Cow::Owned(self.event_type.clone()),
+            crate::json::to_json(&self.data)?,
+        ))
+    }
+
+    fn decode(message_type: &str, data: &[u8]) -> Result<Self, DecodeError> {
+        let data = serde_json::from_slice(data).map_err(DecodeError::Json)?;
+        Ok(Self::new(message_type, data))
+    }
+
+    fn known_types() -> Option<Vec<String>> {
+        None
+    }
+}
+
+/// Decodes a stored message, through the upcast hook where its version or type asks for it.
+pub(crate) fn decode_stored<E: Event>(
+    message_type: &str,
+    schema_version: u32,
+    data: &[u8],
+    stream: &str,
+    version: u64,
+) -> Result<E> {
+    let decode = |message_type: &str, data: &[u8]| {
+        E::decode(message_type, data).map_err(|source| Error::Decode {
+            stream: stream.to_owned(),
+            version,
+            message_type: message_type.to_owned(),
+            source,
+        })
+    };
+    if schema_version == E::SCHEMA_VERSION && !E::FORMER_TYPES.contains(&message_type) {
+        return decode(message_type, data);
+    }
+    let upcast = |source: anyhow::Error| Error::Upcast {
+        stream: stream.to_owned(),
+        version,
+        message_type: message_type.to_owned(),
+        source,
+    };
+    let stored = StoredEvent {
+        event_type: message_type.to_owned(),
+        schema_version,
+        data: serde_json::from_slice(data).map_err(|error| upcast(error.into()))?,
+    };
+    let current = E::upcast(stored).map_err(upcast)?;
+    let data = serde_json::to_vec(&current.data).map_err(|error| upcast(error.into()))?;
+    decode(&current.event_type, &data)
+}

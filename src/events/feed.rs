@@ -1,0 +1,285 @@
+//! The feed: all messages of a partition in global order, as far as nothing can be added below. Reads `emt_messages`.
+
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Connections, Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::event::Event;
+use crate::events::message::{Recorded, RecordedMessage};
+use crate::events::partition::Partition;
+use crate::events::stream::MessageRow;
+use postgres::Row;
+use postgres::types::Type;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+const HORIZON: &str = "SELECT {schema}.emt_horizon($1, $2)";
+
+const READ: &str = "
+    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created, message_data, message_metadata, horizon, head
+      FROM {feed}($1, $2, $3, $4, $5, $6)";
+
+/// How far the feed can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Horizon {
+    /// No message will ever be added at or below this position.
+    pub position: u64,
+    /// The last position that any append has drawn; above `position` while appends are open.
+    pub head: u64,
+}
+
+/// Asks how far the feed can be read by somebody who has read up to `after`.
+pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> Result<Horizon> {
+    let after = to_sql(after);
+    let rows = sql
+        .query(
+            &partition.sql(HORIZON),
+            &[
+                param(&partition.name, Type::TEXT),
+                param(&after, Type::INT8),
+            ],
+        )
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
+    let result: Vec<i64> = rows
+        .first()
+        .map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
+    match result[..] {
+        [position, head] => Ok(Horizon {
+            position: from_sql(position),
+            head: from_sql(head),
+        }),
+        _ => Err(Error::Schema(format!(
+            "the function emt_horizon answered {result:?}"
+        ))),
+    }
+}
+
+/// Messages after one position, up to another, which must be at or below a horizon.
+pub(crate) fn page(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    after: u64,
+    up_to: u64,
+    limit: usize,
+    types: Option<&[String]>,
+) -> Result<Vec<RecordedMessage>> {
+    let rows = read(sql, partition, after, up_to, true, limit, types)?;
+    rows.iter().map(to_message).collect()
+}
+
+/// Messages after one position, up to another, but no further than the horizon, which is asked in the same round trip.
+pub(crate) fn poll(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    after: u64,
+    most: u64,
+    limit: usize,
+    types: Option<&[String]>,
+) -> Result<(Horizon, Vec<RecordedMessage>)> {
+    let rows = read(sql, partition, after, most, false, limit, types)?;
+    let Some((first, messages)) = rows.split_first() else {
+        return Err(Error::Schema(
+            "the function of the feed did not tell its horizon".to_owned(),
+        ));
+    };
+    let horizon = Horizon {
+        position: from_sql(get(first, 10)?),
+        head: from_sql(get(first, 11)?),
+    };
+    let messages = messages.iter().map(to_message).collect::<Result<_>>()?;
+    Ok((horizon, messages))
+}
+
+fn read(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    after: u64,
+    up_to: u64,
+    is_readable: bool,
+    limit: usize,
+    types: Option<&[String]>,
+) -> Result<Vec<Row>> {
+    let (after, up_to) = (to_sql(after), to_sql(up_to));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&after, Type::INT8),
+        param(&up_to, Type::INT8),
+        param(&is_readable, Type::BOOL),
+        param(&limit, Type::INT8),
+        param(&types, Type::TEXT_ARRAY),
+    ];
+    sql.query(&partition.sql(READ), &parameters)
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))
+}
+
+fn to_message(row: &Row) -> Result<RecordedMessage> {
+    let stream: Arc<str> = get::<&str>(row, 0)?.into();
+    MessageRow {
+        row,
+        first_column: 1,
+        stream: &stream,
+    }
+    .to_message()
+}
+
+/// Where to begin in the feed, and where to stop.
+///
+/// ```
+/// use emmett_postgresql::FeedOptions;
+/// let news = FeedOptions::new().after(1_000).batch_size(100);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedOptions {
+    after: u64,
+    batch_size: usize,
+}
+
+impl Default for FeedOptions {
+    fn default() -> Self {
+        Self {
+            after: 0,
+            batch_size: 1_000,
+        }
+    }
+}
+
+impl FeedOptions {
+    /// The whole feed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins behind this global position. Defaults to 0, the beginning.
+    #[must_use]
+    pub fn after(mut self, position: u64) -> Self {
+        self.after = position;
+        self
+    }
+
+    /// How many messages are held in memory at a time. Defaults to 1,000.
+    #[must_use]
+    pub fn batch_size(mut self, messages: usize) -> Self {
+        self.batch_size = messages.max(1);
+        self
+    }
+}
+
+/// The stored messages in global order, up to where the feed can be read when the iterator gets there.
+///
+/// Ends at the horizon; [`position`](Feed::position) says where to go on later. Holds no connection between two batches.
+#[must_use]
+pub struct Feed<E> {
+    connections: Connections,
+    partition: Arc<Partition>,
+    types: Option<Vec<String>>,
+    options: FeedOptions,
+    /// How far the feed was found to be readable.
+    horizon: u64,
+    waiting: VecDeque<RecordedMessage>,
+    ended: bool,
+    _event: std::marker::PhantomData<fn() -> E>,
+}
+
+impl<E> std::fmt::Debug for Feed<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Feed")
+            .field("after", &self.options.after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> Feed<E> {
+    pub(crate) fn new(
+        connections: Connections,
+        partition: Arc<Partition>,
+        options: FeedOptions,
+    ) -> Self {
+        Self {
+            connections,
+            partition,
+            types: E::known_types(),
+            options,
+            horizon: options.after,
+            waiting: VecDeque::new(),
+            ended: false,
+            _event: std::marker::PhantomData,
+        }
+    }
+
+    /// The position up to which everything has been handed out: where a later reader goes on. Moves over messages of types
+    /// that `E` does not have, too.
+    pub fn position(&self) -> u64 {
+        match self.waiting.front() {
+            Some(next) => next.global_position - 1,
+            None => self.options.after,
+        }
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        let Self {
+            connections,
+            partition,
+            types,
+            options,
+            horizon,
+            ..
+        } = self;
+        let after = options.after;
+        let (reached, messages) = connections.run(true, |sql| {
+            let reached = if *horizon > after {
+                *horizon
+            } else {
+                self::horizon(sql, partition, after)?.position
+            };
+            if reached <= after {
+                return Ok((after, Vec::new()));
+            }
+            Ok((
+                reached,
+                page(
+                    sql,
+                    partition,
+                    after,
+                    reached,
+                    options.batch_size,
+                    types.as_deref(),
+                )?,
+            ))
+        })?;
+        *horizon = reached;
+        options.after = match messages.last() {
+            Some(last) if messages.len() == options.batch_size => last.global_position,
+            _ => reached,
+        };
+        self.ended = messages.is_empty() && reached == options.after;
+        self.waiting = messages.into();
+        Ok(())
+    }
+}
+
+impl<E: Event> Feed<E> {
+    /// The next message, not decoded yet.
+    pub(crate) fn next_message(&mut self) -> Option<Result<RecordedMessage>> {
+        if self.waiting.is_empty() {
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.fetch() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+        self.waiting.pop_front().map(Ok)
+    }
+}
+
+impl<E: Event> Iterator for Feed<E> {
+    type Item = Result<Recorded<E>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_message().map(|message| message?.decode())
+    }
+}

@@ -1,0 +1,386 @@
+//! Messages: what goes into a stream, and what comes out.
+
+use crate::database::scope::check_text;
+use crate::error::{Error, Result};
+use crate::events::event::Event;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+use uuid::Uuid;
+
+/// What a message is: something that happened, or something that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum MessageKind {
+    /// Something that happened. The default.
+    #[default]
+    Event,
+    /// Something that was asked for.
+    Command,
+}
+
+impl MessageKind {
+    pub(crate) fn as_sql(self) -> &'static str {
+        match self {
+            Self::Event => "E",
+            Self::Command => "C",
+        }
+    }
+
+    pub(crate) fn from_sql(kind: &str) -> Self {
+        if kind == "C" {
+            Self::Command
+        } else {
+            Self::Event
+        }
+    }
+}
+
+/// A message on its way into a stream, with what an event alone does not say: an id, its causes, metadata.
+///
+/// Whoever needs none of this appends events as they are.
+///
+/// ```
+/// # use emmett_postgresql::{Event, NewMessage};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Cart { Confirmed { client: String } }
+/// # impl Event for Cart {}
+/// let message = NewMessage::new(Cart::Confirmed { client: "anna".into() })
+///     .message_id("order-17-confirmed")
+///     .correlation_id("checkout-4")
+///     .metadata("clientId", "anna");
+/// ```
+#[derive(Debug, Clone)]
+pub struct NewMessage<E> {
+    event: E,
+    kind: MessageKind,
+    message_id: Option<String>,
+    metadata: NewMetadata,
+}
+
+impl<E: Event> NewMessage<E> {
+    /// A message with a generated id and no metadata.
+    pub fn new(event: E) -> Self {
+        Self {
+            event,
+            kind: MessageKind::Event,
+            message_id: None,
+            metadata: NewMetadata::default(),
+        }
+    }
+
+    /// What the message is. Defaults to [`MessageKind::Event`].
+    #[must_use]
+    pub fn kind(mut self, kind: MessageKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The id of the message. Appending a message again under its id gives the result of the first time, so a caller that
+    /// does not know whether an append happened can repeat it. Defaults to a new UUID, version 7.
+    #[must_use]
+    pub fn message_id(mut self, id: impl Into<String>) -> Self {
+        self.message_id = Some(id.into());
+        self
+    }
+
+    /// The id that all messages of one conversation share. Defaults to none.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.metadata.correlation_id = Some(id.into());
+        self
+    }
+
+    /// The id of the message that caused this one. Defaults to none.
+    #[must_use]
+    pub fn causation_id(mut self, id: impl Into<String>) -> Self {
+        self.metadata.causation_id = Some(id.into());
+        self
+    }
+
+    /// Adds a field of your own to the metadata. The names that the store uses itself (`messageId`, `correlationId`,
+    /// `causationId`, `streamName`, `streamPosition`, `globalPosition`) are refused when the message is appended.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.metadata.own.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// What can be appended: an [`Event`], or a [`NewMessage`] around one.
+pub trait Appendable: private::Encode {}
+
+impl<E: Event> Appendable for E {}
+impl<E: Event> Appendable for NewMessage<E> {}
+
+pub(crate) mod private {
+    use super::OutgoingMessage;
+    use crate::error::Result;
+
+    pub trait Encode {
+        /// The message as it is sent, with its JSON checked.
+        #[doc(hidden)]
+        fn encode(&self, stream: &str) -> Result<OutgoingMessage>;
+    }
+}
+
+impl<E: Event> private::Encode for E {
+    fn encode(&self, stream: &str) -> Result<OutgoingMessage> {
+        OutgoingMessage::new(stream, self)
+    }
+}
+
+impl<E: Event> private::Encode for NewMessage<E> {
+    fn encode(&self, stream: &str) -> Result<OutgoingMessage> {
+        let mut message = OutgoingMessage::new(stream, &self.event)?;
+        message.kind = self.kind;
+        if let Some(id) = &self.message_id {
+            message.message_id = checked_text("the message id", id)?;
+            message.has_own_id = true;
+        }
+        message.metadata = self.metadata.encode()?;
+        Ok(message)
+    }
+}
+
+const CORRELATION_ID: &str = "correlationId";
+const CAUSATION_ID: &str = "causationId";
+/// What Emmett keeps in the metadata beside the user's own fields; it stands in columns here.
+const RESERVED_METADATA: [&str; 7] = [
+    CORRELATION_ID,
+    CAUSATION_ID,
+    "messageId",
+    "streamName",
+    "streamPosition",
+    "globalPosition",
+    "checkpoint",
+];
+
+/// Metadata on its way into a stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewMetadata {
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) causation_id: Option<String>,
+    pub(crate) own: Map<String, Value>,
+}
+
+impl NewMetadata {
+    /// The object that is stored.
+    pub(crate) fn encode(&self) -> Result<Map<String, Value>> {
+        if let Some(name) = self
+            .own
+            .keys()
+            .find(|name| RESERVED_METADATA.contains(&name.as_str()))
+        {
+            return Err(Error::invalid(
+                format!("metadata field \"{name}\""),
+                "the store uses this name itself",
+            ));
+        }
+        let mut metadata = self.own.clone();
+        for (name, id) in [
+            (CORRELATION_ID, &self.correlation_id),
+            (CAUSATION_ID, &self.causation_id),
+        ] {
+            if let Some(id) = id {
+                metadata.insert(name.to_owned(), Value::from(checked_text(name, id)?));
+            }
+        }
+        Ok(metadata)
+    }
+}
+
+/// A message as it is sent to the database.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct OutgoingMessage {
+    pub(crate) message_id: String,
+    /// The id was given by the caller, so it may name a message that is stored already.
+    pub(crate) has_own_id: bool,
+    pub(crate) message_type: Cow<'static, str>,
+    pub(crate) kind: MessageKind,
+    pub(crate) schema_version: u32,
+    pub(crate) data: Vec<u8>,
+    pub(crate) metadata: Map<String, Value>,
+    /// `metadata` as it is sent.
+    pub(crate) metadata_json: Vec<u8>,
+}
+
+impl OutgoingMessage {
+    fn new(stream: &str, event: &impl Event) -> Result<Self> {
+        let (message_type, data) = event.encode().map_err(|source| Error::Encode {
+            stream: stream.to_owned(),
+            source,
+        })?;
+        check_text("the message type", &message_type)?;
+        Ok(Self {
+            message_id: Uuid::now_v7().to_string(),
+            has_own_id: false,
+            message_type,
+            kind: MessageKind::Event,
+            schema_version: event.schema_version(),
+            data,
+            metadata: Map::new(),
+            metadata_json: b"{}".to_vec(),
+        })
+    }
+
+    /// Adds what all messages of an append share; what the message says itself counts more.
+    pub(crate) fn complete(mut self, stream: &str, shared: &Map<String, Value>) -> Result<Self> {
+        for (name, value) in shared {
+            if !self.metadata.contains_key(name) {
+                self.metadata.insert(name.clone(), value.clone());
+            }
+        }
+        if !self.metadata.is_empty() {
+            self.metadata_json =
+                crate::json::to_json(&self.metadata).map_err(|source| Error::Encode {
+                    stream: stream.to_owned(),
+                    source: source.into(),
+                })?;
+        }
+        Ok(self)
+    }
+}
+
+fn checked_text(what: &str, text: &str) -> Result<String> {
+    check_text(what, text)?;
+    Ok(text.to_owned())
+}
+
+/// A stored message as an event of type `E`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Recorded<E> {
+    /// The event.
+    pub event: E,
+    /// The stream that it belongs to.
+    pub stream_name: Arc<str>,
+    /// Its version in the stream: 1, 2, 3 …
+    pub stream_position: u64,
+    /// Its position among all messages of the store. Increases along every stream; not every number is used.
+    pub global_position: u64,
+    /// Its id.
+    pub message_id: String,
+    /// Its type: the name of the enum's variant when it was stored.
+    pub message_type: String,
+    /// Event or command.
+    pub kind: MessageKind,
+    /// The version of its type's schema when it was stored; 1 unless the type says otherwise.
+    pub schema_version: u32,
+    /// When the transaction that appended it began, by the clock of the database server.
+    pub recorded_at: SystemTime,
+    /// The id that all messages of one conversation share.
+    pub correlation_id: Option<String>,
+    /// The id of the message that caused this one.
+    pub causation_id: Option<String>,
+    /// The user's own metadata.
+    pub metadata: Map<String, Value>,
+}
+
+/// A stored message whose event has not been decoded yet.
+#[derive(Debug, Clone)]
+pub struct RecordedMessage {
+    pub(crate) stream_name: Arc<str>,
+    pub(crate) stream_position: u64,
+    pub(crate) global_position: u64,
+    pub(crate) message_id: String,
+    pub(crate) message_type: String,
+    pub(crate) kind: MessageKind,
+    pub(crate) schema_version: u32,
+    pub(crate) recorded_at: SystemTime,
+    pub(crate) data: Vec<u8>,
+    pub(crate) metadata: Vec<u8>,
+}
+
+impl RecordedMessage {
+    /// The message's type.
+    pub fn message_type(&self) -> &str {
+        &self.message_type
+    }
+
+    /// The stream that it belongs to.
+    pub fn stream_name(&self) -> &str {
+        &self.stream_name
+    }
+
+    /// Its version in the stream.
+    pub fn stream_position(&self) -> u64 {
+        self.stream_position
+    }
+
+    /// Its position among all messages of the store.
+    pub fn global_position(&self) -> u64 {
+        self.global_position
+    }
+
+    /// Reads the message as an event of type `E`.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] when the type is not one of `E`'s or its content does not fit, [`Error::Upcast`] when `E`'s hook
+    /// refuses it.
+    pub fn decode<E: Event>(&self) -> Result<Recorded<E>> {
+        let event = crate::events::event::decode_stored(
+            &self.message_type,
+            self.schema_version,
+            &self.data,
+            &self.stream_name,
+            self.stream_position,
+        )?;
+        let Metadata {
+            correlation_id,
+            causation_id,
+            own,
+        } = Metadata::parse(&self.metadata);
+        Ok(Recorded {
+            event,
+            stream_name: Arc::clone(&self.stream_name),
+            stream_position: self.stream_position,
+            global_position: self.global_position,
+            message_id: self.message_id.clone(),
+            message_type: self.message_type.clone(),
+            kind: self.kind,
+            schema_version: self.schema_version,
+            recorded_at: self.recorded_at,
+            correlation_id,
+            causation_id,
+            metadata: own,
+        })
+    }
+}
+
+/// Stored metadata, taken apart.
+pub(crate) struct Metadata {
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) causation_id: Option<String>,
+    pub(crate) own: Map<String, Value>,
+}
+
+impl Metadata {
+    /// Metadata that is not an object (nothing of ours writes such) counts as none.
+    pub(crate) fn parse(json: &[u8]) -> Self {
+        let mut own: Map<String, Value> = if json == b"{}" {
+            Map::new()
+        } else {
+            serde_json::from_slice(json).unwrap_or_default()
+        };
+        let correlation_id = take_text(&mut own, CORRELATION_ID);
+        let causation_id = take_text(&mut own, CAUSATION_ID);
+        if !own.is_empty() {
+            own.retain(|name, _| !RESERVED_METADATA.contains(&name.as_str()));
+        }
+        Self {
+            correlation_id,
+            causation_id,
+            own,
+        }
+    }
+}
+
+fn take_text(map: &mut Map<String, Value>, name: &str) -> Option<String> {
+    match map.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}

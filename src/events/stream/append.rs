@@ -1,0 +1,171 @@
+//! Appending: one stream or several, in one round trip.
+
+use super::name::stream_type;
+use super::stored::{InlineVersions, Stored, StreamAppend};
+use crate::database::{Jsonb, Parameter, Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::message::OutgoingMessage;
+use crate::events::partition::Partition;
+use postgres::Row;
+use postgres::types::Type;
+
+const APPEND: &str = "SELECT {append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+const APPEND_TO_STREAMS: &str = "
+    SELECT number, result
+      FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+
+/// The columns of messages, as arrays.
+struct MessageColumns<'a> {
+    ids: Vec<&'a str>,
+    types: Vec<&'a str>,
+    kinds: Vec<&'static str>,
+    schema_versions: Vec<String>,
+    data: Vec<Jsonb<'a>>,
+    metadata: Vec<Jsonb<'a>>,
+}
+
+impl<'a> MessageColumns<'a> {
+    fn new(messages: impl Iterator<Item = &'a OutgoingMessage> + Clone) -> Self {
+        Self {
+            ids: messages
+                .clone()
+                .map(|message| message.message_id.as_str())
+                .collect(),
+            types: messages
+                .clone()
+                .map(|message| &*message.message_type)
+                .collect(),
+            kinds: messages
+                .clone()
+                .map(|message| message.kind.as_sql())
+                .collect(),
+            schema_versions: messages
+                .clone()
+                .map(|message| message.schema_version.to_string())
+                .collect(),
+            data: messages
+                .clone()
+                .map(|message| Jsonb(&message.data))
+                .collect(),
+            metadata: messages
+                .map(|message| Jsonb(&message.metadata_json))
+                .collect(),
+        }
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 6] {
+        [
+            param(&self.ids, Type::TEXT_ARRAY),
+            param(&self.types, Type::TEXT_ARRAY),
+            param(&self.kinds, Type::TEXT_ARRAY),
+            param(&self.schema_versions, Type::TEXT_ARRAY),
+            param(&self.data, Type::JSONB_ARRAY),
+            param(&self.metadata, Type::JSONB_ARRAY),
+        ]
+    }
+}
+
+/// Appends to one stream, in one round trip.
+pub(crate) fn append(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    append: &StreamAppend,
+    projections: Option<&InlineVersions>,
+) -> Result<Stored> {
+    let columns = MessageColumns::new(append.messages.iter());
+    let (kind, expected, find_repeated) = (
+        stream_type(&append.stream),
+        append.expected.as_sql(),
+        append.has_own_ids(),
+    );
+    let projections = projections.map(InlineVersions::as_jsonb);
+    let stream = &*append.stream;
+    let mut parameters = vec![
+        param(&stream, Type::TEXT),
+        param(&kind, Type::TEXT),
+        param(&partition.name, Type::TEXT),
+        param(&expected, Type::INT8),
+    ];
+    parameters.extend(columns.parameters());
+    parameters.extend([
+        param(&find_repeated, Type::BOOL),
+        param(&projections, Type::JSONB),
+    ]);
+    let rows = sql
+        .query(&partition.sql(APPEND), &parameters)
+        .map_err(|source| append_error(partition, source))?;
+    Stored::from_sql(append, &read_result(&rows, 0)?)
+}
+
+/// Appends to several streams, in one round trip: all or nothing.
+pub(crate) fn append_to_streams(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    appends: &[StreamAppend],
+    projections: Option<&InlineVersions>,
+) -> Result<Vec<Stored>> {
+    let streams: Vec<&str> = appends.iter().map(|append| &*append.stream).collect();
+    let kinds: Vec<&str> = streams.iter().map(|stream| stream_type(stream)).collect();
+    let expected: Vec<Option<i64>> = appends
+        .iter()
+        .map(|append| append.expected.as_sql())
+        .collect();
+    let counts: Vec<i32> = appends
+        .iter()
+        .map(|append| append.messages.len().try_into().unwrap_or(i32::MAX))
+        .collect();
+    let columns = MessageColumns::new(appends.iter().flat_map(|append| &append.messages));
+    let find_repeated = appends.iter().any(StreamAppend::has_own_ids);
+    let projections = projections.map(InlineVersions::as_jsonb);
+    let mut parameters = vec![
+        param(&streams, Type::TEXT_ARRAY),
+        param(&kinds, Type::TEXT_ARRAY),
+        param(&partition.name, Type::TEXT),
+        param(&expected, Type::INT8_ARRAY),
+        param(&counts, Type::INT4_ARRAY),
+    ];
+    parameters.extend(columns.parameters());
+    parameters.extend([
+        param(&find_repeated, Type::BOOL),
+        param(&projections, Type::JSONB),
+    ]);
+    let rows = sql
+        .query(&partition.sql(APPEND_TO_STREAMS), &parameters)
+        .map_err(|source| append_error(partition, source))?;
+
+    let mut stored = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let number: i32 = get(row, 0)?;
+        let index = usize::try_from(number - 1).unwrap_or_default();
+        let result: Vec<i64> = get(row, 1)?;
+        stored.push((index, Stored::from_sql(&appends[index], &result)?));
+    }
+    if stored.len() != appends.len() {
+        return Err(Error::Schema(format!(
+            "the function emt_append_to_streams answered for {} of {} streams",
+            stored.len(),
+            appends.len()
+        )));
+    }
+    stored.sort_unstable_by_key(|(index, _)| *index);
+    Ok(stored.into_iter().map(|(_, stored)| stored).collect())
+}
+
+fn append_error(partition: &Partition, source: postgres::Error) -> Error {
+    if let Some(stream) = stream_with_reused_ids(&source) {
+        return Error::MessageIdReused { stream, source };
+    }
+    Error::in_partition("append to a stream", &partition.name, source)
+}
+
+/// The stream that refuses an append because of its message ids; it stands in the detail of the database's error.
+fn stream_with_reused_ids(source: &postgres::Error) -> Option<String> {
+    let error = source.as_db_error()?;
+    (error.code().code() == "SE020").then(|| error.detail().unwrap_or_default().to_owned())
+}
+
+fn read_result(rows: &[Row], column: usize) -> Result<Vec<i64>> {
+    rows.first()
+        .map_or_else(|| Ok(Vec::new()), |row| get(row, column))
+}

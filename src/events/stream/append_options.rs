@@ -1,0 +1,131 @@
+//! What an append may say beside the stream and the messages.
+
+use crate::database::position::ExpectedVersion;
+use crate::error::Result;
+use crate::events::message::{Appendable, Metadata, NewMetadata, RecordedMessage};
+use crate::events::stream::StreamAppend;
+use serde_json::Value;
+
+/// What an append expects, and what all its messages share.
+///
+/// ```
+/// use emmett_postgresql::{AppendOptions, ExpectedVersion};
+/// let third = AppendOptions::new().expected_version(2);
+/// let first = AppendOptions::new().expect(ExpectedVersion::NoStream).correlation_id("checkout-4");
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct AppendOptions {
+    expected: ExpectedVersion,
+    metadata: NewMetadata,
+}
+
+impl AppendOptions {
+    /// Any version, no shared metadata.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The version that the stream must have: that of its last message, 0 for a stream that does not exist. Defaults to
+    /// any.
+    #[must_use]
+    pub fn expected_version(self, version: u64) -> Self {
+        self.expect(ExpectedVersion::Exact(version))
+    }
+
+    /// What the stream must be. Defaults to [`ExpectedVersion::Any`].
+    #[must_use]
+    pub fn expect(mut self, expected: ExpectedVersion) -> Self {
+        self.expected = expected;
+        self
+    }
+
+    /// The correlation id of the messages that have none of their own. Defaults to none.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.metadata.correlation_id = Some(id.into());
+        self
+    }
+
+    /// The causation id of the messages that have none of their own. Defaults to none.
+    #[must_use]
+    pub fn causation_id(mut self, id: impl Into<String>) -> Self {
+        self.metadata.causation_id = Some(id.into());
+        self
+    }
+
+    /// A metadata field for the messages that do not have it themselves. Defaults to none.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.metadata.own.insert(name.into(), value.into());
+        self
+    }
+
+    /// Ids of the message that an append answers, where the options give none.
+    pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Self {
+        let (correlation, causation) = (
+            &mut self.metadata.correlation_id,
+            &mut self.metadata.causation_id,
+        );
+        causation.get_or_insert_with(|| cause.message_id.clone());
+        correlation.get_or_insert_with(|| {
+            let known = Metadata::parse(&cause.metadata).correlation_id;
+            known.unwrap_or_else(|| cause.message_id.clone())
+        });
+        self
+    }
+
+    /// Checks and encodes an append, before anything is sent.
+    pub(crate) fn prepare<A: Appendable>(
+        &self,
+        stream: &str,
+        messages: &[A],
+    ) -> Result<StreamAppend> {
+        let shared = self.metadata.encode()?;
+        let messages = messages
+            .iter()
+            .map(|message| message.encode(stream)?.complete(stream, &shared))
+            .collect::<Result<Vec<_>>>()?;
+        StreamAppend::new(stream, self.expected, messages)
+    }
+}
+
+/// One stream's part of an append to several streams.
+///
+/// ```no_run
+/// # use emmett_postgresql::{AppendOptions, EventStore, RawEvent, StreamMessages};
+/// # fn main() -> Result<(), emmett_postgresql::Error> {
+/// # let store = EventStore::builder("postgresql://localhost/shop").open()?;
+/// # let reserved = RawEvent::new("StockReserved", serde_json::json!({"count": 1}));
+/// # let placed = RawEvent::new("OrderPlaced", serde_json::json!({"total": 20}));
+/// let appended = store.append_to_streams(vec![
+///     StreamMessages::new("Stock-7", &[reserved])?,
+///     StreamMessages::with("Order-1", &[placed], &AppendOptions::new().expected_version(0))?,
+/// ])?;
+/// assert_eq!(appended.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct StreamMessages(pub(crate) StreamAppend);
+
+impl StreamMessages {
+    /// Messages for a stream at any version.
+    ///
+    /// # Errors
+    /// When the name or a message cannot be stored.
+    pub fn new<A: Appendable>(stream: &str, messages: &[A]) -> Result<Self> {
+        Self::with(stream, messages, &AppendOptions::new())
+    }
+
+    /// Messages for a stream, with options.
+    ///
+    /// # Errors
+    /// When the name or a message cannot be stored.
+    pub fn with<A: Appendable>(
+        stream: &str,
+        messages: &[A],
+        options: &AppendOptions,
+    ) -> Result<Self> {
+        options.prepare(stream, messages).map(Self)
+    }
+}

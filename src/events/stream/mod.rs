@@ -1,0 +1,18 @@
+//! Streams: append, read, exists, metadata, archive. Owns the statements on one partition's `emt_streams` and `emt_messages`.
+
+mod append;
+pub(crate) mod append_options;
+mod name;
+mod read;
+mod read_options;
+mod row;
+mod stored;
+pub(crate) mod stream_read;
+
+pub(crate) use append::{append, append_to_streams};
+pub(crate) use name::{check_stream_name, stream_type};
+pub(crate) use read::{MessageRow, read};
+pub use read_options::ReadOptions;
+pub(crate) use row::{move_stream, set_metadata, version};
+pub use stored::Appended;
+pub(crate) use stored::{InlineVersions, Stored, StreamAppend};

@@ -1,0 +1,175 @@
+//! Reading the rows of a stream, and their messages.
+
+use super::name::check_stream_name;
+use super::read_options::ReadOptions;
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Jsonb, Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::message::{MessageKind, RecordedMessage};
+use crate::events::partition::Partition;
+use postgres::Row;
+use postgres::types::Type;
+use std::sync::Arc;
+
+/// The stream's row comes first and is one row, so the messages arrive in the order of the inner query. The partition is
+/// looked at because two names can give the same table names.
+macro_rules! read_statement {
+    ($streams:literal, $messages:literal, $order:literal) => {
+        concat!(
+            "
+    SELECT stream.stream_position AS stream_version, message.*
+      FROM ",
+            $streams,
+            " AS stream
+      LEFT JOIN LATERAL (
+               SELECT stream_position, global_position, message_id, message_type, message_kind,
+                      message_schema_version, created, message_data, message_metadata
+                 FROM ",
+            $messages,
+            "
+                WHERE stream_id = stream.stream_id AND stream_position BETWEEN $3 AND $4
+                ORDER BY stream_position ",
+            $order,
+            "
+           ) AS message ON TRUE
+     WHERE stream.stream_id = $2 AND stream.partition = $1"
+        )
+    };
+}
+
+const READ: &str = read_statement!("{streams_active}", "{messages_active}", "ASC");
+const READ_BACKWARDS: &str = read_statement!("{streams_active}", "{messages_active}", "DESC");
+const READ_ARCHIVED_TOO: &str = read_statement!("{streams}", "{messages}", "ASC");
+const READ_ARCHIVED_TOO_BACKWARDS: &str = read_statement!("{streams}", "{messages}", "DESC");
+
+const READ_PAGE: &str = "
+    SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created, message_data, message_metadata
+      FROM {schema}.emt_read_page($1, $2, $3, $4, $5, $6, $7)";
+
+/// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
+pub(crate) fn read(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &Arc<str>,
+    options: &ReadOptions,
+    each: &mut dyn FnMut(MessageRow<'_>) -> Result<()>,
+) -> Result<u64> {
+    check_stream_name(stream)?;
+    let text = match (
+        options.max_count,
+        options.include_archived,
+        options.backwards,
+    ) {
+        (Some(_), ..) => READ_PAGE,
+        (None, false, false) => READ,
+        (None, false, true) => READ_BACKWARDS,
+        (None, true, false) => READ_ARCHIVED_TOO,
+        (None, true, true) => READ_ARCHIVED_TOO_BACKWARDS,
+    };
+    let (name, from, to) = (&**stream, to_sql(options.from), to_sql(options.to));
+    let limit = options.max_count.map(to_sql);
+    let mut version = 0;
+    let mut outcome = Ok(());
+    let mut read_row = |row: &Row| -> Result<()> {
+        if version == 0 {
+            version = from_sql(get(row, 0)?);
+            options.expected.check(stream, version)?;
+        }
+        // The stream exists, but no message is in the range.
+        if get::<Option<i64>>(row, 1)?.is_none() {
+            return Ok(());
+        }
+        each(MessageRow {
+            row,
+            first_column: 1,
+            stream,
+        })
+    };
+    let mut parameters = vec![
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&from, Type::INT8),
+        param(&to, Type::INT8),
+    ];
+    if limit.is_some() {
+        parameters.extend([
+            param(&limit, Type::INT8),
+            param(&options.backwards, Type::BOOL),
+            param(&options.include_archived, Type::BOOL),
+        ]);
+    }
+    sql.query_each(&partition.sql(text), &parameters, &mut |row| {
+        outcome = read_row(row);
+        outcome.is_ok()
+    })
+    .map_err(|source| Error::in_partition("read a stream", &partition.name, source))?;
+    outcome?;
+    if version == 0 {
+        options.expected.check(stream, 0)?;
+    }
+    Ok(version)
+}
+
+/// A row of a message: `stream_position` and the columns that follow it in the statements here and in the feed's.
+pub(crate) struct MessageRow<'a> {
+    pub(crate) row: &'a Row,
+    pub(crate) first_column: usize,
+    pub(crate) stream: &'a Arc<str>,
+}
+
+impl MessageRow<'_> {
+    fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: usize) -> Result<T> {
+        get(self.row, self.first_column + column)
+    }
+
+    pub(crate) fn to_message(&self) -> Result<RecordedMessage> {
+        Ok(RecordedMessage {
+            stream_name: Arc::clone(self.stream),
+            stream_position: from_sql(self.get(0)?),
+            global_position: from_sql(self.get(1)?),
+            message_id: self.get(2)?,
+            message_type: self.get(3)?,
+            kind: MessageKind::from_sql(self.get(4)?),
+            schema_version: parse_schema_version(self.get(5)?),
+            recorded_at: self.get(6)?,
+            data: self.get::<Jsonb<'_>>(7)?.0.to_vec(),
+            metadata: self.get::<Jsonb<'_>>(8)?.0.to_vec(),
+        })
+    }
+
+    /// The message as an event of type `E`, decoded from the row itself.
+    pub(crate) fn decode<E: crate::Event>(&self) -> Result<crate::Recorded<E>> {
+        let stream_position = from_sql(self.get(0)?);
+        let message_type: &str = self.get(3)?;
+        let schema_version = parse_schema_version(self.get(5)?);
+        let data: Jsonb<'_> = self.get(7)?;
+        let event = crate::events::event::decode_stored(
+            message_type,
+            schema_version,
+            data.0,
+            self.stream,
+            stream_position,
+        )?;
+        let metadata = crate::events::message::Metadata::parse(self.get::<Jsonb<'_>>(8)?.0);
+        Ok(crate::Recorded {
+            event,
+            stream_name: Arc::clone(self.stream),
+            stream_position,
+            global_position: from_sql(self.get(1)?),
+            message_id: self.get(2)?,
+            message_type: message_type.to_owned(),
+            kind: MessageKind::from_sql(self.get(4)?),
+            schema_version,
+            recorded_at: self.get(6)?,
+            correlation_id: metadata.correlation_id,
+            causation_id: metadata.causation_id,
+            metadata: metadata.own,
+        })
+    }
+}
+
+/// Emmett writes the version with quotes around it.
+fn parse_schema_version(text: &str) -> u32 {
+    text.trim_matches(['"', '\'']).parse().unwrap_or(1)
+}

@@ -1,0 +1,125 @@
+//! Which part of a stream is read.
+
+use crate::database::position::ExpectedVersion;
+use crate::error::{Error, Result};
+
+/// Which messages of a stream to read, and in which order.
+///
+/// ```
+/// use emmett_postgresql::ReadOptions;
+/// let last_ten = ReadOptions::new().backwards().max_count(10);
+/// let from_five = ReadOptions::new().from(5).to(20);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadOptions {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) max_count: Option<u64>,
+    pub(super) backwards: bool,
+    pub(super) include_archived: bool,
+    pub(super) expected: ExpectedVersion,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self {
+            from: 0,
+            to: u64::MAX,
+            max_count: None,
+            backwards: false,
+            include_archived: false,
+            expected: ExpectedVersion::Any,
+        }
+    }
+}
+
+impl ReadOptions {
+    /// All messages, in the order of their versions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The lowest version to read, itself included. Defaults to the first.
+    #[must_use]
+    pub fn from(mut self, version: u64) -> Self {
+        self.from = version;
+        self
+    }
+
+    /// The highest version to read, itself included. Defaults to the last.
+    #[must_use]
+    pub fn to(mut self, version: u64) -> Self {
+        self.to = version;
+        self
+    }
+
+    /// The largest number of messages to read: the first of the range, or the last when reading backwards. Defaults to no
+    /// limit.
+    #[must_use]
+    pub fn max_count(mut self, count: u64) -> Self {
+        self.max_count = Some(count);
+        self
+    }
+
+    /// Reads from the highest version down. Defaults to upwards.
+    #[must_use]
+    pub fn backwards(mut self) -> Self {
+        self.backwards = true;
+        self
+    }
+
+    /// Reads the stream even when it is archived. Defaults to taking an archived stream for one that does not exist.
+    #[must_use]
+    pub fn include_archived(mut self) -> Self {
+        self.include_archived = true;
+        self
+    }
+
+    /// Fails with [`Error::Conflict`] when the stream is not at this version. Defaults to any.
+    #[must_use]
+    pub fn expected_version(mut self, expected: impl Into<ExpectedVersion>) -> Self {
+        self.expected = expected.into();
+        self
+    }
+
+    pub(crate) fn next_page(mut self, last: u64, count: u64) -> Self {
+        if self.backwards {
+            self.to = last.saturating_sub(1);
+        } else {
+            self.from = last + 1;
+        }
+        self.max_count = self.max_count.map(|most| most.saturating_sub(count));
+        self.expected = ExpectedVersion::Any;
+        self
+    }
+
+    pub(crate) fn limited_to(mut self, count: u64) -> Self {
+        self.max_count = Some(self.max_count.map_or(count, |most| most.min(count)));
+        self
+    }
+
+    pub(crate) fn up_to(mut self, version: u64) -> Self {
+        self.to = self.to.min(version);
+        self
+    }
+}
+
+impl ExpectedVersion {
+    pub(super) fn check(self, stream: &str, actual: u64) -> Result<()> {
+        let met = match self {
+            Self::Any => true,
+            Self::NoStream => actual == 0,
+            Self::StreamExists => actual > 0,
+            Self::Exact(version) => actual == version,
+        };
+        if met {
+            Ok(())
+        } else {
+            Err(Error::Conflict {
+                stream: stream.to_owned(),
+                expected: self,
+                actual,
+            })
+        }
+    }
+}

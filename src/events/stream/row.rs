@@ -1,0 +1,89 @@
+//! The row of a stream: version, metadata, archive.
+
+use super::name::check_stream_name;
+use crate::database::position::from_sql;
+use crate::database::{Jsonb, Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::partition::Partition;
+use postgres::types::Type;
+use serde_json::{Map, Value};
+
+const VERSION: &str = "
+    SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1 AND partition = $2";
+
+const SET_METADATA: &str = "
+    UPDATE {streams_active} SET stream_metadata = $3 WHERE stream_id = $1 AND partition = $2";
+
+const MOVE: &str = "SELECT {schema}.emt_move_stream($1, $2, $3)";
+
+/// The version and the metadata of a stream that is not archived.
+pub(crate) fn version(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &str,
+) -> Result<Option<(u64, Map<String, Value>)>> {
+    check_stream_name(stream)?;
+    let parameters = [
+        param(&stream, Type::TEXT),
+        param(&partition.name, Type::TEXT),
+    ];
+    let rows = sql
+        .query(&partition.sql(VERSION), &parameters)
+        .map_err(|source| Error::in_partition("look for a stream", &partition.name, source))?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let metadata: Value = get(row, 1)?;
+    let metadata = match metadata {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    Ok(Some((from_sql(get(row, 0)?), metadata)))
+}
+
+/// Replaces the metadata of a stream; false when there is no such stream.
+pub(crate) fn set_metadata(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &str,
+    json: &[u8],
+) -> Result<bool> {
+    check_stream_name(stream)?;
+    let metadata = Jsonb(json);
+    let parameters = [
+        param(&stream, Type::TEXT),
+        param(&partition.name, Type::TEXT),
+        param(&metadata, Type::JSONB),
+    ];
+    let changed = sql
+        .execute(&partition.sql(SET_METADATA), &parameters)
+        .map_err(|source| {
+            Error::in_partition("change a stream's metadata", &partition.name, source)
+        })?;
+    Ok(changed == 1)
+}
+
+/// Moves a stream to the archive or back; `None` when it is not where it should come from.
+pub(crate) fn move_stream(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &str,
+    to_archive: bool,
+) -> Result<Option<u64>> {
+    check_stream_name(stream)?;
+    let parameters = [
+        param(&stream, Type::TEXT),
+        param(&partition.name, Type::TEXT),
+        param(&to_archive, Type::BOOL),
+    ];
+    let doing = if to_archive {
+        "archive a stream"
+    } else {
+        "unarchive a stream"
+    };
+    let rows = sql
+        .query(&partition.sql(MOVE), &parameters)
+        .map_err(|source| Error::in_partition(doing, &partition.name, source))?;
+    let version: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
+    Ok(version.map(from_sql))
+}

@@ -1,0 +1,164 @@
+//! What reading a stream gives: its events, a state folded from them, or an iterator.
+
+use crate::database::{Connections, Sql};
+use crate::error::Result;
+use crate::events::event::Event;
+use crate::events::message::Recorded;
+use crate::events::partition::Partition;
+use crate::events::stream::{self, ReadOptions};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The events of a stream, and where the stream stands.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct StreamRead<E> {
+    /// The events that were asked for.
+    pub events: Vec<Recorded<E>>,
+    /// The version of the stream, whatever part of it was read; 0 when it does not exist.
+    pub current_version: u64,
+    /// Whether the stream exists.
+    pub exists: bool,
+}
+
+impl<E: Event> StreamRead<E> {
+    pub(crate) fn read(
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        stream: &str,
+        options: &ReadOptions,
+    ) -> Result<Self> {
+        let mut events = Vec::new();
+        let current_version = stream::read(sql, partition, &stream.into(), options, &mut |row| {
+            events.push(row.decode()?);
+            Ok(())
+        })?;
+        Ok(Self {
+            events,
+            current_version,
+            exists: current_version > 0,
+        })
+    }
+}
+
+/// A state that was folded from the events of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Aggregate<S> {
+    /// The state.
+    pub state: S,
+    /// The version of the stream: what an append that follows from this state expects. 0 when it does not exist.
+    pub current_version: u64,
+    /// Whether the stream exists.
+    pub exists: bool,
+}
+
+impl<S> Aggregate<S> {
+    /// Folds the events as they arrive; only the state is held in memory.
+    pub(crate) fn read<E: Event>(
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        stream: &str,
+        options: &ReadOptions,
+        initial: impl FnOnce() -> S,
+        mut evolve: impl FnMut(S, Recorded<E>) -> S,
+    ) -> Result<Self> {
+        let mut state = Some(initial());
+        let current_version = stream::read(sql, partition, &stream.into(), options, &mut |row| {
+            let recorded = row.decode()?;
+            state = state.take().map(|state| evolve(state, recorded));
+            Ok(())
+        })?;
+        let state = state.expect("the state is put back after every event");
+        Ok(Self {
+            state,
+            current_version,
+            exists: current_version > 0,
+        })
+    }
+}
+
+/// How many messages the iterator holds.
+const PAGE: u64 = 1_000;
+
+/// The events of a stream of any length, in bounded memory. Holds no connection between two pages.
+///
+/// Ends at the version that the stream had when the first page was read.
+#[must_use]
+pub struct StreamIter<E> {
+    connections: Connections,
+    partition: Arc<Partition>,
+    stream: Arc<str>,
+    options: ReadOptions,
+    started: bool,
+    ended: bool,
+    waiting: VecDeque<Recorded<E>>,
+}
+
+impl<E> std::fmt::Debug for StreamIter<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("StreamIter")
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> StreamIter<E> {
+    pub(crate) fn new(
+        connections: Connections,
+        partition: Arc<Partition>,
+        stream: &str,
+        options: ReadOptions,
+    ) -> Self {
+        Self {
+            connections,
+            partition,
+            stream: stream.into(),
+            options,
+            started: false,
+            ended: false,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        let page = self.options.limited_to(PAGE);
+        let (version, events) = self.connections.run(true, |sql| {
+            let mut events = VecDeque::new();
+            let version = stream::read(sql, &self.partition, &self.stream, &page, &mut |row| {
+                events.push_back(row.decode::<E>()?);
+                Ok(())
+            })?;
+            Ok((version, events))
+        })?;
+        if !self.started {
+            self.started = true;
+            // A stream that is archived meanwhile must not look like one that ends here.
+            self.options = self.options.up_to(version).include_archived();
+        }
+        self.ended = (events.len() as u64) < PAGE;
+        if let Some(last) = events.back() {
+            self.options = self
+                .options
+                .next_page(last.stream_position, events.len() as u64);
+        }
+        self.waiting = events;
+        Ok(())
+    }
+}
+
+impl<E: Event> Iterator for StreamIter<E> {
+    type Item = Result<Recorded<E>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.waiting.is_empty()
+            && !self.ended
+            && let Err(error) = self.fetch()
+        {
+            self.ended = true;
+            return Some(Err(error));
+        }
+        self.waiting.pop_front().map(Ok)
+    }
+}

@@ -1,0 +1,189 @@
+//! Tenants: adding, listing and removing partitions. Owns the statements on `emt_partitions`.
+
+use crate::database::identifier;
+use crate::database::scope::DEFAULT_PARTITION;
+use crate::database::{Connections, Sql, Transaction, get, param};
+use crate::error::{Error, Result};
+use crate::events::partition::Partition;
+use postgres::types::Type;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+const ADD: &str = "SELECT {schema}.emt_create_partition($1)";
+
+const LIST: &str = "
+    SELECT partition, created_at FROM {schema}.emt_partitions WHERE partition <> $1 ORDER BY partition COLLATE \"C\"";
+
+const REMOVE: &str = "SELECT {schema}.emt_drop_partition($1)";
+
+const COUNT: &str = "SELECT (SELECT count(*) FROM {streams}), (SELECT count(*) FROM {messages})";
+
+/// A tenant of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// When it was added.
+    pub created_at: SystemTime,
+}
+
+/// The tenants of a store. [`EventStore::tenant`](crate::EventStore::tenant) gives the store as one of them sees it.
+///
+/// Each tenant has tables of its own. Adding and removing one does not wait for the open appends and reads of others.
+///
+/// ```no_run
+/// # fn main() -> Result<(), emmett_postgresql::Error> {
+/// # let store = emmett_postgresql::EventStore::builder("postgresql://localhost/shop").open()?;
+/// store.tenants().add("acme")?;
+/// let acme = store.tenant("acme")?;
+/// assert_eq!(store.tenants().list()?[0].name, "acme");
+/// let removal = store.tenants().remove("acme")?;
+/// println!("this would delete {} messages", removal.messages);
+/// removal.with_all_data()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Tenants {
+    connections: Connections,
+    schema: Arc<str>,
+}
+
+impl std::fmt::Debug for Tenants {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Tenants")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tenants {
+    pub(crate) fn new(connections: Connections, schema: Arc<str>) -> Self {
+        Self {
+            connections,
+            schema,
+        }
+    }
+
+    fn write_into(&self, sql: &str) -> String {
+        sql.replace("{schema}", &identifier::quote(&self.schema))
+    }
+
+    /// Adds a tenant; false when it exists.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a name that cannot be a table's, or that would have the table names of another tenant.
+    pub fn add(&self, name: &str) -> Result<bool> {
+        Partition::new(&self.schema, name)?;
+        self.call("add a tenant", &self.write_into(ADD), name)
+    }
+
+    /// All tenants, by name. The default partition is none.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn list(&self) -> Result<Vec<Tenant>> {
+        self.connections.run(true, |sql| {
+            let rows = sql
+                .query(
+                    &self.write_into(LIST),
+                    &[param(&DEFAULT_PARTITION, Type::TEXT)],
+                )
+                .map_err(|source| Error::database("list tenants", source))?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Tenant {
+                        name: get(row, 0)?,
+                        created_at: get(row, 1)?,
+                    })
+                })
+                .collect()
+        })
+    }
+
+    /// Looks at what removing a tenant would delete. Nothing is deleted until
+    /// [`with_all_data`](TenantRemoval::with_all_data) is called.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTenant`].
+    pub fn remove(&self, name: &str) -> Result<TenantRemoval> {
+        if name == DEFAULT_PARTITION {
+            return Err(Error::invalid(
+                format!("tenant \"{name}\""),
+                "is the store itself and cannot be removed",
+            ));
+        }
+        let count = Partition::new(&self.schema, name)?.sql(COUNT);
+        let (streams, messages) = self.connections.run(true, |sql| {
+            let rows = sql
+                .query(&count, &[])
+                .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
+            let counts = |column| rows.first().map_or(Ok(0), |row| get::<i64>(row, column));
+            Ok((counts(0)?, counts(1)?))
+        })?;
+        if !self.list()?.iter().any(|tenant| tenant.name == name) {
+            return Err(Error::UnknownTenant {
+                tenant: name.to_owned(),
+            });
+        }
+        Ok(TenantRemoval {
+            streams: crate::database::position::from_sql(streams),
+            messages: crate::database::position::from_sql(messages),
+            name: name.to_owned(),
+            tenants: self.clone(),
+        })
+    }
+
+    fn call(&self, doing: &'static str, text: &str, name: &str) -> Result<bool> {
+        let mut transaction = Transaction::begin(&self.connections)?;
+        let changed = call(transaction.sql(), doing, text, name)?;
+        transaction.commit()?;
+        Ok(changed)
+    }
+}
+
+fn call(sql: &mut dyn Sql, doing: &'static str, text: &str, name: &str) -> Result<bool> {
+    let rows = sql
+        .query(text, &[param(&name, Type::TEXT)])
+        .map_err(|source| refused(doing, name, source))?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
+fn refused(doing: &'static str, name: &str, source: postgres::Error) -> Error {
+    match source.as_db_error() {
+        Some(error) if error.code().code() == "SE004" => {
+            Error::invalid(format!("tenant \"{name}\""), error.message().to_owned())
+        }
+        _ => Error::database(doing, source),
+    }
+}
+
+/// A tenant that is about to be removed.
+#[derive(Debug)]
+#[must_use = "nothing is removed until with_all_data is called"]
+#[non_exhaustive]
+pub struct TenantRemoval {
+    /// How many streams it has.
+    pub streams: u64,
+    /// How many messages it has.
+    pub messages: u64,
+    name: String,
+    tenants: Tenants,
+}
+
+impl TenantRemoval {
+    /// Removes the tenant with its streams, checkpoints, read models and documents. Waits for its own open transactions;
+    /// those of others go on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTenant`] when somebody else has removed it meanwhile.
+    pub fn with_all_data(self) -> Result<()> {
+        let Self { name, tenants, .. } = self;
+        if tenants.call("remove a tenant", &tenants.write_into(REMOVE), &name)? {
+            return Ok(());
+        }
+        Err(Error::UnknownTenant { tenant: name })
+    }
+}

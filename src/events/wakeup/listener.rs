@@ -1,0 +1,118 @@
+//! The thread that hears what other processes append, and rings the bells of this one.
+
+use super::bells::Bells;
+use super::channel::Channel;
+use super::{LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
+use crate::database::back_off::BackOff;
+use crate::database::{Checkout, Connections};
+use crate::error::{Error, Result};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use postgres::Notification;
+use postgres::fallible_iterator::FallibleIterator;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How soon the thread notices that it is not needed any more; nothing can interrupt the wait for a notification.
+const LOOKS_UP_EVERY: Duration = Duration::from_millis(250);
+/// After so much silence, the server is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Listener {
+    thread: ListenerThread,
+    /// Tells the thread, by being dropped, that the store is gone.
+    _open: Sender<()>,
+}
+
+impl Listener {
+    pub(super) fn new(connections: &Connections, channel: &Channel, bells: &Arc<Bells>) -> Self {
+        let (open, closed) = bounded(0);
+        Self {
+            thread: ListenerThread {
+                connections: connections.clone(),
+                channel: channel.clone(),
+                bells: Arc::clone(bells),
+                closed,
+            },
+            _open: open,
+        }
+    }
+
+    /// Listens as long as there are bells. Without a thread, the pollers poll.
+    pub(super) fn start(&self) {
+        if !self.thread.bells.begin_listening() {
+            return;
+        }
+        let thread = self.thread.clone();
+        let started = std::thread::Builder::new()
+            .name("emt:listen".into())
+            .spawn(move || thread.run());
+        if started.is_err() {
+            self.thread.bells.give_up_listening();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct ListenerThread {
+    connections: Connections,
+    channel: Channel,
+    bells: Arc<Bells>,
+    closed: Receiver<()>,
+}
+
+impl ListenerThread {
+    fn run(&self) {
+        let mut back_off = BackOff::new(SHORTEST_ATTEMPT_PAUSE, LONGEST_ATTEMPT_PAUSE);
+        while self.is_needed() {
+            // However it ended: there is nobody to tell, and the pollers poll until it is replaced.
+            let _ = self.listen(&mut back_off);
+            let waited = self.closed.recv_timeout(back_off.next());
+            if waited == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        let store_is_gone = self.closed.try_recv() == Err(TryRecvError::Disconnected);
+        !store_is_gone && !self.bells.end_listening()
+    }
+
+    /// Listens until the connection is lost or nobody needs it any more.
+    fn listen(&self, back_off: &mut BackOff) -> Result<()> {
+        let Some(mut connection) = self.connections.dedicated()? else {
+            return Ok(());
+        };
+        connection
+            .sql()
+            .batch(&format!("LISTEN {}", self.channel.0))
+            .map_err(|error| Error::database("listen", error))?;
+        back_off.reset();
+        // Nobody has heard what was said before.
+        self.bells.ring_all();
+        let mut heard_at = Instant::now();
+        while self.is_needed() && !connection.is_closed() {
+            if let Some(notification) = next(&mut connection)? {
+                self.bells.ring(notification.payload());
+                heard_at = Instant::now();
+            } else if heard_at.elapsed() >= SILENCE {
+                ask(&mut connection)?;
+                // That a poller has gone shows when its bell is rung.
+                self.bells.ring_all();
+                heard_at = Instant::now();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn next(connection: &mut Checkout) -> Result<Option<Notification>> {
+    let mut notifications = connection.client().notifications();
+    let next = notifications.timeout_iter(LOOKS_UP_EVERY).next();
+    next.map_err(|error| Error::database("listen", error))
+}
+
+fn ask(connection: &mut Checkout) -> Result<()> {
+    let answer = connection.sql().batch("");
+    answer.map_err(|error| Error::database("ask whether the server is alive", error))
+}

@@ -1,0 +1,229 @@
+//! The thread that tells other processes what this one has appended.
+//!
+//! It sends `NOTIFY` after the commit and in a transaction of its own: a transaction that notifies takes a lock of the whole
+//! server when it commits, and would make all appends wait for each other.
+
+use super::channel::Channel;
+use super::pending::{PendingPartition, PendingPartitions};
+use super::{LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
+use crate::database::back_off::BackOff;
+use crate::database::identifier;
+use crate::database::{Checkout, Connections, Sql, get, param};
+use crate::error::{Error, Result};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use postgres::types::Type;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Notifies those partitions for which a consumer lives. Under its lock, the transaction must not wait for the disk; with no
+/// consumer it takes no lock at all. `clock_timestamp` keeps the look at the slots one by an index for each partition,
+/// whatever the planner believes.
+const NOTIFY: &str = "
+    SELECT pending.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, pending.partition)
+      FROM unnest($2) AS pending (partition)
+     WHERE EXISTS (SELECT FROM {schema}.emt_processor_slots AS slot
+                    WHERE slot.partition = pending.partition AND slot.expires_at > clock_timestamp())";
+
+/// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a
+/// burst are heard at once and a steady load is told of 200 times a second.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+/// How long it is believed that nobody listens.
+const UNHEARD_FOR: Duration = Duration::from_secs(2);
+/// When to close the connection if nothing is appended.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a program waits at its end until the last notification is sent.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(super) struct Notifier {
+    pending: Arc<PendingPartitions>,
+    connections: Connections,
+    statement: Arc<str>,
+    channel: Channel,
+    /// Started by the first append; `None` when no thread could be had.
+    thread: OnceLock<Option<Handle>>,
+}
+
+struct Handle {
+    wake: Sender<()>,
+    /// Tells the thread, by being dropped, that the store is gone.
+    open: Sender<()>,
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Notifier {
+    pub(super) fn new(connections: &Connections, schema: &str, channel: &Channel) -> Self {
+        Self {
+            pending: Arc::new(PendingPartitions::new()),
+            connections: connections.clone(),
+            statement: NOTIFY
+                .replace("{schema}", &identifier::quote(schema))
+                .into(),
+            channel: channel.clone(),
+            thread: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn appended(&self, partition: &str) {
+        if !self.pending.add(partition) {
+            return;
+        }
+        if let Some(handle) = self.thread.get_or_init(|| self.start()) {
+            // Where this fails, the thread has not answered the call before, and then it looks at everything.
+            let _ = handle.wake.try_send(());
+        }
+    }
+
+    fn start(&self) -> Option<Handle> {
+        let (wake, calls) = bounded(1);
+        let (open, closed) = bounded(0);
+        let (ends, ended) = bounded(0);
+        let thread = NotifierThread {
+            pending: Arc::clone(&self.pending),
+            connections: self.connections.clone(),
+            statement: Arc::clone(&self.statement),
+            channel: self.channel.clone(),
+            calls,
+            closed,
+            connection: None,
+            _ends: ends,
+        };
+        let thread = std::thread::Builder::new()
+            .name("emt:notify".into())
+            .spawn(move || thread.run())
+            .ok()?;
+        Some(Handle {
+            wake,
+            open,
+            ended,
+            thread,
+        })
+    }
+}
+
+impl Drop for Notifier {
+    /// What waits to be sent would be lost with a program that ends right after its append.
+    fn drop(&mut self) {
+        let Some(Handle {
+            wake,
+            open,
+            ended,
+            thread,
+        }) = self.thread.take().flatten()
+        else {
+            return;
+        };
+        drop((wake, open));
+        if ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Disconnected) {
+            // It has ended; that it may have panicked is no concern of an append's.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct NotifierThread {
+    pending: Arc<PendingPartitions>,
+    connections: Connections,
+    statement: Arc<str>,
+    channel: Channel,
+    calls: Receiver<()>,
+    closed: Receiver<()>,
+    /// A connection of its own while somebody listens, so that a notification does not queue for one of the pool's. Whether
+    /// somebody does is asked over the pool.
+    connection: Option<Checkout>,
+    _ends: Sender<()>,
+}
+
+impl NotifierThread {
+    fn run(mut self) {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let quiet = self.calls.is_empty();
+            match self.calls.recv_timeout(IDLE) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.connection = None;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            pause = if quiet {
+                SHORTEST_PAUSE
+            } else {
+                (pause * 2).min(LONGEST_PAUSE)
+            };
+            self.notify_pending();
+            // Not a wait for calls: they would end it.
+            if self.closes_within(pause) {
+                break;
+            }
+        }
+        self.notify_pending();
+    }
+
+    fn closes_within(&self, time: Duration) -> bool {
+        self.closed.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Tells everything that is pending, however long the database is away; once the store is gone, there is one attempt.
+    fn notify_pending(&mut self) {
+        let pending = self.pending.take();
+        if pending.is_empty() {
+            return;
+        }
+        let mut back_off = BackOff::new(SHORTEST_ATTEMPT_PAUSE, LONGEST_ATTEMPT_PAUSE);
+        while self.notify(&pending).is_err() {
+            self.connection = None;
+            if self.closes_within(back_off.next()) {
+                for partition in &pending {
+                    partition.put_back();
+                }
+                return;
+            }
+        }
+    }
+
+    fn notify(&mut self, pending: &[Arc<PendingPartition>]) -> Result<()> {
+        let names: Vec<&str> = pending.iter().map(|partition| &*partition.name).collect();
+        let (statement, channel) = (&self.statement, &self.channel);
+        let heard = match &mut self.connection {
+            Some(connection) => notify(connection.sql(), statement, channel, &names)?,
+            None => self
+                .connections
+                .run(true, |sql| notify(sql, statement, channel, &names))?,
+        };
+        for partition in pending {
+            if !heard.iter().any(|name| **name == *partition.name) {
+                self.pending.unheard(partition, UNHEARD_FOR);
+            }
+        }
+        if heard.is_empty() {
+            self.connection = None;
+        } else if self.connection.is_none() {
+            // Where none can be opened, the pool's do.
+            self.connection = self.connections.dedicated().ok().flatten();
+        }
+        Ok(())
+    }
+}
+
+/// Notifies, and returns the partitions that somebody listens to.
+fn notify(
+    sql: &mut dyn Sql,
+    statement: &str,
+    channel: &Channel,
+    partitions: &[&str],
+) -> Result<Vec<String>> {
+    let rows = sql
+        .query(
+            statement,
+            &[
+                param(&&*channel.0, Type::TEXT),
+                param(&partitions, Type::TEXT_ARRAY),
+            ],
+        )
+        .map_err(|error| Error::database("notify other processes", error))?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}

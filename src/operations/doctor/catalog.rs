@@ -1,0 +1,192 @@
+//! What the feed and the appends rely on.
+
+use super::{Finding, FindingKind, Severity, refused};
+use crate::database::position::from_sql;
+use crate::database::{Sql, get, param};
+use crate::error::Result;
+use crate::events::partition::Partition;
+use crate::operations::processors::head;
+use postgres::types::Type;
+
+const HIGHEST: &str = "SELECT max(global_position) FROM {schema}.emt_messages";
+
+const SEQUENCE: &str = "
+    SELECT seqcache, seqincrement, seqcycle
+      FROM pg_sequence
+     WHERE seqrelid = '{schema}.emt_global_message_position'::REGCLASS
+       AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)";
+
+/// Tables of messages whose positions need not be drawn through the fence.
+const UNFENCED: &str = "
+    SELECT tree.relid::REGCLASS::TEXT
+      FROM pg_partition_tree('{schema}.emt_messages'::REGCLASS) AS tree
+      JOIN pg_attribute AS attribute ON attribute.attrelid = tree.relid AND attribute.attname = 'global_position'
+     WHERE NOT attribute.attnotnull
+        OR NOT EXISTS (
+               SELECT FROM pg_attrdef AS given
+                 JOIN pg_depend AS used
+                   ON used.classid = 'pg_attrdef'::REGCLASS AND used.objid = given.oid
+                  AND used.refclassid = 'pg_proc'::REGCLASS
+                  AND used.refobjid = '{schema}.emt_next_position()'::REGPROCEDURE
+                WHERE given.adrelid = tree.relid AND given.adnum = attribute.attnum)
+     ORDER BY 1";
+
+const FEED_INDEX: &str = "
+    SELECT EXISTS (SELECT FROM pg_index
+                    WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid),
+           to_regclass('{schema}.idx_streams_unique') IS NOT NULL";
+
+/// One more than is named.
+const TWICE: &str = "
+    SELECT active.stream_id
+      FROM {streams_active} AS active
+      JOIN {streams_archived} AS archived USING (stream_id)
+     ORDER BY active.stream_id
+     LIMIT 4";
+
+const STALE: &str = "
+    SELECT name, version FROM {schema}.emt_projections
+     WHERE partition = $1 AND type = 'i' AND status = 'stale'
+     ORDER BY name, version";
+
+pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    findings.extend(sequence_behind(sql, partition)?);
+    findings.extend(sequence_settings(sql, partition)?);
+    findings.extend(position_default(sql, partition)?);
+    findings.extend(indexes(sql, partition)?);
+    findings.extend(streams_twice(sql, partition)?);
+    findings.extend(stale_projections(sql, partition)?);
+    Ok(findings)
+}
+
+/// The table first, then the sequence: an append between the two must not look like a fault.
+fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
+    let rows = sql
+        .query_unnamed(&partition.sql(HIGHEST), &[])
+        .map_err(refused)?;
+    let highest: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
+    let highest = highest.map_or(0, from_sql);
+    let last = head(sql, partition)?;
+    if highest <= last {
+        return Ok(None);
+    }
+    let sequence = partition.sql("{schema}.emt_global_message_position");
+    Ok(Some(Finding::new(
+        FindingKind::SequenceBehind,
+        Severity::Serious,
+        format!(
+            "The sequence of the positions is at {last}, but there is a message at {highest}: appends will fail, or not be delivered."
+        ),
+        format!("Was the database restored? SELECT setval('{sequence}', {highest})"),
+    )))
+}
+
+fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
+    let rows = sql.query(&partition.sql(SEQUENCE), &[]).map_err(refused)?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let (cache, increment, cycles): (i64, i64, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    let cycle = if cycles { "CYCLE" } else { "NO CYCLE" };
+    let sequence = partition.sql("{schema}.emt_global_message_position");
+    Ok(Some(Finding::new(
+        FindingKind::SequenceSettings,
+        Severity::Serious,
+        format!(
+            "The sequence of the positions has CACHE {cache} INCREMENT {increment} {cycle}: the feed may lose messages."
+        ),
+        format!("ALTER SEQUENCE {sequence} CACHE 1 INCREMENT 1 NO CYCLE"),
+    )))
+}
+
+fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
+    let rows = sql.query(&partition.sql(UNFENCED), &[]).map_err(refused)?;
+    let tables: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    let Some(first) = tables.first() else {
+        return Ok(None);
+    };
+    let default = partition.sql("{schema}.emt_next_position()");
+    Ok(Some(Finding::new(
+        FindingKind::PositionDefault,
+        Severity::Serious,
+        format!(
+            "The column global_position of {} does not draw its positions through the fence: the feed may lose \
+             what other programs insert there.",
+            tables.join(", ")
+        ),
+        format!(
+            "ALTER TABLE {first} ALTER COLUMN global_position SET DEFAULT {default}, \
+             ALTER COLUMN global_position SET NOT NULL"
+        ),
+    )))
+}
+
+fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
+    let rows = sql
+        .query(&partition.sql(FEED_INDEX), &[])
+        .map_err(refused)?;
+    let (has_feed, has_second): (bool, bool) = match rows.first() {
+        Some(row) => (get(row, 0)?, get(row, 1)?),
+        None => (true, false),
+    };
+    let mut findings = Vec::new();
+    if !has_feed {
+        findings.push(Finding::new(
+            FindingKind::FeedIndex,
+            Severity::Serious,
+            "The index emt_messages_feed is missing or not valid: the feed is slow, and two messages may get one position.",
+            "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -1",
+        ));
+    }
+    if has_second {
+        let index = partition.sql("{schema}.idx_streams_unique");
+        findings.push(Finding::new(
+            FindingKind::SecondStreamIndex,
+            Severity::Warning,
+            "The index idx_streams_unique, which Emmett has created, makes appends slower and serves nothing.",
+            format!("DROP INDEX {index}"),
+        ));
+    }
+    Ok(findings)
+}
+
+fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
+    let rows = sql
+        .query_unnamed(&partition.sql(TWICE), &[])
+        .map_err(refused)?;
+    let streams: Vec<String> = rows
+        .iter()
+        .map(|row| get::<String>(row, 0).map(|name| format!("\"{name}\"")))
+        .collect::<Result<_>>()?;
+    if streams.is_empty() {
+        return Ok(None);
+    }
+    let more = if streams.len() > 3 { " and more" } else { "" };
+    Ok(Some(Finding::new(
+        FindingKind::StreamTwice,
+        Severity::Serious,
+        format!(
+            "Streams that are active and archived at once: {}{more}. Each has two rows and two sets of versions.",
+            streams[..streams.len().min(3)].join(", ")
+        ),
+        "Was one moved by hand? Keep the row and the messages that are right, and delete the others.",
+    )))
+}
+
+fn stale_projections(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
+    let rows = sql
+        .query_unnamed(&partition.sql(STALE), &[param(&partition.name, Type::TEXT)])
+        .map_err(refused)?;
+    rows.iter()
+        .map(|row| {
+            let (name, version): (String, i32) = (get(row, 0)?, get(row, 1)?);
+            Ok(Finding::new(
+                FindingKind::StaleProjection,
+                Severity::Serious,
+                format!("The inline projection \"{name}\" (version {version}) is stale: it misses events, and appends with it are refused."),
+                "Rebuild it with the program that has it.",
+            ))
+        })
+        .collect()
+}

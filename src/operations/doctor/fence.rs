@@ -1,0 +1,273 @@
+//! Who holds the feed back.
+
+use super::{Finding, FindingKind, Severity, refused};
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Sql, get, param};
+use crate::error::Result;
+use crate::events::partition::Partition;
+use crate::operations::processors::head;
+use postgres::Row;
+use postgres::types::Type;
+use std::time::Duration;
+
+/// Every lock of the partition's class and of the wildcard's, with its position rebuilt as in `emt_horizon`. A prepared
+/// transaction has no process; it is found by the lock on its own number, which it holds under the same virtual one.
+const HOLDERS: &str = "
+    SELECT held.pid, held.mode = 'ShareLock', held.classid = {schema}.emt_fence_class(NULL)::OID,
+           $2 + (((held.objid::BIGINT - ($2 & 4294967295)) + 6442450944) & 4294967295) - 2147483648,
+           coalesce(session.usename, prepared.owner)::TEXT, session.application_name, session.state, session.query,
+           (extract(EPOCH FROM clock_timestamp() - coalesce(prepared.prepared, session.xact_start, session.state_change))
+               * 1000000)::BIGINT,
+           prepared.gid
+      FROM pg_locks AS held
+      LEFT JOIN pg_stat_activity AS session ON session.pid = held.pid
+      LEFT JOIN (SELECT own.virtualtransaction, finished.gid, finished.prepared, finished.owner
+                   FROM pg_locks AS own
+                   JOIN pg_prepared_xacts AS finished ON finished.transaction = own.transactionid
+                  WHERE own.locktype = 'transactionid' AND own.pid IS NULL) AS prepared
+        ON held.pid IS NULL AND prepared.virtualtransaction = held.virtualtransaction
+     WHERE held.locktype = 'advisory' AND held.objsubid = 2 AND held.granted
+       AND held.classid IN ({schema}.emt_fence_class($1)::OID, {schema}.emt_fence_class(NULL)::OID)
+       AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+     ORDER BY 4, 1";
+
+/// An append takes milliseconds; an open transaction that appends may think for a moment.
+const NORMAL: Duration = Duration::from_secs(5);
+const BEARABLE: Duration = Duration::from_secs(60);
+
+/// Longer statements are cut off.
+const LONGEST_QUERY: usize = 200;
+
+/// How far the feed can be read, and who holds it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FeedState {
+    /// The last position that any append has drawn.
+    pub head: u64,
+    /// How far the feed can be read: the lowest of the holders' positions, or the head.
+    pub horizon: u64,
+    /// How many positions cannot be read yet. Not every position has a message of this tenant.
+    pub held_back: u64,
+    /// Who holds locks of the fence now; the one that holds the feed back first.
+    pub holders: Vec<FenceHolder>,
+}
+
+/// Who holds a lock of the fence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FenceHolder {
+    /// What holds it.
+    pub kind: HolderKind,
+    /// The process of the session on the server; a prepared transaction has none.
+    pub pid: Option<i32>,
+    /// The role.
+    pub user: Option<String>,
+    /// The name that its program has given itself.
+    pub application: Option<String>,
+    /// What the session does, as in `pg_stat_activity`: `idle in transaction` and so on. `None` when this role may not see it.
+    pub state: Option<String>,
+    /// The session's last statement, cut off after 200 characters. `None` when this role may not see it, or when it mentions
+    /// a password.
+    pub query: Option<String>,
+    /// How old its transaction is; `None` when this role may not see it.
+    pub age: Option<Duration>,
+    /// Its lock does not name a tenant, so it holds back the feeds of all.
+    pub all_tenants: bool,
+    /// The feed cannot be read beyond this position while it holds its lock.
+    pub position: u64,
+    /// How many positions are behind that.
+    pub held_back: u64,
+}
+
+/// What holds a lock of the fence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HolderKind {
+    /// An open transaction, or one that this role may not see.
+    Transaction,
+    /// A prepared transaction, with its identifier.
+    Prepared(String),
+    /// A session without a transaction: the lock is its own, and not one of the fence's.
+    Session,
+    /// A session that holds an exclusive lock, which the fence never takes. It does not hold the feed back, but appends that
+    /// come to its number wait for it.
+    Exclusive,
+}
+
+impl FeedState {
+    pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.holders.iter().map(FenceHolder::finding)
+    }
+}
+
+/// Looks at the locks. The head is read first, as a reader of the feed does.
+pub(super) fn look(sql: &mut dyn Sql, partition: &Partition) -> Result<FeedState> {
+    let head = head(sql, partition)?;
+    let from = to_sql(head);
+    let parameters = [param(&partition.name, Type::TEXT), param(&from, Type::INT8)];
+    let rows = sql
+        .query(&partition.sql(HOLDERS), &parameters)
+        .map_err(refused)?;
+    let mut holders: Vec<FenceHolder> = Vec::new();
+    for row in &rows {
+        let holder = holder(row, head)?;
+        // A transaction may hold several locks; the lowest, which comes first, counts.
+        let known = |other: &FenceHolder| other.pid == holder.pid && other.kind == holder.kind;
+        match holders.iter_mut().find(|other| known(other)) {
+            Some(other) => other.all_tenants |= holder.all_tenants,
+            None => holders.push(holder),
+        }
+    }
+    let horizon = holders
+        .iter()
+        .filter(|holder| holder.kind != HolderKind::Exclusive)
+        .map(|holder| holder.position)
+        .fold(head, u64::min);
+    Ok(FeedState {
+        head,
+        horizon,
+        held_back: head - horizon,
+        holders,
+    })
+}
+
+fn holder(row: &Row, head: u64) -> Result<FenceHolder> {
+    let is_shared: bool = get(row, 1)?;
+    let state: Option<String> = get(row, 6)?;
+    let query: Option<&str> = get(row, 7)?;
+    let age: Option<i64> = get(row, 8)?;
+    let prepared: Option<String> = get(row, 9)?;
+    let kind = match prepared {
+        Some(name) => HolderKind::Prepared(name),
+        None if !is_shared => HolderKind::Exclusive,
+        None if state.as_deref() == Some("idle") => HolderKind::Session,
+        None => HolderKind::Transaction,
+    };
+    let position = from_sql(get(row, 3)?);
+    Ok(FenceHolder {
+        kind,
+        pid: get(row, 0)?,
+        all_tenants: get(row, 2)?,
+        position,
+        held_back: head.saturating_sub(position),
+        user: get(row, 4)?,
+        application: get::<Option<String>>(row, 5)?.filter(|name| !name.is_empty()),
+        query: state.is_some().then(|| query.and_then(shown)).flatten(),
+        age: age.map(|age| Duration::from_micros(from_sql(age))),
+        state,
+    })
+}
+
+/// A statement as it is shown: on one line, not too long, and without a password.
+fn shown(query: &str) -> Option<String> {
+    if query.is_empty() || query.to_lowercase().contains("password") {
+        return None;
+    }
+    let line = query.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut shown: String = line.chars().take(LONGEST_QUERY).collect();
+    if shown.len() < line.len() {
+        shown.push('…');
+    }
+    Some(shown)
+}
+
+impl FenceHolder {
+    fn finding(&self) -> Finding {
+        let (kind, doing) = match self.kind {
+            HolderKind::Exclusive => (
+                FindingKind::AppendsBlocked,
+                "holds an exclusive lock that appends may wait for".to_owned(),
+            ),
+            _ => (FindingKind::FeedHeld, self.holding()),
+        };
+        let problem = format!("{} {doing}.{}", self.who(), self.activity());
+        Finding::new(kind, self.severity(), problem, self.advice())
+    }
+
+    fn who(&self) -> String {
+        let mut details: Vec<String> = Vec::new();
+        if let Some(user) = &self.user {
+            details.push(format!("role \"{user}\""));
+        }
+        if let Some(application) = &self.application {
+            details.push(format!("program \"{application}\""));
+        }
+        let details = match details.len() {
+            0 => String::new(),
+            _ => format!(" ({})", details.join(", ")),
+        };
+        match (&self.kind, self.pid) {
+            (HolderKind::Prepared(name), _) => {
+                format!("The prepared transaction \"{name}\"{details}")
+            }
+            (_, Some(pid)) => format!("Session {pid}{details}"),
+            (_, None) => format!("A session{details}"),
+        }
+    }
+
+    fn holding(&self) -> String {
+        let since = self
+            .age
+            .map_or_else(String::new, |age| format!(" for {} s", age.as_secs()));
+        let tenants = if self.all_tenants {
+            ", for all tenants"
+        } else {
+            ""
+        };
+        match self.held_back {
+            0 => format!("has been appending{since}; nothing waits for it yet{tenants}"),
+            held_back => format!(
+                "has held the feed back at position {}{since}{tenants}; {held_back} positions wait",
+                self.position
+            ),
+        }
+    }
+
+    fn activity(&self) -> String {
+        let mut text = String::new();
+        if self.kind == HolderKind::Session {
+            text.push_str(
+                " It has no open transaction: the lock is its own, not one of an append.",
+            );
+        } else if let Some(state) = &self.state {
+            text.push_str(" It is ");
+            text.push_str(state);
+            text.push('.');
+        } else if self.pid.is_some() {
+            text.push_str(" This role may not see what it does.");
+        }
+        if let Some(query) = &self.query {
+            text.push_str(" Its last statement: ");
+            text.push_str(query);
+        }
+        text
+    }
+
+    fn severity(&self) -> Severity {
+        let age = self.age.unwrap_or(Duration::ZERO);
+        match self.kind {
+            HolderKind::Session | HolderKind::Exclusive => Severity::Serious,
+            // It outlives its session, and the server.
+            HolderKind::Prepared(_) if age < BEARABLE => Severity::Warning,
+            _ if age < NORMAL => Severity::Note,
+            _ if age < BEARABLE => Severity::Warning,
+            _ => Severity::Serious,
+        }
+    }
+
+    fn advice(&self) -> String {
+        let end = self.pid.map_or_else(String::new, |pid| {
+            format!("to end it: SELECT pg_terminate_backend({pid})")
+        });
+        match &self.kind {
+            HolderKind::Prepared(name) => {
+                let name = name.replace('\'', "''");
+                format!("Finish it: COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}'.")
+            }
+            HolderKind::Session | HolderKind::Exclusive => {
+                format!("Have its program use other advisory locks; {end}.")
+            }
+            HolderKind::Transaction => format!("Let it commit or roll back; {end}."),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What is wrong with a store, in plain words, and what to do about it. Looks and changes nothing.
+
+mod catalog;
+mod fence;
+mod progress;
+mod proof;
+
+pub use fence::{FeedState, FenceHolder, HolderKind};
+pub use proof::FeedProof;
+use proof::prove;
+
+use crate::database::{Connections, Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::partition::Partition;
+use crate::operations::processors::Processors;
+use crate::store::EventStore;
+use postgres::types::Type;
+use std::fmt;
+
+/// A standby shows no locks, and its sequence runs ahead.
+const PLACE: &str = "
+    SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation'), {schema}.emt_check_partition($1)";
+
+/// What the doctor found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DoctorReport {
+    /// How far the feed can be read, and who holds it there; `None` on a standby, which does not know.
+    pub feed: Option<FeedState>,
+    /// What is not as it should be; the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl DoctorReport {
+    /// Whether something needs attention now.
+    pub fn is_serious(&self) -> bool {
+        let mut severities = self.findings.iter().map(|finding| finding.severity);
+        severities.any(|severity| severity == Severity::Serious)
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found, as a sentence.
+    pub problem: String,
+    /// What to do about it, as a sentence.
+    pub advice: String,
+}
+
+impl Finding {
+    fn new(
+        kind: FindingKind,
+        severity: Severity,
+        problem: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            severity,
+            problem: problem.into(),
+            advice: advice.into(),
+        }
+    }
+}
+
+/// How bad a finding is; the worst is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Normal for a moment, or for information.
+    Note,
+    /// Should be looked at.
+    Warning,
+    /// Events do not get through, or could be lost.
+    Serious,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Serious => "serious",
+        })
+    }
+}
+
+/// The kinds of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// A session or a prepared transaction holds a lock of the fence.
+    FeedHeld,
+    /// A session holds an exclusive lock in the place of a lock of the fence, so appends may wait for it.
+    AppendsBlocked,
+    /// The server is a standby, from which the feed cannot be read.
+    Standby,
+    /// Statements of their own do not run at READ COMMITTED here, so the feed cannot be read.
+    Isolation,
+    /// The sequence has not drawn positions that are stored.
+    SequenceBehind,
+    /// The sequence draws positions in advance, or not upwards.
+    SequenceSettings,
+    /// The column of the positions has lost its default, which fences writers.
+    PositionDefault,
+    /// The feed's index is missing or not valid.
+    FeedIndex,
+    /// A stream is active and archived at once.
+    StreamTwice,
+    /// An index of Emmett's makes appends slower.
+    SecondStreamIndex,
+    /// An inline projection misses events, and appends with it are refused.
+    StaleProjection,
+    /// The holder of a processor's slot has not renewed its lease.
+    LeaseExpired,
+    /// A processor has failed.
+    ProcessorFailed,
+    /// A processor is beyond the last position that was drawn.
+    ProcessorAhead,
+    /// A processor has parked messages.
+    ParkedMessages,
+}
+
+impl FindingKind {
+    /// The kind as a word for programs: `feedHeld` and so on.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FeedHeld => "feedHeld",
+            Self::AppendsBlocked => "appendsBlocked",
+            Self::Standby => "standby",
+            Self::Isolation => "isolation",
+            Self::SequenceBehind => "sequenceBehind",
+            Self::SequenceSettings => "sequenceSettings",
+            Self::PositionDefault => "positionDefault",
+            Self::FeedIndex => "feedIndex",
+            Self::StreamTwice => "streamTwice",
+            Self::SecondStreamIndex => "secondStreamIndex",
+            Self::StaleProjection => "staleProjection",
+            Self::LeaseExpired => "leaseExpired",
+            Self::ProcessorFailed => "processorFailed",
+            Self::ProcessorAhead => "processorAhead",
+            Self::ParkedMessages => "parkedMessages",
+        }
+    }
+}
+
+/// Looks at everything.
+fn examine(
+    connections: &Connections,
+    partition: &Partition,
+    processors: &Processors,
+) -> Result<DoctorReport> {
+    let mut report = connections.run(true, |sql| examine_tables(sql, partition))?;
+    report.findings.extend(progress::examine(processors)?);
+    report
+        .findings
+        .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(report)
+}
+
+fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorReport> {
+    let mut findings = Vec::new();
+    let rows = sql
+        .query(&partition.sql(PLACE), &[param(&partition.name, Type::TEXT)])
+        .map_err(|source| Error::in_partition("look for a tenant", &partition.name, source))?;
+    let (is_standby, isolation) = match rows.first() {
+        Some(row) => (get(row, 0)?, get(row, 1)?),
+        None => (false, String::new()),
+    };
+    if isolation != "read committed" {
+        findings.push(Finding::new(
+            FindingKind::Isolation,
+            Severity::Serious,
+            format!("Statements run at isolation level \"{isolation}\" here, so the feed cannot be read."),
+            "Set default_transaction_isolation to 'read committed' for this role or database.",
+        ));
+    }
+    if is_standby {
+        findings.push(Finding::new(
+            FindingKind::Standby,
+            Severity::Note,
+            "This server is a standby: it does not show who holds the feed back.",
+            "Ask the primary server.",
+        ));
+        return Ok(DoctorReport {
+            feed: None,
+            findings,
+        });
+    }
+    let feed = fence::look(sql, partition)?;
+    findings.extend(feed.findings());
+    findings.extend(catalog::examine(sql, partition)?);
+    Ok(DoctorReport {
+        feed: Some(feed),
+        findings,
+    })
+}
+
+fn refused(source: postgres::Error) -> Error {
+    Error::database("examine the store", source)
+}
+
+impl EventStore {
+    /// Looks for what is wrong with the store (with this tenant): who holds the feed back, what the feed relies on and is
+    /// not there, processors that do not get on, projections that are stale. Changes nothing.
+    ///
+    /// What other roles do is shown to superusers and members of `pg_read_all_stats` only.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let store = emmett_postgresql::EventStore::open(database.url())?;
+    /// let report = store.doctor()?;
+    /// for finding in &report.findings {
+    ///     println!("{}: {} {}", finding.severity, finding.problem, finding.advice);
+    /// }
+    /// assert!(!report.is_serious());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the database cannot be asked; [`Error::UnknownTenant`].
+    pub fn doctor(&self) -> Result<DoctorReport> {
+        examine(self.connections(), self.partition(), &self.processors())
+    }
+
+    /// Proves that a part of the feed has no holes: walks from one global position to another, both included, and checks
+    /// that positions are unique, and that the versions of each stream ascend one by one. Holds one number for each stream
+    /// that it meets.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let store = emmett_postgresql::EventStore::open(database.url())?;
+    /// # store.append_to_stream("Cart-1", &[emmett_postgresql::RawEvent::new("Opened", serde_json::json!({}))])?;
+    /// let end = store.feed_horizon(0)?.position;
+    /// let proof = store.prove_feed(1, end)?;
+    /// assert!(proof.holds(), "{:?}", proof.violations);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a part that ends where appends are still open, or beyond.
+    pub fn prove_feed(&self, from: u64, to: u64) -> Result<FeedProof> {
+        prove(self.connections(), self.partition(), from, to)
+    }
+
+    /// Proves that a processor has skipped nothing that is there: [`prove_feed`](EventStore::prove_feed) from the beginning
+    /// to where the processor is.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// assert!(store.prove_processor("cart-summaries")?.holds());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownProcessor`]; [`Error::InvalidInput`] when the processor is beyond where the feed can be read.
+    pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
+        self.prove_feed(1, self.processors().position(name)?)
+    }
+}

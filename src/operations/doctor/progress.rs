@@ -1,0 +1,95 @@
+//! Processors that do not get on.
+
+use super::{Finding, FindingKind, Severity};
+use crate::error::Result;
+use crate::operations::processors::{ProcessorStatus, Processors};
+
+pub(super) fn examine(processors: &Processors) -> Result<Vec<Finding>> {
+    let processors = processors.list()?;
+    Ok(processors.iter().flat_map(findings).collect())
+}
+
+fn findings(processor: &ProcessorStatus) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(failed(processor));
+    findings.extend(ahead(processor));
+    findings.extend(expired(processor));
+    findings.extend(parked(processor));
+    findings
+}
+
+fn title(processor: &ProcessorStatus) -> String {
+    format!(
+        "Processor \"{}\" (version {})",
+        processor.name, processor.version
+    )
+}
+
+fn failed(processor: &ProcessorStatus) -> Option<Finding> {
+    let slot = processor.slots.iter().find(|slot| slot.failed)?;
+    let error = slot.last_error.as_deref().unwrap_or("no error was noted");
+    Some(Finding::new(
+        FindingKind::ProcessorFailed,
+        Severity::Serious,
+        format!(
+            "{} has failed at position {}: {error}",
+            title(processor),
+            slot.position
+        ),
+        "Mend the cause, then start its program again.",
+    ))
+}
+
+fn ahead(processor: &ProcessorStatus) -> Option<Finding> {
+    let at = processor.slots.iter().map(|slot| slot.position).max();
+    let at = at.unwrap_or(processor.position);
+    (at > processor.head).then(|| {
+        Finding::new(
+            FindingKind::ProcessorAhead,
+            Severity::Serious,
+            format!(
+                "{} is at position {at}, but the last one that was drawn is {}: it would skip events.",
+                title(processor),
+                processor.head
+            ),
+            "Was the database restored? Mend the sequence first; then reset the processor.",
+        )
+    })
+}
+
+fn expired(processor: &ProcessorStatus) -> Option<Finding> {
+    let expired: Vec<_> = processor
+        .slots
+        .iter()
+        .filter_map(|slot| slot.holder.as_ref())
+        .filter(|holder| holder.lease_left.is_none())
+        .collect();
+    let first = expired.first()?;
+    Some(Finding::new(
+        FindingKind::LeaseExpired,
+        Severity::Warning,
+        format!(
+            "{}: \"{}\" has not renewed its lease, and nobody has taken over {} of {} slots.",
+            title(processor),
+            first.owner,
+            expired.len(),
+            processor.slots.len()
+        ),
+        "Whoever runs the processor next takes over by itself; see whether its program still runs.",
+    ))
+}
+
+fn parked(processor: &ProcessorStatus) -> Option<Finding> {
+    let (parked, waiting) = (processor.parked, processor.waiting);
+    (parked + waiting > 0).then(|| {
+        Finding::new(
+            FindingKind::ParkedMessages,
+            Severity::Warning,
+            format!(
+                "{} has parked {parked} messages that it could not handle; {waiting} wait behind them.",
+                title(processor)
+            ),
+            "See why with `emmett consumers parked`; then replay or discard them.",
+        )
+    })
+}

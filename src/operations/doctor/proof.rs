@@ -1,0 +1,146 @@
+//! The proof that a part of the feed has no holes.
+
+use crate::database::Connections;
+use crate::error::{Error, Result};
+use crate::events::feed;
+use crate::events::message::RecordedMessage;
+use crate::events::partition::Partition;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How many messages are held in memory at a time.
+const PAGE: usize = 1_000;
+
+/// How many violations are described; all are counted.
+const MOST_DESCRIBED: usize = 100;
+
+/// What a walk over a part of the feed has shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct FeedProof {
+    /// The first position of the part.
+    pub from: u64,
+    /// Its last position.
+    pub to: u64,
+    /// How many messages are in it.
+    pub messages: u64,
+    /// Of how many streams.
+    pub streams: u64,
+    /// How often something was not as promised.
+    pub violation_count: u64,
+    /// What was not as promised, as sentences; the first 100.
+    pub violations: Vec<String>,
+}
+
+impl FeedProof {
+    /// Whether everything was as promised.
+    pub fn holds(&self) -> bool {
+        self.violation_count == 0
+    }
+
+    fn violate(&mut self, sentence: String) {
+        self.violation_count += 1;
+        if self.violations.len() < MOST_DESCRIBED {
+            self.violations.push(sentence);
+        }
+    }
+}
+
+/// Walks from one position to another, both included.
+pub(crate) fn prove(
+    connections: &Connections,
+    partition: &Partition,
+    from: u64,
+    to: u64,
+) -> Result<FeedProof> {
+    let from = from.max(1);
+    let horizon = connections.run(true, |sql| feed::horizon(sql, partition, 0))?;
+    if to > horizon.position {
+        return Err(Error::invalid(
+            format!("position {to}"),
+            format!(
+                "is beyond {}, how far the feed can be read now",
+                horizon.position
+            ),
+        ));
+    }
+    let mut walk = Walk {
+        proof: FeedProof {
+            from,
+            to,
+            ..FeedProof::default()
+        },
+        versions: HashMap::new(),
+        last: None,
+    };
+    let mut after = from - 1;
+    while after < to {
+        let page = connections.run(true, |sql| {
+            feed::page(sql, partition, after, to, PAGE, None)
+        })?;
+        let is_last = page.len() < PAGE;
+        walk.take(&page);
+        let Some(last) = page.last().filter(|_| !is_last) else {
+            break;
+        };
+        // The last position again: a second message at it would be lost between two pages.
+        after = last.global_position - 1;
+    }
+    walk.proof.streams = walk.versions.len() as u64;
+    Ok(walk.proof)
+}
+
+struct Walk {
+    proof: FeedProof,
+    /// The last version of each stream.
+    versions: HashMap<Arc<str>, u64>,
+    /// The position that was met last, and how many messages were met there.
+    last: Option<(u64, usize)>,
+}
+
+impl Walk {
+    fn take(&mut self, page: &[RecordedMessage]) {
+        let met_before = match (self.last, page.first()) {
+            (Some((position, count)), Some(first)) if first.global_position == position => count,
+            _ => 0,
+        };
+        for message in page.iter().skip(met_before) {
+            self.proof.messages += 1;
+            self.check_position(message);
+            self.check_version(message);
+        }
+    }
+
+    fn check_position(&mut self, message: &RecordedMessage) {
+        let position = message.global_position;
+        let count = match self.last {
+            Some((last, count)) if last == position => count + 1,
+            _ => 1,
+        };
+        if count > 1 {
+            self.proof.violate(format!(
+                "Position {position} is there more than once: in stream \"{}\", too.",
+                message.stream_name
+            ));
+        }
+        self.last = Some((position, count));
+    }
+
+    fn check_version(&mut self, message: &RecordedMessage) {
+        let (found, position) = (message.stream_position, message.global_position);
+        let before = self
+            .versions
+            .insert(Arc::clone(&message.stream_name), found)
+            // From the beginning of the feed, every stream begins with version 1.
+            .or((self.proof.from == 1).then_some(0));
+        let Some(before) = before.filter(|before| before + 1 != found) else {
+            return;
+        };
+        let stream = &message.stream_name;
+        self.proof.violate(if found > before {
+            format!("Stream \"{stream}\" goes from version {before} to {found} at position {position}: events are missing.")
+        } else {
+            format!("Stream \"{stream}\" goes from version {before} back to {found} at position {position}.")
+        });
+    }
+}

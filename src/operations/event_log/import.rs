@@ -1,0 +1,274 @@
+//! Importing an event log: in batches, in the file's order, once.
+
+use super::batch::{BatchLine, copy, place};
+use super::import_options::{ImportOptions, ImportProgress, ImportReport};
+use super::line::Line;
+use super::progress::{ImportedPart, LinesDigest};
+use crate::database::scope::check_key;
+use crate::database::{Sql, Transaction};
+use crate::error::{Error, Result};
+use crate::events::message::{MessageKind, RecordedMessage};
+use crate::events::partition::Partition;
+use crate::projection::registry;
+use crate::store::EventStore;
+use std::io::BufRead;
+use std::sync::Arc;
+use std::time::SystemTime;
+use uuid::Uuid;
+
+impl EventStore {
+    /// Imports an event log: one JSON object a line, in the order of the lines.
+    ///
+    /// An import that was interrupted goes on where it stopped when it is run again with the same log; so does the import of a
+    /// log that has grown. A log that was imported already changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::ImportLine`] names the first bad line; nothing of its batch is stored, the batches before it are.
+    /// [`Error::InvalidInput`] when the store has inline projections that this program does not run.
+    pub fn import(&self, log: impl BufRead, options: ImportOptions<'_>) -> Result<ImportReport> {
+        if let Some(name) = &options.name {
+            check_key("the name of the import", name)?;
+        }
+        self.register_projections_anew()?;
+        let mut import = Import::new(self, options);
+        import.refuse_other_projections()?;
+        import.run(log)?;
+        Ok(import.report)
+    }
+}
+
+struct Import<'s, 'p> {
+    store: &'s EventStore,
+    options: ImportOptions<'p>,
+    name: String,
+    digest: LinesDigest,
+    /// What an earlier import has stored of the log.
+    earlier: ImportedPart,
+    /// What is stored of the log.
+    stored: u64,
+    bytes: u64,
+    batch: Vec<BatchLine>,
+    report: ImportReport,
+}
+
+impl<'s, 'p> Import<'s, 'p> {
+    fn new(store: &'s EventStore, mut options: ImportOptions<'p>) -> Self {
+        Self {
+            store,
+            name: options.name.take().unwrap_or_default(),
+            options,
+            digest: LinesDigest::default(),
+            earlier: ImportedPart::default(),
+            stored: 0,
+            bytes: 0,
+            batch: Vec::new(),
+            report: ImportReport::default(),
+        }
+    }
+
+    fn partition(&self) -> &'s Partition {
+        self.store.partition()
+    }
+
+    /// Refuses to leave read models behind, before anything is read.
+    fn refuse_other_projections(&self) -> Result<()> {
+        if self.options.without_projections {
+            return Ok(());
+        }
+        let others = self
+            .store
+            .connections()
+            .run(true, |sql| self.other_projections(sql))?;
+        if others.is_empty() {
+            Ok(())
+        } else {
+            Err(leaves_behind(&others))
+        }
+    }
+
+    fn other_projections(&self, sql: &mut dyn Sql) -> Result<Vec<String>> {
+        registry::other_active(sql, self.partition(), self.store.projections().names())
+    }
+
+    /// Marks the read models stale that this batch leaves behind. One may have been registered or rebuilt since the batch
+    /// before; until this one ends, none can be rebuilt.
+    fn mark_other_projections(&mut self, sql: &mut dyn Sql) -> Result<()> {
+        let partition = self.partition();
+        registry::share_all(sql, partition)?;
+        let others = self.other_projections(sql)?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        if !self.options.without_projections {
+            return Err(leaves_behind(&others));
+        }
+        registry::mark_stale(sql, partition, &others)?;
+        let known = &mut self.report.stale_projections;
+        known.extend(others);
+        known.sort();
+        known.dedup();
+        Ok(())
+    }
+
+    fn run(&mut self, mut log: impl BufRead) -> Result<()> {
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            let read = log.read_until(b'\n', &mut text)?;
+            if read == 0 {
+                break;
+            }
+            self.bytes += read as u64;
+            self.report.lines += 1;
+            self.take(trim_end(&text))?;
+            if self.batch.len() == self.options.batch_size {
+                self.store_batch()?;
+            }
+        }
+        if self.report.lines < self.earlier.lines {
+            return Err(self.differs(format!(
+                "the log ends here, but {} lines of it",
+                self.earlier.lines
+            )));
+        }
+        self.store_batch()
+    }
+
+    fn take(&mut self, text: &[u8]) -> Result<()> {
+        let number = self.report.lines;
+        self.digest.add(text);
+        if number == 1 {
+            self.find_earlier()?;
+        }
+        if number <= self.earlier.lines {
+            return self.skip();
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let line = Line::parse(text).map_err(|reason| Error::ImportLine {
+            line: number,
+            reason,
+        })?;
+        self.batch.push(BatchLine {
+            number,
+            expected_position: line.stream_position,
+            message: message(&line),
+        });
+        Ok(())
+    }
+
+    fn find_earlier(&mut self) -> Result<()> {
+        if self.name.is_empty() {
+            self.name = format!("log:{}", self.digest.text());
+        }
+        let (partition, name) = (self.partition(), &self.name);
+        self.earlier = self
+            .store
+            .connections()
+            .run(true, |sql| ImportedPart::find(sql, partition, name))?;
+        self.stored = self.earlier.lines;
+        Ok(())
+    }
+
+    fn skip(&mut self) -> Result<()> {
+        self.report.skipped += 1;
+        if self.report.lines == self.earlier.lines && self.digest.text() != self.earlier.digest {
+            return Err(self.differs(format!("the log's first {} lines", self.earlier.lines)));
+        }
+        Ok(())
+    }
+
+    fn differs(&self, what: String) -> Error {
+        Error::ImportLine {
+            line: self.report.lines,
+            reason: format!(
+                "{what} were imported before with other content: it is another log, give the import a name of its own"
+            ),
+        }
+    }
+
+    fn store_batch(&mut self) -> Result<()> {
+        if self.report.lines > self.stored {
+            let part = ImportedPart {
+                lines: self.report.lines,
+                digest: self.digest.text(),
+            };
+            let mut transaction = Transaction::begin(self.store.connections())?;
+            let partition = self.partition();
+            part.store(transaction.sql(), partition, &self.name, self.stored)?;
+            self.store_messages(transaction.sql())?;
+            transaction.commit()?;
+            self.store.appended(self.batch.len());
+            self.stored = part.lines;
+            self.report.imported += self.batch.len() as u64;
+            if let Some(last) = self.batch.last() {
+                self.report.last_global_position = last.message.global_position;
+            }
+            self.batch.clear();
+        }
+        (self.options.progress)(ImportProgress {
+            bytes: self.bytes,
+            lines: self.report.lines,
+            imported: self.report.imported,
+        });
+        Ok(())
+    }
+
+    fn store_messages(&mut self, sql: &mut dyn Sql) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.mark_other_projections(sql)?;
+        let partition = self.partition();
+        let projections = self.store.projections();
+        if let Some(inline) = projections.versions() {
+            registry::share(sql, partition, inline)?;
+        }
+        place(sql, partition, &mut self.batch)?;
+        copy(sql, partition, &self.batch)?;
+        if projections.is_empty() {
+            return Ok(());
+        }
+        let messages: Vec<RecordedMessage> =
+            self.batch.iter().map(|line| line.message.clone()).collect();
+        projections.handle(sql, partition, &messages)
+    }
+}
+
+fn leaves_behind(projections: &[String]) -> Error {
+    Error::invalid(
+        "the import",
+        format!(
+            "would leave the inline projections {} behind, which this program does not run: import with the \
+             program that has them, or without projections, which marks them stale",
+            projections.join(", ")
+        ),
+    )
+}
+
+fn trim_end(line: &[u8]) -> &[u8] {
+    line.trim_ascii_end()
+}
+
+/// The message of a line; its positions and time are not known yet.
+fn message(line: &Line<'_>) -> RecordedMessage {
+    RecordedMessage {
+        stream_name: Arc::from(&*line.stream_name),
+        stream_position: 0,
+        global_position: 0,
+        message_id: line
+            .message_id
+            .as_ref()
+            .map_or_else(|| Uuid::now_v7().to_string(), |id| id.clone().into_owned()),
+        message_type: line.message_type.clone().into_owned(),
+        kind: MessageKind::from(line.kind),
+        schema_version: line.schema_version.unwrap_or(1),
+        recorded_at: SystemTime::UNIX_EPOCH,
+        data: line.data.get().as_bytes().to_vec(),
+        metadata: line.metadata.map_or_else(
+            || b"{}".to_vec(),
+            |metadata| metadata.get().as_bytes().to_vec(),
+        ),
+    }
+}

@@ -1,0 +1,86 @@
+//! How far a log was imported. Owns the statements on `emt_imports`.
+
+use crate::database::position::{from_sql, to_sql};
+use crate::database::sha256::TextDigest;
+use crate::database::{Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::partition::Partition;
+use postgres::types::Type;
+
+const FIND: &str =
+    "SELECT lines, digest FROM {schema}.emt_imports WHERE partition = $1 AND name = $2";
+
+/// Changes nothing when another import has gone on from where this one did.
+const STORE: &str = "
+    INSERT INTO {schema}.emt_imports AS import (partition, name, lines, digest) VALUES ($1, $2, $4, $5)
+    ON CONFLICT (partition, name) DO UPDATE
+        SET lines = EXCLUDED.lines, digest = EXCLUDED.digest, updated_at = now()
+        WHERE import.lines = $3";
+
+/// The beginning of a log: so many lines, with this digest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ImportedPart {
+    pub(super) lines: u64,
+    pub(super) digest: String,
+}
+
+impl ImportedPart {
+    pub(super) fn find(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<Self> {
+        let rows = sql
+            .query(
+                &partition.sql(FIND),
+                &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+            )
+            .map_err(|source| Error::database("look for an earlier import", source))?;
+        match rows.first() {
+            Some(row) => Ok(Self {
+                lines: from_sql(get(row, 0)?),
+                digest: get(row, 1)?,
+            }),
+            None => Ok(Self::default()),
+        }
+    }
+
+    pub(super) fn store(
+        &self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        name: &str,
+        before: u64,
+    ) -> Result<()> {
+        let (lines, before) = (to_sql(self.lines), to_sql(before));
+        let parameters = [
+            param(&partition.name, Type::TEXT),
+            param(&name, Type::TEXT),
+            param(&before, Type::INT8),
+            param(&lines, Type::INT8),
+            param(&self.digest, Type::TEXT),
+        ];
+        let stored = sql
+            .execute(&partition.sql(STORE), &parameters)
+            .map_err(|source| Error::database("note the progress of an import", source))?;
+        if stored == 1 {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "the event log",
+            "is being imported by somebody else at the same time",
+        ))
+    }
+}
+
+/// The digest of the lines so far.
+#[derive(Clone, Default)]
+pub(super) struct LinesDigest(TextDigest);
+
+impl LinesDigest {
+    /// A line counts without its end, so that a log that has gained one is still the same.
+    pub(super) fn add(&mut self, line: &[u8]) {
+        self.0.add(line);
+        self.0.add(b"\n");
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.0.text()
+    }
+}

@@ -1,0 +1,260 @@
+//! What a collection runs its statements on.
+
+use crate::database::schema::create_collection;
+use crate::database::scope::Scope;
+use crate::database::{Connections, Nested, Sql, Transaction};
+use crate::error::{Error, Result};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Creates the tables of collections when they are first used, once per process.
+pub(crate) struct CollectionTables {
+    may_create: bool,
+    created: Mutex<HashSet<String>>,
+}
+
+impl CollectionTables {
+    pub(crate) fn new(may_create: bool) -> Self {
+        Self {
+            may_create,
+            created: Mutex::default(),
+        }
+    }
+
+    fn is_missing(&self, name: &str) -> bool {
+        self.may_create && !locked(&self.created).contains(name)
+    }
+
+    fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
+        if self.is_missing(name) {
+            connections.run(true, |sql| create_collection(sql, schema, name))?;
+            self.remember(name);
+        }
+        Ok(())
+    }
+
+    fn remember(&self, name: &str) {
+        locked(&self.created).insert(name.to_owned());
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        locked(&self.created).remove(name);
+    }
+}
+
+/// Nothing is ever left half changed here, so a panic of another thread has not spoilt it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The tables that a transaction has created, of which others know nothing until it is committed.
+pub(crate) struct TransactionTables {
+    shared: Arc<CollectionTables>,
+    created: Mutex<HashSet<String>>,
+}
+
+impl TransactionTables {
+    pub(super) fn new(shared: Arc<CollectionTables>) -> Self {
+        Self {
+            shared,
+            created: Mutex::default(),
+        }
+    }
+
+    fn ensure(&self, sql: &mut dyn Sql, schema: &str, name: &str) -> Result<()> {
+        if self.shared.is_missing(name) && !locked(&self.created).contains(name) {
+            create_collection(sql, schema, name)?;
+            locked(&self.created).insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn forget(&self, name: &str) {
+        locked(&self.created).remove(name);
+        self.shared.forget(name);
+    }
+
+    pub(super) fn committed(&self) {
+        for name in std::mem::take(&mut *locked(&self.created)) {
+            self.shared.remember(&name);
+        }
+    }
+}
+
+/// What a collection runs its statements on.
+pub(crate) enum Executor<'a> {
+    /// Each operation on a connection of its own.
+    Connections {
+        connections: Connections,
+        scope: Scope,
+        tables: Arc<CollectionTables>,
+    },
+    /// A transaction. Where it may create tables, it has `tables`.
+    Transaction {
+        sql: Mutex<&'a mut dyn Sql>,
+        schema: &'a str,
+        partition: &'a str,
+        tables: Option<&'a TransactionTables>,
+    },
+}
+
+impl<'a> Executor<'a> {
+    pub(crate) fn transaction(sql: &'a mut dyn Sql, schema: &'a str, partition: &'a str) -> Self {
+        Self::Transaction {
+            sql: Mutex::new(sql),
+            schema,
+            partition,
+            tables: None,
+        }
+    }
+
+    pub(super) fn creating(
+        sql: &'a mut dyn Sql,
+        scope: &'a Scope,
+        tables: &'a TransactionTables,
+    ) -> Self {
+        Self::Transaction {
+            sql: Mutex::new(sql),
+            schema: &scope.schema,
+            partition: &scope.partition,
+            tables: Some(tables),
+        }
+    }
+
+    pub(super) fn schema(&self) -> &str {
+        match self {
+            Self::Connections { scope, .. } => &scope.schema,
+            Self::Transaction { schema, .. } => schema,
+        }
+    }
+
+    pub(super) fn partition(&self) -> &str {
+        match self {
+            Self::Connections { scope, .. } => &scope.partition,
+            Self::Transaction { partition, .. } => partition,
+        }
+    }
+
+    /// Runs a statement on a collection.
+    pub(super) fn run<T>(
+        &self,
+        collection: &str,
+        repeatable: bool,
+        run: impl Fn(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        self.on_table(collection, || match self {
+            Self::Connections { connections, .. } => connections.run(repeatable, &run),
+            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
+        })
+    }
+
+    /// Runs what needs the collection's table, which is created first where that is allowed.
+    pub(super) fn on_table<T>(&self, collection: &str, run: impl Fn() -> Result<T>) -> Result<T> {
+        self.ensure(collection)?;
+        let mut outcome = run();
+        if outcome.as_ref().is_err_and(Error::is_undefined_table) {
+            self.forget(collection);
+            // Somebody has dropped it since. A transaction cannot go on after that.
+            if self.may_create_again() {
+                self.ensure(collection)?;
+                outcome = run();
+            }
+        }
+        outcome.map_err(|error| error.about_collection(collection))
+    }
+
+    fn ensure(&self, collection: &str) -> Result<()> {
+        match self {
+            Self::Connections {
+                connections,
+                scope,
+                tables,
+            } => tables.ensure(connections, &scope.schema, collection),
+            Self::Transaction {
+                sql,
+                schema,
+                tables: Some(tables),
+                ..
+            } => tables.ensure(&mut **locked(sql), schema, collection),
+            Self::Transaction { tables: None, .. } => Ok(()),
+        }
+    }
+
+    fn may_create_again(&self) -> bool {
+        matches!(self, Self::Connections { tables, .. } if tables.may_create)
+    }
+
+    /// Runs several statements that are committed together or not at all.
+    pub(super) fn atomically<T>(
+        &self,
+        collection: &str,
+        run: impl Fn(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        self.on_table(collection, || self.in_one_transaction(&run))
+    }
+
+    /// The same where the collection need not be there.
+    pub(super) fn in_one_transaction<T>(
+        &self,
+        run: impl FnOnce(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            Self::Connections { connections, .. } => {
+                let mut transaction = Transaction::begin(connections)?;
+                let done = run(transaction.sql())?;
+                transaction.commit()?;
+                Ok(done)
+            }
+            Self::Transaction { sql, .. } => {
+                let mut sql = locked(sql);
+                let mut nested = Nested::begin(&mut **sql)?;
+                let done = run(nested.sql())?;
+                nested.release()?;
+                Ok(done)
+            }
+        }
+    }
+
+    /// Begins a transaction on a connection of its own; `None` where the home is one already.
+    pub(super) fn begin(&self) -> Result<Option<Transaction>> {
+        match self {
+            Self::Connections { connections, .. } => Transaction::begin(connections).map(Some),
+            Self::Transaction { .. } => Ok(None),
+        }
+    }
+
+    /// Runs something in the transaction that the home is.
+    pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Connections { connections, .. } => connections.run(false, run),
+            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
+        }
+    }
+
+    /// Has the next use look whether the collection's table is there.
+    pub(super) fn forget(&self, collection: &str) {
+        match self {
+            Self::Connections { tables, .. } => tables.forget(collection),
+            Self::Transaction {
+                tables: Some(tables),
+                ..
+            } => tables.forget(collection),
+            Self::Transaction { tables: None, .. } => {}
+        }
+    }
+}
+
+impl Error {
+    /// Where the table was missing, the collection is.
+    fn about_collection(self, collection: &str) -> Self {
+        match self {
+            Self::Database { source, .. } if Self::names_no_table(&source) => {
+                Self::UnknownCollection {
+                    collection: collection.to_owned(),
+                    source,
+                }
+            }
+            other => other,
+        }
+    }
+}

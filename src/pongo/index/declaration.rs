@@ -1,0 +1,423 @@
+//! Indexes of collections: what they are, and what they are called.
+
+use crate::database::identifier;
+use crate::database::sha256::TextDigest;
+use crate::error::{Error, Result};
+use crate::pongo::filter::{FilterError, container_expression, index_expression, index_presence};
+use serde::{Deserialize, Serialize};
+
+/// PostgreSQL cuts longer names off.
+const LONGEST_NAME: usize = 63;
+
+/// The part of a digest that tells apart names which had to be shortened.
+const DIGEST_LENGTH: usize = 8;
+
+/// Keeps the placeholders of a unique index apart, which have no fields: a projection locks a document that does not exist
+/// by a row of version 0.
+const PLACEHOLDER: &str = "(CASE WHEN _version = 0 THEN _id ELSE '' END)";
+
+/// How the comment begins that keeps what an index was created as.
+const COMMENT: &str = "emmett-postgresql ";
+
+/// An index of a collection.
+///
+/// An index on fields serves filters by equality, `$in` and ranges on its first field, or on its first fields, and sorts by
+/// them, for values that stand directly in the field. Elements of arrays, and fields of objects in arrays, are what an
+/// [index on the whole document](Index::whole_document) is for, which serves equality of any field. The strings of a field must
+/// be shorter than about 2,700 bytes; in a unique index, arrays and objects, too.
+///
+/// ```
+/// use emmett_postgresql::pongo::{CollectionDefinition, Index};
+///
+/// let carts = CollectionDefinition::new("carts")
+///     .index(Index::field("customerId"))
+///     .index(Index::fields(["status", "total"]))
+///     .index(Index::unique("number"))
+///     .index(Index::whole_document().concurrently());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Index {
+    definition: IndexDefinition,
+    /// Meant to have no fields.
+    is_on_whole_document: bool,
+    name: Option<String>,
+    concurrently: bool,
+}
+
+/// What makes an index the same as another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::pongo) struct IndexDefinition {
+    /// None for the whole document.
+    pub(in crate::pongo) fields: Vec<String>,
+    pub(in crate::pongo) unique: bool,
+    pub(in crate::pongo) sparse: bool,
+}
+
+/// What the comment of an index says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::pongo) struct IndexNote {
+    #[serde(flatten)]
+    pub(in crate::pongo) definition: IndexDefinition,
+    /// Its name follows from the collection and the definition.
+    pub(in crate::pongo) has_own_name: bool,
+}
+
+impl Index {
+    /// An index on one field, by its dotted path: for equality, `$in`, ranges, and sorts.
+    ///
+    /// An array is one value in it. Where the field is an array, or lies in the objects of one, a filter is answered all the
+    /// same, but looks at each such document. To search for elements, declare [`Index::whole_document`].
+    ///
+    /// ```
+    /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
+    ///
+    /// // `{"title": "Refactoring"}` by the first, `{"authors": "Beck"}` by the second.
+    /// let books = CollectionDefinition::new("books")
+    ///     .index(Index::field("title"))
+    ///     .index(Index::whole_document());
+    /// ```
+    pub fn field(path: impl Into<String>) -> Self {
+        Self::fields([path])
+    }
+
+    /// An index on several fields: for filters on the first, on the first two, and so on, and for sorts by all in this order.
+    ///
+    /// Equality on the first field with a sort by the second finds the documents by the index, and then sorts what it has
+    /// found: equality also looks for arrays, and those lie elsewhere in the index.
+    ///
+    /// Documents that are equal in all fields of a sort are in the order of their ids, and are sorted by these as they are read.
+    /// Where many are equal, as in a field with few values, put `_id` last: then the index has the whole order.
+    ///
+    /// ```
+    /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
+    ///
+    /// // `sort({"status": 1})` page by page, whichever number of documents have one status.
+    /// let orders = CollectionDefinition::new("orders").index(Index::fields(["status", "_id"]));
+    /// ```
+    pub fn fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self::new(paths, false)
+    }
+
+    /// A field that no two documents of a tenant have the same value of. A document without it has the value null, as in
+    /// MongoDB, so there can be only one; [`sparse`](Index::sparse) leaves those out. An array is one value.
+    pub fn unique(path: impl Into<String>) -> Self {
+        Self::unique_fields([path])
+    }
+
+    /// Several fields that no two documents of a tenant have the same values of.
+    pub fn unique_fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self::new(paths, true)
+    }
+
+    /// An index on all that a document contains, for equality of any field and of elements of arrays. It serves no ranges and
+    /// no sorts.
+    pub fn whole_document() -> Self {
+        Self {
+            is_on_whole_document: true,
+            ..Self::new(Vec::<String>::new(), false)
+        }
+    }
+
+    fn new<P: Into<String>>(paths: impl IntoIterator<Item = P>, unique: bool) -> Self {
+        Self {
+            definition: IndexDefinition {
+                fields: paths.into_iter().map(Into::into).collect(),
+                unique,
+                sparse: false,
+            },
+            is_on_whole_document: false,
+            name: None,
+            concurrently: false,
+        }
+    }
+
+    /// Its name, of which there can be only one in the PostgreSQL schema. Defaults to one that is made of collection and
+    /// fields.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Leaves out the documents that have none of the fields. For unique indexes. Such an index serves no filters.
+    pub fn sparse(mut self) -> Self {
+        self.definition.sparse = true;
+        self
+    }
+
+    /// Builds the index while others write to the collection, outside of any transaction. It takes longer, and waits for
+    /// transactions that were open before, such as that of a [`cursor`](crate::pongo::Find::cursor). What a build that failed has left
+    /// is removed by the next one.
+    pub fn concurrently(mut self) -> Self {
+        self.concurrently = true;
+        self
+    }
+
+    pub(in crate::pongo) fn is_concurrent(&self) -> bool {
+        self.concurrently
+    }
+
+    pub(in crate::pongo) fn definition(&self) -> &IndexDefinition {
+        &self.definition
+    }
+
+    pub(in crate::pongo) fn name(&self, collection: &str) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| self.definition.name(collection))
+    }
+
+    /// The name under which it is built concurrently: two that are not the same have two.
+    pub(in crate::pongo) fn built_as(&self, collection: &str) -> String {
+        let what = [collection, &self.name(collection), &self.comment()].join("\0");
+        let digest = TextDigest::from(what.as_str()).text();
+        format!("emt_index_{}", &digest[..2 * DIGEST_LENGTH])
+    }
+
+    /// What its comment has to say.
+    pub(in crate::pongo) fn comment(&self) -> String {
+        let note = IndexNote {
+            definition: self.definition.clone(),
+            has_own_name: self.name.is_some(),
+        };
+        let json = serde_json::to_string(&note).unwrap_or_default();
+        format!("{COMMENT}{json}")
+    }
+
+    /// Refuses an index that makes no sense, before anything is sent.
+    pub(in crate::pongo) fn check(&self, collection: &str) -> Result<()> {
+        let refuse = |reason: &str| {
+            Err(Error::invalid(
+                format!("an index of \"{collection}\""),
+                reason,
+            ))
+        };
+        identifier::check("the index name", &self.name(collection))?;
+        let IndexDefinition {
+            fields,
+            unique,
+            sparse,
+        } = &self.definition;
+        if *sparse && !unique {
+            return refuse("must be unique to be sparse");
+        }
+        if fields.is_empty() && !self.is_on_whole_document {
+            return refuse("needs a field");
+        }
+        self.definition.columns("").map(|_| ())
+    }
+
+    /// `CREATE INDEX`. It is not in a function of the schema, because `CONCURRENTLY` runs in none.
+    pub(in crate::pongo) fn statement(
+        &self,
+        schema: &str,
+        collection: &str,
+        name: &str,
+        concurrently: bool,
+    ) -> Result<String> {
+        let schema = identifier::quote(schema);
+        Ok(format!(
+            "CREATE {}INDEX {}IF NOT EXISTS {} ON {}.{} {}{}",
+            if self.definition.unique {
+                "UNIQUE "
+            } else {
+                ""
+            },
+            if concurrently { "CONCURRENTLY " } else { "" },
+            identifier::quote(name),
+            schema,
+            identifier::quote(collection),
+            self.definition.columns(&schema)?,
+            self.definition.condition()?
+        ))
+    }
+}
+
+impl IndexDefinition {
+    /// What the index lists; the schema is quoted.
+    fn columns(&self, schema: &str) -> Result<String> {
+        if self.fields.is_empty() {
+            return Ok("USING gin (data jsonb_path_ops)".to_owned());
+        }
+        let mut columns = vec!["_partition".to_owned()];
+        for field in &self.fields {
+            columns.push(index_expression(field, schema).map_err(|error| refused(field, error))?);
+        }
+        if self.unique {
+            for field in &self.fields {
+                columns.extend(container_expression(field).map_err(|error| refused(field, error))?);
+            }
+            columns.push(PLACEHOLDER.to_owned());
+        }
+        Ok(format!("({})", columns.join(", ")))
+    }
+
+    fn condition(&self) -> Result<String> {
+        if !self.sparse {
+            return Ok(String::new());
+        }
+        let present = self
+            .fields
+            .iter()
+            .map(|field| index_presence(field).map_err(|error| refused(field, error)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(format!(" WHERE {}", present.join(" OR ")))
+    }
+
+    /// The name that an index has where it was given none.
+    pub(in crate::pongo) fn name(&self, collection: &str) -> String {
+        let ending = if self.unique { "_key" } else { "_idx" };
+        let fields: Vec<String> = self.fields.iter().map(|field| snake_case(field)).collect();
+        let fields = if fields.is_empty() {
+            "document".to_owned()
+        } else {
+            fields.join("_")
+        };
+        let body = format!("{collection}_{fields}");
+        if body.len() + ending.len() <= LONGEST_NAME {
+            return body + ending;
+        }
+        let digest = TextDigest::from(body.as_str()).text();
+        let kept = LONGEST_NAME - ending.len() - DIGEST_LENGTH - 1;
+        let digest = &digest[..DIGEST_LENGTH];
+        format!("{}_{digest}{ending}", beginning(&body, kept))
+    }
+
+    /// In words, for messages.
+    pub(in crate::pongo) fn describe(&self) -> String {
+        let kind = match (self.unique, self.sparse) {
+            (true, true) => "unique and sparse, ",
+            (true, false) => "unique, ",
+            (false, _) => "",
+        };
+        if self.fields.is_empty() {
+            return "on the whole document".to_owned();
+        }
+        format!("{kind}on {}", self.fields.join(", "))
+    }
+}
+
+impl IndexNote {
+    /// What a comment says; `None` for one of somebody else.
+    pub(in crate::pongo) fn parse(comment: &str) -> Option<Self> {
+        serde_json::from_str(comment.strip_prefix(COMMENT)?).ok()
+    }
+}
+
+/// The error of a field that an index cannot be on.
+fn refused(field: &str, error: FilterError) -> Error {
+    let reason = match error {
+        FilterError::InvalidPath { reason, .. } => reason.to_owned(),
+        other => other.to_string(),
+    };
+    Error::invalid(format!("the field {field:?} of an index"), reason)
+}
+
+/// The longest beginning of a text that has no more bytes.
+fn beginning(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// `address.zipCode` as `address_zip_code`.
+fn snake_case(path: &str) -> String {
+    let mut name = String::with_capacity(path.len() + 4);
+    let mut after_lower = false;
+    for character in path.chars() {
+        if character.is_uppercase() && after_lower {
+            name.push('_');
+        }
+        after_lower = character.is_lowercase() || character.is_numeric();
+        if character.is_alphanumeric() {
+            name.extend(character.to_lowercase());
+        } else {
+            name.push('_');
+        }
+    }
+    name
+}
+
+/// An index that a collection has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexDescription {
+    /// Its name.
+    pub name: String,
+    /// Its fields; none where it is on the whole document, or was not made by this library.
+    pub fields: Vec<String>,
+    /// Whether no two documents have the same values.
+    pub unique: bool,
+    /// Whether it is complete. One that is not was left by a build that failed.
+    pub valid: bool,
+    /// Its definition in SQL.
+    pub sql: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_of_collection_and_fields() {
+        for (index, expected) in [
+            (Index::field("customerId"), "carts_customer_id_idx"),
+            (Index::fields(["status", "total"]), "carts_status_total_idx"),
+            (
+                Index::unique("address.zipCode"),
+                "carts_address_zip_code_key",
+            ),
+            (Index::whole_document(), "carts_document_idx"),
+            (Index::field("_id"), "carts__id_idx"),
+            (Index::field("HTTPStatus2xx"), "carts_httpstatus2xx_idx"),
+            (Index::field("a").named("Own"), "Own"),
+        ] {
+            assert_eq!(index.name("carts"), expected);
+        }
+    }
+
+    #[test]
+    fn long_names_are_shortened_and_stay_apart() {
+        let long = "ü".repeat(31);
+        let (one, other) = (
+            Index::field(format!("{long}a")),
+            Index::field(format!("{long}b")),
+        );
+
+        assert!(
+            one.name("carts").len() <= LONGEST_NAME,
+            "{}",
+            one.name("carts")
+        );
+        assert_ne!(one.name("carts"), other.name("carts"));
+        assert!(one.name(&"c".repeat(63)).len() <= LONGEST_NAME);
+    }
+
+    #[test]
+    fn an_index_that_makes_no_sense_is_refused() {
+        for refused in [
+            Index::field("a").sparse(),
+            Index::unique_fields(Vec::<String>::new()),
+            Index::fields(Vec::<String>::new()),
+            Index::field("a..b"),
+            Index::field("$a"),
+            Index::field("a").named(""),
+            Index::field("a").named("x".repeat(64)),
+        ] {
+            assert!(refused.check("carts").is_err(), "{refused:?}");
+        }
+        assert!(Index::unique("a").sparse().check("carts").is_ok());
+        assert!(Index::whole_document().check("carts").is_ok());
+    }
+
+    #[test]
+    fn a_comment_is_read_back() {
+        let index = Index::unique("a").sparse().named("x");
+        let note = IndexNote::parse(&index.comment()).unwrap();
+
+        assert_eq!(&note.definition, index.definition());
+        assert!(note.has_own_name);
+        assert_eq!(IndexNote::parse("made by hand"), None);
+    }
+}

@@ -1,0 +1,337 @@
+//! The indexes that a collection has: looking at them, creating and dropping them.
+
+use crate::database::identifier;
+use crate::database::{Sql, get, param};
+use crate::error::{Error, Result};
+use crate::pongo::collection::Collection;
+use crate::pongo::document::{DocumentTable, check_name};
+use crate::pongo::executor::Executor;
+use crate::pongo::index::build::create_concurrently;
+use crate::pongo::index::declaration::{Index, IndexDescription, IndexNote};
+use postgres::error::SqlState;
+use postgres::types::Type;
+
+/// Who has a name, in the whole schema.
+const FIND: &str = "
+    SELECT indexed.relname, obj_description(named.oid, 'pg_class'), indisvalid
+      FROM pg_class AS named
+      LEFT JOIN pg_index ON indexrelid = named.oid
+      LEFT JOIN pg_class AS indexed ON indexed.oid = indrelid
+     WHERE named.relnamespace = to_regnamespace(quote_ident($1)) AND named.relname = $2";
+
+const LIST: &str = "
+    SELECT relname, obj_description(indexrelid, 'pg_class'), indisunique, indisvalid, pg_get_indexdef(indexrelid)
+      FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+     WHERE indrelid = to_regclass(format('%I.%I', $1, $2)) AND NOT indisprimary
+     ORDER BY relname COLLATE \"C\"";
+
+const LOCK: &str = "SELECT {schema}.emt_lock_collection($1)";
+
+const NOTE: &str = "SELECT {schema}.emt_note_index($1, $2, $3)";
+
+const DROP: &str = "SELECT {schema}.emt_drop_index($1, $2)";
+
+const RENAME: &str = "SELECT {schema}.emt_rename_index($1, $2)";
+
+impl<T> Collection<'_, T> {
+    /// The indexes of the collection, by name; without that of the ids.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn indexes(&self) -> Result<Vec<IndexDescription>> {
+        check_name(&self.name)?;
+        self.home.run(&self.name, true, |sql| {
+            list(sql, self.home.schema(), &self.name)
+        })
+    }
+
+    /// Creates an index; false when it exists.
+    ///
+    /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently). Then it waits itself, for
+    /// transactions that were open before; for one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::{Index, PongoClient};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let carts = client.collection::<serde_json::Value>("carts");
+    /// assert!(carts.create_index(&Index::field("customerId"))?);
+    /// assert_eq!(carts.indexes()?[0].name, "carts_customer_id_idx");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::IndexMismatch`] when there is something else of its name, [`Error::NotUnique`] when documents have equal
+    /// values, [`Error::InvalidInput`] when it makes no sense, or is to be created concurrently inside a transaction.
+    pub fn create_index(&self, index: &Index) -> Result<bool> {
+        check_name(&self.name)?;
+        index.check(&self.name)?;
+        let schema = self.home.schema();
+        if !index.is_concurrent() {
+            return self
+                .home
+                .atomically(&self.name, |sql| create(sql, schema, &self.name, index));
+        }
+        let Executor::Connections { connections, .. } = &self.home else {
+            return Err(Error::invalid(
+                format!("index \"{}\"", index.name(&self.name)),
+                "cannot be created concurrently inside a transaction",
+            ));
+        };
+        // Its table has to be there first.
+        self.home
+            .run(&self.name, true, |sql| look(sql, schema, &self.name, index))?;
+        create_concurrently(connections, schema, &self.name, index)
+    }
+
+    /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection; for
+    /// one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
+    ///
+    /// # Errors
+    /// [`Error::Database`] for an index that keeps the ids apart, [`Error::InvalidInput`] for what cannot be a name.
+    pub fn drop_index(&self, name: &str) -> Result<bool> {
+        check_name(&self.name)?;
+        identifier::check("the index name", name)?;
+        let schema = self.home.schema();
+        self.home.atomically(&self.name, |sql| {
+            lock(sql, schema, &self.name)?;
+            drop(sql, schema, &self.name, name)
+        })
+    }
+}
+
+/// What there is of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::pongo) enum Found {
+    Nothing,
+    /// What a concurrent build that failed has left, or what one builds now.
+    Invalid,
+    Index,
+}
+
+/// Looks for an index. Something else under its name is an error.
+pub(in crate::pongo) fn look(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+    index: &Index,
+) -> Result<Found> {
+    let name = index.name(collection);
+    let names = [param(&schema, Type::TEXT), param(&name, Type::TEXT)];
+    let rows = sql.query(FIND, &names).map_err(unlooked)?;
+    let Some(row) = rows.first() else {
+        return Ok(Found::Nothing);
+    };
+    let mismatch = |reason: String| {
+        Err(Error::IndexMismatch {
+            collection: collection.to_owned(),
+            index: name.clone(),
+            reason,
+        })
+    };
+    let table: Option<&str> = get(row, 0)?;
+    let is_valid: Option<bool> = get(row, 2)?;
+    match table {
+        Some(table) if table == collection => {}
+        Some(table) => return mismatch(format!("table \"{table}\" has an index of that name")),
+        None => return mismatch("there is a table or view of that name".to_owned()),
+    }
+    let note = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse);
+    match (note, is_valid) {
+        (Some(note), _) if note.definition != *index.definition() => mismatch(format!(
+            "it is {}, not {}",
+            note.definition.describe(),
+            index.definition().describe()
+        )),
+        (_, Some(false)) => Ok(Found::Invalid),
+        (Some(_), _) => Ok(Found::Index),
+        (None, _) => mismatch("this library has not created it".to_owned()),
+    }
+}
+
+/// Creates an index in the transaction; false when it exists.
+pub(in crate::pongo) fn create(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+    index: &Index,
+) -> Result<bool> {
+    lock(sql, schema, collection)?;
+    match look(sql, schema, collection, index)? {
+        Found::Index => return Ok(false),
+        Found::Invalid => {
+            drop(sql, schema, collection, &index.name(collection))?;
+        }
+        Found::Nothing => {}
+    }
+    let name = index.name(collection);
+    sql.batch(&index.statement(schema, collection, &name, false)?)
+        .map_err(|source| refused(collection, index, source))?;
+    note(sql, schema, collection, &name, index)?;
+    Ok(true)
+}
+
+/// Drops an index in the transaction; false when the collection has none of that name.
+pub(in crate::pongo) fn drop(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+    name: &str,
+) -> Result<bool> {
+    let names = [param(&collection, Type::TEXT), param(&name, Type::TEXT)];
+    let rows = sql
+        .query(&write_into(DROP, schema), &names)
+        .map_err(|source| Error::database("drop an index", source))?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
+pub(in crate::pongo) fn list(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+) -> Result<Vec<IndexDescription>> {
+    let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
+    let rows = sql.query(LIST, &names).map_err(unlooked)?;
+    rows.iter()
+        .map(|row| {
+            let note = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse);
+            Ok(IndexDescription {
+                name: get(row, 0)?,
+                fields: note.map_or_else(Vec::new, |note| note.definition.fields),
+                unique: get(row, 2)?,
+                valid: get(row, 3)?,
+                sql: get(row, 4)?,
+            })
+        })
+        .collect()
+}
+
+/// Gives the indexes of a renamed collection the names that they would have been given under its new name.
+pub(in crate::pongo) fn rename_all(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+    new_name: &str,
+) -> Result<()> {
+    let names = [param(&schema, Type::TEXT), param(&new_name, Type::TEXT)];
+    let rows = sql.query(LIST, &names).map_err(unlooked)?;
+    for row in &rows {
+        let name: &str = get(row, 0)?;
+        let Some(note) = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse) else {
+            continue;
+        };
+        if note.has_own_name || note.definition.name(collection) != name {
+            continue;
+        }
+        rename(sql, schema, name, &note.definition.name(new_name))?;
+    }
+    Ok(())
+}
+
+pub(in crate::pongo) fn rename(
+    sql: &mut dyn Sql,
+    schema: &str,
+    name: &str,
+    new_name: &str,
+) -> Result<()> {
+    let names = [param(&name, Type::TEXT), param(&new_name, Type::TEXT)];
+    sql.query(&write_into(RENAME, schema), &names)
+        .map_err(|source| Error::database("rename an index", source))?;
+    Ok(())
+}
+
+/// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
+pub(in crate::pongo) fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+    sql.query(&write_into(LOCK, schema), &[param(&collection, Type::TEXT)])
+        .map_err(|source| Error::database("lock a collection", source))?;
+    Ok(())
+}
+
+/// Keeps what the index of that name was created as.
+pub(in crate::pongo) fn note(
+    sql: &mut dyn Sql,
+    schema: &str,
+    collection: &str,
+    name: &str,
+    index: &Index,
+) -> Result<()> {
+    let comment = index.comment();
+    let values = [
+        param(&collection, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&comment, Type::TEXT),
+    ];
+    sql.query(&write_into(NOTE, schema), &values)
+        .map_err(|source| Error::database("note what an index is", source))?;
+    Ok(())
+}
+
+pub(in crate::pongo) fn write_into(text: &str, schema: &str) -> String {
+    text.replace("{schema}", &identifier::quote(schema))
+}
+
+fn unlooked(source: postgres::Error) -> Error {
+    Error::database("look at indexes", source)
+}
+
+pub(in crate::pongo) fn refused(collection: &str, index: &Index, source: postgres::Error) -> Error {
+    if source.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+        return Error::NotUnique {
+            collection: collection.to_owned(),
+            index: index.name(collection),
+            source,
+        };
+    }
+    Error::database("create an index", source)
+}
+
+/// How the detail of a taken id begins: `(_id, _partition)=(1, emt:default)`, or `(_id)=(1)` in a table of Pongo for Node.
+const ID_COLUMNS: [&str; 2] = ["(_id, _partition)=(", "(_id)=("];
+
+impl DocumentTable {
+    /// The error of a statement that writes documents: of two values that must not be equal, either the id is taken, or
+    /// those of a unique index.
+    pub(in crate::pongo) fn write_error(
+        &self,
+        doing: &'static str,
+        source: postgres::Error,
+    ) -> Error {
+        if source.code() != Some(&SqlState::UNIQUE_VIOLATION) {
+            return Error::database(doing, source);
+        }
+        let error = source.as_db_error();
+        let constraint = error
+            .and_then(|error| error.constraint())
+            .unwrap_or_default();
+        // The detail is translated, but for the columns; a role that may not read them gets none.
+        let detail = error.and_then(|error| error.detail());
+        let key = detail.and_then(|detail| detail.find('(').map(|start| &detail[start..]));
+        let is_id = key.map_or(constraint.ends_with("_pkey"), |key| {
+            ID_COLUMNS.iter().any(|columns| key.starts_with(columns))
+        });
+        if is_id {
+            return Error::DocumentExists {
+                collection: self.collection.clone(),
+                id: key.and_then(|key| self.taken_id(key)).unwrap_or_default(),
+            };
+        }
+        Error::NotUnique {
+            collection: self.collection.clone(),
+            index: constraint.to_owned(),
+            source,
+        }
+    }
+
+    fn taken_id(&self, key: &str) -> Option<String> {
+        let (_, values) = key.split_once("=(")?;
+        let id = if key.starts_with(ID_COLUMNS[0]) {
+            let end = values.rfind(&format!(", {})", self.partition))?;
+            &values[..end]
+        } else {
+            &values[..values.rfind(')')?]
+        };
+        Some(id.to_owned())
+    }
+}

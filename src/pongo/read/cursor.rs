@@ -1,0 +1,129 @@
+//! Reading any number of documents in bounded memory.
+
+use crate::database::{Sql, Transaction};
+use crate::error::{Error, Result};
+use crate::pongo::executor::Executor;
+use crate::pongo::read::find::Find;
+use crate::pongo::statement::Statement;
+use crate::pongo::stored_document::StoredDocument;
+use postgres::Row;
+use serde::de::DeserializeOwned;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many documents are fetched at once, where the query does not say.
+pub(in crate::pongo) const BATCH_SIZE: u32 = 500;
+
+/// `FETCH` counts by an `INTEGER`.
+const MOST_FETCHED: u32 = i32::MAX.unsigned_abs();
+
+/// Cursors of one transaction need different names.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// The documents of a query, fetched in batches; see [`Find::cursor`]. After an error it ends.
+#[must_use = "an iterator does nothing until it is asked for documents"]
+pub struct Cursor<'c, 'a, T, D = T> {
+    find: Find<'c, 'a, T, D>,
+    home: CursorPlace<'c, 'a>,
+    statement: Statement,
+    name: String,
+    fetched: std::vec::IntoIter<Row>,
+    is_at_end: bool,
+}
+
+enum CursorPlace<'c, 'a> {
+    /// A transaction of its own, which ends with the iterator.
+    Own(Transaction),
+    /// That of the collection.
+    Borrowed(&'c Executor<'a>),
+}
+
+impl<T, D> std::fmt::Debug for Cursor<'_, '_, T, D> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Cursor")
+            .field("find", &self.find)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
+    pub(in crate::pongo) fn open(find: Find<'c, 'a, T, D>) -> Result<Self> {
+        let statement = find.statement()?;
+        let name = format!("emt_find_{}", OPENED.fetch_add(1, Ordering::Relaxed));
+        let collection = find.collection;
+        let home = collection.home.on_table(&collection.name, || {
+            let mut home = match collection.home.begin()? {
+                Some(transaction) => CursorPlace::Own(transaction),
+                None => CursorPlace::Borrowed(&collection.home),
+            };
+            home.run(|sql| statement.declare(&name, sql))?;
+            Ok(home)
+        })?;
+        Ok(Self {
+            find,
+            home,
+            statement,
+            name,
+            fetched: Vec::new().into_iter(),
+            is_at_end: false,
+        })
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        let batch_size = self.find.batch_size.min(MOST_FETCHED);
+        let fetch = format!("FETCH {batch_size} FROM {}", self.name);
+        let statement = &self.statement;
+        let rows = self.home.run(|sql| {
+            sql.query_unnamed(&fetch, &[])
+                .map_err(|source| statement.error("find documents", source))
+        })?;
+        self.is_at_end = rows.len() < usize::try_from(batch_size).unwrap_or(usize::MAX);
+        self.fetched = rows.into_iter();
+        Ok(())
+    }
+
+    fn next_document(&mut self) -> Result<Option<D>> {
+        if self.fetched.len() == 0 && !self.is_at_end {
+            self.fetch()?;
+        }
+        let Some(row) = self.fetched.next() else {
+            return Ok(None);
+        };
+        self.find.decode(&StoredDocument::of_row(&row)?).map(Some)
+    }
+}
+
+impl CursorPlace<'_, '_> {
+    fn run<R>(&mut self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
+        match self {
+            Self::Own(transaction) => run(transaction.sql()),
+            Self::Borrowed(home) => home.run_inside(run),
+        }
+    }
+}
+
+impl<T, D: DeserializeOwned> Iterator for Cursor<'_, '_, T, D> {
+    type Item = Result<D>;
+
+    fn next(&mut self) -> Option<Result<D>> {
+        let next = self.next_document();
+        if next.is_err() {
+            self.is_at_end = true;
+            self.fetched = Vec::new().into_iter();
+        }
+        next.transpose()
+    }
+}
+
+impl<T, D> Drop for Cursor<'_, '_, T, D> {
+    fn drop(&mut self) {
+        if let CursorPlace::Borrowed(home) = &self.home {
+            let close = format!("CLOSE {}", self.name);
+            // Where this fails, the transaction is at its end, and with it the cursor.
+            let _ = home.run_inside(|sql| {
+                sql.execute_unnamed(&close, &[])
+                    .map_err(|source| Error::database("close a cursor", source))
+            });
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Finding and counting documents.
+
+use crate::database::position::{from_sql, to_sql};
+use crate::database::scope::check_key;
+use crate::database::{Jsonb, get, param};
+use crate::error::{Error, Result};
+use crate::pongo::collection::Collection;
+use crate::pongo::document::DocumentTable;
+use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
+use crate::pongo::read::cursor::{BATCH_SIZE, Cursor};
+use crate::pongo::statement::{Statement, StatementBuilder};
+use crate::pongo::stored_document::{DOCUMENT, StoredDocument};
+use postgres::types::Type;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::marker::PhantomData;
+
+const FIND_BY_ID: &str = "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
+
+const FIND: &str = "
+    SELECT {document}
+      FROM {table}
+     WHERE _partition = $1 AND {filter}
+     {order} {limit} {skip}";
+
+const COUNT: &str = "SELECT count(*) FROM {table} WHERE _partition = $1 AND {filter}";
+
+const EXISTS: &str = "SELECT EXISTS (SELECT FROM {table} WHERE _partition = $1 AND {filter})";
+
+const DISTINCT: &str = "
+    SELECT DISTINCT found.value
+      FROM {table}, {values}
+     WHERE _partition = $1 AND {filter}
+     ORDER BY found.value";
+
+impl<T> Collection<'_, T> {
+    /// How many documents match the filter; `json!({})` matches all.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] when the filter is not valid.
+    pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
+        let statement = self.filtered(COUNT, &filter.into())?;
+        let rows = self.read(|sql| statement.query("count documents", sql))?;
+        rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
+    }
+
+    /// Whether a document matches the filter.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] when the filter is not valid.
+    pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
+        let statement = self.filtered(EXISTS, &filter.into())?;
+        let rows = self.read(|sql| statement.query("look for a document", sql))?;
+        rows.first().map_or(Ok(false), |row| get(row, 0))
+    }
+
+    /// The different values of a field in the documents that match the filter, in order; an array gives its elements.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let posts = client.collection::<Value>("posts");
+    /// posts.insert_many(&[json!({"tags": ["b", "a"]}), json!({"tags": "b"}), json!({})])?;
+    /// let tags: Vec<String> = posts.distinct("tags", json!({}))?;
+    /// assert_eq!(tags, ["a", "b"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Filter`] when the filter or the path is not valid, [`Error::Document`] when a value does not fit `V`.
+    pub fn distinct<V: DeserializeOwned>(
+        &self,
+        path: &str,
+        filter: impl Into<Filter>,
+    ) -> Result<Vec<V>> {
+        let (table, filter) = (self.table()?, filter.into());
+        let statement = StatementBuilder::new(table)
+            .filter(filter.document().map_err(Error::Filter)?)?
+            .part("values", found_values(path).map_err(Error::Filter)?)
+            .build(DISTINCT);
+        let rows = self.read(|sql| statement.query("list values", sql))?;
+        rows.iter()
+            .map(|row| table.decode(None, get::<Jsonb<'_>>(row, 0)?.0))
+            .collect()
+    }
+
+    fn filtered(&self, template: &str, filter: &Filter) -> Result<Statement> {
+        let table = self.table()?;
+        let builder =
+            StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
+        Ok(builder.build(template))
+    }
+}
+
+impl<'a, T: DeserializeOwned> Collection<'a, T> {
+    /// The document of this id, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Document`] when the document does not fit `T`, [`Error::InvalidInput`] for what cannot be an id.
+    pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
+        check_key("the document id", id)?;
+        let table = self.table()?;
+        let text = table.write_into(FIND_BY_ID);
+        let parameters = [param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
+        let rows = self.read(|sql| {
+            sql.query(&text, &parameters)
+                .map_err(|source| Error::database("find a document", source))
+        })?;
+        rows.first()
+            .map(|row| self.decode(&StoredDocument::of_row(row)?))
+            .transpose()
+    }
+
+    /// A document that matches the filter, whichever the server finds first, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] when the filter is not valid, [`Error::Document`] when the document does not fit `T`.
+    pub fn find_one(&self, filter: impl Into<Filter>) -> Result<Option<T>> {
+        Ok(self.find(filter).limit(1).to_vec()?.pop())
+    }
+
+    /// Begins a query of the documents that match the filter; `json!({})` matches all.
+    pub fn find(&self, filter: impl Into<Filter>) -> Find<'_, 'a, T> {
+        Find {
+            collection: self,
+            filter: filter.into(),
+            selection: None,
+            sort: None,
+            limit: None,
+            skip: 0,
+            after: None,
+            batch_size: BATCH_SIZE,
+            _document: PhantomData,
+        }
+    }
+}
+
+/// A query of a collection.
+#[must_use = "a query does nothing until it is run"]
+pub struct Find<'c, 'a, T, D = T> {
+    pub(in crate::pongo) collection: &'c Collection<'a, T>,
+    filter: Filter,
+    selection: Option<FieldSelection>,
+    pub(in crate::pongo) sort: Option<Value>,
+    pub(in crate::pongo) limit: Option<u64>,
+    pub(in crate::pongo) skip: u64,
+    pub(in crate::pongo) after: Option<String>,
+    pub(in crate::pongo) batch_size: u32,
+    _document: PhantomData<fn() -> D>,
+}
+
+impl<T, D> std::fmt::Debug for Find<'_, '_, T, D> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Find")
+            .field("filter", &self.filter)
+            .field("selection", &self.selection)
+            .field("sort", &self.sort)
+            .field("limit", &self.limit)
+            .field("skip", &self.skip)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
+    /// The order: field names with 1 for ascending and -1 for descending, the most important first. It is total. Ascending,
+    /// `[]` comes first, then null and missing, strings (in the order of their bytes), numbers, booleans, all other arrays,
+    /// and objects; what is equal in all fields is in the order of the ids. Arrays that have elements are equal in it, unlike in
+    /// MongoDB, which takes their least or greatest element; and so are objects. Defaults to no order.
+    ///
+    /// An object made by `json!` keeps the order of its keys; where keys come from something without an order, an array of
+    /// objects says it: `[{"total": -1}, {"name": 1}]`.
+    pub fn sort(mut self, order: Value) -> Self {
+        self.sort = Some(order);
+        self
+    }
+
+    /// The largest number of documents. Defaults to no limit; 0 gives none, unlike in MongoDB, where it means no limit.
+    pub fn limit(mut self, documents: u64) -> Self {
+        self.limit = Some(documents);
+        self
+    }
+
+    /// How many documents to leave out at the beginning. Defaults to 0. To read page by page, [`page`](Find::page) is better.
+    pub fn skip(mut self, documents: u64) -> Self {
+        self.skip = documents;
+        self
+    }
+
+    /// Begins a [`page`](Find::page) behind the one whose [`next`](crate::pongo::Page::next) this is. Defaults to the first page.
+    pub fn after(mut self, next: &str) -> Self {
+        self.after = Some(next.to_owned());
+        self
+    }
+
+    /// How many documents [`cursor`](Find::cursor) fetches at once, at least 1. Defaults to 500.
+    pub fn batch_size(mut self, documents: u32) -> Self {
+        self.batch_size = documents;
+        self
+    }
+
+    /// Reads some fields only, as a type of their own. They are read as they are stored: upcasts see whole documents only.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde::Deserialize;
+    /// # use serde_json::{Value, json};
+    /// #[derive(Deserialize, Debug, PartialEq)]
+    /// struct Name { name: String }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let customers = client.collection::<Value>("customers");
+    /// customers.insert_one(&json!({"name": "Anna", "letters": ["a long one"]}))?;
+    /// let names: Vec<Name> = customers.find(json!({})).select(["name"]).to_vec()?;
+    /// assert_eq!(names, [Name { name: "Anna".into() }]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn select<S: DeserializeOwned>(
+        self,
+        selection: impl Into<FieldSelection>,
+    ) -> Find<'c, 'a, T, S> {
+        Find {
+            collection: self.collection,
+            filter: self.filter,
+            selection: Some(selection.into()),
+            sort: self.sort,
+            limit: self.limit,
+            skip: self.skip,
+            after: self.after,
+            batch_size: self.batch_size,
+            _document: PhantomData,
+        }
+    }
+
+    /// Runs the query.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] when the filter, the order or the selection is not valid, [`Error::Document`] when a document does not
+    /// fit the type.
+    pub fn to_vec(self) -> Result<Vec<D>> {
+        let statement = self.statement()?;
+        let rows = self
+            .collection
+            .read(|sql| statement.query("find documents", sql))?;
+        rows.iter()
+            .map(|row| self.decode(&StoredDocument::of_row(row)?))
+            .collect()
+    }
+
+    /// Runs the query and gives one document after the other, in bounded memory: they are fetched in batches, from one state
+    /// of the collection. On connections of its own, the collection keeps one until the iterator is dropped.
+    ///
+    /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
+    /// itself waits until the iterator is dropped: [`drop`](Collection::drop), [`rename`](Collection::rename),
+    /// [`drop_index`](Collection::drop_index), and an index that is built
+    /// [concurrently](crate::pongo::Index::concurrently). In the thread that has the iterator, that is for ever.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// # let carts = client.collection::<Value>("carts");
+    /// for cart in carts.find(json!({"paid": false})).batch_size(100).cursor()? {
+    ///     println!("{}", cart?["_id"]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`to_vec`](Find::to_vec); those of single documents come from the iterator.
+    pub fn cursor(self) -> Result<Cursor<'c, 'a, T, D>> {
+        Cursor::open(self)
+    }
+
+    /// How PostgreSQL runs the query, as `EXPLAIN` says it: which index serves it, and what it costs.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// # let carts = client.collection::<Value>("carts");
+    /// println!("{}", carts.find(json!({"customer": "anna"})).explain()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`to_vec`](Find::to_vec).
+    pub fn explain(self) -> Result<String> {
+        self.plan("")
+    }
+
+    /// Like [`explain`](Find::explain), but runs the query and says what it has cost.
+    ///
+    /// # Errors
+    /// Those of [`to_vec`](Find::to_vec).
+    pub fn explain_analyze(self) -> Result<String> {
+        self.plan("(ANALYZE, BUFFERS)")
+    }
+
+    fn plan(&self, options: &str) -> Result<String> {
+        let statement = self.statement()?;
+        let rows = self
+            .collection
+            .read(|sql| statement.explain(options, sql))?;
+        let lines = rows.iter().map(|row| get::<String>(row, 0));
+        Ok(lines.collect::<Result<Vec<_>>>()?.join("\n"))
+    }
+
+    pub(in crate::pongo) fn statement(&self) -> Result<Statement> {
+        if self.after.is_some() {
+            return Err(Error::invalid("after", "is for pages only: see Find::page"));
+        }
+        let mut builder = self.builder()?.order(self.sort.as_ref())?;
+        if let Some(limit) = self.limit {
+            let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
+            builder = builder.part("limit", format!("LIMIT {limit}"));
+        }
+        if self.skip > 0 {
+            let skip = builder.push(SqlValue::Bigint(to_sql(self.skip)));
+            builder = builder.part("skip", format!("OFFSET {skip}"));
+        }
+        Ok(builder.build(FIND))
+    }
+
+    /// A statement with the filter and the fields that are read.
+    pub(in crate::pongo) fn builder(&self) -> Result<StatementBuilder> {
+        if self.batch_size == 0 {
+            return Err(Error::invalid("the batch size", "must be at least 1"));
+        }
+        let table = self.collection.table()?;
+        let filter = self.filter.document().map_err(Error::Filter)?;
+        let mut builder = StatementBuilder::new(table).filter(filter)?;
+        let document = match &self.selection {
+            None => DOCUMENT.to_owned(),
+            Some(selection) => selected(table, selection, &mut builder)?,
+        };
+        Ok(builder.part("document", document))
+    }
+
+    pub(in crate::pongo) fn decode(&self, document: &StoredDocument<'_>) -> Result<D> {
+        if self.selection.is_some() {
+            let table = self.collection.table()?;
+            return table.decode(Some(document.id), document.data);
+        }
+        self.collection.decode(document)
+    }
+}
+
+/// The SQL of the fields that a selection reads.
+fn selected(
+    table: &DocumentTable,
+    selection: &FieldSelection,
+    builder: &mut StatementBuilder,
+) -> Result<String> {
+    let fields = selection.fields().map_err(Error::Filter)?;
+    let tree = builder.push(SqlValue::Json(fields.tree));
+    let schema = &table.schema;
+    let mut document = format!(
+        "{schema}.emt_select_fields(data - '{{_id,_version}}'::text[], {tree}, {})",
+        fields.is_inclusive
+    );
+    if fields.has_id {
+        document.push_str(" || jsonb_build_object('_id', _id)");
+    }
+    if fields.has_version {
+        document.push_str(" || jsonb_build_object('_version', _version)");
+    }
+    document.push_str(", _id, _version");
+    Ok(document)
+}

@@ -1,0 +1,5 @@
+//! Reading documents.
+
+pub(crate) mod cursor;
+pub(crate) mod find;
+pub(crate) mod page;

@@ -1,0 +1,144 @@
+//! Pages of a query: each begins behind the last document of the one before, wherever that is by now.
+
+use crate::database::get;
+use crate::error::{Error, Result};
+use crate::pongo::filter::{SortOrder, SqlValue};
+use crate::pongo::read::find::Find;
+use crate::pongo::stored_document::StoredDocument;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+const PAGE: &str = "
+    SELECT {document}, {place}
+      FROM {table}
+     WHERE _partition = $1 AND {filter} AND {behind}
+     ORDER BY {order}
+     LIMIT {limit}";
+
+/// A page of documents; see [`Find::page`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page<D> {
+    /// The documents.
+    pub documents: Vec<D>,
+    /// Where the next page begins, for [`Find::after`]; `None` after the last one. Letters, digits, `-` and `_`, so that it can
+    /// stand in a URL. It holds the values of the fields that are sorted by.
+    pub next: Option<String>,
+}
+
+/// A place in an order.
+#[derive(Serialize, Deserialize)]
+struct Place {
+    /// The sort document that made the order.
+    sort: Value,
+    /// The values of the last document, as texts.
+    keys: Vec<String>,
+}
+
+impl Place {
+    fn to_token(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(json!(self).to_string())
+    }
+
+    fn from_token(token: &str) -> Result<Self> {
+        let refused = |reason: String| Error::invalid("the page token", reason);
+        let json = BASE64_URL_SAFE_NO_PAD
+            .decode(token)
+            .map_err(|error| refused(format!("is not one: {error}")))?;
+        serde_json::from_slice(&json).map_err(|error| refused(format!("is not one: {error}")))
+    }
+}
+
+impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
+    /// Runs the query for one page of at most `size` documents: the first, or the one that begins [`after`](Find::after)
+    /// another. The order is that of [`sort`](Find::sort), and by id where it leaves documents equal.
+    ///
+    /// A page begins behind a document, not after a number of them: what is inserted or deleted meanwhile moves nothing from
+    /// one page to another, and the thousandth page costs what the first does where an index serves the order.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// # let carts = client.collection::<Value>("carts");
+    /// # carts.insert_many(&[json!({"total": 1}), json!({"total": 2}), json!({"total": 3})])?;
+    /// let largest = || carts.find(json!({})).sort(json!({"total": -1}));
+    /// let first = largest().page(2)?;
+    /// let second = largest().after(&first.next.ok_or("there are three")?).page(2)?;
+    /// assert_eq!(second.documents[0]["total"], 1);
+    /// assert_eq!(second.next, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a size of 0, for a token of another order or of something else, and beside
+    /// [`limit`](Find::limit) and [`skip`](Find::skip); those of [`to_vec`](Find::to_vec).
+    pub fn page(self, size: u32) -> Result<Page<D>> {
+        self.check_page(size)?;
+        let sort = self.sort.clone().unwrap_or_else(|| json!({}));
+        let order =
+            SortOrder::parse(&sort, &self.collection.table()?.schema).map_err(Error::Filter)?;
+        let mut builder = self.builder()?;
+        let behind = match &self.after {
+            None => "TRUE".to_owned(),
+            Some(token) => {
+                let place = Place::from_token(token)?;
+                let behind = (place.sort == sort)
+                    .then(|| order.behind(&place.keys, builder.parameters()))
+                    .flatten();
+                behind.ok_or_else(|| {
+                    Error::invalid(
+                        "the page token",
+                        format!("belongs to the order {}, not to {sort}", place.sort),
+                    )
+                })?
+            }
+        };
+        let statement = builder
+            .part("place", order.place())
+            .part("behind", behind)
+            .part("order", order.clause())
+            // One more, to know whether there is a next page.
+            .value("limit", SqlValue::Bigint(i64::from(size) + 1))
+            .build(PAGE);
+        let mut rows = self
+            .collection
+            .read(|sql| statement.query("find a page of documents", sql))?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let has_next = rows.len() > size;
+        rows.truncate(size);
+        let documents = rows
+            .iter()
+            .map(|row| self.decode(&StoredDocument::of_row(row)?))
+            .collect::<Result<Vec<D>>>()?;
+        let next = match rows.last() {
+            Some(row) if has_next => Some(
+                Place {
+                    sort,
+                    keys: get(row, 3)?,
+                }
+                .to_token(),
+            ),
+            _ => None,
+        };
+        Ok(Page { documents, next })
+    }
+
+    fn check_page(&self, size: u32) -> Result<()> {
+        if size == 0 {
+            return Err(Error::invalid("the page size", "must be at least 1"));
+        }
+        if self.limit.is_some() || self.skip > 0 {
+            let reason =
+                "has no place beside limit or skip: a page has a size and begins after another";
+            return Err(Error::invalid("a page", reason));
+        }
+        Ok(())
+    }
+}

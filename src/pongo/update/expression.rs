@@ -1,0 +1,82 @@
+//! An update document as an SQL expression.
+
+use super::operation::{Operand, Operation, SqlOperation, operations};
+use super::update_error::UpdateError;
+use crate::pongo::filter::{SqlParameters, pull_condition};
+use serde_json::Value;
+
+/// What happens to the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpdatePhase {
+    /// It exists, and `$setOnInsert` does nothing.
+    Change,
+    /// It is being made, by an upsert.
+    Insert,
+}
+
+/// Translates an update document into an expression for the document that it makes of `document`, an SQL expression of
+/// type `jsonb` that is an object.
+///
+/// The text begins with `{schema}`, which stands for the quoted name of the schema. Replace only this one: the condition of
+/// a `$pull` may contain the same text as the name of a field. All values and paths go to `parameters`, so that the text
+/// is the same for updates of one kind; only the conditions of `$pull` are part of it. The expression fails with SQLSTATE
+/// SE031 where the document does not fit, for example where `$inc` meets a string.
+pub(crate) fn update_expression(
+    update: &Value,
+    document: &str,
+    phase: UpdatePhase,
+    parameters: &mut SqlParameters,
+) -> Result<String, UpdateError> {
+    let operations = operations(update)?
+        .into_iter()
+        .filter(|operation| phase == UpdatePhase::Insert || operation.operator != "$setOnInsert");
+    let (conditional, others): (Vec<Operation<'_>>, Vec<Operation<'_>>) =
+        operations.partition(|operation| matches!(operation.operand, Operand::Condition(_)));
+
+    // The conditional ones first, so that the text finds their paths at the same places.
+    let pulls = conditional
+        .iter()
+        .zip(1..)
+        .map(|(operation, number)| operation.to_sql().with_condition(number));
+    let all: Vec<SqlOperation<'_>> = pulls.chain(others.iter().map(Operation::to_sql)).collect();
+    // What stands in an update document can always be written as JSON.
+    let all = parameters.push_json_text(serde_json::to_vec(&all).unwrap_or_default());
+
+    let mut pulled = Vec::with_capacity(conditional.len());
+    for (index, operation) in conditional.iter().enumerate() {
+        let elements =
+            format!("({document}) #> string_to_array({all} #>> '{{{index},path}}', '.')");
+        pulled.push(pulled_elements(operation, &elements, parameters)?);
+    }
+    if pulled.is_empty() {
+        return Ok(format!("{{schema}}.emt_update_document({document}, {all})"));
+    }
+    let pulled = pulled.join(", ");
+    Ok(format!(
+        "{{schema}}.emt_update_document({document}, {all}, ARRAY[{pulled}])"
+    ))
+}
+
+/// What `$pull` leaves of an array. The function refuses what is none, and takes nothing out of what is missing.
+fn pulled_elements(
+    operation: &Operation<'_>,
+    elements: &str,
+    parameters: &mut SqlParameters,
+) -> Result<String, UpdateError> {
+    let path = operation.path.text;
+    let Operand::Condition(condition) = operation.operand else {
+        return Ok("NULL".to_owned());
+    };
+    let condition =
+        pull_condition(path, condition, "element.value", parameters).map_err(|source| {
+            UpdateError::Condition {
+                path: path.to_owned(),
+                source,
+            }
+        })?;
+    Ok(format!(
+        "(SELECT coalesce(jsonb_agg(element.value ORDER BY element.ordinality), '[]'::jsonb) \
+         FROM jsonb_array_elements(CASE jsonb_typeof({elements}) WHEN 'array' THEN {elements} ELSE '[]'::jsonb END) \
+         WITH ORDINALITY AS element(value, ordinality) WHERE NOT {condition})"
+    ))
+}

@@ -1,0 +1,350 @@
+//! Changing the first document that matches, in one statement.
+
+use crate::database::position::from_sql;
+use crate::database::scope::check_key;
+use crate::database::{Jsonb, Sql, get};
+use crate::error::{Error, Result};
+use crate::pongo::collection::Collection;
+use crate::pongo::document::{EncodedDocument, new_id};
+use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::filter::{Filter, SqlValue, pinned_id};
+use crate::pongo::statement::{PICK, Statement, StatementBuilder};
+use crate::pongo::stored_document::{StoredDocument, Take};
+use crate::pongo::update::{Update, UpdatePhase, counts};
+use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
+use crate::pongo::write::outcome::Updated;
+use crate::pongo::write::upsert::upsert_seed;
+use postgres::Row;
+use serde_json::Value;
+
+/// What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is keeps its
+/// version.
+const CHANGE: &str = ", computed AS MATERIALIZED (
+        SELECT picked._id, picked._version, picked.data, {changed} AS changed
+          FROM picked
+         WHERE {expected} AND {keeps_id}
+    ), changed AS (
+        UPDATE {table} AS document
+           SET data = computed.changed, _version = computed._version + 1, _updated = now()
+          FROM computed
+         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}
+        RETURNING document._id, document.data, document._version
+    )";
+
+const FOUND: &str = "
+    SELECT picked._id, picked._version, changed._version, {returned}
+      FROM picked LEFT JOIN changed ON changed._id = picked._id";
+
+/// Where at most one document can match and is changed in any case, nothing has to be picked and compared: UPDATE waits for
+/// whoever writes the document, and then looks at the filter and computes the change again (PostgreSQL's manual, 13.2.1). The
+/// most frequent of all updates is like that. Gives what FOUND gives.
+const COUNT: &str = "
+    UPDATE {table} AS picked
+       SET data = {changed}, _version = picked._version + 1, _updated = now()
+     WHERE _partition = $1 AND {filter}
+    RETURNING picked._id, picked._version - 1, picked._version, {returned}";
+
+/// Inserts where nothing was picked. Whoever inserts the same at the same time wins without an error; then the statement is
+/// run again, and picks that.
+const INSERTING: &str = ", inserted AS (
+        INSERT INTO {table} AS document (_id, _partition, data)
+        SELECT {id}, $1, {inserted}
+         WHERE NOT EXISTS (SELECT FROM picked) AND {may_insert}
+        ON CONFLICT DO NOTHING
+        RETURNING document._id, document.data, document._version
+    )";
+
+const INSERTED: &str = "
+     UNION ALL
+    SELECT inserted._id, 0, inserted._version, {returned_inserted} FROM inserted";
+
+const NOTHING: &str = "NULL::jsonb";
+const BEFORE: &str = "picked.data";
+const AFTER: &str = "coalesce(changed.data, picked.data)";
+const INSERTED_AFTER: &str = "inserted.data";
+
+/// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
+/// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
+const UPSERT_ATTEMPTS: usize = 5;
+
+/// A change of one document.
+pub(in crate::pongo) struct Change<'c> {
+    pub(in crate::pongo) doing: &'static str,
+    pub(in crate::pongo) filter: Filter,
+    pub(in crate::pongo) options: &'c UpdateOptions,
+    pub(in crate::pongo) returned: Option<Returned<'c>>,
+    pub(in crate::pongo) new: NewDocument<'c>,
+}
+
+/// Which form of the document is given, and who takes it. Where he cannot read it, nothing is changed.
+#[derive(Clone, Copy)]
+pub(in crate::pongo) struct Returned<'c> {
+    pub(in crate::pongo) form: ReturnDocument,
+    pub(in crate::pongo) take: Take<'c>,
+}
+
+/// What becomes of the document.
+pub(in crate::pongo) enum NewDocument<'c> {
+    Updated(&'c Update),
+    Replaced(EncodedDocument),
+}
+
+struct Expressions {
+    changed: String,
+    inserted: Option<String>,
+}
+
+impl Returned<'_> {
+    /// Hands over the document of a row, if there is one in it.
+    fn take_of(&self, row: &Row) -> Result<()> {
+        let Some(Jsonb(data)) = get(row, 3)? else {
+            return Ok(());
+        };
+        let after = match self.form {
+            ReturnDocument::Before => None,
+            ReturnDocument::After => get::<Option<i64>>(row, 2)?,
+        };
+        let before: i64 = get(row, 1)?;
+        (self.take)(&StoredDocument {
+            data,
+            id: get(row, 0)?,
+            version: from_sql(after.unwrap_or(before)),
+        })
+    }
+}
+
+impl Change<'_> {
+    pub(in crate::pongo) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
+        let table = collection.table()?;
+        let filter = self.filter.document().map_err(Error::Filter)?;
+        let mut builder = StatementBuilder::new(table).filter(filter)?;
+        let expressions = self.expressions(&mut builder, filter)?;
+        let id = self.id(filter)?.map(SqlValue::Text);
+        let keeps_id = match &id {
+            Some(id) if self.own_id().is_some() => {
+                format!("picked._id = {}", builder.push(id.clone()))
+            }
+            _ => "TRUE".to_owned(),
+        };
+        let builder = builder
+            .order(self.options.sort.as_ref())?
+            .expected(self.options.expected)
+            .part("changed", expressions.changed)
+            .part("before", self.before())
+            .part("keeps_id", keeps_id)
+            .part("returned", self.returned());
+        let (Some(inserted), Some(id)) = (expressions.inserted, id) else {
+            let statement = if self.only_counts(filter) {
+                builder.build(COUNT)
+            } else {
+                builder.build(&[PICK, CHANGE, FOUND].concat())
+            };
+            let row = self.first_row(collection, &statement)?;
+            return self.outcome(collection, filter, row.as_ref());
+        };
+        let may_insert = self.options.expected.is_met_by(0);
+        let builder = builder
+            .value("id", id)
+            .part("may_insert", may_insert.to_string())
+            .part("inserted", inserted)
+            .part("returned_inserted", self.returned_inserted());
+        self.upsert(collection, filter, builder)
+    }
+
+    /// The SQL of the new document, where one is found and where an upsert inserts it.
+    fn expressions(&self, builder: &mut StatementBuilder, filter: &Value) -> Result<Expressions> {
+        match &self.new {
+            NewDocument::Replaced(document) => {
+                let document = builder
+                    .parameters()
+                    .push_json_text(document.json.as_slice());
+                Ok(Expressions {
+                    inserted: self.options.upsert.then(|| document.clone()),
+                    changed: document,
+                })
+            }
+            NewDocument::Updated(update) => {
+                let changed = builder.updated(update, "picked.data", UpdatePhase::Change)?;
+                if !self.options.upsert {
+                    return Ok(Expressions {
+                        changed,
+                        inserted: None,
+                    });
+                }
+                let seed = SqlValue::Json(upsert_seed(filter)?);
+                let seed = builder.push(seed);
+                let inserted = builder.updated(update, &seed, UpdatePhase::Insert)?;
+                Ok(Expressions {
+                    changed,
+                    inserted: Some(inserted),
+                })
+            }
+        }
+    }
+
+    /// The id that the new document names; its place must have it.
+    fn own_id(&self) -> Option<&String> {
+        match &self.new {
+            NewDocument::Updated(_) => None,
+            NewDocument::Replaced(document) => document.id.as_ref(),
+        }
+    }
+
+    fn upsert<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        filter: &Value,
+        builder: StatementBuilder,
+    ) -> Result<Updated> {
+        let template = [PICK, CHANGE, INSERTING, FOUND, INSERTED].concat();
+        let telling = template.replace("ON CONFLICT DO NOTHING", "");
+        let [statement, telling] = builder.build_each([&template, &telling]);
+        for _ in 1..UPSERT_ATTEMPTS {
+            let row = self.first_row(collection, &statement)?;
+            if row.is_some() || !self.options.expected.is_met_by(0) {
+                return self.outcome(collection, filter, row.as_ref());
+            }
+        }
+        let row = self.first_row(collection, &telling)?;
+        self.outcome(collection, filter, row.as_ref())
+    }
+
+    /// What the new document is compared with. In the JSON of another library are columns, too, which no replacement has.
+    fn before(&self) -> &'static str {
+        match self.new {
+            NewDocument::Updated(_) => "computed.data",
+            NewDocument::Replaced(_) => "computed.data - '{_id,_version}'::text[]",
+        }
+    }
+
+    /// Whether the one document that can match is changed in any case, and nobody asks for more.
+    fn only_counts(&self, filter: &Value) -> bool {
+        let NewDocument::Updated(update) = &self.new else {
+            return false;
+        };
+        pinned_id(filter).is_some()
+            && self.returned.is_none()
+            && self.options.expected == ExpectedDocument::Any
+            && update.document().is_ok_and(counts)
+    }
+
+    /// The id of a document that is inserted.
+    fn id(&self, filter: &Value) -> Result<Option<String>> {
+        let pinned = pinned_id(filter).map(str::to_owned);
+        if let Some(pinned) = pinned.as_ref().filter(|_| self.options.upsert) {
+            check_key("the document id", pinned)?;
+        }
+        match (self.own_id(), pinned) {
+            (Some(own), Some(pinned)) if *own != pinned => Err(other_id(own, &pinned)),
+            (Some(own), _) => Ok(Some(own.clone())),
+            (None, None) if self.options.upsert => Ok(Some(new_id())),
+            (None, pinned) => Ok(pinned),
+        }
+    }
+
+    fn returned(&self) -> &'static str {
+        match self.returned.map(|returned| returned.form) {
+            None => NOTHING,
+            Some(ReturnDocument::Before) => BEFORE,
+            Some(ReturnDocument::After) => AFTER,
+        }
+    }
+
+    fn returned_inserted(&self) -> &'static str {
+        match self.returned.map(|returned| returned.form) {
+            Some(ReturnDocument::After) => INSERTED_AFTER,
+            _ => NOTHING,
+        }
+    }
+
+    fn first_row<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        statement: &Statement,
+    ) -> Result<Option<Row>> {
+        let run = |sql: &mut dyn Sql| statement.query(self.doing, sql);
+        match &self.returned {
+            None => collection.write_row(run, None),
+            Some(returned) => collection.write_row(run, Some(&|row| returned.take_of(row))),
+        }
+    }
+
+    fn outcome<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        filter: &Value,
+        row: Option<&Row>,
+    ) -> Result<Updated> {
+        let Some(row) = row else {
+            return self.unmatched(collection, filter);
+        };
+        let id: String = get(row, 0)?;
+        let before = from_sql(get(row, 1)?);
+        let after = get::<Option<i64>>(row, 2)?.map(from_sql);
+        if after.is_none() {
+            if !self.options.expected.is_met_by(before) {
+                return self.conflict(collection, Some(id), before);
+            }
+            if let Some(own) = self.own_id().filter(|own| **own != id) {
+                return Err(other_id(own, &id));
+            }
+        }
+        Ok(Updated {
+            matched: before > 0,
+            modified: before > 0 && after.is_some(),
+            inserted: before == 0,
+            id: Some(id),
+            version: Some(after.unwrap_or(before)),
+            conflict: None,
+        })
+    }
+
+    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Value) -> Result<Updated> {
+        if self.options.expected.is_met_by(0) {
+            return Ok(Updated::default());
+        }
+        self.conflict(collection, pinned_id(filter).map(str::to_owned), 0)
+    }
+
+    fn conflict<T>(
+        &self,
+        collection: &Collection<'_, T>,
+        id: Option<String>,
+        actual: u64,
+    ) -> Result<Updated> {
+        let conflict = collection.conflict(id, self.options.expected, actual);
+        if !self.options.reports_conflict {
+            return Err(Error::DocumentConflict(conflict));
+        }
+        Ok(Updated {
+            matched: actual > 0,
+            id: conflict.id.clone(),
+            version: (actual > 0).then_some(actual),
+            conflict: Some(conflict),
+            ..Updated::default()
+        })
+    }
+}
+
+pub(in crate::pongo) fn other_id(own: &str, found: &str) -> Error {
+    Error::invalid(
+        format!("the document id \"{own}\""),
+        format!("is not that of the document to be replaced, \"{found}\": an id never changes"),
+    )
+}
+
+impl<T> Collection<'_, T> {
+    pub(in crate::pongo) fn conflict(
+        &self,
+        id: Option<String>,
+        expected: ExpectedDocument,
+        actual: u64,
+    ) -> DocumentConflict {
+        DocumentConflict {
+            collection: self.name.clone(),
+            id,
+            expected,
+            actual,
+        }
+    }
+}

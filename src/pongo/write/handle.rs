@@ -1,0 +1,541 @@
+//! Load, decide, store.
+
+use crate::database::back_off::BackOff;
+use crate::database::param;
+use crate::error::{Error, Result};
+use crate::pongo::collection::Collection;
+use crate::pongo::document::{DocumentTable, check_ids};
+use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::stored_document::StoredDocument;
+use crate::pongo::write::versioned_writes::{VersionedWrites, versions};
+use postgres::Row;
+use postgres::types::Type;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::time::Duration;
+
+const READ_ONE: &str = "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
+
+const READ: &str = "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+
+/// The pause between two attempts: none at first, because whoever was faster is done by then.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const ATTEMPTS_WITHOUT_PAUSE: u32 = 3;
+
+/// A document to be handled: its id, and what it is expected to be.
+///
+/// ```
+/// use emmett_postgresql::pongo::{ExpectedDocument, HandleId};
+/// let any: HandleId = "cart-1".into();
+/// let second: HandleId = ("cart-1", 2).into();
+/// let new = HandleId::new("cart-1").expect(ExpectedDocument::DoesNotExist);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandleId {
+    id: String,
+    expected: ExpectedDocument,
+}
+
+impl HandleId {
+    /// A document at whatever version, or none.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            expected: ExpectedDocument::Any,
+        }
+    }
+
+    /// What the document must be before the handler is called. Defaults to [`ExpectedDocument::Any`].
+    #[must_use]
+    pub fn expect(mut self, expected: impl Into<ExpectedDocument>) -> Self {
+        self.expected = expected.into();
+        self
+    }
+}
+
+impl From<&str> for HandleId {
+    fn from(id: &str) -> Self {
+        Self::new(id)
+    }
+}
+
+impl From<&String> for HandleId {
+    fn from(id: &String) -> Self {
+        Self::new(id)
+    }
+}
+
+impl From<String> for HandleId {
+    fn from(id: String) -> Self {
+        Self::new(id)
+    }
+}
+
+impl<I: Into<String>> From<(I, u64)> for HandleId {
+    fn from((id, version): (I, u64)) -> Self {
+        Self::new(id).expect(version)
+    }
+}
+
+/// What `handle` does when somebody else has changed a document between its read and its write.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HandleOptions {
+    retries: u32,
+    reports_conflict: bool,
+}
+
+impl HandleOptions {
+    /// No retries, and an error for a conflict.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often everything is loaded and decided again after a conflict, a deadlock or a lost connection. A document that was
+    /// expected at another version than it has is not tried again. Defaults to 0.
+    #[must_use]
+    pub fn retry(mut self, times: u32) -> Self {
+        self.retries = times;
+        self
+    }
+
+    /// Reports conflicts in the results instead of as an error; of several documents, those without a conflict are written.
+    #[must_use]
+    pub fn report_conflict(mut self) -> Self {
+        self.reports_conflict = true;
+        self
+    }
+}
+
+/// What has become of a document that was handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandleOutcome {
+    /// There was none; the handler has made it.
+    Inserted,
+    /// The handler has changed it.
+    Replaced,
+    /// The handler gave `None` for it.
+    Deleted,
+    /// The handler left it as it was, or there was none and is none.
+    Unchanged,
+    /// It was not what was expected, or somebody else was faster; nothing was written. Only where the options ask for a report.
+    Conflict(DocumentConflict),
+}
+
+/// A document after it was handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Handled<T> {
+    /// Its id.
+    pub id: String,
+    /// What has become of it.
+    pub outcome: HandleOutcome,
+    /// What the handler gave; `None` where it gave none or was not called.
+    pub document: Option<T>,
+    /// Its version now; `None` where there is none.
+    pub version: Option<u64>,
+}
+
+impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
+    /// Loads a document, has `decide` make the new one of it, and stores that: as a new document where there was none, by
+    /// replacing the old one, by deleting it where `decide` gives `None`, or not at all where nothing has changed.
+    ///
+    /// The write expects the version that was read, so nobody else's change is ever lost.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize, Default)]
+    /// struct Cart { items: u32 }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let carts = client.collection::<Cart>("carts");
+    /// let handled = carts.handle("cart-1", |cart| {
+    ///     let mut cart = cart.unwrap_or_default();
+    ///     cart.items += 1;
+    ///     Ok(Some(cart))
+    /// })?;
+    /// assert_eq!(handled.version, Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::DocumentConflict`] when the document is not what is expected, or somebody else has changed it meanwhile;
+    /// [`Error::Handler`] when `decide` fails. Nothing is written then.
+    pub fn handle(
+        &self,
+        id: impl Into<HandleId>,
+        decide: impl FnMut(Option<T>) -> anyhow::Result<Option<T>>,
+    ) -> Result<Handled<T>> {
+        self.handle_with(id, HandleOptions::new(), decide)
+    }
+
+    /// Like [`handle`](Collection::handle), with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn handle_with(
+        &self,
+        id: impl Into<HandleId>,
+        options: HandleOptions,
+        mut decide: impl FnMut(Option<T>) -> anyhow::Result<Option<T>>,
+    ) -> Result<Handled<T>> {
+        let handled = self.handle_many_with([id], options, |_, document| decide(document))?;
+        handled
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::invalid("handle", "gave no result"))
+    }
+
+    /// Handles several documents: one read and at most three writes, however many there are. All are written or none. The
+    /// results are in the order of the ids. The closure gets each id and its document, or `None`.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let accounts = client.collection::<Value>("accounts");
+    /// accounts.insert_many(&[json!({"_id": "anna", "balance": 50}), json!({"_id": "bob", "balance": 0})])?;
+    /// accounts.handle_many(["anna", "bob"], |id, document| {
+    ///     let mut account = document.unwrap_or_else(|| json!({"balance": 0}));
+    ///     let change = if id == "anna" { -20 } else { 20 };
+    ///     account["balance"] = json!(account["balance"].as_i64().unwrap_or(0) + change);
+    ///     Ok(Some(account))
+    /// })?;
+    /// assert_eq!(accounts.find_by_id("bob")?.unwrap()["balance"], 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Like [`handle`](Collection::handle); [`Error::InvalidInput`] when an id is given twice.
+    pub fn handle_many<I: Into<HandleId>>(
+        &self,
+        ids: impl IntoIterator<Item = I>,
+        decide: impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
+    ) -> Result<Vec<Handled<T>>> {
+        self.handle_many_with(ids, HandleOptions::new(), decide)
+    }
+
+    /// Like [`handle_many`](Collection::handle_many), with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn handle_many_with<I: Into<HandleId>>(
+        &self,
+        ids: impl IntoIterator<Item = I>,
+        options: HandleOptions,
+        mut decide: impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
+    ) -> Result<Vec<Handled<T>>> {
+        let ids: Vec<HandleId> = ids.into_iter().map(Into::into).collect();
+        check_ids(ids.iter().map(|id| &id.id))?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let mut attempt = 0;
+        loop {
+            let may_retry = attempt < options.retries;
+            let reports = options.reports_conflict && !may_retry;
+            match self.handle_once(&ids, reports, &mut decide) {
+                Err(Attempt::Repeatable(_)) if may_retry => {}
+                Err(Attempt::Repeatable(error) | Attempt::Final(error)) => return Err(error),
+                Ok(handled) => return Ok(handled),
+            }
+            if attempt >= ATTEMPTS_WITHOUT_PAUSE {
+                // A timer that nobody cancels: this waits for the time, and for nothing else.
+                let _ = crossbeam_channel::after(pauses.next()).recv();
+            }
+            attempt += 1;
+        }
+    }
+
+    fn handle_once(
+        &self,
+        ids: &[HandleId],
+        reports: bool,
+        decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
+    ) -> Result<Vec<Handled<T>>, Attempt> {
+        let table = self.table()?;
+        let rows = self.load(table, ids)?;
+        let stored = by_id(&rows)?;
+        let mut decisions = Vec::with_capacity(ids.len());
+        for id in ids {
+            let decision = self.decide(id, stored.get(id.id.as_str()), reports, decide)?;
+            decisions.push(decision);
+        }
+        let mut writes = VersionedWrites::default();
+        for decision in &decisions {
+            decision.add_to(&mut writes);
+        }
+        let written = self.store(table, &writes, &decisions, reports)?;
+        Ok(decisions
+            .into_iter()
+            .map(|decision| decision.into_handled(&written))
+            .collect())
+    }
+
+    fn load(&self, table: &DocumentTable, ids: &[HandleId]) -> Result<Vec<Row>> {
+        let partition = param(&table.partition, Type::TEXT);
+        self.read(|sql| {
+            let rows = if let [id] = ids {
+                let parameters = [partition.clone(), param(&id.id, Type::TEXT)];
+                sql.query(&table.write_into(READ_ONE), &parameters)
+            } else {
+                let ids: Vec<&str> = ids.iter().map(|id| id.id.as_str()).collect();
+                let parameters = [partition.clone(), param(&ids, Type::TEXT_ARRAY)];
+                sql.query_unnamed(&table.write_into(READ), &parameters)
+            };
+            rows.map_err(|source| Error::database("load documents", source))
+        })
+    }
+
+    fn decide(
+        &self,
+        id: &HandleId,
+        stored: Option<&StoredDocument<'_>>,
+        reports: bool,
+        decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
+    ) -> Result<Decision<T>, Attempt> {
+        let actual = stored.map_or(0, |stored| stored.version);
+        if !id.expected.is_met_by(actual) {
+            let conflict = self.conflict(Some(id.id.clone()), id.expected, actual);
+            if reports {
+                return Ok(Decision::conflict(conflict));
+            }
+            return Err(Attempt::unmet(conflict));
+        }
+        let document: Option<T> = stored.map(|stored| self.decode(stored)).transpose()?;
+        let table = self.table()?;
+        let before = document
+            .as_ref()
+            .map(|document| table.encode(document))
+            .transpose()?;
+        let document = decide(&id.id, document).map_err(|source| Error::Handler {
+            collection: self.name.clone(),
+            id: id.id.clone(),
+            source,
+        })?;
+        let change = self.change(id, actual, before.as_deref(), document.as_ref())?;
+        Ok(Decision {
+            id: id.id.clone(),
+            document,
+            change,
+        })
+    }
+
+    /// What the decision means, by the JSON of the document before and after it.
+    fn change(
+        &self,
+        id: &HandleId,
+        version: u64,
+        before: Option<&[u8]>,
+        after: Option<&T>,
+    ) -> Result<Change> {
+        let Some(after) = after else {
+            return Ok(before.map_or(Change::None(None), |_| Change::Delete(version)));
+        };
+        let json = self.table()?.encode(after)?;
+        if before == Some(json.as_slice()) {
+            return Ok(Change::None(Some(version)));
+        }
+        let encoded = self.stored_form(json)?;
+        if let Some(own) = encoded.id.as_ref().filter(|own| **own != id.id) {
+            return Err(Error::invalid(
+                format!("the document id \"{own}\""),
+                format!(
+                    "is not that of the document that was handled, \"{}\"",
+                    id.id
+                ),
+            ));
+        }
+        Ok(match before {
+            None => Change::Insert(encoded.json),
+            Some(_) => Change::Replace(encoded.json, version),
+        })
+    }
+
+    /// One statement is a transaction of its own.
+    fn store(
+        &self,
+        table: &DocumentTable,
+        writes: &VersionedWrites<'_>,
+        decisions: &[Decision<T>],
+        reports: bool,
+    ) -> Result<Written, Attempt> {
+        let run = |sql: &mut dyn crate::database::Sql| {
+            let written = writes.send(table, sql)?;
+            let lost: Vec<&str> = decisions
+                .iter()
+                .filter(|decision| decision.is_lost(&written))
+                .map(|decision| decision.id.as_str())
+                .collect();
+            if lost.is_empty() {
+                return Ok(Written {
+                    versions: written,
+                    conflicts: HashMap::new(),
+                });
+            }
+            let actual = versions(table, sql, &lost)?;
+            let conflicts: HashMap<String, DocumentConflict> = decisions
+                .iter()
+                .filter(|decision| decision.is_lost(&written))
+                .map(|decision| {
+                    let actual = actual.get(&decision.id).copied().unwrap_or(0);
+                    let id = decision.id.clone();
+                    let conflict = self.conflict(Some(id.clone()), decision.expected(), actual);
+                    (id, conflict)
+                })
+                .collect();
+            match conflicts.values().next() {
+                Some(conflict) if !reports => Err(Error::DocumentConflict(conflict.clone())),
+                _ => Ok(Written {
+                    versions: written,
+                    conflicts,
+                }),
+            }
+        };
+        let stored = match writes.len() {
+            0 => return Ok(Written::default()),
+            1 => self.home.run(&self.name, false, run),
+            _ => self.home.atomically(&self.name, run),
+        };
+        stored.map_err(|error| {
+            if error.is_conflict() || error.is_transient() {
+                Attempt::Repeatable(error)
+            } else {
+                Attempt::Final(error)
+            }
+        })
+    }
+}
+
+/// Why an attempt has failed.
+enum Attempt {
+    /// What was read is no longer so.
+    Repeatable(Error),
+    Final(Error),
+}
+
+impl Attempt {
+    /// The caller knows a version that the document does not have; reading it again will not bring that back.
+    fn unmet(conflict: DocumentConflict) -> Self {
+        Self::Final(Error::DocumentConflict(conflict))
+    }
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+fn by_id(rows: &[Row]) -> Result<HashMap<&str, StoredDocument<'_>>> {
+    rows.iter()
+        .map(|row| {
+            let stored = StoredDocument::of_row(row)?;
+            Ok((stored.id, stored))
+        })
+        .collect()
+}
+
+#[derive(Default)]
+struct Written {
+    versions: HashMap<String, u64>,
+    conflicts: HashMap<String, DocumentConflict>,
+}
+
+enum Change {
+    Insert(Vec<u8>),
+    Replace(Vec<u8>, u64),
+    Delete(u64),
+    /// Nothing; with the version of the document, if there is one.
+    None(Option<u64>),
+    Conflict(DocumentConflict),
+}
+
+struct Decision<T> {
+    id: String,
+    document: Option<T>,
+    change: Change,
+}
+
+impl<T> Decision<T> {
+    fn conflict(conflict: DocumentConflict) -> Self {
+        Self {
+            id: conflict.id.clone().unwrap_or_default(),
+            document: None,
+            change: Change::Conflict(conflict),
+        }
+    }
+
+    fn add_to<'w>(&'w self, writes: &mut VersionedWrites<'w>) {
+        match &self.change {
+            Change::Insert(json) => writes.insert(&self.id, json),
+            Change::Replace(json, version) => writes.replace(&self.id, json, *version),
+            Change::Delete(version) => writes.delete(&self.id, *version),
+            Change::None(_) | Change::Conflict(_) => {}
+        }
+    }
+
+    /// Whether the document was to be written and was not.
+    fn is_lost(&self, written: &HashMap<String, u64>) -> bool {
+        !matches!(self.change, Change::None(_) | Change::Conflict(_))
+            && !written.contains_key(&self.id)
+    }
+
+    /// What the write expected.
+    fn expected(&self) -> ExpectedDocument {
+        match self.change {
+            Change::Replace(_, version) | Change::Delete(version) => {
+                ExpectedDocument::Version(version)
+            }
+            _ => ExpectedDocument::DoesNotExist,
+        }
+    }
+
+    fn into_handled(self, written: &Written) -> Handled<T> {
+        let Self {
+            id,
+            document,
+            change,
+        } = self;
+        if let Some(conflict) = written.conflicts.get(&id) {
+            return Handled::conflict(id, conflict.clone());
+        }
+        let version = written.versions.get(&id).copied();
+        let (outcome, version) = match change {
+            Change::Insert(_) => (HandleOutcome::Inserted, version),
+            Change::Replace(..) => (HandleOutcome::Replaced, version),
+            Change::Delete(_) => (HandleOutcome::Deleted, None),
+            Change::None(version) => (HandleOutcome::Unchanged, version),
+            Change::Conflict(conflict) => return Handled::conflict(id, conflict),
+        };
+        Handled {
+            id,
+            outcome,
+            document,
+            version,
+        }
+    }
+}
+
+impl<T> Handled<T> {
+    fn conflict(id: String, conflict: DocumentConflict) -> Self {
+        Self {
+            id,
+            version: (conflict.actual > 0).then_some(conflict.actual),
+            outcome: HandleOutcome::Conflict(conflict),
+            document: None,
+        }
+    }
+}

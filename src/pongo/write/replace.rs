@@ -1,0 +1,121 @@
+//! Replacing documents as a whole.
+
+use crate::error::Result;
+use crate::pongo::collection::Collection;
+use crate::pongo::filter::Filter;
+use crate::pongo::write::change::{Change, NewDocument, Returned};
+use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
+use crate::pongo::write::outcome::Updated;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+impl<T: Serialize> Collection<'_, T> {
+    /// Replaces a document that matches the filter, whichever the server finds first; it keeps its id. See
+    /// [`replace_one_with`](Collection::replace_one_with).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn replace_one(&self, filter: impl Into<Filter>, document: &T) -> Result<Updated> {
+        self.replace_one_with(filter, document, UpdateOptions::new())
+    }
+
+    /// Replaces a document that matches the filter; it keeps its id.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::{PongoClient, UpdateOptions};
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let notes = client.collection::<Value>("notes");
+    /// let inserted = notes.insert_one(&json!({"text": "draft"}))?;
+    /// let unchanged_since = UpdateOptions::new().expected_version(inserted.version);
+    /// let updated = notes.replace_one_with(json!({"_id": inserted.id}), &json!({"text": "final"}), unchanged_since)?;
+    /// assert_eq!(updated.version, Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Filter`](crate::Error::Filter) when the filter is not valid, [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// when the document names another id than the one that it is to replace, or has operators for fields,
+    /// [`Error::DocumentConflict`](crate::Error::DocumentConflict) when that is not what the options expect.
+    pub fn replace_one_with(
+        &self,
+        filter: impl Into<Filter>,
+        document: &T,
+        options: UpdateOptions,
+    ) -> Result<Updated> {
+        self.change_to(
+            "replace a document",
+            filter.into(),
+            document,
+            &options,
+            None,
+        )
+    }
+
+    fn change_to(
+        &self,
+        doing: &'static str,
+        filter: Filter,
+        document: &T,
+        options: &UpdateOptions,
+        returned: Option<Returned<'_>>,
+    ) -> Result<Updated> {
+        let change = Change {
+            doing,
+            filter,
+            options,
+            returned,
+            new: NewDocument::Replaced(self.encode(document)?.refuse_operators()?),
+        };
+        change.run(self)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
+    /// Like [`replace_one`](Collection::replace_one), and gives the document as it was before; `None` where none matched.
+    ///
+    /// # Errors
+    /// Like [`replace_one_with`](Collection::replace_one_with).
+    pub fn find_one_and_replace(
+        &self,
+        filter: impl Into<Filter>,
+        document: &T,
+    ) -> Result<Option<T>> {
+        self.find_one_and_replace_with(
+            filter,
+            document,
+            ReturnDocument::Before,
+            UpdateOptions::new(),
+        )
+    }
+
+    /// Like [`replace_one_with`](Collection::replace_one_with), and gives the document as it was before or as it is now.
+    ///
+    /// # Errors
+    /// As there; [`Error::InvalidInput`](crate::Error::InvalidInput) for options that report a conflict, because there is no
+    /// place for it.
+    pub fn find_one_and_replace_with(
+        &self,
+        filter: impl Into<Filter>,
+        document: &T,
+        returned: ReturnDocument,
+        options: UpdateOptions,
+    ) -> Result<Option<T>> {
+        options.refuse_report("find_one_and_replace")?;
+        self.taken(|take| {
+            self.change_to(
+                "find and replace a document",
+                filter.into(),
+                document,
+                &options,
+                Some(Returned {
+                    form: returned,
+                    take,
+                }),
+            )
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! Updating documents by operators.
+
+use crate::database::get;
+use crate::database::position::from_sql;
+use crate::error::{Error, Result};
+use crate::pongo::collection::Collection;
+use crate::pongo::filter::Filter;
+use crate::pongo::statement::StatementBuilder;
+use crate::pongo::update::{Update, UpdatePhase};
+use crate::pongo::write::change::{Change, NewDocument, Returned};
+use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
+use crate::pongo::write::outcome::{Updated, UpdatedMany};
+use serde::de::DeserializeOwned;
+
+/// Locks the documents in one order, so that two updates of many do not wait for each other.
+const UPDATE_MANY: &str = "
+    WITH picked AS (
+        SELECT _id, _version, data
+          FROM {table}
+         WHERE _partition = $1 AND {filter}
+         ORDER BY _id COLLATE \"C\"
+           FOR UPDATE
+    ), computed AS MATERIALIZED (
+        SELECT picked._id, picked._version, picked.data, {changed} AS changed FROM picked
+    ), changed AS (
+        UPDATE {table} AS document
+           SET data = computed.changed, _version = computed._version + 1, _updated = now()
+          FROM computed
+         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> computed.data
+        RETURNING document._id
+    )
+    SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM changed)";
+
+impl<T> Collection<'_, T> {
+    /// Changes a document that matches the filter, whichever the server finds first. See
+    /// [`update_one_with`](Collection::update_one_with).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn update_one(
+        &self,
+        filter: impl Into<Filter>,
+        update: impl Into<Update>,
+    ) -> Result<Updated> {
+        self.update_one_with(filter, update, UpdateOptions::new())
+    }
+
+    /// Changes a document that matches the filter, in one statement: no other write can come between what the operators read
+    /// and what they write.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::{PongoClient, UpdateOptions};
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let stock = client.collection::<Value>("stock");
+    /// let sold = json!({"$inc": {"sold": 1}, "$push": {"buyers": "anna"}});
+    /// let updated = stock.update_one_with(json!({"_id": "shoes"}), sold, UpdateOptions::new().upsert())?;
+    /// assert!(updated.inserted);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Filter`] and [`Error::Update`] when they are not valid, [`Error::UpdateRefused`] when an operator does not fit
+    /// the document, [`Error::DocumentConflict`] when it is not what the options expect. Nothing is changed then.
+    pub fn update_one_with(
+        &self,
+        filter: impl Into<Filter>,
+        update: impl Into<Update>,
+        options: UpdateOptions,
+    ) -> Result<Updated> {
+        self.change_by(
+            "update a document",
+            filter.into(),
+            &update.into(),
+            &options,
+            None,
+        )
+    }
+
+    /// Changes all documents that match the filter, or none.
+    ///
+    /// # Errors
+    /// Like [`update_one_with`](Collection::update_one_with).
+    pub fn update_many(
+        &self,
+        filter: impl Into<Filter>,
+        update: impl Into<Update>,
+    ) -> Result<UpdatedMany> {
+        let (filter, update) = (filter.into(), update.into());
+        let table = self.table()?;
+        let mut builder =
+            StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
+        let changed = builder.updated(&update, "picked.data", UpdatePhase::Change)?;
+        let statement = builder.part("changed", changed).build(UPDATE_MANY);
+        let rows = self.write(|sql| statement.query("update documents", sql))?;
+        let count = |column| {
+            rows.first()
+                .map_or(Ok(0), |row| get(row, column).map(from_sql))
+        };
+        Ok(UpdatedMany {
+            matched: count(0)?,
+            modified: count(1)?,
+        })
+    }
+
+    fn change_by(
+        &self,
+        doing: &'static str,
+        filter: Filter,
+        update: &Update,
+        options: &UpdateOptions,
+        returned: Option<Returned<'_>>,
+    ) -> Result<Updated> {
+        let change = Change {
+            doing,
+            filter,
+            options,
+            returned,
+            new: NewDocument::Updated(update),
+        };
+        change.run(self)
+    }
+}
+
+impl<T: DeserializeOwned> Collection<'_, T> {
+    /// Like [`update_one`](Collection::update_one), and gives the document as it was before; `None` where none matched.
+    ///
+    /// # Errors
+    /// Like [`update_one_with`](Collection::update_one_with).
+    pub fn find_one_and_update(
+        &self,
+        filter: impl Into<Filter>,
+        update: impl Into<Update>,
+    ) -> Result<Option<T>> {
+        self.find_one_and_update_with(filter, update, ReturnDocument::Before, UpdateOptions::new())
+    }
+
+    /// Like [`update_one_with`](Collection::update_one_with), and gives the document as it was before or as it is now.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::{PongoClient, ReturnDocument, UpdateOptions};
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let counters = client.collection::<Value>("counters");
+    /// let next = counters.find_one_and_update_with(
+    ///     json!({"_id": "invoice"}),
+    ///     json!({"$inc": {"number": 1}}),
+    ///     ReturnDocument::After,
+    ///     UpdateOptions::new().upsert(),
+    /// )?;
+    /// assert_eq!(next.ok_or("upserted")?["number"], 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As there; [`Error::InvalidInput`] for options that report a conflict, because there is no place for it.
+    pub fn find_one_and_update_with(
+        &self,
+        filter: impl Into<Filter>,
+        update: impl Into<Update>,
+        returned: ReturnDocument,
+        options: UpdateOptions,
+    ) -> Result<Option<T>> {
+        options.refuse_report("find_one_and_update")?;
+        self.taken(|take| {
+            self.change_by(
+                "find and update a document",
+                filter.into(),
+                &update.into(),
+                &options,
+                Some(Returned {
+                    form: returned,
+                    take,
+                }),
+            )
+        })
+    }
+}

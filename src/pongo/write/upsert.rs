@@ -1,0 +1,66 @@
+//! Documents that an upsert makes of its filter.
+
+use crate::error::{Error, Result};
+use crate::pongo::filter::{FilterError, equal_fields};
+use serde_json::{Map, Value};
+
+/// What a filter says about the document that it did not find: the fields that it compares by equality.
+pub(in crate::pongo) fn upsert_seed(filter: &Value) -> Result<Value> {
+    let mut seed = Map::new();
+    for (path, value) in equal_fields(filter) {
+        if !insert_at(&mut seed, path, value) {
+            return Err(Error::Filter(FilterError::TwoValues {
+                path: path.to_owned(),
+            }));
+        }
+    }
+    Ok(Value::Object(seed))
+}
+
+/// Puts a value below a dotted path; objects on the way are made. False where there is a value already.
+fn insert_at(object: &mut Map<String, Value>, path: &str, value: &Value) -> bool {
+    let Some((name, rest)) = path.split_once('.') else {
+        return object.insert(path.to_owned(), value.clone()).is_none();
+    };
+    let inner = object
+        .entry(name)
+        .or_insert_with(|| Value::Object(Map::new()));
+    match inner {
+        Value::Object(inner) => insert_at(inner, rest, value),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_seed_has_what_the_filter_compares_by_equality() {
+        let filter = json!({
+            "_id": "x", "a": 1, "b.c": {"$eq": [2]}, "d": {"$gt": 3}, "$and": [{"b.e": "f"}], "$or": [{"g": 1}]
+        });
+        assert_eq!(
+            upsert_seed(&filter).unwrap(),
+            json!({"a": 1, "b": {"c": [2], "e": "f"}})
+        );
+    }
+
+    #[test]
+    fn two_values_for_one_field_are_refused() {
+        for (filter, path) in [
+            (json!({"a": 1, "$and": [{"a": 2}]}), "a"),
+            (json!({"a": 1, "a.b": 2}), "a.b"),
+            (json!({"x.a": 1, "x.a.b": 2}), "x.a.b"),
+        ] {
+            let Err(Error::Filter(refused)) = upsert_seed(&filter) else {
+                panic!("{filter}");
+            };
+            assert_eq!(
+                refused.to_string(),
+                format!("the upsert would give `{path}` two values")
+            );
+        }
+    }
+}

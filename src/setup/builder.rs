@@ -1,0 +1,193 @@
+//! Setting up an event store.
+
+use crate::database::schema::{self, AutoMigration};
+use crate::database::{ConnectionSource, PoolOptions, refuse_async_context};
+use crate::error::Result;
+use crate::pongo::{CollectionDefinition, CollectionDefinitions};
+use crate::projection::{InlineProjections, Projection};
+use crate::store::EventStore;
+use postgres::Client;
+use r2d2::ManageConnection;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sets up an [`EventStore`].
+///
+/// ```no_run
+/// use emmett_postgresql::EventStore;
+/// use std::time::Duration;
+/// # fn main() -> Result<(), emmett_postgresql::Error> {
+/// let store = EventStore::builder("postgresql://user:password@localhost:5432/mydb")
+///     .pool_size(20)
+///     .idle_timeout(Duration::from_secs(30))
+///     .open()?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct EventStoreBuilder {
+    source: ConnectionSource,
+    schema: String,
+    auto_migration: AutoMigration,
+    projections: Vec<Arc<dyn Projection>>,
+    collections: CollectionDefinitions,
+    pool: PoolOptions,
+    notifications: bool,
+}
+
+impl EventStore {
+    /// Begins to set up a store in the database that the connection string names, as a URL or in the `key=value` form.
+    pub fn builder(connection_string: &str) -> EventStoreBuilder {
+        EventStoreBuilder::new(connection_string)
+    }
+
+    /// A store with the defaults. See [`EventStoreBuilder::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(connection_string: &str) -> Result<Self> {
+        Self::builder(connection_string).open()
+    }
+}
+
+impl std::fmt::Debug for EventStoreBuilder {
+    /// Without the connection string, which may hold a password.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("EventStoreBuilder")
+            .field("schema", &self.schema)
+            .field("auto_migration", &self.auto_migration)
+            .field("pool", &self.pool)
+            .field("notifications", &self.notifications)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventStoreBuilder {
+    pub(crate) fn new(connection_string: &str) -> Self {
+        Self::from_source(ConnectionSource::ConnectionString(
+            connection_string.to_owned(),
+        ))
+    }
+
+    /// Sets up a store on a pool of the caller's, any r2d2 pool of `postgres` clients.
+    ///
+    /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
+    /// The options of the builder's own pool do not apply.
+    pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
+        Self::from_source(ConnectionSource::pool(pool))
+    }
+
+    fn from_source(source: ConnectionSource) -> Self {
+        Self {
+            source,
+            schema: "public".to_owned(),
+            auto_migration: AutoMigration::default(),
+            projections: Vec::new(),
+            collections: CollectionDefinitions::default(),
+            notifications: true,
+            pool: PoolOptions::default(),
+        }
+    }
+
+    /// Runs a projection in the transaction of every append. Projections run in the order in which they are given.
+    /// Defaults to none.
+    pub fn inline_projection(mut self, projection: impl Projection) -> Self {
+        self.projections.push(Arc::new(projection));
+        self
+    }
+
+    /// Declares a collection with its indexes, as a part of the migration: one of its own, or the read model of a
+    /// [`DocumentProjection`](crate::DocumentProjection). Defaults to none.
+    pub fn collection(mut self, definition: CollectionDefinition) -> Self {
+        self.collections.add(definition);
+        self
+    }
+
+    /// The PostgreSQL schema that the tables are in. Defaults to `public`.
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = name.into();
+        self
+    }
+
+    /// Whether opening the store may change the schema. Defaults to [`AutoMigration::CreateOrUpdate`].
+    pub fn auto_migration(mut self, auto_migration: AutoMigration) -> Self {
+        self.auto_migration = auto_migration;
+        self
+    }
+
+    /// The largest number of connections. They are opened when they are needed. Defaults to 10.
+    pub fn pool_size(mut self, connections: u32) -> Self {
+        self.pool.size = connections;
+        self
+    }
+
+    /// Closes a connection that was not used for this long. Defaults to ten minutes.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// How long an operation waits for a free connection. Defaults to 30 seconds.
+    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.connection_timeout = timeout;
+        self
+    }
+
+    /// Whether connections keep prepared statements. Say `false` behind a `PgBouncer` older than 1.21 in transaction mode.
+    /// Defaults to `true`.
+    pub fn prepared_statements(mut self, prepare: bool) -> Self {
+        self.pool.prepared_statements = prepare;
+        self
+    }
+
+    /// Whether processes wake up each other's consumers by PostgreSQL's `NOTIFY`. It is sent after the commit by a thread in
+    /// the background, and only while a consumer lives somewhere; dropping the last clone of the store waits up to a second
+    /// for it. Consumers keep one connection more than the pool's to hear it; on a pool of the caller's they only poll.
+    ///
+    /// Say `false` behind `PgBouncer` in transaction mode, over which nothing can be heard; consumers poll then. Those of the
+    /// same process are woken up in any case. Defaults to `true`.
+    pub fn notifications(mut self, notify: bool) -> Self {
+        self.notifications = notify;
+        self
+    }
+
+    /// Opens the store: connects, migrates the schema unless told not to, and registers the projections.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionString`](crate::Error::ConnectionString), [`Error::Connect`](crate::Error::Connect), [`Error::Schema`](crate::Error::Schema), [`Error::Projection`](crate::Error::Projection) when a projection's `init`
+    /// fails, [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
+    pub fn open(self) -> Result<EventStore> {
+        let store = self.open_unchecked()?;
+        store.prepare()?;
+        Ok(store)
+    }
+
+    /// The SQL of the schema and of the declared collections.
+    #[cfg(feature = "cli")]
+    pub(crate) fn sql(&self) -> Result<String> {
+        use schema::{Declared, SchemaPart};
+        schema::check_name(&self.schema)?;
+        self.collections.check()?;
+        Ok(schema::sql(&self.schema, SchemaPart::EventStore) + &self.collections.sql(&self.schema))
+    }
+
+    /// Opens the store without a look at the schema, to migrate it later by hand.
+    ///
+    /// # Errors
+    /// Like [`open`](EventStoreBuilder::open), but for the schema and the projections.
+    pub fn open_unchecked(self) -> Result<EventStore> {
+        refuse_async_context()?;
+        schema::check_name(&self.schema)?;
+        self.collections.check()?;
+        let projections = InlineProjections::new(self.projections)?;
+        EventStore::new(
+            self.source.open(&self.pool)?,
+            &self.schema.into(),
+            projections,
+            self.collections,
+            self.auto_migration,
+            self.notifications,
+        )
+    }
+}

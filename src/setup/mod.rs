@@ -1,0 +1,5 @@
+//! Setting a store up.
+
+mod builder;
+
+pub use builder::EventStoreBuilder;

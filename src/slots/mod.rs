@@ -1,0 +1,3 @@
+//! The slots of processors: which worker has which streams.
+
+pub(crate) mod slot;

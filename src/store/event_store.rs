@@ -1,0 +1,509 @@
+//! The event store: each operation as a transaction of its own.
+
+use crate::database::schema::{AutoMigration, Declared, Schema, SchemaPart};
+use crate::database::scope::DEFAULT_PARTITION;
+use crate::database::{Connections, Transaction, refuse_async_context};
+use crate::error::{Error, Result};
+use crate::events::event::Event;
+use crate::events::feed::{self, Feed, FeedOptions, Horizon};
+use crate::events::message::{Appendable, Recorded};
+use crate::events::partition::Partition;
+use crate::events::stream::append_options::{AppendOptions, StreamMessages};
+use crate::events::stream::stream_read::{Aggregate, StreamIter, StreamRead};
+use crate::events::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
+use crate::events::tenant::Tenants;
+use crate::events::wakeup::Wakeups;
+use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
+use crate::projection::{InlineProjections, RegisteredProjection, registry};
+use crate::store::session::{Session, run_in};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How often an append with inline projections is repeated, where that is safe.
+const REPETITIONS: usize = 3;
+
+/// An event store in a PostgreSQL database.
+///
+/// Cheap to clone; all clones share one pool of connections. Every operation takes a connection, does its work in one
+/// transaction, and gives it back; [`with_session`](EventStore::with_session) puts several into one.
+#[derive(Clone)]
+pub struct EventStore {
+    connections: Connections,
+    partition: Arc<Partition>,
+    projections: InlineProjections,
+    auto_migration: AutoMigration,
+    /// The partitions in which this process has registered its projections.
+    registered: Arc<Mutex<HashSet<String>>>,
+    collections: Arc<CollectionTables>,
+    declared: Arc<CollectionDefinitions>,
+    wakeups: Wakeups,
+}
+
+impl std::fmt::Debug for EventStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("EventStore")
+            .field("schema", &self.partition.schema)
+            .field("partition", &self.partition.name)
+            .field("projections", &self.projections)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventStore {
+    pub(crate) fn new(
+        connections: Connections,
+        schema: &Arc<str>,
+        projections: InlineProjections,
+        declared: CollectionDefinitions,
+        auto_migration: AutoMigration,
+        notifications: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            wakeups: Wakeups::new(&connections, schema, notifications),
+            connections,
+            partition: Arc::new(Partition::new(schema, DEFAULT_PARTITION)?),
+            projections,
+            auto_migration,
+            declared: Arc::new(declared),
+            registered: Arc::default(),
+            collections: Arc::new(CollectionTables::new(
+                auto_migration == AutoMigration::CreateOrUpdate,
+            )),
+        })
+    }
+
+    /// Creates what the projections need, and registers them.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        self.schema().prepare(self.auto_migration)?;
+        if self.projections.is_empty() {
+            return Ok(());
+        }
+        if self.auto_migration == AutoMigration::CreateOrUpdate {
+            let mut transaction = Transaction::begin(&self.connections)?;
+            self.projections.init(transaction.sql(), &self.partition)?;
+            transaction.commit()?;
+        }
+        self.register_projections()
+    }
+
+    /// The same store as one tenant sees it: streams, feed and documents of its own. The default one is seen without.
+    ///
+    /// The tenant has to be [added](Tenants::add) first; until then, operations fail with [`Error::UnknownTenant`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when no tenant can have this name.
+    pub fn tenant(&self, name: &str) -> Result<Self> {
+        let partition = Arc::new(Partition::new(&self.partition.schema, name)?);
+        Ok(Self {
+            partition,
+            ..self.clone()
+        })
+    }
+
+    /// Adds, lists and removes tenants.
+    pub fn tenants(&self) -> Tenants {
+        Tenants::new(self.connections.clone(), Arc::clone(&self.partition.schema))
+    }
+
+    /// The database schema: its SQL, its state, its migration.
+    pub fn schema(&self) -> Schema {
+        Schema::new(
+            self.connections.clone(),
+            Arc::clone(&self.partition.schema),
+            SchemaPart::EventStore,
+            Arc::clone(&self.declared) as Arc<dyn Declared>,
+        )
+    }
+
+    /// Appends messages to a stream, at whatever version it is, and runs the inline projections in the same transaction.
+    ///
+    /// Without inline projections that is one round trip.
+    ///
+    /// # Errors
+    /// [`Error::StreamArchived`], [`Error::Projection`], [`Error::Encode`] and others; nothing is stored, except after
+    /// [`Error::UnknownOutcome`].
+    pub fn append_to_stream<A: Appendable>(
+        &self,
+        stream: &str,
+        messages: &[A],
+    ) -> Result<Appended> {
+        self.append_to_stream_with(stream, messages, AppendOptions::new())
+    }
+
+    /// Appends messages to a stream, with options.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the stream is not at the expected version, and those of
+    /// [`append_to_stream`](EventStore::append_to_stream).
+    pub fn append_to_stream_with<A: Appendable>(
+        &self,
+        stream: &str,
+        messages: &[A],
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let append = options.prepare(stream, messages)?;
+        if self.projections.is_empty() {
+            let stored = self.connections.run(append.has_own_ids(), |sql| {
+                stream::append(sql, &self.partition, &append, None)
+            })?;
+            self.appended(stored.newly_appended());
+            return Ok(stored.into());
+        }
+        self.append_in_session(append.has_own_ids(), |session| session.append(&append))
+    }
+
+    /// Appends to several streams at once: all or nothing, in one round trip. Streams are locked in the order of their
+    /// names, so that two such calls cannot wait for each other; that is the order of their messages in the feed, too.
+    ///
+    /// The results come in the order of the call.
+    ///
+    /// # Errors
+    /// Those of [`append_to_stream_with`](EventStore::append_to_stream_with), for the first stream that is refused.
+    pub fn append_to_streams(&self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
+        let appends: Vec<StreamAppend> = streams.into_iter().map(|stream| stream.0).collect();
+        if appends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let repeatable = appends.iter().all(StreamAppend::has_own_ids);
+        if self.projections.is_empty() {
+            let stored = self.connections.run(repeatable, |sql| {
+                stream::append_to_streams(sql, &self.partition, &appends, None)
+            })?;
+            self.appended(stored.iter().map(Stored::newly_appended).sum());
+            return Ok(stored.into_iter().map(Appended::from).collect());
+        }
+        self.append_in_session(repeatable, |session| session.append_all(&appends))
+    }
+
+    /// An append with its inline projections. Repeated where a migration has made a prepared statement stale, where the
+    /// projections have to be registered again, and where the outcome is unknown and the message ids make that safe.
+    fn append_in_session<T>(
+        &self,
+        repeatable: bool,
+        append: impl Fn(&mut Session<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let once = || {
+            let mut session = self.begin()?;
+            let appended = append(&mut session)?;
+            session.commit()?;
+            Ok(appended)
+        };
+        let mut outcome = once();
+        for _ in 0..REPETITIONS {
+            match outcome {
+                Err(Error::UnknownOutcome { .. }) if repeatable => {}
+                Err(error) if error.is_stale_plan() || self.forget_registration(&error) => {}
+                _ => break,
+            }
+            outcome = once();
+        }
+        outcome
+    }
+
+    /// Reads a stream. A stream that does not exist, or is archived, has no events and version 0.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] when a message does not fit `E`.
+    pub fn read_stream<E: Event>(&self, stream: &str) -> Result<StreamRead<E>> {
+        self.read_stream_with(stream, ReadOptions::new())
+    }
+
+    /// Reads a part of a stream.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`.
+    pub fn read_stream_with<E: Event>(
+        &self,
+        stream: &str,
+        options: ReadOptions,
+    ) -> Result<StreamRead<E>> {
+        self.connections.run(true, |sql| {
+            StreamRead::read(sql, &self.partition, stream, &options)
+        })
+    }
+
+    /// Reads a stream of any length in bounded memory.
+    pub fn read_stream_iter<E: Event>(&self, stream: &str, options: ReadOptions) -> StreamIter<E> {
+        StreamIter::new(
+            self.connections.clone(),
+            Arc::clone(&self.partition),
+            stream,
+            options,
+        )
+    }
+
+    /// Folds the events of a stream into a state, as they arrive.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] when a message does not fit `E`.
+    pub fn aggregate_stream<S, E: Event>(
+        &self,
+        stream: &str,
+        initial: impl Fn() -> S,
+        mut evolve: impl FnMut(S, E) -> S,
+    ) -> Result<Aggregate<S>> {
+        self.aggregate_stream_with(stream, ReadOptions::new(), initial, |state, recorded| {
+            evolve(state, recorded.event)
+        })
+    }
+
+    /// Folds a part of a stream; `evolve` gets the events with what was recorded beside them.
+    ///
+    /// `initial` is called again if the connection is lost meanwhile: the stream is then read from the beginning.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`.
+    pub fn aggregate_stream_with<S, E: Event>(
+        &self,
+        stream: &str,
+        options: ReadOptions,
+        initial: impl Fn() -> S,
+        mut evolve: impl FnMut(S, Recorded<E>) -> S,
+    ) -> Result<Aggregate<S>> {
+        self.connections.run(true, |sql| {
+            Aggregate::read(
+                sql,
+                &self.partition,
+                stream,
+                &options,
+                &initial,
+                &mut evolve,
+            )
+        })
+    }
+
+    /// Whether a stream exists and is not archived.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn stream_exists(&self, stream: &str) -> Result<bool> {
+        self.connections.run(true, |sql| {
+            Ok(stream::version(sql, &self.partition, stream)?.is_some())
+        })
+    }
+
+    /// The metadata of a stream; `None` when it does not exist or is archived.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn stream_metadata(&self, stream: &str) -> Result<Option<Map<String, Value>>> {
+        self.connections.run(true, |sql| {
+            Ok(stream::version(sql, &self.partition, stream)?.map(|(_, metadata)| metadata))
+        })
+    }
+
+    /// Replaces the metadata of a stream; false when it does not exist or is archived.
+    ///
+    /// # Errors
+    /// When the metadata cannot be kept as JSON.
+    pub fn set_stream_metadata(&self, stream: &str, metadata: &Map<String, Value>) -> Result<bool> {
+        let json = crate::json::to_json(metadata).map_err(|source| Error::Encode {
+            stream: stream.to_owned(),
+            source: source.into(),
+        })?;
+        self.connections.run(true, |sql| {
+            stream::set_metadata(sql, &self.partition, stream, &json)
+        })
+    }
+
+    /// Moves a stream to the archive: it is not read by default any more, and refuses appends. The feed still delivers its
+    /// messages. Returns its version; `None` when there is no such stream outside the archive.
+    ///
+    /// # Errors
+    /// When the database refuses it: the role needs to own the tables.
+    pub fn archive_stream(&self, stream: &str) -> Result<Option<u64>> {
+        self.connections.run(true, |sql| {
+            stream::move_stream(sql, &self.partition, stream, true)
+        })
+    }
+
+    /// Brings a stream back from the archive. Returns its version; `None` when there is no such stream in the archive.
+    ///
+    /// # Errors
+    /// When the database refuses it: the role needs to own the tables.
+    pub fn unarchive_stream(&self, stream: &str) -> Result<Option<u64>> {
+        self.connections.run(true, |sql| {
+            stream::move_stream(sql, &self.partition, stream, false)
+        })
+    }
+
+    /// All messages of the store (of this tenant) in the order of their global positions, without holes: up to where no open
+    /// append can add one below. Messages of types that the enum `E` does not have are left out.
+    pub fn read_all<E: Event>(&self, options: FeedOptions) -> Feed<E> {
+        Feed::new(
+            self.connections.clone(),
+            Arc::clone(&self.partition),
+            options,
+        )
+    }
+
+    /// How far the feed can be read now, for a reader that has come to `after`.
+    ///
+    /// # Errors
+    /// When the server is a standby, or its sequence is behind `after`, as after a careless restore.
+    pub fn feed_horizon(&self, after: u64) -> Result<Horizon> {
+        self.connections
+            .run(true, |sql| feed::horizon(sql, &self.partition, after))
+    }
+
+    /// A collection of documents. Its table is created when it is first used, if the store may migrate.
+    pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
+        let home = Executor::Connections {
+            connections: self.connections.clone(),
+            scope: self.partition.scope(),
+            tables: Arc::clone(&self.collections),
+        };
+        Collection::new(home, name)
+    }
+
+    /// Runs several operations in one transaction: committed when the closure succeeds, else rolled back.
+    ///
+    /// ```no_run
+    /// # use emmett_postgresql::{EventStore, RawEvent};
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = EventStore::builder("postgresql://localhost/shop").open()?;
+    /// # let (out, into) = (RawEvent::new("Withdrawn", 5.into()), RawEvent::new("Deposited", 5.into()));
+    /// store.with_session(|session| {
+    ///     session.append_to_stream("Account-1", &[out])?;
+    ///     session.append_to_stream("Account-2", &[into])?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. Those of
+    /// [`Session::commit`].
+    pub fn with_session<T>(
+        &self,
+        run: impl FnOnce(&mut Session<'_>) -> anyhow::Result<T>,
+    ) -> Result<T> {
+        let mut session = self.begin()?;
+        let done = run_in(&mut session, run).inspect_err(|error| {
+            self.forget_registration(error);
+        })?;
+        session.commit()?;
+        Ok(done)
+    }
+
+    /// Begins a transaction that the caller commits.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    pub fn begin(&self) -> Result<Session<'static>> {
+        self.register_projections()?;
+        let transaction = Transaction::begin(&self.connections)?;
+        Ok(Session::own(
+            transaction,
+            Arc::clone(&self.partition),
+            self.projections.clone(),
+            self.wakeups.clone(),
+        ))
+    }
+
+    /// Runs operations of the store in a transaction of the caller's, which the caller commits.
+    ///
+    /// The client's own `commit` reports success for a transaction in which a statement has failed; this function fails
+    /// then, so commit only after it has succeeded. Consumers find what was appended when they poll: nothing here sees the
+    /// commit that would wake them up.
+    ///
+    /// # Errors
+    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. The transaction should be
+    /// rolled back then.
+    pub fn in_transaction<T>(
+        &self,
+        transaction: &mut postgres::Transaction<'_>,
+        run: impl FnOnce(&mut Session<'_>) -> anyhow::Result<T>,
+    ) -> Result<T> {
+        refuse_async_context()?;
+        self.register_projections()?;
+        let mut session = Session::borrowed(
+            transaction,
+            Arc::clone(&self.partition),
+            self.projections.clone(),
+        );
+        let done = run_in(&mut session, run).inspect_err(|error| {
+            self.forget_registration(error);
+        })?;
+        session.commit()?;
+        Ok(done)
+    }
+
+    /// The projections that the store (this tenant) has registered, in all their versions: by name, then version.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// for projection in store.registered_projections()? {
+    ///     println!("{} version {}: {}", projection.name, projection.version, projection.status);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn registered_projections(&self) -> Result<Vec<RegisteredProjection>> {
+        self.connections
+            .run(true, |sql| registry::list(sql, &self.partition))
+    }
+
+    pub(crate) fn partition(&self) -> &Arc<Partition> {
+        &self.partition
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Whether opening the store may have created what projections need.
+    pub(crate) fn may_migrate(&self) -> bool {
+        self.auto_migration == AutoMigration::CreateOrUpdate
+    }
+
+    /// Wakes up whoever waits for messages; only after a commit.
+    pub(crate) fn appended(&self, messages: usize) {
+        if messages > 0 {
+            self.wakeups.appended(&self.partition.name, messages);
+        }
+    }
+
+    pub(crate) fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
+    }
+
+    pub(crate) fn projections(&self) -> &InlineProjections {
+        &self.projections
+    }
+
+    /// Registers the projections in this partition, once per process.
+    pub(crate) fn register_projections(&self) -> Result<()> {
+        if self.projections.is_empty() || self.registered().contains(&self.partition.name) {
+            return Ok(());
+        }
+        self.register_projections_anew()
+    }
+
+    /// Registers the projections in this partition, which may have been removed and added since the last time.
+    pub(crate) fn register_projections_anew(&self) -> Result<()> {
+        self.connections
+            .run(true, |sql| self.projections.register(sql, &self.partition))?;
+        self.registered().insert(self.partition.name.clone());
+        Ok(())
+    }
+
+    /// Whether the projections have to be registered again: the tenant was removed and added since.
+    fn forget_registration(&self, error: &Error) -> bool {
+        error.is_unregistered_projection() && self.registered().remove(&self.partition.name)
+    }
+
+    fn registered(&self) -> MutexGuard<'_, HashSet<String>> {
+        // The set is never left half changed, so a panic of another thread has not spoilt it.
+        self.registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

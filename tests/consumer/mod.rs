@@ -1,0 +1,13 @@
+//! Consumers: read models and reactions in the background.
+
+mod basics;
+mod chaos;
+mod child;
+mod failures;
+mod feed_held_back;
+mod fixtures;
+mod jobs;
+mod leases;
+mod operator;
+mod parallel;
+mod restart;

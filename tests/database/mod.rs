@@ -1,0 +1,8 @@
+//! Connections, transactions over them, names in SQL, and the schema.
+
+mod adoption;
+pub(crate) mod connections;
+mod grants;
+mod names;
+mod schema;
+mod tls;

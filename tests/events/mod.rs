@@ -1,0 +1,10 @@
+//! The log: appending, reading, the fence and the feed, partitions, wake-ups.
+
+mod append;
+mod archive;
+mod feed;
+mod fence;
+mod plans;
+mod read;
+mod tenants;
+mod wakeups;

@@ -1,0 +1,5 @@
+//! What an operator sees and does.
+
+mod doctor;
+mod event_log;
+pub(crate) mod processors;

@@ -1,0 +1,3 @@
+//! Read models that are kept in the transaction of the append.
+
+mod inline_projections;

@@ -1,0 +1,4 @@
+//! Sessions, and transactions of the caller's.
+
+mod isolation;
+mod sessions;

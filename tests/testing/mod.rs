@@ -1,0 +1,3 @@
+//! The throwaway servers of tests.
+
+mod throwaway_server;
