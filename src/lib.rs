@@ -64,7 +64,7 @@
 //! # Blocking
 //!
 //! Every call blocks its thread. From an async program, call it in `spawn_blocking`; inside a task it is
-//! [`Error::AsyncContext`].
+//! [`DatabaseError::AsyncContext`].
 //!
 //! # PostgreSQL
 //!
@@ -83,12 +83,14 @@ pub use crate::{
     },
     database::{
         endpoint::{ConnectError, ConnectionStringError},
+        error::DatabaseError,
         position::ExpectedVersion,
         schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     },
-    error::{Error, Result},
+    error::{
+        DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProjectionError, Result,
+    },
     events::{
-        codec::{DecodeError, EncodeError},
         event::{Event, RawEvent, StoredEvent},
         feed::{Feed, FeedOptions, Horizon},
         message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},

@@ -205,7 +205,7 @@ impl ProcessorKey<'_> {
                 ]),
             )
             .map_err(|source| self.refused("note an attempt", source))?;
-        rows.first().map(|row| get(row, 0)).transpose()
+        Ok(rows.first().map(|row| get(row, 0)).transpose()?)
     }
 
     /// Gives back all slots of a worker.

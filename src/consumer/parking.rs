@@ -113,7 +113,7 @@ pub(super) fn has_requests(sql: &mut dyn Sql, partition: &Partition) -> Result<b
             &[param(&partition.name, Type::TEXT)],
         )
         .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
 }
 
 /// Discards the messages of which that was asked.

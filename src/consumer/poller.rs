@@ -66,7 +66,7 @@ impl Poller {
                 }
                 Ok(Some(Round::Held)) => Some(self.held.next()),
                 Ok(None) => None,
-                Err(error) if !error.is_transient() => {
+                Err(error) if !error.is_retryable() => {
                     let error = Arc::new(error);
                     self.shared.seats.iter().for_each(|seat| seat.fail(&error));
                     return;

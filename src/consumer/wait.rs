@@ -3,7 +3,7 @@
 use crate::database::back_off::BackOff;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{get, param};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProcessorError, Result};
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
 use postgres::types::Type;
@@ -39,8 +39,8 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::WaitTimeout`] after the time; [`Error::MessageParked`] when the message at the position is parked;
-    /// [`Error::ProcessorFailed`] when the processor has stopped in front of it.
+    /// [`ProcessorError::WaitTimeout`] after the time; [`ProcessorError::MessageParked`] when the message at the position is
+    /// parked; [`ProcessorError::Failed`] when the processor has stopped in front of it.
     pub fn wait_for(&self, processor: &str, position: u64, timeout: Duration) -> Result<()> {
         let start = Instant::now();
         let mut pauses = BackOff::new(Duration::from_millis(1), Duration::from_millis(25));
@@ -51,11 +51,11 @@ impl EventStore {
             }
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return Err(Error::WaitTimeout {
+                return Err(Error::Processor(ProcessorError::WaitTimeout {
                     processor: processor.to_owned(),
                     position,
                     reached,
-                });
+                }));
             }
             pause(pauses.next().min(left));
         }
@@ -82,18 +82,18 @@ impl EventStore {
         if let Some(error) =
             get::<Option<Vec<String>>>(row, 3)?.and_then(|errors| errors.into_iter().next())
         {
-            return Err(Error::MessageParked {
+            return Err(Error::Processor(ProcessorError::MessageParked {
                 processor: processor.to_owned(),
                 position,
                 error: Some(error).filter(|error| !error.is_empty()),
-            });
+            }));
         }
         if get(row, 1)? && reached < position {
             let error: Option<String> = get(row, 2)?;
-            return Err(Error::ProcessorFailed {
-                processor: processor.to_owned(),
-                source: anyhow::Error::msg(error.unwrap_or_default()),
-            });
+            return Err(Error::processor(
+                processor,
+                anyhow::Error::msg(error.unwrap_or_default()),
+            ));
         }
         Ok(Some(reached))
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod back_off;
 pub(crate) mod endpoint;
+pub(crate) mod error;
 pub(crate) mod identifier;
 mod pool;
 pub(crate) mod position;
@@ -14,6 +15,7 @@ mod transaction;
 mod transaction_control;
 mod user_statement;
 
+pub(crate) use error::{DatabaseError, RoomError};
 pub(crate) use pool::{Checkout, Connections, PoolOptions, refuse_async_context};
 pub(crate) use source::ConnectionSource;
 pub(crate) use sql::{Jsonb, Parameter, Sql, get, param};

@@ -1,8 +1,8 @@
 //! The pool: connections that are tested only when they have rested, and replaced when they died.
 
+use super::error::{DatabaseError, Result};
 use super::sql::{PreparedStatements, PreparingClient, Sql};
 use crate::database::endpoint::{ConnectError, Endpoint};
-use crate::error::{Error, Result};
 use postgres::Client;
 use r2d2::{ManageConnection, Pool, PooledConnection};
 use std::ops::DerefMut;
@@ -204,10 +204,10 @@ impl Connections {
                 prepared_statements,
                 ..
             } => Ok(Checkout::Own {
-                connection: pool.get().map_err(Error::Pool)?,
+                connection: pool.get().map_err(DatabaseError::Pool)?,
                 prepared_statements: *prepared_statements,
             }),
-            Self::Foreign(pool) => Ok(Checkout::Foreign(pool.get().map_err(Error::Pool)?)),
+            Self::Foreign(pool) => Ok(Checkout::Foreign(pool.get().map_err(DatabaseError::Pool)?)),
         }
     }
 
@@ -223,10 +223,12 @@ impl Connections {
         else {
             return Ok(None);
         };
-        let client = endpoint.connect().map_err(|source| Error::Connect {
-            server: endpoint.describe(),
-            source,
-        })?;
+        let client = endpoint
+            .connect()
+            .map_err(|source| DatabaseError::Connect {
+                server: endpoint.describe(),
+                source,
+            })?;
         Ok(Some(Checkout::Dedicated {
             connection: Connection::new(client, 0),
             prepared_statements: *prepared_statements,
@@ -313,5 +315,5 @@ pub(crate) fn refuse_async_context() -> Result<()> {
         return Ok(());
     };
     // The only way to tell a worker of a runtime from one of its blocking threads is to try.
-    std::panic::catch_unwind(|| runtime.block_on(async {})).map_err(|_| Error::AsyncContext)
+    std::panic::catch_unwind(|| runtime.block_on(async {})).map_err(|_| DatabaseError::AsyncContext)
 }

@@ -1,9 +1,9 @@
 //! The database schema: what `schema.sql` says, which part of it a database has, and how it gets the rest.
 
+use super::error::{DatabaseError, Result};
 use crate::database::identifier;
 use crate::database::sha256::TextDigest;
 use crate::database::{Connections, Sql, Transaction, get, param};
-use crate::error::{Error, Result};
 use postgres::error::SqlState;
 use postgres::types::Type;
 use std::fmt;
@@ -257,8 +257,8 @@ impl Schema {
     /// Which part of the schema the database has.
     ///
     /// # Errors
-    /// [`Error::Schema`] when the schema is newer than this library, was changed, or belongs to somebody else.
-    pub fn state(&self) -> Result<SchemaState> {
+    /// [`DatabaseError::Schema`] when the schema is newer than this library, was changed, or belongs to somebody else.
+    pub fn state(&self) -> Result<SchemaState, DatabaseError> {
         self.connections
             .run(true, |sql| state(sql, &self.name, self.part))
     }
@@ -266,8 +266,9 @@ impl Schema {
     /// Creates what is missing, in one transaction. Any number of processes may do so at once.
     ///
     /// # Errors
-    /// Like [`state`](Schema::state), and whatever the database refuses.
-    pub fn migrate(&self) -> Result<MigrationReport> {
+    /// Like [`state`](Schema::state), and whatever the database refuses; [`DatabaseError::Declared`] for a declared collection
+    /// or index.
+    pub fn migrate(&self) -> Result<MigrationReport, DatabaseError> {
         let mut transaction = Transaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         self.declared
@@ -283,7 +284,7 @@ impl Schema {
     ///
     /// # Errors
     /// Like [`migrate`](Schema::migrate).
-    pub fn dry_run(&self) -> Result<MigrationReport> {
+    pub fn dry_run(&self) -> Result<MigrationReport, DatabaseError> {
         let mut transaction = Transaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         let declared = self.declared.look(transaction.sql(), &self.name)?;
@@ -299,7 +300,7 @@ impl Schema {
             (AutoMigration::None, SchemaState::Current { .. }) => {
                 match self.missing()?.as_slice() {
                     [] => Ok(()),
-                    missing => Err(Error::Schema(format!(
+                    missing => Err(DatabaseError::Schema(format!(
                         "{} missing: run the migration of the program that declares them",
                         missing.join(", ")
                     ))),
@@ -311,7 +312,7 @@ impl Schema {
                 Ok(())
             }
             (AutoMigration::CreateOrUpdate, _) => self.migrate().map(|_| ()),
-            (AutoMigration::None, state) => Err(Error::Schema(state.to_string())),
+            (AutoMigration::None, state) => Err(DatabaseError::Schema(state.to_string())),
         }
     }
 
@@ -338,7 +339,7 @@ pub(crate) fn check_name(schema: &str) -> Result<()> {
         .chars()
         .find(|character| matches!(character, '\'' | '$' | '\\' | '"' | '%'))
     {
-        Some(character) => Err(Error::invalid(
+        Some(character) => Err(DatabaseError::invalid(
             format!("the schema name {schema:?}"),
             format!("must not contain {character}"),
         )),
@@ -364,8 +365,8 @@ fn checksum(migration: &Migration) -> String {
     TextDigest::from(migration.sql).text()
 }
 
-fn database(source: postgres::Error) -> Error {
-    Error::database("look at the schema", source)
+fn database(source: postgres::Error) -> DatabaseError {
+    DatabaseError::statement("look at the schema", source)
 }
 
 struct Applied {
@@ -421,7 +422,7 @@ fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -> Result<bo
     if is_true(sql, EMMETT_LAYOUT, schema)? {
         return Ok(true);
     }
-    Err(Error::Schema(format!(
+    Err(DatabaseError::Schema(format!(
         "schema \"{schema}\" has tables emt_streams or emt_messages that neither this library nor Emmett 0.42 or newer \
          created: upgrade them with Emmett first, or choose another schema name or database"
     )))
@@ -461,7 +462,7 @@ fn check_server(sql: &mut dyn Sql) -> Result<()> {
         return Ok(());
     }
     let version: &str = get(row, 1)?;
-    Err(Error::Schema(format!(
+    Err(DatabaseError::Schema(format!(
         "the server runs PostgreSQL {version}, this library needs 13 or newer"
     )))
 }
@@ -473,7 +474,7 @@ fn check_history(applied: &[Applied]) -> Result<()> {
             .iter()
             .find(|known| known.version == found.version)
         else {
-            return Err(Error::Schema(format!(
+            return Err(DatabaseError::Schema(format!(
                 "the schema has version {}, newer than this library, which knows {}: update the library",
                 found.version,
                 SchemaPart::EventStore.latest()
@@ -484,7 +485,7 @@ fn check_history(applied: &[Applied]) -> Result<()> {
             .as_ref()
             .is_some_and(|found| *found != checksum(known));
         if differs || found.name != known.name {
-            return Err(Error::Schema(format!(
+            return Err(DatabaseError::Schema(format!(
                 "migration {} (\"{}\") was applied with other content than this library has: \
                  it was written by another build of the library",
                 found.version, found.name
@@ -495,7 +496,7 @@ fn check_history(applied: &[Applied]) -> Result<()> {
 }
 
 fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationReport> {
-    let refused = |source| Error::database("migrate the schema", source);
+    let refused = |source| DatabaseError::statement("migrate the schema", source);
     // Before the look at what is applied: whoever waits here sees what the one before has done.
     sql.query(LOCK, &[param(&schema, Type::TEXT)])
         .map_err(refused)?;
@@ -549,10 +550,10 @@ pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &st
 }
 
 /// What it means that a call of one of the schema's functions failed: without the function, that there is no schema yet.
-pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> Error {
+pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> DatabaseError {
     let missing = [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
     if source.code().is_some_and(|code| missing.contains(code)) {
-        return Error::Schema(SchemaState::Missing.to_string());
+        return DatabaseError::Schema(SchemaState::Missing.to_string());
     }
-    Error::database(doing, source)
+    DatabaseError::statement(doing, source)
 }

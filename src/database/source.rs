@@ -1,8 +1,8 @@
 //! Where a pool comes from: a connection string, or the caller.
 
+use super::error::{DatabaseError, Result};
 use super::pool::{Connections, PoolOptions};
 use crate::database::endpoint::Endpoint;
-use crate::error::{Error, Result};
 use postgres::Client;
 use r2d2::ManageConnection;
 use std::time::Duration;
@@ -28,21 +28,26 @@ impl ConnectionSource {
 
 fn own_pool(connection_string: &str, options: &PoolOptions) -> Result<Connections> {
     if options.size == 0 {
-        return Err(Error::invalid("the pool size", "must be at least 1"));
+        return Err(DatabaseError::invalid(
+            "the pool size",
+            "must be at least 1",
+        ));
     }
     for (name, timeout) in [
         ("the idle timeout", options.idle_timeout),
         ("the connection timeout", Some(options.connection_timeout)),
     ] {
         if timeout == Some(Duration::ZERO) {
-            return Err(Error::invalid(name, "must be longer than nothing"));
+            return Err(DatabaseError::invalid(name, "must be longer than nothing"));
         }
     }
-    let endpoint = Endpoint::parse(connection_string).map_err(Error::ConnectionString)?;
+    let endpoint = Endpoint::parse(connection_string).map_err(DatabaseError::ConnectionString)?;
     // The pool would try again and again until its timeout; a wrong password should be told at once.
-    endpoint.connect().map_err(|source| Error::Connect {
-        server: endpoint.describe(),
-        source,
-    })?;
+    endpoint
+        .connect()
+        .map_err(|source| DatabaseError::Connect {
+            server: endpoint.describe(),
+            source,
+        })?;
     Ok(Connections::open(endpoint, options))
 }

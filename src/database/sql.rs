@@ -15,9 +15,9 @@ pub(crate) fn param(value: &(dyn ToSql + Sync), kind: Type) -> Parameter<'_> {
 }
 
 /// Reads a column; a type that does not fit is an error, not a panic.
-pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> crate::error::Result<T> {
+pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> super::error::Result<T> {
     row.try_get(column)
-        .map_err(|source| crate::error::Error::database("read a row", source))
+        .map_err(|source| super::error::DatabaseError::statement("read a row", source))
 }
 
 /// Something that runs statements: a connection, or a transaction of the caller's.

@@ -1,8 +1,8 @@
 //! Transactions whose commit is never mistaken.
 
+use super::error::{DatabaseError, Result, RoomError, ended_by_server, lost_connection};
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::sql::Sql;
-use crate::error::{Error, Result, ended_by_server, lost_connection};
 use std::time::Duration;
 
 /// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
@@ -50,7 +50,7 @@ impl Transaction {
             let dead = lost_connection(&error) || ended_by_server(&error);
             connections.discard(checkout);
             if !dead || replaced == REPLACEMENTS {
-                return Err(Error::database("begin a transaction", error));
+                return Err(DatabaseError::statement("begin a transaction", error));
             }
             replaced += 1;
         }
@@ -69,9 +69,9 @@ impl Transaction {
             return Ok(());
         };
         if sent && lost_connection(&error) {
-            return Err(Error::UnknownOutcome { source: error });
+            return Err(DatabaseError::UnknownOutcome { source: error });
         }
-        Err(Error::database("commit the transaction", error))
+        Err(DatabaseError::statement("commit the transaction", error))
     }
 
     pub(crate) fn rollback(mut self) -> Result<()> {
@@ -80,7 +80,7 @@ impl Transaction {
         if result.is_err() {
             self.checkout.poison();
         }
-        result.map_err(|error| Error::database("roll back the transaction", error))
+        result.map_err(|error| DatabaseError::statement("roll back the transaction", error))
     }
 }
 
@@ -96,7 +96,7 @@ impl Drop for Transaction {
 /// Fails where the transaction was aborted or ended.
 pub(crate) fn check_open(sql: &mut dyn Sql) -> Result<()> {
     sql.batch(CHECK_OPEN)
-        .map_err(|error| Error::database("go on with the transaction", error))
+        .map_err(|error| DatabaseError::statement("go on with the transaction", error))
 }
 
 /// Leaves nothing of the transaction to commit, back to the last savepoint: a statement fails in it.
@@ -114,7 +114,7 @@ pub(crate) struct Nested<'a> {
 impl<'a> Nested<'a> {
     pub(crate) fn begin(sql: &'a mut dyn Sql) -> Result<Self> {
         sql.batch("SAVEPOINT emt_nested")
-            .map_err(|error| Error::database("set a savepoint", error))?;
+            .map_err(|error| DatabaseError::statement("set a savepoint", error))?;
         Ok(Self { sql, open: true })
     }
 
@@ -126,7 +126,7 @@ impl<'a> Nested<'a> {
         // Savepoints of one name hide each other, so nesting needs no numbers.
         let released = self.sql.batch("RELEASE SAVEPOINT emt_nested");
         self.open = released.is_err();
-        released.map_err(|error| Error::database("release the savepoint", error))
+        released.map_err(|error| DatabaseError::statement("release the savepoint", error))
     }
 }
 
@@ -145,25 +145,25 @@ impl Connections {
     /// Runs one statement that is its own transaction. A connection that the server had closed is replaced and the
     /// statement repeated: the server says so only when the statement did not commit. `repeatable` repeats it after any
     /// lost connection.
-    pub(crate) fn run<T>(
+    pub(crate) fn run<T, E: RoomError>(
         &self,
         repeatable: bool,
-        mut run: impl FnMut(&mut dyn Sql) -> Result<T>,
-    ) -> Result<T> {
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut replaced = 0;
         loop {
             let mut checkout = self.checkout()?;
             let error = match run(checkout.sql()) {
                 Ok(done) => return Ok(done),
-                Err(error) => error,
+                Err(error) => error.into_database()?,
             };
-            let Some(cause) = database_cause(&error) else {
-                return Err(error);
+            let DatabaseError::Statement { source, .. } = &error else {
+                return Err(error.into());
             };
             let stale_plan = error.is_stale_plan();
-            let lost = lost_connection(cause);
-            if !stale_plan && !lost && !ended_by_server(cause) {
-                return Err(error);
+            let lost = lost_connection(source);
+            if !stale_plan && !lost && !ended_by_server(source) {
+                return Err(error.into());
             }
             let may_repeat = (!lost || repeatable) && replaced < REPLACEMENTS;
             if !stale_plan {
@@ -171,9 +171,9 @@ impl Connections {
             }
             if !may_repeat {
                 return Err(if lost && !repeatable {
-                    unknown_outcome(error)
+                    unknown_outcome(error).into()
                 } else {
-                    error
+                    error.into()
                 });
             }
             replaced += 1;
@@ -181,16 +181,9 @@ impl Connections {
     }
 }
 
-fn database_cause(error: &Error) -> Option<&postgres::Error> {
+fn unknown_outcome(error: DatabaseError) -> DatabaseError {
     match error {
-        Error::Database { source, .. } => Some(source),
-        _ => None,
-    }
-}
-
-fn unknown_outcome(error: Error) -> Error {
-    match error {
-        Error::Database { source, .. } => Error::UnknownOutcome { source },
+        DatabaseError::Statement { source, .. } => DatabaseError::UnknownOutcome { source },
         other => other,
     }
 }

@@ -1,9 +1,9 @@
 //! Statements of the user's, inside a transaction that is not theirs to end.
 
+use super::error::{DatabaseError, Result};
 use super::sql::Sql;
 use super::transaction::abort;
 use super::transaction_control::refuse_transaction_control;
-use crate::error::{Error, Result};
 use postgres::Row;
 use postgres::types::ToSql;
 
@@ -14,7 +14,7 @@ pub(crate) fn execute(
 ) -> Result<u64> {
     refuse(sql, text)?;
     sql.execute_untyped(text, values)
-        .map_err(|source| Error::database("run a statement", source))
+        .map_err(|source| DatabaseError::statement("run a statement", source))
 }
 
 pub(crate) fn query(
@@ -24,13 +24,13 @@ pub(crate) fn query(
 ) -> Result<Vec<Row>> {
     refuse(sql, text)?;
     sql.query_untyped(text, values)
-        .map_err(|source| Error::database("run a query", source))
+        .map_err(|source| DatabaseError::statement("run a query", source))
 }
 
 pub(crate) fn batch_execute(sql: &mut dyn Sql, text: &str) -> Result<()> {
     refuse(sql, text)?;
     sql.batch(text)
-        .map_err(|source| Error::database("run statements", source))
+        .map_err(|source| DatabaseError::statement("run statements", source))
 }
 
 /// Refuses SQL that would end the transaction. Whoever tries that cannot commit any more, even by ignoring the refusal.

@@ -49,7 +49,7 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             position: from_sql(position),
             head: from_sql(head),
         }),
-        _ => Err(Error::Schema(format!(
+        _ => Err(Error::schema(format!(
             "the function emt_horizon answered {result:?}"
         ))),
     }
@@ -79,7 +79,7 @@ pub(crate) fn poll(
 ) -> Result<(Horizon, Vec<RecordedMessage>)> {
     let rows = read(sql, partition, after, most, false, limit, types)?;
     let Some((first, messages)) = rows.split_first() else {
-        return Err(Error::Schema(
+        return Err(Error::schema(
             "the function of the feed did not tell its horizon".to_owned(),
         ));
     };
@@ -235,7 +235,7 @@ impl<E: Event> Feed<E> {
                 self::horizon(sql, partition, after)?.position
             };
             if reached <= after {
-                return Ok((after, Vec::new()));
+                return Ok::<_, Error>((after, Vec::new()));
             }
             Ok((
                 reached,

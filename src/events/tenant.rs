@@ -121,7 +121,7 @@ impl Tenants {
                 .query(&count, &[])
                 .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
             let counts = |column| rows.first().map_or(Ok(0), |row| get::<i64>(row, column));
-            Ok((counts(0)?, counts(1)?))
+            Ok::<_, Error>((counts(0)?, counts(1)?))
         })?;
         if !self.list()?.iter().any(|tenant| tenant.name == name) {
             return Err(Error::UnknownTenant {
@@ -148,7 +148,7 @@ fn call(sql: &mut dyn Sql, doing: &'static str, text: &str, name: &str) -> Resul
     let rows = sql
         .query(text, &[param(&name, Type::TEXT)])
         .map_err(|source| refused(doing, name, source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
 }
 
 fn refused(doing: &'static str, name: &str, source: postgres::Error) -> Error {

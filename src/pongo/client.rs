@@ -2,6 +2,7 @@
 
 use super::client_builder::PongoClientBuilder;
 use super::collection::Collection;
+use super::error::{Error, Result};
 use super::executor::{CollectionTables, Executor, TransactionTables};
 use super::transaction::PongoTransaction;
 use crate::database::identifier;
@@ -11,7 +12,6 @@ use crate::database::scope::DEFAULT_PARTITION;
 use crate::database::scope::Scope;
 use crate::database::scope::check_key;
 use crate::database::{Connections, Transaction, check_open, get, param, refuse_async_context};
-use crate::error::{Error, Result};
 use postgres::types::Type;
 use std::sync::Arc;
 
@@ -124,7 +124,9 @@ impl PongoClient {
             let rows = sql
                 .query(&text, &[param(&name, Type::TEXT)])
                 .map_err(|source| refused_removal(name, source))?;
-            rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
+            Ok(rows
+                .first()
+                .map_or(Ok(0), |row| get(row, 0).map(from_sql))?)
         })
     }
 
@@ -151,8 +153,9 @@ impl PongoClient {
     /// ```
     ///
     /// # Errors
-    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. [`Error::TransactionAborted`]
-    /// when a statement failed in it, [`Error::UnknownOutcome`] when the connection was lost during the commit.
+    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Transaction`].
+    /// [`DatabaseError::TransactionAborted`](crate::DatabaseError::TransactionAborted) when a statement failed in it,
+    /// [`DatabaseError::UnknownOutcome`](crate::DatabaseError::UnknownOutcome) when the connection was lost during the commit.
     pub fn with_transaction<T>(
         &self,
         run: impl FnOnce(&mut PongoTransaction<'_>) -> anyhow::Result<T>,
@@ -174,7 +177,7 @@ impl PongoClient {
     /// then, so commit only after it has succeeded.
     ///
     /// # Errors
-    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. The transaction should be
+    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Transaction`]. The transaction should be
     /// rolled back then.
     pub fn in_transaction<T>(
         &self,

@@ -2,9 +2,9 @@
 
 use super::client::PongoClient;
 use super::definition::{CollectionDefinition, CollectionDefinitions};
+use super::error::Result;
 use crate::database::schema::{self, AutoMigration, Schema, SchemaPart};
 use crate::database::{ConnectionSource, PoolOptions, refuse_async_context};
-use crate::error::Result;
 use postgres::Client;
 use r2d2::ManageConnection;
 use std::sync::Arc;
@@ -117,9 +117,9 @@ impl PongoClientBuilder {
     /// Connects, and migrates the schema unless told not to.
     ///
     /// # Errors
-    /// [`Error::ConnectionString`](crate::Error::ConnectionString), [`Error::Connect`](crate::Error::Connect),
-    /// [`Error::Schema`](crate::Error::Schema), [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no
-    /// sense.
+    /// [`DatabaseError::ConnectionString`](crate::DatabaseError::ConnectionString),
+    /// [`DatabaseError::Connect`](crate::DatabaseError::Connect), [`DatabaseError::Schema`](crate::DatabaseError::Schema),
+    /// [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) when an option makes no sense.
     pub fn connect(self) -> Result<PongoClient> {
         let auto_migration = self.auto_migration;
         let client = self.connect_unchecked()?;

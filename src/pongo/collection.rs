@@ -1,11 +1,11 @@
 //! Collections: a name, and what its statements run on.
 
 use super::document::{DocumentTable, EncodedDocument};
+use super::error::{Error, Result};
 use super::evolution::DocumentEvolution;
 use super::executor::Executor;
 use super::stored_document::{StoredDocument, Take};
 use crate::database::Sql;
-use crate::error::{Error, Result};
 use postgres::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -165,7 +165,7 @@ impl<'a, T> Collection<'a, T> {
     }
 
     fn hook_failed(&self, id: Option<&str>, source: anyhow::Error) -> Error {
-        Error::DocumentHook {
+        Error::Hook {
             collection: self.name.clone(),
             id: id.map(str::to_owned),
             source,

@@ -1,13 +1,13 @@
 //! Collections that a program declares, with their indexes.
 
 use super::document::check_name;
+use super::error::{Error, Result};
 use super::index::build::create_concurrently;
 use super::index::declaration::Index;
 use super::index::indexes::{self, Found};
 use crate::database::identifier;
 use crate::database::schema::{Declared, MigrationReport, create_collection};
-use crate::database::{Connections, Sql, get, param};
-use crate::error::{Error, Result};
+use crate::database::{Connections, DatabaseError, Sql, get, param};
 use crate::pongo::filter::sql_literal;
 use postgres::types::Type;
 use std::fmt::Write;
@@ -127,7 +127,7 @@ impl Declared for CollectionDefinitions {
         sql
     }
 
-    fn look(&self, sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
+    fn look(&self, sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport, DatabaseError> {
         let mut report = MigrationReport::default();
         for definition in &self.0 {
             let is_there = is_collection(sql, schema, &definition.name)?;
@@ -137,13 +137,19 @@ impl Declared for CollectionDefinitions {
             report.add(collection_item(&definition.name), !is_there);
         }
         for (collection, index) in self.indexes() {
-            let found = indexes::look(sql, schema, collection, index)?;
+            let found =
+                indexes::look(sql, schema, collection, index).map_err(Error::into_declared)?;
             report.add(index_item(collection, index), found != Found::Index);
         }
         Ok(report)
     }
 
-    fn create(&self, sql: &mut dyn Sql, schema: &str, report: &mut MigrationReport) -> Result<()> {
+    fn create(
+        &self,
+        sql: &mut dyn Sql,
+        schema: &str,
+        report: &mut MigrationReport,
+    ) -> Result<(), DatabaseError> {
         for definition in &self.0 {
             let is_there = is_collection(sql, schema, &definition.name)?;
             if !is_there {
@@ -152,7 +158,8 @@ impl Declared for CollectionDefinitions {
             report.add(collection_item(&definition.name), !is_there);
         }
         for (collection, index) in self.indexes().filter(|(_, index)| !index.is_concurrent()) {
-            let is_new = indexes::create(sql, schema, collection, index)?;
+            let is_new =
+                indexes::create(sql, schema, collection, index).map_err(Error::into_declared)?;
             report.add(index_item(collection, index), is_new);
         }
         Ok(())
@@ -163,29 +170,30 @@ impl Declared for CollectionDefinitions {
         connections: &Connections,
         schema: &str,
         report: &mut MigrationReport,
-    ) -> Result<()> {
+    ) -> Result<(), DatabaseError> {
         for (collection, index) in self.indexes().filter(|(_, index)| index.is_concurrent()) {
-            let is_new = create_concurrently(connections, schema, collection, index)?;
+            let is_new = create_concurrently(connections, schema, collection, index)
+                .map_err(Error::into_declared)?;
             report.add(index_item(collection, index), is_new);
         }
         Ok(())
     }
 }
 
-fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bool> {
+fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bool, DatabaseError> {
     let text = IS_COLLECTION.replace("{schema}", &identifier::quote(schema));
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
     let rows = sql.query(&text, &names).map_err(unlooked)?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
-fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<(), DatabaseError> {
     let text = CHECK_LAYOUT.replace("{schema}", &identifier::quote(schema));
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
     sql.query(&text, &names).map_err(unlooked)?;
     Ok(())
 }
 
-fn unlooked(source: postgres::Error) -> Error {
-    Error::database("look at collections", source)
+fn unlooked(source: postgres::Error) -> DatabaseError {
+    DatabaseError::statement("look at collections", source)
 }

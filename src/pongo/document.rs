@@ -1,10 +1,10 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
+use super::error::{Error, Result};
 use super::stored_document::{Fields, StoredDocument, without_columns};
 use crate::database::identifier;
 use crate::database::scope::check_key;
 use crate::database::{Jsonb, Sql, param};
-use crate::error::{Error, Result};
 use crate::json::{self, JsonError};
 use postgres::types::Type;
 use serde::Serialize;
@@ -149,7 +149,7 @@ impl DocumentTable {
 
     /// Reads a document, or a part of one; the id is for an error.
     pub(crate) fn decode<D: DeserializeOwned>(&self, id: Option<&str>, data: &[u8]) -> Result<D> {
-        json::from_stored(data).map_err(|source| Error::Document {
+        json::from_stored(data).map_err(|source| Error::Json {
             collection: self.collection.clone(),
             id: id.map(str::to_owned),
             source,
@@ -158,7 +158,7 @@ impl DocumentTable {
 
     /// What it means that a document cannot be written.
     pub(super) fn refused(&self, source: JsonError) -> Error {
-        Error::Document {
+        Error::Json {
             collection: self.collection.clone(),
             id: None,
             source,

@@ -51,7 +51,7 @@ impl DocumentEvolution {
     }
 
     /// Makes the current form of a stored document, whatever form it has. It sees `_id` and `_version`. Its error is returned
-    /// by whoever reads the document, as [`Error::DocumentHook`](crate::Error::DocumentHook).
+    /// by whoever reads the document, as [`Error::Hook`](crate::pongo::Error::Hook).
     #[must_use]
     pub fn upcast(
         mut self,

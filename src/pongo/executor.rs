@@ -1,9 +1,9 @@
 //! What a collection runs its statements on.
 
+use super::error::{Error, Result};
 use crate::database::schema::create_collection;
 use crate::database::scope::Scope;
 use crate::database::{Connections, Nested, Sql, Transaction};
-use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -218,7 +218,7 @@ impl<'a> Executor<'a> {
     /// Begins a transaction on a connection of its own; `None` where the home is one already.
     pub(super) fn begin(&self) -> Result<Option<Transaction>> {
         match self {
-            Self::Connections { connections, .. } => Transaction::begin(connections).map(Some),
+            Self::Connections { connections, .. } => Ok(Some(Transaction::begin(connections)?)),
             Self::Transaction { .. } => Ok(None),
         }
     }
@@ -240,21 +240,6 @@ impl<'a> Executor<'a> {
                 ..
             } => tables.forget(collection),
             Self::Transaction { tables: None, .. } => {}
-        }
-    }
-}
-
-impl Error {
-    /// Where the table was missing, the collection is.
-    fn about_collection(self, collection: &str) -> Self {
-        match self {
-            Self::Database { source, .. } if Self::names_no_table(&source) => {
-                Self::UnknownCollection {
-                    collection: collection.to_owned(),
-                    source,
-                }
-            }
-            other => other,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::collection::Collection;
 use super::document::check_name;
+use super::error::{Error, Result};
 use super::index::indexes::rename_all;
 use crate::database::identifier;
 use crate::database::schema::function_error;
 use crate::database::{get, param};
-use crate::error::{Error, Result};
 use postgres::types::Type;
 
 const CREATE: &str = "SELECT {schema}.emt_create_collection($1)";
@@ -23,7 +23,8 @@ impl<T> Collection<'_, T> {
     /// the version in its JSON, where Node's library looks for them.
     ///
     /// # Errors
-    /// [`Error::Database`] when there is something else under its name; the message says what does not fit.
+    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) when there is something else under its name; the message
+    /// says what does not fit.
     pub fn create(&self) -> Result<bool> {
         check_name(&self.name)?;
         self.call("create a collection", CREATE)
@@ -48,8 +49,8 @@ impl<T> Collection<'_, T> {
     /// ever.
     ///
     /// # Errors
-    /// [`Error::Database`] when the new name is taken, [`Error::UnknownCollection`] when there is no such collection,
-    /// [`Error::ReadModel`] for the read model of a projection.
+    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) when the new name is taken, [`Error::UnknownCollection`]
+    /// when there is no such collection, [`Error::ReadModel`] for the read model of a projection.
     pub fn rename(self, new_name: &str) -> Result<Self> {
         check_name(&self.name)?;
         check_name(new_name)?;
@@ -71,7 +72,7 @@ impl<T> Collection<'_, T> {
             let rows = sql
                 .query(&text, &[param(&self.name, Type::TEXT)])
                 .map_err(|source| refused(doing, &self.name, source))?;
-            rows.first().map_or(Ok(false), |row| get(row, 0))
+            Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
         })?;
         self.home.forget(&self.name);
         Ok(changed)
@@ -93,6 +94,6 @@ fn refused(doing: &'static str, collection: &str, source: postgres::Error) -> Er
             collection: collection.to_owned(),
             source,
         },
-        _ => function_error(doing, source),
+        _ => function_error(doing, source).into(),
     }
 }

@@ -59,6 +59,7 @@ mod collection;
 mod definition;
 mod document;
 pub(crate) mod document_version;
+pub(crate) mod error;
 mod evolution;
 mod executor;
 pub(crate) mod filter;
@@ -78,6 +79,7 @@ pub use definition::CollectionDefinition;
 pub(crate) use definition::CollectionDefinitions;
 pub(crate) use document::DocumentTable;
 pub use document_version::{DocumentConflict, ExpectedDocument};
+pub use error::{Error, Result};
 pub use evolution::DocumentEvolution;
 pub(crate) use executor::{CollectionTables, Executor};
 pub use filter::{

@@ -1,9 +1,9 @@
 //! Statements with a filter in them.
 
 use super::document::DocumentTable;
+use super::error::{Error, Result};
 use crate::database::position::to_sql;
 use crate::database::{Parameter, Sql};
-use crate::error::{Error, Result};
 use crate::pongo::document_version::ExpectedDocument;
 use crate::pongo::filter::{
     SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,

@@ -1,8 +1,8 @@
 //! Documents as they are read: the JSON of a row, with what its columns say of the id and the version.
 
+use super::error::Result;
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get};
-use crate::error::Result;
 use memchr::memmem;
 use postgres::Row;
 use std::io::Write;

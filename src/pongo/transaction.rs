@@ -1,10 +1,10 @@
 //! Transactions of a client.
 
 use super::collection::Collection;
+use super::error::{Error, Result};
 use super::executor::{Executor, TransactionTables};
 use crate::database::scope::Scope;
 use crate::database::{self, Sql, refuse_async_context};
-use crate::error::{Error, Result};
 use postgres::Row;
 use postgres::types::ToSql;
 
@@ -61,9 +61,10 @@ impl<'a> PongoTransaction<'a> {
     /// Runs a statement of your own in the transaction and returns the number of rows that it changed.
     ///
     /// # Errors
-    /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
+    /// [`DatabaseError::TransactionControl`](crate::DatabaseError::TransactionControl) for statements that would end the
+    /// transaction, [`DatabaseError::Statement`](crate::DatabaseError::Statement) when it is refused.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        database::execute(self.sql()?, sql, values)
+        Ok(database::execute(self.sql()?, sql, values)?)
     }
 
     /// Runs a query of your own in the transaction.
@@ -71,7 +72,7 @@ impl<'a> PongoTransaction<'a> {
     /// # Errors
     /// Like [`execute`](PongoTransaction::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        database::query(self.sql()?, sql, values)
+        Ok(database::query(self.sql()?, sql, values)?)
     }
 
     fn sql(&mut self) -> Result<&mut dyn Sql> {
@@ -81,10 +82,7 @@ impl<'a> PongoTransaction<'a> {
 
     /// Runs the closure; an error of this crate keeps its type.
     pub(super) fn run<T>(&mut self, run: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> Result<T> {
-        run(self).map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(source) => Error::Session { source },
-        })
+        run(self).map_err(Error::of_closure)
     }
 
     /// What others may know of it once it is committed.

@@ -149,7 +149,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// When the database refuses it. The transaction cannot be committed after that.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        database::execute(self.sql, sql, values)
+        Ok(database::execute(self.sql, sql, values)?)
     }
 
     /// Runs a query and returns its rows.
@@ -157,7 +157,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// Like [`execute`](ProjectionContext::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        database::query(self.sql, sql, values)
+        Ok(database::query(self.sql, sql, values)?)
     }
 
     /// Runs several statements without parameters, separated by semicolons.
@@ -165,7 +165,7 @@ impl<'a> ProjectionContext<'a> {
     /// # Errors
     /// Like [`execute`](ProjectionContext::execute).
     pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        database::batch_execute(self.sql, sql)
+        Ok(database::batch_execute(self.sql, sql)?)
     }
 
     /// A collection of documents, in this transaction.
@@ -180,12 +180,12 @@ impl<'a> ProjectionContext<'a> {
 
     /// The table of a collection's documents.
     pub(super) fn documents(&self, collection: &str) -> Result<DocumentTable> {
-        DocumentTable::new(
+        Ok(DocumentTable::new(
             &self.partition.schema,
             &self.partition.name,
             collection,
             self.resolve(collection),
-        )
+        )?)
     }
 
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {

@@ -182,10 +182,8 @@ impl InlineProjections {
     ) -> Result<()> {
         for projection in self.projections.iter() {
             let mut context = ProjectionContext::new(sql, partition);
-            run(projection.as_ref(), &mut context).map_err(|source| Error::Projection {
-                projection: projection.name().to_owned(),
-                source,
-            })?;
+            run(projection.as_ref(), &mut context)
+                .map_err(|source| Error::projection(projection.name(), source))?;
         }
         Ok(())
     }

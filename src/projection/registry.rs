@@ -218,7 +218,10 @@ pub(crate) fn other_active(
     let rows = sql
         .query(&partition.sql(OTHER_ACTIVE), &parameters)
         .map_err(|source| Error::database("look for inline projections", source))?;
-    rows.iter().map(|row| get(row, 0)).collect()
+    Ok(rows
+        .iter()
+        .map(|row| get(row, 0))
+        .collect::<Result<_, _>>()?)
 }
 
 /// Notes that events were stored without these projections.

@@ -5,7 +5,7 @@
 //! so it keeps neither the feed nor vacuum from their work.
 
 use crate::database::{Transaction, get, param};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProjectionError, Result};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use postgres::types::Type;
@@ -43,9 +43,9 @@ impl Claim {
                 transaction: Mutex::new(transaction),
             });
         }
-        Err(Error::RebuildRunning {
+        Err(Error::Projection(ProjectionError::RebuildRunning {
             projection: projection.to_owned(),
-        })
+        }))
     }
 
     /// Fails when the claim is lost: the server has ended it, or has crashed. The tables of the rebuild may be empty then.

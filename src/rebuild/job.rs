@@ -5,8 +5,9 @@ use super::failed;
 use super::progress::{Progress, RebuildReport};
 use super::shadow::Shadow;
 use super::workers;
+use crate::database::DatabaseError;
 use crate::database::{Sql, Transaction};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProjectionError, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
 use crate::events::partition::Partition;
@@ -133,9 +134,9 @@ impl Job<'_> {
     }
 
     pub(super) fn superseded(&self) -> Error {
-        Error::RebuildRunning {
+        Error::Projection(ProjectionError::RebuildRunning {
             projection: self.projection.name().to_owned(),
-        }
+        })
     }
 
     /// Handles messages in a transaction of their own: all that they concern, or what these slots have of it.
@@ -151,10 +152,10 @@ impl Job<'_> {
         loop {
             let mut transaction = self.begin()?;
             let handled = self.handle(transaction.sql(), messages, owned);
-            let Err(error) = handled.and_then(|()| transaction.commit()) else {
+            let Err(error) = handled.and_then(|()| Ok(transaction.commit()?)) else {
                 return Ok(());
             };
-            if !error.is_transient() || repetitions == REPETITIONS {
+            if !error.is_retryable() || repetitions == REPETITIONS {
                 return Err(self.name_message(error, messages, owned));
             }
             repetitions += 1;
@@ -194,8 +195,8 @@ impl Job<'_> {
         owned: Option<&OwnedSlots>,
     ) -> Error {
         let source = match error {
-            Error::Projection { source, .. } => source,
-            Error::TransactionAborted { .. } => error.into(),
+            Error::Projection(ProjectionError::Failed { source, .. }) => source,
+            Error::Database(DatabaseError::TransactionAborted { .. }) => error.into(),
             other => return other,
         };
         if let [message] = messages {
@@ -207,7 +208,9 @@ impl Job<'_> {
         for message in messages {
             match self.handle(transaction.sql(), &[message], owned) {
                 Ok(()) => {}
-                Err(Error::Projection { source, .. }) => return self.failed_at(message, source),
+                Err(Error::Projection(ProjectionError::Failed { source, .. })) => {
+                    return self.failed_at(message, source);
+                }
                 Err(error) => return self.failed_at(message, error.into()),
             }
         }

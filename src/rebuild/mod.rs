@@ -185,10 +185,11 @@ impl<'s> Rebuild<'s> {
     /// Rebuilds. Takes as many connections as there are workers, and two more.
     ///
     /// # Errors
-    /// [`Error::Projection`] when the projection fails; it names the message. [`Error::InvalidInput`] when the store has no
-    /// such projection, or it cannot be rebuilt because it does not declare its tables. [`Error::RebuildRunning`] when another
-    /// program is at it. [`Error::RebuildBlocked`] when open appends left no moment for the switch. The live read model is
-    /// unchanged then.
+    /// [`ProjectionError::Failed`](crate::ProjectionError::Failed) when the projection fails; it names the message.
+    /// [`Error::InvalidInput`] when the store has no such projection, or it cannot be rebuilt because it does not declare its
+    /// tables. [`ProjectionError::RebuildRunning`](crate::ProjectionError::RebuildRunning) when another program is at it.
+    /// [`ProjectionError::RebuildBlocked`](crate::ProjectionError::RebuildBlocked) when open appends left no moment for the
+    /// switch. The live read model is unchanged then.
     pub fn run(self) -> Result<RebuildReport> {
         let (projection, projection_type) = self.projection()?;
         let name = projection.name();
@@ -286,13 +287,10 @@ impl<'s> Rebuild<'s> {
         }
         let version = registry::version(projection);
         registry::register(transaction.sql(), partition, projection, version, kind)?;
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 }
 
 fn failed(projection: &dyn Projection, source: anyhow::Error) -> Error {
-    Error::Projection {
-        projection: projection.name().to_owned(),
-        source,
-    }
+    Error::projection(projection.name(), source)
 }

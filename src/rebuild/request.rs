@@ -2,7 +2,7 @@
 
 use super::{Rebuild, Target};
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProjectionError, Result};
 use crate::events::partition::Partition;
 use crate::projection::Projection;
 use crate::store::EventStore;
@@ -93,9 +93,9 @@ impl RebuildRequest {
         }
         match rebuild.run() {
             Ok(_) => self.note(store, None),
-            Err(Error::RebuildRunning { .. }) => Ok(()),
+            Err(Error::Projection(ProjectionError::RebuildRunning { .. })) => Ok(()),
             // It is tried again.
-            Err(error) if error.is_transient() => Err(error),
+            Err(error) if error.is_retryable() => Err(error),
             Err(error) => {
                 self.note(store, Some(&chain(&error)))?;
                 Err(error)
@@ -177,7 +177,7 @@ impl Rebuild<'_> {
                 )
                 .map_err(refused)?;
             let rows = sql.query(&partition.sql(RUNNING), &key).map_err(refused)?;
-            Ok((
+            Ok::<_, Error>((
                 requested,
                 rows.first().map_or(Ok(false), |row| get(row, 0))?,
             ))

@@ -102,7 +102,7 @@ impl Shadow {
             .truncate(&mut context)
             .map_err(|source| failed(projection, source))?;
         self.refuse_other_tables(transaction.sql(), projection)?;
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 
     pub(super) fn has_only_collections(&self) -> bool {
@@ -216,7 +216,7 @@ impl Shadow {
         let rows = sql
             .query(&partition.sql(END), &[param(&self.id, Type::INT8)])
             .map_err(|source| Error::in_partition("end a rebuild", &partition.name, source))?;
-        rows.first().map_or(Ok(false), |row| get(row, 0))
+        Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
     }
 
     /// What stands for this rebuild where a worker would.
@@ -241,7 +241,7 @@ fn begin(
     let rows = sql
         .query(&partition.sql(BEGIN), &parameters)
         .map_err(|source| Error::in_partition("begin a rebuild", &partition.name, source))?;
-    rows.first().map_or(Ok(0), |row| get(row, 0))
+    Ok(rows.first().map_or(Ok(0), |row| get(row, 0))?)
 }
 
 fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> Result<Vec<String>> {
@@ -251,7 +251,10 @@ fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> R
             &[param(&tables, Type::TEXT_ARRAY)],
         )
         .map_err(|source| Error::database("look for collections", source))?;
-    rows.iter().map(|row| get(row, 0)).collect()
+    Ok(rows
+        .iter()
+        .map(|row| get(row, 0))
+        .collect::<Result<_, _>>()?)
 }
 
 /// Makes the documents of one table those of another.
@@ -282,5 +285,5 @@ pub(super) fn drop_old(sql: &mut dyn Sql, partition: &Partition, collection: &st
     let rows = sql
         .query(&partition.sql(DROP_OLD), &parameters)
         .map_err(|source| Error::in_partition("drop an old read model", &partition.name, source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
 }

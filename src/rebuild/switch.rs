@@ -6,7 +6,7 @@ use super::processor::Processor;
 use super::progress::Progress;
 use super::shadow::replace_documents;
 use crate::database::{Sql, Transaction};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProjectionError, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
 use crate::projection::{ProjectionType, registry};
@@ -39,10 +39,10 @@ impl Job<'_> {
             let reason = match self.try_switch(progress, &kept) {
                 Ok(Some(locked)) => return Ok(locked),
                 Ok(None) => "an open transaction that has appended holds the feed back".to_owned(),
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_retryable() => {
                     format!("{:#}", anyhow::Error::from(error))
                 }
-                Err(error @ Error::Projection { .. }) => {
+                Err(error @ Error::Projection(ProjectionError::Failed { .. })) => {
                     // Outside the switch it fails in the same way, and the message is named.
                     self.catch_up(progress)?;
                     return Err(error);
@@ -50,10 +50,10 @@ impl Job<'_> {
                 Err(error) => return Err(error),
             };
             if Instant::now() >= deadline {
-                return Err(Error::RebuildBlocked {
+                return Err(Error::Projection(ProjectionError::RebuildBlocked {
                     projection: self.projection.name().to_owned(),
                     reason,
-                });
+                }));
             }
             pause(PAUSE);
             self.catch_up(progress)?;
@@ -184,7 +184,7 @@ impl Job<'_> {
         if !self.shadow.end(transaction.sql(), self.partition())? {
             return Err(self.superseded());
         }
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 
     /// Copies the live documents to where they are kept, if they shall be; the switch copies only what has changed since.

@@ -155,8 +155,10 @@ impl EventStoreBuilder {
     /// Opens the store: connects, migrates the schema unless told not to, and registers the projections.
     ///
     /// # Errors
-    /// [`Error::ConnectionString`](crate::Error::ConnectionString), [`Error::Connect`](crate::Error::Connect), [`Error::Schema`](crate::Error::Schema), [`Error::Projection`](crate::Error::Projection) when a projection's `init`
-    /// fails, [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
+    /// [`DatabaseError::ConnectionString`](crate::DatabaseError::ConnectionString),
+    /// [`DatabaseError::Connect`](crate::DatabaseError::Connect), [`DatabaseError::Schema`](crate::DatabaseError::Schema),
+    /// [`ProjectionError::Failed`](crate::ProjectionError::Failed) when a projection's `init` fails,
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
     pub fn open(self) -> Result<EventStore> {
         let store = self.open_unchecked()?;
         store.prepare()?;

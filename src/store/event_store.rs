@@ -122,8 +122,8 @@ impl EventStore {
     /// Without inline projections that is one round trip.
     ///
     /// # Errors
-    /// [`Error::StreamArchived`], [`Error::Projection`], [`Error::Encode`] and others; nothing is stored, except after
-    /// [`Error::UnknownOutcome`].
+    /// [`Error::StreamArchived`], [`ProjectionError::Failed`](crate::ProjectionError::Failed), [`Error::Encode`] and others;
+    /// nothing is stored, except after [`DatabaseError::UnknownOutcome`](crate::DatabaseError::UnknownOutcome).
     pub fn append_to_stream<A: Appendable>(
         &self,
         stream: &str,
@@ -184,7 +184,7 @@ impl EventStore {
         repeatable: bool,
         append: impl Fn(&mut Session<'_>) -> Result<T>,
     ) -> Result<T> {
-        let once = || {
+        let once = || -> Result<T> {
             let mut session = self.begin()?;
             let appended = append(&mut session)?;
             session.commit()?;
@@ -193,7 +193,7 @@ impl EventStore {
         let mut outcome = once();
         for _ in 0..REPETITIONS {
             match outcome {
-                Err(Error::UnknownOutcome { .. }) if repeatable => {}
+                Err(error) if repeatable && error.is_outcome_unknown() => {}
                 Err(error) if error.is_stale_plan() || self.forget_registration(&error) => {}
                 _ => break,
             }

@@ -93,8 +93,10 @@ impl<'a> Session<'a> {
     /// Commits. Only a session of [`EventStore::begin`](crate::EventStore::begin) can be given away like this.
     ///
     /// # Errors
-    /// [`Error::TransactionAborted`] when a statement failed before, [`Error::UnknownOutcome`] when the connection was lost
-    /// meanwhile, [`Error::Database`] when a deferred constraint refuses. Nothing is stored, but after an unknown outcome.
+    /// [`DatabaseError::TransactionAborted`](crate::DatabaseError::TransactionAborted) when a statement failed before,
+    /// [`DatabaseError::UnknownOutcome`](crate::DatabaseError::UnknownOutcome) when the connection was lost meanwhile,
+    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) when a deferred constraint refuses. Nothing is stored,
+    /// but after an unknown outcome.
     pub fn commit(self) -> Result<()> {
         refuse_async_context()?;
         match self.transaction {
@@ -108,7 +110,7 @@ impl<'a> Session<'a> {
                 }
                 Ok(())
             }
-            Home::Borrowed(sql) => check_open(sql),
+            Home::Borrowed(sql) => Ok(check_open(sql)?),
         }
     }
 
@@ -119,7 +121,7 @@ impl<'a> Session<'a> {
     pub fn rollback(self) -> Result<()> {
         refuse_async_context()?;
         match self.transaction {
-            Home::Own { transaction, .. } => transaction.rollback(),
+            Home::Own { transaction, .. } => Ok(transaction.rollback()?),
             Home::Borrowed(_) => Ok(()),
         }
     }
@@ -275,9 +277,10 @@ impl<'a> Session<'a> {
     /// Runs a statement of your own in the transaction and returns the number of rows that it changed.
     ///
     /// # Errors
-    /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
+    /// [`DatabaseError::TransactionControl`](crate::DatabaseError::TransactionControl) for statements that would end the
+    /// transaction, [`DatabaseError::Statement`](crate::DatabaseError::Statement) when it is refused.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        database::execute(self.sql()?, sql, values)
+        Ok(database::execute(self.sql()?, sql, values)?)
     }
 
     /// Runs a query of your own in the transaction.
@@ -285,7 +288,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Like [`execute`](Session::execute).
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        database::query(self.sql()?, sql, values)
+        Ok(database::query(self.sql()?, sql, values)?)
     }
 
     /// Runs several statements without parameters, separated by semicolons, in the transaction.
@@ -293,7 +296,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Like [`execute`](Session::execute).
     pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        database::batch_execute(self.sql()?, sql)
+        Ok(database::batch_execute(self.sql()?, sql)?)
     }
 
     /// Runs a part of the session that can fail alone: what it did is taken back then, and the session goes on.
@@ -320,8 +323,5 @@ pub(crate) fn run_in<'s, T>(
     session: &mut Session<'s>,
     run: impl FnOnce(&mut Session<'s>) -> anyhow::Result<T>,
 ) -> Result<T> {
-    run(session).map_err(|error| match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(source) => Error::Session { source },
-    })
+    run(session).map_err(Error::of_closure)
 }

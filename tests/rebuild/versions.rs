@@ -3,7 +3,7 @@
 use super::{assert_cleaned_up, folded, ids, model, quantity, store_with};
 use crate::support::{CartEvent, added};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{DocumentProjection, Error, EventStore};
+use emmett_postgresql::{DocumentProjection, Error, EventStore, ProjectionError};
 use serde_json::{Value, json};
 
 /// Version 2 counts double.
@@ -48,7 +48,7 @@ fn the_old_version_serves_until_the_new_one_is_built_and_is_refused_then() -> an
         (early, "version 2, the active one is 1"),
         (late, "version 1, the active one is 2"),
     ] {
-        let Err(Error::ProjectionMismatch { message, .. }) = refused else {
+        let Err(Error::Projection(ProjectionError::Mismatch { message, .. })) = refused else {
             panic!("{refused:?}")
         };
         assert!(message.contains(words), "{message}");

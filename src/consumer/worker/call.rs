@@ -4,7 +4,7 @@ use super::{Trouble, Worker, survives};
 use crate::consumer::batch_transaction::Work;
 use crate::consumer::processor::Handler;
 use crate::consumer::reactor::ReactorContext;
-use crate::error::{Error, is_transient_cause};
+use crate::error::{Error, is_database_cause};
 use crate::events::message::RecordedMessage;
 use crate::projection::ProjectionContext;
 use crate::slots::slot::OwnedSlots;
@@ -68,17 +68,17 @@ pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Tr
     });
     match outcome {
         Ok(()) => Ok(()),
-        Err(error) if is_transient_cause(&error) => Err(Trouble::Database(database_error(error))),
+        Err(error) if is_database_cause(&error) => Err(Trouble::Database(database_error(error))),
         Err(error) => Err(Trouble::Handler(error)),
     }
 }
 
 pub(super) fn database_error(error: anyhow::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) if survives(&error) => error,
-        Ok(error) => Error::Session {
+    match Error::of_closure(error) {
+        error if survives(&error) => error,
+        error @ Error::Session { .. } => error,
+        error => Error::Session {
             source: error.into(),
         },
-        Err(source) => Error::Session { source },
     }
 }

@@ -10,7 +10,7 @@ use super::parking::{self};
 use super::processor::Processor;
 use super::seat::{Batch, Seat, Shared};
 use crate::database::back_off::BackOff;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProcessorError, Result};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -234,16 +234,13 @@ impl Worker {
     }
 
     fn failed(&self, source: anyhow::Error) -> Error {
-        Error::ProcessorFailed {
-            processor: self.processor().name.clone(),
-            source,
-        }
+        Error::processor(self.processor().name.clone(), source)
     }
 
     /// Lets everybody see why the processor has stopped.
     fn note_failure(&self, error: &Error) {
         self.seat.report(error);
-        let Error::ProcessorFailed { source, .. } = error else {
+        let Error::Processor(ProcessorError::Failed { source, .. }) = error else {
             return;
         };
         let (key, text) = (self.shared.key(&self.seat.processor), format!("{source:#}"));
@@ -283,5 +280,5 @@ impl Trouble {
 
 /// Whether the worker goes on after such an error of the database: it will pass, or only its outcome is unknown.
 fn survives(error: &Error) -> bool {
-    error.is_transient() || matches!(error, Error::UnknownOutcome { .. })
+    error.is_retryable() || error.is_outcome_unknown()
 }

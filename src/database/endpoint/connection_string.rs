@@ -59,18 +59,21 @@ pub enum ConnectionStringError {
     #[error(
         "the value of `{parameter}` ends in the wrong place: write it as '...', with a \\ before each ' and \\ in it"
     )]
+    #[non_exhaustive]
     Quoting {
         /// The parameter's name.
         parameter: String,
     },
     /// The parameter does not exist, or this crate does not support it.
     #[error("`{parameter}` is not a connection parameter that this crate supports")]
+    #[non_exhaustive]
     UnsupportedParameter {
         /// The parameter's name.
         parameter: String,
     },
     /// The parameter does not accept this value.
     #[error("the connection parameter `{parameter}` has to be {expected}")]
+    #[non_exhaustive]
     InvalidValue {
         /// The parameter's name.
         parameter: String,
@@ -82,6 +85,7 @@ pub enum ConnectionStringError {
     Contradiction(&'static str),
     /// The parameter needs TLS, and the crate was built without it.
     #[error("`{parameter}` needs TLS, and this build has no TLS support: enable the feature `tls`")]
+    #[non_exhaustive]
     NoTlsSupport {
         /// The parameter's name.
         parameter: &'static str,

@@ -60,6 +60,7 @@ const UNEVEN_LISTS: ConnectionStringError = ConnectionStringError::Contradiction
 pub enum ConnectError {
     /// No attempt led to a connection.
     #[error("{message}")]
+    #[non_exhaustive]
     Failed {
         /// Each attempt and what happened.
         message: String,
@@ -68,6 +69,7 @@ pub enum ConnectError {
     },
     /// A file with certificates or with a key cannot be used.
     #[error("cannot use {}, the file of `{parameter}`: {problem}", path.display())]
+    #[non_exhaustive]
     Certificate {
         /// The connection parameter.
         parameter: &'static str,
@@ -78,6 +80,7 @@ pub enum ConnectError {
     },
     /// The system's TLS library does not accept the settings.
     #[error("cannot set up TLS: {problem}")]
+    #[non_exhaustive]
     Tls {
         /// What the library said.
         problem: String,

@@ -9,13 +9,8 @@ mod known_types;
 #[cfg(test)]
 mod tests;
 
-pub use {decode::DecodeError, encode::EncodeError};
 pub(crate) use {
     decode::decode_event,
     encode::encode_event,
     known_types::{KnownTypes, known_types},
 };
-
-const NEEDS_DEFAULT_REPRESENTATION: &str = "cannot be split into message type and data: \
-    derive Serialize and Deserialize on an enum with serde's default (externally tagged) \
-    representation, without `tag`, `content` and `untagged`";

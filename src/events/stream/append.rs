@@ -142,7 +142,7 @@ pub(crate) fn append_to_streams(
         stored.push((index, Stored::from_sql(&appends[index], &result)?));
     }
     if stored.len() != appends.len() {
-        return Err(Error::Schema(format!(
+        return Err(Error::schema(format!(
             "the function emt_append_to_streams answered for {} of {} streams",
             stored.len(),
             appends.len()
@@ -166,6 +166,6 @@ fn stream_with_reused_ids(source: &postgres::Error) -> Option<String> {
 }
 
 fn read_result(rows: &[Row], column: usize) -> Result<Vec<i64>> {
-    rows.first()
-        .map_or_else(|| Ok(Vec::new()), |row| get(row, column))
+    let row = rows.first();
+    Ok(row.map_or_else(|| Ok(Vec::new()), |row| get(row, column))?)
 }

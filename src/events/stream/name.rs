@@ -4,7 +4,7 @@ use crate::database::scope::check_key;
 use crate::error::Result;
 
 pub(crate) fn check_stream_name(stream: &str) -> Result<()> {
-    check_key("the stream name", stream)
+    Ok(check_key("the stream name", stream)?)
 }
 
 /// The part of a stream's name before the first `-`; a name without one has no type, which Emmett calls `emt:unknown`.

@@ -120,7 +120,7 @@ pub(crate) struct MessageRow<'a> {
 
 impl MessageRow<'_> {
     fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: usize) -> Result<T> {
-        get(self.row, self.first_column + column)
+        Ok(get(self.row, self.first_column + column)?)
     }
 
     pub(crate) fn to_message(&self) -> Result<RecordedMessage> {

@@ -170,7 +170,7 @@ impl Stored {
                 expected: append.expected,
                 actual: from_sql(*version),
             }),
-            other => Err(Error::Schema(format!(
+            other => Err(Error::schema(format!(
                 "the function emt_append answered {other:?}, which this version of the library does not understand"
             ))),
         }

@@ -225,5 +225,8 @@ fn notify(
             ],
         )
         .map_err(|error| Error::database("notify other processes", error))?;
-    rows.iter().map(|row| get(row, 0)).collect()
+    Ok(rows
+        .iter()
+        .map(|row| get(row, 0))
+        .collect::<Result<_, _>>()?)
 }

@@ -102,7 +102,10 @@ fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<
 
 fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
     let rows = sql.query(&partition.sql(UNFENCED), &[]).map_err(refused)?;
-    let tables: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    let tables: Vec<String> = rows
+        .iter()
+        .map(|row| get(row, 0))
+        .collect::<Result<_, _>>()?;
     let Some(first) = tables.first() else {
         return Ok(None);
     };
@@ -158,7 +161,7 @@ fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Find
     let streams: Vec<String> = rows
         .iter()
         .map(|row| get::<String>(row, 0).map(|name| format!("\"{name}\"")))
-        .collect::<Result<_>>()?;
+        .collect::<Result<_, _>>()?;
     if streams.is_empty() {
         return Ok(None);
     }

@@ -265,7 +265,8 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]; [`Error::InvalidInput`] when the processor is beyond where the feed can be read.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`Error::InvalidInput`] when the processor is beyond where
+    /// the feed can be read.
     pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
         self.prove_feed(1, self.processors().position(name)?)
     }

@@ -2,7 +2,7 @@
 
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, Sql, get, param};
-use crate::error::{Error, Result};
+use crate::error::{Error, EventLogError, Result};
 use crate::events::message::RecordedMessage;
 use crate::events::partition::Partition;
 use crate::events::stream::stream_type;
@@ -90,7 +90,7 @@ pub(super) fn place(
             .expected_position
             .is_some_and(|expected| expected != line.message.stream_position)
         {
-            return Err(Error::ImportLine {
+            return Err(Error::EventLog(EventLogError::Line {
                 line: line.number,
                 reason: format!(
                     "streamPosition is {}, but the next message of stream \"{}\" is number {}",
@@ -98,7 +98,7 @@ pub(super) fn place(
                     line.message.stream_name,
                     line.message.stream_position
                 ),
-            });
+            }));
         }
     }
     Ok(())
@@ -166,10 +166,10 @@ fn refuse_archived(
     let line = batch
         .iter()
         .find(|line| &*line.message.stream_name == archived);
-    Err(Error::ImportLine {
+    Err(Error::EventLog(EventLogError::Line {
         line: line.map_or(0, |line| line.number),
         reason: format!("stream \"{archived}\" is archived"),
-    })
+    }))
 }
 
 pub(super) fn copy(sql: &mut dyn Sql, partition: &Partition, batch: &[BatchLine]) -> Result<()> {

@@ -6,7 +6,7 @@ use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
 use crate::database::scope::check_key;
 use crate::database::{Sql, Transaction};
-use crate::error::{Error, Result};
+use crate::error::{Error, EventLogError, Result};
 use crate::events::message::{MessageKind, RecordedMessage};
 use crate::events::partition::Partition;
 use crate::projection::registry;
@@ -23,7 +23,7 @@ impl EventStore {
     /// log that has grown. A log that was imported already changes nothing.
     ///
     /// # Errors
-    /// [`Error::ImportLine`] names the first bad line; nothing of its batch is stored, the batches before it are.
+    /// [`EventLogError::Line`] names the first bad line; nothing of its batch is stored, the batches before it are.
     /// [`Error::InvalidInput`] when the store has inline projections that this program does not run.
     pub fn import(&self, log: impl BufRead, options: ImportOptions<'_>) -> Result<ImportReport> {
         if let Some(name) = &options.name {
@@ -114,7 +114,9 @@ impl<'s, 'p> Import<'s, 'p> {
         let mut text = Vec::new();
         loop {
             text.clear();
-            let read = log.read_until(b'\n', &mut text)?;
+            let read = log
+                .read_until(b'\n', &mut text)
+                .map_err(EventLogError::Io)?;
             if read == 0 {
                 break;
             }
@@ -146,9 +148,11 @@ impl<'s, 'p> Import<'s, 'p> {
         if text.is_empty() {
             return Ok(());
         }
-        let line = Line::parse(text).map_err(|reason| Error::ImportLine {
-            line: number,
-            reason,
+        let line = Line::parse(text).map_err(|reason| {
+            Error::EventLog(EventLogError::Line {
+                line: number,
+                reason,
+            })
         })?;
         self.batch.push(BatchLine {
             number,
@@ -180,12 +184,12 @@ impl<'s, 'p> Import<'s, 'p> {
     }
 
     fn differs(&self, what: String) -> Error {
-        Error::ImportLine {
+        Error::EventLog(EventLogError::Line {
             line: self.report.lines,
             reason: format!(
                 "{what} were imported before with other content: it is another log, give the import a name of its own"
             ),
-        }
+        })
     }
 
     fn store_batch(&mut self) -> Result<()> {

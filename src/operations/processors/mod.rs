@@ -14,7 +14,7 @@ pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};
 
 use crate::database::scope::check_text;
 use crate::database::{Connections, Sql, Transaction, get, param};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProcessorError, Result};
 use crate::events::partition::Partition;
 use crate::store::EventStore;
 use postgres::types::Type;
@@ -129,12 +129,12 @@ impl Processors {
             .map_err(|source| Error::database("look for a processor", source))?
             .iter()
             .map(|row| get(row, 0))
-            .collect::<Result<_>>()?;
+            .collect::<Result<_, _>>()?;
         if versions.is_empty() {
-            return Err(Error::UnknownProcessor {
+            return Err(Error::Processor(ProcessorError::Unknown {
                 processor: name.to_owned(),
                 known: self.known_names(sql)?,
-            });
+            }));
         }
         match self.version_parameter() {
             None => Ok(versions),
@@ -148,11 +148,13 @@ impl Processors {
 
     fn known_names(&self, sql: &mut dyn Sql) -> Result<Vec<String>> {
         let partition = &self.partition;
-        sql.query_unnamed(&partition.sql(KNOWN), &[param(&partition.name, Type::TEXT)])
-            .map_err(|source| Error::database("list the processors", source))?
+        let rows = sql
+            .query_unnamed(&partition.sql(KNOWN), &[param(&partition.name, Type::TEXT)])
+            .map_err(|source| Error::database("list the processors", source))?;
+        Ok(rows
             .iter()
             .map(|row| get(row, 0))
-            .collect()
+            .collect::<Result<_, _>>()?)
     }
 
     fn check_partition(&self, sql: &mut dyn Sql) -> Result<()> {

@@ -244,7 +244,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`].
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn parked(&self, name: &str, options: ParkedOptions) -> Result<Vec<ParkedMessage>> {
         let version = self.version_parameter();
         let (after, up_to) = (to_sql(options.after), i64::MAX);
@@ -282,7 +282,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`].
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn parked_message(&self, name: &str, position: u64) -> Result<Option<ParkedDetail>> {
         let version = self.version_parameter();
         let at = to_sql(position);
@@ -326,8 +326,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] for a position that waits behind an earlier message of its
-    /// stream, and where the name has several versions and none was chosen.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`] for a position that waits behind
+    /// an earlier message of its stream, and where the name has several versions and none was chosen.
     pub fn replay(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Replay)
     }
@@ -347,7 +347,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] where the name has several versions and none was chosen.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`] where the name has several
+    /// versions and none was chosen.
     pub fn discard(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Discard)
     }

@@ -3,7 +3,7 @@
 use super::{Processors, status};
 use crate::database::position::to_sql;
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProcessorError, Result};
 use postgres::types::Type;
 
 /// The rising epoch keeps whoever is in the middle of a batch from committing it. The holder stays: it goes on from here.
@@ -63,7 +63,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] for a position that no append has drawn yet, and where the name
+    /// [`ProcessorError::Unknown`]. [`Error::InvalidInput`] for a position that no append has drawn yet, and where the name
     /// has several versions and none was chosen.
     pub fn reset(&self, name: &str, position: u64) -> Result<ProcessorReset> {
         self.change(name, |sql, version| {
@@ -111,16 +111,16 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]; [`Error::ProcessorHeld`] while somebody runs it; [`Error::InvalidInput`] where the name
+    /// [`ProcessorError::Unknown`]; [`ProcessorError::Held`] while somebody runs it; [`Error::InvalidInput`] where the name
     /// has several versions and none was chosen.
     pub fn forget(&self, name: &str) -> Result<()> {
         self.change(name, |sql, version| {
             let owners = self.lock_slots(sql, name, version)?;
             if let Some(owner) = owners.into_iter().flatten().next() {
-                return Err(Error::ProcessorHeld {
+                return Err(Error::Processor(ProcessorError::Held {
                     processor: name.to_owned(),
                     owner,
-                });
+                }));
             }
             let partition = &self.partition;
             let parameters = [
@@ -148,11 +148,13 @@ impl Processors {
             param(&name, Type::TEXT),
             param(&version, Type::INT4),
         ];
-        sql.query(&self.partition.sql(LOCK_SLOTS), &parameters)
-            .map_err(refused)?
+        let rows = sql
+            .query(&self.partition.sql(LOCK_SLOTS), &parameters)
+            .map_err(refused)?;
+        Ok(rows
             .iter()
             .map(|row| get(row, 0))
-            .collect()
+            .collect::<Result<_, _>>()?)
     }
 }
 

@@ -201,7 +201,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`].
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn position(&self, name: &str) -> Result<u64> {
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;

@@ -6,7 +6,7 @@
 use crate::database::back_off::BackOff;
 use crate::database::identifier;
 use crate::database::{Checkout, Connections, Transaction, get, param};
-use crate::error::{Error, Result};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::index::declaration::Index;
 use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename, write_into};
 use postgres::error::SqlState;

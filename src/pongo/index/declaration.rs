@@ -2,7 +2,7 @@
 
 use crate::database::identifier;
 use crate::database::sha256::TextDigest;
-use crate::error::{Error, Result};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FilterError, container_expression, index_expression, index_presence};
 use serde::{Deserialize, Serialize};
 

@@ -2,9 +2,9 @@
 
 use crate::database::identifier;
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{DocumentTable, check_name};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::index::build::create_concurrently;
 use crate::pongo::index::declaration::{Index, IndexDescription, IndexNote};
@@ -90,7 +90,8 @@ impl<T> Collection<'_, T> {
     /// one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
     ///
     /// # Errors
-    /// [`Error::Database`] for an index that keeps the ids apart, [`Error::InvalidInput`] for what cannot be a name.
+    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) for an index that keeps the ids apart,
+    /// [`Error::InvalidInput`] for what cannot be a name.
     pub fn drop_index(&self, name: &str) -> Result<bool> {
         check_name(&self.name)?;
         identifier::check("the index name", name)?;
@@ -184,7 +185,7 @@ pub(in crate::pongo) fn drop(
     let rows = sql
         .query(&write_into(DROP, schema), &names)
         .map_err(|source| Error::database("drop an index", source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
 }
 
 pub(in crate::pongo) fn list(
@@ -312,7 +313,7 @@ impl DocumentTable {
             ID_COLUMNS.iter().any(|columns| key.starts_with(columns))
         });
         if is_id {
-            return Error::DocumentExists {
+            return Error::Exists {
                 collection: self.collection.clone(),
                 id: key.and_then(|key| self.taken_id(key)).unwrap_or_default(),
             };

@@ -1,7 +1,7 @@
 //! Reading any number of documents in bounded memory.
 
 use crate::database::{Sql, Transaction};
-use crate::error::{Error, Result};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::read::find::Find;
 use crate::pongo::statement::Statement;

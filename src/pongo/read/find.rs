@@ -3,9 +3,9 @@
 use crate::database::position::{from_sql, to_sql};
 use crate::database::scope::check_key;
 use crate::database::{Jsonb, get, param};
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::DocumentTable;
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
 use crate::pongo::read::cursor::{BATCH_SIZE, Cursor};
 use crate::pongo::statement::{Statement, StatementBuilder};
@@ -42,7 +42,9 @@ impl<T> Collection<'_, T> {
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         let statement = self.filtered(COUNT, &filter.into())?;
         let rows = self.read(|sql| statement.query("count documents", sql))?;
-        rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
+        Ok(rows
+            .first()
+            .map_or(Ok(0), |row| get(row, 0).map(from_sql))?)
     }
 
     /// Whether a document matches the filter.
@@ -52,7 +54,7 @@ impl<T> Collection<'_, T> {
     pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
         let statement = self.filtered(EXISTS, &filter.into())?;
         let rows = self.read(|sql| statement.query("look for a document", sql))?;
-        rows.first().map_or(Ok(false), |row| get(row, 0))
+        Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
     }
 
     /// The different values of a field in the documents that match the filter, in order; an array gives its elements.
@@ -72,7 +74,7 @@ impl<T> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter or the path is not valid, [`Error::Document`] when a value does not fit `V`.
+    /// [`Error::Filter`] when the filter or the path is not valid, [`Error::Json`] when a value does not fit `V`.
     pub fn distinct<V: DeserializeOwned>(
         &self,
         path: &str,
@@ -101,7 +103,7 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
     /// The document of this id, or `None`.
     ///
     /// # Errors
-    /// [`Error::Document`] when the document does not fit `T`, [`Error::InvalidInput`] for what cannot be an id.
+    /// [`Error::Json`] when the document does not fit `T`, [`Error::InvalidInput`] for what cannot be an id.
     pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
         check_key("the document id", id)?;
         let table = self.table()?;
@@ -119,7 +121,7 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
     /// A document that matches the filter, whichever the server finds first, or `None`.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter is not valid, [`Error::Document`] when the document does not fit `T`.
+    /// [`Error::Filter`] when the filter is not valid, [`Error::Json`] when the document does not fit `T`.
     pub fn find_one(&self, filter: impl Into<Filter>) -> Result<Option<T>> {
         Ok(self.find(filter).limit(1).to_vec()?.pop())
     }
@@ -243,7 +245,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     /// Runs the query.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter, the order or the selection is not valid, [`Error::Document`] when a document does not
+    /// [`Error::Filter`] when the filter, the order or the selection is not valid, [`Error::Json`] when a document does not
     /// fit the type.
     pub fn to_vec(self) -> Result<Vec<D>> {
         let statement = self.statement()?;
@@ -317,7 +319,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
             .collection
             .read(|sql| statement.explain(options, sql))?;
         let lines = rows.iter().map(|row| get::<String>(row, 0));
-        Ok(lines.collect::<Result<Vec<_>>>()?.join("\n"))
+        Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
     }
 
     pub(in crate::pongo) fn statement(&self) -> Result<Statement> {

@@ -1,7 +1,7 @@
 //! Pages of a query: each begins behind the last document of the one before, wherever that is by now.
 
 use crate::database::get;
-use crate::error::{Error, Result};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{SortOrder, SqlValue};
 use crate::pongo::read::find::Find;
 use crate::pongo::stored_document::StoredDocument;

@@ -3,10 +3,10 @@
 use crate::database::position::from_sql;
 use crate::database::scope::check_key;
 use crate::database::{Jsonb, Sql, get};
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{EncodedDocument, new_id};
 use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, SqlValue, pinned_id};
 use crate::pongo::statement::{PICK, Statement, StatementBuilder};
 use crate::pongo::stored_document::{StoredDocument, Take};
@@ -314,7 +314,7 @@ impl Change<'_> {
     ) -> Result<Updated> {
         let conflict = collection.conflict(id, self.options.expected, actual);
         if !self.options.reports_conflict {
-            return Err(Error::DocumentConflict(conflict));
+            return Err(Error::Conflict(conflict));
         }
         Ok(Updated {
             matched: actual > 0,

@@ -2,10 +2,10 @@
 
 use crate::database::back_off::BackOff;
 use crate::database::param;
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{DocumentTable, check_ids};
 use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::stored_document::StoredDocument;
 use crate::pongo::write::versioned_writes::{VersionedWrites, versions};
 use postgres::Row;
@@ -167,7 +167,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::DocumentConflict`] when the document is not what is expected, or somebody else has changed it meanwhile;
+    /// [`Error::Conflict`] when the document is not what is expected, or somebody else has changed it meanwhile;
     /// [`Error::Handler`] when `decide` fails. Nothing is written then.
     pub fn handle(
         &self,
@@ -397,7 +397,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 })
                 .collect();
             match conflicts.values().next() {
-                Some(conflict) if !reports => Err(Error::DocumentConflict(conflict.clone())),
+                Some(conflict) if !reports => Err(Error::Conflict(conflict.clone())),
                 _ => Ok(Written {
                     versions: written,
                     conflicts,
@@ -410,7 +410,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             _ => self.home.atomically(&self.name, run),
         };
         stored.map_err(|error| {
-            if error.is_conflict() || error.is_transient() {
+            if error.is_conflict() || error.is_retryable() {
                 Attempt::Repeatable(error)
             } else {
                 Attempt::Final(error)
@@ -429,7 +429,7 @@ enum Attempt {
 impl Attempt {
     /// The caller knows a version that the document does not have; reading it again will not bring that back.
     fn unmet(conflict: DocumentConflict) -> Self {
-        Self::Final(Error::DocumentConflict(conflict))
+        Self::Final(Error::Conflict(conflict))
     }
 }
 

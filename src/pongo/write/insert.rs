@@ -2,9 +2,9 @@
 
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{DocumentTable, EncodedDocument, check_ids};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::write::outcome::{Inserted, Updated};
 use postgres::Row;
 use postgres::types::Type;
@@ -33,8 +33,8 @@ impl<T: Serialize> Collection<'_, T> {
     /// Inserts a document. Its id is that of its field `_id`, or a new UUID (version 7) where it has none.
     ///
     /// # Errors
-    /// [`Error::DocumentExists`] when the id is taken, [`Error::NotUnique`] when a unique index stands against it,
-    /// [`Error::Document`] when it cannot be written as JSON.
+    /// [`Error::Exists`] when the id is taken, [`Error::NotUnique`] when a unique index stands against it,
+    /// [`Error::Json`] when it cannot be written as JSON.
     pub fn insert_one(&self, document: &T) -> Result<Inserted> {
         let table = self.table()?;
         let (id, json) = self.encode(document)?.for_insert();
@@ -76,7 +76,7 @@ impl<T: Serialize> Collection<'_, T> {
     /// Inserts a document, or replaces the one that has its id.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when a unique index stands against it, [`Error::Document`] when it cannot be written as JSON.
+    /// [`Error::NotUnique`] when a unique index stands against it, [`Error::Json`] when it cannot be written as JSON.
     pub fn upsert_one(&self, document: &T) -> Result<Updated> {
         let written = self.upsert_many(std::slice::from_ref(document))?;
         Ok(written.into_iter().next().unwrap_or_default())
@@ -164,7 +164,7 @@ impl NewDocuments {
 impl DocumentTable {
     fn insert_error(&self, ids: &[String], source: postgres::Error) -> Error {
         match self.write_error("insert documents", source) {
-            Error::DocumentExists { collection, id } if id.is_empty() => Error::DocumentExists {
+            Error::Exists { collection, id } if id.is_empty() => Error::Exists {
                 collection,
                 id: ids.first().cloned().unwrap_or_default(),
             },

@@ -1,7 +1,7 @@
 //! What a write may say beside the filter and the document.
 
-use crate::error::{Error, Result};
 use crate::pongo::document_version::ExpectedDocument;
+use crate::pongo::error::{Error, Result};
 use serde_json::Value;
 
 /// How `update_one`, `replace_one` and their `find_one_and_…` forms choose, check and report.

@@ -2,8 +2,8 @@
 
 use crate::database::get;
 use crate::database::position::from_sql;
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::Filter;
 use crate::pongo::statement::StatementBuilder;
 use crate::pongo::update::{Update, UpdatePhase};
@@ -64,7 +64,7 @@ impl<T> Collection<'_, T> {
     ///
     /// # Errors
     /// [`Error::Filter`] and [`Error::Update`] when they are not valid, [`Error::UpdateRefused`] when an operator does not fit
-    /// the document, [`Error::DocumentConflict`] when it is not what the options expect. Nothing is changed then.
+    /// the document, [`Error::Conflict`] when it is not what the options expect. Nothing is changed then.
     pub fn update_one_with(
         &self,
         filter: impl Into<Filter>,

@@ -1,6 +1,6 @@
 //! Documents that an upsert makes of its filter.
 
-use crate::error::{Error, Result};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FilterError, equal_fields};
 use serde_json::{Map, Value};
 

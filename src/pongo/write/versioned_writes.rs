@@ -2,8 +2,8 @@
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
-use crate::error::{Error, Result};
 use crate::pongo::document::DocumentTable;
+use crate::pongo::error::{Error, Result};
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::HashMap;

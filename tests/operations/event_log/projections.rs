@@ -3,7 +3,8 @@
 use super::logs::{import, numbers, plain_log};
 use crate::support::store;
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ImportOptions, ImportReport, RawEvent, Recorded, Result,
+    DocumentProjection, Error, EventStore, ImportOptions, ImportReport, ProjectionError, RawEvent,
+    Recorded, Result,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -121,7 +122,10 @@ fn a_projection_that_fails_undoes_its_batch() -> anyhow::Result<()> {
 
     let refused = import(&failing, &plain_log(1..=40), 10);
 
-    let Err(Error::Projection { projection, source }) = refused else {
+    let Err(Error::Projection(ProjectionError::Failed {
+        projection, source, ..
+    })) = refused
+    else {
         panic!("{refused:?}")
     };
     assert_eq!(
@@ -143,7 +147,7 @@ fn a_program_without_the_projections_is_refused_and_stores_nothing() -> anyhow::
 
     for (program, missing) in [(&plain, "cases, digits"), (&partial, "digits")] {
         let refused = import(program, &plain_log(1..=20), 10);
-        let Err(Error::InvalidInput { what, reason }) = refused else {
+        let Err(Error::InvalidInput { what, reason, .. }) = refused else {
             panic!("{refused:?}")
         };
         assert_eq!(what, "the import");
@@ -173,7 +177,7 @@ fn an_import_without_projections_marks_them_stale_until_they_are_rebuilt() -> an
         (report.imported, report.stale_projections),
         (20, vec!["cases".to_owned(), "digits".to_owned()])
     );
-    let Err(Error::ProjectionMismatch { message, .. }) = refused else {
+    let Err(Error::Projection(ProjectionError::Mismatch { message, .. })) = refused else {
         panic!("{refused:?}")
     };
     assert!(
@@ -226,7 +230,10 @@ fn a_read_model_that_is_rebuilt_during_an_import_without_it_is_stale_again() -> 
 
     assert_eq!(report.stale_projections, ["cases", "digits"]);
     assert!(
-        matches!(refused, Err(Error::ProjectionMismatch { .. })),
+        matches!(
+            refused,
+            Err(Error::Projection(ProjectionError::Mismatch { .. }))
+        ),
         "{refused:?}"
     );
     complete.rebuild("cases").run()?;
@@ -270,7 +277,7 @@ fn a_program_with_an_older_version_of_a_projection_is_refused() -> anyhow::Resul
 
     let refused = import(&older, &plain_log(1..=10), 10);
 
-    let Err(Error::ProjectionMismatch { message, .. }) = refused else {
+    let Err(Error::Projection(ProjectionError::Mismatch { message, .. })) = refused else {
         panic!("{refused:?}")
     };
     assert!(

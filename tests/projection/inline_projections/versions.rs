@@ -3,7 +3,7 @@
 use super::{Totals, all_totals, totals};
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore, StreamMessages};
+use emmett_postgresql::{Error, EventStore, ProjectionError, StreamMessages};
 
 fn open(database: &Database, version: u32) -> Result<EventStore, Error> {
     EventStore::builder(database.url())
@@ -33,7 +33,7 @@ fn assert_refused(store: &EventStore, words: &str) -> anyhow::Result<()> {
     for outcome in outcomes {
         let error = outcome.ok_or_else(|| anyhow::anyhow!("appended"))?;
         assert!(
-            matches!(error, Error::ProjectionMismatch { .. }),
+            matches!(error, Error::Projection(ProjectionError::Mismatch { .. })),
             "{error:?}"
         );
         assert!(error.to_string().contains(words), "{error}");
