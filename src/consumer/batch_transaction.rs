@@ -11,29 +11,29 @@ use crate::store::Session;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) struct Work {
+pub(super) struct BatchTransaction {
     connections: Connections,
     partition: Arc<Partition>,
     projections: InlineProjections,
     patience: Duration,
     transaction: Option<Transaction>,
     /// What the present part can be taken back to.
-    mark: Mark,
+    savepoint: Savepoint,
     appended: usize,
 }
 
 #[derive(PartialEq, Clone, Copy)]
-enum Mark {
+enum Savepoint {
     /// The part has done nothing yet; there may be a savepoint of the part before.
     None {
-        savepoint: bool,
+        earlier: bool,
     },
     /// The part has begun the transaction.
     Begin,
-    Savepoint,
+    Set,
 }
 
-impl Work {
+impl BatchTransaction {
     pub(super) fn new(store: &EventStore, patience: Duration) -> Self {
         Self {
             connections: store.connections().clone(),
@@ -41,7 +41,7 @@ impl Work {
             projections: store.projections().clone(),
             patience,
             transaction: None,
-            mark: Mark::None { savepoint: false },
+            savepoint: Savepoint::None { earlier: false },
             appended: 0,
         }
     }
@@ -52,23 +52,23 @@ impl Work {
 
     /// Begins a part that can be taken back alone.
     pub(super) fn begin_part(&mut self) {
-        let savepoint = match self.mark {
-            Mark::None { savepoint } => savepoint,
-            Mark::Begin => false,
-            Mark::Savepoint => true,
+        let earlier = match self.savepoint {
+            Savepoint::None { earlier } => earlier,
+            Savepoint::Begin => false,
+            Savepoint::Set => true,
         };
-        self.mark = Mark::None { savepoint };
+        self.savepoint = Savepoint::None { earlier };
     }
 
     /// Takes back what the present part has done.
     pub(super) fn undo_part(&mut self) -> Result<()> {
-        match (self.mark, &mut self.transaction) {
-            (Mark::Begin, transaction) => {
+        match (self.savepoint, &mut self.transaction) {
+            (Savepoint::Begin, transaction) => {
                 *transaction = None;
-                self.mark = Mark::None { savepoint: false };
+                self.savepoint = Savepoint::None { earlier: false };
                 Ok(())
             }
-            (Mark::Savepoint, Some(transaction)) => transaction
+            (Savepoint::Set, Some(transaction)) => transaction
                 .sql()
                 .batch("ROLLBACK TO SAVEPOINT emt_part")
                 .map_err(|source| Error::database("take back a part of a batch", source)),
@@ -77,22 +77,24 @@ impl Work {
     }
 
     pub(super) fn sql(&mut self) -> Result<&mut dyn Sql> {
-        if let (Mark::None { savepoint }, Some(transaction)) = (self.mark, &mut self.transaction) {
-            let mark = if savepoint {
+        if let (Savepoint::None { earlier }, Some(transaction)) =
+            (self.savepoint, &mut self.transaction)
+        {
+            let set = if earlier {
                 "RELEASE SAVEPOINT emt_part; SAVEPOINT emt_part"
             } else {
                 "SAVEPOINT emt_part"
             };
             transaction
                 .sql()
-                .batch(mark)
+                .batch(set)
                 .map_err(|source| Error::database("begin a part of a batch", source))?;
-            self.mark = Mark::Savepoint;
+            self.savepoint = Savepoint::Set;
         }
         let transaction = if let Some(transaction) = self.transaction.take() {
             transaction
         } else {
-            self.mark = Mark::Begin;
+            self.savepoint = Savepoint::Begin;
             Transaction::begin_within(&self.connections, self.patience)?
         };
         Ok(self.transaction.insert(transaction).sql())

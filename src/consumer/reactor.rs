@@ -1,6 +1,6 @@
 //! Reactors: side effects, at least once.
 
-use super::batch_transaction::Work;
+use super::batch_transaction::BatchTransaction;
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use crate::error::Result;
 use crate::events::event::Event;
@@ -145,7 +145,7 @@ impl Reactor {
 ///
 /// All of it is one transaction, which begins when it is first used and is committed together with the checkpoint.
 pub struct ReactorContext<'a> {
-    work: &'a mut Work,
+    transaction: &'a mut BatchTransaction,
     /// The message that is handled, or the last one of the batch: the cause of what is appended.
     cause: &'a RecordedMessage,
 }
@@ -160,13 +160,13 @@ impl fmt::Debug for ReactorContext<'_> {
 }
 
 impl<'a> ReactorContext<'a> {
-    pub(super) fn new(work: &'a mut Work, cause: &'a RecordedMessage) -> Self {
-        Self { work, cause }
+    pub(super) fn new(transaction: &'a mut BatchTransaction, cause: &'a RecordedMessage) -> Self {
+        Self { transaction, cause }
     }
 
     /// The partition (tenant) whose messages are handled.
     pub fn partition(&self) -> &str {
-        self.work.partition()
+        self.transaction.partition()
     }
 
     /// Appends messages to a stream. Their causation id is the id of the message that is handled (of a batch, its last one);
@@ -194,10 +194,10 @@ impl<'a> ReactorContext<'a> {
     ) -> Result<Appended> {
         let options = options.caused_by(self.cause);
         let appended = self
-            .work
+            .transaction
             .session()?
             .append_to_stream_with(stream, messages, options)?;
-        self.work.note_appended(&appended);
+        self.transaction.note_appended(&appended);
         Ok(appended)
     }
 
@@ -206,7 +206,7 @@ impl<'a> ReactorContext<'a> {
     /// # Errors
     /// When the transaction cannot be begun.
     pub fn collection<T>(&mut self, name: &str) -> Result<Collection<'_, T>> {
-        self.work.collection(name)
+        self.transaction.collection(name)
     }
 
     /// Runs a statement and returns the number of rows that it changed.
@@ -214,7 +214,7 @@ impl<'a> ReactorContext<'a> {
     /// # Errors
     /// When the database refuses it.
     pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        self.work.session()?.execute(sql, values)
+        self.transaction.session()?.execute(sql, values)
     }
 
     /// Runs a query and returns its rows.
@@ -222,6 +222,6 @@ impl<'a> ReactorContext<'a> {
     /// # Errors
     /// When the database refuses it.
     pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        self.work.session()?.query(sql, values)
+        self.transaction.session()?.query(sql, values)
     }
 }
