@@ -3,7 +3,6 @@
 use super::{BatchError, Worker, survives};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::Handler;
-use crate::consumer::reactor::ReactorContext;
 use crate::error::{Error, is_transient_cause};
 use crate::events::message::RecordedMessage;
 use crate::projection::ProjectionContext;
@@ -20,7 +19,7 @@ impl Worker {
     /// Calls the handler; says how many messages were handled before it failed.
     pub(super) fn call(
         &self,
-        transaction: &mut BatchTransaction,
+        transaction: &mut BatchTransaction<'_>,
         messages: &[&RecordedMessage],
         slots: &[i32],
     ) -> Result<(), (usize, BatchError)> {
@@ -36,14 +35,15 @@ impl Worker {
                 guarded(|| projection.handle(messages, &mut context)).map_err(|error| (0, error))
             }
             Handler::Batch(batch) => {
-                guarded(|| batch(messages, &mut ReactorContext::new(transaction, last)))
-                    .map_err(|error| (0, error))
+                let handled =
+                    transaction.react(last, |context| guarded(|| batch(messages, context)));
+                handled.map_err(|error| (0, error))
             }
             Handler::Each(each) => {
                 for (done, message) in messages.iter().enumerate() {
                     transaction.begin_part();
                     let handled =
-                        guarded(|| each(message, &mut ReactorContext::new(transaction, message)));
+                        transaction.react(message, |context| guarded(|| each(message, context)));
                     if let Err(error) = handled {
                         transaction
                             .undo_part()
