@@ -14,7 +14,6 @@ use crate::database::error::{has_driver_cause, is_retryable, is_stale_plan, is_u
 use crate::database::position::ExpectedVersion;
 use crate::database::{DatabaseError, RoomError};
 use crate::pongo;
-use postgres::error::SqlState;
 
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -250,27 +249,6 @@ impl Error {
         DatabaseError::statement(doing, source).into()
     }
 
-    /// The error of a statement in a partition's tables: where they are missing, so is the tenant.
-    pub(crate) fn in_partition(
-        doing: &'static str,
-        partition: &str,
-        source: postgres::Error,
-    ) -> Self {
-        let missing = [
-            SqlState::UNDEFINED_TABLE,
-            SqlState::UNDEFINED_FUNCTION,
-            SqlState::CHECK_VIOLATION,
-        ];
-        let is_unknown = source.code().is_some_and(|code| code.code() == "SE005");
-        let is_missing = source.code().is_some_and(|code| missing.contains(code));
-        if is_unknown || is_missing && names_partition(&source) {
-            return Self::UnknownTenant {
-                tenant: partition.to_owned(),
-            };
-        }
-        Self::database(doing, source)
-    }
-
     /// What the closure of a session returned: an error of this crate keeps its type.
     pub(crate) fn of_closure(error: anyhow::Error) -> Self {
         Self::ours(error).unwrap_or_else(|source| Self::Session { source })
@@ -282,17 +260,6 @@ impl Error {
             .or_else(|error| error.downcast::<pongo::Error>().map(Self::from))
             .or_else(|error| error.downcast::<DatabaseError>().map(Self::from))
     }
-}
-
-fn names_partition(error: &postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        let message = error.message();
-        message.contains("emt_streams")
-            || message.contains("emt_messages")
-            || message.contains("emt_projections")
-            || message.contains("emt_append_in_")
-            || message.contains("emt_feed_in_")
-    })
 }
 
 impl From<DatabaseError> for Error {

@@ -3,6 +3,7 @@
 use crate::database::identifier;
 use crate::database::scope::Scope;
 use crate::error::{Error, Result};
+use postgres::error::SqlState;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -15,7 +16,7 @@ const LONGEST_SUFFIX: usize = 41;
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) name: String,
-    pub(crate) schema: Arc<str>,
+    scope: Scope,
     tables: Tables,
     /// By the address of the template: a look-up costs less than reading it.
     statements: RwLock<HashMap<(usize, usize), Arc<str>>>,
@@ -29,17 +30,21 @@ impl Partition {
         };
         Ok(Self {
             name: name.to_owned(),
-            schema: Arc::clone(schema),
+            scope: Scope {
+                schema: Arc::clone(schema),
+                partition: name.into(),
+            },
             tables,
             statements: RwLock::default(),
         })
     }
 
-    pub(crate) fn scope(&self) -> Scope {
-        Scope {
-            schema: Arc::clone(&self.schema),
-            partition: self.name.as_str().into(),
-        }
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<str> {
+        &self.scope.schema
     }
 
     /// A statement with the partition's table names in the place of `{schema}`, `{streams}`, `{messages}` and their leaf
@@ -121,4 +126,38 @@ fn table_suffix(partition: &str) -> Result<String> {
 
 fn is_plain(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_'
+}
+
+impl Error {
+    /// The error of a statement in a partition's tables: where they are missing, so is the tenant.
+    pub(crate) fn in_partition(
+        doing: &'static str,
+        partition: &str,
+        source: postgres::Error,
+    ) -> Self {
+        let missing = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::CHECK_VIOLATION,
+        ];
+        let is_unknown = source.code().is_some_and(|code| code.code() == "SE005");
+        let is_missing = source.code().is_some_and(|code| missing.contains(code));
+        if is_unknown || is_missing && names_partition(&source) {
+            return Self::UnknownTenant {
+                tenant: partition.to_owned(),
+            };
+        }
+        Self::database(doing, source)
+    }
+}
+
+fn names_partition(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        let message = error.message();
+        message.contains("emt_streams")
+            || message.contains("emt_messages")
+            || message.contains("emt_projections")
+            || message.contains("emt_append_in_")
+            || message.contains("emt_feed_in_")
+    })
 }

@@ -98,7 +98,7 @@ fn inside_an_async_task_a_session_that_was_begun_elsewhere_is_refused() -> anyho
             vec![
                 session.append_to_stream("Cart-1", &[added("hat", 1)]).err(),
                 session.read_stream::<CartEvent>("Cart-1").err(),
-                session.execute("SELECT 1", &[]).err(),
+                session.execute("SELECT 1", &[]).err().map(Error::from),
                 session.nested(|_| Ok(())).err(),
                 session.commit().err(),
                 other.rollback().err(),

@@ -52,10 +52,9 @@ fn a_session_that_ignores_the_refusal_of_its_commit_is_not_committed() -> anyhow
                 session.query(sql, &[]).err(),
             ];
             assert!(
-                refused.iter().all(|error| matches!(
-                    error,
-                    Some(Error::Database(DatabaseError::TransactionControl { .. }))
-                )),
+                refused
+                    .iter()
+                    .all(|error| matches!(error, Some(DatabaseError::TransactionControl { .. }))),
                 "{refused:?}"
             );
             Ok(())
