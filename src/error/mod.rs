@@ -4,6 +4,8 @@ mod codec;
 mod event_log;
 mod processor;
 mod projection;
+#[cfg(test)]
+mod tests;
 
 pub use codec::{DecodeError, EncodeError};
 pub use event_log::EventLogError;
