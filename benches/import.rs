@@ -4,7 +4,7 @@ use crate::harness::Harness;
 use crate::plain::PlainCopier;
 use anyhow::Result;
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::{EventStore, ImportOptions};
+use emmett_postgresql::{ConnectionOptions, EventStore, ImportOptions};
 
 /// Ten events a stream, in one batch.
 pub(crate) const STREAMS: usize = 500;
@@ -27,7 +27,9 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     database
         .client()?
         .execute("DELETE FROM emt_projections", &[])?;
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     let log: String = (0..EVENTS).map(line).collect();
     let mut copier = PlainCopier::new(database.client()?);
     let mut imports = 0;

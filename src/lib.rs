@@ -82,7 +82,7 @@ pub use crate::{
         RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
     },
     database::{
-        Transaction,
+        ConnectionOptions, Transaction,
         endpoint::{ConnectError, ConnectionStringError},
         position::ExpectedVersion,
         schema::{AutoMigration, MigrationReport, Schema, SchemaState},
