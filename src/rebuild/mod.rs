@@ -1,6 +1,8 @@
 //! Rebuilds: a read model is built anew beside the live one, and takes its place in one transaction.
 
+mod catch_up;
 mod claim;
+mod failure;
 mod job;
 mod processor;
 mod progress;
@@ -18,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::projection::{Projection, ProjectionContext, ProjectionType, registry};
 use crate::store::EventStore;
 use claim::Claim;
+use failure::failed;
 use job::Job;
 use progress::Progress;
 use shadow::Shadow;
@@ -287,12 +290,5 @@ impl<'s> Rebuild<'s> {
         let version = registry::version(projection);
         registry::register(transaction.sql(), partition, projection, version, kind)?;
         transaction.commit()
-    }
-}
-
-fn failed(projection: &dyn Projection, source: anyhow::Error) -> Error {
-    Error::Projection {
-        projection: projection.name().to_owned(),
-        source,
     }
 }

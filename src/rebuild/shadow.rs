@@ -1,6 +1,6 @@
 //! The tables of a rebuild, beside the live ones. Owns the statements on `emt_rebuilds`.
 
-use super::failed;
+use super::failure::failed;
 use crate::database::position::to_sql;
 use crate::database::{PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
