@@ -36,6 +36,6 @@
 \ir sql/operations/imports.sql
 \ir sql/operations/grants.sql
 
-SELECT public.emt_create_partition('emt:default');
+SELECT public.emt_partition_create('emt:default');
 
 INSERT INTO public.emt_migrations (version, name) VALUES (2, 'schema') ON CONFLICT DO NOTHING;

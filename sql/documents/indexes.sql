@@ -34,65 +34,65 @@ $$;
 -- created as is kept as its comment.
 
 -- Keeps what an index was created as. Raises SE035 where it is another one.
-CREATE OR REPLACE FUNCTION public.emt_note_index(collection TEXT, name TEXT, definition TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_index_note(collection TEXT, name TEXT, definition TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _index OID := public.emt_relation(emt_note_index.name);
+    _index OID := public.emt_relation(emt_index_note.name);
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = _index
-                      AND indrelid = public.emt_relation(emt_note_index.collection))
-       OR obj_description(_index, 'pg_class') <> emt_note_index.definition THEN
-        RAISE EXCEPTION 'there is another "%"', emt_note_index.name USING ERRCODE = 'SE035';
+                      AND indrelid = public.emt_relation(emt_index_note.collection))
+       OR obj_description(_index, 'pg_class') <> emt_index_note.definition THEN
+        RAISE EXCEPTION 'there is another "%"', emt_index_note.name USING ERRCODE = 'SE035';
     END IF;
-    EXECUTE format('COMMENT ON INDEX public.%I IS %L', emt_note_index.name, emt_note_index.definition);
+    EXECUTE format('COMMENT ON INDEX public.%I IS %L', emt_index_note.name, emt_index_note.definition);
 END
 $$;
 
 -- Drops an index of a collection; FALSE where there is none. Raises SE035 for one that keeps the ids apart.
-CREATE OR REPLACE FUNCTION public.emt_drop_index(collection TEXT, name TEXT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_index_drop(collection TEXT, name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _index OID := public.emt_relation(emt_drop_index.name);
+    _index OID := public.emt_relation(emt_index_drop.name);
     _columns TEXT;
 BEGIN
     SELECT string_agg(pg_get_indexdef(indexrelid, number, FALSE), ', ' ORDER BY number)
            FILTER (WHERE indisunique) INTO _columns
       FROM pg_index, generate_series(1, indnatts) AS number
-     WHERE indexrelid = _index AND indrelid = public.emt_relation(emt_drop_index.collection)
+     WHERE indexrelid = _index AND indrelid = public.emt_relation(emt_index_drop.collection)
     HAVING count(*) > 0;
     IF NOT FOUND THEN
         RETURN FALSE;
     END IF;
     IF _columns IN ('_id', '_id, _partition') THEN
-        RAISE EXCEPTION 'index "%" keeps the ids of collection "%" apart', emt_drop_index.name, emt_drop_index.collection
+        RAISE EXCEPTION 'index "%" keeps the ids of collection "%" apart', emt_index_drop.name, emt_index_drop.collection
             USING ERRCODE = 'SE035';
     END IF;
-    EXECUTE format('DROP INDEX public.%I', emt_drop_index.name);
+    EXECUTE format('DROP INDEX public.%I', emt_index_drop.name);
     RETURN TRUE;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION public.emt_rename_index(name TEXT, new_name TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_index_rename(name TEXT, new_name TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    EXECUTE format('ALTER INDEX public.%I RENAME TO %I', emt_rename_index.name, emt_rename_index.new_name);
+    EXECUTE format('ALTER INDEX public.%I RENAME TO %I', emt_index_rename.name, emt_index_rename.new_name);
 END
 $$;
 
 -- Puts out of the way what a CREATE INDEX CONCURRENTLY that failed has left under these names. The caller holds the lock
 -- of whoever creates one, so an index that is not valid is not being built. Returns the names of all that can be dropped.
-CREATE OR REPLACE FUNCTION public.emt_discard_index(collection TEXT, names TEXT[]) RETURNS TEXT[]
+CREATE OR REPLACE FUNCTION public.emt_index_discard(collection TEXT, names TEXT[]) RETURNS TEXT[]
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _table REGCLASS := public.emt_relation(emt_discard_index.collection);
+    _table REGCLASS := public.emt_relation(emt_index_discard.collection);
 BEGIN
-    PERFORM public.emt_rename_index(relname, 'emt_invalid_' || indexrelid)
+    PERFORM public.emt_index_rename(relname, 'emt_invalid_' || indexrelid)
        FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-      WHERE indrelid = _table AND NOT indisvalid AND relname = ANY(emt_discard_index.names);
+      WHERE indrelid = _table AND NOT indisvalid AND relname = ANY(emt_index_discard.names);
     RETURN ARRAY(SELECT relname::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
                   WHERE indrelid = _table AND NOT indisvalid AND relname ~ '^emt_invalid_');
 END

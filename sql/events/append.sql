@@ -15,11 +15,11 @@
 -- It is the hottest code here. It names the leaf tables, because finding them from their parents costs each append a
 -- tenth; and what few appends need stands elsewhere, because every expression costs all of them. The partition is a
 -- parameter all the same: a name that only resembles this one's must not get in.
-CREATE OR REPLACE FUNCTION public.emt_create_append(partition TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_append_create(partition TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _suffix TEXT := public.emt_table_suffix(emt_create_append.partition);
+    _suffix TEXT := public.emt_partition_suffix(emt_append_create.partition);
 BEGIN
     EXECUTE format($create$
 CREATE OR REPLACE FUNCTION public.%1$I(
@@ -41,7 +41,7 @@ CREATE OR REPLACE FUNCTION public.%1$I(
 DECLARE
     -- In this order: whoever waits for a projection must not hold the feed back meanwhile.
     _fenced BOOLEAN := CASE WHEN _projections IS NULL THEN public.emt_fence(_partition)
-                            WHEN public.emt_share_projections(_partition, _projections) THEN public.emt_fence(_partition)
+                            WHEN public.emt_projection_share(_partition, _projections) THEN public.emt_fence(_partition)
                        END;
     _version BIGINT;
     _result BIGINT[];
@@ -66,7 +66,7 @@ BEGIN
            AND NOT (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition) THEN
             _result := NULL;
         ELSE
-            _result := public.emt_refusal(
+            _result := public.emt_append_refusal(
                 _stream_id, _partition, _expected_version, _version, cardinality(_message_types),
                 CASE WHEN _find_repeated THEN _message_ids END, _message_types, _message_kinds, _messages_data);
         END IF;
@@ -136,9 +136,9 @@ CREATE OR REPLACE FUNCTION public.emt_append(
 DECLARE
     _result BIGINT[];
 BEGIN
-    PERFORM public.emt_check_partition(emt_append.partition);
+    PERFORM public.emt_partition_check(emt_append.partition);
     EXECUTE format('SELECT public.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
-                   'emt_append_in_' || public.emt_table_suffix(emt_append.partition))
+                   'emt_append_in_' || public.emt_partition_suffix(emt_append.partition))
         INTO _result
         USING emt_append.stream_id, emt_append.stream_type, emt_append.partition, emt_append.expected_version,
               emt_append.message_ids, emt_append.message_types, emt_append.message_kinds, emt_append.schema_versions,

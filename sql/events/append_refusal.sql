@@ -1,7 +1,7 @@
 -- What an append must refuse or repeat after its upsert, or NULL when it may go on. Runs with the stream's row locked
 -- and in statements of its own: their snapshots see what the writer that we waited for has committed. Takes the upsert
 -- back where it has to. version is what the upsert returned: NULL where it changed nothing.
-CREATE OR REPLACE FUNCTION public.emt_refusal(
+CREATE OR REPLACE FUNCTION public.emt_append_refusal(
     stream_id         TEXT,
     partition         TEXT,
     expected_version  BIGINT,
@@ -15,30 +15,30 @@ CREATE OR REPLACE FUNCTION public.emt_refusal(
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _suffix TEXT := public.emt_table_suffix(emt_refusal.partition);
-    _is_new BOOLEAN := emt_refusal.version IS NOT DISTINCT FROM emt_refusal.count;
+    _suffix TEXT := public.emt_partition_suffix(emt_append_refusal.partition);
+    _is_new BOOLEAN := emt_append_refusal.version IS NOT DISTINCT FROM emt_append_refusal.count;
     _repeated BIGINT[];
     _archived_version BIGINT;
     _actual_version BIGINT := 0;
 BEGIN
-    IF emt_refusal.message_ids IS NOT NULL AND NOT _is_new THEN
-        _repeated := public.emt_find_repeated(
-            emt_refusal.stream_id, emt_refusal.partition, emt_refusal.message_ids, emt_refusal.message_types,
-            emt_refusal.message_kinds, emt_refusal.messages_data);
+    IF emt_append_refusal.message_ids IS NOT NULL AND NOT _is_new THEN
+        _repeated := public.emt_append_find_repeated(
+            emt_append_refusal.stream_id, emt_append_refusal.partition, emt_append_refusal.message_ids, emt_append_refusal.message_types,
+            emt_append_refusal.message_kinds, emt_append_refusal.messages_data);
         IF _repeated IS NOT NULL THEN
-            IF emt_refusal.version IS NOT NULL THEN
+            IF emt_append_refusal.version IS NOT NULL THEN
                 EXECUTE format('UPDATE public.%I SET stream_position = stream_position - $2 WHERE stream_id = $1',
                                'emt_streams_' || _suffix || '_active')
-                    USING emt_refusal.stream_id, emt_refusal.count;
+                    USING emt_append_refusal.stream_id, emt_append_refusal.count;
             END IF;
             RETURN 3 || _repeated;
         END IF;
     END IF;
 
-    IF emt_refusal.version IS NULL THEN
+    IF emt_append_refusal.version IS NULL THEN
         EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
                        'emt_streams_' || _suffix || '_active')
-            INTO _actual_version USING emt_refusal.stream_id;
+            INTO _actual_version USING emt_append_refusal.stream_id;
         RETURN ARRAY[1, _actual_version];
     END IF;
     IF NOT _is_new THEN
@@ -57,28 +57,28 @@ BEGIN
             )
             SELECT stream_position FROM public.%1$I WHERE stream_id = $1
             $sql$, 'emt_streams_' || _suffix || '_archived')
-            INTO _archived_version USING emt_refusal.stream_id, emt_refusal.partition;
+            INTO _archived_version USING emt_append_refusal.stream_id, emt_append_refusal.partition;
         EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1 AND stream_position = 0',
                        'emt_streams_' || _suffix || '_archived')
-            USING emt_refusal.stream_id;
+            USING emt_append_refusal.stream_id;
     ELSIF (SELECT tenant.has_archived FROM public.emt_partitions AS tenant
-            WHERE tenant.partition = emt_refusal.partition) THEN
+            WHERE tenant.partition = emt_append_refusal.partition) THEN
         EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
                        'emt_streams_' || _suffix || '_archived')
-            INTO _archived_version USING emt_refusal.stream_id;
+            INTO _archived_version USING emt_append_refusal.stream_id;
     END IF;
-    IF _archived_version IS NULL AND coalesce(emt_refusal.expected_version, 0) = 0 THEN
+    IF _archived_version IS NULL AND coalesce(emt_append_refusal.expected_version, 0) = 0 THEN
         RETURN NULL;
     END IF;
     EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1', 'emt_streams_' || _suffix || '_active')
-        USING emt_refusal.stream_id;
+        USING emt_append_refusal.stream_id;
     RETURN CASE WHEN _archived_version IS NULL THEN ARRAY[1, 0] ELSE ARRAY[2, _archived_version] END;
 END
 $$;
 
 -- The version and global positions of an append that is being repeated; NULL when none of its message ids is in the
 -- stream; raises SE020 when they are there with other content, another order, or only in part.
-CREATE OR REPLACE FUNCTION public.emt_find_repeated(
+CREATE OR REPLACE FUNCTION public.emt_append_find_repeated(
     stream_id      TEXT,
     partition      TEXT,
     message_ids    TEXT[],
@@ -107,19 +107,19 @@ BEGIN
           JOIN unnest($2, $3, $4, $5) WITH ORDINALITY AS message (id, type, kind, data, number)
             ON message.id = stored.message_id
          WHERE stored.stream_id = $1
-        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_find_repeated.partition) || '_active')
+        $sql$, 'emt_messages_' || public.emt_partition_suffix(emt_append_find_repeated.partition) || '_active')
         INTO _found, _same, _lowest_shift, _highest_shift, _version, _positions
-        USING emt_find_repeated.stream_id, emt_find_repeated.message_ids, emt_find_repeated.message_types,
-              emt_find_repeated.message_kinds, emt_find_repeated.messages_data;
+        USING emt_append_find_repeated.stream_id, emt_append_find_repeated.message_ids, emt_append_find_repeated.message_types,
+              emt_append_find_repeated.message_kinds, emt_append_find_repeated.messages_data;
     IF _found = 0 THEN
         RETURN NULL;
     END IF;
-    IF _same = cardinality(emt_find_repeated.message_ids) AND _same = _found AND _lowest_shift = _highest_shift THEN
+    IF _same = cardinality(emt_append_find_repeated.message_ids) AND _same = _found AND _lowest_shift = _highest_shift THEN
         RETURN ARRAY[_version, 0] || _positions;
     END IF;
     RAISE EXCEPTION 'stream "%" already has messages with these message ids, but not the same messages',
-        emt_find_repeated.stream_id
-        USING ERRCODE = 'SE020', DETAIL = emt_find_repeated.stream_id,
+        emt_append_find_repeated.stream_id
+        USING ERRCODE = 'SE020', DETAIL = emt_append_find_repeated.stream_id,
               HINT = 'A message id names one message. Use new ids for new messages.';
 END
 $$;

@@ -31,7 +31,7 @@ CREATE OR REPLACE FUNCTION public.emt_sanitize_name(input_name TEXT) RETURNS TEX
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    RETURN public.emt_table_suffix(input_name);
+    RETURN public.emt_partition_suffix(input_name);
 END
 $$;
 
@@ -39,6 +39,6 @@ CREATE OR REPLACE FUNCTION public.emt_add_partition(partition_name TEXT) RETURNS
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    PERFORM public.emt_create_partition(partition_name);
+    PERFORM public.emt_partition_create(partition_name);
 END
 $$;

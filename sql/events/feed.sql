@@ -16,7 +16,7 @@ BEGIN
         RAISE EXCEPTION 'the feed cannot be read at isolation level "%"', current_setting('transaction_isolation')
             USING ERRCODE = 'SE001', HINT = 'Read it at READ COMMITTED: an older snapshot would skip messages.';
     END IF;
-    PERFORM public.emt_check_partition(emt_horizon.partition);
+    PERFORM public.emt_partition_check(emt_horizon.partition);
 
     -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
     _head := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
@@ -52,11 +52,11 @@ $$;
 -- It names the tables, so that its plan is made once a session: a reader that waits for news has most of its time from it.
 -- The settings leave one plan, the walk along the positions: without statistics, or with rare types, the planner would read
 -- and sort all that is left of the feed for each page.
-CREATE OR REPLACE FUNCTION public.emt_create_feed(partition TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_feed_create(partition TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _suffix TEXT := public.emt_table_suffix(emt_create_feed.partition);
+    _suffix TEXT := public.emt_partition_suffix(emt_feed_create.partition);
 BEGIN
     EXECUTE format($create$
 CREATE OR REPLACE FUNCTION public.%1$I(
@@ -117,7 +117,7 @@ $$;
 -- How many messages of the partition stand behind a position, counted up to most, and when the first of them was stored.
 -- Open appends are not counted. The settings leave the walk along the positions: without statistics, the planner would
 -- read the whole feed for a reader that is at its end.
-CREATE OR REPLACE FUNCTION public.emt_lag(partition TEXT, after BIGINT, most BIGINT)
+CREATE OR REPLACE FUNCTION public.emt_feed_lag(partition TEXT, after BIGINT, most BIGINT)
     RETURNS TABLE (messages BIGINT, oldest TIMESTAMPTZ)
     LANGUAGE plpgsql
     SET enable_seqscan TO off
@@ -130,7 +130,7 @@ BEGIN
     RETURN QUERY EXECUTE format($sql$
         SELECT (SELECT count(*) FROM (SELECT FROM public.%1$I WHERE global_position > $1 LIMIT $2) AS behind),
                (SELECT created FROM public.%1$I WHERE global_position > $1 ORDER BY global_position LIMIT 1)
-        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_lag.partition))
-        USING emt_lag.after, emt_lag.most;
+        $sql$, 'emt_messages_' || public.emt_partition_suffix(emt_feed_lag.partition))
+        USING emt_feed_lag.after, emt_feed_lag.most;
 END
 $$;

@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION public.emt_fence_class(partition TEXT) RETURNS INTEGE
     AS $$ SELECT hashtext('public' || coalesce('.' || emt_fence_class.partition, '')) $$;
 
 -- What the sequence has drawn last while it is not used since it was started or restarted: the value before its first.
-CREATE OR REPLACE FUNCTION public.emt_unused_position() RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_position_unused() RETURNS BIGINT
     LANGUAGE sql
     AS $$ SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position $$;
 
@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION public.emt_fence_lock(partition TEXT) RETURNS BOOLEAN
     SELECT pg_advisory_xact_lock_shared(
                public.emt_fence_class(emt_fence_lock.partition),
                coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
-                        public.emt_unused_position())::BIT(32)::INTEGER) IS NOT NULL
+                        public.emt_position_unused())::BIT(32)::INTEGER) IS NOT NULL
     $$;
 
 -- Takes the lock unless the transaction holds it: emt.fence holds the transaction's id and what it has locked, for each
@@ -57,7 +57,7 @@ CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN
     $$;
 
 -- The default of emt_messages.global_position: fences every writer that does not come through emt_append.
-CREATE OR REPLACE FUNCTION public.emt_next_position() RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_position_next() RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$
 BEGIN

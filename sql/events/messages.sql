@@ -1,7 +1,7 @@
 -- emt_messages: every event and command ('E', 'C').
 CREATE TABLE IF NOT EXISTS public.emt_messages (
     stream_position         BIGINT       NOT NULL,
-    global_position         BIGINT       NOT NULL DEFAULT public.emt_next_position(),
+    global_position         BIGINT       NOT NULL DEFAULT public.emt_position_next(),
     transaction_id          XID8         NOT NULL DEFAULT pg_current_xact_id(),
     created                 TIMESTAMPTZ  NOT NULL DEFAULT now(),
     is_archived             BOOLEAN      NOT NULL DEFAULT FALSE,

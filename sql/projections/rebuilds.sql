@@ -13,50 +13,50 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
 );
 
 -- The advisory lock of whoever rebuilds a projection: one at a time.
-CREATE OR REPLACE FUNCTION public.emt_rebuild_lock(partition TEXT, name TEXT) RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_rebuild_lock_key(partition TEXT, name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT hashtextextended('public' || '.rebuild/' || emt_rebuild_lock.partition || '/' || emt_rebuild_lock.name, 0)
+    SELECT hashtextextended('public' || '.rebuild/' || emt_rebuild_lock_key.partition || '/' || emt_rebuild_lock_key.name, 0)
     $$;
 
 -- Begins a rebuild: creates an empty table beside each of the read model's, and removes what an earlier rebuild has left.
--- Returns its id. The caller holds emt_rebuild_lock, so nobody else is at it. The tables are not logged: a crash of the
+-- Returns its id. The caller holds emt_rebuild_lock_key, so nobody else is at it. The tables are not logged: a crash of the
 -- server ends that lock, too, and with it the rebuild.
-CREATE OR REPLACE FUNCTION public.emt_begin_rebuild(partition TEXT, name TEXT, version INTEGER, tables TEXT[])
+CREATE OR REPLACE FUNCTION public.emt_rebuild_begin(partition TEXT, name TEXT, version INTEGER, tables TEXT[])
     RETURNS BIGINT
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
     AS $$
 DECLARE
     _id BIGINT;
 BEGIN
-    PERFORM public.emt_require_writer();
-    PERFORM public.emt_check_partition(emt_begin_rebuild.partition);
-    PERFORM public.emt_end_rebuild(rebuild.id)
+    PERFORM public.emt_caller_require_writer();
+    PERFORM public.emt_partition_check(emt_rebuild_begin.partition);
+    PERFORM public.emt_rebuild_end(rebuild.id)
        FROM public.emt_rebuilds AS rebuild
-      WHERE rebuild.partition = emt_begin_rebuild.partition AND rebuild.name = emt_begin_rebuild.name;
+      WHERE rebuild.partition = emt_rebuild_begin.partition AND rebuild.name = emt_rebuild_begin.name;
     INSERT INTO public.emt_rebuilds AS rebuild (partition, name, version, tables)
-    VALUES (emt_begin_rebuild.partition, emt_begin_rebuild.name, emt_begin_rebuild.version, emt_begin_rebuild.tables)
+    VALUES (emt_rebuild_begin.partition, emt_rebuild_begin.name, emt_rebuild_begin.version, emt_rebuild_begin.tables)
     RETURNING rebuild.id INTO _id;
-    FOR _number IN 1 .. cardinality(emt_begin_rebuild.tables) LOOP
-        PERFORM public.emt_create_like(
-            emt_begin_rebuild.tables[_number], format('emt_shadow_%s_%s', _id, _number), TRUE);
+    FOR _number IN 1 .. cardinality(emt_rebuild_begin.tables) LOOP
+        PERFORM public.emt_table_create_like(
+            emt_rebuild_begin.tables[_number], format('emt_shadow_%s_%s', _id, _number), TRUE);
     END LOOP;
     RETURN _id;
 END
 $$;
 
 -- Ends a rebuild and drops its tables; FALSE where another one has taken its place.
-CREATE OR REPLACE FUNCTION public.emt_end_rebuild(id BIGINT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_rebuild_end(id BIGINT) RETURNS BOOLEAN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _tables INTEGER;
 BEGIN
-    PERFORM public.emt_require_writer();
-    DELETE FROM public.emt_rebuilds AS rebuild WHERE rebuild.id = emt_end_rebuild.id
+    PERFORM public.emt_caller_require_writer();
+    DELETE FROM public.emt_rebuilds AS rebuild WHERE rebuild.id = emt_rebuild_end.id
     RETURNING cardinality(rebuild.tables) INTO _tables;
     FOR _number IN 1 .. coalesce(_tables, 0) LOOP
-        EXECUTE format('DROP TABLE IF EXISTS public.%I', format('emt_shadow_%s_%s', emt_end_rebuild.id, _number));
+        EXECUTE format('DROP TABLE IF EXISTS public.%I', format('emt_shadow_%s_%s', emt_rebuild_end.id, _number));
     END LOOP;
     RETURN _tables IS NOT NULL;
 END
@@ -71,7 +71,7 @@ CREATE OR REPLACE FUNCTION public.emt_caller() RETURNS TEXT
 
 -- A writer may rebuild its read models without owning the schema: the functions that create and drop tables for that
 -- run as the owner, and everybody could call them.
-CREATE OR REPLACE FUNCTION public.emt_require_writer() RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_caller_require_writer() RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 BEGIN
