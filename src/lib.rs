@@ -112,6 +112,7 @@ pub use crate::{
         RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
     },
     database::{
+        Transaction,
         endpoint::{ConnectError, ConnectionStringError},
         position::ExpectedVersion,
         schema::{AutoMigration, MigrationReport, Schema, SchemaState},

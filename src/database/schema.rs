@@ -6,7 +6,7 @@ mod tests;
 
 use crate::database::identifier;
 use crate::database::sha256::TextDigest;
-use crate::database::{Connections, Sql, Transaction, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
 use postgres::error::SqlState;
 use postgres::types::Type;
@@ -278,7 +278,7 @@ impl Schema {
     /// # Errors
     /// Like [`state`](Schema::state), and whatever the database refuses.
     pub fn migrate(&self) -> Result<MigrationReport> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         self.declared
             .create(transaction.sql(), &self.name, &mut report)?;
@@ -294,7 +294,7 @@ impl Schema {
     /// # Errors
     /// Like [`migrate`](Schema::migrate).
     pub fn dry_run(&self) -> Result<MigrationReport> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         let declared = self.declared.look(transaction.sql(), &self.name)?;
         report.applied.extend(declared.applied);
