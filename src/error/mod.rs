@@ -184,7 +184,7 @@ impl Error {
     /// Whether it is unknown if the write was stored, because the connection was lost while the server may have been
     /// committing. Read to find out before the call is made again.
     ///
-    /// Appends with message ids of the caller's never end like this: they are retried, because a repeat is idempotent.
+    /// Appends with message ids of the caller's are retried instead, because a repeat is idempotent.
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::Database(error) => error.is_outcome_unknown(),

@@ -4,7 +4,8 @@ use crate::database::connections::proxy::{Loss, Proxy};
 use crate::support::{added, database, quiet, store};
 use emmett_postgresql::pongo::{self, PongoClient};
 use emmett_postgresql::{
-    AppendOptions, DatabaseError, Error, EventStore, RawEvent, Recorded, SqlProjection,
+    AppendOptions, ConnectionOptions, DatabaseError, Error, EventStore, RawEvent, Recorded,
+    SqlProjection,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -158,10 +159,10 @@ fn a_server_that_cannot_be_reached_is_unavailable_and_a_wrong_name_is_not() -> a
 #[test]
 fn an_exhausted_pool_is_unavailable() -> anyhow::Result<()> {
     let database = database();
-    let store = quiet(database.url())
+    let options = ConnectionOptions::new()
         .pool_size(1)
-        .connection_timeout(Duration::from_millis(50))
-        .open()?;
+        .connection_timeout(Duration::from_millis(50));
+    let store = quiet(database.url()).connection_options(options).open()?;
     let _only = store.begin()?;
 
     let append = store.append_to_stream("Cart-1", &[added("hat", 1)]);

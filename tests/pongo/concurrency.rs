@@ -1,11 +1,11 @@
 //! Nothing is lost or done twice, however many write one document at once.
 
 use crate::support;
-use emmett_postgresql::EventStore;
 use emmett_postgresql::pongo::{
     Collection, Error, HandleOptions, HandleOutcome, Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
+use emmett_postgresql::{ConnectionOptions, EventStore};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -15,7 +15,9 @@ const ROUNDS: i64 = 20;
 
 fn store() -> anyhow::Result<(Database, EventStore)> {
     let database = support::database();
-    let store = EventStore::builder(database.url()).pool_size(16).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(16))
+        .open()?;
     Ok((database, store))
 }
 

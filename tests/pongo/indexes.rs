@@ -7,8 +7,8 @@ use emmett_postgresql::pongo::{
 };
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AutoMigration, DatabaseError, DocumentProjection, EventStore, ProjectionError, RawEvent,
-    Recorded,
+    AutoMigration, ConnectionOptions, DatabaseError, DocumentProjection, EventStore,
+    ProjectionError, RawEvent, Recorded,
 };
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,7 +137,7 @@ fn twenty_that_open_at_once_create_each_index_once() -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         let open = || {
             PongoClient::builder(database.url())
-                .pool_size(2)
+                .connection_options(ConnectionOptions::new().pool_size(2))
                 .collection(definition())
                 .connect()
         };
