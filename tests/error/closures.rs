@@ -7,9 +7,10 @@ use postgres::NoTls;
 use serde_json::{Value, json};
 
 type Closure = fn(&mut Session<'_>) -> anyhow::Result<()>;
+type IsKept = fn(&Error) -> bool;
 
 /// One error of each room, and how a caller of the store sees it.
-const CASES: [(Closure, fn(&Error) -> bool); 5] = [
+const CASES: [(Closure, IsKept); 5] = [
     (
         |session| {
             let expected = AppendOptions::new().expected_version(7);
