@@ -139,12 +139,28 @@ CREATE TABLE IF NOT EXISTS public.emt_subscriptions (
     PRIMARY KEY (subscription_id, partition, version)
 ) PARTITION BY LIST (partition);
 
--- emt_processor_slots: where each slot of a processor is and who holds it. A processor has one slot, or several, so that
--- several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at; epoch is
--- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted_by: another worker
--- has less than its share; the holder gives the slot up, and until wanted_until nobody else takes it. taken_position and crashes: see emt_take_slots.
--- attempts: how many holders have tried the message at attempted after such a crash, the last one in attempt_epoch. status
--- 'failed' stops the processor until it is started anew. There is room in the pages, because every batch writes here.
+-- emt_processor_slots: the position of each slot of a processor, and its holder. A processor has one slot, or several, so
+-- that several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at.
+--
+--                     register                      take                       time
+--       no row ------------------> free -------------------------> held ----------------> expired
+--                                   ^ ^                            | ^ ^                     |
+--                                   | +------- release ------------+ | +---- renew ----------+
+--                                   |                              | |                       | take: at the position where
+--                                   | time                     ask | | time                  v the last holder took it
+--                                   |                              v |   checkpoint     after crash
+--                               promised <---- release ------- wanted      (held) <----------+
+--                                   |                                                     attempt: counts a holder
+--                                   +-- take, by the asking worker --> held
+--
+--       any --- fail ----> failed --- register ---> as before            any --- hold ---> held, by a rebuild
+--       any --- reset ---> as before, at another position                rebuild --- release or reset ---> free
+--
+-- epoch is raised by take, reset and hold (emt_slot_raise_epoch), so the holder before can commit nothing more.
+-- wanted_by, wanted_until: a worker that has less than its share asks for the slot, and its holder gives it up; until then
+-- no other worker takes it. taken_position: where it was taken last. crashes: how many leases in a row ran out there.
+-- attempted, attempts, attempt_epoch: after a crash, the message that is tried, by how many holders, and by which one last.
+-- status: 'active' or 'failed'. Room in the pages keeps updates off the index: every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -169,8 +185,21 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     PRIMARY KEY (partition, processor, version, slot)
 ) WITH (fillfactor = 50);
 
--- emt_parked_messages: what a processor could not handle, and what waits behind it because it is of the same stream.
--- error is NULL for the latter. request: what its owner shall do with it, 'replay' or 'discard'.
+-- emt_parked_messages: the messages that a processor could not handle, and the later ones of the same streams.
+--
+--                  the handler fails            replay                     handled
+--       no row -----------------------> parked --------> replay requested --------> no row
+--                                         ^                |          ^
+--                                         +-- fails again -+          | replay, or follows an earlier one
+--                  one is parked before   (attempts + 1)              |
+--       no row -----------------------> after ------------------------+
+--                                         ^                |
+--                                         +----------------+ an earlier one fails again
+--
+--       parked, after, replay requested --- discard ---> discard requested --- its worker ---> no row
+--       any --- reset, forget, switch of a rebuild ---> no row
+--
+-- error: NULL for a message that only comes after one that failed. request: 'replay' or 'discard', for the slot's holder.
 CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
     partition        TEXT         NOT NULL,
     processor        TEXT         NOT NULL,
@@ -1199,44 +1228,81 @@ BEGIN
 END
 $$;
 
--- Gives a worker its fair share of a processor's slots: those that nobody holds, and those whose holder has not renewed
--- its lease in time. Where others hold more than their share, asks them for it. Returns all slots that the worker holds
--- then. A holder that was paused may still have a row locked, in a transaction that it will never finish: that session is
--- ended. Counts how often a lease ran out at the position at which it was taken: the worker died of what is behind it.
--- The times are the server's.
-CREATE OR REPLACE FUNCTION public.emt_take_slots(
-    partition  TEXT,
-    processor  TEXT,
-    version    INTEGER,
-    owner      TEXT,
-    worker     INTEGER,
-    lease      INTERVAL
+-- Raises the epoch of slots: their holder commits nothing more. Nothing else raises it. Without a version, of all; without
+-- numbers, all slots.
+CREATE OR REPLACE FUNCTION public.emt_slot_raise_epoch(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _slots      INTEGER[]
+) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    UPDATE public.emt_processor_slots AS slot
+       SET epoch = slot.epoch + 1
+     WHERE slot.partition = _partition AND slot.processor = _processor
+       AND (_version IS NULL OR slot.version = _version) AND (_slots IS NULL OR slot.slot = ANY (_slots))
+    $$;
+
+-- Makes the slots of a holder free, or only those that are wanted. Nothing else does. Without a version, of all; without a
+-- worker, of all of the owner's. wanted_by stays: no worker but that one takes the slot before wanted_until. A holder that
+-- gives a slot back is alive, so its attempt at a message is no longer counted; those of other holders are.
+CREATE OR REPLACE FUNCTION public.emt_slot_release(
+    _partition    TEXT,
+    _processor    TEXT,
+    _version      INTEGER,
+    _owner        TEXT,
+    _worker       INTEGER,
+    _only_wanted  BOOLEAN
+) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    UPDATE public.emt_processor_slots AS slot
+       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0,
+           attempted = CASE WHEN slot.attempt_epoch = slot.epoch THEN NULL ELSE slot.attempted END,
+           attempts = CASE WHEN slot.attempt_epoch = slot.epoch THEN 0 ELSE slot.attempts END
+     WHERE slot.partition = _partition AND slot.processor = _processor AND slot.owner = _owner
+       AND (_version IS NULL OR slot.version = _version) AND (_worker IS NULL OR slot.worker = _worker)
+       AND (NOT _only_wanted OR slot.wanted_until > clock_timestamp())
+    $$;
+
+-- Gives a worker its fair share of a processor's slots: the free ones, and those whose holder has not renewed its lease in
+-- time. Where others hold more than their share, asks them for it. Returns all slots that the worker holds then. A holder
+-- that was paused may still have a row locked, in a transaction that it will never finish: that session is ended. Counts how
+-- often a lease ran out at the position at which it was taken: the message after it has ended the process. The times are the
+-- server's.
+CREATE OR REPLACE FUNCTION public.emt_slot_take(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _owner      TEXT,
+    _worker     INTEGER,
+    _lease      INTERVAL
 ) RETURNS TABLE (slot INTEGER, "position" BIGINT, epoch BIGINT, crashes INTEGER)
     LANGUAGE plpgsql
     AS $$
 #variable_conflict use_column
 DECLARE
-    _self TEXT := emt_take_slots.owner || '/' || emt_take_slots.worker;
+    _self TEXT := _owner || '/' || _worker;
     _now TIMESTAMPTZ := clock_timestamp();
-    _slots INTEGER;
+    _all INTEGER;
     _others INTEGER;
     _mine INTEGER;
-    _taken INTEGER;
     _share INTEGER;
+    _free INTEGER[];
     _locker INTEGER;
 BEGIN
-    SELECT count(*), count(*) FILTER (WHERE held.owner = emt_take_slots.owner AND held.worker = emt_take_slots.worker),
+    SELECT count(*), count(*) FILTER (WHERE held.owner = _owner AND held.worker = _worker),
            (SELECT count(DISTINCT other.name)
               FROM public.emt_processor_slots AS shared,
                    LATERAL (VALUES (shared.owner || '/' || shared.worker, shared.expires_at),
                                    (shared.wanted_by, shared.wanted_until)) AS other (name, until)
-             WHERE shared.partition = emt_take_slots.partition AND shared.processor = emt_take_slots.processor
-               AND shared.version = emt_take_slots.version AND other.until > _now AND other.name <> _self)
-      INTO _slots, _mine, _others
+             WHERE shared.partition = _partition AND shared.processor = _processor AND shared.version = _version
+               AND other.until > _now AND other.name <> _self)
+      INTO _all, _mine, _others
       FROM public.emt_processor_slots AS held
-     WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-       AND held.version = emt_take_slots.version;
-    _share := ceil(_slots / (_others + 1.0));
+     WHERE held.partition = _partition AND held.processor = _processor AND held.version = _version;
+    _share := ceil(_all / (_others + 1.0));
 
     IF _mine < _share THEN
         FOR _locker IN
@@ -1245,8 +1311,8 @@ BEGIN
               JOIN pg_locks AS lock
                 ON lock.locktype = 'transactionid' AND lock.mode = 'ExclusiveLock' AND lock.granted
                AND lock.transactionid = held.xmax
-             WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-               AND held.version = emt_take_slots.version AND held.expires_at <= _now AND lock.pid <> pg_backend_pid()
+             WHERE held.partition = _partition AND held.processor = _processor AND held.version = _version
+               AND held.expires_at <= _now AND lock.pid <> pg_backend_pid()
         LOOP
             BEGIN
                 PERFORM pg_terminate_backend(_locker);
@@ -1255,62 +1321,102 @@ BEGIN
                 NULL;
             END;
         END LOOP;
-        WITH free AS (
+        _free := ARRAY(
             SELECT held.slot
               FROM public.emt_processor_slots AS held
-             WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-               AND held.version = emt_take_slots.version AND held.status = 'active'
+             WHERE held.partition = _partition AND held.processor = _processor AND held.version = _version
+               AND held.status = 'active'
                AND (held.owner IS NULL OR held.expires_at <= _now)
                AND (held.wanted_by IS NULL OR held.wanted_by = _self OR held.wanted_until <= _now)
              ORDER BY held.slot
              LIMIT _share - _mine
-               FOR UPDATE SKIP LOCKED
-        )
+               FOR UPDATE SKIP LOCKED);
+        PERFORM public.emt_slot_raise_epoch(_partition, _processor, _version, _free);
         UPDATE public.emt_processor_slots AS taken
-           SET owner = emt_take_slots.owner,
-               worker = emt_take_slots.worker,
-               epoch = taken.epoch + 1,
+           SET owner = _owner,
+               worker = _worker,
                taken_at = _now,
-               expires_at = _now + emt_take_slots.lease,
+               expires_at = _now + _lease,
                crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
                               THEN taken.crashes + 1 ELSE 0 END,
                taken_position = taken.position,
                wanted_by = NULL,
                wanted_until = NULL
-          FROM free
-         WHERE taken.partition = emt_take_slots.partition AND taken.processor = emt_take_slots.processor
-           AND taken.version = emt_take_slots.version AND taken.slot = free.slot;
-        GET DIAGNOSTICS _taken = ROW_COUNT;
-        _mine := _mine + _taken;
+         WHERE taken.partition = _partition AND taken.processor = _processor AND taken.version = _version
+           AND taken.slot = ANY (_free);
+        _mine := _mine + cardinality(_free);
     END IF;
 
-    IF _mine < _slots / (_others + 1) THEN
+    IF _mine < _all / (_others + 1) THEN
         UPDATE public.emt_processor_slots AS asked
-           SET wanted_by = _self, wanted_until = _now + emt_take_slots.lease
+           SET wanted_by = _self, wanted_until = _now + _lease
           FROM (SELECT spare.slot
                   FROM (SELECT held.slot,
                                row_number() OVER (PARTITION BY held.owner, held.worker ORDER BY held.slot) AS number
                           FROM public.emt_processor_slots AS held
-                         WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-                           AND held.version = emt_take_slots.version AND held.expires_at > _now
-                           AND held.owner || '/' || held.worker <> _self) AS spare
+                         WHERE held.partition = _partition AND held.processor = _processor AND held.version = _version
+                           AND held.expires_at > _now AND held.owner || '/' || held.worker <> _self) AS spare
                  WHERE spare.number > _share
                  ORDER BY spare.number DESC
-                 LIMIT _slots / (_others + 1) - _mine) AS spare
-         WHERE asked.partition = emt_take_slots.partition AND asked.processor = emt_take_slots.processor
-           AND asked.version = emt_take_slots.version AND asked.slot = spare.slot
+                 LIMIT _all / (_others + 1) - _mine) AS spare
+         WHERE asked.partition = _partition AND asked.processor = _processor AND asked.version = _version
+           AND asked.slot = spare.slot
            AND (asked.wanted_by IS NULL OR asked.wanted_until <= _now);
     END IF;
 
     RETURN QUERY
         SELECT held.slot, held.position, held.epoch, held.crashes
           FROM public.emt_processor_slots AS held
-         WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-           AND held.version = emt_take_slots.version AND held.owner = emt_take_slots.owner
-           AND held.worker = emt_take_slots.worker
+         WHERE held.partition = _partition AND held.processor = _processor AND held.version = _version
+           AND held.owner = _owner AND held.worker = _worker
          ORDER BY held.slot;
 END
 $$;
+
+-- Takes all slots of a processor, of all versions, from their holders: for the switch of a rebuild. A switch that dies
+-- leaves them free after five minutes. Without taken_position, their position is not blamed for that.
+CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT, _owner TEXT) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, NULL, NULL);
+    UPDATE public.emt_processor_slots AS slot
+       SET owner = _owner, worker = 0, taken_at = clock_timestamp(),
+           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL,
+           wanted_by = NULL, wanted_until = NULL
+     WHERE slot.partition = _partition AND slot.processor = _processor;
+    $$;
+
+-- Sets all slots of a processor to a position, and clears its failures, crashes and attempts. The holders stay, and go on
+-- from there. Returns how many slots it has.
+CREATE OR REPLACE FUNCTION public.emt_slot_reset(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _position   BIGINT
+) RETURNS BIGINT
+    LANGUAGE sql
+    AS $$
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, _version, NULL);
+    WITH reset AS (
+        UPDATE public.emt_processor_slots AS slot
+           SET position = _position, taken_position = NULL, crashes = 0, attempted = NULL, attempts = 0,
+               status = 'active', last_error = NULL, updated_at = now()
+         WHERE slot.partition = _partition AND slot.processor = _processor AND slot.version = _version
+        RETURNING slot.slot
+    )
+    SELECT count(*) FROM reset;
+    $$;
+
+-- Those of the partitions in which a worker holds a slot, and so listens. clock_timestamp, which is volatile, makes the plan
+-- look into the index once for each partition, whatever the planner believes.
+CREATE OR REPLACE FUNCTION public.emt_slots_listening(_partitions TEXT[]) RETURNS SETOF TEXT
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT listening.partition
+      FROM unnest(_partitions) AS listening (partition)
+     WHERE EXISTS (SELECT FROM public.emt_processor_slots AS slot
+                    WHERE slot.partition = listening.partition AND slot.expires_at > clock_timestamp())
+    $$;
 
 
 ---------------------------------------------------------------------------------------------------------- rebuilds

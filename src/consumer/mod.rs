@@ -7,10 +7,8 @@ mod batch_transaction;
 mod builder;
 mod failure;
 mod job;
-mod lease;
 mod lease_renewer;
 mod mailbox;
-mod parking;
 mod poller;
 mod processor;
 mod projector;
@@ -18,6 +16,7 @@ mod reactor;
 mod running;
 mod shared;
 mod stop;
+mod thread;
 mod wait;
 mod worker;
 

@@ -71,8 +71,9 @@ impl UnfinishedReactor {
         + Sync
         + 'static,
     ) -> Reactor {
-        let each = move |message: &RecordedMessage, context: &mut ReactorContext<'_>| {
-            handle(&message.decode()?, context)
+        let each = move |message: &RecordedMessage, transaction: &mut BatchTransaction| {
+            let mut context = ReactorContext::new(transaction, message);
+            handle(&message.decode()?, &mut context)
         };
         self.finish::<E>(Handler::Each(Box::new(each)))
     }
@@ -85,12 +86,15 @@ impl UnfinishedReactor {
         + Sync
         + 'static,
     ) -> Reactor {
-        let batch = move |messages: &[&RecordedMessage], context: &mut ReactorContext<'_>| {
+        let batch = move |messages: &[&RecordedMessage], transaction: &mut BatchTransaction| {
+            let Some(last) = messages.last() else {
+                return Ok(());
+            };
             let events = messages
                 .iter()
                 .map(|message| message.decode())
                 .collect::<Result<Vec<Recorded<E>>>>()?;
-            handle(&events, context)
+            handle(&events, &mut ReactorContext::new(transaction, last))
         };
         self.finish::<E>(Handler::Batch(Box::new(batch)))
     }
@@ -160,7 +164,7 @@ impl fmt::Debug for ReactorContext<'_> {
 }
 
 impl<'a> ReactorContext<'a> {
-    pub(super) fn new(transaction: &'a mut BatchTransaction, cause: &'a RecordedMessage) -> Self {
+    fn new(transaction: &'a mut BatchTransaction, cause: &'a RecordedMessage) -> Self {
         Self { transaction, cause }
     }
 

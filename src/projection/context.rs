@@ -5,7 +5,7 @@ use crate::database::{self, Sql};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use crate::pongo::{Collection, DocumentTable, Executor};
-use crate::slots::slot::OwnedSlots;
+use crate::slots::OwnedSlots;
 use postgres::Row;
 use postgres::types::ToSql;
 

@@ -2,7 +2,6 @@
 
 mod claim;
 mod job;
-mod processor;
 mod progress;
 mod request;
 mod shadow;

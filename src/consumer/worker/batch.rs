@@ -3,10 +3,9 @@
 use super::{BatchError, Ended, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::mailbox::Batch;
-use crate::consumer::parking;
 use crate::consumer::processor::Handler;
 use crate::events::message::RecordedMessage;
-use crate::slots::slot::slot_of;
+use crate::slots::{parking, slot_of};
 use crate::trace;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -209,10 +208,7 @@ impl Worker {
             self.shared.key(&self.mailbox.processor),
             self.shared.holder(&self.mailbox),
         );
-        let checkpoint = self.checkpoint();
-        let holds = self
-            .shared
-            .run(|sql| key.checkpoint(sql, holder, &self.held, checkpoint))?;
+        let holds = self.shared.run(|sql| key.holds(sql, holder, &self.held))?;
         Ok(if holds { error } else { BatchError::Lost })
     }
 

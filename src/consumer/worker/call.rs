@@ -3,11 +3,10 @@
 use super::{BatchError, Worker, survives};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::Handler;
-use crate::consumer::reactor::ReactorContext;
 use crate::error::{Error, is_transient_cause};
 use crate::events::message::RecordedMessage;
 use crate::projection::ProjectionContext;
-use crate::slots::slot::OwnedSlots;
+use crate::slots::OwnedSlots;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Worker {
@@ -24,9 +23,9 @@ impl Worker {
         messages: &[&RecordedMessage],
         slots: &[i32],
     ) -> Result<(), (usize, BatchError)> {
-        let Some(last) = messages.last() else {
+        if messages.is_empty() {
             return Ok(());
-        };
+        }
         match &self.processor().handler {
             Handler::Projector(projection) => {
                 let sql = transaction.sql().map_err(|error| (0, error.into()))?;
@@ -36,14 +35,12 @@ impl Worker {
                 guarded(|| projection.handle(messages, &mut context)).map_err(|error| (0, error))
             }
             Handler::Batch(batch) => {
-                guarded(|| batch(messages, &mut ReactorContext::new(transaction, last)))
-                    .map_err(|error| (0, error))
+                guarded(|| batch(messages, transaction)).map_err(|error| (0, error))
             }
             Handler::Each(each) => {
                 for (done, message) in messages.iter().enumerate() {
                     transaction.begin_part();
-                    let handled =
-                        guarded(|| each(message, &mut ReactorContext::new(transaction, message)));
+                    let handled = guarded(|| each(message, transaction));
                     if let Err(error) = handled {
                         transaction
                             .undo_part()

@@ -5,13 +5,12 @@ mod call;
 mod one_by_one;
 mod requests;
 
-use super::lease::HeldSlot;
 use super::mailbox::{Batch, Mailbox};
-use super::parking::{self};
 use super::processor::Processor;
 use super::shared::Shared;
 use crate::database::back_off::BackOff;
 use crate::error::{Error, Result};
+use crate::slots::{HeldSlot, parking};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
 use std::sync::Arc;

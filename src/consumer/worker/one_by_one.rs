@@ -3,8 +3,8 @@
 use super::batch::Task;
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
-use crate::consumer::parking;
 use crate::events::message::RecordedMessage;
+use crate::slots::parking;
 use std::sync::Arc;
 
 /// How often a message may end the process before it is parked.
