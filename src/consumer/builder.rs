@@ -8,7 +8,7 @@ use super::reactor::Reactor;
 use super::running::Consumer;
 use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
-use crate::database::Transaction;
+use crate::database::PooledTransaction;
 use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
@@ -233,7 +233,7 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
             projection: processor.name.clone(),
             source,
         };
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         if store.may_migrate() {
             let mut context = ProjectionContext::new(transaction.sql(), store.partition());
             projection.init(&mut context).map_err(failed)?;

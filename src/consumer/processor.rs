@@ -1,7 +1,7 @@
 //! What a consumer runs: a handler with a name and options.
 
-use super::batch_transaction::BatchTransaction;
 use super::failure::FailurePolicy;
+use super::reactor_context::ReactorContext;
 use crate::database::scope::check_key;
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
@@ -21,8 +21,9 @@ pub enum StartFrom {
     Position(u64),
 }
 
-type Each = dyn Fn(&RecordedMessage, &mut BatchTransaction) -> anyhow::Result<()> + Send + Sync;
-type Batch = dyn Fn(&[&RecordedMessage], &mut BatchTransaction) -> anyhow::Result<()> + Send + Sync;
+type Each = dyn Fn(&RecordedMessage, &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync;
+type Batch =
+    dyn Fn(&[&RecordedMessage], &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync;
 
 pub(super) enum Handler {
     Projector(Arc<dyn Projection>),

@@ -1,16 +1,11 @@
 //! Reactors: side effects, at least once.
 
-use super::batch_transaction::BatchTransaction;
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
+use super::reactor_context::ReactorContext;
 use crate::error::Result;
 use crate::events::event::Event;
-use crate::events::message::{Appendable, Recorded, RecordedMessage};
-use crate::events::stream::Appended;
-use crate::events::stream::append_options::AppendOptions;
-use crate::pongo::Collection;
+use crate::events::message::{Recorded, RecordedMessage};
 use crate::projection::HandledTypes;
-use postgres::Row;
-use postgres::types::ToSql;
 use std::fmt;
 
 /// Does something for each event: sends a mail, calls a service, appends an answer.
@@ -71,9 +66,8 @@ impl UnfinishedReactor {
         + Sync
         + 'static,
     ) -> Reactor {
-        let each = move |message: &RecordedMessage, transaction: &mut BatchTransaction| {
-            let mut context = ReactorContext::new(transaction, message);
-            handle(&message.decode()?, &mut context)
+        let each = move |message: &RecordedMessage, context: &mut ReactorContext<'_>| {
+            handle(&message.decode()?, context)
         };
         self.finish::<E>(Handler::Each(Box::new(each)))
     }
@@ -86,15 +80,12 @@ impl UnfinishedReactor {
         + Sync
         + 'static,
     ) -> Reactor {
-        let batch = move |messages: &[&RecordedMessage], transaction: &mut BatchTransaction| {
-            let Some(last) = messages.last() else {
-                return Ok(());
-            };
+        let batch = move |messages: &[&RecordedMessage], context: &mut ReactorContext<'_>| {
             let events = messages
                 .iter()
                 .map(|message| message.decode())
                 .collect::<Result<Vec<Recorded<E>>>>()?;
-            handle(&events, &mut ReactorContext::new(transaction, last))
+            handle(&events, context)
         };
         self.finish::<E>(Handler::Batch(Box::new(batch)))
     }
@@ -142,90 +133,5 @@ impl Reactor {
             handler: self.handler,
             options: self.options,
         }
-    }
-}
-
-/// What a reactor can do beside its side effects: append, keep documents, run SQL.
-///
-/// All of it is one transaction, which begins when it is first used and is committed together with the checkpoint.
-pub struct ReactorContext<'a> {
-    transaction: &'a mut BatchTransaction,
-    /// The message that is handled, or the last one of the batch: the cause of what is appended.
-    cause: &'a RecordedMessage,
-}
-
-impl fmt::Debug for ReactorContext<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ReactorContext")
-            .field("cause", &self.cause.global_position())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> ReactorContext<'a> {
-    fn new(transaction: &'a mut BatchTransaction, cause: &'a RecordedMessage) -> Self {
-        Self { transaction, cause }
-    }
-
-    /// The partition (tenant) whose messages are handled.
-    pub fn partition(&self) -> &str {
-        self.transaction.partition()
-    }
-
-    /// Appends messages to a stream. Their causation id is the id of the message that is handled (of a batch, its last one);
-    /// their correlation id is that message's, or its id where it has none.
-    ///
-    /// # Errors
-    /// Those of [`Session::append_to_stream`](crate::Session::append_to_stream).
-    pub fn append_to_stream<A: Appendable>(
-        &mut self,
-        stream: &str,
-        messages: &[A],
-    ) -> Result<Appended> {
-        self.append_to_stream_with(stream, messages, AppendOptions::new())
-    }
-
-    /// Appends with options; ids that the options give count more than those of the message that is handled.
-    ///
-    /// # Errors
-    /// Those of [`Session::append_to_stream_with`](crate::Session::append_to_stream_with).
-    pub fn append_to_stream_with<A: Appendable>(
-        &mut self,
-        stream: &str,
-        messages: &[A],
-        options: AppendOptions,
-    ) -> Result<Appended> {
-        let options = options.caused_by(self.cause);
-        let appended = self
-            .transaction
-            .session()?
-            .append_to_stream_with(stream, messages, options)?;
-        self.transaction.note_appended(&appended);
-        Ok(appended)
-    }
-
-    /// A collection of documents, in this transaction.
-    ///
-    /// # Errors
-    /// When the transaction cannot be begun.
-    pub fn collection<T>(&mut self, name: &str) -> Result<Collection<'_, T>> {
-        self.transaction.collection(name)
-    }
-
-    /// Runs a statement and returns the number of rows that it changed.
-    ///
-    /// # Errors
-    /// When the database refuses it.
-    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        self.transaction.session()?.execute(sql, values)
-    }
-
-    /// Runs a query and returns its rows.
-    ///
-    /// # Errors
-    /// When the database refuses it.
-    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        self.transaction.session()?.query(sql, values)
     }
 }

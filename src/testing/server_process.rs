@@ -1,4 +1,4 @@
-use super::{ServerBuilder, ServerError, directory::Directory, programs};
+use super::{ServerError, directory::Directory, programs, server_settings::ServerSettings};
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
@@ -21,32 +21,32 @@ pub(super) struct ServerProcess {
 }
 
 impl ServerProcess {
-    pub(super) fn start(wanted: &ServerBuilder) -> Result<Self, ServerError> {
+    pub(super) fn start(settings: &ServerSettings) -> Result<Self, ServerError> {
         for _ in 1..ATTEMPTS_TO_FIND_A_PORT {
-            let outcome = Self::start_once(wanted);
+            let outcome = Self::start_once(settings);
             if !outcome.as_ref().is_err_and(lost_its_port) {
                 return outcome;
             }
         }
-        Self::start_once(wanted)
+        Self::start_once(settings)
     }
 
-    fn start_once(wanted: &ServerBuilder) -> Result<Self, ServerError> {
+    fn start_once(settings: &ServerSettings) -> Result<Self, ServerError> {
         let programs = programs::find()?;
         let mut server_process =
-            Self::launch(wanted, &programs).map_err(system("create a throwaway server"))?;
+            Self::launch(settings, &programs).map_err(system("create a throwaway server"))?;
         server_process.wait_until_ready()?;
         Ok(server_process)
     }
 
-    fn launch(wanted: &ServerBuilder, programs: &Path) -> io::Result<Self> {
-        let port = if wanted.localhost {
+    fn launch(settings: &ServerSettings, programs: &Path) -> io::Result<Self> {
+        let port = if settings.localhost {
             free_port()?
         } else {
             PORT_OF_SOCKET
         };
         let directory = Directory::create()?;
-        wanted.write_files(&directory, port)?;
+        settings.write_files(&directory, port)?;
         let mut script = run_script(programs, &directory)?;
         let replies = script
             .stdout

@@ -19,13 +19,13 @@ impl Worker {
     /// Calls the handler; says how many messages were handled before it failed.
     pub(super) fn call(
         &self,
-        transaction: &mut BatchTransaction,
+        transaction: &mut BatchTransaction<'_>,
         messages: &[&RecordedMessage],
         slots: &[i32],
     ) -> Result<(), (usize, BatchError)> {
-        if messages.is_empty() {
+        let Some(last) = messages.last() else {
             return Ok(());
-        }
+        };
         match &self.processor().handler {
             Handler::Projector(projection) => {
                 let sql = transaction.sql().map_err(|error| (0, error.into()))?;
@@ -35,12 +35,15 @@ impl Worker {
                 guarded(|| projection.handle(messages, &mut context)).map_err(|error| (0, error))
             }
             Handler::Batch(batch) => {
-                guarded(|| batch(messages, transaction)).map_err(|error| (0, error))
+                let handled =
+                    transaction.react(last, |context| guarded(|| batch(messages, context)));
+                handled.map_err(|error| (0, error))
             }
             Handler::Each(each) => {
                 for (done, message) in messages.iter().enumerate() {
                     transaction.begin_part();
-                    let handled = guarded(|| each(message, transaction));
+                    let handled =
+                        transaction.react(message, |context| guarded(|| each(message, context)));
                     if let Err(error) = handled {
                         transaction
                             .undo_part()

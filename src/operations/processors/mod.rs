@@ -8,7 +8,7 @@ mod status;
 pub use parked::ParkedDetail;
 
 use crate::database::scope::check_text;
-use crate::database::{Connections, Sql, Transaction, param};
+use crate::database::{Connections, PooledTransaction, Sql, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use crate::slots::{self, ProcessorKey};
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Processors {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Processors")
-            .field("schema", &self.partition.schema)
+            .field("schema", self.partition.schema())
             .field("partition", &self.partition.name)
             .field("version", &self.version)
             .finish_non_exhaustive()
@@ -137,7 +137,7 @@ impl Processors {
         name: &str,
         run: impl FnOnce(&mut dyn Sql, ProcessorKey<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let sql = transaction.sql();
         sql.batch(WAIT_BRIEFLY)
             .map_err(|source| Error::database("limit the wait for locks", source))?;

@@ -1,0 +1,298 @@
+-- emt_processor_slots: the position of each slot of a processor, and its holder. A processor has one slot, or several, so
+-- that several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at.
+--
+--                     register                      take                       time
+--       no row ------------------> free -------------------------> held ----------------> expired
+--                                   ^ ^                            | ^ ^                     |
+--                                   | +------- release ------------+ | +---- renew ----------+
+--                                   |                              | |                       | take: at the position where
+--                                   | time                     ask | | time                  v the last holder took it
+--                                   |                              v |   checkpoint     after crash
+--                               promised <---- release ------- wanted      (held) <----------+
+--                                   |                                                     attempt: counts a holder
+--                                   +-- take, by the asking worker --> held
+--
+--       any --- fail ----> failed --- register ---> as before            any --- hold ---> held, by a rebuild
+--       any --- reset ---> as before, at another position                rebuild --- release or reset ---> free
+--
+-- epoch is raised by take, reset and hold (emt_slot_raise_epoch), so the holder before can commit nothing more.
+-- wanted_by, wanted_until: a worker that has less than its share asks for the slot, and its holder gives it up; until then
+-- no other worker takes it. taken_position: where it was taken last. crashes: how many leases in a row ran out there.
+-- attempted, attempts, attempt_epoch: after a crash, the message that is tried, by how many holders, and by which one last.
+-- status: 'active' or 'failed'. Room in the pages keeps updates off the index: every batch writes here.
+CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
+    partition       TEXT         NOT NULL,
+    processor       TEXT         NOT NULL,
+    version         INTEGER      NOT NULL,
+    slot            INTEGER      NOT NULL,
+    position        BIGINT       NOT NULL,
+    epoch           BIGINT       NOT NULL DEFAULT 0,
+    owner           TEXT,
+    worker          INTEGER,
+    taken_at        TIMESTAMPTZ,
+    expires_at      TIMESTAMPTZ,
+    wanted_by       TEXT,
+    wanted_until    TIMESTAMPTZ,
+    taken_position  BIGINT,
+    crashes         INTEGER      NOT NULL DEFAULT 0,
+    attempted       BIGINT,
+    attempts        INTEGER      NOT NULL DEFAULT 0,
+    attempt_epoch   BIGINT,
+    status          TEXT         NOT NULL DEFAULT 'active',
+    last_error      TEXT,
+    updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, processor, version, slot)
+) WITH (fillfactor = 50);
+
+-- The advisory lock of whoever gives a processor its slots, or a position from which they all go on.
+CREATE OR REPLACE FUNCTION public.emt_processor_lock(partition TEXT, name TEXT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT hashtextextended('public' || '.processor/' || emt_processor_lock.partition || '/' || emt_processor_lock.name, 0)
+    $$;
+
+-- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
+-- library left a checkpoint, that, else start. Returns how many slots it has: that number stays as it was first chosen,
+-- because it decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it is a
+-- projection of which another version is the active one: both would write into one read model.
+CREATE OR REPLACE FUNCTION public.emt_register_processor(
+    partition  TEXT,
+    name       TEXT,
+    version    INTEGER,
+    slots      INTEGER,
+    start      BIGINT
+) RETURNS INTEGER
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    _active INTEGER;
+    _slots INTEGER;
+    _start BIGINT;
+BEGIN
+    PERFORM public.emt_check_partition(emt_register_processor.partition);
+    -- Two programs that start together must not both find none, and the switch of a rebuild must not be overlooked.
+    PERFORM pg_advisory_xact_lock(
+        public.emt_processor_lock(emt_register_processor.partition, emt_register_processor.name));
+    SELECT projection.version INTO _active FROM public.emt_projections AS projection
+     WHERE projection.partition = emt_register_processor.partition AND projection.name = emt_register_processor.name
+       AND projection.type = 'a' AND projection.status = 'active';
+    IF _active <> emt_register_processor.version THEN
+        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', emt_register_processor.name,
+            emt_register_processor.version, _active
+            USING ERRCODE = 'SE010', HINT = 'Rebuild it with this program, or give it another name.';
+    END IF;
+    UPDATE public.emt_processor_slots AS slot
+       SET status = 'active', last_error = NULL, updated_at = now()
+     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
+       AND slot.version = emt_register_processor.version AND slot.status = 'failed';
+    SELECT count(*) INTO _slots FROM public.emt_processor_slots AS slot
+     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
+       AND slot.version = emt_register_processor.version;
+    IF _slots > 0 THEN
+        RETURN _slots;
+    END IF;
+    INSERT INTO public.emt_subscriptions AS subscription (subscription_id, version, partition, last_processed_position)
+    VALUES (emt_register_processor.name, emt_register_processor.version, emt_register_processor.partition,
+            emt_register_processor.start)
+    ON CONFLICT (subscription_id, partition, version) DO UPDATE
+        SET last_updated = now()
+    RETURNING last_processed_position INTO _start;
+    INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position)
+    SELECT emt_register_processor.partition, emt_register_processor.name, emt_register_processor.version, number, _start
+      FROM generate_series(0, emt_register_processor.slots - 1) AS number;
+    RETURN emt_register_processor.slots;
+END
+$$;
+
+-- Raises the epoch of slots: their holder commits nothing more. Nothing else raises it. Without a version, of all; without
+-- numbers, all slots.
+CREATE OR REPLACE FUNCTION public.emt_slot_raise_epoch(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _slots      INTEGER[]
+) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    UPDATE public.emt_processor_slots AS slot
+       SET epoch = slot.epoch + 1
+     WHERE slot.partition = _partition AND slot.processor = _processor
+       AND (_version IS NULL OR slot.version = _version) AND (_slots IS NULL OR slot.slot = ANY (_slots))
+    $$;
+
+-- Makes the slots of a holder free, or only those that are wanted. Nothing else does. Without a version, of all; without a
+-- worker, of all of the owner's. wanted_by stays: no worker but that one takes the slot before wanted_until. A holder that
+-- gives a slot back is alive, so its attempt at a message is no longer counted; those of other holders are.
+CREATE OR REPLACE FUNCTION public.emt_slot_release(
+    _partition    TEXT,
+    _processor    TEXT,
+    _version      INTEGER,
+    _owner        TEXT,
+    _worker       INTEGER,
+    _only_wanted  BOOLEAN
+) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    UPDATE public.emt_processor_slots AS slot
+       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0,
+           attempted = CASE WHEN slot.attempt_epoch = slot.epoch THEN NULL ELSE slot.attempted END,
+           attempts = CASE WHEN slot.attempt_epoch = slot.epoch THEN 0 ELSE slot.attempts END
+     WHERE slot.partition = _partition AND slot.processor = _processor AND slot.owner = _owner
+       AND (_version IS NULL OR slot.version = _version) AND (_worker IS NULL OR slot.worker = _worker)
+       AND (NOT _only_wanted OR slot.wanted_until > clock_timestamp())
+    $$;
+
+-- Gives a worker its fair share of a processor's slots: the free ones, and those whose holder has not renewed its lease in
+-- time. Where others hold more than their share, asks them for it. Returns all slots that the worker holds then. A holder
+-- that was paused may still have a row locked, in a transaction that it will never finish: that session is ended. Counts how
+-- often a lease ran out at the position at which it was taken: the message after it has ended the process. The times are the
+-- server's.
+CREATE OR REPLACE FUNCTION public.emt_slot_take(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _owner      TEXT,
+    _worker     INTEGER,
+    _lease      INTERVAL
+) RETURNS TABLE (slot INTEGER, "position" BIGINT, epoch BIGINT, crashes INTEGER)
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _self TEXT := _owner || '/' || _worker;
+    _now TIMESTAMPTZ := clock_timestamp();
+    _slots INTEGER;
+    _others INTEGER;
+    _mine INTEGER;
+    _share INTEGER;
+    _free INTEGER[];
+    _locker INTEGER;
+BEGIN
+    SELECT count(*), count(*) FILTER (WHERE held.owner = _owner AND held.worker = _worker),
+           (SELECT count(DISTINCT other.name)
+              FROM public.emt_processor_slots AS shared,
+                   LATERAL (VALUES (shared.owner || '/' || shared.worker, shared.expires_at),
+                                   (shared.wanted_by, shared.wanted_until)) AS other (name, until)
+             WHERE shared.partition = _partition AND shared.processor = _processor
+               AND shared.version = _version AND other.until > _now AND other.name <> _self)
+      INTO _slots, _mine, _others
+      FROM public.emt_processor_slots AS held
+     WHERE held.partition = _partition AND held.processor = _processor
+       AND held.version = _version;
+    _share := ceil(_slots / (_others + 1.0));
+
+    IF _mine < _share THEN
+        FOR _locker IN
+            SELECT DISTINCT lock.pid
+              FROM public.emt_processor_slots AS held
+              JOIN pg_locks AS lock
+                ON lock.locktype = 'transactionid' AND lock.mode = 'ExclusiveLock' AND lock.granted
+               AND lock.transactionid = held.xmax
+             WHERE held.partition = _partition AND held.processor = _processor
+               AND held.version = _version AND held.expires_at <= _now AND lock.pid <> pg_backend_pid()
+        LOOP
+            BEGIN
+                PERFORM pg_terminate_backend(_locker);
+            EXCEPTION WHEN insufficient_privilege THEN
+                -- Another role's session: its own timeout ends it.
+                NULL;
+            END;
+        END LOOP;
+        _free := ARRAY(
+            SELECT held.slot
+              FROM public.emt_processor_slots AS held
+             WHERE held.partition = _partition AND held.processor = _processor
+               AND held.version = _version AND held.status = 'active'
+               AND (held.owner IS NULL OR held.expires_at <= _now)
+               AND (held.wanted_by IS NULL OR held.wanted_by = _self OR held.wanted_until <= _now)
+             ORDER BY held.slot
+             LIMIT _share - _mine
+               FOR UPDATE SKIP LOCKED);
+        PERFORM public.emt_slot_raise_epoch(_partition, _processor, _version, _free);
+        UPDATE public.emt_processor_slots AS taken
+           SET owner = _owner,
+               worker = _worker,
+               taken_at = _now,
+               expires_at = _now + _lease,
+               crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
+                              THEN taken.crashes + 1 ELSE 0 END,
+               taken_position = taken.position,
+               wanted_by = NULL,
+               wanted_until = NULL
+         WHERE taken.partition = _partition AND taken.processor = _processor
+           AND taken.version = _version AND taken.slot = ANY (_free);
+        _mine := _mine + cardinality(_free);
+    END IF;
+
+    IF _mine < _slots / (_others + 1) THEN
+        UPDATE public.emt_processor_slots AS asked
+           SET wanted_by = _self, wanted_until = _now + _lease
+          FROM (SELECT spare.slot
+                  FROM (SELECT held.slot,
+                               row_number() OVER (PARTITION BY held.owner, held.worker ORDER BY held.slot) AS number
+                          FROM public.emt_processor_slots AS held
+                         WHERE held.partition = _partition AND held.processor = _processor
+                           AND held.version = _version AND held.expires_at > _now
+                           AND held.owner || '/' || held.worker <> _self) AS spare
+                 WHERE spare.number > _share
+                 ORDER BY spare.number DESC
+                 LIMIT _slots / (_others + 1) - _mine) AS spare
+         WHERE asked.partition = _partition AND asked.processor = _processor
+           AND asked.version = _version AND asked.slot = spare.slot
+           AND (asked.wanted_by IS NULL OR asked.wanted_until <= _now);
+    END IF;
+
+    RETURN QUERY
+        SELECT held.slot, held.position, held.epoch, held.crashes
+          FROM public.emt_processor_slots AS held
+         WHERE held.partition = _partition AND held.processor = _processor
+           AND held.version = _version AND held.owner = _owner
+           AND held.worker = _worker
+         ORDER BY held.slot;
+END
+$$;
+
+-- Takes all slots of a processor, of all versions, from their holders: for the switch of a rebuild. A switch that dies
+-- leaves them free after five minutes. Without taken_position, their position is not blamed for that.
+CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT, _owner TEXT) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, NULL, NULL);
+    UPDATE public.emt_processor_slots AS slot
+       SET owner = _owner, worker = 0, taken_at = clock_timestamp(),
+           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL,
+           wanted_by = NULL, wanted_until = NULL
+     WHERE slot.partition = _partition AND slot.processor = _processor;
+    $$;
+
+-- Sets all slots of a processor to a position, and clears its failures, crashes and attempts. The holders stay, and go on
+-- from there. Returns how many slots it has.
+CREATE OR REPLACE FUNCTION public.emt_slot_reset(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _position   BIGINT
+) RETURNS BIGINT
+    LANGUAGE sql
+    AS $$
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, _version, NULL);
+    WITH reset AS (
+        UPDATE public.emt_processor_slots AS slot
+           SET position = _position, taken_position = NULL, crashes = 0, attempted = NULL, attempts = 0,
+               status = 'active', last_error = NULL, updated_at = now()
+         WHERE slot.partition = _partition AND slot.processor = _processor AND slot.version = _version
+        RETURNING slot.slot
+    )
+    SELECT count(*) FROM reset;
+    $$;
+
+-- Those of the partitions in which a worker holds a slot, and so listens. clock_timestamp, which is volatile, makes the plan
+-- look into the index once for each partition, whatever the planner believes.
+CREATE OR REPLACE FUNCTION public.emt_slots_listening(_partitions TEXT[]) RETURNS SETOF TEXT
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT listening.partition
+      FROM unnest(_partitions) AS listening (partition)
+     WHERE EXISTS (SELECT FROM public.emt_processor_slots AS slot
+                    WHERE slot.partition = listening.partition AND slot.expires_at > clock_timestamp())
+    $$;
