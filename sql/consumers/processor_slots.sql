@@ -44,64 +44,57 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     PRIMARY KEY (partition, processor, version, slot)
 ) WITH (fillfactor = 50);
 
--- The advisory lock of whoever gives a processor its slots, or a position from which they all go on.
-CREATE OR REPLACE FUNCTION public.emt_processor_lock(partition TEXT, name TEXT) RETURNS BIGINT
+-- The key of the advisory lock under which a processor gets its slots, or a position from which they all go on.
+CREATE OR REPLACE FUNCTION public.emt_processor_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    SELECT hashtextextended('public' || '.processor/' || emt_processor_lock.partition || '/' || emt_processor_lock.name, 0)
-    $$;
+    AS $$ SELECT hashtextextended('public' || '.processor/' || _partition || '/' || _name, 0) $$;
 
 -- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
--- library left a checkpoint, that, else start. Returns how many slots it has: that number stays as it was first chosen,
+-- library left a checkpoint, that, else _start. Returns how many slots it has: that number stays as it was first chosen,
 -- because it decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it is a
 -- projection of which another version is the active one: both would write into one read model.
-CREATE OR REPLACE FUNCTION public.emt_register_processor(
-    partition  TEXT,
-    name       TEXT,
-    version    INTEGER,
-    slots      INTEGER,
-    start      BIGINT
+CREATE OR REPLACE FUNCTION public.emt_processor_register(
+    _partition  TEXT,
+    _name       TEXT,
+    _version    INTEGER,
+    _slots      INTEGER,
+    _start      BIGINT
 ) RETURNS INTEGER
     LANGUAGE plpgsql
     AS $$
-#variable_conflict use_column
 DECLARE
     _active INTEGER;
-    _slots INTEGER;
-    _start BIGINT;
+    _present INTEGER;
+    _checkpoint BIGINT;
 BEGIN
-    PERFORM public.emt_check_partition(emt_register_processor.partition);
+    PERFORM public.emt_partition_check(_partition);
     -- Two programs that start together must not both find none, and the switch of a rebuild must not be overlooked.
-    PERFORM pg_advisory_xact_lock(
-        public.emt_processor_lock(emt_register_processor.partition, emt_register_processor.name));
+    PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, _name));
     SELECT projection.version INTO _active FROM public.emt_projections AS projection
-     WHERE projection.partition = emt_register_processor.partition AND projection.name = emt_register_processor.name
+     WHERE projection.partition = _partition AND projection.name = _name
        AND projection.type = 'a' AND projection.status = 'active';
-    IF _active <> emt_register_processor.version THEN
-        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', emt_register_processor.name,
-            emt_register_processor.version, _active
+    IF _active <> _version THEN
+        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', _name, _version, _active
             USING ERRCODE = 'SE010', HINT = 'Rebuild it with this program, or give it another name.';
     END IF;
     UPDATE public.emt_processor_slots AS slot
        SET status = 'active', last_error = NULL, updated_at = now()
-     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
-       AND slot.version = emt_register_processor.version AND slot.status = 'failed';
-    SELECT count(*) INTO _slots FROM public.emt_processor_slots AS slot
-     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
-       AND slot.version = emt_register_processor.version;
-    IF _slots > 0 THEN
-        RETURN _slots;
+     WHERE slot.partition = _partition AND slot.processor = _name AND slot.version = _version
+       AND slot.status = 'failed';
+    SELECT count(*) INTO _present FROM public.emt_processor_slots AS slot
+     WHERE slot.partition = _partition AND slot.processor = _name AND slot.version = _version;
+    IF _present > 0 THEN
+        RETURN _present;
     END IF;
     INSERT INTO public.emt_subscriptions AS subscription (subscription_id, version, partition, last_processed_position)
-    VALUES (emt_register_processor.name, emt_register_processor.version, emt_register_processor.partition,
-            emt_register_processor.start)
+    VALUES (_name, _version, _partition, _start)
     ON CONFLICT (subscription_id, partition, version) DO UPDATE
         SET last_updated = now()
-    RETURNING last_processed_position INTO _start;
+    RETURNING last_processed_position INTO _checkpoint;
     INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position)
-    SELECT emt_register_processor.partition, emt_register_processor.name, emt_register_processor.version, number, _start
-      FROM generate_series(0, emt_register_processor.slots - 1) AS number;
-    RETURN emt_register_processor.slots;
+    SELECT _partition, _name, _version, number, _checkpoint
+      FROM generate_series(0, _slots - 1) AS number;
+    RETURN _slots;
 END
 $$;
 

@@ -554,7 +554,7 @@ fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationR
 /// Creates a collection's table where it is missing.
 pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
     let text = format!(
-        "SELECT {}.emt_create_collection($1)",
+        "SELECT {}.emt_collection_create($1)",
         identifier::quote(schema)
     );
     sql.query(&text, &[param(&collection, Type::TEXT)])

@@ -21,7 +21,7 @@ const READ: &str = "
 
 const HEAD: &str = "
     SELECT coalesce(pg_sequence_last_value('{schema}.emt_global_message_position'::REGCLASS),
-                    {schema}.emt_unused_position()) AS head";
+                    {schema}.emt_position_unused()) AS head";
 
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

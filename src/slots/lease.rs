@@ -8,7 +8,7 @@ use crate::events::partition::Partition;
 use postgres::types::Type;
 use std::time::Duration;
 
-const REGISTER: &str = "SELECT {schema}.emt_register_processor($1, $2, $3, $4, $5) AS slots";
+const REGISTER: &str = "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5) AS slots";
 
 const TAKE: &str = "
     SELECT slot, position, epoch, crashes

@@ -39,7 +39,7 @@ const PROCESSORS: &str = "
            (extract(EPOCH FROM clock_timestamp() - lag.oldest) * 1000000)::BIGINT AS lag_microseconds,
            coalesce(parked.failed, 0) AS parked, coalesce(parked.waiting, 0) AS waiting
       FROM processor
-     CROSS JOIN LATERAL {schema}.emt_lag($1, processor.position, $2) AS lag
+     CROSS JOIN LATERAL {schema}.emt_feed_lag($1, processor.position, $2) AS lag
       LEFT JOIN parked ON parked.name = processor.name AND parked.version = processor.version
      WHERE $3 IS NULL OR processor.version = $3
      ORDER BY processor.name COLLATE \"C\", processor.version";

@@ -12,7 +12,8 @@ const HOLD: &str = "SELECT {schema}.emt_slot_hold($1, $2, $3)";
 const RELEASE: &str = "SELECT {schema}.emt_slot_release($1, $2, NULL, $3, NULL, FALSE)";
 
 /// From here on, no slots are added.
-const LOCK_PROCESSOR: &str = "SELECT pg_advisory_xact_lock({schema}.emt_processor_lock($1, $2))";
+const LOCK_PROCESSOR: &str =
+    "SELECT pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))";
 
 const LOCK_SLOTS: &str = "
     SELECT position, owner IS NOT DISTINCT FROM $3 AS is_ours

@@ -17,7 +17,7 @@ use postgres::types::Type;
 use std::sync::Arc;
 
 /// Fails for a partition that does not exist; else every processor of an unknown tenant would be unknown.
-const CHECK_PARTITION: &str = "SELECT {schema}.emt_check_partition($1)";
+const CHECK_PARTITION: &str = "SELECT {schema}.emt_partition_check($1)";
 
 /// Whoever was stopped in the middle of a transaction keeps its row locks; an operator's command does not wait for ever.
 const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = '10s'";
