@@ -1,16 +1,17 @@
--- emt_parked_messages: the messages that a processor could not handle, and the later ones of the same streams.
+-- emt_parked_messages: the messages that a processor could not handle, and the later ones of their streams.
 --
---                  the handler fails            replay                     handled
---       no row -----------------------> parked --------> replay requested --------> no row
---                                         ^                |          ^
---                                         +-- fails again -+          | replay, or follows an earlier one
---                  one is parked before   (attempts + 1)              |
---       no row -----------------------> after ------------------------+
---                                         ^                |
---                                         +----------------+ an earlier one fails again
+--            handler fails             replay
+--   (no row) -------------> parked -----------------> replay requested --- handled ---> (no row)
+--                              ^                        | |   ^
+--                              +----- fails again ------+ |   | replay of its stream,
+--            an earlier one                               |   | or it follows an earlier one
+--            is parked                                    |   |
+--   (no row) -------------> after <-- earlier one fails --+   |
+--                              |                              |
+--                              +------------------------------+
 --
---       parked, after, replay requested --- discard ---> discard requested --- its worker ---> no row
---       any --- reset, forget, switch of a rebuild ---> no row
+--   parked, after, replay requested --- discard --> discard requested --- dropped ---> (no row)
+--   any                             --- reset, forget, switch of a rebuild ----------> (no row)
 --
 -- error: NULL for a message that only comes after one that failed. request: 'replay' or 'discard', for the slot's holder.
 CREATE TABLE IF NOT EXISTS public.emt_parked_messages (

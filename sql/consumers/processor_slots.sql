@@ -1,25 +1,30 @@
 -- emt_processor_slots: the position of each slot of a processor, and its holder. A processor has one slot, or several, so
 -- that several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at.
 --
---                     register                      take                       time
---       no row ------------------> free -------------------------> held ----------------> expired
---                                   ^ ^                            | ^ ^                     |
---                                   | +------- release ------------+ | +---- renew ----------+
---                                   |                              | |                       | take: at the position where
---                                   | time                     ask | | time                  v the last holder took it
---                                   |                              v |   checkpoint     after crash
---                               promised <---- release ------- wanted      (held) <----------+
---                                   |                                                     attempt: counts a holder
---                                   +-- take, by the asking worker --> held
+--                  take                    lease runs out
+--   free ------------------------> held ------------------> expired
+--    ^ ^                           ^ | ^ <----- renew ------- | |
+--    | |                ask lapses | | |                      | | take, where it was taken before
+--    | +---------- release --------|-+ +-- take, further on --+ v
+--    |                             | | ask                   after crash
+--    | promise                     | v                       (like held: messages one by one)
+--    | lapses          release   wanted
+--    +------- promised <-----------+
+--                |
+--                +---- take, by the worker that asked ----> held
 --
---       any --- fail ----> failed --- register ---> as before            any --- hold ---> held, by a rebuild
---       any --- reset ---> as before, at another position                rebuild --- release or reset ---> free
+--   (no row) --- register --> free
+--   any      --- reset -----> the same, at another position; failed becomes what it was
+--   any      --- fail ------> failed     --- register ------> what it was
+--   any      --- hold ------> rebuilding --- release -------> free
+--                             rebuilding --- five minutes --> expired
+--   not held --- forget ----> (no row)
 --
--- epoch is raised by take, reset and hold (emt_slot_raise_epoch), so the holder before can commit nothing more.
--- wanted_by, wanted_until: a worker that has less than its share asks for the slot, and its holder gives it up; until then
--- no other worker takes it. taken_position: where it was taken last. crashes: how many leases in a row ran out there.
--- attempted, attempts, attempt_epoch: after a crash, the message that is tried, by how many holders, and by which one last.
--- status: 'active' or 'failed'. Room in the pages keeps updates off the index: every batch writes here.
+-- epoch: raised by take, hold and reset, so the holder before can commit nothing more. wanted_by, wanted_until: a worker
+-- that has less than its share asks for the slot; its holder gives it up, and no other worker takes it before that time.
+-- taken_position: where it was taken last. crashes: how many leases in a row ran out there. attempted, attempts and
+-- attempt_epoch: after a crash, the message that is tried, by how many holders, and the last one of them. status: 'active'
+-- or 'failed'. Room in the pages keeps updates off the index: every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
