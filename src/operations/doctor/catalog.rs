@@ -136,7 +136,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
             FindingKind::FeedIndex,
             Severity::Serious,
             "The index emt_messages_feed is missing or not valid: the feed is slow, and two messages may get one position.",
-            "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -1",
+            "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -v ON_ERROR_STOP=1 -1 -f -",
         ));
     }
     if has_second {
