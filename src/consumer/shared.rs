@@ -17,7 +17,7 @@ pub(super) struct Settings {
     pub(super) batch_size: usize,
     pub(super) lease: Duration,
     pub(super) longest_idle: Duration,
-    /// Nothing behind this position is handled.
+    /// Nothing after this position is handled.
     pub(super) until: Option<u64>,
 }
 

@@ -57,7 +57,7 @@ impl EventStore {
             return Err(Error::MessageParked {
                 processor: processor.to_owned(),
                 position,
-                error,
+                error: Some(error).filter(|error| !error.is_empty()),
             });
         }
         match progress.failure {

@@ -34,8 +34,8 @@ pub(crate) struct Progress {
     pub(crate) position: u64,
     /// Why it has failed, if it has.
     pub(crate) failure: Option<String>,
-    /// Whether the message is parked; with an error when it could not be handled itself.
-    pub(crate) parked: Option<Option<String>>,
+    /// Why the message is parked, if it is; empty when it comes after another parked one.
+    pub(crate) parked: Option<String>,
 }
 
 impl ProcessorKey<'_> {
@@ -75,9 +75,7 @@ fn progress(row: &postgres::Row) -> Result<Progress> {
     Ok(Progress {
         position: from_sql(get(row, "position")?),
         failure: has_failed.then(|| error.unwrap_or_default()),
-        parked: parked
-            .and_then(|errors| errors.into_iter().next())
-            .map(|error| Some(error).filter(|error| !error.is_empty())),
+        parked: parked.and_then(|errors| errors.into_iter().next()),
     })
 }
 

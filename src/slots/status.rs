@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-/// A processor that is further behind than this is not counted to its end.
+/// Maximum lag that is counted.
 const MOST_LAG: u64 = 1_000_000;
 
 /// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
@@ -67,8 +67,8 @@ pub struct ProcessorStatus {
     pub position: u64,
     /// The last global position that any append has drawn, of whatever tenant.
     pub head: u64,
-    /// How many stored messages are behind its position, of whatever type; not counted further than 1,000,000. Where it
-    /// has several slots, some of them are handled already.
+    /// Number of stored messages after its position, of whatever type; at most 1,000,000. Where it has several slots, some
+    /// of them are handled already.
     pub lag: u64,
     /// How long ago the first of these messages was stored; `None` when there is none.
     pub lag_time: Option<Duration>,
@@ -78,7 +78,7 @@ pub struct ProcessorStatus {
     pub last_error: Option<String>,
     /// How many messages it could not handle and has parked.
     pub parked: u64,
-    /// How many messages wait behind those, because they are of the same streams.
+    /// Number of messages that wait because an earlier one of their stream is parked.
     pub waiting: u64,
 }
 

@@ -120,7 +120,8 @@ fn lease_runs_out_from_held_to_expired() -> anyhow::Result<()> {
 }
 
 #[test]
-fn take_further_on_from_expired_to_held_and_the_owner_before_changes_nothing() -> anyhow::Result<()> {
+fn take_further_on_from_expired_to_held_and_the_owner_before_changes_nothing() -> anyhow::Result<()>
+{
     let mut slot = Slot::expired()?;
     slot.set("position = 7")?;
 

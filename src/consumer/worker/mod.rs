@@ -173,7 +173,7 @@ impl Worker {
         Ok(None)
     }
 
-    /// Waits for a batch, but not longer than the checkpoint may be behind.
+    /// Waits for a batch, but not longer than a checkpoint may be overdue.
     fn wait_to_write_checkpoint(&mut self) -> Result<Option<Batch>, BatchError> {
         let patience = FLUSH_AFTER.saturating_sub(self.checkpoint_written_at.elapsed());
         match self.mailbox.inbox.1.recv_timeout(patience) {

@@ -80,7 +80,7 @@ impl Processors {
         })
     }
 
-    /// Asks a processor to handle parked messages again, in the order of each stream. What waits behind the one at a
+    /// Asks a processor to handle parked messages again, in the order of each stream. What comes after the one at a
     /// position goes on with it.
     ///
     /// The running processor carries it out; see [`RequestOutcome::owner_running`].
@@ -96,7 +96,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] for a position that waits behind an earlier message of its
+    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] for a position after an earlier parked message of its
     /// stream, and where the name has several versions and none was chosen.
     pub fn replay(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Replay)

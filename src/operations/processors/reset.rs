@@ -6,7 +6,7 @@ use crate::events::feed;
 use crate::slots::ProcessorReset;
 
 impl Processors {
-    /// Has a processor go on behind another position: 0 is the beginning. Clears its failures, crashes and attempts, and
+    /// Has a processor go on after another position: 0 is the beginning. Clears its failures, crashes and attempts, and
     /// drops what it has parked. A batch that is being handled now is rolled back.
     ///
     /// A read model is *not* emptied by it, so a projector counts again what it has counted before: to build a read model

@@ -27,7 +27,7 @@ impl Processors {
         })
     }
 
-    /// The position up to which a processor is done; that of the version which is farthest behind, where it has several.
+    /// The position up to which a processor is done; the lowest one, where it has several versions.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
