@@ -286,7 +286,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
 
 -- Those of the partitions in which a worker holds a slot, and so listens. clock_timestamp, which is volatile, makes the plan
 -- look into the index once for each partition, whatever the planner believes.
-CREATE OR REPLACE FUNCTION public.emt_slots_listening(_partitions TEXT[]) RETURNS SETOF TEXT
+CREATE OR REPLACE FUNCTION public.emt_slot_listening(_partitions TEXT[]) RETURNS SETOF TEXT
     LANGUAGE sql STABLE
     AS $$
     SELECT listening.partition

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// consumer it takes no lock at all.
 const NOTIFY: &str = "
     SELECT listening.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, listening.partition)
-      FROM {schema}.emt_slots_listening($2) AS listening (partition)";
+      FROM {schema}.emt_slot_listening($2) AS listening (partition)";
 
 /// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a
 /// burst are heard at once and a steady load is told of 200 times a second.
