@@ -328,7 +328,7 @@ fn a_collection_that_was_dropped_from_outside_is_created_again() -> anyhow::Resu
     users.insert_one(&json!({"_id": "1"}))?;
     database
         .client()?
-        .batch_execute("SELECT emt_drop_collection('users')")?;
+        .batch_execute("SELECT emt_collection_drop('users')")?;
     users.insert_one(&json!({"_id": "2"}))?;
 
     assert_eq!(users.count_documents(json!({}))?, 1);

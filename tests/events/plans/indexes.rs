@@ -284,7 +284,7 @@ fn a_lag_costs_what_it_counts() -> anyhow::Result<()> {
             let mut messages = 0_i64;
             let read = store.with_session(|session| {
                 rows_read(session, |session| {
-                    let lag = "SELECT messages FROM emt_lag('emt:default', $1, $2)";
+                    let lag = "SELECT messages FROM emt_feed_lag('emt:default', $1, $2)";
                     let values: [&(dyn ToSql + Sync); 2] = [&i64::from(after), &i64::from(most)];
                     messages = session.query(lag, &values)?[0].get(0);
                     Ok(())

@@ -28,7 +28,7 @@ fn database_with_tenants(count: i32) -> anyhow::Result<Database> {
             .open()?;
         let mut client = postgres::Client::connect(url, postgres::NoTls)?;
         // In parts: a transaction has room for so many locks only.
-        let add = "SELECT count(emt_create_partition('tenant ' || number)) FROM generate_series($1::INTEGER, $2) AS number";
+        let add = "SELECT count(emt_partition_create('tenant ' || number)) FROM generate_series($1::INTEGER, $2) AS number";
         for first in (1..=count).step_by(50) {
             client.query(add, &[&first, &count.min(first + 49)])?;
         }
