@@ -35,7 +35,7 @@
 //!
 //! - [`EventStore`] appends to streams and reads them. [`EventStore::builder`] sets it up.
 //! - [`Event`] is implemented by your enums; [`NewMessage`] adds an id, causes and metadata; [`Recorded`] is what comes back.
-//! - [`Session`] does several things in one transaction.
+//! - [`Session`] does several things in one [`Transaction`], the type that projections, reactors and documents use, too.
 //! - [`DocumentProjection`] and [`SqlProjection`] keep read models in the transaction of the append.
 //! - [`EventStore::rebuild`] builds a read model anew beside the live one, while appends go on.
 //! - [`EventStore::consumer`] runs a [`Projector`] or a [`Reactor`] in the background, or as a batch job;
@@ -112,7 +112,7 @@ pub use crate::{
         RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
     },
     database::{
-        Transaction,
+        ConnectionOptions, Transaction,
         endpoint::{ConnectError, ConnectionStringError},
         position::ExpectedVersion,
         schema::{AutoMigration, MigrationReport, Schema, SchemaState},

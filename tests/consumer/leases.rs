@@ -1,7 +1,7 @@
 use super::child::{ChildConsumer, Kind, LEASE};
 use super::fixtures::{journal, journaled, stored};
 use crate::support::{added, store, wait_until};
-use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded};
+use emmett_postgresql::{ConnectionOptions, EventStore, RawEvent, Reactor, Recorded};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -281,7 +281,9 @@ fn a_handler_that_fails_after_its_slot_was_taken_fails_for_nobody_else() -> anyh
 #[test]
 fn a_program_that_keeps_its_whole_pool_busy_keeps_its_leases() -> anyhow::Result<()> {
     let database = crate::support::database();
-    let store = EventStore::builder(database.url()).pool_size(2).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(2))
+        .open()?;
     let lease = Duration::from_millis(300);
     let consumer = store
         .consumer()

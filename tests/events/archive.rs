@@ -5,8 +5,8 @@ use crate::events::fence::fixtures::{
 };
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    AppendOptions, Appended, Error, EventStore, ExpectedVersion, FeedOptions, RawEvent,
-    ReadOptions, Result,
+    AppendOptions, Appended, ConnectionOptions, Error, EventStore, ExpectedVersion, FeedOptions,
+    RawEvent, ReadOptions, Result,
 };
 use postgres::{Client, IsolationLevel};
 use serde_json::{Map, json};
@@ -219,7 +219,7 @@ fn no_race_of_appends_with_old_snapshots_leaves_two_rows_of_a_stream() -> anyhow
 fn assert_one_row_after_races_of(actions: &[Action]) -> anyhow::Result<()> {
     let ground = Ground::new()?;
     let store = EventStore::builder(ground.database.url())
-        .pool_size(THREADS.try_into()?)
+        .connection_options(ConnectionOptions::new().pool_size(THREADS.try_into()?))
         .open()?
         .tenant(ACME)?;
 
