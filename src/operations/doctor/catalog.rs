@@ -4,8 +4,8 @@ use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::from_sql;
 use crate::database::{Sql, get, param};
 use crate::error::Result;
+use crate::events::feed;
 use crate::events::partition::Partition;
-use crate::operations::processors::head;
 use postgres::types::Type;
 
 const HIGHEST: &str = "SELECT max(global_position) FROM {schema}.emt_messages";
@@ -67,7 +67,7 @@ fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fi
         .map_err(refused)?;
     let highest: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
     let highest = highest.map_or(0, from_sql);
-    let last = head(sql, partition)?;
+    let last = feed::head(sql, partition)?;
     if highest <= last {
         return Ok(None);
     }
