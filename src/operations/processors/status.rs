@@ -19,7 +19,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownTenant`].
+    /// [`Error::UnknownTenant`](crate::Error::UnknownTenant).
     pub fn list(&self) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_partition(sql)?;
