@@ -9,8 +9,9 @@ use crate::events::message::RecordedMessage;
 use crate::store::EventStore;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
@@ -75,7 +76,7 @@ impl Seat {
     }
 
     pub(super) fn demand(&self) -> MutexGuard<'_, Demand> {
-        self.demand.lock().unwrap_or_else(PoisonError::into_inner)
+        self.demand.lock()
     }
 
     /// Ends the worker: it would wait for ever for a feed that cannot be read.
@@ -85,13 +86,11 @@ impl Seat {
     }
 
     pub(super) fn feed_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
-        self.feed_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.feed_error.lock()
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Vec<(i32, i64)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Tells whoever wants to know of an error, also of one that is survived.

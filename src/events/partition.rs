@@ -3,8 +3,9 @@
 use crate::database::identifier;
 use crate::database::scope::Scope;
 use crate::error::{Error, Result};
+use parking_lot::RwLock;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// `emt_messages_` and `_archived` leave 41 of the 63 bytes that a table's name may have.
 const LONGEST_SUFFIX: usize = 41;
@@ -46,20 +47,13 @@ impl Partition {
     /// tables `{streams_active}`, `{streams_archived}`, `{messages_active}`, and its functions `{append}` and `{feed}`.
     pub(crate) fn sql(&self, template: &'static str) -> Arc<str> {
         let key = (template.as_ptr() as usize, template.len());
-        let statements = self
-            .statements
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let statements = self.statements.read();
         if let Some(statement) = statements.get(&key) {
             return Arc::clone(statement);
         }
         drop(statements);
         let statement: Arc<str> = self.tables.write_into(template).into();
-        let mut statements = self
-            .statements
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        statements.insert(key, Arc::clone(&statement));
+        self.statements.write().insert(key, Arc::clone(&statement));
         statement
     }
 }

@@ -4,8 +4,9 @@ use crate::database::schema::create_collection;
 use crate::database::scope::Scope;
 use crate::database::{Connections, Nested, Sql, Transaction};
 use crate::error::{Error, Result};
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Creates the tables of collections when they are first used, once per process.
 pub(crate) struct CollectionTables {
@@ -22,7 +23,7 @@ impl CollectionTables {
     }
 
     fn is_missing(&self, name: &str) -> bool {
-        self.may_create && !locked(&self.created).contains(name)
+        self.may_create && !self.created.lock().contains(name)
     }
 
     fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
@@ -34,17 +35,12 @@ impl CollectionTables {
     }
 
     fn remember(&self, name: &str) {
-        locked(&self.created).insert(name.to_owned());
+        self.created.lock().insert(name.to_owned());
     }
 
     pub(super) fn forget(&self, name: &str) {
-        locked(&self.created).remove(name);
+        self.created.lock().remove(name);
     }
-}
-
-/// Nothing is ever left half changed here, so a panic of another thread has not spoilt it.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The tables that a transaction has created, of which others know nothing until it is committed.
@@ -62,20 +58,20 @@ impl TransactionTables {
     }
 
     fn ensure(&self, sql: &mut dyn Sql, schema: &str, name: &str) -> Result<()> {
-        if self.shared.is_missing(name) && !locked(&self.created).contains(name) {
+        if self.shared.is_missing(name) && !self.created.lock().contains(name) {
             create_collection(sql, schema, name)?;
-            locked(&self.created).insert(name.to_owned());
+            self.created.lock().insert(name.to_owned());
         }
         Ok(())
     }
 
     fn forget(&self, name: &str) {
-        locked(&self.created).remove(name);
+        self.created.lock().remove(name);
         self.shared.forget(name);
     }
 
     pub(super) fn committed(&self) {
-        for name in std::mem::take(&mut *locked(&self.created)) {
+        for name in std::mem::take(&mut *self.created.lock()) {
             self.shared.remember(&name);
         }
     }
@@ -144,7 +140,7 @@ impl<'a> Executor<'a> {
     ) -> Result<T> {
         self.on_table(collection, || match self {
             Self::Connections { connections, .. } => connections.run(repeatable, &run),
-            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
+            Self::Transaction { sql, .. } => run(&mut **sql.lock()),
         })
     }
 
@@ -175,7 +171,7 @@ impl<'a> Executor<'a> {
                 schema,
                 tables: Some(tables),
                 ..
-            } => tables.ensure(&mut **locked(sql), schema, collection),
+            } => tables.ensure(&mut **sql.lock(), schema, collection),
             Self::Transaction { tables: None, .. } => Ok(()),
         }
     }
@@ -206,7 +202,7 @@ impl<'a> Executor<'a> {
                 Ok(done)
             }
             Self::Transaction { sql, .. } => {
-                let mut sql = locked(sql);
+                let mut sql = sql.lock();
                 let mut nested = Nested::begin(&mut **sql)?;
                 let done = run(nested.sql())?;
                 nested.release()?;
@@ -227,7 +223,7 @@ impl<'a> Executor<'a> {
     pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => connections.run(false, run),
-            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
+            Self::Transaction { sql, .. } => run(&mut **sql.lock()),
         }
     }
 

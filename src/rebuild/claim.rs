@@ -8,8 +8,8 @@ use crate::database::{Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use parking_lot::Mutex;
 use postgres::types::Type;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const TRY: &str = "SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock($1, $2))";
@@ -52,7 +52,6 @@ impl Claim {
     pub(super) fn check(&self) -> Result<()> {
         self.transaction
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .sql()
             .batch("SELECT 1")
             .map_err(|source| Error::database("hold the claim to a rebuild", source))

@@ -16,9 +16,10 @@ use crate::events::wakeup::Wakeups;
 use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
 use crate::store::session::{Session, run_in};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// How often an append with inline projections is repeated, where that is safe.
 const REPETITIONS: usize = 3;
@@ -501,9 +502,6 @@ impl EventStore {
     }
 
     fn registered(&self) -> MutexGuard<'_, HashSet<String>> {
-        // The set is never left half changed, so a panic of another thread has not spoilt it.
-        self.registered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.registered.lock()
     }
 }

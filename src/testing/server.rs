@@ -7,13 +7,14 @@ use super::{
     },
     server_process::ServerProcess,
 };
+use parking_lot::Mutex;
 use postgres::Client;
 use std::{
     env,
     error::Error,
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::OnceLock,
 };
 
 /// A PostgreSQL server for tests: a throwaway one, or the one that `EMMETT_DATABASE_URL` names.
@@ -53,7 +54,7 @@ impl Server {
     pub fn shared() -> Result<&'static Self, ServerError> {
         static SHARED: OnceLock<Server> = OnceLock::new();
         static STARTING: Mutex<()> = Mutex::new(());
-        let _one_at_a_time = lock(&STARTING);
+        let _one_at_a_time = STARTING.lock();
         if let Some(server) = SHARED.get() {
             return Ok(server);
         }
@@ -90,10 +91,7 @@ impl Server {
     pub fn clone_database(&self, template: &str) -> Result<Database, ServerError> {
         let name = format!("emt_test_{:016x}", random_number());
         create_database(&mut self.maintenance_client()?, &name, template)?;
-        let drop_through = self
-            .process
-            .is_none()
-            .then(|| self.maintenance_url.clone());
+        let drop_through = self.process.is_none().then(|| self.maintenance_url.clone());
         Ok(Database::new(name.clone(), self.url(&name), drop_through))
     }
 
@@ -145,11 +143,8 @@ impl Server {
     ///
     /// [`ServerError::NotThrowaway`] for the server that `EMMETT_DATABASE_URL` names.
     pub fn restart_immediately(&self) -> Result<(), ServerError> {
-        let process = self
-            .process
-            .as_ref()
-            .ok_or(ServerError::NotThrowaway)?;
-        lock(process).restart_immediately()
+        let process = self.process.as_ref().ok_or(ServerError::NotThrowaway)?;
+        process.lock().restart_immediately()
     }
 
     pub(super) fn throwaway(wanted: &ServerBuilder) -> Result<Self, ServerError> {
@@ -198,8 +193,4 @@ fn fingerprint(key: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
