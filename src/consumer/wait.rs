@@ -1,11 +1,10 @@
 //! Reading one's own writes: waiting for a processor.
 
-use crate::database::back_off::BackOff;
+use crate::database::back_off::{BackOff, pause};
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{get, param};
 use crate::error::{Error, Result};
 use crate::store::EventStore;
-use crossbeam_channel::bounded;
 use postgres::types::Type;
 use std::time::{Duration, Instant};
 
@@ -97,10 +96,4 @@ impl EventStore {
         }
         Ok(Some(reached))
     }
-}
-
-fn pause(duration: Duration) {
-    let (_open, silence) = bounded::<()>(0);
-    // Nothing is ever sent: this only ends by its time.
-    let _ = silence.recv_timeout(duration);
 }

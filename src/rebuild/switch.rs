@@ -5,12 +5,12 @@ use super::job::Job;
 use super::processor::Processor;
 use super::progress::Progress;
 use super::shadow::replace_documents;
+use crate::database::back_off::pause;
 use crate::database::{Sql, Transaction};
 use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
 use crate::projection::{ProjectionType, registry};
-use crossbeam_channel::after;
 use std::time::{Duration, Instant};
 
 /// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
@@ -207,9 +207,4 @@ impl Job<'_> {
 fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
     sql.batch(settings)
         .map_err(|source| Error::database("begin the switch", source))
-}
-
-fn pause(time: Duration) {
-    // The channel rings once, when the time is over.
-    let _ = after(time).recv();
 }

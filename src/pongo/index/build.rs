@@ -3,7 +3,7 @@
 //! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
 //! that says what it builds, and the index gets its own name together with its comment.
 
-use crate::database::back_off::BackOff;
+use crate::database::back_off::{BackOff, pause};
 use crate::database::identifier;
 use crate::database::{Checkout, Connections, Transaction, get, param};
 use crate::error::{Error, Result};
@@ -184,7 +184,7 @@ impl Turn {
                 Err(error) => return Err(refused(error)),
             }
             keeper.sql().batch("ROLLBACK").map_err(refused)?;
-            let _ = crossbeam_channel::after(pauses.next()).recv();
+            pause(pauses.next());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Load, decide, store.
 
-use crate::database::back_off::BackOff;
+use crate::database::back_off::{BackOff, pause};
 use crate::database::param;
 use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
@@ -252,8 +252,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 Ok(handled) => return Ok(handled),
             }
             if attempt >= ATTEMPTS_WITHOUT_PAUSE {
-                // A timer that nobody cancels: this waits for the time, and for nothing else.
-                let _ = crossbeam_channel::after(pauses.next()).recv();
+                pause(pauses.next());
             }
             attempt += 1;
         }
