@@ -5,6 +5,7 @@ pub(crate) mod endpoint;
 pub(crate) mod identifier;
 mod pool;
 pub(crate) mod position;
+pub(crate) mod retry;
 pub(crate) mod schema;
 pub(crate) mod scope;
 pub(crate) mod sha256;

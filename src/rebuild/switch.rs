@@ -6,6 +6,7 @@ use super::processor::Processor;
 use super::progress::Progress;
 use super::shadow::replace_documents;
 use crate::database::back_off::pause;
+use crate::database::retry::{RetryPolicy, retry};
 use crate::database::{Sql, Transaction};
 use crate::error::{Error, Result};
 use crate::events::feed;
@@ -28,35 +29,53 @@ const PAUSE: Duration = Duration::from_millis(50);
 const WAIT_FOR_FEED: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// Why the switch was not possible; it may be later.
+struct Blocked(String);
+
 impl Job<'_> {
     /// Tries to switch until it succeeds. Returns for how long appends had to wait.
     pub(super) fn switch(&self, claim: &Claim, progress: &mut Progress<'_>) -> Result<Duration> {
-        let deadline = Instant::now() + self.switch_timeout;
+        let policy = RetryPolicy::without_end()
+            .pausing(PAUSE, PAUSE)
+            .until(Instant::now() + self.switch_timeout);
         let kept = self.keep_documents()?;
-        loop {
-            // Without the claim, the tables may have lost what was written.
-            claim.check()?;
-            let reason = match self.try_switch(progress, &kept) {
-                Ok(Some(locked)) => return Ok(locked),
-                Ok(None) => "an open transaction that has appended holds the feed back".to_owned(),
-                Err(error) if error.is_transient() => {
-                    format!("{:#}", anyhow::Error::from(error))
-                }
-                Err(error @ Error::Projection { .. }) => {
-                    // Outside the switch it fails in the same way, and the message is named.
+        let switched = retry(
+            &policy,
+            |attempt| {
+                if attempt.number > 0 {
                     self.catch_up(progress)?;
-                    return Err(error);
                 }
-                Err(error) => return Err(error),
-            };
-            if Instant::now() >= deadline {
-                return Err(Error::RebuildBlocked {
-                    projection: self.projection.name().to_owned(),
-                    reason,
-                });
+                // Without the claim, the tables may have lost what was written.
+                claim.check()?;
+                self.switch_unless_blocked(progress, &kept)
+            },
+            |switched| matches!(switched, Ok(Err(_))),
+        );
+        switched?.map_err(|Blocked(reason)| Error::RebuildBlocked {
+            projection: self.projection.name().to_owned(),
+            reason,
+        })
+    }
+
+    fn switch_unless_blocked(
+        &self,
+        progress: &mut Progress<'_>,
+        kept: &[(String, String)],
+    ) -> Result<Result<Duration, Blocked>> {
+        match self.try_switch(progress, kept) {
+            Ok(Some(locked)) => Ok(Ok(locked)),
+            Ok(None) => Ok(Err(Blocked(
+                "an open transaction that has appended holds the feed back".to_owned(),
+            ))),
+            Err(error) if error.is_transient() => {
+                Ok(Err(Blocked(format!("{:#}", anyhow::Error::from(error)))))
             }
-            pause(PAUSE);
-            self.catch_up(progress)?;
+            Err(error @ Error::Projection { .. }) => {
+                // Outside the switch it fails in the same way, and the message is named.
+                self.catch_up(progress)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -3,9 +3,9 @@
 //! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
 //! that says what it builds, and the index gets its own name together with its comment.
 
-use crate::database::back_off::{BackOff, pause};
 use crate::database::identifier;
-use crate::database::{Checkout, Connections, Transaction, get, param};
+use crate::database::retry::{RetryPolicy, retry};
+use crate::database::{Checkout, Connections, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::pongo::index::declaration::Index;
 use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename, write_into};
@@ -20,11 +20,11 @@ const TAKE_TURN: &str = "
 
 const DISCARD: &str = "SELECT {schema}.emt_discard_index($1, $2)";
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+const WAIT_FOR_TURN: RetryPolicy =
+    RetryPolicy::without_end().pausing(Duration::from_millis(5), Duration::from_millis(100));
 
 /// How often a build begins anew, where others get in its way.
-const ATTEMPTS: usize = 20;
+const BEGIN_ANEW: RetryPolicy = RetryPolicy::times(19);
 
 /// Creates an index outside of any transaction; false when it exists.
 pub(in crate::pongo) fn create_concurrently(
@@ -45,22 +45,12 @@ pub(in crate::pongo) fn create_concurrently(
         return Ok(false);
     }
     let _turn = Turn::wait_for(connections, schema)?;
-    for _ in 0..ATTEMPTS {
-        if build.is_there()? {
-            return Ok(false);
-        }
-        match build.run() {
-            Ok(true) => return Ok(true),
-            Ok(false) => {}
-            Err(error) if error.is_deadlock() => {}
-            Err(error) => {
-                // A unique index that is not valid would refuse documents all the same.
-                build.discard_invalid()?;
-                return Err(error);
-            }
-        }
-    }
-    Err(Error::IndexMismatch {
+    let outcome = retry(
+        &BEGIN_ANEW,
+        |_| build.run_if_missing(),
+        |outcome| matches!(outcome, Ok(None)),
+    );
+    outcome?.ok_or_else(|| Error::IndexMismatch {
         collection: collection.to_owned(),
         index: index.name(collection),
         reason: "others are in the way whenever it is built".to_owned(),
@@ -81,6 +71,22 @@ impl Build<'_> {
         self.connections.run(true, |sql| {
             Ok(look(sql, self.schema, self.collection, self.index)? == Found::Index)
         })
+    }
+
+    /// Whether it had to be built; `None` where others have got in the way.
+    fn run_if_missing(&self) -> Result<Option<bool>> {
+        if self.is_there()? {
+            return Ok(Some(false));
+        }
+        match self.run() {
+            Ok(done) => Ok(done.then_some(true)),
+            Err(error) if error.is_deadlock() => Ok(None),
+            Err(error) => {
+                // A unique index that is not valid would refuse documents all the same.
+                self.discard_invalid()?;
+                Err(error)
+            }
+        }
     }
 
     /// False where others have got in the way.
@@ -171,20 +177,27 @@ struct Turn {
 
 impl Turn {
     fn wait_for(connections: &Connections, schema: &str) -> Result<Option<Self>> {
-        let refused = |source| Error::database("wait for another build of an index", source);
         let Some(mut keeper) = connections.dedicated()? else {
             return Ok(None);
         };
         let take = write_into(TAKE_TURN, schema);
-        let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
-        loop {
-            match keeper.sql().batch(&take) {
-                Ok(()) => return Ok(Some(Self { _keeper: keeper })),
-                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
-                Err(error) => return Err(refused(error)),
-            }
-            keeper.sql().batch("ROLLBACK").map_err(refused)?;
-            pause(pauses.next());
+        retry(
+            &WAIT_FOR_TURN,
+            |_| try_lock(keeper.sql(), &take),
+            |taken| matches!(taken, Ok(false)),
+        )
+        .map_err(|source| Error::database("wait for another build of an index", source))?;
+        Ok(Some(Self { _keeper: keeper }))
+    }
+}
+
+/// Takes the lock; false where another has it.
+fn try_lock(sql: &mut dyn Sql, take: &str) -> Result<bool, postgres::Error> {
+    match sql.batch(take) {
+        Ok(()) => Ok(true),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            sql.batch("ROLLBACK").map(|()| false)
         }
+        Err(error) => Err(error),
     }
 }

@@ -1,6 +1,7 @@
 //! Changing the first document that matches, in one statement.
 
 use crate::database::position::from_sql;
+use crate::database::retry::{RetryPolicy, retry};
 use crate::database::scope::check_key;
 use crate::database::{Jsonb, Sql, get};
 use crate::error::{Error, Result};
@@ -65,7 +66,7 @@ const INSERTED_AFTER: &str = "inserted.data";
 
 /// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
 /// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
-const UPSERT_ATTEMPTS: usize = 5;
+const UPSERT_AGAIN: RetryPolicy = RetryPolicy::times(4);
 
 /// A change of one document.
 pub(in crate::pongo) struct Change<'c> {
@@ -199,13 +200,18 @@ impl Change<'_> {
         let template = [PICK, CHANGE, INSERTING, FOUND, INSERTED].concat();
         let telling = template.replace("ON CONFLICT DO NOTHING", "");
         let [statement, telling] = builder.build_each([&template, &telling]);
-        for _ in 1..UPSERT_ATTEMPTS {
-            let row = self.first_row(collection, &statement)?;
-            if row.is_some() || !self.options.expected.is_met_by(0) {
-                return self.outcome(collection, filter, row.as_ref());
-            }
-        }
-        let row = self.first_row(collection, &telling)?;
+        let row = retry(
+            &UPSERT_AGAIN,
+            |attempt| {
+                let statement = if attempt.is_last {
+                    &telling
+                } else {
+                    &statement
+                };
+                self.first_row(collection, statement)
+            },
+            |row| matches!(row, Ok(None)) && self.options.expected.is_met_by(0),
+        )?;
         self.outcome(collection, filter, row.as_ref())
     }
 

@@ -1,7 +1,7 @@
 //! Load, decide, store.
 
-use crate::database::back_off::{BackOff, pause};
 use crate::database::param;
+use crate::database::retry::{RetryPolicy, retry};
 use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{DocumentTable, check_ids};
@@ -24,7 +24,7 @@ const READ: &str = "
 /// The pause between two attempts: none at first, because whoever was faster is done by then.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-const ATTEMPTS_WITHOUT_PAUSE: u32 = 3;
+const RETRIES_WITHOUT_PAUSE: u32 = 3;
 
 /// A document to be handled: its id, and what it is expected to be.
 ///
@@ -241,21 +241,18 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
-        let mut attempt = 0;
-        loop {
-            let may_retry = attempt < options.retries;
-            let reports = options.reports_conflict && !may_retry;
-            match self.handle_once(&ids, reports, &mut decide) {
-                Err(Attempt::Repeatable(_)) if may_retry => {}
-                Err(Attempt::Repeatable(error) | Attempt::Final(error)) => return Err(error),
-                Ok(handled) => return Ok(handled),
-            }
-            if attempt >= ATTEMPTS_WITHOUT_PAUSE {
-                pause(pauses.next());
-            }
-            attempt += 1;
-        }
+        let policy = RetryPolicy::times(options.retries)
+            .pausing(SHORTEST_PAUSE, LONGEST_PAUSE)
+            .pausing_after(RETRIES_WITHOUT_PAUSE);
+        let handled = retry(
+            &policy,
+            |attempt| {
+                let reports = options.reports_conflict && attempt.is_last;
+                self.handle_once(&ids, reports, &mut decide)
+            },
+            |handled| matches!(handled, Err(Failure::Repeatable(_))),
+        );
+        handled.map_err(Failure::into_error)
     }
 
     fn handle_once(
@@ -263,7 +260,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         ids: &[HandleId],
         reports: bool,
         decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
-    ) -> Result<Vec<Handled<T>>, Attempt> {
+    ) -> Result<Vec<Handled<T>>, Failure> {
         let table = self.table()?;
         let rows = self.load(table, ids)?;
         let stored = by_id(&rows)?;
@@ -304,14 +301,14 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         stored: Option<&StoredDocument<'_>>,
         reports: bool,
         decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
-    ) -> Result<Decision<T>, Attempt> {
+    ) -> Result<Decision<T>, Failure> {
         let actual = stored.map_or(0, |stored| stored.version);
         if !id.expected.is_met_by(actual) {
             let conflict = self.conflict(Some(id.id.clone()), id.expected, actual);
             if reports {
                 return Ok(Decision::conflict(conflict));
             }
-            return Err(Attempt::unmet(conflict));
+            return Err(Failure::unmet(conflict));
         }
         let document: Option<T> = stored.map(|stored| self.decode(stored)).transpose()?;
         let table = self.table()?;
@@ -370,7 +367,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         writes: &VersionedWrites<'_>,
         decisions: &[Decision<T>],
         reports: bool,
-    ) -> Result<Written, Attempt> {
+    ) -> Result<Written, Failure> {
         let run = |sql: &mut dyn crate::database::Sql| {
             let written = writes.send(table, sql)?;
             let lost: Vec<&str> = decisions
@@ -410,29 +407,35 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         };
         stored.map_err(|error| {
             if error.is_conflict() || error.is_transient() {
-                Attempt::Repeatable(error)
+                Failure::Repeatable(error)
             } else {
-                Attempt::Final(error)
+                Failure::Final(error)
             }
         })
     }
 }
 
 /// Why an attempt has failed.
-enum Attempt {
+enum Failure {
     /// What was read is no longer so.
     Repeatable(Error),
     Final(Error),
 }
 
-impl Attempt {
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Repeatable(error) | Self::Final(error) => error,
+        }
+    }
+
     /// The caller knows a version that the document does not have; reading it again will not bring that back.
     fn unmet(conflict: DocumentConflict) -> Self {
         Self::Final(Error::DocumentConflict(conflict))
     }
 }
 
-impl From<Error> for Attempt {
+impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Final(error)
     }
