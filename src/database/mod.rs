@@ -11,6 +11,7 @@ pub(crate) mod scope;
 pub(crate) mod sha256;
 mod source;
 mod sql;
+pub(crate) mod sql_template;
 mod transaction;
 mod transaction_control;
 mod user_statement;

@@ -2,6 +2,7 @@
 
 use crate::database::identifier;
 use crate::database::sha256::TextDigest;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Connections, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use postgres::error::SqlState;
@@ -110,12 +111,16 @@ const ADOPT_EMMETT: &str = include_str!("../../migrations/adopt_emmett.sql");
 const SECOND_STREAM_INDEX: &str =
     "SELECT to_regclass(format('%I.idx_streams_unique', $1)) IS NOT NULL";
 
-const APPLIED: &str =
-    "SELECT version, name, checksum FROM {schema}.emt_migrations ORDER BY version";
+const CREATE_COLLECTION: SchemaSql = SchemaSql::new("SELECT {schema}.emt_create_collection($1)");
 
-const RECORD: &str = "
+const APPLIED: SchemaSql =
+    SchemaSql::new("SELECT version, name, checksum FROM {schema}.emt_migrations ORDER BY version");
+
+const RECORD: SchemaSql = SchemaSql::new(
+    "
     INSERT INTO {schema}.emt_migrations (version, name, checksum) VALUES ($1, $2, $3)
-    ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum";
+    ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum",
+);
 
 /// What a database has of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -379,10 +384,7 @@ fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
         return Ok(Vec::new());
     }
     let rows = sql
-        .query(
-            &APPLIED.replace("{schema}", &identifier::quote(schema)),
-            &[],
-        )
+        .query(&APPLIED.in_schema(schema), &[])
         .map_err(database)?;
     rows.iter()
         .map(|row| {
@@ -503,7 +505,7 @@ fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationR
     let applied = applied(sql, schema)?;
     check_history(&applied)?;
     let adopting = part == SchemaPart::EventStore && is_emmetts(sql, schema, &applied)?;
-    let record = RECORD.replace("{schema}", &identifier::quote(schema));
+    let record = RECORD.in_schema(schema);
     let mut report = MigrationReport::default();
     for migration in part.migrations() {
         let found = applied
@@ -539,12 +541,11 @@ fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationR
 
 /// Creates a collection's table where it is missing.
 pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
-    let text = format!(
-        "SELECT {}.emt_create_collection($1)",
-        identifier::quote(schema)
-    );
-    sql.query(&text, &[param(&collection, Type::TEXT)])
-        .map_err(|source| function_error("create a collection", source))?;
+    sql.query(
+        &CREATE_COLLECTION.in_schema(schema),
+        &[param(&collection, Type::TEXT)],
+    )
+    .map_err(|source| function_error("create a collection", source))?;
     Ok(())
 }
 

@@ -5,19 +5,21 @@ use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::event::Event;
 use crate::events::message::{Recorded, RecordedMessage};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::MessageRow;
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-const HORIZON: &str = "SELECT {schema}.emt_horizon($1, $2)";
+const HORIZON: PartitionSql = PartitionSql::new("SELECT {schema}.emt_horizon($1, $2)");
 
-const READ: &str = "
+const READ: PartitionSql = PartitionSql::new(
+    "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata, horizon, head
-      FROM {feed}($1, $2, $3, $4, $5, $6)";
+      FROM {feed}($1, $2, $3, $4, $5, $6)",
+);
 
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

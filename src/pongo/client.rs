@@ -4,18 +4,18 @@ use super::client_builder::PongoClientBuilder;
 use super::collection::Collection;
 use super::executor::{CollectionTables, Executor, TransactionTables};
 use super::transaction::PongoTransaction;
-use crate::database::identifier;
 use crate::database::position::from_sql;
 use crate::database::schema::Schema;
 use crate::database::scope::DEFAULT_PARTITION;
 use crate::database::scope::Scope;
 use crate::database::scope::check_key;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Connections, Transaction, check_open, get, param, refuse_async_context};
 use crate::error::{Error, Result};
 use postgres::types::Type;
 use std::sync::Arc;
 
-const DELETE_TENANT: &str = "SELECT {schema}.emt_delete_tenant_documents($1)";
+const DELETE_TENANT: SchemaSql = SchemaSql::new("SELECT {schema}.emt_delete_tenant_documents($1)");
 
 /// Collections of documents in a PostgreSQL database, queried like MongoDB's.
 ///
@@ -119,7 +119,7 @@ impl PongoClient {
                 "is the client itself and cannot be removed",
             ));
         }
-        let text = DELETE_TENANT.replace("{schema}", &identifier::quote(&self.scope.schema));
+        let text = DELETE_TENANT.in_schema(&self.scope.schema);
         self.connections.run(true, |sql| {
             let rows = sql
                 .query(&text, &[param(&name, Type::TEXT)])

@@ -109,10 +109,9 @@ impl<'a> ProjectionContext<'a> {
                 "the projection has not declared it: see SqlProjection::tables",
             ));
         }
-        Ok(format!(
-            "{}.{}",
-            identifier::quote(&self.partition.schema),
-            identifier::quote(self.resolve(name))
+        Ok(identifier::qualify(
+            &self.partition.schema,
+            self.resolve(name),
         ))
     }
 

@@ -4,43 +4,52 @@ use super::Projection;
 use crate::database::position::from_sql;
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::InlineVersions;
 use postgres::types::Type;
 use serde_json::json;
 
-const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, $6, $4, $5)";
+const REGISTER: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_register($1, $2, $3, $6, $4, $5)");
 
-const LIST: &str = "
+const LIST: PartitionSql = PartitionSql::new("
     SELECT projection.name, projection.version, projection.type, projection.kind, projection.status, rebuild.position
       FROM {schema}.emt_projections AS projection
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
      WHERE projection.partition = $1
-     ORDER BY projection.name COLLATE \"C\", projection.version";
+     ORDER BY projection.name COLLATE \"C\", projection.version");
 
-const SHARE: &str = "SELECT {schema}.emt_share_projections($1, $2)";
+const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_share_projections($1, $2)");
 
 /// Holds the inline projections in place, whatever their versions.
-const SHARE_ALL: &str = "SELECT pg_advisory_xact_lock_shared({schema}.emt_projections_lock($1))";
+const SHARE_ALL: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock_shared({schema}.emt_projections_lock($1))");
 
 /// Waits for the appends that hold inline projections, and makes those that come later wait.
-const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projections_lock($1))";
+const LOCK: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_projections_lock($1))");
 
-const ACTIVATE: &str = "
+const ACTIVATE: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_projections
        SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
-     WHERE partition = $1 AND name = $2";
+     WHERE partition = $1 AND name = $2",
+);
 
-const OTHER_ACTIVE: &str = "
+const OTHER_ACTIVE: PartitionSql = PartitionSql::new(
+    "
     SELECT name FROM {schema}.emt_projections
      WHERE partition = $1 AND type = 'i' AND status = 'active' AND name <> ALL($2)
-     ORDER BY name";
+     ORDER BY name",
+);
 
-const MARK_STALE: &str = "
+const MARK_STALE: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
-     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)";
+     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)",
+);
 
 /// When a projection is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +191,7 @@ pub(crate) fn share_all(sql: &mut dyn Sql, partition: &Partition) -> Result<()> 
     hold(sql, partition, SHARE_ALL)
 }
 
-fn hold(sql: &mut dyn Sql, partition: &Partition, lock: &'static str) -> Result<()> {
+fn hold(sql: &mut dyn Sql, partition: &Partition, lock: PartitionSql) -> Result<()> {
     sql.query(&partition.sql(lock), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
     Ok(())

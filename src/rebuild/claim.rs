@@ -6,13 +6,15 @@
 
 use crate::database::{Transaction, get, param};
 use crate::error::{Error, Result};
+use crate::events::partition::PartitionSql;
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use postgres::types::Type;
 use std::time::Duration;
 
-const TRY: &str = "SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock($1, $2))";
+const TRY: PartitionSql =
+    PartitionSql::new("SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock($1, $2))");
 
 /// The server ends the claim of a program that does not say for so long that it is alive.
 const TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";

@@ -3,52 +3,58 @@
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 
 /// Takes all slots, whoever has them: a batch that is under way cannot be committed any more, and none begins. A switch that
 /// dies leaves them free after a while. `taken_position`: the position was not the one to blame.
-const HOLD: &str = "
+const HOLD: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
        SET owner = $3, worker = 0, epoch = epoch + 1, taken_at = clock_timestamp(),
            expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL, wanted_by = NULL, wanted_until = NULL
-     WHERE partition = $1 AND processor = $2";
+     WHERE partition = $1 AND processor = $2");
 
-const RELEASE: &str = "
+const RELEASE: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_processor_slots
        SET owner = NULL, worker = NULL, expires_at = NULL
-     WHERE partition = $1 AND processor = $2 AND owner = $3";
+     WHERE partition = $1 AND processor = $2 AND owner = $3",
+);
 
 /// From here on, no slots are added.
-const LOCK_PROCESSOR: &str = "SELECT pg_advisory_xact_lock({schema}.emt_processor_lock($1, $2))";
+const LOCK_PROCESSOR: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_processor_lock($1, $2))");
 
-const LOCK_SLOTS: &str = "
+const LOCK_SLOTS: PartitionSql = PartitionSql::new(
+    "
     SELECT position, owner IS NOT DISTINCT FROM $3
       FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2
      ORDER BY version, slot
-       FOR UPDATE";
+       FOR UPDATE",
+);
 
 /// Where a processor begins that has no slots yet.
-const BEGIN_AT: &str = "
+const BEGIN_AT: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_subscriptions (subscription_id, version, partition, last_processed_position)
     VALUES ($2, $3, $1, $4)
     ON CONFLICT (subscription_id, partition, version) DO UPDATE
-        SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()";
+        SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()");
 
 /// Older and newer versions must not write into the read model any more.
-const GO_ON: &str = "
+const GO_ON: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
        SET position = CASE WHEN version = $3 THEN $4 ELSE position END,
            status = CASE WHEN version = $3 THEN 'active' ELSE 'failed' END,
            last_error = CASE WHEN version <> $3 THEN format('version %s is the active one', $3) END,
            epoch = epoch + 1, owner = NULL, worker = NULL, expires_at = NULL, taken_position = NULL, crashes = 0,
            attempted = NULL, attempts = 0, updated_at = now()
-     WHERE partition = $1 AND processor = $2";
+     WHERE partition = $1 AND processor = $2");
 
 /// The rebuild has handled them.
-const FORGET_PARKED: &str =
-    "DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2";
+const FORGET_PARKED: PartitionSql = PartitionSql::new(
+    "DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2",
+);
 
 const DOING: &str = "stop the workers of a projection";
 
@@ -70,7 +76,7 @@ impl Processor<'_> {
         self.with_owner(connections, RELEASE)
     }
 
-    fn with_owner(&self, connections: &Connections, statement: &'static str) -> Result<()> {
+    fn with_owner(&self, connections: &Connections, statement: PartitionSql) -> Result<()> {
         let parameters = [
             param(&self.partition.name, Type::TEXT),
             param(&self.name, Type::TEXT),

@@ -4,35 +4,41 @@ use super::failed;
 use crate::database::position::to_sql;
 use crate::database::{Sql, Transaction, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::projection::{Projection, ProjectionContext, ShadowTables};
 use crate::store::EventStore;
 use postgres::types::Type;
 
-const BEGIN: &str = "SELECT {schema}.emt_begin_rebuild($1, $2, $3, $4)";
+const BEGIN: PartitionSql = PartitionSql::new("SELECT {schema}.emt_begin_rebuild($1, $2, $3, $4)");
 
-const END: &str = "SELECT {schema}.emt_end_rebuild($1)";
+const END: PartitionSql = PartitionSql::new("SELECT {schema}.emt_end_rebuild($1)");
 
-const RECORD: &str = "
-    UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1";
+const RECORD: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1",
+);
 
-const COLLECTIONS: &str =
-    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL";
+const COLLECTIONS: PartitionSql = PartitionSql::new(
+    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL",
+);
 
-const REPLACE_DOCUMENTS: &str = "SELECT {schema}.emt_replace_documents($1, $2, $3, $4)";
+const REPLACE_DOCUMENTS: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_replace_documents($1, $2, $3, $4)");
 
-const COPY_ROWS: &str = "SELECT {schema}.emt_copy_rows($1, $2)";
+const COPY_ROWS: PartitionSql = PartitionSql::new("SELECT {schema}.emt_copy_rows($1, $2)");
 
 /// The version whose read model is the live one, even where that has missed events.
-const LIVE_VERSION: &str = "
+const LIVE_VERSION: PartitionSql = PartitionSql::new(
+    "
     SELECT version FROM {schema}.emt_projections
      WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
      ORDER BY version DESC
-     LIMIT 1";
+     LIMIT 1",
+);
 
-const CREATE_OLD: &str = "SELECT {schema}.emt_create_old($1, $2)";
+const CREATE_OLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_create_old($1, $2)");
 
-const DROP_OLD: &str = "SELECT {schema}.emt_drop_old($1, $2)";
+const DROP_OLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_drop_old($1, $2)");
 
 /// A table that the transaction has written beside those of the rebuild, by the locks that writing takes: they are held
 /// until it ends, by `TRUNCATE` too. Temporary tables are the handler's own.

@@ -5,15 +5,18 @@ use super::stored::{InlineVersions, Stored, StreamAppend};
 use crate::database::{Jsonb, Parameter, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::message::OutgoingMessage;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 
-const APPEND: &str = "SELECT {append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+const APPEND: PartitionSql =
+    PartitionSql::new("SELECT {append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
 
-const APPEND_TO_STREAMS: &str = "
+const APPEND_TO_STREAMS: PartitionSql = PartitionSql::new(
+    "
     SELECT number, result
-      FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+      FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+);
 
 /// The columns of messages, as arrays.
 struct MessageColumns<'a> {

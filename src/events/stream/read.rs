@@ -6,7 +6,7 @@ use crate::database::position::{from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::message::{MessageKind, RecordedMessage};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use std::sync::Arc;
@@ -37,15 +37,27 @@ macro_rules! read_statement {
     };
 }
 
-const READ: &str = read_statement!("{streams_active}", "{messages_active}", "ASC");
-const READ_BACKWARDS: &str = read_statement!("{streams_active}", "{messages_active}", "DESC");
-const READ_ARCHIVED_TOO: &str = read_statement!("{streams}", "{messages}", "ASC");
-const READ_ARCHIVED_TOO_BACKWARDS: &str = read_statement!("{streams}", "{messages}", "DESC");
+const READ: PartitionSql = PartitionSql::new(read_statement!(
+    "{streams_active}",
+    "{messages_active}",
+    "ASC"
+));
+const READ_BACKWARDS: PartitionSql = PartitionSql::new(read_statement!(
+    "{streams_active}",
+    "{messages_active}",
+    "DESC"
+));
+const READ_ARCHIVED_TOO: PartitionSql =
+    PartitionSql::new(read_statement!("{streams}", "{messages}", "ASC"));
+const READ_ARCHIVED_TOO_BACKWARDS: PartitionSql =
+    PartitionSql::new(read_statement!("{streams}", "{messages}", "DESC"));
 
-const READ_PAGE: &str = "
+const READ_PAGE: PartitionSql = PartitionSql::new(
+    "
     SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata
-      FROM {schema}.emt_read_page($1, $2, $3, $4, $5, $6, $7)";
+      FROM {schema}.emt_read_page($1, $2, $3, $4, $5, $6, $7)",
+);
 
 /// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
 pub(crate) fn read(

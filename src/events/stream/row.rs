@@ -4,17 +4,19 @@ use super::name::check_stream_name;
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 use serde_json::{Map, Value};
 
-const VERSION: &str = "
-    SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1 AND partition = $2";
+const VERSION: PartitionSql = PartitionSql::new("
+    SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1 AND partition = $2");
 
-const SET_METADATA: &str = "
-    UPDATE {streams_active} SET stream_metadata = $3 WHERE stream_id = $1 AND partition = $2";
+const SET_METADATA: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {streams_active} SET stream_metadata = $3 WHERE stream_id = $1 AND partition = $2",
+);
 
-const MOVE: &str = "SELECT {schema}.emt_move_stream($1, $2, $3)";
+const MOVE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_move_stream($1, $2, $3)");
 
 /// The version and the metadata of a stream that is not archived.
 pub(crate) fn version(

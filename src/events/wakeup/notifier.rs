@@ -7,7 +7,7 @@ use super::channel::Channel;
 use super::pending::{PendingPartition, PendingPartitions};
 use super::{LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
 use crate::database::back_off::BackOff;
-use crate::database::identifier;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Checkout, Connections, Sql, get, param};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -19,11 +19,11 @@ use std::time::Duration;
 /// Notifies those partitions for which a consumer lives. Under its lock, the transaction must not wait for the disk; with no
 /// consumer it takes no lock at all. `clock_timestamp` keeps the look at the slots one by an index for each partition,
 /// whatever the planner believes.
-const NOTIFY: &str = "
+const NOTIFY: SchemaSql = SchemaSql::new("
     SELECT pending.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, pending.partition)
       FROM unnest($2) AS pending (partition)
      WHERE EXISTS (SELECT FROM {schema}.emt_processor_slots AS slot
-                    WHERE slot.partition = pending.partition AND slot.expires_at > clock_timestamp())";
+                    WHERE slot.partition = pending.partition AND slot.expires_at > clock_timestamp())");
 
 /// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a
 /// burst are heard at once and a steady load is told of 200 times a second.
@@ -58,9 +58,7 @@ impl Notifier {
         Self {
             pending: Arc::new(PendingPartitions::new()),
             connections: connections.clone(),
-            statement: NOTIFY
-                .replace("{schema}", &identifier::quote(schema))
-                .into(),
+            statement: NOTIFY.in_schema(schema).into(),
             channel: channel.clone(),
             thread: OnceLock::new(),
         }

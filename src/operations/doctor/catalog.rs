@@ -4,20 +4,27 @@ use super::{Finding, FindingKind, Severity, refused};
 use crate::database::position::from_sql;
 use crate::database::{Sql, get, param};
 use crate::error::Result;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::operations::processors::head;
 use postgres::types::Type;
 
-const HIGHEST: &str = "SELECT max(global_position) FROM {schema}.emt_messages";
+const POSITIONS: PartitionSql = PartitionSql::new("{schema}.emt_global_message_position");
+const NEXT_POSITION: PartitionSql = PartitionSql::new("{schema}.emt_next_position()");
+const SECOND_STREAM_INDEX: PartitionSql = PartitionSql::new("{schema}.idx_streams_unique");
 
-const SEQUENCE: &str = "
+const HIGHEST: PartitionSql =
+    PartitionSql::new("SELECT max(global_position) FROM {schema}.emt_messages");
+
+const SEQUENCE: PartitionSql = PartitionSql::new(
+    "
     SELECT seqcache, seqincrement, seqcycle
       FROM pg_sequence
      WHERE seqrelid = '{schema}.emt_global_message_position'::REGCLASS
-       AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)";
+       AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)",
+);
 
 /// Tables of messages whose positions need not be drawn through the fence.
-const UNFENCED: &str = "
+const UNFENCED: PartitionSql = PartitionSql::new("
     SELECT tree.relid::REGCLASS::TEXT
       FROM pg_partition_tree('{schema}.emt_messages'::REGCLASS) AS tree
       JOIN pg_attribute AS attribute ON attribute.attrelid = tree.relid AND attribute.attname = 'global_position'
@@ -29,25 +36,29 @@ const UNFENCED: &str = "
                   AND used.refclassid = 'pg_proc'::REGCLASS
                   AND used.refobjid = '{schema}.emt_next_position()'::REGPROCEDURE
                 WHERE given.adrelid = tree.relid AND given.adnum = attribute.attnum)
-     ORDER BY 1";
+     ORDER BY 1");
 
-const FEED_INDEX: &str = "
+const FEED_INDEX: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM pg_index
                     WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid),
-           to_regclass('{schema}.idx_streams_unique') IS NOT NULL";
+           to_regclass('{schema}.idx_streams_unique') IS NOT NULL");
 
 /// One more than is named.
-const TWICE: &str = "
+const TWICE: PartitionSql = PartitionSql::new(
+    "
     SELECT active.stream_id
       FROM {streams_active} AS active
       JOIN {streams_archived} AS archived USING (stream_id)
      ORDER BY active.stream_id
-     LIMIT 4";
+     LIMIT 4",
+);
 
-const STALE: &str = "
+const STALE: PartitionSql = PartitionSql::new(
+    "
     SELECT name, version FROM {schema}.emt_projections
      WHERE partition = $1 AND type = 'i' AND status = 'stale'
-     ORDER BY name, version";
+     ORDER BY name, version",
+);
 
 pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -71,7 +82,7 @@ fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fi
     if highest <= last {
         return Ok(None);
     }
-    let sequence = partition.sql("{schema}.emt_global_message_position");
+    let sequence = partition.sql(POSITIONS);
     Ok(Some(Finding::new(
         FindingKind::SequenceBehind,
         Severity::Serious,
@@ -89,7 +100,7 @@ fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<
     };
     let (cache, increment, cycles): (i64, i64, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
     let cycle = if cycles { "CYCLE" } else { "NO CYCLE" };
-    let sequence = partition.sql("{schema}.emt_global_message_position");
+    let sequence = partition.sql(POSITIONS);
     Ok(Some(Finding::new(
         FindingKind::SequenceSettings,
         Severity::Serious,
@@ -106,7 +117,7 @@ fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<F
     let Some(first) = tables.first() else {
         return Ok(None);
     };
-    let default = partition.sql("{schema}.emt_next_position()");
+    let default = partition.sql(NEXT_POSITION);
     Ok(Some(Finding::new(
         FindingKind::PositionDefault,
         Severity::Serious,
@@ -140,7 +151,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
         ));
     }
     if has_second {
-        let index = partition.sql("{schema}.idx_streams_unique");
+        let index = partition.sql(SECOND_STREAM_INDEX);
         findings.push(Finding::new(
             FindingKind::SecondStreamIndex,
             Severity::Warning,

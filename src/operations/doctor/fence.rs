@@ -4,7 +4,7 @@ use super::{Finding, FindingKind, Severity, refused};
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::Result;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::operations::processors::head;
 use postgres::Row;
 use postgres::types::Type;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Every lock of the partition's class and of the wildcard's, with its position rebuilt as in `emt_horizon`. A prepared
 /// transaction has no process; it is found by the lock on its own number, which it holds under the same virtual one.
-const HOLDERS: &str = "
+const HOLDERS: PartitionSql = PartitionSql::new("
     SELECT held.pid, held.mode = 'ShareLock', held.classid = {schema}.emt_fence_class(NULL)::OID,
            $2 + (((held.objid::BIGINT - ($2 & 4294967295)) + 6442450944) & 4294967295) - 2147483648,
            coalesce(session.usename, prepared.owner)::TEXT, session.application_name, session.state, session.query,
@@ -29,7 +29,7 @@ const HOLDERS: &str = "
      WHERE held.locktype = 'advisory' AND held.objsubid = 2 AND held.granted
        AND held.classid IN ({schema}.emt_fence_class($1)::OID, {schema}.emt_fence_class(NULL)::OID)
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-     ORDER BY 4, 1";
+     ORDER BY 4, 1");
 
 /// An append takes milliseconds; an open transaction that appends may think for a moment.
 const NORMAL: Duration = Duration::from_secs(5);

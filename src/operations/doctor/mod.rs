@@ -11,15 +11,15 @@ use proof::prove;
 
 use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::operations::processors::Processors;
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::fmt;
 
 /// A standby shows no locks, and its sequence runs ahead.
-const PLACE: &str = "
-    SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation'), {schema}.emt_check_partition($1)";
+const PLACE: PartitionSql = PartitionSql::new("
+    SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation'), {schema}.emt_check_partition($1)");
 
 /// What the doctor found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use crate::database::position::from_sql;
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::stream_type;
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::Type;
@@ -12,30 +12,34 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-const FENCE: &str = "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT";
+const FENCE: PartitionSql = PartitionSql::new(
+    "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT",
+);
 
 /// Takes the stream rows in the order of their names, like every append to several streams.
-const ADVANCE: &str = "
+const ADVANCE: PartitionSql = PartitionSql::new(
+    "
     INSERT INTO {streams_active} AS stream
         (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
     SELECT added.id, added.count, $1, added.type, '{}', FALSE
       FROM unnest($2, $3, $4) AS added (id, type, count)
     ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
         SET stream_position = stream.stream_position + EXCLUDED.stream_position
-    RETURNING stream_id, stream_position";
+    RETURNING stream_id, stream_position",
+);
 
-const FIND_ARCHIVED: &str =
-    "SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1";
+const FIND_ARCHIVED: PartitionSql =
+    PartitionSql::new("SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1");
 
 /// After the stream rows: global order has to follow stream order.
-const DRAW_POSITIONS: &str = "
-    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)";
+const DRAW_POSITIONS: PartitionSql = PartitionSql::new("
+    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)");
 
-const COPY: &str = "
+const COPY: PartitionSql = PartitionSql::new("
     COPY {messages_active}
         (stream_position, global_position, message_kind, stream_id, partition, message_schema_version, message_id,
          message_type, message_data, message_metadata)
-    FROM STDIN BINARY";
+    FROM STDIN BINARY");
 
 const COPIED_TYPES: [Type; 10] = [
     Type::INT8,

@@ -5,20 +5,23 @@
 
 use crate::database::identifier;
 use crate::database::retry::{RetryPolicy, retry};
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Checkout, Connections, Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::pongo::index::declaration::Index;
-use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename, write_into};
+use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename};
 use postgres::error::SqlState;
 use postgres::types::Type;
 use std::time::Duration;
 
 /// Without a query, whose portal would keep its snapshot until the transaction ends.
-const TAKE_TURN: &str = "
+const TAKE_TURN: SchemaSql = SchemaSql::new(
+    "
     BEGIN ISOLATION LEVEL READ COMMITTED;
-    LOCK TABLE {schema}.emt_collections IN SHARE UPDATE EXCLUSIVE MODE NOWAIT";
+    LOCK TABLE {schema}.emt_collections IN SHARE UPDATE EXCLUSIVE MODE NOWAIT",
+);
 
-const DISCARD: &str = "SELECT {schema}.emt_discard_index($1, $2)";
+const DISCARD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_discard_index($1, $2)");
 
 const WAIT_FOR_TURN: RetryPolicy =
     RetryPolicy::without_end().pausing(Duration::from_millis(5), Duration::from_millis(100));
@@ -136,16 +139,15 @@ impl Build<'_> {
         let refused = |source| Error::database("discard an index that is not valid", source);
         let mut transaction = Transaction::begin(self.connections)?;
         let lock = format!(
-            "LOCK TABLE {}.{} IN SHARE UPDATE EXCLUSIVE MODE",
-            identifier::quote(self.schema),
-            identifier::quote(self.collection)
+            "LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE",
+            identifier::qualify(self.schema, self.collection)
         );
         transaction.sql().batch(&lock).map_err(refused)?;
         let names = [&self.name, &self.built_as];
         let rows = transaction
             .sql()
             .query(
-                &write_into(DISCARD, self.schema),
+                &DISCARD.in_schema(self.schema),
                 &[
                     param(&self.collection, Type::TEXT),
                     param(&names.as_slice(), Type::TEXT_ARRAY),
@@ -156,9 +158,8 @@ impl Build<'_> {
         transaction.commit()?;
         for name in discarded {
             let drop = format!(
-                "DROP INDEX CONCURRENTLY IF EXISTS {}.{}",
-                identifier::quote(self.schema),
-                identifier::quote(&name)
+                "DROP INDEX CONCURRENTLY IF EXISTS {}",
+                identifier::qualify(self.schema, &name)
             );
             self.connections
                 .run(true, |sql| sql.batch(&drop).map_err(refused))?;
@@ -180,7 +181,7 @@ impl Turn {
         let Some(mut keeper) = connections.dedicated()? else {
             return Ok(None);
         };
-        let take = write_into(TAKE_TURN, schema);
+        let take = TAKE_TURN.in_schema(schema);
         retry(
             &WAIT_FOR_TURN,
             |_| try_lock(keeper.sql(), &take),

@@ -1,6 +1,7 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
 use crate::database::identifier;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
@@ -25,13 +26,13 @@ const LIST: &str = "
      WHERE indrelid = to_regclass(format('%I.%I', $1, $2)) AND NOT indisprimary
      ORDER BY relname COLLATE \"C\"";
 
-const LOCK: &str = "SELECT {schema}.emt_lock_collection($1)";
+const LOCK: SchemaSql = SchemaSql::new("SELECT {schema}.emt_lock_collection($1)");
 
-const NOTE: &str = "SELECT {schema}.emt_note_index($1, $2, $3)";
+const NOTE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_note_index($1, $2, $3)");
 
-const DROP: &str = "SELECT {schema}.emt_drop_index($1, $2)";
+const DROP: SchemaSql = SchemaSql::new("SELECT {schema}.emt_drop_index($1, $2)");
 
-const RENAME: &str = "SELECT {schema}.emt_rename_index($1, $2)";
+const RENAME: SchemaSql = SchemaSql::new("SELECT {schema}.emt_rename_index($1, $2)");
 
 impl<T> Collection<'_, T> {
     /// The indexes of the collection, by name; without that of the ids.
@@ -182,7 +183,7 @@ pub(in crate::pongo) fn drop(
 ) -> Result<bool> {
     let names = [param(&collection, Type::TEXT), param(&name, Type::TEXT)];
     let rows = sql
-        .query(&write_into(DROP, schema), &names)
+        .query(&DROP.in_schema(schema), &names)
         .map_err(|source| Error::database("drop an index", source))?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
@@ -237,14 +238,14 @@ pub(in crate::pongo) fn rename(
     new_name: &str,
 ) -> Result<()> {
     let names = [param(&name, Type::TEXT), param(&new_name, Type::TEXT)];
-    sql.query(&write_into(RENAME, schema), &names)
+    sql.query(&RENAME.in_schema(schema), &names)
         .map_err(|source| Error::database("rename an index", source))?;
     Ok(())
 }
 
 /// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
 pub(in crate::pongo) fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
-    sql.query(&write_into(LOCK, schema), &[param(&collection, Type::TEXT)])
+    sql.query(&LOCK.in_schema(schema), &[param(&collection, Type::TEXT)])
         .map_err(|source| Error::database("lock a collection", source))?;
     Ok(())
 }
@@ -263,13 +264,9 @@ pub(in crate::pongo) fn note(
         param(&name, Type::TEXT),
         param(&comment, Type::TEXT),
     ];
-    sql.query(&write_into(NOTE, schema), &values)
+    sql.query(&NOTE.in_schema(schema), &values)
         .map_err(|source| Error::database("note what an index is", source))?;
     Ok(())
-}
-
-pub(in crate::pongo) fn write_into(text: &str, schema: &str) -> String {
-    text.replace("{schema}", &identifier::quote(schema))
 }
 
 fn unlooked(source: postgres::Error) -> Error {

@@ -5,34 +5,42 @@ use crate::database::scope::check_key;
 use crate::database::{Jsonb, get, param};
 use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::DocumentTable;
+use crate::pongo::document::{CollectionSql, DocumentTable};
 use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
 use crate::pongo::read::cursor::{BATCH_SIZE, Cursor};
-use crate::pongo::statement::{Statement, StatementBuilder};
+use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
 use crate::pongo::stored_document::{DOCUMENT, StoredDocument};
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::marker::PhantomData;
 
-const FIND_BY_ID: &str = "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
+const FIND_BY_ID: CollectionSql = CollectionSql::new(
+    "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2",
+);
 
-const FIND: &str = "
+const FIND: StatementSql = StatementSql::new(
+    "
     SELECT {document}
       FROM {table}
      WHERE _partition = $1 AND {filter}
-     {order} {limit} {skip}";
+     {order} {limit} {skip}",
+);
 
-const COUNT: &str = "SELECT count(*) FROM {table} WHERE _partition = $1 AND {filter}";
+const COUNT: StatementSql =
+    StatementSql::new("SELECT count(*) FROM {table} WHERE _partition = $1 AND {filter}");
 
-const EXISTS: &str = "SELECT EXISTS (SELECT FROM {table} WHERE _partition = $1 AND {filter})";
+const EXISTS: StatementSql =
+    StatementSql::new("SELECT EXISTS (SELECT FROM {table} WHERE _partition = $1 AND {filter})");
 
-const DISTINCT: &str = "
+const DISTINCT: StatementSql = StatementSql::new(
+    "
     SELECT DISTINCT found.value
       FROM {table}, {values}
      WHERE _partition = $1 AND {filter}
-     ORDER BY found.value";
+     ORDER BY found.value",
+);
 
 impl<T> Collection<'_, T> {
     /// How many documents match the filter; `json!({})` matches all.
@@ -82,18 +90,18 @@ impl<T> Collection<'_, T> {
         let statement = StatementBuilder::new(table)
             .filter(filter.document().map_err(Error::Filter)?)?
             .part("values", found_values(path).map_err(Error::Filter)?)
-            .build(DISTINCT);
+            .build(&[DISTINCT]);
         let rows = self.read(|sql| statement.query("list values", sql))?;
         rows.iter()
             .map(|row| table.decode(None, get::<Jsonb<'_>>(row, 0)?.0))
             .collect()
     }
 
-    fn filtered(&self, template: &str, filter: &Filter) -> Result<Statement> {
+    fn filtered(&self, template: StatementSql, filter: &Filter) -> Result<Statement> {
         let table = self.table()?;
         let builder =
             StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
-        Ok(builder.build(template))
+        Ok(builder.build(&[template]))
     }
 }
 
@@ -105,7 +113,7 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
     pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
         check_key("the document id", id)?;
         let table = self.table()?;
-        let text = table.write_into(FIND_BY_ID);
+        let text = FIND_BY_ID.with(table);
         let parameters = [param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
         let rows = self.read(|sql| {
             sql.query(&text, &parameters)
@@ -325,15 +333,21 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
             return Err(Error::invalid("after", "is for pages only: see Find::page"));
         }
         let mut builder = self.builder()?.order(self.sort.as_ref())?;
-        if let Some(limit) = self.limit {
-            let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
-            builder = builder.part("limit", format!("LIMIT {limit}"));
-        }
-        if self.skip > 0 {
+        let limit = match self.limit {
+            Some(limit) => {
+                let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
+                format!("LIMIT {limit}")
+            }
+            None => String::new(),
+        };
+        let skip = if self.skip > 0 {
             let skip = builder.push(SqlValue::Bigint(to_sql(self.skip)));
-            builder = builder.part("skip", format!("OFFSET {skip}"));
-        }
-        Ok(builder.build(FIND))
+            format!("OFFSET {skip}")
+        } else {
+            String::new()
+        };
+        let builder = builder.part("limit", limit).part("skip", skip);
+        Ok(builder.build(&[FIND]))
     }
 
     /// A statement with the filter and the fields that are read.

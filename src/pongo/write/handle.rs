@@ -4,7 +4,7 @@ use crate::database::param;
 use crate::database::retry::{RetryPolicy, retry};
 use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{DocumentTable, check_ids};
+use crate::pongo::document::{CollectionSql, DocumentTable, check_ids};
 use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
 use crate::pongo::stored_document::StoredDocument;
 use crate::pongo::write::versioned_writes::{VersionedWrites, versions};
@@ -15,11 +15,15 @@ use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::time::Duration;
 
-const READ_ONE: &str = "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
+const READ_ONE: CollectionSql = CollectionSql::new(
+    "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2",
+);
 
-const READ: &str = "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+const READ: CollectionSql = CollectionSql::new(
+    "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)",
+);
 
 /// The pause between two attempts: none at first, because whoever was faster is done by then.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -285,11 +289,11 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         self.read(|sql| {
             let rows = if let [id] = ids {
                 let parameters = [partition.clone(), param(&id.id, Type::TEXT)];
-                sql.query(&table.write_into(READ_ONE), &parameters)
+                sql.query(&READ_ONE.with(table), &parameters)
             } else {
                 let ids: Vec<&str> = ids.iter().map(|id| id.id.as_str()).collect();
                 let parameters = [partition.clone(), param(&ids, Type::TEXT_ARRAY)];
-                sql.query_unnamed(&table.write_into(READ), &parameters)
+                sql.query_unnamed(&READ.with(table), &parameters)
             };
             rows.map_err(|source| Error::database("load documents", source))
         })

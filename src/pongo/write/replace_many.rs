@@ -4,7 +4,7 @@ use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
 use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::check_ids;
+use crate::pongo::document::{CollectionSql, check_ids};
 use crate::pongo::document_version::ExpectedDocument;
 use crate::pongo::write::change::other_id;
 use crate::pongo::write::outcome::Updated;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 /// Locks the documents in the order of their ids before it looks at anything of them, so nothing can come between what is
 /// expected and what is written. What is `checked` is compared and stored, so it is MATERIALIZED.
-const REPLACE: &str = "
+const REPLACE: CollectionSql = CollectionSql::new("
     WITH picked AS (
         SELECT _id, _version, data
           FROM {table}
@@ -39,7 +39,7 @@ const REPLACE: &str = "
         RETURNING document._id
     )
     SELECT checked.id, checked.version, checked.met, replaced._id IS NOT NULL
-      FROM checked LEFT JOIN replaced ON replaced._id = checked.id";
+      FROM checked LEFT JOIN replaced ON replaced._id = checked.id");
 
 /// A document that takes the place of the one with this id.
 ///
@@ -195,7 +195,7 @@ impl<T: Serialize> Collection<'_, T> {
         ];
         // Unnamed: a plan that was made while the table was small would look through all of it once it is large.
         self.write(|sql| {
-            sql.query_unnamed(&table.write_into(REPLACE), &parameters)
+            sql.query_unnamed(&REPLACE.with(table), &parameters)
                 .map_err(|source| table.write_error("replace documents", source))
         })
     }
