@@ -1,5 +1,6 @@
 //! Appends by several threads, with and without a read model in the same transaction.
 
+use crate::appender::Appender;
 use crate::harness::{Harness, Turn};
 use crate::plain::PlainAppender;
 use crate::shop::{CartEvent, Streams, cart_summaries, events, items};
@@ -10,11 +11,6 @@ use std::thread;
 
 const THREADS: [usize; 3] = [1, 8, 32];
 const EVENTS: [usize; 2] = [1, 100];
-
-/// One thread's way to append, always the same events.
-pub(crate) trait Appender: Send {
-    fn append(&mut self, stream: &str) -> Result<()>;
-}
 
 /// Appends through a store that all threads share.
 pub(crate) struct StoreAppender {

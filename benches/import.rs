@@ -1,21 +1,11 @@
 //! The import of an event log, against COPY of rows that are ready.
 
 use crate::harness::Harness;
-use crate::plain::PlainCopier;
+use crate::import_log::{DATA, EVENTS, stream};
+use crate::plain_copier::PlainCopier;
 use anyhow::Result;
 use emmett_postgresql::testing::Server;
 use emmett_postgresql::{EventStore, ImportOptions};
-
-/// Ten events a stream, in one batch.
-pub(crate) const STREAMS: usize = 500;
-pub(crate) const EVENTS: usize = 5_000;
-
-pub(crate) const DATA: &str =
-    r#"{"productId":"shoes-1","quantity":2,"price":99.99,"note":"wrap it as a present, please"}"#;
-
-pub(crate) fn stream(number: usize) -> String {
-    format!("ShoppingCart-{}", number % STREAMS)
-}
 
 pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     let name = "import 5000 lines";

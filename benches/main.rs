@@ -3,13 +3,16 @@
 //! `cargo bench`, or `cargo bench -- [--quick] [--large] [--rounds N] [--seconds S] [part of a name ...]`
 
 mod append;
+mod appender;
 mod consume;
 mod documents;
 mod harness;
 mod import;
+mod import_log;
 mod large;
 mod notify;
 mod plain;
+mod plain_copier;
 mod read;
 mod shop;
 

@@ -1,8 +1,9 @@
 //! `emmett doctor`.
 
 use super::arguments::DoctorArguments;
+use super::exit_code::SERIOUS;
+use super::output::Output;
 use super::table::plain;
-use super::{Output, SERIOUS};
 use crate::operations::doctor::{DoctorReport, FeedProof, FeedState, FenceHolder, HolderKind};
 use crate::store::EventStore;
 use serde_json::{Value, json};

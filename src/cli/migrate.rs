@@ -1,7 +1,9 @@
 //! `emmett migrate`.
 
 use super::arguments::MigrateCommand;
-use super::{Home, NOT_MIGRATED, Output};
+use super::exit_code::NOT_MIGRATED;
+use super::output::Output;
+use super::store_arguments::StoreArguments;
 use crate::database::schema::{self, SchemaState};
 use crate::setup::EventStoreBuilder;
 use serde_json::json;
@@ -10,28 +12,28 @@ use std::process::ExitCode;
 
 pub(super) fn run(
     command: MigrateCommand,
-    home: Home<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
+    store: StoreArguments<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
     match command {
         MigrateCommand::Sql { .. } => {
-            let sql = home.unconnected().sql()?;
+            let sql = store.unconnected().sql()?;
             let mut stdout = Output::stdout();
             stdout.write_all(sql.as_bytes())?;
             stdout.flush()?;
             Ok(ExitCode::SUCCESS)
         }
-        MigrateCommand::Run { dry_run } => migrate(home, dry_run, output),
-        MigrateCommand::Status => status(home, output),
+        MigrateCommand::Run { dry_run } => migrate(store, dry_run, output),
+        MigrateCommand::Status => status(store, output),
     }
 }
 
 fn migrate(
-    home: Home<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
+    store: StoreArguments<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
     dry_run: bool,
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
-    let store = home.open_unchecked()?;
+    let store = store.open_unchecked()?;
     let schema = store.schema();
     let report = if dry_run {
         schema.dry_run()?
@@ -60,10 +62,10 @@ fn migrate(
 }
 
 fn status(
-    home: Home<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
+    store: StoreArguments<impl FnOnce(EventStoreBuilder) -> EventStoreBuilder>,
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
-    let schema = home.open_unchecked()?.schema();
+    let schema = store.open_unchecked()?.schema();
     let state = schema.state()?;
     let missing = match state {
         SchemaState::Current { .. } => schema.missing()?,

@@ -4,28 +4,23 @@ mod arguments;
 mod consumers;
 mod doctor;
 mod event_log;
+mod exit_code;
 mod migrate;
 mod output;
 mod projections;
+mod store_arguments;
 mod stream;
 mod table;
 mod tenants;
 
-use crate::database::schema::AutoMigration;
 use crate::setup::EventStoreBuilder;
-use crate::store::EventStore;
-use arguments::{Arguments, Command, Connection};
+use arguments::{Arguments, Command};
 use clap::Parser;
+use exit_code::FAILED;
 use output::Output;
 use std::ffi::OsString;
 use std::process::ExitCode;
-
-/// The exit code of a command that failed. Wrong arguments give 2, which is clap's.
-const FAILED: u8 = 1;
-/// The exit code of `migrate status` when the schema is missing or old.
-const NOT_MIGRATED: u8 = 3;
-/// The exit code of `doctor` when something serious was found.
-const SERIOUS: u8 = 4;
+use store_arguments::StoreArguments;
 
 /// Runs the whole command line with the arguments of the process, on stores that `configure` has completed: with the inline
 /// projections of your program, above all.
@@ -74,56 +69,19 @@ fn dispatch(
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
     output.json = arguments.json;
-    let home = Home {
+    let store = StoreArguments {
         connection: arguments.connection,
         configure,
     };
     match arguments.command {
-        Command::Migrate { command } => return migrate::run(command, home, output),
-        Command::Import(import) => event_log::import(&import, &home.open()?, output)?,
-        Command::Export(export) => event_log::export(&export, &home.open()?, output)?,
-        Command::Stream(stream) => stream::run(&stream, &home.open()?, output)?,
-        Command::Consumers { command } => consumers::run(command, &home.open()?, output)?,
-        Command::Doctor(doctor) => return doctor::run(&doctor, &home.open()?, output),
-        Command::Projections { command } => projections::run(command, &home.open()?, output)?,
-        Command::Tenants { command } => tenants::run(command, &home.open()?, output)?,
+        Command::Migrate { command } => return migrate::run(command, store, output),
+        Command::Import(import) => event_log::import(&import, &store.open()?, output)?,
+        Command::Export(export) => event_log::export(&export, &store.open()?, output)?,
+        Command::Stream(stream) => stream::run(&stream, &store.open()?, output)?,
+        Command::Consumers { command } => consumers::run(command, &store.open()?, output)?,
+        Command::Doctor(doctor) => return doctor::run(&doctor, &store.open()?, output),
+        Command::Projections { command } => projections::run(command, &store.open()?, output)?,
+        Command::Tenants { command } => tenants::run(command, &store.open()?, output)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What it takes to open a store.
-struct Home<F> {
-    connection: Connection,
-    configure: F,
-}
-
-impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> Home<F> {
-    fn builder(self) -> anyhow::Result<EventStoreBuilder> {
-        let builder =
-            EventStore::builder(&self.connection.string()?).schema(self.connection.schema);
-        Ok((self.configure)(builder))
-    }
-
-    /// The same without a database, for what can be said without one.
-    fn unconnected(self) -> EventStoreBuilder {
-        (self.configure)(EventStore::builder("").schema(self.connection.schema))
-    }
-
-    fn open(self) -> anyhow::Result<EventStore> {
-        let tenant = self.connection.tenant.clone();
-        let no_migration = self.connection.no_migration;
-        let mut builder = self.builder()?;
-        if no_migration {
-            builder = builder.auto_migration(AutoMigration::None);
-        }
-        let store = builder.open()?;
-        Ok(match tenant {
-            Some(tenant) => store.tenant(&tenant)?,
-            None => store,
-        })
-    }
-
-    fn open_unchecked(self) -> anyhow::Result<EventStore> {
-        Ok(self.builder()?.open_unchecked()?)
-    }
 }

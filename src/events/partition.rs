@@ -17,7 +17,7 @@ const LONGEST_SUFFIX: usize = 41;
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) name: String,
-    pub(crate) schema: Arc<str>,
+    scope: Scope,
     names: PartitionNames,
     /// By the address of the template.
     statements: RwLock<HashMap<(usize, usize), Arc<str>>>,
@@ -28,17 +28,21 @@ impl Partition {
         let names = PartitionNames::new(schema, &table_suffix(name)?);
         Ok(Self {
             name: name.to_owned(),
-            schema: Arc::clone(schema),
+            scope: Scope {
+                schema: Arc::clone(schema),
+                partition: name.into(),
+            },
             names,
             statements: RwLock::default(),
         })
     }
 
-    pub(crate) fn scope(&self) -> Scope {
-        Scope {
-            schema: Arc::clone(&self.schema),
-            partition: self.name.as_str().into(),
-        }
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<str> {
+        &self.scope.schema
     }
 
     /// The statement with the names of the partition.

@@ -2,7 +2,7 @@
 
 use crate::database::scope::DEFAULT_PARTITION;
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, Sql, Transaction, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
@@ -134,7 +134,7 @@ impl Tenants {
     }
 
     fn call(&self, doing: &'static str, text: &str, name: &str) -> Result<bool> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let changed = call(transaction.sql(), doing, text, name)?;
         transaction.commit()?;
         Ok(changed)

@@ -10,8 +10,8 @@ use std::io;
 use serde::ser::{self, Serialize, Serializer};
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
+use super::error::{DEPTH_LIMIT, Fault, JsonError};
 use super::text::{self, TextFault};
-use super::{DEPTH_LIMIT, Fault, JsonError};
 
 /// `serde_json` hands over raw JSON as the only field of a struct; this is how its name begins.
 const SERDE_JSON_TOKEN: &str = "$serde_json::";

@@ -2,7 +2,7 @@
 
 use serde::de::{Error as _, IgnoredAny};
 
-use super::{DEPTH_LIMIT, Fault, JsonError};
+use super::error::{DEPTH_LIMIT, Fault, JsonError};
 
 /// PostgreSQL's `numeric` keeps this many digits before and after the decimal point.
 const INTEGER_DIGITS: i64 = 131_072;

@@ -1,12 +1,11 @@
 //! One rebuild: catching up with the feed, batch by batch, then the switch.
 
 use super::claim::Claim;
-use super::failed;
+use super::failure::failed;
 use super::progress::{Progress, RebuildReport};
 use super::shadow::Shadow;
-use super::workers;
 use crate::database::retry::{RetryPolicy, retry};
-use crate::database::{Sql, Transaction};
+use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
@@ -19,9 +18,6 @@ use std::time::Duration;
 
 /// How often a batch is tried again that met a deadlock or a lost connection.
 const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
-
-/// How often appends may be faster than the rebuild before it stops trying to come nearer to them.
-const LOST_ROUNDS: usize = 3;
 
 /// A worker whose program stands still must not keep its tables for ever. A handler may think for a while.
 const WORKER_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '5min'";
@@ -61,42 +57,6 @@ impl Job<'_> {
             .store
             .connections()
             .run(true, |sql| self.shadow.end(sql, self.partition()));
-    }
-
-    /// Handles what the feed has, again and again, until one batch or less is left to the switch.
-    pub(super) fn catch_up(&self, progress: &mut Progress<'_>) -> Result<()> {
-        let (mut before, mut lost) = (u64::MAX, 0);
-        loop {
-            let after = progress.position;
-            let horizon = self
-                .store
-                .connections()
-                .run(true, |sql| feed::horizon(sql, self.partition(), after))?;
-            progress.head = horizon.head;
-            let distance = horizon.position.saturating_sub(after);
-            if distance > 0 {
-                self.handle_up_to(horizon.position, progress)?;
-            }
-            lost += usize::from(distance >= before);
-            if distance <= self.batch_size as u64 || lost == LOST_ROUNDS {
-                return Ok(());
-            }
-            before = distance;
-        }
-    }
-
-    fn handle_up_to(&self, up_to: u64, progress: &mut Progress<'_>) -> Result<()> {
-        let distance = up_to.saturating_sub(progress.position);
-        if self.workers > 1 && distance > self.batch_size as u64 {
-            return workers::handle_up_to(self, up_to, progress);
-        }
-        while progress.position < up_to {
-            let page = self.read_page(progress.position, up_to)?;
-            let messages: Vec<&RecordedMessage> = page.messages.iter().collect();
-            self.handle_batch(&messages, None)?;
-            self.advance(progress, &page)?;
-        }
-        Ok(())
     }
 
     pub(super) fn read_page(&self, after: u64, up_to: u64) -> Result<Page> {
@@ -161,8 +121,8 @@ impl Job<'_> {
         handled?.map_err(|error| self.name_message(error, messages, owned))
     }
 
-    fn begin(&self) -> Result<Transaction> {
-        let mut transaction = Transaction::begin(self.store.connections())?;
+    fn begin(&self) -> Result<PooledTransaction> {
+        let mut transaction = PooledTransaction::begin(self.store.connections())?;
         transaction
             .sql()
             .batch(WORKER_TIMEOUT)

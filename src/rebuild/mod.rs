@@ -1,6 +1,8 @@
 //! Rebuilds: a read model is built anew beside the live one, and takes its place in one transaction.
 
+mod catch_up;
 mod claim;
+mod failure;
 mod job;
 mod processor;
 mod progress;
@@ -13,11 +15,12 @@ pub use progress::{RebuildProgress, RebuildReport};
 pub(crate) use request::RebuildRequest;
 pub use request::RequestedRebuild;
 
-use crate::database::{Connections, Transaction};
+use crate::database::{Connections, PooledTransaction};
 use crate::error::{Error, Result};
 use crate::projection::{Projection, ProjectionContext, ProjectionType, registry};
 use crate::store::EventStore;
 use claim::Claim;
+use failure::failed;
 use job::Job;
 use progress::Progress;
 use shadow::Shadow;
@@ -278,7 +281,7 @@ impl<'s> Rebuild<'s> {
             return self.store.register_projections_anew();
         }
         let partition = self.store.partition();
-        let mut transaction = Transaction::begin(self.store.connections())?;
+        let mut transaction = PooledTransaction::begin(self.store.connections())?;
         if self.store.may_migrate() {
             projection
                 .init(&mut ProjectionContext::new(transaction.sql(), partition))
@@ -287,12 +290,5 @@ impl<'s> Rebuild<'s> {
         let version = registry::version(projection);
         registry::register(transaction.sql(), partition, projection, version, kind)?;
         transaction.commit()
-    }
-}
-
-fn failed(projection: &dyn Projection, source: anyhow::Error) -> Error {
-    Error::Projection {
-        projection: projection.name().to_owned(),
-        source,
     }
 }

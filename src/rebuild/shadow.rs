@@ -1,8 +1,8 @@
 //! The tables of a rebuild, beside the live ones. Owns the statements on `emt_rebuilds`.
 
-use super::failed;
+use super::failure::failed;
 use crate::database::position::to_sql;
-use crate::database::{Sql, Transaction, get, param};
+use crate::database::{PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::projection::{Projection, ProjectionContext, ShadowTables};
@@ -72,7 +72,7 @@ impl Shadow {
         let collections = store
             .connections()
             .run(true, |sql| collections(sql, partition, &live))?;
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         let id = begin(
             transaction.sql(),
             partition,
@@ -101,7 +101,7 @@ impl Shadow {
         if self.has_only_collections() {
             return Ok(());
         }
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         let mut context = ProjectionContext::new(transaction.sql(), store.partition());
         context = context.with_shadow(&self.tables);
         projection
@@ -191,7 +191,7 @@ impl Shadow {
             ));
         }
         let partition = store.partition();
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         let name = projection.name();
         let rows = transaction
             .sql()

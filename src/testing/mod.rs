@@ -36,6 +36,7 @@ mod server;
 mod server_builder;
 mod server_error;
 mod server_process;
+mod server_settings;
 mod store;
 
 pub use self::{

@@ -1,11 +1,12 @@
 use super::{
-    Database, ServerBuilder, ServerError,
+    Database, ServerError,
     connection_string::with_database,
     directory::random_number,
     maintenance::{
         connect, create_database, drop_database, exists, lock_until_disconnected, rename_database,
     },
     server_process::ServerProcess,
+    server_settings::ServerSettings,
 };
 use parking_lot::Mutex;
 use postgres::Client;
@@ -30,14 +31,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a throwaway server that does not wait for the disk; see [`ServerBuilder::durable`].
+    /// Starts a throwaway server that does not wait for the disk; see [`ServerBuilder::durable`](super::ServerBuilder::durable).
     pub fn start() -> Result<Self, ServerError> {
-        Self::builder().start()
-    }
-
-    /// Starts a throwaway server with other settings.
-    pub fn builder() -> ServerBuilder {
-        ServerBuilder::default()
+        Self::throwaway(&ServerSettings::default())
     }
 
     /// The server that everything in this process shares: the one that `EMMETT_DATABASE_URL` names,
@@ -75,7 +71,7 @@ impl Server {
     }
 
     /// The connection string by TCP, for example `postgresql://postgres@localhost:40713/orders`, if
-    /// this is a throwaway server that [listens on localhost](ServerBuilder::listen_on_localhost).
+    /// this is a throwaway server that [listens on localhost](super::ServerBuilder::listen_on_localhost).
     pub fn localhost_url(&self, database: &str) -> Option<String> {
         self.localhost_port
             .map(|port| format!("postgresql://postgres@localhost:{port}/{database}"))
@@ -147,14 +143,14 @@ impl Server {
         process.lock().restart_immediately()
     }
 
-    pub(super) fn throwaway(wanted: &ServerBuilder) -> Result<Self, ServerError> {
-        let process = ServerProcess::start(wanted)?;
+    pub(super) fn throwaway(settings: &ServerSettings) -> Result<Self, ServerError> {
+        let process = ServerProcess::start(settings)?;
         let (directory, port) = (process.directory().display(), process.port());
         Ok(Self {
             maintenance_url: format!(
                 "postgresql:///postgres?host={directory}&port={port}&user=postgres"
             ),
-            localhost_port: wanted.localhost.then_some(port),
+            localhost_port: settings.localhost.then_some(port),
             process: Some(Mutex::new(process)),
         })
     }

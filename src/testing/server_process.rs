@@ -1,4 +1,4 @@
-use super::{ServerBuilder, ServerError, directory::Directory, programs};
+use super::{ServerError, directory::Directory, programs, server_settings::ServerSettings};
 use crate::database::retry::{RetryPolicy, retry};
 use std::{
     fs,
@@ -22,30 +22,30 @@ pub(super) struct ServerProcess {
 }
 
 impl ServerProcess {
-    pub(super) fn start(wanted: &ServerBuilder) -> Result<Self, ServerError> {
+    pub(super) fn start(settings: &ServerSettings) -> Result<Self, ServerError> {
         retry(
             &LOOK_FOR_ANOTHER_PORT,
-            |_| Self::start_once(wanted),
+            |_| Self::start_once(settings),
             |started| started.as_ref().is_err_and(lost_its_port),
         )
     }
 
-    fn start_once(wanted: &ServerBuilder) -> Result<Self, ServerError> {
+    fn start_once(settings: &ServerSettings) -> Result<Self, ServerError> {
         let programs = programs::find()?;
         let mut server_process =
-            Self::launch(wanted, &programs).map_err(system("create a throwaway server"))?;
+            Self::launch(settings, &programs).map_err(system("create a throwaway server"))?;
         server_process.wait_until_ready()?;
         Ok(server_process)
     }
 
-    fn launch(wanted: &ServerBuilder, programs: &Path) -> io::Result<Self> {
-        let port = if wanted.localhost {
+    fn launch(settings: &ServerSettings, programs: &Path) -> io::Result<Self> {
+        let port = if settings.localhost {
             free_port()?
         } else {
             PORT_OF_SOCKET
         };
         let directory = Directory::create()?;
-        wanted.write_files(&directory, port)?;
+        settings.write_files(&directory, port)?;
         let mut script = run_script(programs, &directory)?;
         let replies = script
             .stdout

@@ -5,6 +5,7 @@
 //! `PGSSLROOTCERT` and the others), the password file, service files, and in the home directory the client certificate
 //! and the revocation list. The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
 
+mod connect_error;
 mod connection_string;
 mod sslmode;
 #[cfg(feature = "tls")]
@@ -20,9 +21,9 @@ use std::error::Error as _;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
+pub use connect_error::ConnectError;
 pub use connection_string::ConnectionStringError;
 
 /// What a connection gets unless the string says otherwise.
@@ -51,38 +52,6 @@ const NO_HOST_NAME: ConnectionStringError = ConnectionStringError::Contradiction
 const UNEVEN_LISTS: ConnectionStringError = ConnectionStringError::Contradiction(
     "`host`, `hostaddr` and `port` list different numbers of servers",
 );
-
-/// Why no connection was opened.
-///
-/// The message contains its causes, because a pool keeps nothing else of an error.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// No attempt led to a connection.
-    #[error("{message}")]
-    Failed {
-        /// Each attempt and what happened.
-        message: String,
-        /// The errors of the attempts.
-        errors: Vec<postgres::Error>,
-    },
-    /// A file with certificates or with a key cannot be used.
-    #[error("cannot use {}, the file of `{parameter}`: {problem}", path.display())]
-    Certificate {
-        /// The connection parameter.
-        parameter: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The system's TLS library does not accept the settings.
-    #[error("cannot set up TLS: {problem}")]
-    Tls {
-        /// What the library said.
-        problem: String,
-    },
-}
 
 /// A server, or several to choose from, with everything that a connection needs.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! Encrypted connections, with the checks of a certificate that `sslmode` asks for.
 
-use super::ConnectError;
+use super::connect_error::ConnectError;
 use super::sslmode::{ClientCertificate, Encryption, RootCertificates, SslMode};
 use native_tls::{Certificate, Identity, TlsConnector, TlsConnectorBuilder};
 use parking_lot::Mutex;

@@ -13,6 +13,10 @@ use serde_json::de::SliceRead;
 
 type Result<T, E = DecodeError> = std::result::Result<T, E>;
 
+pub(super) const NEEDS_DEFAULT_REPRESENTATION: &str = "cannot be split into message type and data: \
+    derive Serialize and Deserialize on an enum with serde's default (externally tagged) \
+    representation, without `tag`, `content` and `untagged`";
+
 /// Why a row cannot be read as an event.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,7 +29,7 @@ pub enum DecodeError {
     },
 
     /// The type is not an enum in serde's default representation.
-    #[error("`{event_type}` {}", super::NEEDS_DEFAULT_REPRESENTATION)]
+    #[error("`{event_type}` {}", NEEDS_DEFAULT_REPRESENTATION)]
     OtherRepresentation {
         /// The Rust type.
         event_type: &'static str,

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use serde::de::DeserializeOwned;
 use serde::ser::{self, Impossible, Serialize, SerializeStruct, SerializeTuple, Serializer};
 
+use super::decode::NEEDS_DEFAULT_REPRESENTATION;
 use super::known_types::listed_variants;
 use crate::json::{JsonError, write_json};
 
@@ -26,7 +27,7 @@ pub(crate) struct EncodedEvent {
 #[non_exhaustive]
 pub enum EncodeError {
     /// The type is not an enum in serde's default representation.
-    #[error("`{event_type}` {}", super::NEEDS_DEFAULT_REPRESENTATION)]
+    #[error("`{event_type}` {}", NEEDS_DEFAULT_REPRESENTATION)]
     OtherRepresentation {
         /// The Rust type.
         event_type: &'static str,

@@ -15,7 +15,3 @@ pub(crate) use {
     encode::encode_event,
     known_types::{KnownTypes, known_types},
 };
-
-const NEEDS_DEFAULT_REPRESENTATION: &str = "cannot be split into message type and data: \
-    derive Serialize and Deserialize on an enum with serde's default (externally tagged) \
-    representation, without `tag`, `content` and `untagged`";

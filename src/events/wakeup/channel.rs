@@ -2,9 +2,14 @@
 
 use crate::database::sha256::TextDigest;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A hash, because a schema's name with anything before it may be longer than a channel's name can be.
 const HASH_LENGTH: usize = 16;
+
+/// Between attempts to connect, to send as well as to listen.
+pub(super) const SHORTEST_ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(super) struct Channel(pub(super) Arc<str>);

@@ -1,8 +1,7 @@
 //! The thread that hears what other processes append, and rings the bells of this one.
 
 use super::bells::Bells;
-use super::channel::Channel;
-use super::{LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
+use super::channel::{Channel, LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
 use crate::database::back_off::BackOff;
 use crate::database::{Checkout, Connections};
 use crate::error::{Error, Result};

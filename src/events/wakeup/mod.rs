@@ -16,11 +16,6 @@ use crossbeam_channel::Receiver;
 use listener::Listener;
 use notifier::Notifier;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Between attempts to connect.
-const SHORTEST_ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Tells the pollers that something was appended. Once the last clone is dropped, what others are still to be told is
 /// sent, and the threads end.

@@ -3,9 +3,8 @@
 //! It sends `NOTIFY` after the commit and in a transaction of its own: a transaction that notifies takes a lock of the whole
 //! server when it commits, and would make all appends wait for each other.
 
-use super::channel::Channel;
+use super::channel::{Channel, LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
 use super::pending::{PendingPartition, PendingPartitions};
-use super::{LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
 use crate::database::back_off::BackOff;
 use crate::database::sql_template::SchemaSql;
 use crate::database::{Checkout, Connections, Sql, get, param};

@@ -1,6 +1,6 @@
 //! What the feed and the appends rely on.
 
-use super::{Finding, FindingKind, Severity, refused};
+use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::from_sql;
 use crate::database::{Sql, get, param};
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Who holds the feed back.
 
-use super::{Finding, FindingKind, Severity, refused};
+use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Processors that do not get on.
 
-use super::{Finding, FindingKind, Severity};
+use super::finding::{Finding, FindingKind, Severity};
 use crate::error::Result;
 use crate::operations::processors::{ProcessorStatus, Processors};
 

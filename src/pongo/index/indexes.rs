@@ -1,13 +1,9 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
-use crate::database::identifier;
 use crate::database::sql_template::SchemaSql;
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::pongo::collection::Collection;
-use crate::pongo::document::{DocumentTable, check_name};
-use crate::pongo::executor::Executor;
-use crate::pongo::index::build::create_concurrently;
+use crate::pongo::document::DocumentTable;
 use crate::pongo::index::declaration::{Index, IndexDescription, IndexNote};
 use postgres::error::SqlState;
 use postgres::types::Type;
@@ -33,75 +29,6 @@ const NOTE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_note_index($1, $2, $
 const DROP: SchemaSql = SchemaSql::new("SELECT {schema}.emt_drop_index($1, $2)");
 
 const RENAME: SchemaSql = SchemaSql::new("SELECT {schema}.emt_rename_index($1, $2)");
-
-impl<T> Collection<'_, T> {
-    /// The indexes of the collection, by name; without that of the ids.
-    ///
-    /// # Errors
-    /// When the database cannot be asked.
-    pub fn indexes(&self) -> Result<Vec<IndexDescription>> {
-        check_name(&self.name)?;
-        self.home.run(&self.name, true, |sql| {
-            list(sql, self.home.schema(), &self.name)
-        })
-    }
-
-    /// Creates an index; false when it exists.
-    ///
-    /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently). Then it waits itself, for
-    /// transactions that were open before; for one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
-    ///
-    /// ```
-    /// # use emmett_postgresql::pongo::{Index, PongoClient};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let database = emmett_postgresql::testing::database()?;
-    /// # let client = PongoClient::connect(database.url())?;
-    /// let carts = client.collection::<serde_json::Value>("carts");
-    /// assert!(carts.create_index(&Index::field("customerId"))?);
-    /// assert_eq!(carts.indexes()?[0].name, "carts_customer_id_idx");
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::IndexMismatch`] when there is something else of its name, [`Error::NotUnique`] when documents have equal
-    /// values, [`Error::InvalidInput`] when it makes no sense, or is to be created concurrently inside a transaction.
-    pub fn create_index(&self, index: &Index) -> Result<bool> {
-        check_name(&self.name)?;
-        index.check(&self.name)?;
-        let schema = self.home.schema();
-        if !index.is_concurrent() {
-            return self
-                .home
-                .atomically(&self.name, |sql| create(sql, schema, &self.name, index));
-        }
-        let Executor::Connections { connections, .. } = &self.home else {
-            return Err(Error::invalid(
-                format!("index \"{}\"", index.name(&self.name)),
-                "cannot be created concurrently inside a transaction",
-            ));
-        };
-        // Its table has to be there first.
-        self.home
-            .run(&self.name, true, |sql| look(sql, schema, &self.name, index))?;
-        create_concurrently(connections, schema, &self.name, index)
-    }
-
-    /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection; for
-    /// one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
-    ///
-    /// # Errors
-    /// [`Error::Database`] for an index that keeps the ids apart, [`Error::InvalidInput`] for what cannot be a name.
-    pub fn drop_index(&self, name: &str) -> Result<bool> {
-        check_name(&self.name)?;
-        identifier::check("the index name", name)?;
-        let schema = self.home.schema();
-        self.home.atomically(&self.name, |sql| {
-            lock(sql, schema, &self.name)?;
-            drop(sql, schema, &self.name, name)
-        })
-    }
-}
 
 /// What there is of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

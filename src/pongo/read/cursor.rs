@@ -1,6 +1,6 @@
 //! Reading any number of documents in bounded memory.
 
-use crate::database::{Sql, Transaction};
+use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::read::find::Find;
@@ -9,9 +9,6 @@ use crate::pongo::stored_document::StoredDocument;
 use postgres::Row;
 use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// How many documents are fetched at once, where the query does not say.
-pub(in crate::pongo) const BATCH_SIZE: u32 = 500;
 
 /// `FETCH` counts by an `INTEGER`.
 const MOST_FETCHED: u32 = i32::MAX.unsigned_abs();
@@ -32,7 +29,7 @@ pub struct Cursor<'c, 'a, T, D = T> {
 
 enum CursorPlace<'c, 'a> {
     /// A transaction of its own, which ends with the iterator.
-    Own(Transaction),
+    Own(PooledTransaction),
     /// That of the collection.
     Borrowed(&'c Executor<'a>),
 }
@@ -46,8 +43,38 @@ impl<T, D> std::fmt::Debug for Cursor<'_, '_, T, D> {
     }
 }
 
+impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
+    /// Runs the query and gives one document after the other, in bounded memory: they are fetched in batches, from one state
+    /// of the collection. On connections of its own, the collection keeps one until the iterator is dropped.
+    ///
+    /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
+    /// itself waits until the iterator is dropped: [`drop`](Collection::drop), [`rename`](Collection::rename),
+    /// [`drop_index`](Collection::drop_index), and an index that is built
+    /// [concurrently](crate::pongo::Index::concurrently). In the thread that has the iterator, that is for ever.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde_json::{Value, json};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// # let carts = client.collection::<Value>("carts");
+    /// for cart in carts.find(json!({"paid": false})).batch_size(100).cursor()? {
+    ///     println!("{}", cart?["_id"]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`to_vec`](Find::to_vec); those of single documents come from the iterator.
+    pub fn cursor(self) -> Result<Cursor<'c, 'a, T, D>> {
+        Cursor::open(self)
+    }
+}
+
 impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
-    pub(in crate::pongo) fn open(find: Find<'c, 'a, T, D>) -> Result<Self> {
+    fn open(find: Find<'c, 'a, T, D>) -> Result<Self> {
         let statement = find.statement()?;
         let name = format!("emt_find_{}", OPENED.fetch_add(1, Ordering::Relaxed));
         let collection = find.collection;

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, DocumentTable};
 use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
-use crate::pongo::read::cursor::{BATCH_SIZE, Cursor};
 use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
 use crate::pongo::stored_document::{DOCUMENT, StoredDocument};
 use postgres::types::Type;
@@ -41,6 +40,9 @@ const DISTINCT: StatementSql = StatementSql::new(
      WHERE _partition = $1 AND {filter}
      ORDER BY found.value",
 );
+
+/// How many documents are fetched at once, where the query does not say.
+const BATCH_SIZE: u32 = 500;
 
 impl<T> Collection<'_, T> {
     /// How many documents match the filter; `json!({})` matches all.
@@ -261,34 +263,6 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         rows.iter()
             .map(|row| self.decode(&StoredDocument::of_row(row)?))
             .collect()
-    }
-
-    /// Runs the query and gives one document after the other, in bounded memory: they are fetched in batches, from one state
-    /// of the collection. On connections of its own, the collection keeps one until the iterator is dropped.
-    ///
-    /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
-    /// itself waits until the iterator is dropped: [`drop`](Collection::drop), [`rename`](Collection::rename),
-    /// [`drop_index`](Collection::drop_index), and an index that is built
-    /// [concurrently](crate::pongo::Index::concurrently). In the thread that has the iterator, that is for ever.
-    ///
-    /// ```
-    /// # use emmett_postgresql::pongo::PongoClient;
-    /// # use serde_json::{Value, json};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let database = emmett_postgresql::testing::database()?;
-    /// # let client = PongoClient::connect(database.url())?;
-    /// # let carts = client.collection::<Value>("carts");
-    /// for cart in carts.find(json!({"paid": false})).batch_size(100).cursor()? {
-    ///     println!("{}", cart?["_id"]);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`to_vec`](Find::to_vec); those of single documents come from the iterator.
-    pub fn cursor(self) -> Result<Cursor<'c, 'a, T, D>> {
-        Cursor::open(self)
     }
 
     /// How PostgreSQL runs the query, as `EXPLAIN` says it: which index serves it, and what it costs.

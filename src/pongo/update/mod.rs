@@ -4,6 +4,7 @@ mod array_operand;
 mod builder;
 mod conflict;
 mod expression;
+mod field;
 mod operation;
 #[cfg(test)]
 mod tests;

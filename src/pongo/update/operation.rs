@@ -2,13 +2,13 @@
 
 use super::array_operand::{added_values, pushed_values};
 use super::conflict::{Touched, refuse_conflicts};
+use super::field::Field;
 use super::update_error::UpdateError;
 use super::update_path::UpdatePath;
-use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
+use crate::json::type_name;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// Every operator.
 const OPERATORS: [&str; 13] = [
@@ -151,7 +151,10 @@ fn operation<'u>(
     let checked = match operator {
         "$unset" => Operand::Nothing,
         "$inc" | "$mul" => Operand::Value(field.number(operand)?),
-        "$currentDate" => field.date(operand)?,
+        "$currentDate" => {
+            field.check_date(operand)?;
+            Operand::Nothing
+        }
         "$rename" => Operand::Renamed(field.renamed(operand)?),
         "$push" => Operand::Value(pushed_values(&field, operand)?),
         "$addToSet" => Operand::Value(added_values(&field, operand)?),
@@ -189,84 +192,4 @@ fn touched<'u>(operations: &[Operation<'u>]) -> Vec<Touched<'u>> {
         }
     }
     touched
-}
-
-/// A field that an operator changes.
-pub(super) struct Field<'f, 'u> {
-    pub(super) operator: &'static str,
-    pub(super) path: &'f UpdatePath<'u>,
-}
-
-impl Field<'_, '_> {
-    fn number(&self, operand: &Value) -> Result<Value, UpdateError> {
-        if operand.is_number() {
-            return Ok(operand.clone());
-        }
-        Err(self.wrong_operand("a number", type_name(operand)))
-    }
-
-    fn date<'u>(&self, operand: &Value) -> Result<Operand<'u>, UpdateError> {
-        if *operand == json!(true) || *operand == json!({"$type": "date"}) {
-            return Ok(Operand::Nothing);
-        }
-        Err(self.wrong_operand("true or {\"$type\": \"date\"}", operand))
-    }
-
-    fn renamed<'u>(&self, operand: &'u Value) -> Result<UpdatePath<'u>, UpdateError> {
-        let Value::String(renamed) = operand else {
-            return Err(self.wrong_operand("the field's new name", type_name(operand)));
-        };
-        let path = UpdatePath::parse(self.operator, renamed)?;
-        if path.names.len() > DEPTH_LIMIT {
-            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
-        }
-        Ok(path)
-    }
-
-    fn end(&self, operand: &Value) -> Result<Value, UpdateError> {
-        match operand.as_f64() {
-            Some(1.0) => Ok(json!(1)),
-            Some(-1.0) => Ok(json!(-1)),
-            _ => Err(self.wrong_operand("1 for the last element or -1 for the first", operand)),
-        }
-    }
-
-    pub(super) fn wrong_operand(
-        &self,
-        expected: &'static str,
-        found: impl ToString,
-    ) -> UpdateError {
-        UpdateError::WrongOperand {
-            operator: self.operator,
-            path: self.path.text.to_owned(),
-            expected,
-            found: found.to_string(),
-        }
-    }
-
-    /// Refuses what `jsonb` cannot keep, and what would be nested too deep at the path.
-    fn refuse_unstorable(&self, operand: &Value, stored: &Value) -> Result<(), UpdateError> {
-        to_json(operand).map_err(|source| self.unstorable(source))?;
-        if self.path.names.len() + depth(stored) > DEPTH_LIMIT {
-            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
-        }
-        Ok(())
-    }
-
-    fn unstorable(&self, source: JsonError) -> UpdateError {
-        UpdateError::Value {
-            operator: self.operator,
-            path: self.path.text.to_owned(),
-            source: Arc::new(source),
-        }
-    }
-}
-
-/// How deep arrays and objects are nested.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }

@@ -1,0 +1,8 @@
+//! What the appends of both sides have in common.
+
+use anyhow::Result;
+
+/// One thread's way to append, always the same events.
+pub(crate) trait Appender: Send {
+    fn append(&mut self, stream: &str) -> Result<()>;
+}

@@ -1,0 +1,162 @@
+//! Transactions on a connection of the pool, whose commit is never mistaken.
+
+use super::pool::{Checkout, Connections, refuse_async_context};
+use super::retry::{RetryPolicy, retry};
+use super::sql::Sql;
+use crate::error::{Error, Result, ended_by_server, lost_connection};
+use std::time::Duration;
+
+/// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
+/// statement has failed. SAVEPOINT fails there, and it fails where the transaction was already ended by other means.
+const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// How many dead connections are replaced before their error is returned.
+const REPLACEMENTS: RetryPolicy = RetryPolicy::times(3);
+
+/// An open transaction on a connection of the store's; rolled back when dropped.
+pub(crate) struct PooledTransaction {
+    checkout: Checkout,
+    open: bool,
+}
+
+impl PooledTransaction {
+    /// Begins a transaction. A connection that turns out to be dead is replaced: nothing has happened on it.
+    pub(crate) fn begin(connections: &Connections) -> Result<Self> {
+        Self::begin_by(connections, BEGIN)
+    }
+
+    /// Begins a transaction that the server ends when it is idle for longer than `patience`, or when one statement takes
+    /// longer, unless the connection has a limit of its own for that.
+    pub(crate) fn begin_within(connections: &Connections, patience: Duration) -> Result<Self> {
+        let limit = patience.as_millis().max(1);
+        let begin = format!(
+            "{BEGIN}; SET LOCAL idle_in_transaction_session_timeout = {limit};
+             SELECT set_config('statement_timeout', '{limit}', TRUE) WHERE current_setting('statement_timeout') = '0'"
+        );
+        Self::begin_by(connections, &begin)
+    }
+
+    fn begin_by(connections: &Connections, begin: &str) -> Result<Self> {
+        retry(
+            &REPLACEMENTS,
+            |_| Self::begin_once(connections, begin),
+            |begun| begun.as_ref().is_err_and(names_dead_connection),
+        )
+    }
+
+    fn begin_once(connections: &Connections, begin: &str) -> Result<Self> {
+        let mut checkout = connections.checkout()?;
+        let Err(error) = checkout.sql().batch(begin) else {
+            return Ok(Self {
+                checkout,
+                open: true,
+            });
+        };
+        connections.discard(checkout);
+        Err(Error::database("begin a transaction", error))
+    }
+
+    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
+        self.checkout.sql()
+    }
+
+    /// Commits, or fails and rolls back.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        // Over a connection that is known to be lost, no COMMIT gets out.
+        let sent = !self.checkout.is_closed();
+        let Err(error) = self.sql().batch(COMMIT) else {
+            self.open = false;
+            return Ok(());
+        };
+        if sent && lost_connection(&error) {
+            return Err(Error::UnknownOutcome { source: error });
+        }
+        Err(Error::database("commit the transaction", error))
+    }
+
+    pub(crate) fn rollback(mut self) -> Result<()> {
+        self.open = false;
+        let result = self.sql().batch("ROLLBACK");
+        if result.is_err() {
+            self.checkout.poison();
+        }
+        result.map_err(|error| Error::database("roll back the transaction", error))
+    }
+}
+
+impl Drop for PooledTransaction {
+    fn drop(&mut self) {
+        // Inside an async runtime nothing can be sent; the server rolls back when the connection ends.
+        if self.open && (refuse_async_context().is_err() || self.sql().batch("ROLLBACK").is_err()) {
+            self.checkout.poison();
+        }
+    }
+}
+
+impl Connections {
+    /// Runs one statement that is its own transaction. A connection that the server had closed is replaced and the
+    /// statement repeated: the server says so only when the statement did not commit. `repeatable` repeats it after any
+    /// lost connection.
+    pub(crate) fn run<T>(
+        &self,
+        repeatable: bool,
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        let done = retry(
+            &REPLACEMENTS,
+            |_| self.run_once(&mut run),
+            |done| {
+                done.as_ref()
+                    .is_err_and(|error| may_repeat(error, repeatable))
+            },
+        );
+        done.map_err(|error| {
+            if repeatable {
+                error
+            } else {
+                unknown_outcome(error)
+            }
+        })
+    }
+
+    fn run_once<T>(&self, run: &mut impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        let mut checkout = self.checkout()?;
+        let done = run(checkout.sql());
+        if done.as_ref().is_err_and(names_dead_connection) {
+            self.discard(checkout);
+        }
+        done
+    }
+}
+
+fn names_dead_connection(error: &Error) -> bool {
+    database_cause(error).is_some_and(|cause| lost_connection(cause) || ended_by_server(cause))
+}
+
+/// The server says that it has closed a connection only where the statement did not commit.
+fn may_repeat(error: &Error, repeatable: bool) -> bool {
+    let Some(cause) = database_cause(error) else {
+        return false;
+    };
+    if lost_connection(cause) {
+        return repeatable;
+    }
+    ended_by_server(cause) || error.is_stale_plan()
+}
+
+fn database_cause(error: &Error) -> Option<&postgres::Error> {
+    match error {
+        Error::Database { source, .. } => Some(source),
+        _ => None,
+    }
+}
+
+fn unknown_outcome(error: Error) -> Error {
+    match error {
+        Error::Database { source, .. } if lost_connection(&source) => {
+            Error::UnknownOutcome { source }
+        }
+        other => other,
+    }
+}

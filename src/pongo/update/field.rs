@@ -1,0 +1,91 @@
+//! A field that an operator changes, and the checks of its operands.
+
+use super::update_error::UpdateError;
+use super::update_path::UpdatePath;
+use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A field that an operator changes.
+pub(super) struct Field<'f, 'u> {
+    pub(super) operator: &'static str,
+    pub(super) path: &'f UpdatePath<'u>,
+}
+
+impl Field<'_, '_> {
+    pub(super) fn number(&self, operand: &Value) -> Result<Value, UpdateError> {
+        if operand.is_number() {
+            return Ok(operand.clone());
+        }
+        Err(self.wrong_operand("a number", type_name(operand)))
+    }
+
+    pub(super) fn check_date(&self, operand: &Value) -> Result<(), UpdateError> {
+        if *operand == json!(true) || *operand == json!({"$type": "date"}) {
+            return Ok(());
+        }
+        Err(self.wrong_operand("true or {\"$type\": \"date\"}", operand))
+    }
+
+    pub(super) fn renamed<'u>(&self, operand: &'u Value) -> Result<UpdatePath<'u>, UpdateError> {
+        let Value::String(renamed) = operand else {
+            return Err(self.wrong_operand("the field's new name", type_name(operand)));
+        };
+        let path = UpdatePath::parse(self.operator, renamed)?;
+        if path.names.len() > DEPTH_LIMIT {
+            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
+        }
+        Ok(path)
+    }
+
+    pub(super) fn end(&self, operand: &Value) -> Result<Value, UpdateError> {
+        match operand.as_f64() {
+            Some(1.0) => Ok(json!(1)),
+            Some(-1.0) => Ok(json!(-1)),
+            _ => Err(self.wrong_operand("1 for the last element or -1 for the first", operand)),
+        }
+    }
+
+    pub(super) fn wrong_operand(
+        &self,
+        expected: &'static str,
+        found: impl ToString,
+    ) -> UpdateError {
+        UpdateError::WrongOperand {
+            operator: self.operator,
+            path: self.path.text.to_owned(),
+            expected,
+            found: found.to_string(),
+        }
+    }
+
+    /// Refuses what `jsonb` cannot keep, and what would be nested too deep at the path.
+    pub(super) fn refuse_unstorable(
+        &self,
+        operand: &Value,
+        stored: &Value,
+    ) -> Result<(), UpdateError> {
+        to_json(operand).map_err(|source| self.unstorable(source))?;
+        if self.path.names.len() + depth(stored) > DEPTH_LIMIT {
+            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
+        }
+        Ok(())
+    }
+
+    fn unstorable(&self, source: JsonError) -> UpdateError {
+        UpdateError::Value {
+            operator: self.operator,
+            path: self.path.text.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// How deep arrays and objects are nested.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}

@@ -1,0 +1,49 @@
+//! Catching up with the feed, batch by batch.
+
+use super::job::Job;
+use super::progress::Progress;
+use super::workers;
+use crate::error::Result;
+use crate::events::feed;
+use crate::events::message::RecordedMessage;
+
+/// How often appends may be faster than the rebuild before it stops trying to come nearer to them.
+const LOST_ROUNDS: usize = 3;
+
+impl Job<'_> {
+    /// Handles what the feed has, again and again, until one batch or less is left to the switch.
+    pub(super) fn catch_up(&self, progress: &mut Progress<'_>) -> Result<()> {
+        let (mut before, mut lost) = (u64::MAX, 0);
+        loop {
+            let after = progress.position;
+            let horizon = self
+                .store
+                .connections()
+                .run(true, |sql| feed::horizon(sql, self.partition(), after))?;
+            progress.head = horizon.head;
+            let distance = horizon.position.saturating_sub(after);
+            if distance > 0 {
+                self.handle_up_to(horizon.position, progress)?;
+            }
+            lost += usize::from(distance >= before);
+            if distance <= self.batch_size as u64 || lost == LOST_ROUNDS {
+                return Ok(());
+            }
+            before = distance;
+        }
+    }
+
+    fn handle_up_to(&self, up_to: u64, progress: &mut Progress<'_>) -> Result<()> {
+        let distance = up_to.saturating_sub(progress.position);
+        if self.workers > 1 && distance > self.batch_size as u64 {
+            return workers::handle_up_to(self, up_to, progress);
+        }
+        while progress.position < up_to {
+            let page = self.read_page(progress.position, up_to)?;
+            let messages: Vec<&RecordedMessage> = page.messages.iter().collect();
+            self.handle_batch(&messages, None)?;
+            self.advance(progress, &page)?;
+        }
+        Ok(())
+    }
+}
