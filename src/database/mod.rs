@@ -23,5 +23,5 @@ pub(crate) use pool::{Checkout, Connections, PoolOptions, refuse_async_context};
 pub(crate) use pooled_transaction::PooledTransaction;
 pub(crate) use savepoint::{Nested, abort, check_open};
 pub(crate) use source::ConnectionSource;
-pub(crate) use sql::{Jsonb, Parameter, Sql, get, param};
+pub(crate) use sql::{Jsonb, Parameter, Sql, get, param, scalar, scalars};
 pub use transaction::Transaction;

@@ -7,7 +7,7 @@ mod tests;
 use crate::database::identifier;
 use crate::database::sha256::TextDigest;
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, PooledTransaction, Sql, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use postgres::error::SqlState;
 use postgres::types::Type;
@@ -82,8 +82,8 @@ const SCHEMA_WORD: &str = "public";
 /// PostgreSQL 13 is the first with `pg_current_xact_id`.
 const OLDEST_SERVER: i32 = 130_000;
 
-const SERVER_VERSION: &str =
-    "SELECT current_setting('server_version_num')::INTEGER, current_setting('server_version')";
+const SERVER_VERSION: &str = "
+    SELECT current_setting('server_version_num')::INTEGER AS number, current_setting('server_version') AS version";
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/' || $1, 0))";
 
@@ -402,9 +402,9 @@ fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
     rows.iter()
         .map(|row| {
             Ok(Applied {
-                version: get(row, 0)?,
-                name: get(row, 1)?,
-                checksum: get(row, 2)?,
+                version: get(row, "version")?,
+                name: get(row, "name")?,
+                checksum: get(row, "checksum")?,
             })
         })
         .collect()
@@ -414,9 +414,7 @@ fn is_true(sql: &mut dyn Sql, question: &str, schema: &str) -> Result<bool> {
     let rows = sql
         .query(question, &[param(&schema, Type::TEXT)])
         .map_err(database)?;
-    let answer = rows
-        .first()
-        .map_or(Ok(None), |row| get::<Option<bool>>(row, 0))?;
+    let answer: Option<bool> = scalar(&rows)?.flatten();
     Ok(answer == Some(true))
 }
 
@@ -472,10 +470,10 @@ fn check_server(sql: &mut dyn Sql) -> Result<()> {
     let Some(row) = rows.first() else {
         return Ok(());
     };
-    if get::<i32>(row, 0)? >= OLDEST_SERVER {
+    if get::<i32>(row, "number")? >= OLDEST_SERVER {
         return Ok(());
     }
-    let version: &str = get(row, 1)?;
+    let version: &str = get(row, "version")?;
     Err(Error::Schema(format!(
         "the server runs PostgreSQL {version}, this library needs 13 or newer"
     )))

@@ -2,7 +2,7 @@
 
 use crate::database::scope::DEFAULT_PARTITION;
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, PooledTransaction, Sql, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
@@ -16,8 +16,9 @@ const LIST: SchemaSql = SchemaSql::new("
 
 const REMOVE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_drop_partition($1)");
 
-const COUNT: PartitionSql =
-    PartitionSql::new("SELECT (SELECT count(*) FROM {streams}), (SELECT count(*) FROM {messages})");
+const COUNT: PartitionSql = PartitionSql::new(
+    "SELECT (SELECT count(*) FROM {streams}) AS streams, (SELECT count(*) FROM {messages}) AS messages",
+);
 
 /// A tenant of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +93,8 @@ impl Tenants {
             rows.iter()
                 .map(|row| {
                     Ok(Tenant {
-                        name: get(row, 0)?,
-                        created_at: get(row, 1)?,
+                        name: get(row, "partition")?,
+                        created_at: get(row, "created_at")?,
                     })
                 })
                 .collect()
@@ -118,7 +119,7 @@ impl Tenants {
                 .query(&count, &[])
                 .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
             let counts = |column| rows.first().map_or(Ok(0), |row| get::<i64>(row, column));
-            Ok((counts(0)?, counts(1)?))
+            Ok((counts("streams")?, counts("messages")?))
         })?;
         if !self.list()?.iter().any(|tenant| tenant.name == name) {
             return Err(Error::UnknownTenant {
@@ -145,7 +146,7 @@ fn call(sql: &mut dyn Sql, doing: &'static str, text: &str, name: &str) -> Resul
     let rows = sql
         .query(text, &[param(&name, Type::TEXT)])
         .map_err(|source| refused(doing, name, source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 fn refused(doing: &'static str, name: &str, source: postgres::Error) -> Error {

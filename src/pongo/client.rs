@@ -10,7 +10,7 @@ use crate::database::scope::Scope;
 use crate::database::scope::check_key;
 use crate::database::sql_template::SchemaSql;
 use crate::database::{
-    Connections, PooledTransaction, Transaction, check_open, get, param, refuse_async_context,
+    Connections, PooledTransaction, Transaction, check_open, param, refuse_async_context, scalar,
 };
 use crate::error::{Error, Result};
 use postgres::types::Type;
@@ -112,7 +112,7 @@ impl PongoClient {
             let rows = sql
                 .query(&text, &[param(&name, Type::TEXT)])
                 .map_err(|source| refused_removal(name, source))?;
-            rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
+            Ok(scalar(&rows)?.map_or(0, from_sql))
         })
     }
 

@@ -7,7 +7,7 @@ use super::index::indexes::{self, Found};
 use crate::database::identifier;
 use crate::database::schema::{Declared, MigrationReport, create_collection};
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, Sql, get, param};
+use crate::database::{Connections, Sql, param, scalar};
 use crate::error::{Error, Result};
 use crate::pongo::filter::sql_literal;
 use postgres::types::Type;
@@ -182,7 +182,7 @@ fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bo
     let rows = sql
         .query(&IS_COLLECTION.in_schema(schema), &names)
         .map_err(unlooked)?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {

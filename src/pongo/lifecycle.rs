@@ -5,7 +5,7 @@ use super::document::check_name;
 use super::index::indexes::rename_all;
 use crate::database::schema::function_error;
 use crate::database::sql_template::SchemaSql;
-use crate::database::{get, param};
+use crate::database::{param, scalar};
 use crate::error::{Error, Result};
 use postgres::types::Type;
 
@@ -71,7 +71,7 @@ impl<T> Collection<'_, T> {
             let rows = sql
                 .query(&text, &[param(&self.name, Type::TEXT)])
                 .map_err(|source| refused(doing, &self.name, source))?;
-            rows.first().map_or(Ok(false), |row| get(row, 0))
+            Ok(scalar(&rows)?.unwrap_or_default())
         })?;
         self.home.forget(&self.name);
         Ok(changed)

@@ -2,7 +2,7 @@
 
 use super::Projection;
 use crate::database::position::from_sql;
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, get, param, scalars};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::InlineVersions;
@@ -12,14 +12,17 @@ use serde_json::json;
 const REGISTER: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_register($1, $2, $3, $6, $4, $5)");
 
-const LIST: PartitionSql = PartitionSql::new("
-    SELECT projection.name, projection.version, projection.type, projection.kind, projection.status, rebuild.position
+const LIST: PartitionSql = PartitionSql::new(
+    "
+    SELECT projection.name, projection.version, projection.type, projection.kind, projection.status,
+           rebuild.position AS rebuilding
       FROM {schema}.emt_projections AS projection
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
      WHERE projection.partition = $1
-     ORDER BY projection.name COLLATE \"C\", projection.version");
+     ORDER BY projection.name COLLATE \"C\", projection.version",
+);
 
 const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_share_projections($1, $2)");
 
@@ -123,19 +126,19 @@ pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Regis
     rows.iter()
         .map(|row| {
             Ok(RegisteredProjection {
-                name: get(row, 0)?,
-                version: u32::try_from(get::<i32>(row, 1)?).unwrap_or(0),
-                projection_type: match get::<&str>(row, 2)? {
+                name: get(row, "name")?,
+                version: u32::try_from(get::<i32>(row, "version")?).unwrap_or(0),
+                projection_type: match get::<&str>(row, "type")? {
                     "i" => ProjectionType::Inline,
                     _ => ProjectionType::Asynchronous,
                 },
-                kind: get(row, 3)?,
-                status: match get::<&str>(row, 4)? {
+                kind: get(row, "kind")?,
+                status: match get::<&str>(row, "status")? {
                     "active" => ProjectionStatus::Active,
                     "stale" => ProjectionStatus::Stale,
                     _ => ProjectionStatus::Inactive,
                 },
-                rebuilding: get::<Option<i64>>(row, 5)?.map(from_sql),
+                rebuilding: get::<Option<i64>>(row, "rebuilding")?.map(from_sql),
             })
         })
         .collect()
@@ -227,7 +230,7 @@ pub(crate) fn other_active(
     let rows = sql
         .query(&partition.sql(OTHER_ACTIVE), &parameters)
         .map_err(|source| Error::database("look for inline projections", source))?;
-    rows.iter().map(|row| get(row, 0)).collect()
+    scalars(&rows)
 }
 
 /// Notes that events were stored without these projections.

@@ -4,7 +4,7 @@
 //! killed, and works behind `PgBouncer`. Where the program stands still, the server ends it. It has no id and no snapshot,
 //! so it keeps neither the feed nor vacuum from their work.
 
-use crate::database::{PooledTransaction, get, param};
+use crate::database::{PooledTransaction, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::partition::PartitionSql;
 use crate::store::EventStore;
@@ -40,7 +40,7 @@ impl Claim {
         let rows = sql
             .query(&partition.sql(TRY), &parameters)
             .map_err(|source| Error::in_partition("claim a rebuild", &partition.name, source))?;
-        if rows.first().map_or(Ok(false), |row| get(row, 0))? {
+        if scalar(&rows)?.unwrap_or_default() {
             return Ok(Self {
                 transaction: Mutex::new(transaction),
             });

@@ -27,7 +27,7 @@ const LOCK_PROCESSOR: PartitionSql =
 
 const LOCK_SLOTS: PartitionSql = PartitionSql::new(
     "
-    SELECT position, owner IS NOT DISTINCT FROM $3
+    SELECT position, owner IS NOT DISTINCT FROM $3 AS is_held
       FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2
      ORDER BY version, slot
@@ -104,10 +104,10 @@ impl Processor<'_> {
             .map_err(|source| Error::database(DOING, source))?;
         let mut highest = 0;
         for row in &rows {
-            if !get::<bool>(row, 1)? {
+            if !get::<bool>(row, "is_held")? {
                 return Ok(None);
             }
-            highest = highest.max(from_sql(get(row, 0)?));
+            highest = highest.max(from_sql(get(row, "position")?));
         }
         Ok(Some(highest))
     }

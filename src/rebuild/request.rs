@@ -1,7 +1,7 @@
 //! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
 
 use super::{Rebuild, Target};
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::projection::Projection;
@@ -73,10 +73,10 @@ impl RebuildRequest {
         rows.iter()
             .map(|row| {
                 Ok(Self {
-                    name: get(row, 0)?,
-                    workers: u32::try_from(get::<i32>(row, 1)?).unwrap_or(1),
-                    batch_size: usize::try_from(get::<i32>(row, 2)?).unwrap_or(1),
-                    keep_old: get(row, 3)?,
+                    name: get(row, "name")?,
+                    workers: u32::try_from(get::<i32>(row, "workers")?).unwrap_or(1),
+                    batch_size: usize::try_from(get::<i32>(row, "batch_size")?).unwrap_or(1),
+                    keep_old: get(row, "keep_old")?,
                 })
             })
             .collect()
@@ -185,10 +185,7 @@ impl Rebuild<'_> {
                 )
                 .map_err(refused)?;
             let rows = sql.query(&partition.sql(RUNNING), &key).map_err(refused)?;
-            Ok((
-                requested,
-                rows.first().map_or(Ok(false), |row| get(row, 0))?,
-            ))
+            Ok((requested, scalar(&rows)?.unwrap_or_default()))
         })?;
         if requested == 0 {
             return Err(Error::invalid(
@@ -219,7 +216,7 @@ impl EventStore {
         })?;
         Ok(match rows.first() {
             None => RequestedRebuild::Done,
-            Some(row) => match get::<Option<String>>(row, 0)? {
+            Some(row) => match get::<Option<String>>(row, "error")? {
                 None => RequestedRebuild::Waiting,
                 Some(error) => RequestedRebuild::Failed(error),
             },

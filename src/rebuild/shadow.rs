@@ -2,7 +2,7 @@
 
 use super::failure::failed;
 use crate::database::position::to_sql;
-use crate::database::{PooledTransaction, Sql, get, param};
+use crate::database::{PooledTransaction, Sql, param, scalar, scalars};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::projection::{Projection, ProjectionContext, ShadowTables};
@@ -126,10 +126,9 @@ impl Shadow {
         let rows = sql
             .query(WRITTEN, &[param(&self.tables.shadows, Type::TEXT_ARRAY)])
             .map_err(|source| Error::database("look at what a projection has written", source))?;
-        let Some(row) = rows.first() else {
+        let Some(table) = scalar::<String>(&rows)? else {
             return Ok(());
         };
-        let table: String = get(row, 0)?;
         Err(failed(
             projection,
             anyhow::anyhow!(
@@ -200,7 +199,7 @@ impl Shadow {
                 &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
             )
             .map_err(|source| Error::database("look for the old version", source))?;
-        let version: i32 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        let version: i32 = scalar(&rows)?.unwrap_or_default();
         let mut kept = Vec::new();
         for live in &self.tables.live {
             let old = format!("{live}_v{version}");
@@ -222,7 +221,7 @@ impl Shadow {
         let rows = sql
             .query(&partition.sql(END), &[param(&self.id, Type::INT8)])
             .map_err(|source| Error::in_partition("end a rebuild", &partition.name, source))?;
-        rows.first().map_or(Ok(false), |row| get(row, 0))
+        Ok(scalar(&rows)?.unwrap_or_default())
     }
 
     /// What stands for this rebuild where a worker would.
@@ -247,7 +246,7 @@ fn begin(
     let rows = sql
         .query(&partition.sql(BEGIN), &parameters)
         .map_err(|source| Error::in_partition("begin a rebuild", &partition.name, source))?;
-    rows.first().map_or(Ok(0), |row| get(row, 0))
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> Result<Vec<String>> {
@@ -257,7 +256,7 @@ fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> R
             &[param(&tables, Type::TEXT_ARRAY)],
         )
         .map_err(|source| Error::database("look for collections", source))?;
-    rows.iter().map(|row| get(row, 0)).collect()
+    scalars(&rows)
 }
 
 /// Makes the documents of one table those of another.
@@ -288,5 +287,5 @@ pub(super) fn drop_old(sql: &mut dyn Sql, partition: &Partition, collection: &st
     let rows = sql
         .query(&partition.sql(DROP_OLD), &parameters)
         .map_err(|source| Error::in_partition("drop an old read model", &partition.name, source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(scalar(&rows)?.unwrap_or_default())
 }

@@ -2,7 +2,7 @@
 
 use super::name::check_stream_name;
 use crate::database::position::from_sql;
-use crate::database::{Jsonb, Sql, get, param};
+use crate::database::{Jsonb, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
@@ -35,12 +35,12 @@ pub(crate) fn version(
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let metadata: Value = get(row, 1)?;
+    let metadata: Value = get(row, "stream_metadata")?;
     let metadata = match metadata {
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    Ok(Some((from_sql(get(row, 0)?), metadata)))
+    Ok(Some((from_sql(get(row, "stream_position")?), metadata)))
 }
 
 /// Replaces the metadata of a stream; false when there is no such stream.
@@ -86,6 +86,6 @@ pub(crate) fn move_stream(
     let rows = sql
         .query(&partition.sql(MOVE), &parameters)
         .map_err(|source| Error::in_partition(doing, &partition.name, source))?;
-    let version: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
+    let version: Option<i64> = scalar(&rows)?.flatten();
     Ok(version.map(from_sql))
 }

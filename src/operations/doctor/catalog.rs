@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::from_sql;
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::Result;
 use crate::events::partition::{Partition, PartitionSql};
 use crate::operations::processors::head;
@@ -40,8 +40,8 @@ const UNFENCED: PartitionSql = PartitionSql::new("
 
 const FEED_INDEX: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM pg_index
-                    WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid),
-           to_regclass('{schema}.idx_streams_unique') IS NOT NULL");
+                    WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid) AS has_feed,
+           to_regclass('{schema}.idx_streams_unique') IS NOT NULL AS has_second");
 
 /// One more than is named.
 const TWICE: PartitionSql = PartitionSql::new(
@@ -76,7 +76,7 @@ fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fi
     let rows = sql
         .query_unnamed(&partition.sql(HIGHEST), &[])
         .map_err(refused)?;
-    let highest: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
+    let highest: Option<i64> = scalar(&rows)?.flatten();
     let highest = highest.map_or(0, from_sql);
     let last = head(sql, partition)?;
     if highest <= last {
@@ -98,7 +98,11 @@ fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let (cache, increment, cycles): (i64, i64, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    let (cache, increment, cycles): (i64, i64, bool) = (
+        get(row, "seqcache")?,
+        get(row, "seqincrement")?,
+        get(row, "seqcycle")?,
+    );
     let cycle = if cycles { "CYCLE" } else { "NO CYCLE" };
     let sequence = partition.sql(POSITIONS);
     Ok(Some(Finding::new(
@@ -113,7 +117,7 @@ fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<
 
 fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
     let rows = sql.query(&partition.sql(UNFENCED), &[]).map_err(refused)?;
-    let tables: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    let tables: Vec<String> = scalars(&rows)?;
     let Some(first) = tables.first() else {
         return Ok(None);
     };
@@ -138,7 +142,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
         .query(&partition.sql(FEED_INDEX), &[])
         .map_err(refused)?;
     let (has_feed, has_second): (bool, bool) = match rows.first() {
-        Some(row) => (get(row, 0)?, get(row, 1)?),
+        Some(row) => (get(row, "has_feed")?, get(row, "has_second")?),
         None => (true, false),
     };
     let mut findings = Vec::new();
@@ -166,10 +170,10 @@ fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Find
     let rows = sql
         .query_unnamed(&partition.sql(TWICE), &[])
         .map_err(refused)?;
-    let streams: Vec<String> = rows
+    let streams: Vec<String> = scalars::<String>(&rows)?
         .iter()
-        .map(|row| get::<String>(row, 0).map(|name| format!("\"{name}\"")))
-        .collect::<Result<_>>()?;
+        .map(|name| format!("\"{name}\""))
+        .collect();
     if streams.is_empty() {
         return Ok(None);
     }
@@ -191,7 +195,7 @@ fn stale_projections(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fin
         .map_err(refused)?;
     rows.iter()
         .map(|row| {
-            let (name, version): (String, i32) = (get(row, 0)?, get(row, 1)?);
+            let (name, version): (String, i32) = (get(row, "name")?, get(row, "version")?);
             Ok(Finding::new(
                 FindingKind::StaleProjection,
                 Severity::Serious,

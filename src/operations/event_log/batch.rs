@@ -1,7 +1,7 @@
 //! Storing a batch of lines: the order of locks that the feed relies on, and one `COPY`.
 
 use crate::database::position::from_sql;
-use crate::database::{Jsonb, Sql, get, param};
+use crate::database::{Jsonb, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
 use crate::events::partition::{Partition, PartitionSql};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 const FENCE: PartitionSql = PartitionSql::new(
-    "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT",
+    "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT AS time",
 );
 
 /// Takes the stream rows in the order of their names, like every append to several streams.
@@ -71,7 +71,7 @@ pub(super) fn place(
     let fenced = sql
         .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
         .map_err(refused)?;
-    let time: i64 = fenced.first().map_or(Ok(0), |row| get(row, 1))?;
+    let time: i64 = fenced.first().map_or(Ok(0), |row| get(row, "time"))?;
     let recorded_at = SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(time));
 
     let mut next = advance_streams(sql, partition, batch)?;
@@ -79,9 +79,7 @@ pub(super) fn place(
     let drawn = sql
         .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT4)])
         .map_err(refused)?;
-    let positions: Vec<i64> = drawn
-        .first()
-        .map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
+    let positions: Vec<i64> = scalar(&drawn)?.unwrap_or_default();
     for (line, position) in batch.iter_mut().zip(positions) {
         let Some(version) = next.get_mut(&*line.message.stream_name) else {
             continue;
@@ -137,8 +135,8 @@ fn advance_streams(
     let mut next = HashMap::with_capacity(rows.len());
     let mut begun = Vec::new();
     for row in &rows {
-        let name: Arc<str> = get::<&str>(row, 0)?.into();
-        let version = from_sql(get(row, 1)?);
+        let name: Arc<str> = get::<&str>(row, "stream_id")?.into();
+        let version = from_sql(get(row, "stream_position")?);
         let count = counts.get(&name).copied().map_or(0, from_sql);
         if version == count {
             begun.push(Arc::clone(&name));
@@ -166,7 +164,7 @@ fn refuse_archived(
     let Some(row) = rows.first() else {
         return Ok(());
     };
-    let archived: &str = get(row, 0)?;
+    let archived: &str = get(row, "stream_id")?;
     let line = batch
         .iter()
         .find(|line| &*line.message.stream_name == archived);

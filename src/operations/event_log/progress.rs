@@ -35,8 +35,8 @@ impl ImportedPart {
             .map_err(|source| Error::database("look for an earlier import", source))?;
         match rows.first() {
             Some(row) => Ok(Self {
-                lines: from_sql(get(row, 0)?),
-                digest: get(row, 1)?,
+                lines: from_sql(get(row, "lines")?),
+                digest: get(row, "digest")?,
             }),
             None => Ok(Self::default()),
         }

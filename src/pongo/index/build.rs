@@ -6,7 +6,7 @@
 use crate::database::identifier;
 use crate::database::retry::{RetryPolicy, retry};
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Checkout, Connections, PooledTransaction, Sql, get, param};
+use crate::database::{Checkout, Connections, PooledTransaction, Sql, param, scalar};
 use crate::error::{Error, Result};
 use crate::pongo::index::declaration::Index;
 use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename};
@@ -154,7 +154,7 @@ impl Build<'_> {
                 ],
             )
             .map_err(refused)?;
-        let discarded: Vec<String> = rows.first().map_or(Ok(Vec::new()), |row| get(row, 0))?;
+        let discarded: Vec<String> = scalar(&rows)?.unwrap_or_default();
         transaction.commit()?;
         for name in discarded {
             let drop = format!(

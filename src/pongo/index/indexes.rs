@@ -1,7 +1,7 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::pongo::document::DocumentTable;
 use crate::pongo::index::declaration::{Index, IndexDescription, IndexNote};
@@ -10,14 +10,15 @@ use postgres::types::Type;
 
 /// Who has a name, in the whole schema.
 const FIND: &str = "
-    SELECT indexed.relname, obj_description(named.oid, 'pg_class'), indisvalid
+    SELECT indexed.relname AS table_name, obj_description(named.oid, 'pg_class') AS note, indisvalid
       FROM pg_class AS named
       LEFT JOIN pg_index ON indexrelid = named.oid
       LEFT JOIN pg_class AS indexed ON indexed.oid = indrelid
      WHERE named.relnamespace = to_regnamespace(quote_ident($1)) AND named.relname = $2";
 
 const LIST: &str = "
-    SELECT relname, obj_description(indexrelid, 'pg_class'), indisunique, indisvalid, pg_get_indexdef(indexrelid)
+    SELECT relname, obj_description(indexrelid, 'pg_class') AS note, indisunique, indisvalid,
+           pg_get_indexdef(indexrelid) AS definition
       FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
      WHERE indrelid = to_regclass(format('%I.%I', $1, $2)) AND NOT indisprimary
      ORDER BY relname COLLATE \"C\"";
@@ -59,14 +60,14 @@ pub(in crate::pongo) fn look(
             reason,
         })
     };
-    let table: Option<&str> = get(row, 0)?;
-    let is_valid: Option<bool> = get(row, 2)?;
+    let table: Option<&str> = get(row, "table_name")?;
+    let is_valid: Option<bool> = get(row, "indisvalid")?;
     match table {
         Some(table) if table == collection => {}
         Some(table) => return mismatch(format!("table \"{table}\" has an index of that name")),
         None => return mismatch("there is a table or view of that name".to_owned()),
     }
-    let note = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse);
+    let note = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse);
     match (note, is_valid) {
         (Some(note), _) if note.definition != *index.definition() => mismatch(format!(
             "it is {}, not {}",
@@ -112,7 +113,7 @@ pub(in crate::pongo) fn drop(
     let rows = sql
         .query(&DROP.in_schema(schema), &names)
         .map_err(|source| Error::database("drop an index", source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 pub(in crate::pongo) fn list(
@@ -124,13 +125,13 @@ pub(in crate::pongo) fn list(
     let rows = sql.query(LIST, &names).map_err(unlooked)?;
     rows.iter()
         .map(|row| {
-            let note = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse);
+            let note = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse);
             Ok(IndexDescription {
-                name: get(row, 0)?,
+                name: get(row, "relname")?,
                 fields: note.map_or_else(Vec::new, |note| note.definition.fields),
-                unique: get(row, 2)?,
-                valid: get(row, 3)?,
-                sql: get(row, 4)?,
+                unique: get(row, "indisunique")?,
+                valid: get(row, "indisvalid")?,
+                sql: get(row, "definition")?,
             })
         })
         .collect()
@@ -146,8 +147,8 @@ pub(in crate::pongo) fn rename_all(
     let names = [param(&schema, Type::TEXT), param(&new_name, Type::TEXT)];
     let rows = sql.query(LIST, &names).map_err(unlooked)?;
     for row in &rows {
-        let name: &str = get(row, 0)?;
-        let Some(note) = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse) else {
+        let name: &str = get(row, "relname")?;
+        let Some(note) = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse) else {
             continue;
         };
         if note.has_own_name || note.definition.name(collection) != name {

@@ -2,7 +2,7 @@
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::scope::check_key;
-use crate::database::{Jsonb, get, param};
+use crate::database::{Jsonb, param, scalar, scalars};
 use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, DocumentTable};
@@ -52,7 +52,7 @@ impl<T> Collection<'_, T> {
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         let statement = self.filtered(COUNT, &filter.into())?;
         let rows = self.read(|sql| statement.query("count documents", sql))?;
-        rows.first().map_or(Ok(0), |row| get(row, 0).map(from_sql))
+        Ok(scalar(&rows)?.map_or(0, from_sql))
     }
 
     /// Whether a document matches the filter.
@@ -62,7 +62,7 @@ impl<T> Collection<'_, T> {
     pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
         let statement = self.filtered(EXISTS, &filter.into())?;
         let rows = self.read(|sql| statement.query("look for a document", sql))?;
-        rows.first().map_or(Ok(false), |row| get(row, 0))
+        Ok(scalar(&rows)?.unwrap_or_default())
     }
 
     /// The different values of a field in the documents that match the filter, in order; an array gives its elements.
@@ -94,8 +94,9 @@ impl<T> Collection<'_, T> {
             .part("values", found_values(path).map_err(Error::Filter)?)
             .build(&[DISTINCT]);
         let rows = self.read(|sql| statement.query("list values", sql))?;
-        rows.iter()
-            .map(|row| table.decode(None, get::<Jsonb<'_>>(row, 0)?.0))
+        scalars::<Jsonb<'_>>(&rows)?
+            .iter()
+            .map(|value| table.decode(None, value.0))
             .collect()
     }
 
@@ -298,8 +299,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         let rows = self
             .collection
             .read(|sql| statement.explain(options, sql))?;
-        let lines = rows.iter().map(|row| get::<String>(row, 0));
-        Ok(lines.collect::<Result<Vec<_>>>()?.join("\n"))
+        Ok(scalars::<String>(&rows)?.join("\n"))
     }
 
     pub(in crate::pongo) fn statement(&self) -> Result<Statement> {

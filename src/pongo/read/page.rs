@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const PAGE: StatementSql = StatementSql::new(
     "
-    SELECT {document}, {place}
+    SELECT {document}, {place} AS place
       FROM {table}
      WHERE _partition = $1 AND {filter} AND {behind}
      ORDER BY {order}
@@ -124,7 +124,7 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
             Some(row) if has_next => Some(
                 Place {
                     sort,
-                    keys: get(row, 3)?,
+                    keys: get(row, "place")?,
                 }
                 .to_token(),
             ),

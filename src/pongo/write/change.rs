@@ -34,7 +34,7 @@ const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
 
 const FOUND: StatementSql = StatementSql::new(
     "
-    SELECT picked._id, picked._version, changed._version, {returned}
+    SELECT picked._id, picked._version AS before, changed._version AS after, {returned} AS document
       FROM picked LEFT JOIN changed ON changed._id = picked._id",
 );
 
@@ -46,7 +46,7 @@ const COUNT: StatementSql = StatementSql::new(
     UPDATE {table} AS picked
        SET data = {changed}, _version = picked._version + 1, _updated = now()
      WHERE _partition = $1 AND {filter}
-    RETURNING picked._id, picked._version - 1, picked._version, {returned}",
+    RETURNING picked._id, picked._version - 1 AS before, picked._version AS after, {returned} AS document",
 );
 
 /// Inserts where nothing was picked. Whoever inserts the same at the same time wins without an error; then the statement is
@@ -115,17 +115,17 @@ struct Expressions {
 impl Returned<'_> {
     /// Hands over the document of a row, if there is one in it.
     fn take_of(&self, row: &Row) -> Result<()> {
-        let Some(Jsonb(data)) = get(row, 3)? else {
+        let Some(Jsonb(data)) = get(row, "document")? else {
             return Ok(());
         };
         let after = match self.form {
             ReturnDocument::Before => None,
-            ReturnDocument::After => get::<Option<i64>>(row, 2)?,
+            ReturnDocument::After => get::<Option<i64>>(row, "after")?,
         };
-        let before: i64 = get(row, 1)?;
+        let before: i64 = get(row, "before")?;
         (self.take)(&StoredDocument {
             data,
-            id: get(row, 0)?,
+            id: get(row, "_id")?,
             version: from_sql(after.unwrap_or(before)),
         })
     }
@@ -304,9 +304,9 @@ impl Change<'_> {
         let Some(row) = row else {
             return self.unmatched(collection, filter);
         };
-        let id: String = get(row, 0)?;
-        let before = from_sql(get(row, 1)?);
-        let after = get::<Option<i64>>(row, 2)?.map(from_sql);
+        let id: String = get(row, "_id")?;
+        let before = from_sql(get(row, "before")?);
+        let after = get::<Option<i64>>(row, "after")?.map(from_sql);
         if after.is_none() {
             if !self.options.expected.is_met_by(before) {
                 return self.conflict(collection, Some(id), before);

@@ -18,7 +18,7 @@ const DELETE_ONE: StatementSql = StatementSql::new(
          WHERE document._id = picked._id AND document._partition = $1 AND {expected}
         RETURNING document._id
     )
-    SELECT {returned}, picked._id, picked._version, deleted._id IS NOT NULL
+    SELECT {returned}, picked._id, picked._version, deleted._id IS NOT NULL AS is_deleted
       FROM picked LEFT JOIN deleted ON deleted._id = picked._id",
 );
 
@@ -93,7 +93,7 @@ impl<T> Collection<'_, T> {
             Some(take) => self.write_row(
                 run,
                 Some(&|row| {
-                    if get(row, 3)? {
+                    if get(row, "is_deleted")? {
                         take(&StoredDocument::of_row(row)?)?;
                     }
                     Ok(())
@@ -104,14 +104,14 @@ impl<T> Collection<'_, T> {
             let id = pinned_id(filter).map(str::to_owned);
             return self.undeleted(options, id, 0);
         };
-        let id: String = get(&row, 1)?;
-        if get(&row, 3)? {
+        let id: String = get(&row, "_id")?;
+        if get(&row, "is_deleted")? {
             return Ok(Deleted {
                 id: Some(id),
                 conflict: None,
             });
         }
-        let version = from_sql(get(&row, 2)?);
+        let version = from_sql(get(&row, "_version")?);
         self.undeleted(options, Some(id), version)
     }
 

@@ -150,7 +150,7 @@ impl NewDocuments {
     fn in_order(&self, rows: &[Row]) -> Result<Vec<Updated>> {
         let mut versions = std::collections::HashMap::new();
         for row in rows {
-            versions.insert(get::<String>(row, 0)?, from_sql(get(row, 1)?));
+            versions.insert(get::<String>(row, "_id")?, from_sql(get(row, "_version")?));
         }
         let written = self.ids.iter().map(|id| {
             let version = versions.get(id).copied().unwrap_or(1);

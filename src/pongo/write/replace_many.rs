@@ -38,7 +38,7 @@ const REPLACE: CollectionSql = CollectionSql::new("
            AND ($5 OR NOT EXISTS (SELECT FROM checked WHERE NOT met))
         RETURNING document._id
     )
-    SELECT checked.id, checked.version, checked.met, replaced._id IS NOT NULL
+    SELECT checked.id, checked.version, checked.met, replaced._id IS NOT NULL AS modified
       FROM checked LEFT JOIN replaced ON replaced._id = checked.id");
 
 /// A document that takes the place of the one with this id.
@@ -204,7 +204,7 @@ impl<T: Serialize> Collection<'_, T> {
     fn replaced(&self, replacements: &[Replacement<'_, T>], rows: &[Row]) -> Result<Vec<Updated>> {
         let mut by_id: HashMap<&str, &Row> = HashMap::with_capacity(rows.len());
         for row in rows {
-            by_id.insert(get(row, 0)?, row);
+            by_id.insert(get(row, "id")?, row);
         }
         replacements
             .iter()
@@ -216,8 +216,8 @@ impl<T: Serialize> Collection<'_, T> {
     }
 
     fn replacement_outcome(&self, replacement: &Replacement<'_, T>, row: &Row) -> Result<Updated> {
-        let before = from_sql(get(row, 1)?);
-        let (is_met, modified): (bool, bool) = (get(row, 2)?, get(row, 3)?);
+        let before = from_sql(get(row, "version")?);
+        let (is_met, modified): (bool, bool) = (get(row, "met")?, get(row, "modified")?);
         let conflict = (!is_met)
             .then(|| self.conflict(Some(replacement.id.clone()), replacement.expected, before));
         let matched = before > 0;

@@ -29,7 +29,7 @@ const UPDATE_MANY: StatementSql = StatementSql::new("
          WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> computed.data
         RETURNING document._id
     )
-    SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM changed)");
+    SELECT (SELECT count(*) FROM picked) AS matched, (SELECT count(*) FROM changed) AS modified");
 
 impl<T> Collection<'_, T> {
     /// Changes a document that matches the filter, whichever the server finds first. See
@@ -101,8 +101,8 @@ impl<T> Collection<'_, T> {
                 .map_or(Ok(0), |row| get(row, column).map(from_sql))
         };
         Ok(UpdatedMany {
-            matched: count(0)?,
-            modified: count(1)?,
+            matched: count("matched")?,
+            modified: count("modified")?,
         })
     }
 

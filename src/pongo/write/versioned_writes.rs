@@ -115,7 +115,7 @@ impl<'w> VersionedWrites<'w> {
         ] {
             let rows = rows.map_err(|source| table.write_error("write documents", source))?;
             for row in &rows {
-                written.insert(get(row, 0)?, from_sql(get(row, 1)?));
+                written.insert(get(row, "_id")?, from_sql(get(row, "_version")?));
             }
         }
         self.take_back(table, sql, &mut written)?;
@@ -264,6 +264,6 @@ pub(in crate::pongo) fn versions(
         .query_unnamed(&VERSIONS.with(table), &parameters)
         .map_err(|source| Error::database("look at versions", source))?;
     rows.iter()
-        .map(|row| Ok((get(row, 0)?, from_sql(get(row, 1)?))))
+        .map(|row| Ok((get(row, "_id")?, from_sql(get(row, "_version")?))))
         .collect()
 }
