@@ -1,6 +1,5 @@
 use super::{
     Database, ServerError,
-    connection_string::with_database,
     directory::random_number,
     maintenance::{
         connect, create_database, drop_database, exists, lock_until_disconnected, rename_database,
@@ -8,6 +7,7 @@ use super::{
     server_process::ServerProcess,
     server_settings::ServerSettings,
 };
+use crate::database::endpoint::with_database;
 use parking_lot::Mutex;
 use postgres::Client;
 use std::{
