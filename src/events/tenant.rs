@@ -9,12 +9,12 @@ use postgres::types::Type;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-const ADD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_create_partition($1)");
+const ADD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_partition_create($1)");
 
 const LIST: SchemaSql = SchemaSql::new("
     SELECT partition, created_at FROM {schema}.emt_partitions WHERE partition <> $1 ORDER BY partition COLLATE \"C\"");
 
-const REMOVE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_drop_partition($1)");
+const REMOVE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_partition_drop($1)");
 
 const COUNT: PartitionSql = PartitionSql::new(
     "SELECT (SELECT count(*) FROM {streams}) AS streams, (SELECT count(*) FROM {messages}) AS messages",

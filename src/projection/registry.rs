@@ -10,7 +10,7 @@ use postgres::types::Type;
 use serde_json::json;
 
 const REGISTER: PartitionSql =
-    PartitionSql::new("SELECT {schema}.emt_register($1, $2, $3, $6, $4, $5)");
+    PartitionSql::new("SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)");
 
 const LIST: PartitionSql = PartitionSql::new(
     "
@@ -24,15 +24,15 @@ const LIST: PartitionSql = PartitionSql::new(
      ORDER BY projection.name COLLATE \"C\", projection.version",
 );
 
-const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_share_projections($1, $2)");
+const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_share($1, $2)");
 
 /// Holds the inline projections in place, whatever their versions.
 const SHARE_ALL: PartitionSql =
-    PartitionSql::new("SELECT pg_advisory_xact_lock_shared({schema}.emt_projections_lock($1))");
+    PartitionSql::new("SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock_key($1))");
 
 /// Waits for the appends that hold inline projections, and makes those that come later wait.
 const LOCK: PartitionSql =
-    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_projections_lock($1))");
+    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))");
 
 const ACTIVATE: PartitionSql = PartitionSql::new(
     "

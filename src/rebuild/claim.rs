@@ -14,7 +14,7 @@ use postgres::types::Type;
 use std::time::Duration;
 
 const TRY: PartitionSql =
-    PartitionSql::new("SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock($1, $2))");
+    PartitionSql::new("SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock_key($1, $2))");
 
 /// The server ends the claim of a program that does not say for so long that it is alive.
 const TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";

@@ -23,7 +23,7 @@ const RELEASE: PartitionSql = PartitionSql::new(
 
 /// From here on, no slots are added.
 const LOCK_PROCESSOR: PartitionSql =
-    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_processor_lock($1, $2))");
+    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))");
 
 const LOCK_SLOTS: PartitionSql = PartitionSql::new(
     "

@@ -9,9 +9,9 @@ use crate::projection::{Projection, ProjectionContext, ShadowTables};
 use crate::store::EventStore;
 use postgres::types::Type;
 
-const BEGIN: PartitionSql = PartitionSql::new("SELECT {schema}.emt_begin_rebuild($1, $2, $3, $4)");
+const BEGIN: PartitionSql = PartitionSql::new("SELECT {schema}.emt_rebuild_begin($1, $2, $3, $4)");
 
-const END: PartitionSql = PartitionSql::new("SELECT {schema}.emt_end_rebuild($1)");
+const END: PartitionSql = PartitionSql::new("SELECT {schema}.emt_rebuild_end($1)");
 
 const RECORD: PartitionSql = PartitionSql::new(
     "
@@ -23,9 +23,9 @@ const COLLECTIONS: PartitionSql = PartitionSql::new(
 );
 
 const REPLACE_DOCUMENTS: PartitionSql =
-    PartitionSql::new("SELECT {schema}.emt_replace_documents($1, $2, $3, $4)");
+    PartitionSql::new("SELECT {schema}.emt_document_replace_all($1, $2, $3, $4)");
 
-const COPY_ROWS: PartitionSql = PartitionSql::new("SELECT {schema}.emt_copy_rows($1, $2)");
+const COPY_ROWS: PartitionSql = PartitionSql::new("SELECT {schema}.emt_table_copy_rows($1, $2)");
 
 /// The version whose read model is the live one, even where that has missed events.
 const LIVE_VERSION: PartitionSql = PartitionSql::new(
@@ -36,9 +36,10 @@ const LIVE_VERSION: PartitionSql = PartitionSql::new(
      LIMIT 1",
 );
 
-const CREATE_OLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_create_old($1, $2)");
+const CREATE_OLD: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_collection_create_old($1, $2)");
 
-const DROP_OLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_drop_old($1, $2)");
+const DROP_OLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_collection_drop_old($1, $2)");
 
 /// A table that the transaction has written beside those of the rebuild, by the locks that writing takes: they are held
 /// until it ends, by `TRUNCATE` too. Temporary tables are the handler's own.

@@ -56,7 +56,7 @@ const READ_PAGE: PartitionSql = PartitionSql::new(
     "
     SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata
-      FROM {schema}.emt_read_page($1, $2, $3, $4, $5, $6, $7)",
+      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
 );
 
 /// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.

@@ -9,7 +9,7 @@ use crate::operations::processors::head;
 use postgres::types::Type;
 
 const POSITIONS: PartitionSql = PartitionSql::new("{schema}.emt_global_message_position");
-const NEXT_POSITION: PartitionSql = PartitionSql::new("{schema}.emt_next_position()");
+const NEXT_POSITION: PartitionSql = PartitionSql::new("{schema}.emt_position_next()");
 const SECOND_STREAM_INDEX: PartitionSql = PartitionSql::new("{schema}.idx_streams_unique");
 
 const HIGHEST: PartitionSql =
@@ -34,7 +34,7 @@ const UNFENCED: PartitionSql = PartitionSql::new("
                  JOIN pg_depend AS used
                    ON used.classid = 'pg_attrdef'::REGCLASS AND used.objid = given.oid
                   AND used.refclassid = 'pg_proc'::REGCLASS
-                  AND used.refobjid = '{schema}.emt_next_position()'::REGPROCEDURE
+                  AND used.refobjid = '{schema}.emt_position_next()'::REGPROCEDURE
                 WHERE given.adrelid = tree.relid AND given.adnum = attribute.attnum)
      ORDER BY 1");
 
@@ -151,7 +151,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
             FindingKind::FeedIndex,
             Severity::Serious,
             "The index emt_messages_feed is missing or not valid: the feed is slow, and two messages may get one position.",
-            "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -1",
+            "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -v ON_ERROR_STOP=1 -1 -f -",
         ));
     }
     if has_second {

@@ -21,7 +21,7 @@ use proof::prove;
 /// A standby shows no locks, and its sequence runs ahead.
 const PLACE: PartitionSql = PartitionSql::new("
     SELECT pg_is_in_recovery() AS is_standby, current_setting('default_transaction_isolation') AS isolation,
-           {schema}.emt_check_partition($1)");
+           {schema}.emt_partition_check($1)");
 
 /// What the doctor found.
 #[derive(Debug, Clone, PartialEq, Eq)]

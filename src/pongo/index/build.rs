@@ -21,7 +21,7 @@ const TAKE_TURN: SchemaSql = SchemaSql::new(
     LOCK TABLE {schema}.emt_collections IN SHARE UPDATE EXCLUSIVE MODE NOWAIT",
 );
 
-const DISCARD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_discard_index($1, $2)");
+const DISCARD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_discard($1, $2)");
 
 const WAIT_FOR_TURN: RetryPolicy =
     RetryPolicy::without_end().pausing(Duration::from_millis(5), Duration::from_millis(100));
