@@ -24,6 +24,10 @@ const READ: PartitionSql = PartitionSql::new(
 /// By its number, because the rows are many. The columns of the message come after it.
 const STREAM_ID: usize = 0;
 
+const HEAD: &str = "
+    SELECT coalesce(pg_sequence_last_value('{schema}.emt_global_message_position'::REGCLASS),
+                    {schema}.emt_position_unused()) AS head";
+
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,6 +60,15 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             "the function emt_horizon answered {result:?}"
         ))),
     }
+}
+
+/// The last position that was drawn.
+pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
+    let rows = sql
+        .query(&partition.sql(HEAD), &[])
+        .map_err(|source| Error::database("read the last position", source))?;
+    let head = rows.first().map_or(Ok(0), |row| get(row, "head"))?;
+    Ok(from_sql(head))
 }
 
 /// Messages after one position, up to another, which must be at or below a horizon.

@@ -1,10 +1,11 @@
 //! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
 
 use super::{Rebuild, Target};
-use crate::database::{Sql, get, param, scalar};
+use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::projection::Projection;
+use crate::slots::progress;
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
@@ -17,12 +18,6 @@ const REQUEST: PartitionSql = PartitionSql::new("
     ON CONFLICT (partition, name) DO UPDATE
         SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
             error = NULL, requested_at = now()");
-
-const RUNNING: PartitionSql = PartitionSql::new(
-    "
-    SELECT EXISTS (SELECT FROM {schema}.emt_processor_slots
-                    WHERE partition = $1 AND processor = $2 AND expires_at > clock_timestamp())",
-);
 
 const OPEN: PartitionSql = PartitionSql::new(
     "
@@ -168,24 +163,22 @@ impl Rebuild<'_> {
         let workers = i32::try_from(self.workers).unwrap_or(i32::MAX);
         let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
         let keep_old = self.keep_old;
-        let refused = |source| Error::in_partition("ask for a rebuild", &partition.name, source);
         let (requested, running) = self.store.connections().run(true, |sql| {
-            let key = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
-            let [partition_name, projection] = key.clone();
             let requested = sql
                 .execute(
                     &partition.sql(REQUEST),
                     &[
-                        partition_name,
-                        projection,
+                        param(&partition.name, Type::TEXT),
+                        param(&name, Type::TEXT),
                         param(&workers, Type::INT4),
                         param(&batch_size, Type::INT4),
                         param(&keep_old, Type::BOOL),
                     ],
                 )
-                .map_err(refused)?;
-            let rows = sql.query(&partition.sql(RUNNING), &key).map_err(refused)?;
-            Ok((requested, scalar(&rows)?.unwrap_or_default()))
+                .map_err(|source| {
+                    Error::in_partition("ask for a rebuild", &partition.name, source)
+                })?;
+            Ok((requested, progress::is_running(sql, partition, &name)?))
         })?;
         if requested == 0 {
             return Err(Error::invalid(

@@ -4,8 +4,8 @@ use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::from_sql;
 use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::Result;
+use crate::events::feed;
 use crate::events::partition::{Partition, PartitionSql};
-use crate::operations::processors::head;
 use postgres::types::Type;
 
 const POSITIONS: PartitionSql = PartitionSql::new("{schema}.emt_global_message_position");
@@ -78,7 +78,7 @@ fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fi
         .map_err(refused)?;
     let highest: Option<i64> = scalar(&rows)?.flatten();
     let highest = highest.map_or(0, from_sql);
-    let last = head(sql, partition)?;
+    let last = feed::head(sql, partition)?;
     if highest <= last {
         return Ok(None);
     }
