@@ -77,15 +77,6 @@ impl<N: SqlNames> SqlTemplate<N> {
     }
 }
 
-impl<N> From<&'static str> for SqlTemplate<N> {
-    fn from(text: &'static str) -> Self {
-        Self {
-            text,
-            names: PhantomData,
-        }
-    }
-}
-
 /// Only the schema is open.
 pub(crate) type SchemaSql = SqlTemplate<SchemaName>;
 

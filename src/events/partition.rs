@@ -46,8 +46,7 @@ impl Partition {
     }
 
     /// The statement with the names of the partition.
-    pub(crate) fn sql(&self, template: impl Into<PartitionSql>) -> Arc<str> {
-        let template = template.into();
+    pub(crate) fn sql(&self, template: PartitionSql) -> Arc<str> {
         let address = template.address();
         let statements = self.statements.read();
         if let Some(statement) = statements.get(&address) {
