@@ -17,11 +17,9 @@ use std::time::Duration;
 
 /// Notifies those partitions for which a consumer lives. Under its lock, the transaction must not wait for the disk; with no
 /// consumer it takes no lock at all.
-const NOTIFY: SchemaSql = SchemaSql::new(
-    "
+const NOTIFY: SchemaSql = SchemaSql::new("
     SELECT listening.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, listening.partition)
-      FROM {schema}.emt_slot_listening($2) AS listening (partition)",
-);
+      FROM {schema}.emt_slot_listening($2) AS listening (partition)");
 
 /// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a
 /// burst are heard at once and a steady load is told of 200 times a second.
@@ -221,5 +219,5 @@ fn notify(
             ],
         )
         .map_err(|error| Error::database("notify other processes", error))?;
-    scalars(&rows)
+    rows.iter().map(|row| get(row, "partition")).collect()
 }
