@@ -17,6 +17,10 @@ const IS_COLLECTION: &str = "
     SELECT EXISTS (SELECT FROM {schema}.emt_collections WHERE name = $2)
        AND to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
 
+/// Those of these names that are collections, other than kept old ones.
+const COLLECTIONS_AMONG: &str =
+    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL";
+
 /// Checks a table that could be made a collection.
 const CHECK_LAYOUT: &str = "
     SELECT {schema}.emt_check_layout($2) WHERE to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
@@ -177,6 +181,19 @@ fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bo
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
     let rows = sql.query(&text, &names).map_err(unlooked)?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
+/// Which of these tables are collections of documents.
+pub(crate) fn collections_among(
+    sql: &mut dyn Sql,
+    schema: &str,
+    tables: &[String],
+) -> Result<Vec<String>> {
+    let text = COLLECTIONS_AMONG.replace("{schema}", &identifier::quote(schema));
+    let rows = sql
+        .query(&text, &[param(&tables, Type::TEXT_ARRAY)])
+        .map_err(unlooked)?;
+    rows.iter().map(|row| get(row, 0)).collect()
 }
 
 fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {

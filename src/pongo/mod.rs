@@ -75,7 +75,7 @@ pub use client::PongoClient;
 pub use client_builder::PongoClientBuilder;
 pub use collection::Collection;
 pub use definition::CollectionDefinition;
-pub(crate) use definition::CollectionDefinitions;
+pub(crate) use definition::{CollectionDefinitions, collections_among};
 pub(crate) use document::DocumentTable;
 pub use document_version::{DocumentConflict, ExpectedDocument};
 pub use evolution::DocumentEvolution;

@@ -42,6 +42,21 @@ const MARK_STALE: &str = "
     UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
      WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)";
 
+const STALE_INLINE: &str = "
+    SELECT name, version FROM {schema}.emt_projections
+     WHERE partition = $1 AND type = 'i' AND status = 'stale'
+     ORDER BY name, version";
+
+/// The version whose read model is the live one, even where that has missed events.
+const LIVE_VERSION: &str = "
+    SELECT version FROM {schema}.emt_projections
+     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
+     ORDER BY version DESC
+     LIMIT 1";
+
+const IS_REGISTERED: &str =
+    "SELECT EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)";
+
 /// When a projection is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -230,4 +245,39 @@ pub(crate) fn mark_stale(sql: &mut dyn Sql, partition: &Partition, names: &[Stri
     sql.execute(&partition.sql(MARK_STALE), &parameters)
         .map_err(|source| Error::database("mark inline projections stale", source))?;
     Ok(())
+}
+
+/// The names and versions of the inline projections that have missed events.
+pub(crate) fn stale_inline(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<(String, i32)>> {
+    let rows = sql
+        .query_unnamed(
+            &partition.sql(STALE_INLINE),
+            &[param(&partition.name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for inline projections", source))?;
+    rows.iter()
+        .map(|row| Ok((get(row, 0)?, get(row, 1)?)))
+        .collect()
+}
+
+/// The version of a projection whose read model is the live one; 0 where none is.
+pub(crate) fn live_version(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<i32> {
+    let rows = sql
+        .query(
+            &partition.sql(LIVE_VERSION),
+            &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for the live version", source))?;
+    rows.first().map_or(Ok(0), |row| get(row, 0))
+}
+
+/// Whether any version of a projection was ever registered.
+pub(crate) fn is_registered(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
+    let rows = sql
+        .query(
+            &partition.sql(IS_REGISTERED),
+            &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+        )
+        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
 }

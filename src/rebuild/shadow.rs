@@ -5,7 +5,8 @@ use crate::database::position::to_sql;
 use crate::database::{Sql, Transaction, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
-use crate::projection::{Projection, ProjectionContext, ShadowTables};
+use crate::pongo::collections_among;
+use crate::projection::{Projection, ProjectionContext, ShadowTables, registry};
 use crate::store::EventStore;
 use postgres::types::Type;
 
@@ -16,19 +17,9 @@ const END: &str = "SELECT {schema}.emt_end_rebuild($1)";
 const RECORD: &str = "
     UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1";
 
-const COLLECTIONS: &str =
-    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL";
-
 const REPLACE_DOCUMENTS: &str = "SELECT {schema}.emt_replace_documents($1, $2, $3, $4)";
 
 const COPY_ROWS: &str = "SELECT {schema}.emt_copy_rows($1, $2)";
-
-/// The version whose read model is the live one, even where that has missed events.
-const LIVE_VERSION: &str = "
-    SELECT version FROM {schema}.emt_projections
-     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
-     ORDER BY version DESC
-     LIMIT 1";
 
 const CREATE_OLD: &str = "SELECT {schema}.emt_create_old($1, $2)";
 
@@ -65,7 +56,7 @@ impl Shadow {
         let live = projection.tables().to_vec();
         let collections = store
             .connections()
-            .run(true, |sql| collections(sql, partition, &live))?;
+            .run(true, |sql| collections_among(sql, &partition.schema, &live))?;
         let mut transaction = Transaction::begin(store.connections())?;
         let id = begin(
             transaction.sql(),
@@ -186,15 +177,7 @@ impl Shadow {
         }
         let partition = store.partition();
         let mut transaction = Transaction::begin(store.connections())?;
-        let name = projection.name();
-        let rows = transaction
-            .sql()
-            .query(
-                &partition.sql(LIVE_VERSION),
-                &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
-            )
-            .map_err(|source| Error::database("look for the old version", source))?;
-        let version: i32 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        let version = registry::live_version(transaction.sql(), partition, projection.name())?;
         let mut kept = Vec::new();
         for live in &self.tables.live {
             let old = format!("{live}_v{version}");
@@ -242,16 +225,6 @@ fn begin(
         .query(&partition.sql(BEGIN), &parameters)
         .map_err(|source| Error::in_partition("begin a rebuild", &partition.name, source))?;
     rows.first().map_or(Ok(0), |row| get(row, 0))
-}
-
-fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> Result<Vec<String>> {
-    let rows = sql
-        .query(
-            &partition.sql(COLLECTIONS),
-            &[param(&tables, Type::TEXT_ARRAY)],
-        )
-        .map_err(|source| Error::database("look for collections", source))?;
-    rows.iter().map(|row| get(row, 0)).collect()
 }
 
 /// Makes the documents of one table those of another.
