@@ -59,6 +59,7 @@ mod collection;
 mod definition;
 mod document;
 pub(crate) mod document_version;
+mod dotted_path;
 mod evolution;
 mod executor;
 pub(crate) mod filter;
