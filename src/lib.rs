@@ -71,8 +71,38 @@
 //! Version 13 or newer, without extensions. This is the whole schema:
 //!
 #![doc = "```sql"]
-#![doc = include_str!("../migrations/documents.sql")]
+#![doc = include_str!("../sql/documents.sql")]
+#![doc = include_str!("../sql/operations/migrations.sql")]
+#![doc = include_str!("../sql/documents/collections.sql")]
+#![doc = include_str!("../sql/documents/adopted_collections.sql")]
+#![doc = include_str!("../sql/documents/json.sql")]
+#![doc = include_str!("../sql/documents/arrays.sql")]
+#![doc = include_str!("../sql/documents/updates.sql")]
+#![doc = include_str!("../sql/documents/selections.sql")]
+#![doc = include_str!("../sql/documents/indexes.sql")]
+#![doc = include_str!("../sql/operations/copied_grants.sql")]
 #![doc = include_str!("../schema.sql")]
+#![doc = include_str!("../sql/events/partitions.sql")]
+#![doc = include_str!("../sql/events/streams.sql")]
+#![doc = include_str!("../sql/events/fence.sql")]
+#![doc = include_str!("../sql/events/messages.sql")]
+#![doc = include_str!("../sql/events/append.sql")]
+#![doc = include_str!("../sql/events/append_refusal.sql")]
+#![doc = include_str!("../sql/events/append_to_streams.sql")]
+#![doc = include_str!("../sql/events/read.sql")]
+#![doc = include_str!("../sql/events/feed.sql")]
+#![doc = include_str!("../sql/events/archive.sql")]
+#![doc = include_str!("../sql/events/emmett.sql")]
+#![doc = include_str!("../sql/projections/projections.sql")]
+#![doc = include_str!("../sql/consumers/subscriptions.sql")]
+#![doc = include_str!("../sql/consumers/processor_slots.sql")]
+#![doc = include_str!("../sql/consumers/parked_messages.sql")]
+#![doc = include_str!("../sql/projections/rebuilds.sql")]
+#![doc = include_str!("../sql/projections/rebuild_requests.sql")]
+#![doc = include_str!("../sql/projections/shadow_tables.sql")]
+#![doc = include_str!("../sql/projections/replaced_documents.sql")]
+#![doc = include_str!("../sql/operations/imports.sql")]
+#![doc = include_str!("../sql/operations/grants.sql")]
 #![doc = "```"]
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -82,6 +112,7 @@ pub use crate::{
         RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
     },
     database::{
+        Transaction,
         endpoint::{ConnectError, ConnectionStringError},
         position::ExpectedVersion,
         schema::{AutoMigration, MigrationReport, Schema, SchemaState},

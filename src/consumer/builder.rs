@@ -1,13 +1,14 @@
 //! Setting up a consumer.
 
 use super::job::{Goal, RunReport};
+use super::mailbox::Mailbox;
 use super::processor::{Handler, Processor, StartFrom};
 use super::projector::Projector;
 use super::reactor::Reactor;
 use super::running::Consumer;
-use super::seat::{Seat, Settings, Shared};
+use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
-use crate::database::Transaction;
+use crate::database::PooledTransaction;
 use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
@@ -173,7 +174,7 @@ impl ConsumerBuilder {
     fn prepare(self, until: Option<u64>) -> Result<(Arc<Shared>, Vec<u32>)> {
         self.check()?;
         self.store.register_projections()?;
-        let mut seats = Vec::new();
+        let mut mailboxes = Vec::new();
         let mut slots = Vec::new();
         let shared = Shared {
             store: self.store,
@@ -182,7 +183,7 @@ impl ConsumerBuilder {
                 ..self.settings
             },
             owner: Uuid::now_v7().to_string(),
-            seats: Vec::new(),
+            mailboxes: Vec::new(),
             stop: self.stop,
             poller: bounded(1),
         };
@@ -191,11 +192,17 @@ impl ConsumerBuilder {
             let processor = Arc::new(processor);
             for worker in 0..processor.workers() {
                 let worker = i32::try_from(worker).unwrap_or(i32::MAX);
-                seats.push(Arc::new(Seat::new(Arc::clone(&processor), worker)));
+                mailboxes.push(Arc::new(Mailbox::new(Arc::clone(&processor), worker)));
                 slots.push(count);
             }
         }
-        Ok((Arc::new(Shared { seats, ..shared }), slots))
+        Ok((
+            Arc::new(Shared {
+                mailboxes,
+                ..shared
+            }),
+            slots,
+        ))
     }
 
     fn check(&self) -> Result<()> {
@@ -226,7 +233,7 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
             projection: processor.name.clone(),
             source,
         };
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         if store.may_migrate() {
             let mut context = ProjectionContext::new(transaction.sql(), store.partition());
             projection.init(&mut context).map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use super::lease::ProcessorKey;
 use super::running::{Consumer, WorkerEnded};
-use super::seat::Shared;
+use super::shared::Shared;
 use super::worker::Ended;
 use crate::error::{Error, Result};
 use crossbeam_channel::{bounded, select};
@@ -120,10 +120,10 @@ pub(super) fn run(
 /// The consumer's processors, each once.
 fn keys(shared: &Shared) -> Vec<ProcessorKey<'_>> {
     shared
-        .seats
+        .mailboxes
         .iter()
-        .filter(|seat| seat.worker == 0)
-        .map(|seat| shared.key(&seat.processor))
+        .filter(|mailbox| mailbox.worker == 0)
+        .map(|mailbox| shared.key(&mailbox.processor))
         .collect()
 }
 

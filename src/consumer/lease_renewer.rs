@@ -1,10 +1,11 @@
 //! The thread that renews the leases of a consumer, also while its workers are busy or idle.
 
 use super::lease::{self, RenewedSlot};
+use super::mailbox::Mailbox;
 use super::parking;
 use super::processor::Handler;
 use super::running::spawn;
-use super::seat::{Seat, Shared};
+use super::shared::Shared;
 use crate::database::{Checkout, Sql};
 use crate::error::Result;
 use crate::events::partition::Partition;
@@ -45,8 +46,8 @@ impl LeaseRenewer {
                 Ok(()) => self.shared.settings.lease / RENEWALS,
                 Err(error) => {
                     self.connection = None;
-                    for seat in &self.shared.seats {
-                        seat.report(&error);
+                    for mailbox in &self.shared.mailboxes {
+                        mailbox.report(&error);
                     }
                     // Soon again: the leases run out meanwhile.
                     (self.shared.settings.lease / (4 * RENEWALS)).max(Duration::from_millis(10))
@@ -74,23 +75,23 @@ impl LeaseRenewer {
             let renewed = lease::renew(sql, partition, owner, lease)?;
             Ok((renewed, parking::has_requests(sql, partition)?))
         })?;
-        let mut by_seat: HashMap<(&str, i32, i32), Vec<&RenewedSlot>> = HashMap::new();
+        let mut by_mailbox: HashMap<(&str, i32, i32), Vec<&RenewedSlot>> = HashMap::new();
         for slot in &renewed {
-            let seat = (slot.processor.as_str(), slot.version, slot.worker);
-            by_seat.entry(seat).or_default().push(slot);
+            let mailbox = (slot.processor.as_str(), slot.version, slot.worker);
+            by_mailbox.entry(mailbox).or_default().push(slot);
         }
-        for seat in &shared.seats {
+        for mailbox in &shared.mailboxes {
             let key = (
-                seat.processor.name.as_str(),
-                seat.processor.version,
-                seat.worker,
+                mailbox.processor.name.as_str(),
+                mailbox.processor.version,
+                mailbox.worker,
             );
-            let slots = by_seat.remove(&key).unwrap_or_default();
-            if has_changed(seat, &slots) {
-                seat.ring(&seat.leases_changed);
+            let slots = by_mailbox.remove(&key).unwrap_or_default();
+            if has_changed(mailbox, &slots) {
+                mailbox.ring(&mailbox.leases_changed);
             }
             if requested && !slots.is_empty() {
-                seat.ring(&seat.requested);
+                mailbox.ring(&mailbox.requested);
             }
         }
         Ok(())
@@ -101,11 +102,11 @@ impl LeaseRenewer {
         let requests = self.ask(RebuildRequest::open)?;
         let shared = &self.shared;
         for request in requests {
-            let seat = shared
-                .seats
+            let mailbox = shared
+                .mailboxes
                 .iter()
-                .find(|seat| seat.processor.name == request.name);
-            let projection = seat.and_then(|seat| match &seat.processor.handler {
+                .find(|mailbox| mailbox.processor.name == request.name);
+            let projection = mailbox.and_then(|mailbox| match &mailbox.processor.handler {
                 Handler::Projector(projection) => Some(Arc::clone(projection)),
                 Handler::Each(_) | Handler::Batch(_) => None,
             });
@@ -114,10 +115,10 @@ impl LeaseRenewer {
             if !is_ours || !self.rebuilding().insert(request.name.clone()) {
                 continue;
             }
-            let (shared, seat) = (Arc::clone(shared), seat.map(Arc::clone));
+            let (shared, mailbox) = (Arc::clone(shared), mailbox.map(Arc::clone));
             let rebuilding = Arc::clone(&self.rebuilding);
             spawn("emt:rebuild", move || {
-                rebuild(&shared, &request, seat.as_deref(), projection);
+                rebuild(&shared, &request, mailbox.as_deref(), projection);
                 lock(&rebuilding).remove(&request.name);
             })?;
         }
@@ -138,21 +139,21 @@ fn lock(names: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
 fn rebuild(
     shared: &Shared,
     request: &RebuildRequest,
-    seat: Option<&Seat>,
+    mailbox: Option<&Mailbox>,
     projection: Option<Arc<dyn Projection>>,
 ) {
     let outcome = request.carry_out(&shared.store, projection);
-    if let (Err(error), Some(seat)) = (outcome, seat) {
-        seat.report(&error);
+    if let (Err(error), Some(mailbox)) = (outcome, mailbox) {
+        mailbox.report(&error);
     }
 }
 
 /// Whether the worker has to look at its leases: it lost one, others want one, or it may get more.
-fn has_changed(seat: &Seat, slots: &[&RenewedSlot]) -> bool {
-    let known = seat.held();
+fn has_changed(mailbox: &Mailbox, slots: &[&RenewedSlot]) -> bool {
+    let known = mailbox.held();
     let is_known = |slot: &&RenewedSlot| known.contains(&(slot.slot, slot.epoch)) && !slot.wanted;
     // A processor with one slot that it holds can get no more.
     let is_all =
-        known.len() == 1 && seat.processor.workers() == 1 && seat.processor.new_slots() == 1;
+        known.len() == 1 && mailbox.processor.workers() == 1 && mailbox.processor.new_slots() == 1;
     !is_all || known.len() != slots.len() || !slots.iter().all(is_known)
 }

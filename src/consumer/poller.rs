@@ -1,6 +1,7 @@
 //! The thread that reads the feed for all workers of a consumer.
 
-use super::seat::{Batch, Demand, Seat, Shared};
+use super::mailbox::{Batch, Demand, Mailbox};
+use super::shared::Shared;
 use crate::database::back_off::BackOff;
 use crate::error::Result;
 use crate::events::feed::{self, Horizon};
@@ -68,14 +69,17 @@ impl Poller {
                 Ok(None) => None,
                 Err(error) if !error.is_transient() => {
                     let error = Arc::new(error);
-                    self.shared.seats.iter().for_each(|seat| seat.fail(&error));
+                    self.shared
+                        .mailboxes
+                        .iter()
+                        .for_each(|mailbox| mailbox.fail(&error));
                     return;
                 }
                 Err(error) => {
                     self.shared
-                        .seats
+                        .mailboxes
                         .iter()
-                        .for_each(|seat| seat.report(&error));
+                        .for_each(|mailbox| mailbox.report(&error));
                     Some(self.failed.next())
                 }
             };
@@ -86,14 +90,14 @@ impl Poller {
     /// Reads once for each place where workers stand, the hindmost first: none of them has to wait for the others to get
     /// there. `None` when no worker has room for more.
     fn round(&mut self) -> Result<Option<Round>> {
-        let mut waiting: Vec<(u64, Demand, Arc<Seat>)> = self
+        let mut waiting: Vec<(u64, Demand, Arc<Mailbox>)> = self
             .shared
-            .seats
+            .mailboxes
             .iter()
-            .filter(|seat| !seat.inbox.0.is_full())
-            .filter_map(|seat| {
-                let demand = *seat.demand();
-                Some((demand.after?, demand, Arc::clone(seat)))
+            .filter(|mailbox| !mailbox.inbox.0.is_full())
+            .filter_map(|mailbox| {
+                let demand = *mailbox.demand();
+                Some((demand.after?, demand, Arc::clone(mailbox)))
             })
             .collect();
         if waiting.is_empty() {
@@ -128,7 +132,7 @@ impl Poller {
     }
 
     /// Reads behind a position and hands out what is there; returns how far that was.
-    fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Seat>)]) -> Result<Option<u64>> {
+    fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Result<Option<u64>> {
         let (store, settings) = (&self.shared.store, &self.shared.settings);
         let known = self.horizon;
         let types = types_of(waiting);
@@ -162,9 +166,9 @@ impl Poller {
             up_to: reached,
             head: horizon.head,
         };
-        for (position, demand, seat) in waiting {
+        for (position, demand, mailbox) in waiting {
             if *position < reached {
-                hand_over(seat, *demand, batch.clone());
+                hand_over(mailbox, *demand, batch.clone());
             }
         }
         Ok(Some(reached))
@@ -183,10 +187,10 @@ impl Poller {
 }
 
 /// The types that any of the workers handles; `None` when one handles all.
-fn types_of(waiting: &[(u64, Demand, Arc<Seat>)]) -> Option<Vec<String>> {
+fn types_of(waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Option<Vec<String>> {
     let mut union = Vec::new();
-    for (.., seat) in waiting {
-        union.extend_from_slice(seat.processor.types.as_ref()?);
+    for (.., mailbox) in waiting {
+        union.extend_from_slice(mailbox.processor.types.as_ref()?);
     }
     union.sort_unstable();
     union.dedup();
@@ -194,8 +198,8 @@ fn types_of(waiting: &[(u64, Demand, Arc<Seat>)]) -> Option<Vec<String>> {
 }
 
 /// Gives a batch to a worker that still wants it. There is room: only this thread sends.
-fn hand_over(seat: &Seat, asked: Demand, batch: Batch) {
-    let mut demand = seat.demand();
+fn hand_over(mailbox: &Mailbox, asked: Demand, batch: Batch) {
+    let mut demand = mailbox.demand();
     if demand.generation != asked.generation || demand.after != asked.after {
         return;
     }
@@ -205,12 +209,12 @@ fn hand_over(seat: &Seat, asked: Demand, batch: Batch) {
         generation: demand.generation,
         ..batch
     };
-    let _ = seat.inbox.0.try_send(batch);
+    let _ = mailbox.inbox.0.try_send(batch);
 }
 
 /// Tells workers that have just begun, and find nothing, that they are at the end.
-fn greet(waiting: &[(u64, Demand, Arc<Seat>)], after: u64, horizon: Horizon) {
-    for (position, demand, seat) in waiting {
+fn greet(waiting: &[(u64, Demand, Arc<Mailbox>)], after: u64, horizon: Horizon) {
+    for (position, demand, mailbox) in waiting {
         if *position == after && !demand.greeted && horizon.head <= after {
             let end = Batch {
                 generation: 0,
@@ -218,7 +222,7 @@ fn greet(waiting: &[(u64, Demand, Arc<Seat>)], after: u64, horizon: Horizon) {
                 up_to: after,
                 head: horizon.head,
             };
-            hand_over(seat, *demand, end);
+            hand_over(mailbox, *demand, end);
         }
     }
 }

@@ -1,17 +1,13 @@
 //! Reactors: side effects, at least once.
 
-use super::batch_transaction::Work;
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use crate::error::Result;
 use crate::events::event::Event;
-use crate::events::message::{Appendable, Recorded, RecordedMessage};
-use crate::events::stream::Appended;
-use crate::events::stream::append_options::AppendOptions;
-use crate::pongo::Collection;
+use crate::events::message::{Recorded, RecordedMessage};
 use crate::projection::HandledTypes;
-use postgres::Row;
-use postgres::types::ToSql;
+use crate::store::Session;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// Does something for each event: sends a mail, calls a service, appends an answer.
 ///
@@ -141,87 +137,40 @@ impl Reactor {
     }
 }
 
-/// What a reactor can do beside its side effects: append, keep documents, run SQL.
+/// What a reactor can do beside its side effects: all that a [`Session`] can.
 ///
-/// All of it is one transaction, which begins when it is first used and is committed together with the checkpoint.
+/// It is one transaction, which begins when it is first used and is committed together with the checkpoint. What is appended
+/// in it has the message that is handled (of a batch, its last one) as its cause: its causation id is that message's id, its
+/// correlation id that message's, or its id where it has none. Ids that the messages or their options have count more.
 pub struct ReactorContext<'a> {
-    work: &'a mut Work,
-    /// The message that is handled, or the last one of the batch: the cause of what is appended.
-    cause: &'a RecordedMessage,
+    session: Session<'a>,
 }
 
 impl fmt::Debug for ReactorContext<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ReactorContext")
-            .field("cause", &self.cause.global_position())
-            .finish_non_exhaustive()
+            .field("session", &self.session)
+            .finish()
+    }
+}
+
+impl<'a> Deref for ReactorContext<'a> {
+    type Target = Session<'a>;
+
+    fn deref(&self) -> &Session<'a> {
+        &self.session
+    }
+}
+
+impl<'a> DerefMut for ReactorContext<'a> {
+    fn deref_mut(&mut self) -> &mut Session<'a> {
+        &mut self.session
     }
 }
 
 impl<'a> ReactorContext<'a> {
-    pub(super) fn new(work: &'a mut Work, cause: &'a RecordedMessage) -> Self {
-        Self { work, cause }
-    }
-
-    /// The partition (tenant) whose messages are handled.
-    pub fn partition(&self) -> &str {
-        self.work.partition()
-    }
-
-    /// Appends messages to a stream. Their causation id is the id of the message that is handled (of a batch, its last one);
-    /// their correlation id is that message's, or its id where it has none.
-    ///
-    /// # Errors
-    /// Those of [`Session::append_to_stream`](crate::Session::append_to_stream).
-    pub fn append_to_stream<A: Appendable>(
-        &mut self,
-        stream: &str,
-        messages: &[A],
-    ) -> Result<Appended> {
-        self.append_to_stream_with(stream, messages, AppendOptions::new())
-    }
-
-    /// Appends with options; ids that the options give count more than those of the message that is handled.
-    ///
-    /// # Errors
-    /// Those of [`Session::append_to_stream_with`](crate::Session::append_to_stream_with).
-    pub fn append_to_stream_with<A: Appendable>(
-        &mut self,
-        stream: &str,
-        messages: &[A],
-        options: AppendOptions,
-    ) -> Result<Appended> {
-        let options = options.caused_by(self.cause);
-        let appended = self
-            .work
-            .session()?
-            .append_to_stream_with(stream, messages, options)?;
-        self.work.note_appended(&appended);
-        Ok(appended)
-    }
-
-    /// A collection of documents, in this transaction.
-    ///
-    /// # Errors
-    /// When the transaction cannot be begun.
-    pub fn collection<T>(&mut self, name: &str) -> Result<Collection<'_, T>> {
-        self.work.collection(name)
-    }
-
-    /// Runs a statement and returns the number of rows that it changed.
-    ///
-    /// # Errors
-    /// When the database refuses it.
-    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        self.work.session()?.execute(sql, values)
-    }
-
-    /// Runs a query and returns its rows.
-    ///
-    /// # Errors
-    /// When the database refuses it.
-    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        self.work.session()?.query(sql, values)
+    pub(super) fn new(session: Session<'a>) -> Self {
+        Self { session }
     }
 }

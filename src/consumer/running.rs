@@ -1,8 +1,9 @@
 //! A consumer whose threads run.
 
 use super::lease_renewer::LeaseRenewer;
+use super::mailbox::Mailbox;
 use super::poller::Poller;
-use super::seat::{Seat, Shared};
+use super::shared::Shared;
 use super::worker::{Ended, Worker};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -49,15 +50,15 @@ impl Consumer {
             alive: Some(alive),
             helpers: Vec::new(),
         };
-        for seat in &shared.seats {
-            shared.stop.notify(seat.bell.0.clone());
+        for mailbox in &shared.mailboxes {
+            shared.stop.notify(mailbox.bell.0.clone());
         }
         shared.stop.notify(shared.poller.0.clone());
-        for (seat, slots) in shared.seats.iter().zip(slots) {
-            let worker = Worker::new(Arc::clone(shared), Arc::clone(seat), *slots);
+        for (mailbox, slots) in shared.mailboxes.iter().zip(slots) {
+            let worker = Worker::new(Arc::clone(shared), Arc::clone(mailbox), *slots);
             let thread = spawn(
-                &worker_name(seat),
-                worker_thread(worker, seat, ended.clone()),
+                &worker_name(mailbox),
+                worker_thread(worker, mailbox, ended.clone()),
             )?;
             consumer.workers.push(thread);
         }
@@ -94,10 +95,10 @@ impl Consumer {
     /// How many messages a processor has handled since the consumer was started, by all its workers here.
     pub fn handled(&self, processor: &str) -> u64 {
         self.shared
-            .seats
+            .mailboxes
             .iter()
-            .filter(|seat| seat.processor.name == processor)
-            .map(|seat| seat.handled.load(Ordering::Relaxed))
+            .filter(|mailbox| mailbox.processor.name == processor)
+            .map(|mailbox| mailbox.handled.load(Ordering::Relaxed))
             .sum()
     }
 
@@ -150,16 +151,16 @@ impl Drop for Consumer {
     }
 }
 
-fn worker_name(seat: &Seat) -> String {
-    format!("emt:{}/{}", seat.processor.name, seat.worker)
+fn worker_name(mailbox: &Mailbox) -> String {
+    format!("emt:{}/{}", mailbox.processor.name, mailbox.worker)
 }
 
 fn worker_thread(
     worker: Worker,
-    seat: &Seat,
+    mailbox: &Mailbox,
     endings: Sender<WorkerEnded>,
 ) -> impl FnOnce() + Send + 'static {
-    let processor = seat.processor.name.clone();
+    let processor = mailbox.processor.name.clone();
     move || {
         let ended = worker.run();
         // Nobody listens when the consumer is being dropped.

@@ -3,8 +3,11 @@
 pub(crate) mod back_off;
 pub(crate) mod endpoint;
 pub(crate) mod identifier;
+mod lazy_transaction;
 mod pool;
+mod pooled_transaction;
 pub(crate) mod position;
+mod savepoint;
 pub(crate) mod schema;
 pub(crate) mod scope;
 pub(crate) mod sha256;
@@ -12,10 +15,11 @@ mod source;
 mod sql;
 mod transaction;
 mod transaction_control;
-mod user_statement;
 
+pub(crate) use lazy_transaction::LazyTransaction;
 pub(crate) use pool::{Checkout, Connections, PoolOptions, refuse_async_context};
+pub(crate) use pooled_transaction::PooledTransaction;
+pub(crate) use savepoint::{Nested, abort, check_open};
 pub(crate) use source::ConnectionSource;
 pub(crate) use sql::{Jsonb, Parameter, Sql, get, param};
-pub(crate) use transaction::{Nested, Transaction, abort, check_open};
-pub(crate) use user_statement::{batch_execute, execute, query};
+pub use transaction::Transaction;

@@ -1,8 +1,12 @@
 //! The database schema: what `schema.sql` says, which part of it a database has, and how it gets the rest.
 
+mod files;
+#[cfg(test)]
+mod tests;
+
 use crate::database::identifier;
 use crate::database::sha256::TextDigest;
-use crate::database::{Connections, Sql, Transaction, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
 use postgres::error::SqlState;
 use postgres::types::Type;
@@ -33,7 +37,13 @@ struct Migration {
     version: i32,
     part: SchemaPart,
     name: &'static str,
-    sql: &'static str,
+    map: files::Map,
+}
+
+impl Migration {
+    fn sql(&self) -> String {
+        self.map.joined("")
+    }
 }
 
 const MIGRATIONS: &[Migration] = &[
@@ -41,13 +51,13 @@ const MIGRATIONS: &[Migration] = &[
         version: 1,
         part: SchemaPart::Documents,
         name: "documents",
-        sql: include_str!("../../migrations/documents.sql"),
+        map: files::DOCUMENTS,
     },
     Migration {
         version: 2,
         part: SchemaPart::EventStore,
         name: "schema",
-        sql: include_str!("../../schema.sql"),
+        map: files::EVENT_STORE,
     },
 ];
 
@@ -104,7 +114,7 @@ const EMMETT_LAYOUT: &str = "
            'PRIMARY KEY (stream_id, stream_position, partition, is_archived)'
        AND to_regclass(format('%I.emt_global_message_position', $1)) IS NOT NULL";
 
-const ADOPT_EMMETT: &str = include_str!("../../migrations/adopt_emmett.sql");
+const ADOPT_EMMETT: &str = include_str!("../../sql/upgrades/adopt_emmett.sql");
 
 /// An index of Emmett's that costs every append a second index entry.
 const SECOND_STREAM_INDEX: &str =
@@ -268,7 +278,7 @@ impl Schema {
     /// # Errors
     /// Like [`state`](Schema::state), and whatever the database refuses.
     pub fn migrate(&self) -> Result<MigrationReport> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         self.declared
             .create(transaction.sql(), &self.name, &mut report)?;
@@ -284,7 +294,7 @@ impl Schema {
     /// # Errors
     /// Like [`migrate`](Schema::migrate).
     pub fn dry_run(&self) -> Result<MigrationReport> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         let declared = self.declared.look(transaction.sql(), &self.name)?;
         report.applied.extend(declared.applied);
@@ -326,9 +336,12 @@ impl Schema {
 
 /// The SQL of a part of the schema, in the PostgreSQL schema of that name.
 pub(crate) fn sql(schema: &str, part: SchemaPart) -> String {
-    part.migrations()
-        .map(|migration| render(migration.sql, schema))
-        .collect()
+    let documents = files::DOCUMENTS.joined("");
+    let text = match part {
+        SchemaPart::Documents => documents,
+        SchemaPart::EventStore => files::EVENT_STORE.joined(&documents),
+    };
+    render(&text, schema)
 }
 
 /// The schema's name stands in string literals and function bodies, too, so it may have no character that ends them.
@@ -361,7 +374,7 @@ pub(crate) fn needed() -> u32 {
 }
 
 fn checksum(migration: &Migration) -> String {
-    TextDigest::from(migration.sql).text()
+    TextDigest::from(migration.sql().as_str()).text()
 }
 
 fn database(source: postgres::Error) -> Error {
@@ -512,7 +525,8 @@ fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationR
         if found.is_some() {
             report.skipped.push(migration.name.to_owned());
         } else {
-            sql.batch(&render(migration.sql, schema)).map_err(refused)?;
+            sql.batch(&render(&migration.sql(), schema))
+                .map_err(refused)?;
             report.applied.push(migration.name.to_owned());
         }
         if found.is_none_or(|found| found.checksum.is_none()) {

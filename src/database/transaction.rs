@@ -1,196 +1,178 @@
-//! Transactions whose commit is never mistaken.
+//! The transaction that user code may use: one type, wherever it comes from.
 
-use super::pool::{Checkout, Connections, refuse_async_context};
+use super::lazy_transaction::LazyTransaction;
+use super::pool::refuse_async_context;
+use super::pooled_transaction::PooledTransaction;
+use super::savepoint::{abort, check_open};
+use super::scope::Scope;
 use super::sql::Sql;
-use crate::error::{Error, Result, ended_by_server, lost_connection};
-use std::time::Duration;
+use super::transaction_control::refuse_transaction_control;
+use crate::error::{Error, Result};
+use postgres::Row;
+use postgres::types::ToSql;
 
-/// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
-/// statement has failed. SAVEPOINT fails there, and it fails where the transaction was already ended by other means.
-const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-const CHECK_OPEN: &str = "SAVEPOINT emt_open; RELEASE SAVEPOINT emt_open";
-
-/// How many dead connections are replaced before their error is returned.
-const REPLACEMENTS: usize = 3;
-
-/// An open transaction on a connection of the store's; rolled back when dropped.
-pub(crate) struct Transaction {
-    checkout: Checkout,
-    open: bool,
+/// A transaction: SQL of your own and [collections](Transaction::collection) of documents.
+///
+/// A [`Session`](crate::Session), a [`ReactorContext`](crate::ReactorContext), a
+/// [`ProjectionContext`](crate::ProjectionContext) and a [`PongoTransaction`](crate::pongo::PongoTransaction) are one, so a
+/// function that takes a transaction works in all four:
+///
+/// ```
+/// use emmett_postgresql::{EventStore, RawEvent, Transaction};
+///
+/// fn note(transaction: &mut Transaction<'_>, text: &str) -> emmett_postgresql::Result<u64> {
+///     transaction.execute("INSERT INTO notes (text) VALUES ($1)", &[&text])
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = emmett_postgresql::testing::database()?;
+/// # let url = database.url();
+/// let store = EventStore::open(url)?;
+/// store.with_session(|session| {
+///     session.batch_execute("CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL)")?;
+///     session.append_to_stream("Order-1", &[RawEvent::new("Placed", 1.into())])?;
+///     note(session, "order 1 was placed")?;
+///     Ok(())
+/// })?;
+/// # let notes = store.with_session(|session| Ok(session.query("SELECT text FROM notes", &[])?))?;
+/// # assert_eq!(notes.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It runs at READ COMMITTED, unless it is the caller's own. It cannot be ended by a statement: `COMMIT`, `ROLLBACK` and the
+/// like are refused with [`Error::TransactionControl`], and the transaction can only be rolled back after that. The same holds
+/// after a statement that the database refuses.
+pub struct Transaction<'a> {
+    state: State<'a>,
+    scope: Scope,
 }
 
-impl Transaction {
-    /// Begins a transaction. A connection that turns out to be dead is replaced: nothing has happened on it.
-    pub(crate) fn begin(connections: &Connections) -> Result<Self> {
-        Self::begin_by(connections, BEGIN)
+enum State<'a> {
+    Pooled(PooledTransaction),
+    /// Begun when the first statement runs.
+    Lazy(&'a mut LazyTransaction),
+    /// The caller's transaction, or a part of another one.
+    Borrowed(&'a mut dyn Sql),
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Transaction")
+            .field("partition", &self.scope.partition)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transaction<'_> {
+    /// The partition (tenant) whose rows the transaction is for. Tables of your own need a column for it, if there are
+    /// tenants.
+    pub fn partition(&self) -> &str {
+        &self.scope.partition
     }
 
-    /// Begins a transaction that the server ends when it is idle for longer than `patience`, or when one statement takes
-    /// longer, unless the connection has a limit of its own for that.
-    pub(crate) fn begin_within(connections: &Connections, patience: Duration) -> Result<Self> {
-        let limit = patience.as_millis().max(1);
-        let begin = format!(
-            "{BEGIN}; SET LOCAL idle_in_transaction_session_timeout = {limit};
-             SELECT set_config('statement_timeout', '{limit}', TRUE) WHERE current_setting('statement_timeout') = '0'"
-        );
-        Self::begin_by(connections, &begin)
+    /// Runs a statement of your own and returns the number of rows that it changed.
+    ///
+    /// # Errors
+    /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::AsyncContext`] inside an async
+    /// task, [`Error::Database`] when the database refuses it. The transaction cannot be committed after the first and the
+    /// last of them.
+    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        self.checked(sql)?
+            .execute_untyped(sql, values)
+            .map_err(|source| Error::database("run a statement", source))
     }
 
-    fn begin_by(connections: &Connections, begin: &str) -> Result<Self> {
-        let mut replaced = 0;
-        loop {
-            let mut checkout = connections.checkout()?;
-            let Err(error) = checkout.sql().batch(begin) else {
-                return Ok(Self {
-                    checkout,
-                    open: true,
-                });
-            };
-            let dead = lost_connection(&error) || ended_by_server(&error);
-            connections.discard(checkout);
-            if !dead || replaced == REPLACEMENTS {
-                return Err(Error::database("begin a transaction", error));
-            }
-            replaced += 1;
+    /// Runs a query of your own and returns its rows.
+    ///
+    /// # Errors
+    /// Like [`execute`](Transaction::execute).
+    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        self.checked(sql)?
+            .query_untyped(sql, values)
+            .map_err(|source| Error::database("run a query", source))
+    }
+
+    /// Runs several statements without parameters, separated by semicolons, in one round trip.
+    ///
+    /// # Errors
+    /// Like [`execute`](Transaction::execute).
+    pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
+        self.checked(sql)?
+            .batch(sql)
+            .map_err(|source| Error::database("run statements", source))
+    }
+
+    /// The connection for a statement of the user's. One that would end the transaction is refused, and aborts it: ignoring
+    /// the refusal must not lead to a commit.
+    fn checked(&mut self, statement: &str) -> Result<&mut dyn Sql> {
+        let sql = self.sql()?;
+        if let Err(refusal) = refuse_transaction_control(statement) {
+            abort(sql);
+            return Err(refusal);
         }
+        Ok(sql)
+    }
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn pooled(transaction: PooledTransaction, scope: Scope) -> Self {
+        Self::new(State::Pooled(transaction), scope)
     }
 
-    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
-        self.checkout.sql()
+    pub(crate) fn lazy(transaction: &'a mut LazyTransaction, scope: Scope) -> Self {
+        Self::new(State::Lazy(transaction), scope)
     }
 
-    /// Commits, or fails and rolls back.
-    pub(crate) fn commit(mut self) -> Result<()> {
-        // Over a connection that is known to be lost, no COMMIT gets out.
-        let sent = !self.checkout.is_closed();
-        let Err(error) = self.sql().batch(COMMIT) else {
-            self.open = false;
-            return Ok(());
+    pub(crate) fn borrowed(sql: &'a mut dyn Sql, scope: Scope) -> Self {
+        Self::new(State::Borrowed(sql), scope)
+    }
+
+    fn new(state: State<'a>, scope: Scope) -> Self {
+        Self { state, scope }
+    }
+
+    /// The same transaction for a shorter time. It does not begin one that has not begun.
+    pub(crate) fn reborrow(&mut self) -> Transaction<'_> {
+        let state = match &mut self.state {
+            State::Pooled(transaction) => State::Borrowed(transaction.sql()),
+            State::Lazy(transaction) => State::Lazy(transaction),
+            State::Borrowed(sql) => State::Borrowed(&mut **sql),
         };
-        if sent && lost_connection(&error) {
-            return Err(Error::UnknownOutcome { source: error });
-        }
-        Err(Error::database("commit the transaction", error))
+        Transaction::new(state, self.scope.clone())
     }
 
-    pub(crate) fn rollback(mut self) -> Result<()> {
-        self.open = false;
-        let result = self.sql().batch("ROLLBACK");
-        if result.is_err() {
-            self.checkout.poison();
-        }
-        result.map_err(|error| Error::database("roll back the transaction", error))
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
     }
-}
 
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        // Inside an async runtime nothing can be sent; the server rolls back when the connection ends.
-        if self.open && (refuse_async_context().is_err() || self.sql().batch("ROLLBACK").is_err()) {
-            self.checkout.poison();
+    /// The connection, in the transaction.
+    pub(crate) fn sql(&mut self) -> Result<&mut dyn Sql> {
+        // A transaction may have been moved into an async task.
+        refuse_async_context()?;
+        match &mut self.state {
+            State::Pooled(transaction) => Ok(transaction.sql()),
+            State::Lazy(transaction) => transaction.sql(),
+            State::Borrowed(sql) => Ok(&mut **sql),
         }
     }
-}
 
-/// Fails where the transaction was aborted or ended.
-pub(crate) fn check_open(sql: &mut dyn Sql) -> Result<()> {
-    sql.batch(CHECK_OPEN)
-        .map_err(|error| Error::database("go on with the transaction", error))
-}
-
-/// Leaves nothing of the transaction to commit, back to the last savepoint: a statement fails in it.
-pub(crate) fn abort(sql: &mut dyn Sql) {
-    // Over a lost connection this fails for another reason, and there is nothing to commit either.
-    let _ = sql.batch("ROLLBACK TO SAVEPOINT emt_none");
-}
-
-/// A savepoint that is rolled back to unless it is released.
-pub(crate) struct Nested<'a> {
-    sql: &'a mut dyn Sql,
-    open: bool,
-}
-
-impl<'a> Nested<'a> {
-    pub(crate) fn begin(sql: &'a mut dyn Sql) -> Result<Self> {
-        sql.batch("SAVEPOINT emt_nested")
-            .map_err(|error| Error::database("set a savepoint", error))?;
-        Ok(Self { sql, open: true })
-    }
-
-    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
-        self.sql
-    }
-
-    pub(crate) fn release(mut self) -> Result<()> {
-        // Savepoints of one name hide each other, so nesting needs no numbers.
-        let released = self.sql.batch("RELEASE SAVEPOINT emt_nested");
-        self.open = released.is_err();
-        released.map_err(|error| Error::database("release the savepoint", error))
-    }
-}
-
-impl Drop for Nested<'_> {
-    fn drop(&mut self) {
-        if self.open {
-            // Where this fails, so does the commit of the transaction around it.
-            let _ = self
-                .sql
-                .batch("ROLLBACK TO SAVEPOINT emt_nested; RELEASE SAVEPOINT emt_nested");
+    /// Commits; what is committed by others is only looked at, whether they can.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        refuse_async_context()?;
+        match self.state {
+            State::Pooled(transaction) => transaction.commit(),
+            State::Lazy(_) | State::Borrowed(_) => check_open(self.sql()?),
         }
     }
-}
 
-impl Connections {
-    /// Runs one statement that is its own transaction. A connection that the server had closed is replaced and the
-    /// statement repeated: the server says so only when the statement did not commit. `repeatable` repeats it after any
-    /// lost connection.
-    pub(crate) fn run<T>(
-        &self,
-        repeatable: bool,
-        mut run: impl FnMut(&mut dyn Sql) -> Result<T>,
-    ) -> Result<T> {
-        let mut replaced = 0;
-        loop {
-            let mut checkout = self.checkout()?;
-            let error = match run(checkout.sql()) {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let Some(cause) = database_cause(&error) else {
-                return Err(error);
-            };
-            let stale_plan = error.is_stale_plan();
-            let lost = lost_connection(cause);
-            if !stale_plan && !lost && !ended_by_server(cause) {
-                return Err(error);
-            }
-            let may_repeat = (!lost || repeatable) && replaced < REPLACEMENTS;
-            if !stale_plan {
-                self.discard(checkout);
-            }
-            if !may_repeat {
-                return Err(if lost && !repeatable {
-                    unknown_outcome(error)
-                } else {
-                    error
-                });
-            }
-            replaced += 1;
+    /// Rolls back; what others have begun is theirs to roll back.
+    pub(crate) fn rollback(self) -> Result<()> {
+        refuse_async_context()?;
+        match self.state {
+            State::Pooled(transaction) => transaction.rollback(),
+            State::Lazy(_) | State::Borrowed(_) => Ok(()),
         }
-    }
-}
-
-fn database_cause(error: &Error) -> Option<&postgres::Error> {
-    match error {
-        Error::Database { source, .. } => Some(source),
-        _ => None,
-    }
-}
-
-fn unknown_outcome(error: Error) -> Error {
-    match error {
-        Error::Database { source, .. } => Error::UnknownOutcome { source },
-        other => other,
     }
 }

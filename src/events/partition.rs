@@ -15,7 +15,7 @@ const LONGEST_SUFFIX: usize = 41;
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) name: String,
-    pub(crate) schema: Arc<str>,
+    scope: Scope,
     tables: Tables,
     /// By the address of the template: a look-up costs less than reading it.
     statements: RwLock<HashMap<(usize, usize), Arc<str>>>,
@@ -29,17 +29,21 @@ impl Partition {
         };
         Ok(Self {
             name: name.to_owned(),
-            schema: Arc::clone(schema),
+            scope: Scope {
+                schema: Arc::clone(schema),
+                partition: name.into(),
+            },
             tables,
             statements: RwLock::default(),
         })
     }
 
-    pub(crate) fn scope(&self) -> Scope {
-        Scope {
-            schema: Arc::clone(&self.schema),
-            partition: self.name.as_str().into(),
-        }
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<str> {
+        &self.scope.schema
     }
 
     /// A statement with the partition's table names in the place of `{schema}`, `{streams}`, `{messages}` and their leaf

@@ -2,7 +2,7 @@
 
 use crate::database::identifier;
 use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::{Connections, Sql, Transaction, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use postgres::types::Type;
@@ -137,7 +137,7 @@ impl Tenants {
     }
 
     fn call(&self, doing: &'static str, text: &str, name: &str) -> Result<bool> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let changed = call(transaction.sql(), doing, text, name)?;
         transaction.commit()?;
         Ok(changed)

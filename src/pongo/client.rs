@@ -1,6 +1,5 @@
 //! The client: collections without an event store.
 
-use super::client_builder::PongoClientBuilder;
 use super::collection::Collection;
 use super::executor::{CollectionTables, Executor, TransactionTables};
 use super::transaction::PongoTransaction;
@@ -10,7 +9,9 @@ use crate::database::schema::Schema;
 use crate::database::scope::DEFAULT_PARTITION;
 use crate::database::scope::Scope;
 use crate::database::scope::check_key;
-use crate::database::{Connections, Transaction, check_open, get, param, refuse_async_context};
+use crate::database::{
+    Connections, PooledTransaction, Transaction, check_open, get, param, refuse_async_context,
+};
 use crate::error::{Error, Result};
 use postgres::types::Type;
 use std::sync::Arc;
@@ -65,19 +66,6 @@ impl PongoClient {
             connections,
             schema,
         }
-    }
-
-    /// A client with the defaults. See [`PongoClientBuilder::connect`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn connect(connection_string: &str) -> Result<Self> {
-        Self::builder(connection_string).connect()
-    }
-
-    /// Begins to set up a client for the database that the connection string names, as a URL or in the `key=value` form.
-    pub fn builder(connection_string: &str) -> PongoClientBuilder {
-        PongoClientBuilder::new(connection_string)
     }
 
     /// A collection of documents. Its table is created when it is first used, if the client may migrate.
@@ -157,14 +145,10 @@ impl PongoClient {
         &self,
         run: impl FnOnce(&mut PongoTransaction<'_>) -> anyhow::Result<T>,
     ) -> Result<T> {
-        let mut own = Transaction::begin(&self.connections)?;
-        let mut transaction =
-            PongoTransaction::new(own.sql(), self.scope.clone(), self.transaction_tables());
+        let own = PooledTransaction::begin(&self.connections)?;
+        let mut transaction = self.transaction(Transaction::pooled(own, self.scope.clone()));
         let done = transaction.run(run)?;
-        let tables = transaction.into_tables();
-        refuse_async_context()?;
-        own.commit()?;
-        tables.committed();
+        transaction.commit()?;
         Ok(done)
     }
 
@@ -182,15 +166,17 @@ impl PongoClient {
         run: impl FnOnce(&mut PongoTransaction<'_>) -> anyhow::Result<T>,
     ) -> Result<T> {
         refuse_async_context()?;
-        let done =
-            PongoTransaction::new(transaction, self.scope.clone(), self.transaction_tables())
-                .run(run)?;
+        let scope = self.scope.clone();
+        let done = self
+            .transaction(Transaction::borrowed(transaction, scope))
+            .run(run)?;
         check_open(transaction)?;
         Ok(done)
     }
 
-    fn transaction_tables(&self) -> TransactionTables {
-        TransactionTables::new(Arc::clone(&self.tables))
+    fn transaction<'a>(&self, transaction: Transaction<'a>) -> PongoTransaction<'a> {
+        let tables = TransactionTables::new(Arc::clone(&self.tables));
+        PongoTransaction::new(transaction, tables)
     }
 }
 

@@ -33,6 +33,21 @@ pub struct PongoClientBuilder {
     pool: PoolOptions,
 }
 
+impl PongoClient {
+    /// A client with the defaults. See [`PongoClientBuilder::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect(connection_string: &str) -> Result<Self> {
+        Self::builder(connection_string).connect()
+    }
+
+    /// Begins to set up a client for the database that the connection string names, as a URL or in the `key=value` form.
+    pub fn builder(connection_string: &str) -> PongoClientBuilder {
+        PongoClientBuilder::new(connection_string)
+    }
+}
+
 impl std::fmt::Debug for PongoClientBuilder {
     /// Without the connection string, which may hold a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,7 +2,7 @@
 
 use crate::database::schema::create_collection;
 use crate::database::scope::Scope;
-use crate::database::{Connections, Nested, Sql, Transaction};
+use crate::database::{Connections, Nested, PooledTransaction, Sql, Transaction};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,48 +91,41 @@ pub(crate) enum Executor<'a> {
     },
     /// A transaction. Where it may create tables, it has `tables`.
     Transaction {
-        sql: Mutex<&'a mut dyn Sql>,
-        schema: &'a str,
-        partition: &'a str,
+        transaction: Mutex<Transaction<'a>>,
+        scope: Scope,
         tables: Option<&'a TransactionTables>,
     },
 }
 
 impl<'a> Executor<'a> {
-    pub(crate) fn transaction(sql: &'a mut dyn Sql, schema: &'a str, partition: &'a str) -> Self {
+    pub(crate) fn transaction(transaction: Transaction<'a>) -> Self {
         Self::Transaction {
-            sql: Mutex::new(sql),
-            schema,
-            partition,
+            scope: transaction.scope().clone(),
+            transaction: Mutex::new(transaction),
             tables: None,
         }
     }
 
-    pub(super) fn creating(
-        sql: &'a mut dyn Sql,
-        scope: &'a Scope,
-        tables: &'a TransactionTables,
-    ) -> Self {
+    pub(super) fn creating(transaction: Transaction<'a>, tables: &'a TransactionTables) -> Self {
         Self::Transaction {
-            sql: Mutex::new(sql),
-            schema: &scope.schema,
-            partition: &scope.partition,
+            scope: transaction.scope().clone(),
+            transaction: Mutex::new(transaction),
             tables: Some(tables),
         }
     }
 
-    pub(super) fn schema(&self) -> &str {
+    fn scope(&self) -> &Scope {
         match self {
-            Self::Connections { scope, .. } => &scope.schema,
-            Self::Transaction { schema, .. } => schema,
+            Self::Connections { scope, .. } | Self::Transaction { scope, .. } => scope,
         }
     }
 
+    pub(super) fn schema(&self) -> &str {
+        &self.scope().schema
+    }
+
     pub(super) fn partition(&self) -> &str {
-        match self {
-            Self::Connections { scope, .. } => &scope.partition,
-            Self::Transaction { partition, .. } => partition,
-        }
+        &self.scope().partition
     }
 
     /// Runs a statement on a collection.
@@ -144,7 +137,7 @@ impl<'a> Executor<'a> {
     ) -> Result<T> {
         self.on_table(collection, || match self {
             Self::Connections { connections, .. } => connections.run(repeatable, &run),
-            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
+            Self::Transaction { transaction, .. } => run(locked(transaction).sql()?),
         })
     }
 
@@ -171,11 +164,10 @@ impl<'a> Executor<'a> {
                 tables,
             } => tables.ensure(connections, &scope.schema, collection),
             Self::Transaction {
-                sql,
-                schema,
+                transaction,
+                scope,
                 tables: Some(tables),
-                ..
-            } => tables.ensure(&mut **locked(sql), schema, collection),
+            } => tables.ensure(locked(transaction).sql()?, &scope.schema, collection),
             Self::Transaction { tables: None, .. } => Ok(()),
         }
     }
@@ -200,14 +192,14 @@ impl<'a> Executor<'a> {
     ) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => {
-                let mut transaction = Transaction::begin(connections)?;
+                let mut transaction = PooledTransaction::begin(connections)?;
                 let done = run(transaction.sql())?;
                 transaction.commit()?;
                 Ok(done)
             }
-            Self::Transaction { sql, .. } => {
-                let mut sql = locked(sql);
-                let mut nested = Nested::begin(&mut **sql)?;
+            Self::Transaction { transaction, .. } => {
+                let mut transaction = locked(transaction);
+                let mut nested = Nested::begin(transaction.sql()?)?;
                 let done = run(nested.sql())?;
                 nested.release()?;
                 Ok(done)
@@ -216,9 +208,11 @@ impl<'a> Executor<'a> {
     }
 
     /// Begins a transaction on a connection of its own; `None` where the home is one already.
-    pub(super) fn begin(&self) -> Result<Option<Transaction>> {
+    pub(super) fn begin(&self) -> Result<Option<PooledTransaction>> {
         match self {
-            Self::Connections { connections, .. } => Transaction::begin(connections).map(Some),
+            Self::Connections { connections, .. } => {
+                PooledTransaction::begin(connections).map(Some)
+            }
             Self::Transaction { .. } => Ok(None),
         }
     }
@@ -227,7 +221,7 @@ impl<'a> Executor<'a> {
     pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => connections.run(false, run),
-            Self::Transaction { sql, .. } => run(&mut **locked(sql)),
+            Self::Transaction { transaction, .. } => run(locked(transaction).sql()?),
         }
     }
 

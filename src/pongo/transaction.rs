@@ -2,19 +2,23 @@
 
 use super::collection::Collection;
 use super::executor::{Executor, TransactionTables};
-use crate::database::scope::Scope;
-use crate::database::{self, Sql, refuse_async_context};
+use crate::database::Transaction;
 use crate::error::{Error, Result};
-use postgres::Row;
-use postgres::types::ToSql;
+use std::ops::{Deref, DerefMut};
 
-/// One transaction over collections and SQL of your own: committed together, or not at all.
+impl Transaction<'_> {
+    /// A collection of documents, in this transaction. It borrows the transaction, so there is one at a time; to write to
+    /// another what is read from it, read with [`to_vec`](crate::pongo::Find::to_vec) instead of a cursor.
+    pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
+        Collection::new(Executor::transaction(self.reborrow()), name)
+    }
+}
+
+/// A [`Transaction`] over collections and SQL of your own: committed together, or not at all.
 ///
-/// [`PongoClient::with_transaction`](super::PongoClient::with_transaction) commits when its closure succeeds. It runs at READ
-/// COMMITTED. After an error of the database it can only be rolled back.
+/// [`PongoClient::with_transaction`](super::PongoClient::with_transaction) commits when its closure succeeds.
 pub struct PongoTransaction<'a> {
-    sql: &'a mut dyn Sql,
-    scope: Scope,
+    transaction: Transaction<'a>,
     tables: TransactionTables,
 }
 
@@ -22,14 +26,31 @@ impl std::fmt::Debug for PongoTransaction<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("PongoTransaction")
-            .field("partition", &self.scope.partition)
+            .field("partition", &self.transaction.partition())
             .finish_non_exhaustive()
     }
 }
 
+impl<'a> Deref for PongoTransaction<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+}
+
+impl<'a> DerefMut for PongoTransaction<'a> {
+    fn deref_mut(&mut self) -> &mut Transaction<'a> {
+        &mut self.transaction
+    }
+}
+
 impl<'a> PongoTransaction<'a> {
-    pub(super) fn new(sql: &'a mut dyn Sql, scope: Scope, tables: TransactionTables) -> Self {
-        Self { sql, scope, tables }
+    pub(super) fn new(transaction: Transaction<'a>, tables: TransactionTables) -> Self {
+        Self {
+            transaction,
+            tables,
+        }
     }
 
     /// A collection of documents, in this transaction. Its table is created when it is first used, if the client may migrate.
@@ -54,29 +75,8 @@ impl<'a> PongoTransaction<'a> {
     /// # }
     /// ```
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
-        let home = Executor::creating(&mut *self.sql, &self.scope, &self.tables);
+        let home = Executor::creating(self.transaction.reborrow(), &self.tables);
         Collection::new(home, name)
-    }
-
-    /// Runs a statement of your own in the transaction and returns the number of rows that it changed.
-    ///
-    /// # Errors
-    /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
-    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        database::execute(self.sql()?, sql, values)
-    }
-
-    /// Runs a query of your own in the transaction.
-    ///
-    /// # Errors
-    /// Like [`execute`](PongoTransaction::execute).
-    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        database::query(self.sql()?, sql, values)
-    }
-
-    fn sql(&mut self) -> Result<&mut dyn Sql> {
-        refuse_async_context()?;
-        Ok(&mut *self.sql)
     }
 
     /// Runs the closure; an error of this crate keeps its type.
@@ -87,8 +87,10 @@ impl<'a> PongoTransaction<'a> {
         })
     }
 
-    /// What others may know of it once it is committed.
-    pub(super) fn into_tables(self) -> TransactionTables {
-        self.tables
+    /// Commits, and tells others which tables are there now.
+    pub(super) fn commit(self) -> Result<()> {
+        self.transaction.commit()?;
+        self.tables.committed();
+        Ok(())
     }
 }

@@ -1,21 +1,17 @@
-//! What a projection or a session's user may do inside the transaction.
+//! What a projection may do inside the transaction.
 
 use crate::database::identifier;
-use crate::database::{self, Sql};
+use crate::database::scope::Scope;
+use crate::database::{Sql, Transaction};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use crate::pongo::{Collection, DocumentTable, Executor};
 use crate::slots::slot::OwnedSlots;
-use postgres::Row;
-use postgres::types::ToSql;
+use std::ops::{Deref, DerefMut};
 
-/// The transaction that a projection writes in.
-///
-/// Everything that is done here is committed with the append, or not at all. The transaction cannot be ended from here:
-/// `COMMIT` and `ROLLBACK` are refused, and the append fails.
+/// The [`Transaction`] that a projection writes in: what is done here is committed with the append, or not at all.
 pub struct ProjectionContext<'a> {
-    sql: &'a mut dyn Sql,
-    partition: &'a Partition,
+    transaction: Transaction<'a>,
     /// The tables that the projection has declared, where that is known.
     declared: Option<&'a [String]>,
     shadow: Option<&'a ShadowTables>,
@@ -40,16 +36,29 @@ impl std::fmt::Debug for ProjectionContext<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("ProjectionContext")
-            .field("partition", &self.partition.name)
+            .field("partition", &self.transaction.partition())
             .finish_non_exhaustive()
     }
 }
 
+impl<'a> Deref for ProjectionContext<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+}
+
+impl<'a> DerefMut for ProjectionContext<'a> {
+    fn deref_mut(&mut self) -> &mut Transaction<'a> {
+        &mut self.transaction
+    }
+}
+
 impl<'a> ProjectionContext<'a> {
-    pub(crate) fn new(sql: &'a mut dyn Sql, partition: &'a Partition) -> Self {
+    pub(crate) fn new(sql: &'a mut dyn Sql, partition: &Partition) -> Self {
         Self {
-            sql,
-            partition,
+            transaction: Transaction::borrowed(sql, partition.scope().clone()),
             declared: None,
             shadow: None,
             slots: None,
@@ -71,18 +80,11 @@ impl<'a> ProjectionContext<'a> {
     /// The same for a projection that has declared its tables.
     pub(super) fn declaring<'b>(&'b mut self, tables: &'b [String]) -> ProjectionContext<'b> {
         ProjectionContext {
-            sql: &mut *self.sql,
-            partition: self.partition,
+            transaction: self.transaction.reborrow(),
             declared: Some(tables),
             shadow: self.shadow,
             slots: self.slots,
         }
-    }
-
-    /// The partition (tenant) whose messages are handled. A table of your own needs a column for it, if the store has
-    /// tenants.
-    pub fn partition(&self) -> &str {
-        &self.partition.name
     }
 
     /// A table of the read model as it is written in SQL: with its schema, in quotes. A rebuild builds the model in tables of
@@ -111,7 +113,7 @@ impl<'a> ProjectionContext<'a> {
         }
         Ok(format!(
             "{}.{}",
-            identifier::quote(&self.partition.schema),
+            identifier::quote(&self.scope().schema),
             identifier::quote(self.resolve(name))
         ))
     }
@@ -144,35 +146,11 @@ impl<'a> ProjectionContext<'a> {
         self.slots.is_none_or(|slots| slots.owns(key))
     }
 
-    /// Runs a statement and returns the number of rows that it changed.
-    ///
-    /// # Errors
-    /// When the database refuses it. The transaction cannot be committed after that.
-    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        database::execute(self.sql, sql, values)
-    }
-
-    /// Runs a query and returns its rows.
-    ///
-    /// # Errors
-    /// Like [`execute`](ProjectionContext::execute).
-    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        database::query(self.sql, sql, values)
-    }
-
-    /// Runs several statements without parameters, separated by semicolons.
-    ///
-    /// # Errors
-    /// Like [`execute`](ProjectionContext::execute).
-    pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        database::batch_execute(self.sql, sql)
-    }
-
-    /// A collection of documents, in this transaction.
+    /// A collection of documents, in this transaction; during a rebuild, that of the new read model.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         let table = self.resolve(name).to_owned();
         Collection::in_table(
-            Executor::transaction(&mut *self.sql, &self.partition.schema, &self.partition.name),
+            Executor::transaction(self.transaction.reborrow()),
             name,
             table,
         )
@@ -180,19 +158,7 @@ impl<'a> ProjectionContext<'a> {
 
     /// The table of a collection's documents.
     pub(super) fn documents(&self, collection: &str) -> Result<DocumentTable> {
-        DocumentTable::new(
-            &self.partition.schema,
-            &self.partition.name,
-            collection,
-            self.resolve(collection),
-        )
-    }
-
-    pub(crate) fn sql(&mut self) -> &mut dyn Sql {
-        self.sql
-    }
-
-    pub(crate) fn schema(&self) -> &'a str {
-        &self.partition.schema
+        let Scope { schema, partition } = self.scope();
+        DocumentTable::new(schema, partition, collection, self.resolve(collection))
     }
 }

@@ -7,6 +7,7 @@ use crate::events::message::{Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const SINGLE_STREAM: &str = "document:single_stream";
 const MULTI_STREAM: &str = "document:multi_stream";
@@ -205,17 +206,17 @@ where
     }
 
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
-        let schema = context.schema();
+        let schema = Arc::clone(&context.scope().schema);
         Ok(crate::database::schema::create_collection(
-            context.sql(),
-            schema,
+            context.sql()?,
+            &schema,
             &self.collection,
         )?)
     }
 
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
         let table = context.documents(&self.collection)?;
-        Ok(table.truncate(context.sql())?)
+        Ok(table.truncate(context.sql()?)?)
     }
 
     fn handle(
@@ -234,7 +235,7 @@ where
         }
         let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
         let (mut written, mut documents, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, document) in table.lock::<D>(context.sql(), &ids)? {
+        for (id, document) in table.lock::<D>(context.sql()?, &ids)? {
             let Some((id, group)) = groups.get_key_value(&id) else {
                 continue;
             };
@@ -249,8 +250,8 @@ where
                 None => deleted.push(id.as_str()),
             }
         }
-        table.write(context.sql(), &written, &documents)?;
-        table.delete(context.sql(), &deleted)?;
+        table.write(context.sql()?, &written, &documents)?;
+        table.delete(context.sql()?, &deleted)?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! killed, and works behind `PgBouncer`. Where the program stands still, the server ends it. It has no id and no snapshot,
 //! so it keeps neither the feed nor vacuum from their work.
 
-use crate::database::{Transaction, get, param};
+use crate::database::{PooledTransaction, get, param};
 use crate::error::{Error, Result};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -21,13 +21,13 @@ const TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 pub(super) struct Claim {
-    transaction: Mutex<Transaction>,
+    transaction: Mutex<PooledTransaction>,
 }
 
 impl Claim {
     pub(super) fn take(store: &EventStore, projection: &str) -> Result<Self> {
         let partition = store.partition();
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         let sql = transaction.sql();
         sql.batch(TIMEOUT)
             .map_err(|source| Error::database("claim a rebuild", source))?;

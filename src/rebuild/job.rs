@@ -4,7 +4,7 @@ use super::claim::Claim;
 use super::failure::failed;
 use super::progress::{Progress, RebuildReport};
 use super::shadow::Shadow;
-use crate::database::{Sql, Transaction};
+use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
@@ -121,8 +121,8 @@ impl Job<'_> {
         }
     }
 
-    fn begin(&self) -> Result<Transaction> {
-        let mut transaction = Transaction::begin(self.store.connections())?;
+    fn begin(&self) -> Result<PooledTransaction> {
+        let mut transaction = PooledTransaction::begin(self.store.connections())?;
         transaction
             .sql()
             .batch(WORKER_TIMEOUT)

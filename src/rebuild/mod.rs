@@ -15,7 +15,7 @@ pub use progress::{RebuildProgress, RebuildReport};
 pub(crate) use request::RebuildRequest;
 pub use request::RequestedRebuild;
 
-use crate::database::{Connections, Transaction};
+use crate::database::{Connections, PooledTransaction};
 use crate::error::{Error, Result};
 use crate::projection::{Projection, ProjectionContext, ProjectionType, registry};
 use crate::store::EventStore;
@@ -281,7 +281,7 @@ impl<'s> Rebuild<'s> {
             return self.store.register_projections_anew();
         }
         let partition = self.store.partition();
-        let mut transaction = Transaction::begin(self.store.connections())?;
+        let mut transaction = PooledTransaction::begin(self.store.connections())?;
         if self.store.may_migrate() {
             projection
                 .init(&mut ProjectionContext::new(transaction.sql(), partition))

@@ -2,7 +2,7 @@
 
 use super::failure::failed;
 use crate::database::position::to_sql;
-use crate::database::{Sql, Transaction, get, param};
+use crate::database::{PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use crate::pongo::collections_among;
@@ -54,10 +54,10 @@ impl Shadow {
     ) -> Result<Self> {
         let partition = store.partition();
         let live = projection.tables().to_vec();
-        let collections = store
-            .connections()
-            .run(true, |sql| collections_among(sql, &partition.schema, &live))?;
-        let mut transaction = Transaction::begin(store.connections())?;
+        let collections = store.connections().run(true, |sql| {
+            collections_among(sql, partition.schema(), &live)
+        })?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         let id = begin(
             transaction.sql(),
             partition,
@@ -86,7 +86,7 @@ impl Shadow {
         if self.has_only_collections() {
             return Ok(());
         }
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         let mut context = ProjectionContext::new(transaction.sql(), store.partition());
         context = context.with_shadow(&self.tables);
         projection
@@ -176,7 +176,7 @@ impl Shadow {
             ));
         }
         let partition = store.partition();
-        let mut transaction = Transaction::begin(store.connections())?;
+        let mut transaction = PooledTransaction::begin(store.connections())?;
         let version = registry::live_version(transaction.sql(), partition, projection.name())?;
         let mut kept = Vec::new();
         for live in &self.tables.live {

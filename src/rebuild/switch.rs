@@ -5,7 +5,7 @@ use super::job::Job;
 use super::processor::Processor;
 use super::progress::Progress;
 use super::shadow::replace_documents;
-use crate::database::{Sql, Transaction};
+use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
@@ -96,7 +96,7 @@ impl Job<'_> {
         progress: &mut Progress<'_>,
         kept: &[(String, String)],
     ) -> Result<Option<Duration>> {
-        let mut transaction = Transaction::begin(self.store.connections())?;
+        let mut transaction = PooledTransaction::begin(self.store.connections())?;
         let sql = transaction.sql();
         set(sql, WAIT_FOR_APPENDS)?;
         let begun = Instant::now();
@@ -121,7 +121,7 @@ impl Job<'_> {
         processor: &Processor<'_>,
     ) -> Result<Option<Duration>> {
         let begun = Instant::now();
-        let mut transaction = Transaction::begin(self.store.connections())?;
+        let mut transaction = PooledTransaction::begin(self.store.connections())?;
         let sql = transaction.sql();
         set(sql, WAIT_FOR_APPENDS)?;
         set(sql, WAIT_FOR_ROWS)?;
@@ -180,7 +180,7 @@ impl Job<'_> {
     }
 
     /// Commits, unless another rebuild has taken over: then this one has no tables any more.
-    fn commit(&self, mut transaction: Transaction) -> Result<()> {
+    fn commit(&self, mut transaction: PooledTransaction) -> Result<()> {
         if !self.shadow.end(transaction.sql(), self.partition())? {
             return Err(self.superseded());
         }
@@ -195,7 +195,7 @@ impl Job<'_> {
         let kept = self
             .shadow
             .create_old(self.store, self.projection.as_ref())?;
-        let mut transaction = Transaction::begin(self.store.connections())?;
+        let mut transaction = PooledTransaction::begin(self.store.connections())?;
         for (live, old) in &kept {
             replace_documents(transaction.sql(), self.partition(), live, old, true)?;
         }

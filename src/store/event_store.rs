@@ -2,7 +2,7 @@
 
 use crate::database::schema::{AutoMigration, Declared, Schema, SchemaPart};
 use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::{Connections, Transaction, refuse_async_context};
+use crate::database::{Connections, PooledTransaction, Transaction, refuse_async_context};
 use crate::error::{Error, Result};
 use crate::events::event::Event;
 use crate::events::feed::{self, Feed, FeedOptions, Horizon};
@@ -44,7 +44,7 @@ impl std::fmt::Debug for EventStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("EventStore")
-            .field("schema", &self.partition.schema)
+            .field("schema", self.partition.schema())
             .field("partition", &self.partition.name)
             .field("projections", &self.projections)
             .finish_non_exhaustive()
@@ -81,7 +81,7 @@ impl EventStore {
             return Ok(());
         }
         if self.auto_migration == AutoMigration::CreateOrUpdate {
-            let mut transaction = Transaction::begin(&self.connections)?;
+            let mut transaction = PooledTransaction::begin(&self.connections)?;
             self.projections.init(transaction.sql(), &self.partition)?;
             transaction.commit()?;
         }
@@ -95,7 +95,7 @@ impl EventStore {
     /// # Errors
     /// [`Error::InvalidInput`] when no tenant can have this name.
     pub fn tenant(&self, name: &str) -> Result<Self> {
-        let partition = Arc::new(Partition::new(&self.partition.schema, name)?);
+        let partition = Arc::new(Partition::new(self.partition.schema(), name)?);
         Ok(Self {
             partition,
             ..self.clone()
@@ -104,14 +104,17 @@ impl EventStore {
 
     /// Adds, lists and removes tenants.
     pub fn tenants(&self) -> Tenants {
-        Tenants::new(self.connections.clone(), Arc::clone(&self.partition.schema))
+        Tenants::new(
+            self.connections.clone(),
+            Arc::clone(self.partition.schema()),
+        )
     }
 
     /// The database schema: its SQL, its state, its migration.
     pub fn schema(&self) -> Schema {
         Schema::new(
             self.connections.clone(),
-            Arc::clone(&self.partition.schema),
+            Arc::clone(self.partition.schema()),
             SchemaPart::EventStore,
             Arc::clone(&self.declared) as Arc<dyn Declared>,
         )
@@ -352,7 +355,7 @@ impl EventStore {
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
         let home = Executor::Connections {
             connections: self.connections.clone(),
-            scope: self.partition.scope(),
+            scope: self.partition.scope().clone(),
             tables: Arc::clone(&self.collections),
         };
         Collection::new(home, name)
@@ -395,13 +398,15 @@ impl EventStore {
     /// When no connection can be had.
     pub fn begin(&self) -> Result<Session<'static>> {
         self.register_projections()?;
-        let transaction = Transaction::begin(&self.connections)?;
-        Ok(Session::own(
-            transaction,
-            Arc::clone(&self.partition),
-            self.projections.clone(),
-            self.wakeups.clone(),
-        ))
+        let transaction = PooledTransaction::begin(&self.connections)?;
+        let transaction = Transaction::pooled(transaction, self.partition.scope().clone());
+        Ok(self.session(transaction).waking(self.wakeups.clone()))
+    }
+
+    /// A transaction as a session of the store.
+    pub(crate) fn session<'a>(&self, transaction: Transaction<'a>) -> Session<'a> {
+        let partition = Arc::clone(&self.partition);
+        Session::new(transaction, partition, self.projections.clone())
     }
 
     /// Runs operations of the store in a transaction of the caller's, which the caller commits.
@@ -420,11 +425,8 @@ impl EventStore {
     ) -> Result<T> {
         refuse_async_context()?;
         self.register_projections()?;
-        let mut session = Session::borrowed(
-            transaction,
-            Arc::clone(&self.partition),
-            self.projections.clone(),
-        );
+        let scope = self.partition.scope().clone();
+        let mut session = self.session(Transaction::borrowed(transaction, scope));
         let done = run_in(&mut session, run).inspect_err(|error| {
             self.forget_registration(error);
         })?;

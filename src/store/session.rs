@@ -1,6 +1,6 @@
 //! Sessions: several operations in one transaction.
 
-use crate::database::{self, Nested, Sql, Transaction, abort, check_open, refuse_async_context};
+use crate::database::{Nested, Transaction, abort};
 use crate::error::{Error, Result};
 use crate::events::event::Event;
 use crate::events::message::{Appendable, Recorded, RecordedMessage};
@@ -9,36 +9,29 @@ use crate::events::stream::append_options::{AppendOptions, StreamMessages};
 use crate::events::stream::stream_read::{Aggregate, StreamRead};
 use crate::events::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
 use crate::events::wakeup::Wakeups;
-use crate::pongo::{Collection, Executor};
 use crate::projection::InlineProjections;
-use postgres::Row;
-use postgres::types::ToSql;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// One transaction over streams, inline projections, documents and SQL of your own.
+/// A [`Transaction`] over streams and inline projections, beside documents and SQL of your own.
 ///
 /// Everything in it is committed together, or not at all. [`EventStore::with_session`](crate::EventStore::with_session)
 /// commits when its closure succeeds; [`EventStore::begin`](crate::EventStore::begin) leaves it to the caller; a session
-/// that is dropped is rolled back. It runs at READ COMMITTED.
+/// that is dropped is rolled back.
 ///
 /// A refused append ([`Error::Conflict`], [`Error::StreamArchived`]) stores nothing and leaves the session usable. After an
 /// error of the database or of a projection it can only be rolled back; [`nested`](Session::nested) limits that to a part of
 /// it.
 pub struct Session<'a> {
-    transaction: Home<'a>,
+    transaction: Transaction<'a>,
     partition: Arc<Partition>,
     projections: InlineProjections,
+    /// The message that the session answers: the cause of what it appends.
+    cause: Option<&'a RecordedMessage>,
+    /// Whom its commit wakes up; `None` where the commit is another's.
+    wakeups: Option<Wakeups>,
     /// How many messages its commit makes visible.
     appended: usize,
-}
-
-enum Home<'a> {
-    Own {
-        transaction: Transaction,
-        wakeups: Wakeups,
-    },
-    /// The caller's transaction, or a part of a session.
-    Borrowed(&'a mut dyn Sql),
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -50,44 +43,51 @@ impl std::fmt::Debug for Session<'_> {
     }
 }
 
+impl<'a> Deref for Session<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+}
+
+impl<'a> DerefMut for Session<'a> {
+    fn deref_mut(&mut self) -> &mut Transaction<'a> {
+        &mut self.transaction
+    }
+}
+
 impl<'a> Session<'a> {
-    pub(crate) fn own(
-        transaction: Transaction,
-        partition: Arc<Partition>,
-        projections: InlineProjections,
-        wakeups: Wakeups,
-    ) -> Self {
-        Self {
-            transaction: Home::Own {
-                transaction,
-                wakeups,
-            },
-            partition,
-            projections,
-            appended: 0,
-        }
-    }
-
-    pub(crate) fn borrowed(
-        sql: &'a mut dyn Sql,
+    pub(crate) fn new(
+        transaction: Transaction<'a>,
         partition: Arc<Partition>,
         projections: InlineProjections,
     ) -> Self {
         Self {
-            transaction: Home::Borrowed(sql),
+            transaction,
             partition,
             projections,
+            cause: None,
+            wakeups: None,
             appended: 0,
         }
     }
 
-    pub(crate) fn sql(&mut self) -> Result<&mut dyn Sql> {
-        // A session may have been moved into an async task.
-        refuse_async_context()?;
-        Ok(match &mut self.transaction {
-            Home::Own { transaction, .. } => transaction.sql(),
-            Home::Borrowed(sql) => *sql,
-        })
+    /// The same session, whose commit wakes up consumers.
+    pub(crate) fn waking(mut self, wakeups: Wakeups) -> Self {
+        self.wakeups = Some(wakeups);
+        self
+    }
+
+    /// The same session for what answers a message.
+    pub(crate) fn caused_by(mut self, cause: &'a RecordedMessage) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// How many messages were appended.
+    pub(crate) fn appended(&self) -> usize {
+        self.appended
     }
 
     /// Commits. Only a session of [`EventStore::begin`](crate::EventStore::begin) can be given away like this.
@@ -96,20 +96,11 @@ impl<'a> Session<'a> {
     /// [`Error::TransactionAborted`] when a statement failed before, [`Error::UnknownOutcome`] when the connection was lost
     /// meanwhile, [`Error::Database`] when a deferred constraint refuses. Nothing is stored, but after an unknown outcome.
     pub fn commit(self) -> Result<()> {
-        refuse_async_context()?;
-        match self.transaction {
-            Home::Own {
-                transaction,
-                wakeups,
-            } => {
-                transaction.commit()?;
-                if self.appended > 0 {
-                    wakeups.appended(&self.partition.name, self.appended);
-                }
-                Ok(())
-            }
-            Home::Borrowed(sql) => check_open(sql),
+        self.transaction.commit()?;
+        if let Some(wakeups) = self.wakeups.filter(|_| self.appended > 0) {
+            wakeups.appended(&self.partition.name, self.appended);
         }
+        Ok(())
     }
 
     /// Rolls back. Dropping the session does the same, but cannot report an error.
@@ -117,11 +108,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the connection is lost; the server rolls back then, too.
     pub fn rollback(self) -> Result<()> {
-        refuse_async_context()?;
-        match self.transaction {
-            Home::Own { transaction, .. } => transaction.rollback(),
-            Home::Borrowed(_) => Ok(()),
-        }
+        self.transaction.rollback()
     }
 
     /// Like [`EventStore::append_to_stream`](crate::EventStore::append_to_stream).
@@ -146,6 +133,10 @@ impl<'a> Session<'a> {
         messages: &[A],
         options: AppendOptions,
     ) -> Result<Appended> {
+        let options = match self.cause {
+            Some(cause) => options.caused_by(cause),
+            None => options,
+        };
         self.append(&options.prepare(stream, messages)?)
     }
 
@@ -154,8 +145,18 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As there.
     pub fn append_to_streams(&mut self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
-        let appends: Vec<StreamAppend> = streams.into_iter().map(|stream| stream.0).collect();
+        let appends: Vec<StreamAppend> = streams
+            .into_iter()
+            .map(|stream| self.with_cause(stream.0))
+            .collect::<Result<_>>()?;
         self.append_all(&appends)
+    }
+
+    fn with_cause(&self, append: StreamAppend) -> Result<StreamAppend> {
+        match self.cause {
+            Some(cause) => append.caused_by(cause),
+            None => Ok(append),
+        }
     }
 
     pub(crate) fn append(&mut self, append: &StreamAppend) -> Result<Appended> {
@@ -258,44 +259,6 @@ impl<'a> Session<'a> {
         Ok(stream::version(self.sql()?, &partition, stream)?.is_some())
     }
 
-    /// A collection of documents, in this transaction. It borrows the session, so there is one at a time; to write to another
-    /// what is read from it, read with [`to_vec`](crate::pongo::Find::to_vec) instead of a cursor.
-    pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
-        let partition: &Partition = &self.partition;
-        let sql = match &mut self.transaction {
-            Home::Own { transaction, .. } => transaction.sql(),
-            Home::Borrowed(sql) => *sql,
-        };
-        Collection::new(
-            Executor::transaction(sql, &partition.schema, &partition.name),
-            name,
-        )
-    }
-
-    /// Runs a statement of your own in the transaction and returns the number of rows that it changed.
-    ///
-    /// # Errors
-    /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::Database`] when it is refused.
-    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        database::execute(self.sql()?, sql, values)
-    }
-
-    /// Runs a query of your own in the transaction.
-    ///
-    /// # Errors
-    /// Like [`execute`](Session::execute).
-    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        database::query(self.sql()?, sql, values)
-    }
-
-    /// Runs several statements without parameters, separated by semicolons, in the transaction.
-    ///
-    /// # Errors
-    /// Like [`execute`](Session::execute).
-    pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
-        database::batch_execute(self.sql()?, sql)
-    }
-
     /// Runs a part of the session that can fail alone: what it did is taken back then, and the session goes on.
     ///
     /// # Errors
@@ -305,8 +268,11 @@ impl<'a> Session<'a> {
         run: impl FnOnce(&mut Session<'_>) -> anyhow::Result<T>,
     ) -> Result<T> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
+        let (scope, cause) = (self.scope().clone(), self.cause);
         let mut nested = Nested::begin(self.sql()?)?;
-        let mut session = Session::borrowed(nested.sql(), partition, projections);
+        let part = Transaction::borrowed(nested.sql(), scope);
+        let mut session = Session::new(part, partition, projections);
+        session.cause = cause;
         let done = run_in(&mut session, run)?;
         let appended = session.appended;
         nested.release()?;

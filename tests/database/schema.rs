@@ -1,7 +1,9 @@
 //! The schema: how a database gets it, whose it is, and what it is called.
 
 mod emmetts_function;
+mod files;
 mod migration;
 mod names;
 mod once;
 mod parts;
+mod psql;

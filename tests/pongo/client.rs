@@ -1,6 +1,6 @@
 //! Collections without an event store.
 
-use crate::support::{added, database, store};
+use crate::support::{added, database, schema_files, store};
 use emmett_postgresql::pongo::{PongoClient, PongoClientBuilder};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{AutoMigration, Error, EventStore, SchemaState};
@@ -45,10 +45,7 @@ fn a_client_creates_what_collections_need_and_no_event_store() -> anyhow::Result
         SchemaState::Current { version: 1 }
     );
     assert_eq!(client.schema().migrate()?.skipped, ["documents"]);
-    assert_eq!(
-        client.schema().sql(),
-        include_str!("../../migrations/documents.sql")
-    );
+    assert_eq!(client.schema().sql(), schema_files::documents()?);
     assert!(exists(&database, "emt_collections")? && !exists(&database, "emt_streams")?);
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Batches: what of them a worker has to do, in one transaction with its checkpoint.
 
-use super::{Ended, Trouble, Worker};
-use crate::consumer::batch_transaction::Work;
+use super::{BatchError, Ended, Worker};
+use crate::consumer::batch_transaction::BatchTransaction;
+use crate::consumer::mailbox::Batch;
 use crate::consumer::parking;
 use crate::consumer::processor::Handler;
-use crate::consumer::seat::Batch;
 use crate::events::message::RecordedMessage;
 use crate::slots::slot::slot_of;
 use crate::trace;
@@ -24,13 +24,13 @@ pub(super) struct Task<'b> {
 
 impl Worker {
     /// Handles a batch; all of it is done then, or the error says why not.
-    pub(super) fn digest(&mut self, batch: &Batch) -> Result<Option<Ended>, Trouble> {
+    pub(super) fn run_batch(&mut self, batch: &Batch) -> Result<Option<Ended>, BatchError> {
         while self.reached < batch.up_to {
             // Slots that are ahead have seen what comes next already; they join when the others have come to them.
             let ahead = self.held.iter().map(|slot| slot.position);
             let next = ahead.filter(|position| *position > self.reached).min();
             let up_to = next.unwrap_or(batch.up_to).min(batch.up_to);
-            if let Some(ended) = self.digest_up_to(batch, up_to)? {
+            if let Some(ended) = self.run_batch_up_to(batch, up_to)? {
                 return Ok(Some(ended));
             }
             if self.shared.stop.is_stopped() {
@@ -40,11 +40,11 @@ impl Worker {
         Ok(None)
     }
 
-    pub(super) fn digest_up_to(
+    pub(super) fn run_batch_up_to(
         &mut self,
         batch: &Batch,
         up_to: u64,
-    ) -> Result<Option<Ended>, Trouble> {
+    ) -> Result<Option<Ended>, BatchError> {
         let (reached, messages) = (self.reached, batch.messages.iter());
         let is_next = |message: &&RecordedMessage| {
             message.global_position() > reached && message.global_position() <= up_to
@@ -56,12 +56,12 @@ impl Worker {
         let (up_to, is_last) = self.cut_at_condition(&mut tasks, up_to);
         if tasks.is_empty() {
             self.reached = up_to;
-        } else if self.careful {
+        } else if self.after_crash {
             self.one_by_one(&tasks, up_to)?;
-            self.careful = false;
-        } else if let Err(trouble) = self.handle_together(&tasks, up_to) {
-            let Trouble::Handler(error) = trouble else {
-                return Err(trouble);
+            self.after_crash = false;
+        } else if let Err(error) = self.handle_together(&tasks, up_to) {
+            let BatchError::Handler(error) = error else {
+                return Err(error);
             };
             self.report_handler(&error, tasks.first().map(|task| task.message));
             self.one_by_one(&tasks, up_to)?;
@@ -134,7 +134,7 @@ impl Worker {
         &mut self,
         tasks: &[Task<'_>],
         up_to: u64,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BatchError> {
         let is_mixed = |task: &&Task<'_>| !task.open.is_empty() && !task.parked.is_empty();
         if tasks.iter().find(is_mixed).is_some() {
             // To be handled for some documents, and parked for others.
@@ -165,68 +165,68 @@ impl Worker {
         slots: &[i32],
         parked: &[(i32, &RecordedMessage)],
         up_to: u64,
-    ) -> Result<(), Trouble> {
-        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
-        let mut work = Work::new(&shared.store, shared.settings.lease);
-        let span = trace::batch(&seat.processor.name, messages.len());
-        let done = self.call(&mut work, messages, slots);
+    ) -> Result<(), BatchError> {
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
+        let span = trace::batch(&mailbox.processor.name, messages.len());
+        let done = self.call(&mut transaction, messages, slots);
         let (handled, up_to, failure) = match done {
             Ok(()) => (messages.len(), up_to, None),
             // What was done before the message that failed counts.
-            Err((done @ 1.., Trouble::Handler(error))) => {
+            Err((done @ 1.., BatchError::Handler(error))) => {
                 let last = messages[done - 1].global_position();
-                (done, last, Some(Trouble::Handler(error)))
+                (done, last, Some(BatchError::Handler(error)))
             }
-            Err((_, trouble)) => {
-                drop(work);
-                return Err(self.unless_lost(trouble)?);
+            Err((_, error)) => {
+                drop(transaction);
+                return Err(self.unless_lost(error)?);
             }
         };
-        let appended = work.appended();
-        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+        let appended = transaction.appended();
+        let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         for (slot, message) in parked {
             if message.global_position() <= up_to {
-                parking::park(work.sql()?, key, *slot, message, 0, None)?;
+                parking::park(transaction.sql()?, key, *slot, message, 0, None)?;
             }
         }
-        if !work.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
-            return Err(Trouble::Lost);
+        if !transaction.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
+            return Err(BatchError::Lost);
         }
         shared.store.appended(appended);
-        self.stored_up_to(up_to);
-        seat.handled.fetch_add(handled as u64, Ordering::Relaxed);
-        trace::handled(&seat.processor.name, handled, up_to);
+        self.note_checkpoint(up_to);
+        mailbox.handled.fetch_add(handled as u64, Ordering::Relaxed);
+        trace::handled(&mailbox.processor.name, handled, up_to);
         drop(span);
         failure.map_or(Ok(()), Err)
     }
 
     /// A handler that fails for somebody who has lost his slots proves nothing: he has read what others wrote since.
-    pub(super) fn unless_lost(&self, trouble: Trouble) -> Result<Trouble, Trouble> {
-        if !matches!(trouble, Trouble::Handler(_)) {
-            return Ok(trouble);
+    pub(super) fn unless_lost(&self, error: BatchError) -> Result<BatchError, BatchError> {
+        if !matches!(error, BatchError::Handler(_)) {
+            return Ok(error);
         }
         let (key, holder) = (
-            self.shared.key(&self.seat.processor),
-            self.shared.holder(&self.seat),
+            self.shared.key(&self.mailbox.processor),
+            self.shared.holder(&self.mailbox),
         );
-        let stored = self.stored();
+        let checkpoint = self.checkpoint();
         let holds = self
             .shared
-            .run(|sql| key.checkpoint(sql, holder, &self.held, stored))?;
-        Ok(if holds { trouble } else { Trouble::Lost })
+            .run(|sql| key.checkpoint(sql, holder, &self.held, checkpoint))?;
+        Ok(if holds { error } else { BatchError::Lost })
     }
 
-    pub(super) fn stored_up_to(&mut self, position: u64) {
+    pub(super) fn note_checkpoint(&mut self, position: u64) {
         for slot in &mut self.held {
             slot.position = slot.position.max(position);
         }
         self.reached = self.reached.max(position);
-        self.stored_at = Instant::now();
+        self.checkpoint_written_at = Instant::now();
     }
 
     /// Stores how far the worker has come where there was nothing to handle.
-    pub(super) fn store(&mut self) -> Result<(), Trouble> {
-        if self.held.is_empty() || self.reached == self.stored() {
+    pub(super) fn write_checkpoint(&mut self) -> Result<(), BatchError> {
+        if self.held.is_empty() || self.reached == self.checkpoint() {
             return Ok(());
         }
         let reached = self.reached;

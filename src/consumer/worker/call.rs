@@ -1,9 +1,8 @@
 //! Calling user code.
 
-use super::{Trouble, Worker, survives};
-use crate::consumer::batch_transaction::Work;
+use super::{BatchError, Worker, survives};
+use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::Handler;
-use crate::consumer::reactor::ReactorContext;
 use crate::error::{Error, is_transient_cause};
 use crate::events::message::RecordedMessage;
 use crate::projection::ProjectionContext;
@@ -20,34 +19,36 @@ impl Worker {
     /// Calls the handler; says how many messages were handled before it failed.
     pub(super) fn call(
         &self,
-        work: &mut Work,
+        transaction: &mut BatchTransaction<'_>,
         messages: &[&RecordedMessage],
         slots: &[i32],
-    ) -> Result<(), (usize, Trouble)> {
+    ) -> Result<(), (usize, BatchError)> {
         let Some(last) = messages.last() else {
             return Ok(());
         };
         match &self.processor().handler {
             Handler::Projector(projection) => {
-                let sql = work.sql().map_err(|error| (0, error.into()))?;
+                let sql = transaction.sql().map_err(|error| (0, error.into()))?;
                 let partition = self.shared.store.partition();
                 let owned = self.owned(slots);
                 let mut context = ProjectionContext::new(sql, partition).with_slots(owned.as_ref());
-                guarded(|| projection.handle(messages, &mut context))
-                    .map_err(|trouble| (0, trouble))
+                guarded(|| projection.handle(messages, &mut context)).map_err(|error| (0, error))
             }
             Handler::Batch(batch) => {
-                guarded(|| batch(messages, &mut ReactorContext::new(work, last)))
-                    .map_err(|trouble| (0, trouble))
+                let handled =
+                    transaction.react(last, |context| guarded(|| batch(messages, context)));
+                handled.map_err(|error| (0, error))
             }
             Handler::Each(each) => {
                 for (done, message) in messages.iter().enumerate() {
-                    work.begin_part();
+                    transaction.begin_part();
                     let handled =
-                        guarded(|| each(message, &mut ReactorContext::new(work, message)));
-                    if let Err(trouble) = handled {
-                        work.undo_part().map_err(|error| (done, error.into()))?;
-                        return Err((done, trouble));
+                        transaction.react(message, |context| guarded(|| each(message, context)));
+                    if let Err(error) = handled {
+                        transaction
+                            .undo_part()
+                            .map_err(|error| (done, error.into()))?;
+                        return Err((done, error));
                     }
                 }
                 Ok(())
@@ -57,7 +58,7 @@ impl Worker {
 }
 
 /// Runs user code: a panic in it is its error, and an error of the database is none of its own.
-pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Trouble> {
+pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), BatchError> {
     let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<&str>()
@@ -68,8 +69,10 @@ pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Tr
     });
     match outcome {
         Ok(()) => Ok(()),
-        Err(error) if is_transient_cause(&error) => Err(Trouble::Database(database_error(error))),
-        Err(error) => Err(Trouble::Handler(error)),
+        Err(error) if is_transient_cause(&error) => {
+            Err(BatchError::Database(database_error(error)))
+        }
+        Err(error) => Err(BatchError::Handler(error)),
     }
 }
 

@@ -2,13 +2,14 @@
 
 mod batch;
 mod call;
+mod one_by_one;
 mod requests;
-mod settle;
 
 use super::lease::HeldSlot;
+use super::mailbox::{Batch, Mailbox};
 use super::parking::{self};
 use super::processor::Processor;
-use super::seat::{Batch, Seat, Shared};
+use super::shared::Shared;
 use crate::database::back_off::BackOff;
 use crate::error::{Error, Result};
 use crossbeam_channel::{RecvTimeoutError, select};
@@ -33,22 +34,22 @@ pub(super) enum Ended {
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    seat: Arc<Seat>,
+    mailbox: Arc<Mailbox>,
     /// How many slots the processor has.
     all_slots: u32,
     held: Vec<HeldSlot>,
     /// Everything up to here is done, if not yet stored.
     reached: u64,
-    stored_at: Instant,
+    checkpoint_written_at: Instant,
     /// Streams of which something is parked.
     parked: HashSet<(i32, String)>,
     /// Holders of these slots have died here: one message at a time.
-    careful: bool,
+    after_crash: bool,
     lost_database: BackOff,
 }
 
 /// Why messages could not be handled.
-enum Trouble {
+enum BatchError {
     /// The handler has failed.
     Handler(anyhow::Error),
     /// The slots were lost to somebody else, or reset.
@@ -57,23 +58,23 @@ enum Trouble {
     Database(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for BatchError {
     fn from(error: Error) -> Self {
         Self::Database(error)
     }
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, seat: Arc<Seat>, all_slots: u32) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox>, all_slots: u32) -> Self {
         Self {
             shared,
-            seat,
+            mailbox,
             all_slots,
             held: Vec::new(),
             reached: 0,
-            stored_at: Instant::now(),
+            checkpoint_written_at: Instant::now(),
             parked: HashSet::new(),
-            careful: false,
+            after_crash: false,
             lost_database: BackOff::new(Duration::from_millis(20), Duration::from_secs(2)),
         }
     }
@@ -94,7 +95,7 @@ impl Worker {
     }
 
     fn processor(&self) -> &Processor {
-        &self.seat.processor
+        &self.mailbox.processor
     }
 
     fn work(&mut self) -> Ended {
@@ -102,55 +103,57 @@ impl Worker {
             match self.tick() {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,
-                Err(Trouble::Lost) => {
-                    self.seat.leases_changed.store(true, Ordering::SeqCst);
+                Err(BatchError::Lost) => {
+                    self.mailbox.leases_changed.store(true, Ordering::SeqCst);
                     self.forget();
                 }
-                Err(Trouble::Database(error)) if survives(&error) => {
-                    self.seat.report(&error);
+                Err(BatchError::Database(error)) if survives(&error) => {
+                    self.mailbox.report(&error);
                     // What was committed is only known from the table.
-                    self.seat.leases_changed.store(true, Ordering::SeqCst);
+                    self.mailbox.leases_changed.store(true, Ordering::SeqCst);
                     self.forget();
                     let pause = self.lost_database.next();
                     self.shared.stop.pause(pause);
                 }
-                Err(Trouble::Database(error)) => return Ended::Failed(self.failed(error.into())),
-                Err(Trouble::Handler(error)) => return Ended::Failed(self.failed(error)),
+                Err(BatchError::Database(error)) => {
+                    return Ended::Failed(self.failed(error.into()));
+                }
+                Err(BatchError::Handler(error)) => return Ended::Failed(self.failed(error)),
             }
         }
     }
 
     /// Does one thing: looks at the leases, works off requests, handles a batch, or waits for one of these.
-    fn tick(&mut self) -> Result<Option<Ended>, Trouble> {
+    fn tick(&mut self) -> Result<Option<Ended>, BatchError> {
         if self.shared.stop.is_stopped() {
             return Ok(Some(Ended::Stopped));
         }
-        if let Some(error) = self.seat.feed_error().take() {
-            return Err(Trouble::Handler(anyhow::Error::new(error)));
+        if let Some(error) = self.mailbox.feed_error().take() {
+            return Err(BatchError::Handler(anyhow::Error::new(error)));
         }
-        if self.seat.leases_changed.swap(false, Ordering::SeqCst) {
+        if self.mailbox.leases_changed.swap(false, Ordering::SeqCst) {
             self.look_at_leases()?;
         }
-        if self.seat.requested.swap(false, Ordering::SeqCst) && !self.held.is_empty() {
+        if self.mailbox.requested.swap(false, Ordering::SeqCst) && !self.held.is_empty() {
             self.work_off_requests()?;
         }
-        let batch = if self.held.is_empty() || self.reached == self.stored() {
+        let batch = if self.held.is_empty() || self.reached == self.checkpoint() {
             select! {
-                recv(self.seat.inbox.1) -> batch => batch.ok(),
-                recv(self.seat.bell.1) -> _ => None,
+                recv(self.mailbox.inbox.1) -> batch => batch.ok(),
+                recv(self.mailbox.bell.1) -> _ => None,
             }
         } else {
-            self.wait_to_store()?
+            self.wait_to_write_checkpoint()?
         };
         let Some(batch) = batch else {
             return Ok(None);
         };
         self.shared.ring_poller();
-        if batch.generation != self.seat.demand().generation || self.held.is_empty() {
+        if batch.generation != self.mailbox.demand().generation || self.held.is_empty() {
             return Ok(None);
         }
         let (head, up_to) = (batch.head, batch.up_to);
-        if let Some(ended) = self.digest(&batch)? {
+        if let Some(ended) = self.run_batch(&batch)? {
             return Ok(Some(ended));
         }
         self.lost_database.reset();
@@ -160,10 +163,10 @@ impl Worker {
             .until
             .is_some_and(|until| up_to >= until);
         if is_target {
-            self.store()?;
+            self.write_checkpoint()?;
         }
         if up_to >= head
-            && self.seat.inbox.1.is_empty()
+            && self.mailbox.inbox.1.is_empty()
             && let Some(hook) = &self.processor().options.on_caught_up
         {
             hook(up_to);
@@ -172,19 +175,19 @@ impl Worker {
     }
 
     /// Waits for a batch, but not longer than the checkpoint may be behind.
-    fn wait_to_store(&mut self) -> Result<Option<Batch>, Trouble> {
-        let patience = FLUSH_AFTER.saturating_sub(self.stored_at.elapsed());
-        match self.seat.inbox.1.recv_timeout(patience) {
+    fn wait_to_write_checkpoint(&mut self) -> Result<Option<Batch>, BatchError> {
+        let patience = FLUSH_AFTER.saturating_sub(self.checkpoint_written_at.elapsed());
+        match self.mailbox.inbox.1.recv_timeout(patience) {
             Ok(batch) => Ok(Some(batch)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                self.store()?;
+                self.write_checkpoint()?;
                 Ok(None)
             }
         }
     }
 
     /// The checkpoint of the hindmost slot.
-    fn stored(&self) -> u64 {
+    fn checkpoint(&self) -> u64 {
         self.held
             .iter()
             .map(|slot| slot.position)
@@ -195,36 +198,36 @@ impl Worker {
     /// Stops asking for messages, until the leases were looked at.
     fn forget(&mut self) {
         self.held.clear();
-        let mut demand = self.seat.demand();
+        let mut demand = self.mailbox.demand();
         demand.generation += 1;
         demand.after = None;
         drop(demand);
-        while self.seat.inbox.1.try_recv().is_ok() {}
+        while self.mailbox.inbox.1.try_recv().is_ok() {}
     }
 
     /// Gives up and takes slots, and begins at the hindmost of those that it has then.
-    fn look_at_leases(&mut self) -> Result<(), Trouble> {
-        self.store()?;
-        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
-        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+    fn look_at_leases(&mut self) -> Result<(), BatchError> {
+        self.write_checkpoint()?;
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let held = shared.run(|sql| key.take(sql, holder))?;
         // Another worker may have failed: the processor stops everywhere.
         if let Some(failure) = shared.run(|sql| key.failure(sql))? {
-            return Err(Trouble::Handler(anyhow::Error::msg(failure)));
+            return Err(BatchError::Handler(anyhow::Error::msg(failure)));
         }
         if held == self.held {
             return Ok(());
         }
         let parked = shared.run(|sql| parking::streams(sql, key, &held))?;
         self.parked = parked.into_iter().collect();
-        self.careful = held.iter().any(|slot| slot.crashes > 0);
-        *self.seat.held() = held.iter().map(|slot| (slot.slot, slot.epoch)).collect();
+        self.after_crash = held.iter().any(|slot| slot.crashes > 0);
+        *self.mailbox.held() = held.iter().map(|slot| (slot.slot, slot.epoch)).collect();
         self.forget();
         self.held = held;
-        self.reached = self.stored();
-        self.stored_at = Instant::now();
+        self.reached = self.checkpoint();
+        self.checkpoint_written_at = Instant::now();
         if !self.held.is_empty() {
-            let mut demand = self.seat.demand();
+            let mut demand = self.mailbox.demand();
             demand.after = Some(self.reached);
             demand.greeted = false;
             drop(demand);
@@ -242,37 +245,40 @@ impl Worker {
 
     /// Lets everybody see why the processor has stopped.
     fn note_failure(&self, error: &Error) {
-        self.seat.report(error);
+        self.mailbox.report(error);
         let Error::ProcessorFailed { source, .. } = error else {
             return;
         };
-        let (key, text) = (self.shared.key(&self.seat.processor), format!("{source:#}"));
+        let (key, text) = (
+            self.shared.key(&self.mailbox.processor),
+            format!("{source:#}"),
+        );
         if let Err(error) = self.shared.run(|sql| key.fail(sql, &text)) {
-            self.seat.report(&error);
+            self.mailbox.report(&error);
         }
     }
 
     /// Stores what is done and gives the leases back.
     fn leave(&mut self) {
-        let stored = self.store();
+        let written = self.write_checkpoint();
         let (key, holder) = (
-            self.shared.key(&self.seat.processor),
-            self.shared.holder(&self.seat),
+            self.shared.key(&self.mailbox.processor),
+            self.shared.holder(&self.mailbox),
         );
         let released = self.shared.run(|sql| key.release(sql, holder));
         // Where this fails, the leases run out by themselves; nothing is lost.
-        let errors = stored
+        let errors = written
             .err()
-            .and_then(Trouble::into_error)
+            .and_then(BatchError::into_error)
             .into_iter()
             .chain(released.err());
-        errors.for_each(|error| self.seat.report(&error));
+        errors.for_each(|error| self.mailbox.report(&error));
         self.forget();
-        self.seat.held().clear();
+        self.mailbox.held().clear();
     }
 }
 
-impl Trouble {
+impl BatchError {
     fn into_error(self) -> Option<Error> {
         match self {
             Self::Database(error) => Some(error),

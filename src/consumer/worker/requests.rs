@@ -1,7 +1,7 @@
 //! Replays and discards that somebody has asked for.
 
-use super::{Trouble, Worker};
-use crate::consumer::batch_transaction::Work;
+use super::{BatchError, Worker};
+use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::parking::{self, Replay};
 use crate::error::Result;
 use crate::events::feed;
@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 
 impl Worker {
     /// Discards and replays what somebody has asked for.
-    pub(super) fn work_off_requests(&mut self) -> Result<(), Trouble> {
-        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
-        let key = shared.key(&seat.processor);
+    pub(super) fn work_off_requests(&mut self) -> Result<(), BatchError> {
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let key = shared.key(&mailbox.processor);
         shared.run(|sql| parking::discard(sql, key, &self.held))?;
         while let Some(replay) = shared.run(|sql| parking::next_replay(sql, key, &self.held))? {
             if shared.stop.is_stopped() {
@@ -26,40 +26,40 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn replay(&mut self, replay: &Replay) -> Result<(), Trouble> {
-        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
-        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+    pub(super) fn replay(&mut self, replay: &Replay) -> Result<(), BatchError> {
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let Some(slot) = self
             .held
             .iter()
             .find(|held| held.slot == replay.slot)
             .copied()
         else {
-            return Err(Trouble::Lost);
+            return Err(BatchError::Lost);
         };
         let (before, position) = (replay.position - 1, replay.position);
         let page = shared.run(|sql| feed::page(sql, key.partition, before, position, 1, None))?;
         let messages: Vec<&RecordedMessage> = page.iter().collect();
-        let mut work = Work::new(&shared.store, shared.settings.lease);
-        match self.call(&mut work, &messages, &[replay.slot]) {
+        let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
+        match self.call(&mut transaction, &messages, &[replay.slot]) {
             Ok(()) => {}
-            Err((_, trouble @ Trouble::Handler(_))) => {
-                drop(work);
-                let Trouble::Handler(error) = self.unless_lost(trouble)? else {
-                    return Err(Trouble::Lost);
+            Err((_, error @ BatchError::Handler(_))) => {
+                drop(transaction);
+                let BatchError::Handler(error) = self.unless_lost(error)? else {
+                    return Err(BatchError::Lost);
                 };
                 self.report_handler(&error, messages.first().copied());
                 let error = format!("{error:#}");
                 shared.run(|sql| parking::replay_failed(sql, key, replay, &error))?;
                 return Ok(());
             }
-            Err((_, trouble)) => return Err(trouble),
+            Err((_, error)) => return Err(error),
         }
-        work.sql()?;
-        if !work.commit(|sql| parking::unpark(sql, key, holder, slot, position))? {
-            return Err(Trouble::Lost);
+        transaction.sql()?;
+        if !transaction.commit(|sql| parking::unpark(sql, key, holder, slot, position))? {
+            return Err(BatchError::Lost);
         }
-        self.seat
+        self.mailbox
             .handled
             .fetch_add(messages.len() as u64, Ordering::Relaxed);
         Ok(())

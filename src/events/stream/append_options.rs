@@ -89,6 +89,19 @@ impl AppendOptions {
     }
 }
 
+impl StreamAppend {
+    /// The same with the ids of the message that it answers, where its messages have none.
+    pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Result<Self> {
+        let shared = AppendOptions::new().caused_by(cause).metadata.encode()?;
+        self.messages = self
+            .messages
+            .into_iter()
+            .map(|message| message.complete(&self.stream, &shared))
+            .collect::<Result<_>>()?;
+        Ok(self)
+    }
+}
+
 /// One stream's part of an append to several streams.
 ///
 /// ```no_run

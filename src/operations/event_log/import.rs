@@ -5,7 +5,7 @@ use super::import_options::{ImportOptions, ImportProgress, ImportReport};
 use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
 use crate::database::scope::check_key;
-use crate::database::{Sql, Transaction};
+use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result};
 use crate::events::bulk;
 use crate::events::message::{MessageKind, RecordedMessage};
@@ -195,7 +195,7 @@ impl<'s, 'p> Import<'s, 'p> {
                 lines: self.report.lines,
                 digest: self.digest.text(),
             };
-            let mut transaction = Transaction::begin(self.store.connections())?;
+            let mut transaction = PooledTransaction::begin(self.store.connections())?;
             let partition = self.partition();
             part.store(transaction.sql(), partition, &self.name, self.stored)?;
             self.store_messages(transaction.sql())?;

@@ -13,7 +13,7 @@ pub(crate) use status::head;
 pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};
 
 use crate::database::scope::check_text;
-use crate::database::{Connections, Sql, Transaction, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use crate::store::EventStore;
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Processors {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Processors")
-            .field("schema", &self.partition.schema)
+            .field("schema", self.partition.schema())
             .field("partition", &self.partition.name)
             .field("version", &self.version)
             .finish_non_exhaustive()
@@ -167,7 +167,7 @@ impl Processors {
 
     /// Runs a change of one processor in a transaction that does not wait long for locks.
     fn change<T>(&self, name: &str, run: impl FnOnce(&mut dyn Sql, i32) -> Result<T>) -> Result<T> {
-        let mut transaction = Transaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
         let sql = transaction.sql();
         sql.batch(WAIT_BRIEFLY)
             .map_err(|source| Error::database("limit the wait for locks", source))?;

@@ -5,7 +5,7 @@
 
 use crate::database::back_off::BackOff;
 use crate::database::identifier;
-use crate::database::{Checkout, Connections, Transaction, get, param};
+use crate::database::{Checkout, Connections, PooledTransaction, get, param};
 use crate::error::{Error, Result};
 use crate::pongo::index::declaration::Index;
 use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename, write_into};
@@ -99,7 +99,7 @@ impl Build<'_> {
 
     /// Gives the index its comment and its name.
     fn finish(&self) -> Result<bool> {
-        let mut transaction = Transaction::begin(self.connections)?;
+        let mut transaction = PooledTransaction::begin(self.connections)?;
         let sql = transaction.sql();
         lock(sql, self.schema, self.collection)?;
         let is_whole = list(sql, self.schema, self.collection)?
@@ -128,7 +128,7 @@ impl Build<'_> {
     /// Drops what a build that failed has left. Whoever has the table's lock knows that nobody else builds.
     fn discard_invalid(&self) -> Result<()> {
         let refused = |source| Error::database("discard an index that is not valid", source);
-        let mut transaction = Transaction::begin(self.connections)?;
+        let mut transaction = PooledTransaction::begin(self.connections)?;
         let lock = format!(
             "LOCK TABLE {}.{} IN SHARE UPDATE EXCLUSIVE MODE",
             identifier::quote(self.schema),

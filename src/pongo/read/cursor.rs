@@ -1,6 +1,6 @@
 //! Reading any number of documents in bounded memory.
 
-use crate::database::{Sql, Transaction};
+use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::read::find::Find;
@@ -29,7 +29,7 @@ pub struct Cursor<'c, 'a, T, D = T> {
 
 enum CursorPlace<'c, 'a> {
     /// A transaction of its own, which ends with the iterator.
-    Own(Transaction),
+    Own(PooledTransaction),
     /// That of the collection.
     Borrowed(&'c Executor<'a>),
 }

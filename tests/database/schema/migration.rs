@@ -1,7 +1,7 @@
 //! What a database is found to have, and what is never touched.
 
-use super::once::{FILES, catalogue};
-use crate::support::{added, store};
+use super::once::catalogue;
+use crate::support::{added, schema_files, store};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{AutoMigration, Error, EventStore, MigrationReport, SchemaState};
 
@@ -100,7 +100,7 @@ fn the_printed_sql_is_the_files() -> anyhow::Result<()> {
     let before = catalogue(&database)?;
     let store = EventStore::builder(database.url()).open_unchecked()?;
 
-    assert_eq!(store.schema().sql(), FILES);
+    assert_eq!(store.schema().sql(), schema_files::event_store()?);
     assert_eq!(catalogue(&database)?, before);
     Ok(())
 }

@@ -2,18 +2,10 @@
 
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{EventStore, FeedOptions, RawEvent, SchemaState};
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use emmett_postgresql::{EventStore, RawEvent, SchemaState};
 use std::process::{Command, Stdio};
 
 const CROWD: usize = 20;
-
-/// The schema, as psql applies it.
-pub(super) const FILES: &str = concat!(
-    include_str!("../../../migrations/documents.sql"),
-    include_str!("../../../schema.sql")
-);
 
 /// Everything that a schema consists of, with the transactions that wrote it.
 pub(super) const CATALOGUE: &str = "
@@ -154,39 +146,6 @@ fn twenty_processes_that_migrate_at_once_make_one_schema() -> anyhow::Result<()>
 }
 
 #[test]
-fn psql_applies_the_file_twice_and_the_library_completes_the_record() -> anyhow::Result<()> {
-    let database = Server::shared()?.create_database()?;
-    let file = File::new("schema.sql", FILES)?;
-    let Some(first) = file.apply_with_psql(&database)? else {
-        return Ok(());
-    };
-    assert!(first.status.success(), "{first:?}");
-
-    let before = tables(&database)?;
-    let second = file.apply_with_psql(&database)?.expect("psql is there");
-    let after = tables(&database)?;
-    let store = EventStore::open(database.url())?;
-    let recognised = store.schema().state()?;
-    let unsigned = checksum(&database)?;
-    let report = store.schema().migrate()?;
-
-    assert!(second.status.success(), "{second:?}");
-    assert_eq!(before, after);
-    assert_eq!(recognised, SchemaState::Current { version: 2 });
-    assert_eq!(unsigned, None);
-    assert!(report.applied.is_empty());
-    assert_eq!(checksum(&database)?.map(|text| text.len()), Some(2 * 64));
-    assert_eq!(
-        store
-            .append_to_stream("Cart-1", &[added("shoes", 1)])?
-            .last_global_position,
-        1
-    );
-    assert_eq!(store.read_all::<RawEvent>(FeedOptions::new()).count(), 1);
-    Ok(())
-}
-
-#[test]
 fn a_lost_record_is_written_again_and_nothing_else_is_touched() -> anyhow::Result<()> {
     let (database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("shoes", 1)])?;
@@ -236,55 +195,4 @@ fn assert_migrated_once(database: &Database) -> anyhow::Result<()> {
     let found: Vec<(i32, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(found, [(1, true), (2, true)]);
     Ok(())
-}
-
-fn checksum(database: &Database) -> anyhow::Result<Option<String>> {
-    let row = database
-        .client()?
-        .query_one("SELECT string_agg(checksum, '') FROM emt_migrations", &[])?;
-    Ok(row.get(0))
-}
-
-fn tables(database: &Database) -> anyhow::Result<String> {
-    let catalogue = catalogue(database)?;
-    let kept = catalogue
-        .lines()
-        .filter(|line| !line.starts_with("function"));
-    Ok(kept.collect::<Vec<_>>().join("\n"))
-}
-
-/// A file that is removed with this value.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, content: &str) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("emmett-{}-{name}", std::process::id()));
-        std::fs::write(&path, content)?;
-        Ok(Self(path))
-    }
-
-    /// `None` where there is no psql.
-    fn apply_with_psql(&self, database: &Database) -> anyhow::Result<Option<std::process::Output>> {
-        let mut psql = Command::new("psql");
-        psql.args([
-            "-X",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-1",
-            "-d",
-            database.url(),
-            "-f",
-        ]);
-        match psql.arg(&self.0).output() {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            output => Ok(Some(output?)),
-        }
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
 }

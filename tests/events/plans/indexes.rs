@@ -1,6 +1,6 @@
 //! With 100,000 messages, no hot statement reads a table from end to end or sorts it.
 
-use crate::support::{CartEvent, added};
+use crate::support::{CartEvent, added, schema_files};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     AppendOptions, Error, EventStore, FeedOptions, NewMessage, RawEvent, ReadOptions, Session,
@@ -37,7 +37,7 @@ const PLANS: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 
 fn filled_database(statistics: &str) -> anyhow::Result<Database> {
     let server = Server::shared()?;
-    let schema = include_str!("../../../schema.sql");
+    let schema = schema_files::event_store()?;
     let template = server.template(&format!("{FILL} {statistics} {schema}"), |url| {
         EventStore::builder(url).pool_size(1).open()?;
         let mut client = postgres::Client::connect(url, postgres::NoTls)?;

@@ -1,6 +1,6 @@
 //! A statement locks the tables of its own tenant, so it locks no more with 500 tenants than with 2.
 
-use crate::support::{CartEvent, added};
+use crate::support::{CartEvent, added, schema_files};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     AppendOptions, DocumentProjection, Event, EventStore, FeedOptions, NewMessage, RawEvent,
@@ -21,7 +21,7 @@ const LOCKS: &str = "
 
 fn database_with_tenants(count: i32) -> anyhow::Result<Database> {
     let server = Server::shared()?;
-    let sql = include_str!("../../../schema.sql");
+    let sql = schema_files::event_store()?;
     let template = server.template(&format!("{count} tenants {sql}"), |url| {
         EventStore::builder(url).pool_size(1).open()?;
         let mut client = postgres::Client::connect(url, postgres::NoTls)?;

@@ -1,17 +1,12 @@
 //! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
 
-use super::lease::{Holder, ProcessorKey};
 use super::processor::Processor;
-use super::stop::StopHandle;
-use crate::database::Sql;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::events::message::RecordedMessage;
-use crate::store::EventStore;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
 #[derive(Clone)]
@@ -39,7 +34,7 @@ pub(super) struct Demand {
 /// How many batches wait for a worker: one is handled, the next is there already.
 const WAITING_BATCHES: usize = 2;
 
-pub(super) struct Seat {
+pub(super) struct Mailbox {
     pub(super) processor: Arc<Processor>,
     pub(super) worker: i32,
     pub(super) inbox: (Sender<Batch>, Receiver<Batch>),
@@ -58,7 +53,7 @@ pub(super) struct Seat {
     pub(super) handled: AtomicU64,
 }
 
-impl Seat {
+impl Mailbox {
     pub(super) fn new(processor: Arc<Processor>, worker: i32) -> Self {
         Self {
             processor,
@@ -105,55 +100,5 @@ impl Seat {
     pub(super) fn ring(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::SeqCst);
         let _ = self.bell.0.try_send(());
-    }
-}
-
-/// How a consumer works.
-#[derive(Debug, Clone)]
-pub(super) struct Settings {
-    pub(super) batch_size: usize,
-    pub(super) lease: Duration,
-    pub(super) longest_idle: Duration,
-    /// Nothing behind this position is handled.
-    pub(super) until: Option<u64>,
-}
-
-/// What all threads of a consumer share.
-pub(super) struct Shared {
-    pub(super) store: EventStore,
-    pub(super) settings: Settings,
-    /// The name of this consumer among all processes.
-    pub(super) owner: String,
-    pub(super) seats: Vec<Arc<Seat>>,
-    /// Ends this consumer.
-    pub(super) stop: StopHandle,
-    /// Wakes the poller.
-    pub(super) poller: (Sender<()>, Receiver<()>),
-}
-
-impl Shared {
-    pub(super) fn key<'a>(&'a self, processor: &'a Processor) -> ProcessorKey<'a> {
-        ProcessorKey {
-            partition: self.store.partition(),
-            name: &processor.name,
-            version: processor.version,
-        }
-    }
-
-    pub(super) fn holder(&self, seat: &Seat) -> Holder<'_> {
-        Holder {
-            owner: &self.owner,
-            worker: seat.worker,
-            lease: self.settings.lease,
-        }
-    }
-
-    pub(super) fn ring_poller(&self) {
-        let _ = self.poller.0.try_send(());
-    }
-
-    /// Runs statements that may be repeated.
-    pub(super) fn run<T>(&self, run: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
-        self.store.connections().run(true, run)
     }
 }

@@ -1,8 +1,8 @@
 //! Messages that cannot be handled: each alone, again, and parked in the end.
 
 use super::batch::Task;
-use super::{Trouble, Worker};
-use crate::consumer::batch_transaction::Work;
+use super::{BatchError, Worker};
+use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::parking;
 use crate::events::message::RecordedMessage;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const DEADLY_ATTEMPTS: i32 = 5;
 
 impl Worker {
     /// Handles the messages each alone, so that the one that cannot be handled is known, and parks it or stops there.
-    pub(super) fn one_by_one(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), Trouble> {
+    pub(super) fn one_by_one(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), BatchError> {
         for task in tasks {
             if self.shared.stop.is_stopped() {
                 return Ok(());
@@ -22,17 +22,17 @@ impl Worker {
                 continue;
             };
             if task.open.is_empty() {
-                self.put_behind(&task)?;
+                self.park_behind(&task)?;
             } else {
-                self.settle(&task)?;
+                self.run_one(&task)?;
             }
         }
         self.reached = up_to;
-        self.store()
+        self.write_checkpoint()
     }
 
     /// Parks a message behind the parked ones of its stream.
-    pub(super) fn put_behind(&mut self, task: &Task<'_>) -> Result<(), Trouble> {
+    pub(super) fn park_behind(&mut self, task: &Task<'_>) -> Result<(), BatchError> {
         let parked: Vec<(i32, &RecordedMessage)> = task
             .parked
             .iter()
@@ -42,9 +42,9 @@ impl Worker {
     }
 
     /// Handles one message, again and again as the policy says, and parks it in the end.
-    pub(super) fn settle(&mut self, task: &Task<'_>) -> Result<(), Trouble> {
+    pub(super) fn run_one(&mut self, task: &Task<'_>) -> Result<(), BatchError> {
         let message = task.message;
-        if self.careful && self.is_deadly(task)? {
+        if self.after_crash && self.is_deadly(task)? {
             let reason = "the process ended while it was handled, each time";
             return self.park(task, DEADLY_ATTEMPTS.unsigned_abs(), reason);
         }
@@ -53,7 +53,7 @@ impl Worker {
         let mut failed = 0;
         loop {
             let handled = self.handle(&[message], &task.open, &behind, message.global_position());
-            let Err(Trouble::Handler(error)) = handled else {
+            let Err(BatchError::Handler(error)) = handled else {
                 return handled;
             };
             failed += 1;
@@ -63,23 +63,23 @@ impl Worker {
                 None if self.processor().options.on_failure.parks() => {
                     return self.park(task, failed, &format!("{error:#}"));
                 }
-                None => return Err(Trouble::Handler(error.context(cannot_handle(message)))),
+                None => return Err(BatchError::Handler(error.context(cannot_handle(message)))),
             }
             if self.shared.stop.is_stopped() {
-                return Err(Trouble::Lost);
+                return Err(BatchError::Lost);
             }
         }
     }
 
     /// Notes an attempt before it is made, and tells whether too many holders have died of it.
-    pub(super) fn is_deadly(&self, task: &Task<'_>) -> Result<bool, Trouble> {
+    pub(super) fn is_deadly(&self, task: &Task<'_>) -> Result<bool, BatchError> {
         let first = task.open.first();
         let Some(held) = self.held.iter().find(|held| Some(&held.slot) == first) else {
-            return Err(Trouble::Lost);
+            return Err(BatchError::Lost);
         };
         let (key, holder) = (
-            self.shared.key(&self.seat.processor),
-            self.shared.holder(&self.seat),
+            self.shared.key(&self.mailbox.processor),
+            self.shared.holder(&self.mailbox),
         );
         let position = task.message.global_position();
         match self
@@ -87,7 +87,7 @@ impl Worker {
             .run(|sql| key.attempt(sql, holder, *held, position))?
         {
             Some(attempts) => Ok(attempts > DEADLY_ATTEMPTS),
-            None => Err(Trouble::Lost),
+            None => Err(BatchError::Lost),
         }
     }
 
@@ -96,22 +96,29 @@ impl Worker {
         task: &Task<'_>,
         attempts: u32,
         error: &str,
-    ) -> Result<(), Trouble> {
-        let (shared, seat) = (Arc::clone(&self.shared), Arc::clone(&self.seat));
-        let (key, holder) = (shared.key(&seat.processor), shared.holder(&seat));
+    ) -> Result<(), BatchError> {
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let message = task.message;
-        let mut work = Work::new(&shared.store, shared.settings.lease);
+        let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
         for slot in &task.open {
-            parking::park(work.sql()?, key, *slot, message, attempts, Some(error))?;
+            parking::park(
+                transaction.sql()?,
+                key,
+                *slot,
+                message,
+                attempts,
+                Some(error),
+            )?;
         }
         for slot in &task.parked {
-            parking::park(work.sql()?, key, *slot, message, 0, None)?;
+            parking::park(transaction.sql()?, key, *slot, message, 0, None)?;
         }
         let up_to = message.global_position();
-        if !work.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
-            return Err(Trouble::Lost);
+        if !transaction.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
+            return Err(BatchError::Lost);
         }
-        self.stored_up_to(up_to);
+        self.note_checkpoint(up_to);
         let stream = message.stream_name();
         self.parked
             .extend(task.open.iter().map(|slot| (*slot, stream.to_owned())));
@@ -121,7 +128,7 @@ impl Worker {
     pub(super) fn report_handler(&self, error: &anyhow::Error, message: Option<&RecordedMessage>) {
         let what = message.map_or_else(String::new, cannot_handle);
         let error = anyhow::anyhow!("{error:#}").context(what);
-        self.seat.report(&self.failed(error));
+        self.mailbox.report(&self.failed(error));
     }
 }
 

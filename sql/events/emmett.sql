@@ -1,0 +1,44 @@
+-- Emmett's own signature and result, for its Node client. NULL as expected position is "any".
+CREATE OR REPLACE FUNCTION public.emt_append_to_stream(
+    v_message_ids               TEXT[],
+    v_messages_data             JSONB[],
+    v_messages_metadata         JSONB[],
+    v_message_schema_versions   TEXT[],
+    v_message_types             TEXT[],
+    v_message_kinds             TEXT[],
+    v_stream_id                 TEXT,
+    v_stream_type               TEXT,
+    v_expected_stream_position  BIGINT DEFAULT NULL,
+    v_partition                 TEXT DEFAULT 'emt:default'
+) RETURNS TABLE (success BOOLEAN, next_stream_position BIGINT, global_positions BIGINT[], transaction_id XID8)
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _result BIGINT[] := public.emt_append(
+        v_stream_id, v_stream_type, v_partition, v_expected_stream_position, v_message_ids, v_message_types,
+        v_message_kinds, v_message_schema_versions, v_messages_data, v_messages_metadata);
+BEGIN
+    success := _result[1] = 0;
+    next_stream_position := _result[2];
+    global_positions := CASE WHEN success THEN _result[4:] END;
+    transaction_id := pg_current_xact_id();
+    RETURN NEXT;
+END
+$$;
+
+-- Emmett's names for the two above; its migrations may replace them, so they hold no logic.
+CREATE OR REPLACE FUNCTION public.emt_sanitize_name(input_name TEXT) RETURNS TEXT
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RETURN public.emt_table_suffix(input_name);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.emt_add_partition(partition_name TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM public.emt_create_partition(partition_name);
+END
+$$;

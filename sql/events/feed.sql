@@ -1,0 +1,136 @@
+-- How far the partition's feed can be read: {horizon, head}. No transaction that is still open, and none that begins
+-- later, will ever add a message at or below the horizon. head is the last position drawn so far by anybody.
+-- The messages must be read by a later statement: its snapshot sees every commit that this one has waited for.
+CREATE OR REPLACE FUNCTION public.emt_horizon(partition TEXT, after BIGINT) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _head BIGINT;
+    _lowest BIGINT;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'the feed cannot be read from a standby: it does not show which appends are still open'
+            USING ERRCODE = 'SE002', HINT = 'Connect to the primary server.';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the feed cannot be read at isolation level "%"', current_setting('transaction_isolation')
+            USING ERRCODE = 'SE001', HINT = 'Read it at READ COMMITTED: an older snapshot would skip messages.';
+    END IF;
+    PERFORM public.emt_check_partition(emt_horizon.partition);
+
+    -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
+    _head := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
+    IF _head IS NULL THEN
+        SELECT last_value - (NOT is_called)::INTEGER INTO _head FROM public.emt_global_message_position;
+    END IF;
+    IF _head < emt_horizon.after THEN
+        RAISE EXCEPTION 'the sequence emt_global_message_position is at %, behind the position % that was read before',
+            _head, emt_horizon.after
+            USING ERRCODE = 'SE003',
+                  HINT = 'Was the database restored? Set the sequence beyond the last position, or reset the reader.';
+    END IF;
+    IF _head = emt_horizon.after THEN
+        RETURN ARRAY[_head, _head];
+    END IF;
+
+    -- The lock holds the low 32 bits of a position near _head, below or above: a signed difference rebuilds it.
+    -- classid is unsigned: compared as an integer, no negative class would ever be found.
+    SELECT min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)
+      INTO _lowest
+      FROM pg_locks
+     WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND mode = 'ShareLock'
+       AND classid IN (public.emt_fence_class(emt_horizon.partition)::OID, public.emt_fence_class(NULL)::OID)
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    RETURN ARRAY[least(_head, _lowest), _head];
+END
+$$;
+
+-- Creates a partition's own function for its feed, emt_feed_in_emt_default and so on: the first messages after one position
+-- and up to another; of these types, or of all. is_readable: up_to is known to be at or below a horizon. Else the horizon is
+-- asked first, and is where the page ends; the first row tells it and the head, and has no message. Active and archived
+-- ones: a move between the two must not hide one.
+-- It names the tables, so that its plan is made once a session: a reader that waits for news has most of its time from it.
+-- The settings leave one plan, the walk along the positions: without statistics, or with rare types, the planner would read
+-- and sort all that is left of the feed for each page.
+CREATE OR REPLACE FUNCTION public.emt_create_feed(partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_table_suffix(emt_create_feed.partition);
+BEGIN
+    EXECUTE format($create$
+CREATE OR REPLACE FUNCTION public.%1$I(
+    _partition    TEXT,
+    _after        BIGINT,
+    _up_to        BIGINT,
+    _is_readable  BOOLEAN,
+    _page_size    BIGINT,
+    _types        TEXT[]
+) RETURNS TABLE (
+    horizon BIGINT, head BIGINT,
+    stream_id TEXT, stream_position BIGINT, global_position BIGINT, message_id TEXT, message_type TEXT,
+    message_kind VARCHAR(1), message_schema_version TEXT, created TIMESTAMPTZ, message_data JSONB,
+    message_metadata JSONB
+)
+    LANGUAGE plpgsql
+    SET enable_seqscan TO off
+    SET enable_bitmapscan TO off
+    SET enable_sort TO off
+    SET max_parallel_workers_per_gather TO 0
+    SET jit TO off
+    SET plan_cache_mode TO force_generic_plan
+    AS $function$
+#variable_conflict use_column
+DECLARE
+    _horizon BIGINT[];
+    _end BIGINT := _up_to;
+BEGIN
+    IF NOT _is_readable THEN
+        _horizon := public.emt_horizon(_partition, _after);
+        horizon := _horizon[1];
+        head := _horizon[2];
+        RETURN NEXT;
+        _end := least(_up_to, _horizon[1]);
+    END IF;
+    IF _end > _after THEN
+        -- A statement of its own: its snapshot sees what the horizon has waited for. The types are looked at above the
+        -- merge of the two sides: else each page would search all of one side for them.
+        RETURN QUERY
+            SELECT NULL::BIGINT, NULL::BIGINT, message.* FROM (
+                SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+                       message_schema_version, created, message_data, message_metadata
+                  FROM public.%2$I
+                 WHERE global_position > _after AND global_position <= _end
+                 ORDER BY global_position
+                OFFSET 0
+            ) AS message
+             WHERE _types IS NULL OR message_type = ANY (_types)
+             ORDER BY global_position
+             LIMIT _page_size;
+    END IF;
+END
+$function$
+        $create$, 'emt_feed_in_' || _suffix, 'emt_messages_' || _suffix);
+END
+$$;
+
+-- How many messages of the partition stand behind a position, counted up to most, and when the first of them was stored.
+-- Open appends are not counted. The settings leave the walk along the positions: without statistics, the planner would
+-- read the whole feed for a reader that is at its end.
+CREATE OR REPLACE FUNCTION public.emt_lag(partition TEXT, after BIGINT, most BIGINT)
+    RETURNS TABLE (messages BIGINT, oldest TIMESTAMPTZ)
+    LANGUAGE plpgsql
+    SET enable_seqscan TO off
+    SET enable_bitmapscan TO off
+    SET enable_sort TO off
+    SET max_parallel_workers_per_gather TO 0
+    SET jit TO off
+    AS $$
+BEGIN
+    RETURN QUERY EXECUTE format($sql$
+        SELECT (SELECT count(*) FROM (SELECT FROM public.%1$I WHERE global_position > $1 LIMIT $2) AS behind),
+               (SELECT created FROM public.%1$I WHERE global_position > $1 ORDER BY global_position LIMIT 1)
+        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_lag.partition))
+        USING emt_lag.after, emt_lag.most;
+END
+$$;

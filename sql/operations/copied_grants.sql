@@ -1,0 +1,20 @@
+-- Gives a new table the grants of an older one.
+CREATE OR REPLACE FUNCTION public.emt_copy_grants(source TEXT, target TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _role TEXT;
+    _privileges TEXT;
+BEGIN
+    FOR _role, _privileges IN
+        SELECT CASE WHEN grants.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grants.grantee)) END,
+               string_agg(grants.privilege_type, ', ')
+          FROM pg_class AS relation, aclexplode(relation.relacl) AS grants
+         WHERE relation.oid = to_regclass(format('public.%I', emt_copy_grants.source))
+           AND grants.grantee <> relation.relowner
+         GROUP BY grants.grantee
+    LOOP
+        EXECUTE format('GRANT %s ON public.%I TO %s', _privileges, emt_copy_grants.target, _role);
+    END LOOP;
+END
+$$;

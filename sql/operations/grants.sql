@@ -1,0 +1,39 @@
+-- Gives a role what it needs, and no more: 'reader' reads streams, feed, documents and how far the processors are;
+-- 'writer' also appends, keeps documents, and runs, resets and forgets processors. Neither can change or delete a stored
+-- message. New tenants and collections give the same grants.
+CREATE OR REPLACE FUNCTION public.emt_grant(role_name TEXT, access TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _writes BOOLEAN := emt_grant.access = 'writer';
+    _table TEXT;
+    _privileges TEXT;
+BEGIN
+    IF emt_grant.access IN ('reader', 'writer') IS NOT TRUE THEN
+        RAISE EXCEPTION 'access must be reader or writer, not "%"', emt_grant.access USING ERRCODE = '22023';
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', emt_grant.role_name);
+    EXECUTE format('GRANT SELECT%s ON SEQUENCE public.emt_global_message_position TO %I',
+                   CASE WHEN _writes THEN ', USAGE' ELSE '' END, emt_grant.role_name);
+    FOR _table, _privileges IN
+        SELECT relation.relname, CASE
+                   WHEN NOT _writes THEN 'SELECT'
+                   WHEN relation.relname ~ '^emt_streams' THEN 'SELECT, INSERT, UPDATE, DELETE'
+                   WHEN relation.relname ~ '^emt_messages' THEN 'SELECT, INSERT'
+                   WHEN relation.relname ~ '^emt_projections' THEN 'SELECT, INSERT, UPDATE'
+                   WHEN relation.relname ~ '^emt_(partitions|migrations|imports|collections)$' THEN 'SELECT'
+                   WHEN relation.relname = 'emt_rebuilds' THEN 'SELECT, UPDATE'
+                   ELSE 'SELECT, INSERT, UPDATE, DELETE'
+               END
+          FROM pg_class AS relation
+         WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relkind IN ('r', 'p')
+           AND (relation.relname ~ '^emt_(streams|messages|subscriptions|projections)(_|$)'
+                OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
+                                     'emt_processor_slots', 'emt_parked_messages', 'emt_rebuilds',
+                                     'emt_rebuild_requests')
+                OR relation.relname IN (SELECT name FROM public.emt_collections))
+    LOOP
+        EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, emt_grant.role_name);
+    END LOOP;
+END
+$$;

@@ -1,0 +1,90 @@
+-- Makes the documents of a partition in one table those of another table. Documents that are equal are not touched. A
+-- document that changes gets the next version, as if it had been written; a copy gets the version of its original.
+CREATE OR REPLACE FUNCTION public.emt_replace_documents(partition TEXT, source TEXT, target TEXT, is_copy BOOLEAN)
+    RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format($sql$
+        DELETE FROM public.%I AS old
+         WHERE old._partition = $1
+           AND NOT EXISTS (SELECT FROM public.%I AS new WHERE new._id = old._id AND new._partition = $1)
+        $sql$, emt_replace_documents.target, emt_replace_documents.source)
+        USING emt_replace_documents.partition;
+    EXECUTE format($sql$
+        INSERT INTO public.%1$I AS old (_id, _partition, data, metadata, _version, _archived, _created, _updated)
+        SELECT new._id, new._partition, new.data, new.metadata, CASE WHEN $2 THEN new._version ELSE 1 END, new._archived,
+               new._created, new._updated
+          FROM public.%2$I AS new
+          LEFT JOIN public.%1$I AS same ON same._id = new._id AND same._partition = new._partition
+         WHERE new._partition = $1
+           AND (same._id IS NULL OR $2 AND same._version <> new._version
+                -- Columns stand in the JSON of a table that Pongo's Node library uses, too, and not in what was built beside it.
+                OR (same.data - '{_id,_version}'::TEXT[], same.metadata, same._archived)
+                   IS DISTINCT FROM (new.data - '{_id,_version}'::TEXT[], new.metadata, new._archived))
+         ORDER BY new._id
+        ON CONFLICT (_id, _partition) DO UPDATE
+            SET data = EXCLUDED.data, metadata = EXCLUDED.metadata, _archived = EXCLUDED._archived, _updated = now(),
+                _version = CASE WHEN $2 THEN EXCLUDED._version ELSE old._version + 1 END
+        $sql$, emt_replace_documents.target, emt_replace_documents.source)
+        USING emt_replace_documents.partition, emt_replace_documents.is_copy;
+END
+$$;
+
+-- Creates the collection that keeps the documents which a rebuild replaces. Raises SE030 where there is something else
+-- under that name.
+CREATE OR REPLACE FUNCTION public.emt_create_old(collection TEXT, old TEXT) RETURNS VOID
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM public.emt_require_writer();
+    IF octet_length(emt_create_old.old) > 63 THEN
+        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_create_old.old,
+            octet_length(emt_create_old.old) USING ERRCODE = 'SE030';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_create_old.old, 0));
+    IF EXISTS (SELECT FROM public.emt_collections AS known
+                WHERE known.name = emt_create_old.old AND known.old_of = emt_create_old.collection) THEN
+        RETURN;
+    END IF;
+    IF to_regclass(format('public.%I', emt_create_old.old)) IS NOT NULL THEN
+        RAISE EXCEPTION 'the old documents of "%" cannot be kept as "%": there is something of that name',
+            emt_create_old.collection, emt_create_old.old USING ERRCODE = 'SE030';
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.emt_collections AS known
+                    WHERE known.name = emt_create_old.collection AND known.old_of IS NULL) THEN
+        RAISE EXCEPTION '"%" is not a collection', emt_create_old.collection USING ERRCODE = 'SE030';
+    END IF;
+    PERFORM public.emt_create_like(emt_create_old.collection, emt_create_old.old, FALSE);
+    INSERT INTO public.emt_collections (name, old_of) VALUES (emt_create_old.old, emt_create_old.collection);
+END
+$$;
+
+-- Deletes the documents of a partition that rebuilds of a collection have replaced and kept; FALSE where there are none.
+-- Drops the tables that no partition needs any more.
+CREATE OR REPLACE FUNCTION public.emt_drop_old(partition TEXT, collection TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _table TEXT;
+    _deleted BIGINT;
+    _found BOOLEAN := FALSE;
+    _is_needed BOOLEAN;
+BEGIN
+    PERFORM public.emt_require_writer();
+    FOR _table IN SELECT known.name FROM public.emt_collections AS known
+                   WHERE known.old_of = emt_drop_old.collection ORDER BY known.name LOOP
+        EXECUTE format('LOCK TABLE public.%I', _table);
+        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_drop_old.partition;
+        GET DIAGNOSTICS _deleted = ROW_COUNT;
+        _found := _found OR _deleted > 0;
+        EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', _table) INTO _is_needed;
+        IF NOT _is_needed THEN
+            _found := TRUE;
+            EXECUTE format('DROP TABLE public.%I', _table);
+            DELETE FROM public.emt_collections AS known WHERE known.name = _table;
+        END IF;
+    END LOOP;
+    RETURN _found;
+END
+$$;

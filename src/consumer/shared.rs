@@ -1,0 +1,62 @@
+//! What all threads of a consumer share.
+
+use super::lease::{Holder, ProcessorKey};
+use super::mailbox::Mailbox;
+use super::processor::Processor;
+use super::stop::StopHandle;
+use crate::database::Sql;
+use crate::error::Result;
+use crate::store::EventStore;
+use crossbeam_channel::{Receiver, Sender};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a consumer works.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) batch_size: usize,
+    pub(super) lease: Duration,
+    pub(super) longest_idle: Duration,
+    /// Nothing behind this position is handled.
+    pub(super) until: Option<u64>,
+}
+
+/// What all threads of a consumer share.
+pub(super) struct Shared {
+    pub(super) store: EventStore,
+    pub(super) settings: Settings,
+    /// The name of this consumer among all processes.
+    pub(super) owner: String,
+    pub(super) mailboxes: Vec<Arc<Mailbox>>,
+    /// Ends this consumer.
+    pub(super) stop: StopHandle,
+    /// Wakes the poller.
+    pub(super) poller: (Sender<()>, Receiver<()>),
+}
+
+impl Shared {
+    pub(super) fn key<'a>(&'a self, processor: &'a Processor) -> ProcessorKey<'a> {
+        ProcessorKey {
+            partition: self.store.partition(),
+            name: &processor.name,
+            version: processor.version,
+        }
+    }
+
+    pub(super) fn holder(&self, mailbox: &Mailbox) -> Holder<'_> {
+        Holder {
+            owner: &self.owner,
+            worker: mailbox.worker,
+            lease: self.settings.lease,
+        }
+    }
+
+    pub(super) fn ring_poller(&self) {
+        let _ = self.poller.0.try_send(());
+    }
+
+    /// Runs statements that may be repeated.
+    pub(super) fn run<T>(&self, run: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        self.store.connections().run(true, run)
+    }
+}

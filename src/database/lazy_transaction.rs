@@ -1,0 +1,75 @@
+//! A transaction that is begun when it is first used.
+
+use super::pool::Connections;
+use super::pooled_transaction::PooledTransaction;
+use super::savepoint::{Savepoint, roll_back_part};
+use super::sql::Sql;
+use crate::error::Result;
+use std::time::Duration;
+
+/// A transaction that is begun when its first statement runs, and whose parts can be taken back one by one. A part that runs
+/// no statement costs nothing.
+pub(crate) struct LazyTransaction {
+    connections: Connections,
+    patience: Duration,
+    begun: Option<PooledTransaction>,
+    savepoint: Savepoint,
+}
+
+impl LazyTransaction {
+    /// `patience` is that of [`PooledTransaction::begin_within`].
+    pub(crate) fn new(connections: &Connections, patience: Duration) -> Self {
+        Self {
+            connections: connections.clone(),
+            patience,
+            begun: None,
+            savepoint: Savepoint::None { earlier: false },
+        }
+    }
+
+    /// Begins a part that can be taken back alone.
+    pub(crate) fn begin_part(&mut self) {
+        self.savepoint = self.savepoint.next();
+    }
+
+    /// Takes back what the present part has done.
+    pub(crate) fn undo_part(&mut self) -> Result<()> {
+        match (self.savepoint, &mut self.begun) {
+            (Savepoint::Begin, begun) => {
+                *begun = None;
+                self.savepoint = Savepoint::None { earlier: false };
+                Ok(())
+            }
+            (Savepoint::Set, Some(transaction)) => roll_back_part(transaction.sql()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn sql(&mut self) -> Result<&mut dyn Sql> {
+        let transaction = match self.begun.take() {
+            Some(transaction) => transaction,
+            None => self.begin()?,
+        };
+        let sql = self.begun.insert(transaction).sql();
+        self.savepoint.set(sql)?;
+        Ok(sql)
+    }
+
+    fn begin(&mut self) -> Result<PooledTransaction> {
+        self.savepoint = Savepoint::Begin;
+        PooledTransaction::begin_within(&self.connections, self.patience)
+    }
+
+    /// Runs the last statement and commits if it agrees; else everything is rolled back. Without a transaction, the
+    /// statement is one of its own.
+    pub(crate) fn commit(self, last: impl Fn(&mut dyn Sql) -> Result<bool>) -> Result<bool> {
+        let Some(mut transaction) = self.begun else {
+            return self.connections.run(false, last);
+        };
+        let agreed = last(transaction.sql())?;
+        if agreed {
+            transaction.commit()?;
+        }
+        Ok(agreed)
+    }
+}

@@ -1,0 +1,85 @@
+//! The files of the schema, as psql would join them.
+
+/// A file of SQL, by the name that the map gives it.
+pub(super) struct File {
+    pub(super) path: &'static str,
+    pub(super) sql: &'static str,
+}
+
+/// A file whose `\ir` lines name others, in the order in which they are applied.
+pub(super) struct Map {
+    pub(super) sql: &'static str,
+    pub(super) files: &'static [File],
+}
+
+macro_rules! files {
+    ($folder:literal: $($path:literal),* $(,)?) => {
+        [$(File { path: $path, sql: include_str!(concat!($folder, $path)) }),*]
+    };
+}
+
+pub(super) const DOCUMENTS: Map = Map {
+    sql: include_str!("../../../sql/documents.sql"),
+    files: &files!["../../../sql/":
+        "operations/migrations.sql",
+        "documents/collections.sql",
+        "documents/adopted_collections.sql",
+        "documents/json.sql",
+        "documents/arrays.sql",
+        "documents/updates.sql",
+        "documents/selections.sql",
+        "documents/indexes.sql",
+        "operations/copied_grants.sql",
+    ],
+};
+
+pub(super) const EVENT_STORE: Map = Map {
+    sql: include_str!("../../../schema.sql"),
+    files: &files!["../../../":
+        "sql/events/partitions.sql",
+        "sql/events/streams.sql",
+        "sql/events/fence.sql",
+        "sql/events/messages.sql",
+        "sql/events/append.sql",
+        "sql/events/append_refusal.sql",
+        "sql/events/append_to_streams.sql",
+        "sql/events/read.sql",
+        "sql/events/feed.sql",
+        "sql/events/archive.sql",
+        "sql/events/emmett.sql",
+        "sql/projections/projections.sql",
+        "sql/consumers/subscriptions.sql",
+        "sql/consumers/processor_slots.sql",
+        "sql/consumers/parked_messages.sql",
+        "sql/projections/rebuilds.sql",
+        "sql/projections/rebuild_requests.sql",
+        "sql/projections/shadow_tables.sql",
+        "sql/projections/replaced_documents.sql",
+        "sql/operations/imports.sql",
+        "sql/operations/grants.sql",
+    ],
+};
+
+/// The line of the event store's map that names the documents' one.
+const DOCUMENTS_LINE: &str = r"\ir sql/documents.sql";
+
+impl Map {
+    /// What psql executes: the map with each file in the place of the line that names it, and this text in the place of the
+    /// documents.
+    pub(super) fn joined(&self, documents: &str) -> String {
+        self.sql
+            .lines()
+            .flat_map(|line| [self.content(line, documents), "\n"])
+            .collect()
+    }
+
+    fn content<'a>(&self, line: &'a str, documents: &'a str) -> &'a str {
+        if line == DOCUMENTS_LINE {
+            return documents;
+        }
+        self.files
+            .iter()
+            .find(|file| line.strip_prefix(r"\ir ") == Some(file.path))
+            .map_or(line, |file| file.sql)
+    }
+}
