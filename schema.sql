@@ -1,19 +1,65 @@
--- emmett-postgresql, schema version 2: the event store.
+-- emmett-postgresql, schema version 2: the map of the database.
 --
--- Apply it with `psql -v ON_ERROR_STOP=1 -1 -f schema.sql`, with `emmett migrate run`, or by opening an `EventStore`;
--- applying it again changes nothing. The word "public" is the PostgreSQL schema; the library writes the configured one in its place.
--- Needs PostgreSQL 13 or newer, no extension, no superuser. Every name is qualified: nothing depends on search_path.
+-- Apply it with `psql -v ON_ERROR_STOP=1 -1 -f schema.sql` (without that setting psql rolls back after an error and exits with 0),
+-- with `emmett migrate run`, or by opening an `EventStore`. Applying it again changes nothing.
+-- Needs PostgreSQL 13 or newer, no extension, no superuser. The word "public" is the PostgreSQL schema; the library writes
+-- the configured one in its place, and `emmett migrate sql --schema NAME` prints it so.
 --
--- Reading order: tables, the fence (why the feed has no holes), append, read, feed, archive, projections,
--- consumers, rebuilds, grants. Locals begin with "_"; parameters are qualified by the function's name, and a bare
--- name is a column ("#variable_conflict use_column").
+-- What it keeps
+--   emt_migrations        the versions of the schema that were applied
+--   emt_collections       the tables of documents; each is a table of its own
+--   emt_partitions        the partitions (tenants)
+--   emt_streams           the streams and their versions
+--   emt_messages          the messages: events and commands
+--   emt_projections       the projections, their versions, and which one is active
+--   emt_subscriptions     the processors, and where each began
+--   emt_processor_slots   how far each slot of a processor is, and which worker holds it
+--   emt_parked_messages   the messages that a processor could not handle
+--   emt_rebuilds          the read models that are being built beside the live ones
+--   emt_rebuild_requests  the rebuilds that a program without the code has asked for
+--   emt_imports           the event logs that were imported, and how far
+-- and one sequence, emt_global_message_position, from which the messages get their global positions. emt_streams, emt_messages,
+-- emt_subscriptions and emt_projections are Emmett's tables.
 --
--- SQLSTATEs of our own: SE001 isolation, SE002 standby, SE003 sequence behind, SE004 tenant name, SE005 tenant unknown,
--- SE010 projection version, SE011 projection not registered, SE012 projection not active, SE013 projection kept otherwise,
--- SE020 message id reused, SE040 a refused stream among several (never leaves emt_append_to_streams).
+-- Naming rules
+--   Every name is qualified: nothing depends on search_path.
+--   A function's name begins with the thing on which it works: emt_stream_move, emt_json_put_at. Emmett's clients call
+--   emt_append_to_stream, emt_sanitize_name and emt_add_partition, which therefore have Emmett's names and parameters.
+--   _name is a parameter or a local, a bare name is a column. Columns of a returned table have the names that callers read.
+--   PostgreSQL checks functions in SQL and defaults of columns when they are created: what they use comes before them.
+--   Functions in PL/pgSQL are checked when they run, so those stand where they are read best.
+--
+-- Lock order. A transaction takes the locks that it needs from the first to the last.
+--   1. the inline projections of a partition   advisory: shared by appends, exclusive for the switch of a rebuild
+--   2. the fence                               advisory, shared: nobody waits for it
+--   3. rows of emt_streams                     in the order of their names
+--   4. documents                               in the order of their ids
+--   5. rows of emt_processor_slots             by the last statement of a batch
+-- The switch of an asynchronous projection locks slots before documents; it has taken the slots in an earlier transaction, so
+-- no batch that holds documents can commit any more.
+--
+-- SQLSTATEs of our own
+--   SE001  the feed cannot be read at this isolation level
+--   SE002  the feed cannot be read from a standby
+--   SE003  the sequence stands before a position that was read
+--   SE004  no tenant can have this name
+--   SE005  there is no such tenant
+--   SE010  another version of the projection is the active one
+--   SE011  the inline projection is not registered
+--   SE012  the inline projection is not active
+--   SE013  the projection is inline for one program and asynchronous for another
+--   SE020  a message id was used for another message
+--   SE030  no collection can have this name or this layout
+--   SE031  the document does not fit the update
+--   SE032  the collection is the read model of a projection
+--   SE033  there is no such collection
+--   SE034  the event store has the tenant
+--   SE035  there is another index of this name, or it keeps the ids apart
+--   SE040  a refused stream among several; never leaves emt_append_to_streams
 
 \ir sql/documents.sql
 
+-- Events
 \ir sql/events/partitions.sql
 \ir sql/events/streams.sql
 \ir sql/events/fence.sql
@@ -25,17 +71,26 @@
 \ir sql/events/feed.sql
 \ir sql/events/archive.sql
 \ir sql/events/emmett.sql
+
+-- Projections
 \ir sql/projections/projections.sql
+
+-- Consumers
 \ir sql/consumers/subscriptions.sql
 \ir sql/consumers/processor_slots.sql
 \ir sql/consumers/parked_messages.sql
+
+-- Rebuilds
 \ir sql/projections/rebuilds.sql
 \ir sql/projections/rebuild_requests.sql
 \ir sql/projections/shadow_tables.sql
 \ir sql/projections/replaced_documents.sql
+
+-- Operations
 \ir sql/operations/imports.sql
 \ir sql/operations/grants.sql
 
-SELECT public.emt_create_partition('emt:default');
+-- Last, because it needs all of the above: the partition of a store without tenants.
+SELECT public.emt_partition_create('emt:default');
 
 INSERT INTO public.emt_migrations (version, name) VALUES (2, 'schema') ON CONFLICT DO NOTHING;

@@ -5,8 +5,8 @@ use crate::harness::{Harness, Turn};
 use crate::plain::PlainAppender;
 use crate::shop::{CartEvent, Streams, cart_summaries, events, items};
 use anyhow::Result;
-use emmett_postgresql::EventStore;
 use emmett_postgresql::testing::{Database, Server};
+use emmett_postgresql::{ConnectionOptions, EventStore};
 use std::thread;
 
 const THREADS: [usize; 3] = [1, 8, 32];
@@ -32,7 +32,8 @@ pub(crate) fn store_appenders(
     count: usize,
     projects: bool,
 ) -> Result<Vec<StoreAppender>> {
-    let mut builder = EventStore::builder(database.url()).pool_size(u32::try_from(threads)?);
+    let mut builder = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(u32::try_from(threads)?));
     if projects {
         builder = builder.inline_projection(cart_summaries());
     }

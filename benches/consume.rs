@@ -6,7 +6,9 @@ use crate::shop::{CART_SUMMARIES, CartEvent, cart_summaries, events};
 use anyhow::{Result, ensure};
 use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{DocumentProjection, EventStore, Reactor, Recorded, RunReport};
+use emmett_postgresql::{
+    ConnectionOptions, DocumentProjection, EventStore, Reactor, Recorded, RunReport,
+};
 use postgres::Client;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -36,7 +38,9 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
 
 fn filled(server: &Server, streams: u32) -> Result<(Database, EventStore)> {
     let database = server.create_database()?;
-    let store = EventStore::builder(database.url()).pool_size(20).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(20))
+        .open()?;
     let mut client = database.client()?;
     for statement in FILL.replace("{streams}", &streams.to_string()).split(';') {
         client.batch_execute(statement)?;

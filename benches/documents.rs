@@ -2,6 +2,7 @@
 
 use crate::harness::{Harness, Turn};
 use anyhow::{Context, Result, ensure};
+use emmett_postgresql::ConnectionOptions;
 use emmett_postgresql::pongo::{Collection, CollectionDefinition, Index, PongoClient};
 use emmett_postgresql::testing::Server;
 use postgres::types::Json;
@@ -65,7 +66,7 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     }
     let database = server.create_database()?;
     let client = PongoClient::builder(database.url())
-        .pool_size(1)
+        .connection_options(ConnectionOptions::new().pool_size(1))
         .collection(CollectionDefinition::new("carts"))
         .collection(CollectionDefinition::new("indexed_carts").index(Index::field("customer")))
         .connect()?;

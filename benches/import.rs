@@ -5,7 +5,7 @@ use crate::import_log::{DATA, EVENTS, stream};
 use crate::plain_copier::PlainCopier;
 use anyhow::Result;
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::{EventStore, ImportOptions};
+use emmett_postgresql::{ConnectionOptions, EventStore, ImportOptions};
 
 pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     let name = "import 5000 lines";
@@ -17,7 +17,9 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     database
         .client()?
         .execute("DELETE FROM emt_projections", &[])?;
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     let log: String = (0..EVENTS).map(line).collect();
     let mut copier = PlainCopier::new(database.client()?);
     let mut imports = 0;

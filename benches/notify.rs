@@ -3,8 +3,8 @@
 use crate::append::{append, appenders};
 use crate::harness::Harness;
 use anyhow::Result;
-use emmett_postgresql::EventStore;
 use emmett_postgresql::testing::{Database, Server};
+use emmett_postgresql::{ConnectionOptions, EventStore};
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
 
 fn store(database: &Database, notifications: bool) -> Result<EventStore> {
     Ok(EventStore::builder(database.url())
-        .pool_size(u32::try_from(THREADS)?)
+        .connection_options(ConnectionOptions::new().pool_size(u32::try_from(THREADS)?))
         .notifications(notifications)
         .open()?)
 }

@@ -4,8 +4,8 @@ use crate::harness::Harness;
 use crate::plain::PlainReader;
 use crate::shop::{CartEvent, events};
 use anyhow::{Result, ensure};
-use emmett_postgresql::EventStore;
 use emmett_postgresql::testing::Server;
+use emmett_postgresql::{ConnectionOptions, EventStore};
 
 const LENGTHS: [u64; 3] = [10, 1_000, 10_000];
 
@@ -25,7 +25,9 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
         return Ok(());
     }
     let database = crate::database(server)?;
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     let mut plain = PlainReader::new(database.client()?)?;
     for (length, read, aggregate) in cases {
         let stream = format!("ShoppingCart-{length}");

@@ -3,8 +3,8 @@
 //! `cargo run --example shopping_cart`: on a throwaway PostgreSQL, or on the server that `EMMETT_DATABASE_URL` names.
 
 use emmett_postgresql::{
-    AppendOptions, DocumentProjection, Error, Event, EventStore, NewMessage, Recorded,
-    testing::Server,
+    AppendOptions, ConnectionOptions, DocumentProjection, Error, Event, EventStore, NewMessage,
+    Recorded, testing::Server,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -122,8 +122,11 @@ fn main() -> anyhow::Result<()> {
     let store = EventStore::builder(database.url())
         .inline_projection(cart_summaries())
         .inline_projection(client_summaries())
-        .pool_size(20)
-        .idle_timeout(Duration::from_secs(30))
+        .connection_options(
+            ConnectionOptions::new()
+                .pool_size(20)
+                .idle_timeout(Duration::from_secs(30)),
+        )
         .open()?;
 
     let shoes = ProductItemAdded {

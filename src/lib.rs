@@ -35,7 +35,7 @@
 //!
 //! - [`EventStore`] appends to streams and reads them. [`EventStore::builder`] sets it up.
 //! - [`Event`] is implemented by your enums; [`NewMessage`] adds an id, causes and metadata; [`Recorded`] is what comes back.
-//! - [`Session`] does several things in one transaction.
+//! - [`Session`] does several things in one [`Transaction`], the type that projections, reactors and documents use, too.
 //! - [`DocumentProjection`] and [`SqlProjection`] keep read models in the transaction of the append.
 //! - [`EventStore::rebuild`] builds a read model anew beside the live one, while appends go on.
 //! - [`EventStore::consumer`] runs a [`Projector`] or a [`Reactor`] in the background, or as a batch job;
@@ -73,6 +73,7 @@
 #![doc = "```sql"]
 #![doc = include_str!("../sql/documents.sql")]
 #![doc = include_str!("../sql/operations/migrations.sql")]
+#![doc = include_str!("../sql/operations/copied_grants.sql")]
 #![doc = include_str!("../sql/documents/collections.sql")]
 #![doc = include_str!("../sql/documents/adopted_collections.sql")]
 #![doc = include_str!("../sql/documents/json.sql")]
@@ -80,7 +81,6 @@
 #![doc = include_str!("../sql/documents/updates.sql")]
 #![doc = include_str!("../sql/documents/selections.sql")]
 #![doc = include_str!("../sql/documents/indexes.sql")]
-#![doc = include_str!("../sql/operations/copied_grants.sql")]
 #![doc = include_str!("../schema.sql")]
 #![doc = include_str!("../sql/events/partitions.sql")]
 #![doc = include_str!("../sql/events/streams.sql")]
@@ -112,7 +112,7 @@ pub use crate::{
         RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
     },
     database::{
-        Transaction,
+        ConnectionOptions, Transaction,
         endpoint::{ConnectError, ConnectionStringError},
         position::ExpectedVersion,
         schema::{AutoMigration, MigrationReport, Schema, SchemaState},

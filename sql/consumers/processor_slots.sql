@@ -1,9 +1,10 @@
 -- emt_processor_slots: where each slot of a processor is and who holds it. A processor has one slot, or several, so that
 -- several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at; epoch is
--- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted_by: another worker
--- has less than its share; the holder gives the slot up, and until wanted_until nobody else takes it. taken_position and crashes: see emt_take_slots.
--- attempts: how many holders have tried the message at attempted after such a crash, the last one in attempt_epoch. status
--- 'failed' stops the processor until it is started anew. There is room in the pages, because every batch writes here.
+-- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted_by: another
+-- worker has less than its share; the holder gives the slot up, and until wanted_until nobody else takes it.
+-- taken_position and crashes: see emt_slot_take. attempts: how many holders have tried the message at attempted
+-- after such a crash, the last one in attempt_epoch. status 'failed' stops the processor until it is started anew.
+-- There is room in the pages, because every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -28,64 +29,57 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     PRIMARY KEY (partition, processor, version, slot)
 ) WITH (fillfactor = 50);
 
--- The advisory lock of whoever gives a processor its slots, or a position from which they all go on.
-CREATE OR REPLACE FUNCTION public.emt_processor_lock(partition TEXT, name TEXT) RETURNS BIGINT
+-- The key of the advisory lock under which a processor gets its slots, or a position from which they all go on.
+CREATE OR REPLACE FUNCTION public.emt_processor_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    SELECT hashtextextended('public' || '.processor/' || emt_processor_lock.partition || '/' || emt_processor_lock.name, 0)
-    $$;
+    AS $$ SELECT hashtextextended('public' || '.processor/' || _partition || '/' || _name, 0) $$;
 
 -- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
--- library left a checkpoint, that, else start. Returns how many slots it has: that number stays as it was first chosen,
+-- library left a checkpoint, that, else _start. Returns how many slots it has: that number stays as it was first chosen,
 -- because it decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it is a
 -- projection of which another version is the active one: both would write into one read model.
-CREATE OR REPLACE FUNCTION public.emt_register_processor(
-    partition  TEXT,
-    name       TEXT,
-    version    INTEGER,
-    slots      INTEGER,
-    start      BIGINT
+CREATE OR REPLACE FUNCTION public.emt_processor_register(
+    _partition  TEXT,
+    _name       TEXT,
+    _version    INTEGER,
+    _slots      INTEGER,
+    _start      BIGINT
 ) RETURNS INTEGER
     LANGUAGE plpgsql
     AS $$
-#variable_conflict use_column
 DECLARE
     _active INTEGER;
-    _slots INTEGER;
-    _start BIGINT;
+    _present INTEGER;
+    _checkpoint BIGINT;
 BEGIN
-    PERFORM public.emt_check_partition(emt_register_processor.partition);
+    PERFORM public.emt_partition_check(_partition);
     -- Two programs that start together must not both find none, and the switch of a rebuild must not be overlooked.
-    PERFORM pg_advisory_xact_lock(
-        public.emt_processor_lock(emt_register_processor.partition, emt_register_processor.name));
+    PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, _name));
     SELECT projection.version INTO _active FROM public.emt_projections AS projection
-     WHERE projection.partition = emt_register_processor.partition AND projection.name = emt_register_processor.name
+     WHERE projection.partition = _partition AND projection.name = _name
        AND projection.type = 'a' AND projection.status = 'active';
-    IF _active <> emt_register_processor.version THEN
-        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', emt_register_processor.name,
-            emt_register_processor.version, _active
+    IF _active <> _version THEN
+        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', _name, _version, _active
             USING ERRCODE = 'SE010', HINT = 'Rebuild it with this program, or give it another name.';
     END IF;
     UPDATE public.emt_processor_slots AS slot
        SET status = 'active', last_error = NULL, updated_at = now()
-     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
-       AND slot.version = emt_register_processor.version AND slot.status = 'failed';
-    SELECT count(*) INTO _slots FROM public.emt_processor_slots AS slot
-     WHERE slot.partition = emt_register_processor.partition AND slot.processor = emt_register_processor.name
-       AND slot.version = emt_register_processor.version;
-    IF _slots > 0 THEN
-        RETURN _slots;
+     WHERE slot.partition = _partition AND slot.processor = _name AND slot.version = _version
+       AND slot.status = 'failed';
+    SELECT count(*) INTO _present FROM public.emt_processor_slots AS slot
+     WHERE slot.partition = _partition AND slot.processor = _name AND slot.version = _version;
+    IF _present > 0 THEN
+        RETURN _present;
     END IF;
     INSERT INTO public.emt_subscriptions AS subscription (subscription_id, version, partition, last_processed_position)
-    VALUES (emt_register_processor.name, emt_register_processor.version, emt_register_processor.partition,
-            emt_register_processor.start)
+    VALUES (_name, _version, _partition, _start)
     ON CONFLICT (subscription_id, partition, version) DO UPDATE
         SET last_updated = now()
-    RETURNING last_processed_position INTO _start;
+    RETURNING last_processed_position INTO _checkpoint;
     INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position)
-    SELECT emt_register_processor.partition, emt_register_processor.name, emt_register_processor.version, number, _start
-      FROM generate_series(0, emt_register_processor.slots - 1) AS number;
-    RETURN emt_register_processor.slots;
+    SELECT _partition, _name, _version, number, _checkpoint
+      FROM generate_series(0, _slots - 1) AS number;
+    RETURN _slots;
 END
 $$;
 
@@ -94,19 +88,18 @@ $$;
 -- then. A holder that was paused may still have a row locked, in a transaction that it will never finish: that session is
 -- ended. Counts how often a lease ran out at the position at which it was taken: the worker died of what is behind it.
 -- The times are the server's.
-CREATE OR REPLACE FUNCTION public.emt_take_slots(
-    partition  TEXT,
-    processor  TEXT,
-    version    INTEGER,
-    owner      TEXT,
-    worker     INTEGER,
-    lease      INTERVAL
+CREATE OR REPLACE FUNCTION public.emt_slot_take(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _owner      TEXT,
+    _worker     INTEGER,
+    _lease      INTERVAL
 ) RETURNS TABLE (slot INTEGER, "position" BIGINT, epoch BIGINT, crashes INTEGER)
     LANGUAGE plpgsql
     AS $$
-#variable_conflict use_column
 DECLARE
-    _self TEXT := emt_take_slots.owner || '/' || emt_take_slots.worker;
+    _self TEXT := _owner || '/' || _worker;
     _now TIMESTAMPTZ := clock_timestamp();
     _slots INTEGER;
     _others INTEGER;
@@ -115,17 +108,17 @@ DECLARE
     _share INTEGER;
     _locker INTEGER;
 BEGIN
-    SELECT count(*), count(*) FILTER (WHERE held.owner = emt_take_slots.owner AND held.worker = emt_take_slots.worker),
+    SELECT count(*), count(*) FILTER (WHERE held.owner = _owner AND held.worker = _worker),
            (SELECT count(DISTINCT other.name)
               FROM public.emt_processor_slots AS shared,
                    LATERAL (VALUES (shared.owner || '/' || shared.worker, shared.expires_at),
                                    (shared.wanted_by, shared.wanted_until)) AS other (name, until)
-             WHERE shared.partition = emt_take_slots.partition AND shared.processor = emt_take_slots.processor
-               AND shared.version = emt_take_slots.version AND other.until > _now AND other.name <> _self)
+             WHERE shared.partition = _partition AND shared.processor = _processor
+               AND shared.version = _version AND other.until > _now AND other.name <> _self)
       INTO _slots, _mine, _others
       FROM public.emt_processor_slots AS held
-     WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-       AND held.version = emt_take_slots.version;
+     WHERE held.partition = _partition AND held.processor = _processor
+       AND held.version = _version;
     _share := ceil(_slots / (_others + 1.0));
 
     IF _mine < _share THEN
@@ -135,8 +128,8 @@ BEGIN
               JOIN pg_locks AS lock
                 ON lock.locktype = 'transactionid' AND lock.mode = 'ExclusiveLock' AND lock.granted
                AND lock.transactionid = held.xmax
-             WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-               AND held.version = emt_take_slots.version AND held.expires_at <= _now AND lock.pid <> pg_backend_pid()
+             WHERE held.partition = _partition AND held.processor = _processor
+               AND held.version = _version AND held.expires_at <= _now AND lock.pid <> pg_backend_pid()
         LOOP
             BEGIN
                 PERFORM pg_terminate_backend(_locker);
@@ -148,8 +141,8 @@ BEGIN
         WITH free AS (
             SELECT held.slot
               FROM public.emt_processor_slots AS held
-             WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-               AND held.version = emt_take_slots.version AND held.status = 'active'
+             WHERE held.partition = _partition AND held.processor = _processor
+               AND held.version = _version AND held.status = 'active'
                AND (held.owner IS NULL OR held.expires_at <= _now)
                AND (held.wanted_by IS NULL OR held.wanted_by = _self OR held.wanted_until <= _now)
              ORDER BY held.slot
@@ -157,47 +150,47 @@ BEGIN
                FOR UPDATE SKIP LOCKED
         )
         UPDATE public.emt_processor_slots AS taken
-           SET owner = emt_take_slots.owner,
-               worker = emt_take_slots.worker,
+           SET owner = _owner,
+               worker = _worker,
                epoch = taken.epoch + 1,
                taken_at = _now,
-               expires_at = _now + emt_take_slots.lease,
+               expires_at = _now + _lease,
                crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
                               THEN taken.crashes + 1 ELSE 0 END,
                taken_position = taken.position,
                wanted_by = NULL,
                wanted_until = NULL
           FROM free
-         WHERE taken.partition = emt_take_slots.partition AND taken.processor = emt_take_slots.processor
-           AND taken.version = emt_take_slots.version AND taken.slot = free.slot;
+         WHERE taken.partition = _partition AND taken.processor = _processor
+           AND taken.version = _version AND taken.slot = free.slot;
         GET DIAGNOSTICS _taken = ROW_COUNT;
         _mine := _mine + _taken;
     END IF;
 
     IF _mine < _slots / (_others + 1) THEN
         UPDATE public.emt_processor_slots AS asked
-           SET wanted_by = _self, wanted_until = _now + emt_take_slots.lease
+           SET wanted_by = _self, wanted_until = _now + _lease
           FROM (SELECT spare.slot
                   FROM (SELECT held.slot,
                                row_number() OVER (PARTITION BY held.owner, held.worker ORDER BY held.slot) AS number
                           FROM public.emt_processor_slots AS held
-                         WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-                           AND held.version = emt_take_slots.version AND held.expires_at > _now
+                         WHERE held.partition = _partition AND held.processor = _processor
+                           AND held.version = _version AND held.expires_at > _now
                            AND held.owner || '/' || held.worker <> _self) AS spare
                  WHERE spare.number > _share
                  ORDER BY spare.number DESC
                  LIMIT _slots / (_others + 1) - _mine) AS spare
-         WHERE asked.partition = emt_take_slots.partition AND asked.processor = emt_take_slots.processor
-           AND asked.version = emt_take_slots.version AND asked.slot = spare.slot
+         WHERE asked.partition = _partition AND asked.processor = _processor
+           AND asked.version = _version AND asked.slot = spare.slot
            AND (asked.wanted_by IS NULL OR asked.wanted_until <= _now);
     END IF;
 
     RETURN QUERY
         SELECT held.slot, held.position, held.epoch, held.crashes
           FROM public.emt_processor_slots AS held
-         WHERE held.partition = emt_take_slots.partition AND held.processor = emt_take_slots.processor
-           AND held.version = emt_take_slots.version AND held.owner = emt_take_slots.owner
-           AND held.worker = emt_take_slots.worker
+         WHERE held.partition = _partition AND held.processor = _processor
+           AND held.version = _version AND held.owner = _owner
+           AND held.worker = _worker
          ORDER BY held.slot;
 END
 $$;

@@ -1,4 +1,5 @@
--- emt_subscriptions: which processors there are, and where each began. How far they are is in emt_processor_slots.
+-- emt_subscriptions: one row a version of a processor. last_processed_position is where it began, which may be a
+-- checkpoint that Emmett has left; emt_processor_slots says how far it is now.
 CREATE TABLE IF NOT EXISTS public.emt_subscriptions (
     subscription_id                TEXT         NOT NULL,
     version                        INTEGER      NOT NULL DEFAULT 1,

@@ -1,16 +1,18 @@
--- Whether a table that somebody else has created can be used as a collection. Returns the columns of its primary key:
--- what Pongo's Node library has made has (_id) only. Raises SE030 and says what does not fit.
-CREATE OR REPLACE FUNCTION public.emt_check_layout(name TEXT) RETURNS TEXT
+-- Tables of documents that somebody else has created, and that become collections when they are first opened.
+
+-- Checks that a table of somebody else can be used as a collection. Returns the columns of its primary key; a table of
+-- Pongo's Node library has (_id) only. Raises SE030 and says what does not fit.
+CREATE OR REPLACE FUNCTION public.emt_collection_check_layout(_name TEXT) RETURNS TEXT
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _table REGCLASS := public.emt_relation(emt_check_layout.name);
+    _table REGCLASS := public.emt_relation(_name);
     _kind "char" := (SELECT relkind FROM pg_class WHERE oid = _table);
     _problem TEXT;
     _key TEXT;
 BEGIN
     IF _kind NOT IN ('r', 'p') THEN
-        RAISE EXCEPTION '"%" exists and is not a collection: it is %', emt_check_layout.name,
+        RAISE EXCEPTION '"%" exists and is not a collection: it is %', _name,
             CASE _kind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'i' THEN 'an index'
                        WHEN 'S' THEN 'a sequence' WHEN 'f' THEN 'a foreign table' ELSE 'no table' END
             USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
@@ -41,7 +43,7 @@ BEGIN
            AND (attnotnull OR attname = '_version') AND attidentity = '' AND attname NOT IN ('_id', 'data', '_partition');
     END IF;
     IF _problem IS NOT NULL THEN
-        RAISE EXCEPTION 'table "%" exists and is not a collection: %', emt_check_layout.name, _problem
+        RAISE EXCEPTION 'table "%" exists and is not a collection: %', _name, _problem
             USING ERRCODE = 'SE030', HINT = 'Choose another name for the collection.';
     END IF;
     RETURN _key;
@@ -49,19 +51,19 @@ END
 $$;
 
 -- Whether a table has a unique index on (_id, _partition) beside its primary key.
-CREATE OR REPLACE FUNCTION public.emt_has_id_index(relation REGCLASS) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_collection_has_id_index(_relation REGCLASS) RETURNS BOOLEAN
     LANGUAGE sql STABLE
     AS $$
     SELECT EXISTS (
         SELECT FROM pg_index
-         WHERE indrelid = emt_has_id_index.relation AND indisunique AND indisvalid AND indpred IS NULL
+         WHERE indrelid = _relation AND indisunique AND indisvalid AND indpred IS NULL
            AND (SELECT array_agg(attname ORDER BY attname) FROM pg_attribute
                  WHERE attrelid = indrelid AND attnum = ANY(indkey)) = ARRAY['_id', '_partition']::NAME[]
            AND indnatts = 2 AND indexprs IS NULL)
     $$;
 
--- Puts the id and the version of a document into its JSON, as Pongo's Node library does: up to 0.16, that reads them there.
-CREATE OR REPLACE FUNCTION public.emt_put_columns_into_json() RETURNS TRIGGER
+-- Puts the id and the version of a document into its JSON, where Pongo's Node library up to 0.16 reads them.
+CREATE OR REPLACE FUNCTION public.emt_document_put_columns() RETURNS TRIGGER
     LANGUAGE plpgsql
     AS $$
 BEGIN
@@ -73,30 +75,27 @@ $$;
 -- Registers a table that somebody else has created, once it can be used as a collection. One of Pongo's Node library gets
 -- the default partition in the place of its own, a unique index beside its primary key, which is (_id), and a trigger
 -- that keeps its JSON as it was: both libraries can use it then.
-CREATE OR REPLACE FUNCTION public.emt_recognise_collection(name TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_collection_recognise(_name TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _table REGCLASS := public.emt_relation(emt_recognise_collection.name);
+    _table REGCLASS := public.emt_relation(_name);
 BEGIN
-    IF public.emt_check_layout(emt_recognise_collection.name) = '_id' THEN
-        EXECUTE format('ALTER TABLE public.%I ALTER COLUMN _partition SET DEFAULT %L', emt_recognise_collection.name,
-                       'emt:default');
-        IF NOT public.emt_has_id_index(_table) THEN
-            EXECUTE format('CREATE UNIQUE INDEX ON public.%I (_id, _partition)', emt_recognise_collection.name);
+    IF public.emt_collection_check_layout(_name) = '_id' THEN
+        EXECUTE format('ALTER TABLE public.%I ALTER COLUMN _partition SET DEFAULT %L', _name, 'emt:default');
+        IF NOT public.emt_collection_has_id_index(_table) THEN
+            EXECUTE format('CREATE UNIQUE INDEX ON public.%I (_id, _partition)', _name);
         END IF;
-        EXECUTE format('UPDATE public.%I SET _partition = %L WHERE _partition = %L', emt_recognise_collection.name,
-                       'emt:default', 'png_global');
-        EXECUTE format('DROP TRIGGER IF EXISTS emt_put_columns_into_json ON public.%I', emt_recognise_collection.name);
-        EXECUTE format('CREATE TRIGGER emt_put_columns_into_json BEFORE INSERT OR UPDATE ON public.%I '
-                       'FOR EACH ROW EXECUTE FUNCTION public.emt_put_columns_into_json()', emt_recognise_collection.name);
+        EXECUTE format('UPDATE public.%I SET _partition = %L WHERE _partition = %L', _name, 'emt:default', 'png_global');
+        EXECUTE format('DROP TRIGGER IF EXISTS emt_document_put_columns ON public.%I', _name);
+        EXECUTE format('CREATE TRIGGER emt_document_put_columns BEFORE INSERT OR UPDATE ON public.%I '
+                       'FOR EACH ROW EXECUTE FUNCTION public.emt_document_put_columns()', _name);
     END IF;
-    PERFORM public.emt_copy_grants(public.emt_granted_table(), emt_recognise_collection.name)
+    PERFORM public.emt_table_copy_grants(public.emt_collection_grants_source(), _name)
       FROM pg_class WHERE oid = _table AND pg_has_role(relowner, 'USAGE');
-    INSERT INTO public.emt_collections (name) VALUES (emt_recognise_collection.name) ON CONFLICT DO NOTHING;
+    INSERT INTO public.emt_collections (name) VALUES (_name) ON CONFLICT DO NOTHING;
 EXCEPTION WHEN insufficient_privilege THEN
-    RAISE EXCEPTION 'table "%" must be made a collection first, which role "%" may not do: %',
-        emt_recognise_collection.name, current_user, SQLERRM
+    RAISE EXCEPTION 'table "%" must be made a collection first, which role "%" may not do: %', _name, current_user, SQLERRM
         USING ERRCODE = 'SE030', HINT = 'Open it once as the owner of the table.';
 END
 $$;

@@ -1,63 +1,67 @@
--- emt_collections: the names of the document tables. old_of: it keeps the read model that a rebuild of this one replaced.
+-- Collections: tables of documents. Each collection is a table of its own, created by emt_collection_create below; its
+-- columns have the names that Pongo gives them, so there "_id" and "_partition" are columns. Only statements made by
+-- format() use them, with $1 for parameters.
+
+-- emt_collections: one row a collection. A table that is not listed here is none, whatever its columns are.
+-- old_of: the collection keeps documents that a rebuild of the named one has replaced; NULL for all others.
+-- A row without its table is harmless: creating the collection again uses the row.
 CREATE TABLE IF NOT EXISTS public.emt_collections (
     name        TEXT         NOT NULL PRIMARY KEY,
     old_of      TEXT,
     created_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
--- What has a name; NULL where nothing has. Looked up in the catalogue, because to_regclass may not see what others have
--- created or dropped while this transaction waited for them.
-CREATE OR REPLACE FUNCTION public.emt_relation(name TEXT) RETURNS REGCLASS
+-- Returns the relation of a name; NULL where there is none. Reads the catalogue, because to_regclass may not see what
+-- others have created or dropped while this transaction waited for them.
+CREATE OR REPLACE FUNCTION public.emt_relation(_name TEXT) RETURNS REGCLASS
     LANGUAGE sql
     AS $$
     SELECT oid::REGCLASS FROM pg_catalog.pg_class
-     WHERE relnamespace = 'public'::REGNAMESPACE AND relname = emt_relation.name
+     WHERE relnamespace = 'public'::REGNAMESPACE AND relname = _name
     $$;
 
--- The table whose grants a new collection gets: where there are events, who may use them may use the documents.
-CREATE OR REPLACE FUNCTION public.emt_granted_table() RETURNS TEXT
+-- The table whose grants a new collection gets. Where there are events, roles that may use them may use the documents.
+CREATE OR REPLACE FUNCTION public.emt_collection_grants_source() RETURNS TEXT
     LANGUAGE sql STABLE
     AS $$
     SELECT CASE WHEN to_regclass('public.emt_streams') IS NULL THEN 'emt_collections' ELSE 'emt_streams' END
     $$;
 
 -- Raises SE030 for a name that no collection can have.
-CREATE OR REPLACE FUNCTION public.emt_check_collection_name(name TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_collection_check_name(_name TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    IF octet_length(emt_check_collection_name.name) NOT BETWEEN 1 AND 63 THEN
-        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_check_collection_name.name,
-            octet_length(emt_check_collection_name.name) USING ERRCODE = 'SE030';
-    END IF;
-    IF starts_with(emt_check_collection_name.name, 'emt_') THEN
-        RAISE EXCEPTION 'a collection''s name must not begin with emt_, as "%" does', emt_check_collection_name.name
+    IF octet_length(_name) NOT BETWEEN 1 AND 63 THEN
+        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', _name, octet_length(_name)
             USING ERRCODE = 'SE030';
+    END IF;
+    IF starts_with(_name, 'emt_') THEN
+        RAISE EXCEPTION 'a collection''s name must not begin with emt_, as "%" does', _name USING ERRCODE = 'SE030';
     END IF;
 END
 $$;
 
 -- Keeps others from creating, dropping or renaming a collection of this name until the transaction ends.
-CREATE OR REPLACE FUNCTION public.emt_lock_collection(name TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_collection_lock(_name TEXT) RETURNS VOID
     LANGUAGE sql
-    AS $$ SELECT pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_lock_collection.name, 0)) $$;
+    AS $$ SELECT pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || _name, 0)) $$;
 
 -- Creates the table of a document collection; FALSE where it exists. A table that is not registered is recognised if it
 -- has the layout of a collection, and adopted if Pongo's Node library has made it. Raises SE030 for any other table.
-CREATE OR REPLACE FUNCTION public.emt_create_collection(name TEXT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_collection_create(_name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
-#variable_conflict use_column
 BEGIN
-    PERFORM public.emt_check_collection_name(emt_create_collection.name);
-    IF public.emt_relation(emt_create_collection.name) IS NOT NULL
-       AND EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
+    PERFORM public.emt_collection_check_name(_name);
+    IF public.emt_relation(_name) IS NOT NULL
+       AND EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = _name) THEN
         RETURN FALSE;
     END IF;
-    PERFORM public.emt_lock_collection(emt_create_collection.name);
-    IF public.emt_relation(emt_create_collection.name) IS NOT NULL THEN
-        IF NOT EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = emt_create_collection.name) THEN
-            PERFORM public.emt_recognise_collection(emt_create_collection.name);
+    PERFORM public.emt_collection_lock(_name);
+    IF public.emt_relation(_name) IS NOT NULL THEN
+        IF NOT EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = _name) THEN
+            PERFORM public.emt_collection_recognise(_name);
         END IF;
         RETURN FALSE;
     END IF;
@@ -73,17 +77,17 @@ BEGIN
             _updated    TIMESTAMPTZ  NOT NULL DEFAULT now(),
             PRIMARY KEY (_id, _partition)
         ) WITH (fillfactor = 80)
-        $sql$, emt_create_collection.name);
-    PERFORM public.emt_copy_grants(public.emt_granted_table(), emt_create_collection.name);
+        $sql$, _name);
+    PERFORM public.emt_table_copy_grants(public.emt_collection_grants_source(), _name);
     -- A row is there where somebody has dropped the table alone.
-    INSERT INTO public.emt_collections (name) VALUES (emt_create_collection.name)
+    INSERT INTO public.emt_collections (name) VALUES (_name)
     ON CONFLICT (name) DO UPDATE SET old_of = NULL, created_at = now();
     RETURN TRUE;
 END
 $$;
 
--- Raises SE032 where a projection keeps the collection: that would go on with another one, or with none.
-CREATE OR REPLACE FUNCTION public.emt_refuse_read_model(name TEXT, doing TEXT) RETURNS VOID
+-- Raises SE032 where a projection keeps the collection: the projection would go on with another one, or with none.
+CREATE OR REPLACE FUNCTION public.emt_collection_refuse_read_model(_name TEXT, _doing TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
@@ -93,69 +97,64 @@ BEGIN
         RETURN;
     END IF;
     -- EXECUTE, because the table comes with the event store.
-    EXECUTE 'SELECT name FROM public.emt_projections WHERE name = $1 LIMIT 1'
-       INTO _projection USING emt_refuse_read_model.name;
+    EXECUTE 'SELECT name FROM public.emt_projections WHERE name = $1 LIMIT 1' INTO _projection USING _name;
     IF _projection IS NOT NULL THEN
         RAISE EXCEPTION 'collection "%" cannot be %: it is the read model of projection "%", which is registered',
-            emt_refuse_read_model.name, emt_refuse_read_model.doing, _projection USING ERRCODE = 'SE032';
+            _name, _doing, _projection USING ERRCODE = 'SE032';
     END IF;
 END
 $$;
 
 -- Drops a collection with all its documents, those of all tenants; FALSE where there is none.
-CREATE OR REPLACE FUNCTION public.emt_drop_collection(name TEXT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_collection_drop(_name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
-#variable_conflict use_column
 DECLARE
     _exists BOOLEAN;
 BEGIN
-    PERFORM public.emt_lock_collection(emt_drop_collection.name);
-    PERFORM public.emt_refuse_read_model(emt_drop_collection.name, 'dropped');
-    _exists := public.emt_relation(emt_drop_collection.name) IS NOT NULL;
-    DELETE FROM public.emt_collections AS known WHERE known.name = emt_drop_collection.name;
+    PERFORM public.emt_collection_lock(_name);
+    PERFORM public.emt_collection_refuse_read_model(_name, 'dropped');
+    _exists := public.emt_relation(_name) IS NOT NULL;
+    DELETE FROM public.emt_collections AS known WHERE known.name = _name;
     IF NOT FOUND THEN
         IF _exists THEN
-            RAISE EXCEPTION 'table "%" is not a collection of this library', emt_drop_collection.name
+            RAISE EXCEPTION 'table "%" is not a collection of this library', _name
                 USING ERRCODE = 'SE030', HINT = 'A collection of somebody else''s has to be opened before it is dropped.';
         END IF;
         RETURN FALSE;
     END IF;
-    EXECUTE format('DROP TABLE IF EXISTS public.%I', emt_drop_collection.name);
+    EXECUTE format('DROP TABLE IF EXISTS public.%I', _name);
     RETURN _exists;
 END
 $$;
 
 -- Renames a collection. Raises SE030 where the new name is taken, SE033 where there is no such collection.
-CREATE OR REPLACE FUNCTION public.emt_rename_collection(name TEXT, new_name TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_collection_rename(_name TEXT, _new_name TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
-#variable_conflict use_column
 BEGIN
-    PERFORM public.emt_check_collection_name(emt_rename_collection.new_name);
+    PERFORM public.emt_collection_check_name(_new_name);
     -- In one order: two that swap names must not wait for each other.
-    PERFORM public.emt_lock_collection(least(emt_rename_collection.name, emt_rename_collection.new_name));
-    PERFORM public.emt_lock_collection(greatest(emt_rename_collection.name, emt_rename_collection.new_name));
-    PERFORM public.emt_refuse_read_model(emt_rename_collection.name, 'renamed');
-    IF public.emt_relation(emt_rename_collection.new_name) IS NOT NULL THEN
-        RAISE EXCEPTION 'collection "%" cannot be renamed to "%": there is something of that name',
-            emt_rename_collection.name, emt_rename_collection.new_name USING ERRCODE = 'SE030';
+    PERFORM public.emt_collection_lock(least(_name, _new_name));
+    PERFORM public.emt_collection_lock(greatest(_name, _new_name));
+    PERFORM public.emt_collection_refuse_read_model(_name, 'renamed');
+    IF public.emt_relation(_new_name) IS NOT NULL THEN
+        RAISE EXCEPTION 'collection "%" cannot be renamed to "%": there is something of that name', _name, _new_name
+            USING ERRCODE = 'SE030';
     END IF;
-    DELETE FROM public.emt_collections AS known WHERE known.name = emt_rename_collection.new_name;
-    UPDATE public.emt_collections AS known SET name = emt_rename_collection.new_name
-     WHERE known.name = emt_rename_collection.name;
-    IF NOT FOUND OR public.emt_relation(emt_rename_collection.name) IS NULL THEN
-        RAISE EXCEPTION 'there is no collection "%"', emt_rename_collection.name USING ERRCODE = 'SE033';
+    DELETE FROM public.emt_collections AS known WHERE known.name = _new_name;
+    UPDATE public.emt_collections AS known SET name = _new_name WHERE known.name = _name;
+    IF NOT FOUND OR public.emt_relation(_name) IS NULL THEN
+        RAISE EXCEPTION 'there is no collection "%"', _name USING ERRCODE = 'SE033';
     END IF;
     -- What a rebuild has kept of it.
-    UPDATE public.emt_collections AS known SET old_of = emt_rename_collection.new_name
-     WHERE known.old_of = emt_rename_collection.name;
-    EXECUTE format('ALTER TABLE public.%I RENAME TO %I', emt_rename_collection.name, emt_rename_collection.new_name);
+    UPDATE public.emt_collections AS known SET old_of = _new_name WHERE known.old_of = _name;
+    EXECUTE format('ALTER TABLE public.%I RENAME TO %I', _name, _new_name);
 END
 $$;
 
 -- Deletes the documents of a partition in all collections, and returns how many.
-CREATE OR REPLACE FUNCTION public.emt_delete_documents(partition TEXT) RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_document_delete_all(_partition TEXT) RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$
 DECLARE
@@ -165,7 +164,7 @@ DECLARE
 BEGIN
     FOR _table IN SELECT known.name FROM public.emt_collections AS known
                    WHERE public.emt_relation(known.name) IS NOT NULL ORDER BY known.name COLLATE "C" LOOP
-        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_delete_documents.partition;
+        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING _partition;
         GET DIAGNOSTICS _deleted = ROW_COUNT;
         _all := _all + _deleted;
     END LOOP;
@@ -174,7 +173,7 @@ END
 $$;
 
 -- The same for a tenant of a client's. Raises SE034 for one that an event store knows: its events would stay.
-CREATE OR REPLACE FUNCTION public.emt_delete_tenant_documents(partition TEXT) RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_document_delete_tenant(_partition TEXT) RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$
 DECLARE
@@ -182,12 +181,11 @@ DECLARE
 BEGIN
     IF to_regclass('public.emt_partitions') IS NOT NULL THEN
         EXECUTE 'SELECT EXISTS (SELECT FROM public.emt_partitions WHERE partition = $1)'
-           INTO _is_registered USING emt_delete_tenant_documents.partition;
+           INTO _is_registered USING _partition;
     END IF;
     IF _is_registered THEN
-        RAISE EXCEPTION 'the event store has a tenant "%", with events', emt_delete_tenant_documents.partition
-            USING ERRCODE = 'SE034';
+        RAISE EXCEPTION 'the event store has a tenant "%", with events', _partition USING ERRCODE = 'SE034';
     END IF;
-    RETURN public.emt_delete_documents(emt_delete_tenant_documents.partition);
+    RETURN public.emt_document_delete_all(_partition);
 END
 $$;

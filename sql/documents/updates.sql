@@ -1,55 +1,51 @@
--- An operation of an update is an object: its operator, its path with dots, and its value in a form that the library
--- has checked. Paths of one update do not touch, so the order of its operations does not matter.
+-- Updates of documents. An operation of an update is an object: its operator, its path with dots, and its value in a form
+-- that the library has checked. Paths of one update do not touch, so the order of its operations does not matter.
 
 -- Refuses an update.
-CREATE OR REPLACE FUNCTION public.emt_refuse_update(operator TEXT, path TEXT, reason TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_update_refuse(_operator TEXT, _path TEXT, _reason TEXT) RETURNS VOID
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 BEGIN
-    RAISE EXCEPTION '`%` of `%` %', emt_refuse_update.operator, emt_refuse_update.path, emt_refuse_update.reason
-        USING ERRCODE = 'SE031';
+    RAISE EXCEPTION '`%` of `%` %', _operator, _path, _reason USING ERRCODE = 'SE031';
 END
 $$;
 
--- The document that an update makes. operations is an array of operations; pulled has, for each $pull with a condition,
+-- The document that an update makes. _operations is an array of operations; _pulled has, for each $pull with a condition,
 -- in the order of their numbers, what stays of its array. Raises SE031 where the document does not fit the operations.
-CREATE OR REPLACE FUNCTION public.emt_update_document(document JSONB, operations JSONB, pulled JSONB[] DEFAULT '{}')
+CREATE OR REPLACE FUNCTION public.emt_document_update(_document JSONB, _operations JSONB, _pulled JSONB[] DEFAULT '{}')
     RETURNS JSONB
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
 DECLARE
-    _document JSONB := emt_update_document.document;
     _operation JSONB;
     _operator TEXT;
     _names TEXT[];
     _value JSONB;
 BEGIN
     -- Counting in a field of the document itself is the most frequent update, and each expression has its price.
-    IF jsonb_array_length(emt_update_document.operations) = 1
-       AND emt_update_document.operations #>> '{0,operator}' IN ('$inc', '$mul')
-       AND strpos(emt_update_document.operations #>> '{0,path}', '.') = 0 THEN
-        RETURN jsonb_set(_document, ARRAY[emt_update_document.operations #>> '{0,path}'], public.emt_calculated(
-            _document -> (emt_update_document.operations #>> '{0,path}'), emt_update_document.operations #>> '{0,operator}',
-            emt_update_document.operations #>> '{0,path}', emt_update_document.operations #> '{0,value}'));
+    IF jsonb_array_length(_operations) = 1 AND _operations #>> '{0,operator}' IN ('$inc', '$mul')
+       AND strpos(_operations #>> '{0,path}', '.') = 0 THEN
+        RETURN jsonb_set(_document, ARRAY[_operations #>> '{0,path}'], public.emt_number_calculate(
+            _document -> (_operations #>> '{0,path}'), _operations #>> '{0,operator}',
+            _operations #>> '{0,path}', _operations #> '{0,value}'));
     END IF;
-    FOR _number IN 0 .. jsonb_array_length(emt_update_document.operations) - 1 LOOP
-        _operation := emt_update_document.operations -> _number;
+    FOR _number IN 0 .. jsonb_array_length(_operations) - 1 LOOP
+        _operation := _operations -> _number;
         _operator := _operation ->> 'operator';
         -- A name never contains a dot.
         _names := string_to_array(_operation ->> 'path', '.');
         IF _operator = '$unset' THEN
-            _document := public.emt_remove_at(_document, _names);
+            _document := public.emt_json_remove_at(_document, _names);
         ELSIF _operator = '$rename' THEN
-            _document := public.emt_rename_at(_document, _operation ->> 'path', _operation ->> 'value');
+            _document := public.emt_json_rename_at(_document, _operation ->> 'path', _operation ->> 'value');
         ELSIF cardinality(_names) = 1 THEN
             -- The same as below, without the calls that a field of the document itself does not need.
-            _value := public.emt_updated_value(_document -> _names[1], _operation, emt_update_document.pulled);
+            _value := public.emt_update_value(_document -> _names[1], _operation, _pulled);
             _document := CASE WHEN _value IS NULL THEN _document ELSE jsonb_set(_document, _names, _value) END;
         ELSE
-            _value := public.emt_updated_value(public.emt_value_at(_document, _names), _operation,
-                                               emt_update_document.pulled);
+            _value := public.emt_update_value(public.emt_json_value_at(_document, _names), _operation, _pulled);
             IF _value IS NOT NULL THEN
-                _document := public.emt_put_at(_document, _names, _value, _operator);
+                _document := public.emt_json_put_at(_document, _names, _value, _operator);
             END IF;
         END IF;
     END LOOP;
@@ -59,83 +55,76 @@ $$;
 
 -- The value that an operator makes of the present one, which is NULL where the field is missing; NULL where the field
 -- stays as it is.
-CREATE OR REPLACE FUNCTION public.emt_updated_value(present JSONB, operation JSONB, pulled JSONB[]) RETURNS JSONB
+CREATE OR REPLACE FUNCTION public.emt_update_value(_present JSONB, _operation JSONB, _pulled JSONB[]) RETURNS JSONB
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
 DECLARE
-    _operator TEXT := emt_updated_value.operation ->> 'operator';
-    _value JSONB := emt_updated_value.operation -> 'value';
+    _operator TEXT := _operation ->> 'operator';
+    _value JSONB := _operation -> 'value';
 BEGIN
     CASE _operator
         WHEN '$set', '$setOnInsert' THEN
             RETURN _value;
         WHEN '$inc', '$mul' THEN
-            RETURN public.emt_calculated(emt_updated_value.present, _operator, emt_updated_value.operation ->> 'path',
-                                         _value);
+            RETURN public.emt_number_calculate(_present, _operator, _operation ->> 'path', _value);
         WHEN '$min' THEN
-            RETURN CASE WHEN emt_updated_value.present IS NULL OR public.emt_precedes(_value, emt_updated_value.present)
-                        THEN _value END;
+            RETURN CASE WHEN _present IS NULL OR public.emt_json_precedes(_value, _present) THEN _value END;
         WHEN '$max' THEN
-            RETURN CASE WHEN emt_updated_value.present IS NULL OR public.emt_precedes(emt_updated_value.present, _value)
-                        THEN _value END;
+            RETURN CASE WHEN _present IS NULL OR public.emt_json_precedes(_present, _value) THEN _value END;
         WHEN '$currentDate' THEN
             RETURN to_jsonb(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
         ELSE
-            RETURN public.emt_updated_array(emt_updated_value.present, emt_updated_value.operation,
-                                            emt_updated_value.pulled);
+            RETURN public.emt_array_update(_present, _operation, _pulled);
     END CASE;
 END
 $$;
 
 -- $inc and $mul. Decimal: 0.1 and 0.2 are 0.3.
-CREATE OR REPLACE FUNCTION public.emt_calculated(present JSONB, operator TEXT, path TEXT, operand JSONB) RETURNS JSONB
+CREATE OR REPLACE FUNCTION public.emt_number_calculate(_present JSONB, _operator TEXT, _path TEXT, _operand JSONB)
+    RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
     _result NUMERIC;
 BEGIN
-    IF jsonb_typeof(emt_calculated.present) IS DISTINCT FROM 'number' THEN
-        IF emt_calculated.present IS NULL THEN
-            RETURN CASE emt_calculated.operator WHEN '$inc' THEN emt_calculated.operand ELSE '0' END;
+    IF jsonb_typeof(_present) IS DISTINCT FROM 'number' THEN
+        IF _present IS NULL THEN
+            RETURN CASE _operator WHEN '$inc' THEN _operand ELSE '0' END;
         END IF;
-        PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
-            'needs a number, but the field holds ' || public.emt_type_name(emt_calculated.present));
+        PERFORM public.emt_update_refuse(_operator, _path,
+            'needs a number, but the field holds ' || public.emt_json_type_name(_present));
     END IF;
-    _result := CASE emt_calculated.operator
-                   WHEN '$inc' THEN emt_calculated.present::NUMERIC + emt_calculated.operand::NUMERIC
-                   ELSE emt_calculated.present::NUMERIC * emt_calculated.operand::NUMERIC
+    _result := CASE _operator
+                   WHEN '$inc' THEN _present::NUMERIC + _operand::NUMERIC
+                   ELSE _present::NUMERIC * _operand::NUMERIC
                END;
     IF scale(_result) > 0 OR abs(_result) > 1e300 THEN
         -- Beyond the largest float nothing could read the document.
         IF abs(_result) > 1.7976931348623157e308 THEN
-            PERFORM public.emt_refuse_update(emt_calculated.operator, emt_calculated.path,
-                'makes a number beyond 1.7976931348623157e308');
+            PERFORM public.emt_update_refuse(_operator, _path, 'makes a number beyond 1.7976931348623157e308');
         END IF;
-        _result := public.emt_readable(_result, emt_calculated.present::NUMERIC, emt_calculated.operand::NUMERIC);
+        _result := public.emt_number_readable(_result, _present::NUMERIC, _operand::NUMERIC);
     END IF;
     RETURN to_jsonb(_result);
 END
 $$;
 
--- A fraction that was made of two numbers: the nearest float, so that everybody can read the document; but itself where one of
--- the two numbers was no float. A function of its own, because PL/pgSQL prepares an expression with all that is inlined in it
--- in each transaction, and few updates come here.
-CREATE OR REPLACE FUNCTION public.emt_readable(made NUMERIC, one NUMERIC, other NUMERIC) RETURNS NUMERIC
+-- A fraction that was made of two numbers: the nearest float, so that everybody can read the document; but the fraction
+-- itself where one of the two numbers was no float. A function of its own, because PL/pgSQL prepares an expression
+-- with all that is inlined in it in each transaction, and few updates come here.
+CREATE OR REPLACE FUNCTION public.emt_number_readable(_made NUMERIC, _one NUMERIC, _other NUMERIC) RETURNS NUMERIC
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 BEGIN
-    RETURN CASE WHEN emt_readable.one = public.emt_nearest_float(emt_readable.one)
-                     AND emt_readable.other = public.emt_nearest_float(emt_readable.other)
-                THEN public.emt_nearest_float(emt_readable.made)
-                ELSE emt_readable.made END;
+    RETURN CASE WHEN _one = public.emt_number_nearest_float(_one) AND _other = public.emt_number_nearest_float(_other)
+                THEN public.emt_number_nearest_float(_made)
+                ELSE _made END;
 END
 $$;
 
 -- The shortest decimal that reads as the nearest float; the number itself where it is too large or too small for one.
-CREATE OR REPLACE FUNCTION public.emt_nearest_float(number NUMERIC) RETURNS NUMERIC
+CREATE OR REPLACE FUNCTION public.emt_number_nearest_float(_number NUMERIC) RETURNS NUMERIC
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT CASE WHEN abs(emt_nearest_float.number) BETWEEN 1e-300 AND 1e300
-                THEN emt_nearest_float.number::FLOAT8::TEXT::NUMERIC
-                ELSE emt_nearest_float.number END
+    SELECT CASE WHEN abs(_number) BETWEEN 1e-300 AND 1e300 THEN _number::FLOAT8::TEXT::NUMERIC ELSE _number END
     $$;

@@ -1,3 +1,5 @@
+-- Appending to one stream.
+
 -- Creates a partition's own function for appends, emt_append_in_emt_default and so on. It appends messages to one stream,
 -- in one round trip, or refuses and stores nothing. Locks, in this order: the inline projections (shared), the fence, the
 -- stream's row; then draws the positions, so that global order follows stream order. Returns codes and positions as one
@@ -5,21 +7,21 @@
 --   {0, version, time, global positions ...}   appended
 --   {1, version}                               refused: the stream is at this version
 --   {2, version}                               refused: the stream is archived
---   {3, version, time, global positions ...}   these messages were appended before (only when find_repeated)
+--   {3, version, time, global positions ...}   these messages were appended before (only with _find_repeated)
 -- time is what "created" says, in microseconds since 1970, for the inline projections; 0 where there are none.
--- expected_version: NULL any, 0 no stream, -1 the stream exists, n exactly n.
--- find_repeated: look for the message ids in the stream first. Same type, kind and data: the first result again;
+-- _expected_version: NULL any, 0 no stream, -1 the stream exists, n exactly n.
+-- _find_repeated: look for the message ids in the stream first. Same type, kind and data: the first result again;
 -- anything else raises SE020.
--- projections: the versions of the caller's inline projections, by name; raises SE010, SE011, SE012 unless each is the
+-- _projections: the versions of the caller's inline projections, by name; raises SE010, SE011, SE012 unless each is the
 -- active one.
 -- It is the hottest code here. It names the leaf tables, because finding them from their parents costs each append a
 -- tenth; and what few appends need stands elsewhere, because every expression costs all of them. The partition is a
 -- parameter all the same: a name that only resembles this one's must not get in.
-CREATE OR REPLACE FUNCTION public.emt_create_append(partition TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_append_create(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _suffix TEXT := public.emt_table_suffix(emt_create_append.partition);
+    _suffix TEXT := public.emt_partition_suffix(_partition);
 BEGIN
     EXECUTE format($create$
 CREATE OR REPLACE FUNCTION public.%1$I(
@@ -41,7 +43,7 @@ CREATE OR REPLACE FUNCTION public.%1$I(
 DECLARE
     -- In this order: whoever waits for a projection must not hold the feed back meanwhile.
     _fenced BOOLEAN := CASE WHEN _projections IS NULL THEN public.emt_fence(_partition)
-                            WHEN public.emt_share_projections(_partition, _projections) THEN public.emt_fence(_partition)
+                            WHEN public.emt_projection_share(_partition, _projections) THEN public.emt_fence(_partition)
                        END;
     _version BIGINT;
     _result BIGINT[];
@@ -66,7 +68,7 @@ BEGIN
            AND NOT (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition) THEN
             _result := NULL;
         ELSE
-            _result := public.emt_refusal(
+            _result := public.emt_append_refusal(
                 _stream_id, _partition, _expected_version, _version, cardinality(_message_types),
                 CASE WHEN _find_repeated THEN _message_ids END, _message_types, _message_kinds, _messages_data);
         END IF;
@@ -118,31 +120,30 @@ $$;
 
 -- The same for a partition that the statement does not know beforehand.
 CREATE OR REPLACE FUNCTION public.emt_append(
-    stream_id          TEXT,
-    stream_type        TEXT,
-    partition          TEXT,
-    expected_version   BIGINT,
-    message_ids        TEXT[],
-    message_types      TEXT[],
-    message_kinds      TEXT[],
-    schema_versions    TEXT[],
-    messages_data      JSONB[],
-    messages_metadata  JSONB[],
-    find_repeated      BOOLEAN DEFAULT FALSE,
-    projections        JSONB DEFAULT NULL
+    _stream_id          TEXT,
+    _stream_type        TEXT,
+    _partition          TEXT,
+    _expected_version   BIGINT,
+    _message_ids        TEXT[],
+    _message_types      TEXT[],
+    _message_kinds      TEXT[],
+    _schema_versions    TEXT[],
+    _messages_data      JSONB[],
+    _messages_metadata  JSONB[],
+    _find_repeated      BOOLEAN DEFAULT FALSE,
+    _projections        JSONB DEFAULT NULL
 ) RETURNS BIGINT[]
     LANGUAGE plpgsql
     AS $$
 DECLARE
     _result BIGINT[];
 BEGIN
-    PERFORM public.emt_check_partition(emt_append.partition);
+    PERFORM public.emt_partition_check(_partition);
     EXECUTE format('SELECT public.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
-                   'emt_append_in_' || public.emt_table_suffix(emt_append.partition))
+                   'emt_append_in_' || public.emt_partition_suffix(_partition))
         INTO _result
-        USING emt_append.stream_id, emt_append.stream_type, emt_append.partition, emt_append.expected_version,
-              emt_append.message_ids, emt_append.message_types, emt_append.message_kinds, emt_append.schema_versions,
-              emt_append.messages_data, emt_append.messages_metadata, emt_append.find_repeated, emt_append.projections;
+        USING _stream_id, _stream_type, _partition, _expected_version, _message_ids, _message_types, _message_kinds,
+              _schema_versions, _messages_data, _messages_metadata, _find_repeated, _projections;
     RETURN _result;
 END
 $$;

@@ -1,44 +1,45 @@
+-- The appends that do not simply go on: refused ones, repeated ones, and those that meet an archived stream.
+
 -- What an append must refuse or repeat after its upsert, or NULL when it may go on. Runs with the stream's row locked
 -- and in statements of its own: their snapshots see what the writer that we waited for has committed. Takes the upsert
--- back where it has to. version is what the upsert returned: NULL where it changed nothing.
-CREATE OR REPLACE FUNCTION public.emt_refusal(
-    stream_id         TEXT,
-    partition         TEXT,
-    expected_version  BIGINT,
-    version           BIGINT,
-    count             INTEGER,
-    message_ids       TEXT[],
-    message_types     TEXT[],
-    message_kinds     TEXT[],
-    messages_data     JSONB[]
+-- back where it has to. _version is what the upsert returned: NULL where it changed nothing.
+CREATE OR REPLACE FUNCTION public.emt_append_refusal(
+    _stream_id         TEXT,
+    _partition         TEXT,
+    _expected_version  BIGINT,
+    _version           BIGINT,
+    _count             INTEGER,
+    _message_ids       TEXT[],
+    _message_types     TEXT[],
+    _message_kinds     TEXT[],
+    _messages_data     JSONB[]
 ) RETURNS BIGINT[]
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _suffix TEXT := public.emt_table_suffix(emt_refusal.partition);
-    _is_new BOOLEAN := emt_refusal.version IS NOT DISTINCT FROM emt_refusal.count;
+    _suffix TEXT := public.emt_partition_suffix(_partition);
+    _is_new BOOLEAN := _version IS NOT DISTINCT FROM _count;
     _repeated BIGINT[];
     _archived_version BIGINT;
     _actual_version BIGINT := 0;
 BEGIN
-    IF emt_refusal.message_ids IS NOT NULL AND NOT _is_new THEN
-        _repeated := public.emt_find_repeated(
-            emt_refusal.stream_id, emt_refusal.partition, emt_refusal.message_ids, emt_refusal.message_types,
-            emt_refusal.message_kinds, emt_refusal.messages_data);
+    IF _message_ids IS NOT NULL AND NOT _is_new THEN
+        _repeated := public.emt_append_find_repeated(
+            _stream_id, _partition, _message_ids, _message_types, _message_kinds, _messages_data);
         IF _repeated IS NOT NULL THEN
-            IF emt_refusal.version IS NOT NULL THEN
+            IF _version IS NOT NULL THEN
                 EXECUTE format('UPDATE public.%I SET stream_position = stream_position - $2 WHERE stream_id = $1',
                                'emt_streams_' || _suffix || '_active')
-                    USING emt_refusal.stream_id, emt_refusal.count;
+                    USING _stream_id, _count;
             END IF;
             RETURN 3 || _repeated;
         END IF;
     END IF;
 
-    IF emt_refusal.version IS NULL THEN
+    IF _version IS NULL THEN
         EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
                        'emt_streams_' || _suffix || '_active')
-            INTO _actual_version USING emt_refusal.stream_id;
+            INTO _actual_version USING _stream_id;
         RETURN ARRAY[1, _actual_version];
     END IF;
     IF NOT _is_new THEN
@@ -57,34 +58,33 @@ BEGIN
             )
             SELECT stream_position FROM public.%1$I WHERE stream_id = $1
             $sql$, 'emt_streams_' || _suffix || '_archived')
-            INTO _archived_version USING emt_refusal.stream_id, emt_refusal.partition;
+            INTO _archived_version USING _stream_id, _partition;
         EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1 AND stream_position = 0',
                        'emt_streams_' || _suffix || '_archived')
-            USING emt_refusal.stream_id;
-    ELSIF (SELECT tenant.has_archived FROM public.emt_partitions AS tenant
-            WHERE tenant.partition = emt_refusal.partition) THEN
+            USING _stream_id;
+    ELSIF (SELECT tenant.has_archived FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) THEN
         EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
                        'emt_streams_' || _suffix || '_archived')
-            INTO _archived_version USING emt_refusal.stream_id;
+            INTO _archived_version USING _stream_id;
     END IF;
-    IF _archived_version IS NULL AND coalesce(emt_refusal.expected_version, 0) = 0 THEN
+    IF _archived_version IS NULL AND coalesce(_expected_version, 0) = 0 THEN
         RETURN NULL;
     END IF;
     EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1', 'emt_streams_' || _suffix || '_active')
-        USING emt_refusal.stream_id;
+        USING _stream_id;
     RETURN CASE WHEN _archived_version IS NULL THEN ARRAY[1, 0] ELSE ARRAY[2, _archived_version] END;
 END
 $$;
 
 -- The version and global positions of an append that is being repeated; NULL when none of its message ids is in the
 -- stream; raises SE020 when they are there with other content, another order, or only in part.
-CREATE OR REPLACE FUNCTION public.emt_find_repeated(
-    stream_id      TEXT,
-    partition      TEXT,
-    message_ids    TEXT[],
-    message_types  TEXT[],
-    message_kinds  TEXT[],
-    messages_data  JSONB[]
+CREATE OR REPLACE FUNCTION public.emt_append_find_repeated(
+    _stream_id      TEXT,
+    _partition      TEXT,
+    _message_ids    TEXT[],
+    _message_types  TEXT[],
+    _message_kinds  TEXT[],
+    _messages_data  JSONB[]
 ) RETURNS BIGINT[]
     LANGUAGE plpgsql
     AS $$
@@ -107,19 +107,17 @@ BEGIN
           JOIN unnest($2, $3, $4, $5) WITH ORDINALITY AS message (id, type, kind, data, number)
             ON message.id = stored.message_id
          WHERE stored.stream_id = $1
-        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_find_repeated.partition) || '_active')
+        $sql$, 'emt_messages_' || public.emt_partition_suffix(_partition) || '_active')
         INTO _found, _same, _lowest_shift, _highest_shift, _version, _positions
-        USING emt_find_repeated.stream_id, emt_find_repeated.message_ids, emt_find_repeated.message_types,
-              emt_find_repeated.message_kinds, emt_find_repeated.messages_data;
+        USING _stream_id, _message_ids, _message_types, _message_kinds, _messages_data;
     IF _found = 0 THEN
         RETURN NULL;
     END IF;
-    IF _same = cardinality(emt_find_repeated.message_ids) AND _same = _found AND _lowest_shift = _highest_shift THEN
+    IF _same = cardinality(_message_ids) AND _same = _found AND _lowest_shift = _highest_shift THEN
         RETURN ARRAY[_version, 0] || _positions;
     END IF;
-    RAISE EXCEPTION 'stream "%" already has messages with these message ids, but not the same messages',
-        emt_find_repeated.stream_id
-        USING ERRCODE = 'SE020', DETAIL = emt_find_repeated.stream_id,
+    RAISE EXCEPTION 'stream "%" already has messages with these message ids, but not the same messages', _stream_id
+        USING ERRCODE = 'SE020', DETAIL = _stream_id,
               HINT = 'A message id names one message. Use new ids for new messages.';
 END
 $$;

@@ -1,21 +1,23 @@
+-- The archive: the other side of emt_streams and emt_messages, which appends and reads leave out.
+
 -- Moves a stream and its messages between the active and the archived tables. Returns its version; NULL where there is
 -- no such stream on the side it should come from. Locks the stream's row first, by deleting it; the messages follow in
 -- a later statement, whose snapshot sees those of an append that we waited for. (An UPDATE of is_archived would make
 -- appends that wait for the row fail.) Positions are kept, and the feed reads both sides, so it never misses one.
-CREATE OR REPLACE FUNCTION public.emt_move_stream(stream_id TEXT, partition TEXT, to_archive BOOLEAN) RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_stream_move(_stream_id TEXT, _partition TEXT, _to_archive BOOLEAN) RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _suffix TEXT := public.emt_table_suffix(emt_move_stream.partition);
-    _source TEXT := CASE WHEN emt_move_stream.to_archive THEN '_active' ELSE '_archived' END;
-    _target TEXT := CASE WHEN emt_move_stream.to_archive THEN '_archived' ELSE '_active' END;
+    _suffix TEXT := public.emt_partition_suffix(_partition);
+    _source TEXT := CASE WHEN _to_archive THEN '_active' ELSE '_archived' END;
+    _target TEXT := CASE WHEN _to_archive THEN '_archived' ELSE '_active' END;
     _version BIGINT;
 BEGIN
-    PERFORM public.emt_check_partition(emt_move_stream.partition);
-    IF emt_move_stream.to_archive THEN
+    PERFORM public.emt_partition_check(_partition);
+    IF _to_archive THEN
         UPDATE public.emt_partitions AS tenant
            SET has_archived = TRUE
-         WHERE tenant.partition = emt_move_stream.partition AND NOT tenant.has_archived;
+         WHERE tenant.partition = _partition AND NOT tenant.has_archived;
     END IF;
     EXECUTE format($sql$
         WITH moved AS (
@@ -26,7 +28,7 @@ BEGIN
         SELECT stream_id, stream_position, partition, stream_type, stream_metadata, $2 FROM moved
         RETURNING stream_position
         $sql$, 'emt_streams_' || _suffix || _source, 'emt_streams_' || _suffix || _target)
-        INTO _version USING emt_move_stream.stream_id, emt_move_stream.to_archive;
+        INTO _version USING _stream_id, _to_archive;
     IF _version IS NULL THEN
         RETURN NULL;
     END IF;
@@ -43,7 +45,7 @@ BEGIN
                message_schema_version, message_id, message_type, message_data, message_metadata
           FROM moved
         $sql$, 'emt_messages_' || _suffix || _source, 'emt_messages_' || _suffix || _target)
-        USING emt_move_stream.stream_id, emt_move_stream.to_archive;
+        USING _stream_id, _to_archive;
     RETURN _version;
 END
 $$;

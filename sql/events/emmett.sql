@@ -1,4 +1,6 @@
--- Emmett's own signature and result, for its Node client. NULL as expected position is "any".
+-- Functions that Emmett's clients call. Names, parameters and results are Emmett's, and stay.
+
+-- Appends to one stream. NULL as expected position is "any".
 CREATE OR REPLACE FUNCTION public.emt_append_to_stream(
     v_message_ids               TEXT[],
     v_messages_data             JSONB[],
@@ -26,12 +28,12 @@ BEGIN
 END
 $$;
 
--- Emmett's names for the two above; its migrations may replace them, so they hold no logic.
+-- emt_partition_suffix and emt_partition_create. Emmett's migrations may replace the two below, so they hold no logic.
 CREATE OR REPLACE FUNCTION public.emt_sanitize_name(input_name TEXT) RETURNS TEXT
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    RETURN public.emt_table_suffix(input_name);
+    RETURN public.emt_partition_suffix(input_name);
 END
 $$;
 
@@ -39,6 +41,6 @@ CREATE OR REPLACE FUNCTION public.emt_add_partition(partition_name TEXT) RETURNS
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    PERFORM public.emt_create_partition(partition_name);
+    PERFORM public.emt_partition_create(partition_name);
 END
 $$;

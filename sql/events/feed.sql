@@ -1,7 +1,9 @@
+-- The feed: a partition's messages in global order, without holes.
+
 -- How far the partition's feed can be read: {horizon, head}. No transaction that is still open, and none that begins
 -- later, will ever add a message at or below the horizon. head is the last position drawn so far by anybody.
 -- The messages must be read by a later statement: its snapshot sees every commit that this one has waited for.
-CREATE OR REPLACE FUNCTION public.emt_horizon(partition TEXT, after BIGINT) RETURNS BIGINT[]
+CREATE OR REPLACE FUNCTION public.emt_horizon(_partition TEXT, _after BIGINT) RETURNS BIGINT[]
     LANGUAGE plpgsql
     AS $$
 DECLARE
@@ -16,20 +18,20 @@ BEGIN
         RAISE EXCEPTION 'the feed cannot be read at isolation level "%"', current_setting('transaction_isolation')
             USING ERRCODE = 'SE001', HINT = 'Read it at READ COMMITTED: an older snapshot would skip messages.';
     END IF;
-    PERFORM public.emt_check_partition(emt_horizon.partition);
+    PERFORM public.emt_partition_check(_partition);
 
     -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
     _head := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
     IF _head IS NULL THEN
         SELECT last_value - (NOT is_called)::INTEGER INTO _head FROM public.emt_global_message_position;
     END IF;
-    IF _head < emt_horizon.after THEN
+    IF _head < _after THEN
         RAISE EXCEPTION 'the sequence emt_global_message_position is at %, behind the position % that was read before',
-            _head, emt_horizon.after
+            _head, _after
             USING ERRCODE = 'SE003',
                   HINT = 'Was the database restored? Set the sequence beyond the last position, or reset the reader.';
     END IF;
-    IF _head = emt_horizon.after THEN
+    IF _head = _after THEN
         RETURN ARRAY[_head, _head];
     END IF;
 
@@ -39,24 +41,24 @@ BEGIN
       INTO _lowest
       FROM pg_locks
      WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND mode = 'ShareLock'
-       AND classid IN (public.emt_fence_class(emt_horizon.partition)::OID, public.emt_fence_class(NULL)::OID)
+       AND classid IN (public.emt_fence_class(_partition)::OID, public.emt_fence_class(NULL)::OID)
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
     RETURN ARRAY[least(_head, _lowest), _head];
 END
 $$;
 
--- Creates a partition's own function for its feed, emt_feed_in_emt_default and so on: the first messages after one position
--- and up to another; of these types, or of all. is_readable: up_to is known to be at or below a horizon. Else the horizon is
--- asked first, and is where the page ends; the first row tells it and the head, and has no message. Active and archived
--- ones: a move between the two must not hide one.
--- It names the tables, so that its plan is made once a session: a reader that waits for news has most of its time from it.
--- The settings leave one plan, the walk along the positions: without statistics, or with rare types, the planner would read
--- and sort all that is left of the feed for each page.
-CREATE OR REPLACE FUNCTION public.emt_create_feed(partition TEXT) RETURNS VOID
+-- Creates a partition's own function for its feed, emt_feed_in_emt_default and so on: the first messages after one
+-- position and up to another; of these types, or of all. _is_readable: _up_to is known to be at or below a horizon.
+-- Else the horizon is asked first, and is where the page ends; the first row tells it and the head, and has no
+-- message. Active and archived ones: a move between the two must not hide one. It names the tables, so that its plan
+-- is made once a session: a reader that waits for news has most of its time from it. The settings leave one plan,
+-- the walk along the positions: without statistics, or with rare types, the planner would read and sort all that is
+-- left of the feed for each page.
+CREATE OR REPLACE FUNCTION public.emt_feed_create(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _suffix TEXT := public.emt_table_suffix(emt_create_feed.partition);
+    _suffix TEXT := public.emt_partition_suffix(_partition);
 BEGIN
     EXECUTE format($create$
 CREATE OR REPLACE FUNCTION public.%1$I(
@@ -80,6 +82,7 @@ CREATE OR REPLACE FUNCTION public.%1$I(
     SET jit TO off
     SET plan_cache_mode TO force_generic_plan
     AS $function$
+-- The returned columns have the names of the table's, and are meant nowhere in the query.
 #variable_conflict use_column
 DECLARE
     _horizon BIGINT[];
@@ -114,10 +117,10 @@ $function$
 END
 $$;
 
--- How many messages of the partition stand behind a position, counted up to most, and when the first of them was stored.
+-- How many messages of the partition stand after a position, counted up to _most, and when the first of them was stored.
 -- Open appends are not counted. The settings leave the walk along the positions: without statistics, the planner would
 -- read the whole feed for a reader that is at its end.
-CREATE OR REPLACE FUNCTION public.emt_lag(partition TEXT, after BIGINT, most BIGINT)
+CREATE OR REPLACE FUNCTION public.emt_feed_lag(_partition TEXT, _after BIGINT, _most BIGINT)
     RETURNS TABLE (messages BIGINT, oldest TIMESTAMPTZ)
     LANGUAGE plpgsql
     SET enable_seqscan TO off
@@ -128,9 +131,9 @@ CREATE OR REPLACE FUNCTION public.emt_lag(partition TEXT, after BIGINT, most BIG
     AS $$
 BEGIN
     RETURN QUERY EXECUTE format($sql$
-        SELECT (SELECT count(*) FROM (SELECT FROM public.%1$I WHERE global_position > $1 LIMIT $2) AS behind),
+        SELECT (SELECT count(*) FROM (SELECT FROM public.%1$I WHERE global_position > $1 LIMIT $2) AS message),
                (SELECT created FROM public.%1$I WHERE global_position > $1 ORDER BY global_position LIMIT 1)
-        $sql$, 'emt_messages_' || public.emt_table_suffix(emt_lag.partition))
-        USING emt_lag.after, emt_lag.most;
+        $sql$, 'emt_messages_' || public.emt_partition_suffix(_partition))
+        USING _after, _most;
 END
 $$;

@@ -1,38 +1,45 @@
+-- The fence: why the feed has no holes. Positions are drawn before their transaction commits, so a reader could pass
+-- one that is still to come. A writer therefore takes a shared advisory lock first, whose key is the sequence's
+-- value then: it may own positions above that. It holds the lock until its transaction ends. A reader reads the
+-- sequence's value and then looks for the lowest lock (emt_horizon, in feed.sql). DESIGN.md has the proof.
+--
+-- In this order, because SQL functions are checked when they are created: each one calls those above it.
+
 -- CACHE 1 is part of the fence: a cached position would be drawn long before the lock that announces it.
 CREATE SEQUENCE IF NOT EXISTS public.emt_global_message_position CACHE 1;
 
 -- The class of a partition's fence locks; NULL is the wildcard of writers that do not name their partition. The
 -- schema is part of it: two stores in one database must not hold each other back.
-CREATE OR REPLACE FUNCTION public.emt_fence_class(partition TEXT) RETURNS INTEGER
+CREATE OR REPLACE FUNCTION public.emt_fence_class(_partition TEXT) RETURNS INTEGER
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT hashtext('public' || coalesce('.' || emt_fence_class.partition, '')) $$;
+    AS $$ SELECT hashtext('public' || coalesce('.' || _partition, '')) $$;
 
--- What the sequence has drawn last while it is not used since it was started or restarted: the value before its first.
-CREATE OR REPLACE FUNCTION public.emt_unused_position() RETURNS BIGINT
+-- The value before the sequence's first: where it stands as long as nothing was drawn since it was started or restarted.
+CREATE OR REPLACE FUNCTION public.emt_position_unused() RETURNS BIGINT
     LANGUAGE sql
     AS $$ SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position $$;
 
 -- Announces, until the transaction ends, that it may own positions above the sequence's present value. The value first,
 -- then the lock: a reader that misses the lock has read a value below every position we draw. bit(32) keeps the low bits
 -- as they are; arithmetic would overflow at 2^31.
-CREATE OR REPLACE FUNCTION public.emt_fence_lock(partition TEXT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_fence_lock(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
     AS $$
     SELECT pg_advisory_xact_lock_shared(
-               public.emt_fence_class(emt_fence_lock.partition),
+               public.emt_fence_class(_partition),
                coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
-                        public.emt_unused_position())::BIT(32)::INTEGER) IS NOT NULL
+                        public.emt_position_unused())::BIT(32)::INTEGER) IS NOT NULL
     $$;
 
 -- Takes the lock unless the transaction holds it: emt.fence holds the transaction's id and what it has locked, for each
 -- store and class. Both the setting and the lock roll back with a savepoint. The transaction's id is in it because a
 -- session-level SET must not disarm it, the sequence because the classes of two stores may be the same by chance.
-CREATE OR REPLACE FUNCTION public.emt_fence_once(partition TEXT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_fence_once(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
 DECLARE
     _key TEXT := ',' || 'public.emt_global_message_position'::REGCLASS::OID || '/'
-                     || public.emt_fence_class(emt_fence_once.partition) || ',';
+                     || public.emt_fence_class(_partition) || ',';
     _transaction TEXT := pg_current_xact_id()::TEXT;
     _held TEXT := current_setting('emt.fence', TRUE);
 BEGIN
@@ -41,23 +48,22 @@ BEGIN
     ELSIF position(_key IN _held) > 0 THEN
         RETURN FALSE;
     END IF;
-    RETURN public.emt_fence_lock(emt_fence_once.partition)
-       AND set_config('emt.fence', _held || _key, TRUE) IS NOT NULL;
+    RETURN public.emt_fence_lock(_partition) AND set_config('emt.fence', _held || _key, TRUE) IS NOT NULL;
 END
 $$;
 
 -- The fence of every writer. A transaction that has no id yet has written nothing, so it takes the lock without a look
 -- for one that it might hold; most appends are alone in their transaction, and this is two thirds of what the fence
 -- would cost them. SQL, because PL/pgSQL puts such a function's expression in the place of its call.
-CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_fence(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
     AS $$
-    SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN public.emt_fence_lock(emt_fence.partition)
-                ELSE public.emt_fence_once(emt_fence.partition) END
+    SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN public.emt_fence_lock(_partition)
+                ELSE public.emt_fence_once(_partition) END
     $$;
 
 -- The default of emt_messages.global_position: fences every writer that does not come through emt_append.
-CREATE OR REPLACE FUNCTION public.emt_next_position() RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_position_next() RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$
 BEGIN

@@ -1,14 +1,14 @@
--- A part of a stream, of page_size messages at the most, each with the stream's version; one row without a message where
--- the stream exists and the part is empty. The settings leave one plan, the walk along the versions: for a stream that is
--- longer than most, the planner would read and sort all that is left of it for each page.
-CREATE OR REPLACE FUNCTION public.emt_read_page(
-    partition         TEXT,
-    stream_id         TEXT,
-    first             BIGINT,
-    last              BIGINT,
-    page_size         BIGINT,
-    backwards         BOOLEAN,
-    include_archived  BOOLEAN
+-- Reads a part of a stream: _page_size messages at the most, each with the stream's version; one row without a
+-- message where the stream exists and the part is empty. The settings leave one plan, the walk along the versions:
+-- for a stream that is longer than most, the planner would read and sort all that is left of it for each page.
+CREATE OR REPLACE FUNCTION public.emt_stream_read_page(
+    _partition         TEXT,
+    _stream_id         TEXT,
+    _first             BIGINT,
+    _last              BIGINT,
+    _page_size         BIGINT,
+    _backwards         BOOLEAN,
+    _include_archived  BOOLEAN
 ) RETURNS TABLE (
     stream_version BIGINT, stream_position BIGINT, global_position BIGINT, message_id TEXT, message_type TEXT,
     message_kind VARCHAR(1), message_schema_version TEXT, created TIMESTAMPTZ, message_data JSONB,
@@ -22,8 +22,8 @@ CREATE OR REPLACE FUNCTION public.emt_read_page(
     SET jit TO off
     AS $$
 DECLARE
-    _tables TEXT := public.emt_table_suffix(emt_read_page.partition)
-                    || CASE WHEN emt_read_page.include_archived THEN '' ELSE '_active' END;
+    _tables TEXT := public.emt_partition_suffix(_partition)
+                    || CASE WHEN _include_archived THEN '' ELSE '_active' END;
 BEGIN
     RETURN QUERY EXECUTE format($sql$
         SELECT stream.stream_position, message.*
@@ -38,8 +38,7 @@ BEGIN
                ) AS message ON TRUE
          WHERE stream.stream_id = $1 AND stream.partition = $2
         $sql$, 'emt_streams_' || _tables, 'emt_messages_' || _tables,
-        CASE WHEN emt_read_page.backwards THEN 'DESC' ELSE 'ASC' END)
-        USING emt_read_page.stream_id, emt_read_page.partition, emt_read_page.first, emt_read_page.last,
-              emt_read_page.page_size;
+        CASE WHEN _backwards THEN 'DESC' ELSE 'ASC' END)
+        USING _stream_id, _partition, _first, _last, _page_size;
 END
 $$;

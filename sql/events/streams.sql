@@ -1,4 +1,7 @@
--- emt_streams: one row a stream, with the version of its last message.
+-- emt_streams: one row a stream. stream_position is the version of its last message, 1, 2, 3 ...; a stream without
+-- messages has no row. The row's lock orders the appends to the stream: an append takes it before it draws positions.
+-- is_archived says on which side the stream is. A name is on one side at a time; the append of a new stream looks at the
+-- other side for that, because the primary key has room for both. archive.sql moves a stream.
 CREATE TABLE IF NOT EXISTS public.emt_streams (
     stream_id        TEXT     NOT NULL,
     stream_position  BIGINT   NOT NULL,

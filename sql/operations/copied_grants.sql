@@ -1,5 +1,7 @@
--- Gives a new table the grants of an older one.
-CREATE OR REPLACE FUNCTION public.emt_copy_grants(source TEXT, target TEXT) RETURNS VOID
+-- Grants of tables that are made later: tenants, collections, shadow tables.
+
+-- Gives a table the grants of another one.
+CREATE OR REPLACE FUNCTION public.emt_table_copy_grants(_source TEXT, _target TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
@@ -10,11 +12,10 @@ BEGIN
         SELECT CASE WHEN grants.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grants.grantee)) END,
                string_agg(grants.privilege_type, ', ')
           FROM pg_class AS relation, aclexplode(relation.relacl) AS grants
-         WHERE relation.oid = to_regclass(format('public.%I', emt_copy_grants.source))
-           AND grants.grantee <> relation.relowner
+         WHERE relation.oid = to_regclass(format('public.%I', _source)) AND grants.grantee <> relation.relowner
          GROUP BY grants.grantee
     LOOP
-        EXECUTE format('GRANT %s ON public.%I TO %s', _privileges, emt_copy_grants.target, _role);
+        EXECUTE format('GRANT %s ON public.%I TO %s', _privileges, _target, _role);
     END LOOP;
 END
 $$;

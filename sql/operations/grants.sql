@@ -1,20 +1,22 @@
+-- Access of roles. After the tables that it names, and before the first partition, which copies the grants.
+
 -- Gives a role what it needs, and no more: 'reader' reads streams, feed, documents and how far the processors are;
 -- 'writer' also appends, keeps documents, and runs, resets and forgets processors. Neither can change or delete a stored
 -- message. New tenants and collections give the same grants.
-CREATE OR REPLACE FUNCTION public.emt_grant(role_name TEXT, access TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_grant(_role_name TEXT, _access TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _writes BOOLEAN := emt_grant.access = 'writer';
+    _writes BOOLEAN := _access = 'writer';
     _table TEXT;
     _privileges TEXT;
 BEGIN
-    IF emt_grant.access IN ('reader', 'writer') IS NOT TRUE THEN
-        RAISE EXCEPTION 'access must be reader or writer, not "%"', emt_grant.access USING ERRCODE = '22023';
+    IF _access IN ('reader', 'writer') IS NOT TRUE THEN
+        RAISE EXCEPTION 'access must be reader or writer, not "%"', _access USING ERRCODE = '22023';
     END IF;
-    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', emt_grant.role_name);
+    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', _role_name);
     EXECUTE format('GRANT SELECT%s ON SEQUENCE public.emt_global_message_position TO %I',
-                   CASE WHEN _writes THEN ', USAGE' ELSE '' END, emt_grant.role_name);
+                   CASE WHEN _writes THEN ', USAGE' ELSE '' END, _role_name);
     FOR _table, _privileges IN
         SELECT relation.relname, CASE
                    WHEN NOT _writes THEN 'SELECT'
@@ -33,7 +35,7 @@ BEGIN
                                      'emt_rebuild_requests')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
-        EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, emt_grant.role_name);
+        EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, _role_name);
     END LOOP;
 END
 $$;

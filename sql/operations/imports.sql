@@ -1,4 +1,5 @@
--- emt_imports: how much of an event log was imported: so many lines from its beginning, with this digest.
+-- emt_imports: one row an event log that is being imported: so many lines from its beginning are stored, with this digest
+-- (SHA-256, in hexadecimal). Another log under the name is noticed by the digest.
 CREATE TABLE IF NOT EXISTS public.emt_imports (
     partition   TEXT         NOT NULL,
     name        TEXT         NOT NULL,

@@ -1,5 +1,5 @@
--- emt_rebuild_requests: rebuilds that a program without the projection's code has asked for; whoever has it and runs a
--- consumer carries them out. error: it failed, and is not tried again.
+-- emt_rebuild_requests: one row a rebuild that a program without the projection's code has asked for. A consumer that has
+-- the code carries it out and deletes the row. error: the rebuild failed; it is not tried again.
 CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
     partition     TEXT         NOT NULL,
     name          TEXT         NOT NULL,

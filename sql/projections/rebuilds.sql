@@ -1,5 +1,6 @@
--- emt_rebuilds: the read models that are being built beside the live ones, and how far they are. The tables of a rebuild
--- are emt_shadow_<id>_<number>, in the order of tables. What a crash leaves here is removed by the next rebuild.
+-- emt_rebuilds: one row a read model that is being built beside the live one, and how far it is. Its tables are
+-- emt_shadow_<id>_<number>, in the order of tables. The row is there from emt_rebuild_begin to emt_rebuild_end; the next
+-- rebuild of the projection removes what a crash has left.
 CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
     id          BIGINT       NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     partition   TEXT         NOT NULL,
@@ -12,51 +13,48 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
     UNIQUE (partition, name)
 );
 
--- The advisory lock of whoever rebuilds a projection: one at a time.
-CREATE OR REPLACE FUNCTION public.emt_rebuild_lock(partition TEXT, name TEXT) RETURNS BIGINT
+-- The key of the advisory lock of a rebuild: one at a time for each projection.
+CREATE OR REPLACE FUNCTION public.emt_rebuild_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    SELECT hashtextextended('public' || '.rebuild/' || emt_rebuild_lock.partition || '/' || emt_rebuild_lock.name, 0)
-    $$;
+    AS $$ SELECT hashtextextended('public' || '.rebuild/' || _partition || '/' || _name, 0) $$;
 
 -- Begins a rebuild: creates an empty table beside each of the read model's, and removes what an earlier rebuild has left.
--- Returns its id. The caller holds emt_rebuild_lock, so nobody else is at it. The tables are not logged: a crash of the
--- server ends that lock, too, and with it the rebuild.
-CREATE OR REPLACE FUNCTION public.emt_begin_rebuild(partition TEXT, name TEXT, version INTEGER, tables TEXT[])
+-- Returns its id. The caller holds the lock of emt_rebuild_lock_key, so nobody else is at it. The tables are not
+-- logged: a crash of the server ends that lock, too, and with it the rebuild.
+CREATE OR REPLACE FUNCTION public.emt_rebuild_begin(_partition TEXT, _name TEXT, _version INTEGER, _tables TEXT[])
     RETURNS BIGINT
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
     AS $$
 DECLARE
     _id BIGINT;
 BEGIN
-    PERFORM public.emt_require_writer();
-    PERFORM public.emt_check_partition(emt_begin_rebuild.partition);
-    PERFORM public.emt_end_rebuild(rebuild.id)
+    PERFORM public.emt_caller_require_writer();
+    PERFORM public.emt_partition_check(_partition);
+    PERFORM public.emt_rebuild_end(rebuild.id)
        FROM public.emt_rebuilds AS rebuild
-      WHERE rebuild.partition = emt_begin_rebuild.partition AND rebuild.name = emt_begin_rebuild.name;
+      WHERE rebuild.partition = _partition AND rebuild.name = _name;
     INSERT INTO public.emt_rebuilds AS rebuild (partition, name, version, tables)
-    VALUES (emt_begin_rebuild.partition, emt_begin_rebuild.name, emt_begin_rebuild.version, emt_begin_rebuild.tables)
+    VALUES (_partition, _name, _version, _tables)
     RETURNING rebuild.id INTO _id;
-    FOR _number IN 1 .. cardinality(emt_begin_rebuild.tables) LOOP
-        PERFORM public.emt_create_like(
-            emt_begin_rebuild.tables[_number], format('emt_shadow_%s_%s', _id, _number), TRUE);
+    FOR _number IN 1 .. cardinality(_tables) LOOP
+        PERFORM public.emt_table_create_like(_tables[_number], format('emt_shadow_%s_%s', _id, _number), TRUE);
     END LOOP;
     RETURN _id;
 END
 $$;
 
 -- Ends a rebuild and drops its tables; FALSE where another one has taken its place.
-CREATE OR REPLACE FUNCTION public.emt_end_rebuild(id BIGINT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_rebuild_end(_id BIGINT) RETURNS BOOLEAN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _tables INTEGER;
 BEGIN
-    PERFORM public.emt_require_writer();
-    DELETE FROM public.emt_rebuilds AS rebuild WHERE rebuild.id = emt_end_rebuild.id
+    PERFORM public.emt_caller_require_writer();
+    DELETE FROM public.emt_rebuilds AS rebuild WHERE rebuild.id = _id
     RETURNING cardinality(rebuild.tables) INTO _tables;
     FOR _number IN 1 .. coalesce(_tables, 0) LOOP
-        EXECUTE format('DROP TABLE IF EXISTS public.%I', format('emt_shadow_%s_%s', emt_end_rebuild.id, _number));
+        EXECUTE format('DROP TABLE IF EXISTS public.%I', format('emt_shadow_%s_%s', _id, _number));
     END LOOP;
     RETURN _tables IS NOT NULL;
 END
@@ -69,9 +67,9 @@ CREATE OR REPLACE FUNCTION public.emt_caller() RETURNS TEXT
     SELECT CASE current_setting('role') WHEN 'none' THEN session_user::TEXT ELSE current_setting('role') END
     $$;
 
--- A writer may rebuild its read models without owning the schema: the functions that create and drop tables for that
--- run as the owner, and everybody could call them.
-CREATE OR REPLACE FUNCTION public.emt_require_writer() RETURNS VOID
+-- Refuses callers that are no writers. A writer may rebuild its read models without owning the schema: the functions that
+-- create and drop tables for that run as the owner, and everybody could call them.
+CREATE OR REPLACE FUNCTION public.emt_caller_require_writer() RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 BEGIN

@@ -1,6 +1,8 @@
+-- Documents at the switch of a rebuild: replacing them, and keeping the old ones.
+
 -- Makes the documents of a partition in one table those of another table. Documents that are equal are not touched. A
 -- document that changes gets the next version, as if it had been written; a copy gets the version of its original.
-CREATE OR REPLACE FUNCTION public.emt_replace_documents(partition TEXT, source TEXT, target TEXT, is_copy BOOLEAN)
+CREATE OR REPLACE FUNCTION public.emt_document_replace_all(_partition TEXT, _source TEXT, _target TEXT, _is_copy BOOLEAN)
     RETURNS VOID
     LANGUAGE plpgsql
     AS $$
@@ -9,8 +11,7 @@ BEGIN
         DELETE FROM public.%I AS old
          WHERE old._partition = $1
            AND NOT EXISTS (SELECT FROM public.%I AS new WHERE new._id = old._id AND new._partition = $1)
-        $sql$, emt_replace_documents.target, emt_replace_documents.source)
-        USING emt_replace_documents.partition;
+        $sql$, _target, _source) USING _partition;
     EXECUTE format($sql$
         INSERT INTO public.%1$I AS old (_id, _partition, data, metadata, _version, _archived, _created, _updated)
         SELECT new._id, new._partition, new.data, new.metadata, CASE WHEN $2 THEN new._version ELSE 1 END, new._archived,
@@ -19,50 +20,48 @@ BEGIN
           LEFT JOIN public.%1$I AS same ON same._id = new._id AND same._partition = new._partition
          WHERE new._partition = $1
            AND (same._id IS NULL OR $2 AND same._version <> new._version
-                -- Columns stand in the JSON of a table that Pongo's Node library uses, too, and not in what was built beside it.
+                -- A table that Pongo's Node library uses has the columns in its JSON, too; the shadow table has not.
                 OR (same.data - '{_id,_version}'::TEXT[], same.metadata, same._archived)
                    IS DISTINCT FROM (new.data - '{_id,_version}'::TEXT[], new.metadata, new._archived))
          ORDER BY new._id
         ON CONFLICT (_id, _partition) DO UPDATE
             SET data = EXCLUDED.data, metadata = EXCLUDED.metadata, _archived = EXCLUDED._archived, _updated = now(),
                 _version = CASE WHEN $2 THEN EXCLUDED._version ELSE old._version + 1 END
-        $sql$, emt_replace_documents.target, emt_replace_documents.source)
-        USING emt_replace_documents.partition, emt_replace_documents.is_copy;
+        $sql$, _target, _source) USING _partition, _is_copy;
 END
 $$;
 
 -- Creates the collection that keeps the documents which a rebuild replaces. Raises SE030 where there is something else
 -- under that name.
-CREATE OR REPLACE FUNCTION public.emt_create_old(collection TEXT, old TEXT) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_collection_create_old(_collection TEXT, _old TEXT) RETURNS VOID
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    PERFORM public.emt_require_writer();
-    IF octet_length(emt_create_old.old) > 63 THEN
-        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', emt_create_old.old,
-            octet_length(emt_create_old.old) USING ERRCODE = 'SE030';
+    PERFORM public.emt_caller_require_writer();
+    IF octet_length(_old) > 63 THEN
+        RAISE EXCEPTION 'a collection''s name must have 1 to 63 bytes, "%" has %', _old, octet_length(_old)
+            USING ERRCODE = 'SE030';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || emt_create_old.old, 0));
-    IF EXISTS (SELECT FROM public.emt_collections AS known
-                WHERE known.name = emt_create_old.old AND known.old_of = emt_create_old.collection) THEN
+    PERFORM public.emt_collection_lock(_old);
+    IF EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = _old AND known.old_of = _collection) THEN
         RETURN;
     END IF;
-    IF to_regclass(format('public.%I', emt_create_old.old)) IS NOT NULL THEN
+    IF to_regclass(format('public.%I', _old)) IS NOT NULL THEN
         RAISE EXCEPTION 'the old documents of "%" cannot be kept as "%": there is something of that name',
-            emt_create_old.collection, emt_create_old.old USING ERRCODE = 'SE030';
+            _collection, _old USING ERRCODE = 'SE030';
     END IF;
     IF NOT EXISTS (SELECT FROM public.emt_collections AS known
-                    WHERE known.name = emt_create_old.collection AND known.old_of IS NULL) THEN
-        RAISE EXCEPTION '"%" is not a collection', emt_create_old.collection USING ERRCODE = 'SE030';
+                    WHERE known.name = _collection AND known.old_of IS NULL) THEN
+        RAISE EXCEPTION '"%" is not a collection', _collection USING ERRCODE = 'SE030';
     END IF;
-    PERFORM public.emt_create_like(emt_create_old.collection, emt_create_old.old, FALSE);
-    INSERT INTO public.emt_collections (name, old_of) VALUES (emt_create_old.old, emt_create_old.collection);
+    PERFORM public.emt_table_create_like(_collection, _old, FALSE);
+    INSERT INTO public.emt_collections (name, old_of) VALUES (_old, _collection);
 END
 $$;
 
 -- Deletes the documents of a partition that rebuilds of a collection have replaced and kept; FALSE where there are none.
 -- Drops the tables that no partition needs any more.
-CREATE OR REPLACE FUNCTION public.emt_drop_old(partition TEXT, collection TEXT) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_collection_drop_old(_partition TEXT, _collection TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -71,11 +70,11 @@ DECLARE
     _found BOOLEAN := FALSE;
     _is_needed BOOLEAN;
 BEGIN
-    PERFORM public.emt_require_writer();
+    PERFORM public.emt_caller_require_writer();
     FOR _table IN SELECT known.name FROM public.emt_collections AS known
-                   WHERE known.old_of = emt_drop_old.collection ORDER BY known.name LOOP
+                   WHERE known.old_of = _collection ORDER BY known.name LOOP
         EXECUTE format('LOCK TABLE public.%I', _table);
-        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING emt_drop_old.partition;
+        EXECUTE format('DELETE FROM public.%I WHERE _partition = $1', _table) USING _partition;
         GET DIAGNOSTICS _deleted = ROW_COUNT;
         _found := _found OR _deleted > 0;
         EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', _table) INTO _is_needed;

@@ -15,7 +15,7 @@ ALTER SEQUENCE public.emt_global_message_position CACHE 1;
 
 ALTER TABLE public.emt_messages
     ALTER COLUMN global_position SET NOT NULL,
-    ALTER COLUMN global_position SET DEFAULT public.emt_next_position(),
+    ALTER COLUMN global_position SET DEFAULT public.emt_position_next(),
     ALTER COLUMN transaction_id SET DEFAULT pg_current_xact_id();
 
 ALTER TABLE public.emt_subscriptions
@@ -35,9 +35,9 @@ BEGIN
           FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
          WHERE inhparent = 'public.emt_streams'::REGCLASS
     LOOP
-        PERFORM public.emt_create_partition(_partition);
+        PERFORM public.emt_partition_create(_partition);
         EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)',
-                       'emt_streams_' || public.emt_table_suffix(_partition) || '_archived') INTO _has_archived;
+                       'emt_streams_' || public.emt_partition_suffix(_partition) || '_archived') INTO _has_archived;
         UPDATE public.emt_partitions
            SET has_archived = _has_archived,
                inline_versions = (SELECT coalesce(jsonb_object_agg(name, version), '{}') FROM public.emt_projections

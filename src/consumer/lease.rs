@@ -7,7 +7,7 @@ use crate::events::partition::Partition;
 use postgres::types::Type;
 use std::time::Duration;
 
-const REGISTER: &str = "SELECT {schema}.emt_register_processor($1, $2, $3, $4, $5)";
+const REGISTER: &str = "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5)";
 
 /// What the others want of this worker, which has nothing in hand now. `wanted_by` stays, and keeps everybody else away.
 const GIVE_UP_WANTED: &str = "
@@ -17,7 +17,7 @@ const GIVE_UP_WANTED: &str = "
 
 const TAKE: &str = "
     SELECT slot, position, epoch, crashes
-      FROM {schema}.emt_take_slots($1, $2, $3, $4, $5, make_interval(secs => $6))";
+      FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, make_interval(secs => $6))";
 
 /// Rows that a worker of this process is committing are passed over: its checkpoint renews the lease, too.
 const RENEW: &str = "

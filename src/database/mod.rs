@@ -1,6 +1,7 @@
 //! The database: connections, statements, transactions, names in SQL, and the schema.
 
 pub(crate) mod back_off;
+mod connection_options;
 pub(crate) mod endpoint;
 pub(crate) mod identifier;
 mod lazy_transaction;
@@ -16,8 +17,9 @@ mod sql;
 mod transaction;
 mod transaction_control;
 
+pub use connection_options::ConnectionOptions;
 pub(crate) use lazy_transaction::LazyTransaction;
-pub(crate) use pool::{Checkout, Connections, PoolOptions, refuse_async_context};
+pub(crate) use pool::{Checkout, Connections, refuse_async_context};
 pub(crate) use pooled_transaction::PooledTransaction;
 pub(crate) use savepoint::{Nested, abort, check_open};
 pub(crate) use source::ConnectionSource;

@@ -1,5 +1,6 @@
 //! The pool: connections that are tested only when they have rested, and replaced when they died.
 
+use super::connection_options::ConnectionOptions;
 use super::sql::{PreparedStatements, PreparingClient, Sql};
 use crate::database::endpoint::{ConnectError, Endpoint};
 use crate::error::{Error, Result};
@@ -12,25 +13,6 @@ use std::time::{Duration, Instant};
 
 /// A connection that was used within this time is handed out without asking the server whether it is alive.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Clone)]
-pub(crate) struct PoolOptions {
-    pub(crate) size: u32,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) connection_timeout: Duration,
-    pub(crate) prepared_statements: bool,
-}
-
-impl Default for PoolOptions {
-    fn default() -> Self {
-        Self {
-            size: 10,
-            idle_timeout: Some(Duration::from_secs(600)),
-            connection_timeout: Duration::from_secs(30),
-            prepared_statements: true,
-        }
-    }
-}
 
 /// A connection that we have opened.
 pub(crate) struct Connection {
@@ -170,7 +152,7 @@ pub(crate) enum Connections {
 }
 
 impl Connections {
-    pub(crate) fn open(endpoint: Endpoint, options: &PoolOptions) -> Self {
+    pub(crate) fn open(endpoint: Endpoint, options: &ConnectionOptions) -> Self {
         let suspicion = Arc::new(AtomicU64::new(0));
         let endpoint = Arc::new(endpoint);
         let manager = ConnectionManager {
@@ -178,9 +160,9 @@ impl Connections {
             suspicion: Arc::clone(&suspicion),
         };
         let pool = Pool::builder()
-            .max_size(options.size)
+            .max_size(options.pool_size)
             .min_idle(Some(0))
-            .idle_timeout(options.idle_timeout)
+            .idle_timeout(Some(options.idle_timeout))
             .connection_timeout(options.connection_timeout)
             .test_on_check_out(true)
             .build_unchecked(manager);

@@ -1,11 +1,11 @@
 //! Where a pool comes from: a connection string, or the caller.
 
-use super::pool::{Connections, PoolOptions};
+use super::connection_options::ConnectionOptions;
+use super::pool::Connections;
 use crate::database::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use postgres::Client;
 use r2d2::ManageConnection;
-use std::time::Duration;
 
 pub(crate) enum ConnectionSource {
     ConnectionString(String),
@@ -18,7 +18,7 @@ impl ConnectionSource {
     }
 
     /// The options are for a pool of our own.
-    pub(crate) fn open(self, options: &PoolOptions) -> Result<Connections> {
+    pub(crate) fn open(self, options: &ConnectionOptions) -> Result<Connections> {
         match self {
             Self::Pool(connections) => Ok(connections),
             Self::ConnectionString(text) => own_pool(&text, options),
@@ -26,18 +26,8 @@ impl ConnectionSource {
     }
 }
 
-fn own_pool(connection_string: &str, options: &PoolOptions) -> Result<Connections> {
-    if options.size == 0 {
-        return Err(Error::invalid("the pool size", "must be at least 1"));
-    }
-    for (name, timeout) in [
-        ("the idle timeout", options.idle_timeout),
-        ("the connection timeout", Some(options.connection_timeout)),
-    ] {
-        if timeout == Some(Duration::ZERO) {
-            return Err(Error::invalid(name, "must be longer than nothing"));
-        }
-    }
+fn own_pool(connection_string: &str, options: &ConnectionOptions) -> Result<Connections> {
+    options.check()?;
     let endpoint = Endpoint::parse(connection_string).map_err(Error::ConnectionString)?;
     // The pool would try again and again until its timeout; a wrong password should be told at once.
     endpoint.connect().map_err(|source| Error::Connect {

@@ -24,7 +24,7 @@ const UNFENCED: &str = "
                  JOIN pg_depend AS used
                    ON used.classid = 'pg_attrdef'::REGCLASS AND used.objid = given.oid
                   AND used.refclassid = 'pg_proc'::REGCLASS
-                  AND used.refobjid = '{schema}.emt_next_position()'::REGPROCEDURE
+                  AND used.refobjid = '{schema}.emt_position_next()'::REGPROCEDURE
                 WHERE given.adrelid = tree.relid AND given.adnum = attribute.attnum)
      ORDER BY 1";
 

@@ -94,7 +94,7 @@ impl Tables {
     }
 }
 
-/// The part of the table names that tells partitions apart; the same as `emt_table_suffix` in `schema.sql`.
+/// The part of the table names that tells partitions apart; the same as `emt_partition_suffix` in the schema.
 fn table_suffix(partition: &str) -> Result<String> {
     let suffix: String = partition
         .chars()

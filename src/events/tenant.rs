@@ -9,12 +9,12 @@ use postgres::types::Type;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-const ADD: &str = "SELECT {schema}.emt_create_partition($1)";
+const ADD: &str = "SELECT {schema}.emt_partition_create($1)";
 
 const LIST: &str = "
     SELECT partition, created_at FROM {schema}.emt_partitions WHERE partition <> $1 ORDER BY partition COLLATE \"C\"";
 
-const REMOVE: &str = "SELECT {schema}.emt_drop_partition($1)";
+const REMOVE: &str = "SELECT {schema}.emt_partition_drop($1)";
 
 const COUNT: &str = "SELECT (SELECT count(*) FROM {streams}), (SELECT count(*) FROM {messages})";
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use postgres::types::Type;
 use std::sync::Arc;
 
-const DELETE_TENANT: &str = "SELECT {schema}.emt_delete_tenant_documents($1)";
+const DELETE_TENANT: &str = "SELECT {schema}.emt_document_delete_tenant($1)";
 
 /// Collections of documents in a PostgreSQL database, queried like MongoDB's.
 ///

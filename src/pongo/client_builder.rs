@@ -3,23 +3,21 @@
 use super::client::PongoClient;
 use super::definition::{CollectionDefinition, CollectionDefinitions};
 use crate::database::schema::{self, AutoMigration, Schema, SchemaPart};
-use crate::database::{ConnectionSource, PoolOptions, refuse_async_context};
+use crate::database::{ConnectionOptions, ConnectionSource, refuse_async_context};
 use crate::error::Result;
 use postgres::Client;
 use r2d2::ManageConnection;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Sets up a [`PongoClient`].
 ///
 /// ```no_run
+/// use emmett_postgresql::ConnectionOptions;
 /// use emmett_postgresql::pongo::PongoClient;
-/// use std::time::Duration;
 /// # fn main() -> Result<(), emmett_postgresql::Error> {
 /// let client = PongoClient::builder("postgresql://user:password@localhost:5432/mydb")
 ///     .schema("shop")
-///     .pool_size(20)
-///     .idle_timeout(Duration::from_secs(30))
+///     .connection_options(ConnectionOptions::new().pool_size(20))
 ///     .connect()?;
 /// # Ok(())
 /// # }
@@ -30,7 +28,7 @@ pub struct PongoClientBuilder {
     schema: String,
     auto_migration: AutoMigration,
     collections: CollectionDefinitions,
-    pool: PoolOptions,
+    connections: ConnectionOptions,
 }
 
 impl PongoClient {
@@ -55,7 +53,7 @@ impl std::fmt::Debug for PongoClientBuilder {
             .debug_struct("PongoClientBuilder")
             .field("schema", &self.schema)
             .field("auto_migration", &self.auto_migration)
-            .field("pool", &self.pool)
+            .field("connections", &self.connections)
             .finish_non_exhaustive()
     }
 }
@@ -70,7 +68,7 @@ impl PongoClientBuilder {
     /// Sets up a client on a pool of the caller's, any r2d2 pool of `postgres` clients.
     ///
     /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
-    /// The options of the builder's own pool do not apply.
+    /// The [connection options](Self::connection_options) do not apply.
     pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
         Self::from_source(ConnectionSource::pool(pool))
     }
@@ -81,7 +79,7 @@ impl PongoClientBuilder {
             schema: "public".to_owned(),
             auto_migration: AutoMigration::default(),
             collections: CollectionDefinitions::default(),
-            pool: PoolOptions::default(),
+            connections: ConnectionOptions::new(),
         }
     }
 
@@ -104,28 +102,10 @@ impl PongoClientBuilder {
         self
     }
 
-    /// The largest number of connections. They are opened when they are needed. Defaults to 10.
-    pub fn pool_size(mut self, connections: u32) -> Self {
-        self.pool.size = connections;
-        self
-    }
-
-    /// Closes a connection that was not used for this long. Defaults to ten minutes.
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.pool.idle_timeout = Some(timeout);
-        self
-    }
-
-    /// How long an operation waits for a free connection. Defaults to 30 seconds.
-    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
-        self.pool.connection_timeout = timeout;
-        self
-    }
-
-    /// Whether connections keep prepared statements. Say `false` behind a `PgBouncer` older than 1.21 in transaction mode.
-    /// Defaults to `true`.
-    pub fn prepared_statements(mut self, prepare: bool) -> Self {
-        self.pool.prepared_statements = prepare;
+    /// The size of the pool, its timeouts, and whether statements are prepared. They do not apply to a pool of the caller's.
+    /// Defaults to [`ConnectionOptions::new`].
+    pub fn connection_options(mut self, options: ConnectionOptions) -> Self {
+        self.connections = options;
         self
     }
 
@@ -150,7 +130,7 @@ impl PongoClientBuilder {
         refuse_async_context()?;
         schema::check_name(&self.schema)?;
         self.collections.check()?;
-        let connections = self.source.open(&self.pool)?;
+        let connections = self.source.open(&self.connections)?;
         let schema = Schema::new(
             connections.clone(),
             self.schema.into(),

@@ -23,7 +23,7 @@ const COLLECTIONS_AMONG: &str =
 
 /// Checks a table that could be made a collection.
 const CHECK_LAYOUT: &str = "
-    SELECT {schema}.emt_check_layout($2) WHERE to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
+    SELECT {schema}.emt_collection_check_layout($2) WHERE to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
 
 /// A collection as a program declares it: with its indexes, as a part of the migration.
 ///
@@ -112,7 +112,7 @@ impl Declared for CollectionDefinitions {
         for definition in &self.0 {
             let name = sql_literal(&definition.name);
             // Writing into a string cannot fail.
-            let _ = writeln!(sql, "\nSELECT {quoted}.emt_create_collection({name});");
+            let _ = writeln!(sql, "\nSELECT {quoted}.emt_collection_create({name});");
             for index in &definition.indexes {
                 // `check` has refused those that have none.
                 let index_name = index.name(&definition.name);
@@ -122,7 +122,7 @@ impl Declared for CollectionDefinitions {
                 };
                 let _ = writeln!(
                     sql,
-                    "{statement};\nSELECT {quoted}.emt_note_index({name}, {}, {});",
+                    "{statement};\nSELECT {quoted}.emt_index_note({name}, {}, {});",
                     sql_literal(&index_name),
                     sql_literal(&index.comment())
                 );

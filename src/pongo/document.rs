@@ -99,7 +99,7 @@ pub(crate) struct DocumentTable {
     pub(crate) table: String,
 }
 
-/// Refuses names that no collection can have; the same as `emt_check_collection_name` in `documents.sql`.
+/// Refuses names that no collection can have; the same as `emt_collection_check_name` in the schema.
 pub(super) fn check_name(collection: &str) -> Result<()> {
     identifier::check("the collection name", collection)?;
     if collection.starts_with(RESERVED) {

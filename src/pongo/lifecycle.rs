@@ -9,11 +9,11 @@ use crate::database::{get, param};
 use crate::error::{Error, Result};
 use postgres::types::Type;
 
-const CREATE: &str = "SELECT {schema}.emt_create_collection($1)";
+const CREATE: &str = "SELECT {schema}.emt_collection_create($1)";
 
-const DROP: &str = "SELECT {schema}.emt_drop_collection($1)";
+const DROP: &str = "SELECT {schema}.emt_collection_drop($1)";
 
-const RENAME: &str = "SELECT {schema}.emt_rename_collection($1, $2)";
+const RENAME: &str = "SELECT {schema}.emt_collection_rename($1, $2)";
 
 impl<T> Collection<'_, T> {
     /// Creates the collection; false when it exists. It is created on its first use anyway, where that is allowed.

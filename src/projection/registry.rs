@@ -9,7 +9,7 @@ use crate::events::stream::InlineVersions;
 use postgres::types::Type;
 use serde_json::json;
 
-const REGISTER: &str = "SELECT {schema}.emt_register($1, $2, $3, $6, $4, $5)";
+const REGISTER: &str = "SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)";
 
 const LIST: &str = "
     SELECT projection.name, projection.version, projection.type, projection.kind, projection.status, rebuild.position
@@ -20,13 +20,13 @@ const LIST: &str = "
      WHERE projection.partition = $1
      ORDER BY projection.name COLLATE \"C\", projection.version";
 
-const SHARE: &str = "SELECT {schema}.emt_share_projections($1, $2)";
+const SHARE: &str = "SELECT {schema}.emt_projection_share($1, $2)";
 
 /// Holds the inline projections in place, whatever their versions.
-const SHARE_ALL: &str = "SELECT pg_advisory_xact_lock_shared({schema}.emt_projections_lock($1))";
+const SHARE_ALL: &str = "SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock_key($1))";
 
 /// Waits for the appends that hold inline projections, and makes those that come later wait.
-const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projections_lock($1))";
+const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))";
 
 const ACTIVATE: &str = "
     UPDATE {schema}.emt_projections

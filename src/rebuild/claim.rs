@@ -12,7 +12,7 @@ use postgres::types::Type;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-const TRY: &str = "SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock($1, $2))";
+const TRY: &str = "SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock_key($1, $2))";
 
 /// The server ends the claim of a program that does not say for so long that it is alive.
 const TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";

@@ -20,7 +20,8 @@ const RELEASE: &str = "
      WHERE partition = $1 AND processor = $2 AND owner = $3";
 
 /// From here on, no slots are added.
-const LOCK_PROCESSOR: &str = "SELECT pg_advisory_xact_lock({schema}.emt_processor_lock($1, $2))";
+const LOCK_PROCESSOR: &str =
+    "SELECT pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))";
 
 const LOCK_SLOTS: &str = "
     SELECT position, owner IS NOT DISTINCT FROM $3

@@ -10,20 +10,20 @@ use crate::projection::{Projection, ProjectionContext, ShadowTables, registry};
 use crate::store::EventStore;
 use postgres::types::Type;
 
-const BEGIN: &str = "SELECT {schema}.emt_begin_rebuild($1, $2, $3, $4)";
+const BEGIN: &str = "SELECT {schema}.emt_rebuild_begin($1, $2, $3, $4)";
 
-const END: &str = "SELECT {schema}.emt_end_rebuild($1)";
+const END: &str = "SELECT {schema}.emt_rebuild_end($1)";
 
 const RECORD: &str = "
     UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1";
 
-const REPLACE_DOCUMENTS: &str = "SELECT {schema}.emt_replace_documents($1, $2, $3, $4)";
+const REPLACE_DOCUMENTS: &str = "SELECT {schema}.emt_document_replace_all($1, $2, $3, $4)";
 
-const COPY_ROWS: &str = "SELECT {schema}.emt_copy_rows($1, $2)";
+const COPY_ROWS: &str = "SELECT {schema}.emt_table_copy_rows($1, $2)";
 
-const CREATE_OLD: &str = "SELECT {schema}.emt_create_old($1, $2)";
+const CREATE_OLD: &str = "SELECT {schema}.emt_collection_create_old($1, $2)";
 
-const DROP_OLD: &str = "SELECT {schema}.emt_drop_old($1, $2)";
+const DROP_OLD: &str = "SELECT {schema}.emt_collection_drop_old($1, $2)";
 
 /// A table that the transaction has written beside those of the rebuild, by the locks that writing takes: they are held
 /// until it ends, by `TRUNCATE` too. Temporary tables are the handler's own.

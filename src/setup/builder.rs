@@ -1,7 +1,7 @@
 //! Setting up an event store.
 
 use crate::database::schema::{self, AutoMigration};
-use crate::database::{ConnectionSource, PoolOptions, refuse_async_context};
+use crate::database::{ConnectionOptions, ConnectionSource, refuse_async_context};
 use crate::error::Result;
 use crate::pongo::{CollectionDefinition, CollectionDefinitions};
 use crate::projection::{InlineProjections, Projection};
@@ -9,17 +9,14 @@ use crate::store::EventStore;
 use postgres::Client;
 use r2d2::ManageConnection;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Sets up an [`EventStore`].
 ///
 /// ```no_run
-/// use emmett_postgresql::EventStore;
-/// use std::time::Duration;
+/// use emmett_postgresql::{ConnectionOptions, EventStore};
 /// # fn main() -> Result<(), emmett_postgresql::Error> {
 /// let store = EventStore::builder("postgresql://user:password@localhost:5432/mydb")
-///     .pool_size(20)
-///     .idle_timeout(Duration::from_secs(30))
+///     .connection_options(ConnectionOptions::new().pool_size(20))
 ///     .open()?;
 /// # Ok(())
 /// # }
@@ -31,7 +28,7 @@ pub struct EventStoreBuilder {
     auto_migration: AutoMigration,
     projections: Vec<Arc<dyn Projection>>,
     collections: CollectionDefinitions,
-    pool: PoolOptions,
+    connections: ConnectionOptions,
     notifications: bool,
 }
 
@@ -57,7 +54,7 @@ impl std::fmt::Debug for EventStoreBuilder {
             .debug_struct("EventStoreBuilder")
             .field("schema", &self.schema)
             .field("auto_migration", &self.auto_migration)
-            .field("pool", &self.pool)
+            .field("connections", &self.connections)
             .field("notifications", &self.notifications)
             .finish_non_exhaustive()
     }
@@ -73,7 +70,7 @@ impl EventStoreBuilder {
     /// Sets up a store on a pool of the caller's, any r2d2 pool of `postgres` clients.
     ///
     /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
-    /// The options of the builder's own pool do not apply.
+    /// The [connection options](Self::connection_options) do not apply.
     pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
         Self::from_source(ConnectionSource::pool(pool))
     }
@@ -86,7 +83,7 @@ impl EventStoreBuilder {
             projections: Vec::new(),
             collections: CollectionDefinitions::default(),
             notifications: true,
-            pool: PoolOptions::default(),
+            connections: ConnectionOptions::new(),
         }
     }
 
@@ -116,28 +113,10 @@ impl EventStoreBuilder {
         self
     }
 
-    /// The largest number of connections. They are opened when they are needed. Defaults to 10.
-    pub fn pool_size(mut self, connections: u32) -> Self {
-        self.pool.size = connections;
-        self
-    }
-
-    /// Closes a connection that was not used for this long. Defaults to ten minutes.
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.pool.idle_timeout = Some(timeout);
-        self
-    }
-
-    /// How long an operation waits for a free connection. Defaults to 30 seconds.
-    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
-        self.pool.connection_timeout = timeout;
-        self
-    }
-
-    /// Whether connections keep prepared statements. Say `false` behind a `PgBouncer` older than 1.21 in transaction mode.
-    /// Defaults to `true`.
-    pub fn prepared_statements(mut self, prepare: bool) -> Self {
-        self.pool.prepared_statements = prepare;
+    /// The size of the pool, its timeouts, and whether statements are prepared. They do not apply to a pool of the caller's.
+    /// Defaults to [`ConnectionOptions::new`].
+    pub fn connection_options(mut self, options: ConnectionOptions) -> Self {
+        self.connections = options;
         self
     }
 
@@ -182,7 +161,7 @@ impl EventStoreBuilder {
         self.collections.check()?;
         let projections = InlineProjections::new(self.projections)?;
         EventStore::new(
-            self.source.open(&self.pool)?,
+            self.source.open(&self.connections)?,
             &self.schema.into(),
             projections,
             self.collections,

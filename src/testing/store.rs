@@ -3,7 +3,10 @@
 use super::{Database, Server, ServerError};
 use crate::{
     EventStore,
-    database::schema::{self, SchemaPart},
+    database::{
+        ConnectionOptions,
+        schema::{self, SchemaPart},
+    },
 };
 
 /// A fresh database with the schema of this library, on the [shared server](Server::shared).
@@ -25,7 +28,9 @@ use crate::{
 pub fn database() -> Result<Database, ServerError> {
     let server = Server::shared()?;
     let template = server.template(&schema::sql("public", SchemaPart::EventStore), |url| {
-        EventStore::builder(url).pool_size(1).open()?;
+        EventStore::builder(url)
+            .connection_options(ConnectionOptions::new().pool_size(1))
+            .open()?;
         Ok(())
     })?;
     server.clone_database(&template)

@@ -343,7 +343,7 @@ fn a_version_is_chosen_where_there_are_several() -> anyhow::Result<()> {
     let (database, store, _rows) = shop()?;
     database
         .client()?
-        .batch_execute("SELECT emt_register_processor('emt:default', 'carts', 2, 1, 4)")?;
+        .batch_execute("SELECT emt_processor_register('emt:default', 'carts', 2, 1, 4)")?;
 
     let unclear = run_on(&database, &["consumers", "forget", "carts"])?;
     assert_eq!(

@@ -30,7 +30,7 @@ fn an_open_append_is_named_and_no_failure_yet() -> anyhow::Result<()> {
     let (database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("shoes", 1)])?;
     let mut client = database.client()?;
-    client.batch_execute("BEGIN; SELECT emt_next_position()")?;
+    client.batch_execute("BEGIN; SELECT emt_position_next()")?;
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
 
     let told = succeed(&database, &["doctor"])?;

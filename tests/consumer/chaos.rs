@@ -3,7 +3,7 @@
 use super::child::{ChildConsumer, Kind};
 use super::fixtures::{counted, counts, journaled, stored};
 use crate::support::{CartEvent, added, database, wait_until};
-use emmett_postgresql::EventStore;
+use emmett_postgresql::{ConnectionOptions, EventStore};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -24,7 +24,9 @@ fn duration() -> Duration {
 fn no_event_is_skipped_or_counted_twice_while_processes_and_connections_are_killed()
 -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(10).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(10))
+        .open()?;
     let mut client = database.client()?;
     client.batch_execute("CREATE TABLE reactions (position BIGINT)")?;
     let over = AtomicBool::new(false);

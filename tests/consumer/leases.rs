@@ -1,7 +1,7 @@
 use super::child::{ChildConsumer, Kind, LEASE};
 use super::fixtures::{journal, journaled, stored};
 use crate::support::{added, store, wait_until};
-use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded};
+use emmett_postgresql::{ConnectionOptions, EventStore, RawEvent, Reactor, Recorded};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -103,7 +103,7 @@ fn a_worker_that_is_paused_before_its_commit_is_ended_and_nothing_of_it_counts()
 
     // What a worker does up to its checkpoint; then it hangs, and with it the locks of its rows.
     let mut zombie = database.client()?;
-    let took = "SELECT epoch FROM emt_take_slots('emt:default', 'journal', 1, 'zombie', 0, interval '300 milliseconds')";
+    let took = "SELECT epoch FROM emt_slot_take('emt:default', 'journal', 1, 'zombie', 0, interval '300 milliseconds')";
     let epoch: i64 = zombie.query_one(took, &[])?.get(0);
     zombie.batch_execute("BEGIN; INSERT INTO journal (position, stream) VALUES (1, 'Cart-1')")?;
     let checkpoint = "UPDATE emt_processor_slots SET position = 1 WHERE processor = 'journal' AND owner = 'zombie' AND epoch = $1";
@@ -140,7 +140,7 @@ fn an_owner_whose_slot_was_taken_changes_nothing() -> anyhow::Result<()> {
         .run_until_caught_up()?;
     let mut client = database.client()?;
     let take = |client: &mut postgres::Client, owner: &str| -> anyhow::Result<i64> {
-        let sql = "SELECT epoch FROM emt_take_slots('emt:default', 'journal', 1, $1, 0, interval '1 second')";
+        let sql = "SELECT epoch FROM emt_slot_take('emt:default', 'journal', 1, $1, 0, interval '1 second')";
         Ok(client.query_one(sql, &[&owner])?.get(0))
     };
     let first = take(&mut client, "first")?;
@@ -281,7 +281,9 @@ fn a_handler_that_fails_after_its_slot_was_taken_fails_for_nobody_else() -> anyh
 #[test]
 fn a_program_that_keeps_its_whole_pool_busy_keeps_its_leases() -> anyhow::Result<()> {
     let database = crate::support::database();
-    let store = EventStore::builder(database.url()).pool_size(2).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(2))
+        .open()?;
     let lease = Duration::from_millis(300);
     let consumer = store
         .consumer()

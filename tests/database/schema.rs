@@ -2,6 +2,7 @@
 
 mod emmetts_function;
 mod files;
+mod functions;
 mod migration;
 mod names;
 mod once;

@@ -5,8 +5,8 @@ use crate::events::fence::fixtures::{
 };
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    AppendOptions, Appended, Error, EventStore, ExpectedVersion, FeedOptions, RawEvent,
-    ReadOptions, Result,
+    AppendOptions, Appended, ConnectionOptions, Error, EventStore, ExpectedVersion, FeedOptions,
+    RawEvent, ReadOptions, Result,
 };
 use postgres::{Client, IsolationLevel};
 use serde_json::{Map, json};
@@ -143,7 +143,7 @@ fn the_feed_delivers_archived_messages_where_they_were() -> anyhow::Result<()> {
 #[test]
 fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Result<()> {
     let look_into_the_archive = Change::Rewrite {
-        function: "emt_refusal",
+        function: "emt_append_refusal",
         replace: "IF (SELECT tenant.has_archived",
         with: "IF FALSE AND (SELECT tenant.has_archived",
     };
@@ -152,7 +152,7 @@ fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Res
         ground.store.append_to_stream("Note-1", &[noted()])?;
         let mut archiving = ground.begin()?;
         archiving.query(
-            "SELECT public.emt_move_stream('Note-1', $1, TRUE)",
+            "SELECT public.emt_stream_move('Note-1', $1, TRUE)",
             &[&DEFAULT],
         )?;
         let appended = thread::scope(|scope| {
@@ -169,7 +169,7 @@ fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Res
 #[test]
 fn a_move_that_waited_for_an_append_takes_its_messages_along() -> anyhow::Result<()> {
     let messages_in_a_later_statement = Change::Sql(
-        "CREATE OR REPLACE FUNCTION public.emt_move_stream(stream_id TEXT, partition TEXT, to_archive BOOLEAN)
+        "CREATE OR REPLACE FUNCTION public.emt_stream_move(stream_id TEXT, partition TEXT, to_archive BOOLEAN)
              RETURNS BIGINT LANGUAGE sql AS $$
          WITH messages AS (
              UPDATE public.emt_messages SET is_archived = $3 WHERE stream_id = $1 AND partition = $2
@@ -219,7 +219,7 @@ fn no_race_of_appends_with_old_snapshots_leaves_two_rows_of_a_stream() -> anyhow
 fn assert_one_row_after_races_of(actions: &[Action]) -> anyhow::Result<()> {
     let ground = Ground::new()?;
     let store = EventStore::builder(ground.database.url())
-        .pool_size(THREADS.try_into()?)
+        .connection_options(ConnectionOptions::new().pool_size(THREADS.try_into()?))
         .open()?
         .tenant(ACME)?;
 

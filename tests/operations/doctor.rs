@@ -142,7 +142,7 @@ fn a_writer_that_names_no_tenant_holds_back_all() -> anyhow::Result<()> {
     let (database, store) = shop()?;
     store.tenants().add("acme")?;
     let mut client = database.client()?;
-    client.batch_execute("BEGIN; SELECT emt_next_position()")?;
+    client.batch_execute("BEGIN; SELECT emt_position_next()")?;
 
     for store in [&store, &store.tenant("acme")?] {
         let feed = store.doctor()?.feed.expect("a feed");
@@ -162,7 +162,7 @@ fn a_transaction_with_several_locks_is_one_holder() -> anyhow::Result<()> {
     client.batch_execute("BEGIN")?;
     client.query(APPEND, &[])?;
     client.query(APPEND, &[])?;
-    client.batch_execute("SELECT emt_next_position()")?;
+    client.batch_execute("SELECT emt_position_next()")?;
 
     let feed = store.doctor()?.feed.expect("a feed");
 
@@ -236,7 +236,7 @@ fn advisory_locks_of_other_classes_are_nobodys_business() -> anyhow::Result<()> 
 fn a_password_in_a_statement_is_not_repeated() -> anyhow::Result<()> {
     let (database, store) = shop()?;
     let mut client = database.client()?;
-    client.batch_execute("BEGIN; SELECT emt_next_position()")?;
+    client.batch_execute("BEGIN; SELECT emt_position_next()")?;
     client.batch_execute("SELECT 'ALTER ROLE app PassWord s3cr3t'")?;
 
     let report = store.doctor()?;

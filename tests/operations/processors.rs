@@ -31,7 +31,7 @@ impl Rows {
         slots: i32,
         start: i64,
     ) -> anyhow::Result<()> {
-        let register = "SELECT emt_register_processor($1, $2, $3, $4, $5)";
+        let register = "SELECT emt_processor_register($1, $2, $3, $4, $5)";
         self.0
             .query(register, &[&partition, &name, &version, &slots, &start])?;
         Ok(())
@@ -39,7 +39,7 @@ impl Rows {
 
     /// Takes all slots of a processor for a worker.
     pub(crate) fn take(&mut self, name: &str, owner: &str, seconds: i32) -> anyhow::Result<()> {
-        let take = "SELECT emt_take_slots($1, $2, 1, $3, 7, make_interval(secs => $4))";
+        let take = "SELECT emt_slot_take($1, $2, 1, $3, 7, make_interval(secs => $4))";
         self.0
             .query(take, &[&DEFAULT, &name, &owner, &f64::from(seconds)])?;
         Ok(())
@@ -729,7 +729,7 @@ fn names_that_would_break_sql_are_names_like_others() -> anyhow::Result<()> {
 #[test]
 fn the_lag_is_not_counted_beyond_its_limit() -> anyhow::Result<()> {
     let (_database, _store, mut rows) = shop()?;
-    let lag = "SELECT messages, oldest IS NULL FROM emt_lag('emt:default', $1, $2)";
+    let lag = "SELECT messages, oldest IS NULL FROM emt_feed_lag('emt:default', $1, $2)";
     let mut counted = |after: i64, most: i64| -> anyhow::Result<(i64, bool)> {
         let row = rows.0.query_one(lag, &[&after, &most])?;
         Ok((row.get(0), row.get(1)))

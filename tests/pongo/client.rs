@@ -3,7 +3,7 @@
 use crate::support::{added, database, schema_files, store};
 use emmett_postgresql::pongo::{PongoClient, PongoClientBuilder};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{AutoMigration, Error, EventStore, SchemaState};
+use emmett_postgresql::{AutoMigration, ConnectionOptions, Error, EventStore, SchemaState};
 use postgres::NoTls;
 use r2d2_postgres::PostgresConnectionManager;
 use serde_json::{Value, json};
@@ -79,10 +79,13 @@ fn the_options_are_those_of_a_store() -> anyhow::Result<()> {
     let database = Server::shared()?.create_database()?;
     let client = PongoClient::builder(database.url())
         .schema("my shop")
-        .pool_size(1)
-        .idle_timeout(Duration::from_secs(5))
-        .connection_timeout(Duration::from_secs(5))
-        .prepared_statements(false)
+        .connection_options(
+            ConnectionOptions::new()
+                .pool_size(1)
+                .idle_timeout(Duration::from_secs(5))
+                .connection_timeout(Duration::from_secs(5))
+                .prepared_statements(false),
+        )
         .connect()?;
 
     client.collection("Users").insert_one(&json!({"a": 1}))?;
@@ -92,9 +95,11 @@ fn the_options_are_those_of_a_store() -> anyhow::Result<()> {
         .query_one(r#"SELECT count(*) FROM "my shop"."Users""#, &[])?;
     assert_eq!(row.get::<_, i64>(0), 1);
     for refused in [
-        PongoClient::builder(database.url()).pool_size(0).connect(),
         PongoClient::builder(database.url())
-            .idle_timeout(Duration::ZERO)
+            .connection_options(ConnectionOptions::new().pool_size(0))
+            .connect(),
+        PongoClient::builder(database.url())
+            .connection_options(ConnectionOptions::new().idle_timeout(Duration::ZERO))
             .connect(),
         PongoClient::builder(database.url())
             .schema("O'Brien")
@@ -323,7 +328,7 @@ fn a_collection_that_was_dropped_from_outside_is_created_again() -> anyhow::Resu
     users.insert_one(&json!({"_id": "1"}))?;
     database
         .client()?
-        .batch_execute("SELECT emt_drop_collection('users')")?;
+        .batch_execute("SELECT emt_collection_drop('users')")?;
     users.insert_one(&json!({"_id": "2"}))?;
 
     assert_eq!(users.count_documents(json!({}))?, 1);

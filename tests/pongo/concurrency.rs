@@ -5,7 +5,7 @@ use emmett_postgresql::pongo::{
     Collection, HandleOptions, HandleOutcome, Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -15,7 +15,9 @@ const ROUNDS: i64 = 20;
 
 fn store() -> anyhow::Result<(Database, EventStore)> {
     let database = support::database();
-    let store = EventStore::builder(database.url()).pool_size(16).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(16))
+        .open()?;
     Ok((database, store))
 }
 

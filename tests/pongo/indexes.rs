@@ -6,7 +6,9 @@ use emmett_postgresql::pongo::{
     Collection, CollectionDefinition, Index, IndexDescription, PongoClient,
 };
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{AutoMigration, DocumentProjection, Error, EventStore, RawEvent, Recorded};
+use emmett_postgresql::{
+    AutoMigration, ConnectionOptions, DocumentProjection, Error, EventStore, RawEvent, Recorded,
+};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -131,7 +133,7 @@ fn twenty_that_open_at_once_create_each_index_once() -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         let open = || {
             PongoClient::builder(database.url())
-                .pool_size(2)
+                .connection_options(ConnectionOptions::new().pool_size(2))
                 .collection(definition())
                 .connect()
         };

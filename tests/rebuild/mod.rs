@@ -12,7 +12,7 @@ mod workers;
 
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{DocumentProjection, EventStore, FeedOptions, Recorded};
+use emmett_postgresql::{ConnectionOptions, DocumentProjection, EventStore, FeedOptions, Recorded};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ fn quantity(recorded: &Recorded<CartEvent>) -> u64 {
 fn open(database: &Database) -> anyhow::Result<EventStore> {
     Ok(EventStore::builder(database.url())
         .inline_projection(items())
-        .pool_size(16)
+        .connection_options(ConnectionOptions::new().pool_size(16))
         .open()?)
 }
 

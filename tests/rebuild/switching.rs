@@ -2,7 +2,7 @@
 
 use super::{append, assert_cleaned_up, damage, folded, model, open, store_with, waiting};
 use crate::support::{CartEvent, added, database, wait_until};
-use emmett_postgresql::{Error, EventStore};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
@@ -177,7 +177,7 @@ fn a_pool_that_is_too_small_is_said_at_once() -> anyhow::Result<()> {
     let (database, _) = store_with(1)?;
     let store = EventStore::builder(database.url())
         .inline_projection(super::items())
-        .pool_size(2)
+        .connection_options(ConnectionOptions::new().pool_size(2))
         .open()?;
 
     let refused = store.rebuild("items").workers(2).run();

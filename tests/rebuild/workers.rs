@@ -3,8 +3,8 @@
 use super::{assert_cleaned_up, store_with};
 use crate::support::{CartEvent, database};
 use emmett_postgresql::{
-    DocumentProjection, EventStore, Projection, ProjectionContext, RawEvent, Recorded,
-    RecordedMessage,
+    ConnectionOptions, DocumentProjection, EventStore, Projection, ProjectionContext, RawEvent,
+    Recorded, RecordedMessage,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -48,7 +48,7 @@ fn many_workers_write_what_one_writes() -> anyhow::Result<()> {
     let store = EventStore::builder(database.url())
         .inline_projection(streams())
         .inline_projection(digits())
-        .pool_size(10)
+        .connection_options(ConnectionOptions::new().pool_size(10))
         .open()?;
     for number in 0..500_u64 {
         let event = RawEvent::new("Noted", json!({ "number": number }));

@@ -5,7 +5,7 @@ mod borrowed;
 
 use crate::support::{CartEvent, added, database, quiet, store, wait_until};
 use emmett_postgresql::{
-    AppendOptions, Error, EventStore, ExpectedVersion, RawEvent, StreamMessages,
+    AppendOptions, ConnectionOptions, Error, EventStore, ExpectedVersion, RawEvent, StreamMessages,
 };
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,7 +50,9 @@ fn all_appends_of_a_session_are_stored_or_none() -> anyhow::Result<()> {
 #[test]
 fn a_panic_in_a_session_stores_nothing_and_the_store_goes_on() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
 
     for _ in 0..3 {
         let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -109,7 +111,9 @@ fn a_session_whose_connection_is_killed_stores_nothing_and_the_store_goes_on() -
 #[test]
 fn connections_that_died_in_the_pool_are_replaced_unnoticed() -> anyhow::Result<()> {
     let database = database();
-    let store = quiet(database.url()).pool_size(4).open()?;
+    let store = quiet(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(4))
+        .open()?;
     let mut killer = database.client()?;
 
     for round in 1..=5 {

@@ -22,6 +22,7 @@ pub(super) const DOCUMENTS: Map = Map {
     sql: include_str!("../../../sql/documents.sql"),
     files: &files!["../../../sql/":
         "operations/migrations.sql",
+        "operations/copied_grants.sql",
         "documents/collections.sql",
         "documents/adopted_collections.sql",
         "documents/json.sql",
@@ -29,7 +30,6 @@ pub(super) const DOCUMENTS: Map = Map {
         "documents/updates.sql",
         "documents/selections.sql",
         "documents/indexes.sql",
-        "operations/copied_grants.sql",
     ],
 };
 

@@ -45,7 +45,7 @@ const READ_ARCHIVED_TOO_BACKWARDS: &str = read_statement!("{streams}", "{message
 const READ_PAGE: &str = "
     SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata
-      FROM {schema}.emt_read_page($1, $2, $3, $4, $5, $6, $7)";
+      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)";
 
 /// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
 pub(crate) fn read(

@@ -14,7 +14,7 @@ const VERSION: &str = "
 const SET_METADATA: &str = "
     UPDATE {streams_active} SET stream_metadata = $3 WHERE stream_id = $1 AND partition = $2";
 
-const MOVE: &str = "SELECT {schema}.emt_move_stream($1, $2, $3)";
+const MOVE: &str = "SELECT {schema}.emt_stream_move($1, $2, $3)";
 
 /// The version and the metadata of a stream that is not archived.
 pub(crate) fn version(

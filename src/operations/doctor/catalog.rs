@@ -63,7 +63,7 @@ fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<F
     let Some(first) = tables.first() else {
         return Ok(None);
     };
-    let default = partition.sql("{schema}.emt_next_position()");
+    let default = partition.sql("{schema}.emt_position_next()");
     Ok(Some(Finding::new(
         FindingKind::PositionDefault,
         Severity::Serious,
@@ -86,7 +86,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
             FindingKind::FeedIndex,
             Severity::Serious,
             "The index emt_messages_feed is missing or not valid: the feed is slow, and two messages may get one position.",
-            "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -1",
+            "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -v ON_ERROR_STOP=1 -1 -f -",
         ));
     }
     if integrity::has_second_stream_index(sql, partition)? {

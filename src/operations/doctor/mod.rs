@@ -20,7 +20,7 @@ use proof::prove;
 
 /// A standby shows no locks, and its sequence runs ahead.
 const PLACE: &str = "
-    SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation'), {schema}.emt_check_partition($1)";
+    SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation'), {schema}.emt_partition_check($1)";
 
 /// What the doctor found.
 #[derive(Debug, Clone, PartialEq, Eq)]

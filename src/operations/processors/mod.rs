@@ -21,7 +21,7 @@ use postgres::types::Type;
 use std::sync::Arc;
 
 /// Fails for a partition that does not exist; else every processor of an unknown tenant would be unknown.
-const CHECK_PARTITION: &str = "SELECT {schema}.emt_check_partition($1)";
+const CHECK_PARTITION: &str = "SELECT {schema}.emt_partition_check($1)";
 
 /// A processor that has not run since its checkpoint was adopted has no slots yet.
 const VERSIONS: &str = "

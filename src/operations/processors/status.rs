@@ -16,7 +16,7 @@ const MOST_LAG: u64 = 1_000_000;
 
 const HEAD: &str = "
     SELECT coalesce(pg_sequence_last_value('{schema}.emt_global_message_position'::REGCLASS),
-                    {schema}.emt_unused_position())";
+                    {schema}.emt_position_unused())";
 
 /// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
 const PROCESSORS: &str = "
@@ -43,7 +43,7 @@ const PROCESSORS: &str = "
            (extract(EPOCH FROM clock_timestamp() - lag.oldest) * 1000000)::BIGINT,
            coalesce(parked.failed, 0), coalesce(parked.waiting, 0)
       FROM processor
-     CROSS JOIN LATERAL {schema}.emt_lag($1, processor.position, $2) AS lag
+     CROSS JOIN LATERAL {schema}.emt_feed_lag($1, processor.position, $2) AS lag
       LEFT JOIN parked ON parked.name = processor.name AND parked.version = processor.version
      WHERE $3 IS NULL OR processor.version = $3
      ORDER BY processor.name COLLATE \"C\", processor.version";

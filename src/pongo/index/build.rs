@@ -18,7 +18,7 @@ const TAKE_TURN: &str = "
     BEGIN ISOLATION LEVEL READ COMMITTED;
     LOCK TABLE {schema}.emt_collections IN SHARE UPDATE EXCLUSIVE MODE NOWAIT";
 
-const DISCARD: &str = "SELECT {schema}.emt_discard_index($1, $2)";
+const DISCARD: &str = "SELECT {schema}.emt_index_discard($1, $2)";
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);

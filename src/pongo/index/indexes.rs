@@ -22,13 +22,13 @@ const LIST: &str = "
      WHERE indrelid = to_regclass(format('%I.%I', $1, $2)) AND NOT indisprimary
      ORDER BY relname COLLATE \"C\"";
 
-const LOCK: &str = "SELECT {schema}.emt_lock_collection($1)";
+const LOCK: &str = "SELECT {schema}.emt_collection_lock($1)";
 
-const NOTE: &str = "SELECT {schema}.emt_note_index($1, $2, $3)";
+const NOTE: &str = "SELECT {schema}.emt_index_note($1, $2, $3)";
 
-const DROP: &str = "SELECT {schema}.emt_drop_index($1, $2)";
+const DROP: &str = "SELECT {schema}.emt_index_drop($1, $2)";
 
-const RENAME: &str = "SELECT {schema}.emt_rename_index($1, $2)";
+const RENAME: &str = "SELECT {schema}.emt_index_rename($1, $2)";
 
 /// What there is of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

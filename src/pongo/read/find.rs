@@ -344,7 +344,7 @@ fn selected(
     let tree = builder.push(SqlValue::Json(fields.tree));
     let schema = &table.schema;
     let mut document = format!(
-        "{schema}.emt_select_fields(data - '{{_id,_version}}'::text[], {tree}, {})",
+        "{schema}.emt_document_select(data - '{{_id,_version}}'::text[], {tree}, {})",
         fields.is_inclusive
     );
     if fields.has_id {

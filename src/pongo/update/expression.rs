@@ -49,11 +49,11 @@ pub(crate) fn update_expression(
         pulled.push(pulled_elements(operation, &elements, parameters)?);
     }
     if pulled.is_empty() {
-        return Ok(format!("{{schema}}.emt_update_document({document}, {all})"));
+        return Ok(format!("{{schema}}.emt_document_update({document}, {all})"));
     }
     let pulled = pulled.join(", ");
     Ok(format!(
-        "{{schema}}.emt_update_document({document}, {all}, ARRAY[{pulled}])"
+        "{{schema}}.emt_document_update({document}, {all}, ARRAY[{pulled}])"
     ))
 }
 

@@ -37,7 +37,7 @@ fn the_text_is_the_same_whatever_is_updated() {
     let other =
         json!({"$inc": {"x.y": 1, "z": 2}, "$push": {"'$1{}": "\"; --"}, "$pull": {"p": 7}});
 
-    assert_eq!(text(&one), "{schema}.emt_update_document(data, $2::jsonb)");
+    assert_eq!(text(&one), "{schema}.emt_document_update(data, $2::jsonb)");
     assert_eq!(text(&one), text(&other));
 }
 

@@ -2,7 +2,8 @@
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::{
-    Error, EventStore, EventStoreBuilder, FeedOptions, RawEvent, ReadOptions, Session,
+    ConnectionOptions, Error, EventStore, EventStoreBuilder, FeedOptions, RawEvent, ReadOptions,
+    Session,
 };
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -152,7 +153,9 @@ fn a_blocking_thread_of_a_runtime_may_use_the_store() -> anyhow::Result<()> {
 #[test]
 fn a_session_that_fails_on_a_blocking_thread_keeps_its_connection() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     let backend = |store: &EventStore| {
         store.with_session(|session| {
             let rows = session.query("SELECT pg_backend_pid()", &[])?;

@@ -3,8 +3,8 @@
 use super::proxy::Proxy;
 use crate::support::{CartEvent, added, database, quiet, store};
 use emmett_postgresql::{
-    AppendOptions, DocumentProjection, Error, EventStore, EventStoreBuilder, FeedOptions, Recorded,
-    StreamMessages,
+    AppendOptions, ConnectionOptions, DocumentProjection, Error, EventStore, EventStoreBuilder,
+    FeedOptions, Recorded, StreamMessages,
 };
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};
@@ -15,8 +15,11 @@ fn a_pool_without_a_free_connection_says_so_after_its_timeout() -> anyhow::Resul
     let database = database();
     let timeout = Duration::from_secs(1);
     let store = EventStore::builder(database.url())
-        .pool_size(2)
-        .connection_timeout(timeout)
+        .connection_options(
+            ConnectionOptions::new()
+                .pool_size(2)
+                .connection_timeout(timeout),
+        )
         .open()?;
     let (first, _second) = (store.begin()?, store.begin()?);
     let asked = Instant::now();
@@ -36,7 +39,9 @@ fn a_pool_without_a_free_connection_says_so_after_its_timeout() -> anyhow::Resul
 #[test]
 fn an_operation_waits_for_a_connection_that_becomes_free() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
 
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let threads: Vec<_> = (0..16)
@@ -63,17 +68,22 @@ fn an_operation_waits_for_a_connection_that_becomes_free() -> anyhow::Result<()>
 #[test]
 fn options_of_the_pool_that_make_no_sense_are_refused() {
     let database = database();
-    let builder = || EventStore::builder(database.url());
+    let options = ConnectionOptions::new;
 
     for (what, wrong) in [
-        ("the pool size", builder().pool_size(0)),
-        ("the idle timeout", builder().idle_timeout(Duration::ZERO)),
+        ("the pool size", options().pool_size(0)),
+        ("the idle timeout", options().idle_timeout(Duration::ZERO)),
         (
             "the connection timeout",
-            builder().connection_timeout(Duration::ZERO),
+            options().connection_timeout(Duration::ZERO),
+        ),
+        (
+            "the connection timeout",
+            options().connection_timeout(Duration::MAX),
         ),
     ] {
-        let refused = wrong.open();
+        let builder = EventStore::builder(database.url());
+        let refused = builder.connection_options(wrong).open();
         assert!(
             matches!(&refused, Err(Error::InvalidInput { what: named, .. }) if named == what),
             "{refused:?}"
@@ -85,7 +95,9 @@ fn options_of_the_pool_that_make_no_sense_are_refused() {
 fn a_store_opens_connections_only_when_it_needs_them() -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let store = quiet(proxy.url()).pool_size(20).open()?;
+    let store = quiet(proxy.url())
+        .connection_options(ConnectionOptions::new().pool_size(20))
+        .open()?;
     let opened = proxy.connections();
 
     for _ in 0..20 {
@@ -225,9 +237,11 @@ fn without_prepared_statements_none_is_kept_and_an_append_is_still_one_round_tri
 -> anyhow::Result<()> {
     let database = database();
     let proxy = Proxy::to(&database)?;
-    let plain = quiet(proxy.url()).prepared_statements(false).open()?;
+    let plain = quiet(proxy.url())
+        .connection_options(ConnectionOptions::new().prepared_statements(false))
+        .open()?;
     let projecting = quiet(proxy.url())
-        .prepared_statements(false)
+        .connection_options(ConnectionOptions::new().prepared_statements(false))
         .inline_projection(counts())
         .open()?;
 
@@ -255,7 +269,7 @@ fn without_prepared_statements_none_is_kept_and_an_append_is_still_one_round_tri
 fn without_prepared_statements_everything_works() -> anyhow::Result<()> {
     let database = database();
     let store = EventStore::builder(database.url())
-        .prepared_statements(false)
+        .connection_options(ConnectionOptions::new().prepared_statements(false))
         .inline_projection(counts())
         .open()?;
 

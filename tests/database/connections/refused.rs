@@ -2,7 +2,7 @@
 
 use crate::support::wait_until;
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::{Error, EventStore};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore};
 use std::net::TcpListener;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -122,8 +122,11 @@ fn a_password_that_is_changed_later_does_not_show_either() -> anyhow::Result<()>
         .unwrap_or_default()
         .replace("postgres@", &format!("cashier:{SECRET}@"));
     let store = EventStore::builder(&url)
-        .pool_size(2)
-        .connection_timeout(Duration::from_secs(2))
+        .connection_options(
+            ConnectionOptions::new()
+                .pool_size(2)
+                .connection_timeout(Duration::from_secs(2)),
+        )
         .open()?;
     let _first = store.begin()?;
     postgres::Client::connect(&server.url("postgres"), postgres::NoTls)?

@@ -3,7 +3,8 @@
 use super::proxy::Proxy;
 use crate::support::{CartEvent, added, database, quiet};
 use emmett_postgresql::{
-    DocumentProjection, EventStore, FeedOptions, ReadOptions, Recorded, StreamMessages,
+    ConnectionOptions, DocumentProjection, EventStore, FeedOptions, ReadOptions, Recorded,
+    StreamMessages,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -201,7 +202,7 @@ fn no_statement_is_prepared_twice_on_a_connection() -> anyhow::Result<()> {
     let proxy = Proxy::to(&database)?;
     let store = quiet(proxy.url())
         .inline_projection(carts("carts"))
-        .pool_size(4)
+        .connection_options(ConnectionOptions::new().pool_size(4))
         .open()?;
 
     std::thread::scope(|scope| {

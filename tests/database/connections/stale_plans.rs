@@ -1,13 +1,17 @@
 //! Statements that were prepared before a migration.
 
 use crate::support::{CartEvent, added, database};
-use emmett_postgresql::{DocumentProjection, EventStore, Recorded, SqlProjection};
+use emmett_postgresql::{
+    ConnectionOptions, DocumentProjection, EventStore, Recorded, SqlProjection,
+};
 use serde_json::{Value, json};
 
 #[test]
 fn a_read_whose_columns_have_changed_is_prepared_again() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(3).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(3))
+        .open()?;
     store.append_to_stream("Cart-1", &[added("hat", 1)])?;
     let read = || store.read_stream::<CartEvent>("Cart-1");
     // On every connection.
@@ -120,7 +124,9 @@ fn an_append_whose_projection_reads_an_altered_table_goes_on() -> anyhow::Result
 #[test]
 fn a_session_that_meets_a_stale_statement_fails_once_and_may_be_repeated() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     database
         .client()?
         .batch_execute("CREATE TABLE prices (price INTEGER)")?;
@@ -146,7 +152,9 @@ fn a_session_that_meets_a_stale_statement_fails_once_and_may_be_repeated() -> an
 #[test]
 fn statements_that_the_user_has_thrown_away_are_prepared_again() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     store.append_to_stream("Cart-1", &[added("hat", 1)])?;
     store.read_stream::<CartEvent>("Cart-1")?;
 

@@ -2,7 +2,7 @@
 
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{EventStore, RawEvent, SchemaState};
+use emmett_postgresql::{ConnectionOptions, EventStore, RawEvent, SchemaState};
 use std::process::{Command, Stdio};
 
 const CROWD: usize = 20;
@@ -91,7 +91,11 @@ fn twenty_stores_that_open_at_once_on_an_empty_database_find_one_schema() -> any
     let crowd = Crowd::hold(&database)?;
 
     let stores = std::thread::scope(|scope| {
-        let open = || EventStore::builder(database.url()).pool_size(1).open();
+        let open = || {
+            EventStore::builder(database.url())
+                .connection_options(ConnectionOptions::new().pool_size(1))
+                .open()
+        };
         let threads: Vec<_> = (0..CROWD).map(|_| scope.spawn(open)).collect();
         crowd.release();
         let stores = threads

@@ -3,7 +3,8 @@
 use crate::support::{CartEvent, added, database, store, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    AppendOptions, Appended, Error, EventStore, ExpectedVersion, RawEvent, Result, StreamMessages,
+    AppendOptions, Appended, ConnectionOptions, Error, EventStore, ExpectedVersion, RawEvent,
+    Result, StreamMessages,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -171,7 +172,9 @@ const HOLD_NEW_STREAM: &str =
 
 fn store_for_a_crowd(database: &Database) -> Result<EventStore> {
     EventStore::builder(database.url())
-        .pool_size(u32::try_from(CROWD).unwrap_or_default())
+        .connection_options(
+            ConnectionOptions::new().pool_size(u32::try_from(CROWD).unwrap_or_default()),
+        )
         .open()
 }
 

@@ -165,7 +165,7 @@ fn merge(client: &mut Client, stream: &str) -> anyhow::Result<()> {
 #[test]
 fn the_lock_is_taken_before_the_position() -> anyhow::Result<()> {
     let position_first = Change::Sql(
-        "CREATE OR REPLACE FUNCTION public.emt_next_position() RETURNS BIGINT LANGUAGE plpgsql AS $$
+        "CREATE OR REPLACE FUNCTION public.emt_position_next() RETURNS BIGINT LANGUAGE plpgsql AS $$
          DECLARE
              _position BIGINT := nextval('public.emt_global_message_position');
          BEGIN
@@ -315,7 +315,7 @@ fn a_setting_that_outlives_its_transaction_does_not_disarm_the_fence() -> anyhow
 #[test]
 fn the_first_event_of_a_store_is_fenced() -> anyhow::Result<()> {
     let is_called = Change::Rewrite {
-        function: "emt_unused_position",
+        function: "emt_position_unused",
         replace: "last_value - (NOT is_called)::INTEGER",
         with: "last_value",
     };
@@ -330,7 +330,7 @@ fn the_first_event_of_a_store_is_fenced() -> anyhow::Result<()> {
 #[test]
 fn the_first_event_after_the_sequence_was_restarted_is_fenced() -> anyhow::Result<()> {
     let start = Change::Rewrite {
-        function: "emt_unused_position",
+        function: "emt_position_unused",
         replace: "last_value - (NOT is_called)::INTEGER",
         with: "0",
     };

@@ -3,8 +3,8 @@
 use crate::support::{CartEvent, added, schema_files};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AppendOptions, Error, EventStore, FeedOptions, NewMessage, RawEvent, ReadOptions, Session,
-    StreamMessages,
+    AppendOptions, ConnectionOptions, Error, EventStore, FeedOptions, NewMessage, RawEvent,
+    ReadOptions, Session, StreamMessages,
 };
 use postgres::types::ToSql;
 use serde_json::{Map, Value};
@@ -39,7 +39,9 @@ fn filled_database(statistics: &str) -> anyhow::Result<Database> {
     let server = Server::shared()?;
     let schema = schema_files::event_store()?;
     let template = server.template(&format!("{FILL} {statistics} {schema}"), |url| {
-        EventStore::builder(url).pool_size(1).open()?;
+        EventStore::builder(url)
+            .connection_options(ConnectionOptions::new().pool_size(1))
+            .open()?;
         let mut client = postgres::Client::connect(url, postgres::NoTls)?;
         client.batch_execute(FILL)?;
         Ok(client.batch_execute(statistics)?)
@@ -62,7 +64,11 @@ fn each_store(mut check: impl FnMut(&EventStore) -> anyhow::Result<()>) -> anyho
                 "{}{separator}options=-c%20plan_cache_mode%3D{plans}",
                 database.url()
             );
-            check(&EventStore::builder(&url).pool_size(1).open()?)?;
+            check(
+                &EventStore::builder(&url)
+                    .connection_options(ConnectionOptions::new().pool_size(1))
+                    .open()?,
+            )?;
         }
     }
     Ok(())
@@ -278,7 +284,7 @@ fn a_lag_costs_what_it_counts() -> anyhow::Result<()> {
             let mut messages = 0_i64;
             let read = store.with_session(|session| {
                 rows_read(session, |session| {
-                    let lag = "SELECT messages FROM emt_lag('emt:default', $1, $2)";
+                    let lag = "SELECT messages FROM emt_feed_lag('emt:default', $1, $2)";
                     let values: [&(dyn ToSql + Sync); 2] = [&i64::from(after), &i64::from(most)];
                     messages = session.query(lag, &values)?[0].get(0);
                     Ok(())

@@ -3,8 +3,8 @@
 use crate::support::{CartEvent, added, schema_files};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AppendOptions, DocumentProjection, Event, EventStore, FeedOptions, NewMessage, RawEvent,
-    ReadOptions, Recorded, Session, StreamMessages,
+    AppendOptions, ConnectionOptions, DocumentProjection, Event, EventStore, FeedOptions,
+    NewMessage, RawEvent, ReadOptions, Recorded, Session, StreamMessages,
 };
 use postgres::types::ToSql;
 use serde_json::{Value, json};
@@ -23,10 +23,12 @@ fn database_with_tenants(count: i32) -> anyhow::Result<Database> {
     let server = Server::shared()?;
     let sql = schema_files::event_store()?;
     let template = server.template(&format!("{count} tenants {sql}"), |url| {
-        EventStore::builder(url).pool_size(1).open()?;
+        EventStore::builder(url)
+            .connection_options(ConnectionOptions::new().pool_size(1))
+            .open()?;
         let mut client = postgres::Client::connect(url, postgres::NoTls)?;
         // In parts: a transaction has room for so many locks only.
-        let add = "SELECT count(emt_create_partition('tenant ' || number)) FROM generate_series($1::INTEGER, $2) AS number";
+        let add = "SELECT count(emt_partition_create('tenant ' || number)) FROM generate_series($1::INTEGER, $2) AS number";
         for first in (1..=count).step_by(50) {
             client.query(add, &[&first, &count.min(first + 49)])?;
         }
@@ -52,7 +54,7 @@ fn store(database: &Database) -> anyhow::Result<EventStore> {
     );
     let store = EventStore::builder(&format!("{}{separator}{generic}", database.url()))
         .inline_projection(counts)
-        .pool_size(1)
+        .connection_options(ConnectionOptions::new().pool_size(1))
         .open()?;
     Ok(store)
 }

@@ -2,7 +2,7 @@
 
 use crate::database::connections::proxy::Proxy;
 use crate::support::{database, quiet, store};
-use emmett_postgresql::{Error, EventStore, RawEvent, ReadOptions, Recorded};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore, RawEvent, ReadOptions, Recorded};
 use serde_json::json;
 
 const LENGTH: u64 = 3_000;
@@ -76,7 +76,9 @@ fn a_page_is_fetched_when_the_one_before_is_used_up() -> anyhow::Result<()> {
 #[test]
 fn an_iterator_holds_no_connection_between_two_pages() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     append(&store, LENGTH)?;
 
     let mut positions = Vec::new();

@@ -2,7 +2,9 @@
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::ExpectedVersion::{Any, Exact, NoStream, StreamExists};
-use emmett_postgresql::{AppendOptions, Error, EventStore, RawEvent, ReadOptions, Recorded};
+use emmett_postgresql::{
+    AppendOptions, ConnectionOptions, Error, EventStore, RawEvent, ReadOptions, Recorded,
+};
 use serde_json::{Map, json};
 
 fn options() -> ReadOptions {
@@ -182,7 +184,9 @@ fn metadata_that_cannot_be_stored_is_refused() -> anyhow::Result<()> {
 #[test]
 fn a_read_that_fails_early_leaves_its_connection_usable() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
     let events: Vec<_> = (0..3_000)
         .map(|number| RawEvent::new("Unknown", json!(number)))
         .collect();

@@ -205,7 +205,7 @@ fn the_store_itself_cannot_be_removed() -> anyhow::Result<()> {
     let refused = store.tenants().remove("emt:default");
     let by_sql = database
         .client()?
-        .query("SELECT emt_drop_partition('emt:default')", &[]);
+        .query("SELECT emt_partition_drop('emt:default')", &[]);
 
     let Err(Error::InvalidInput { reason, .. }) = refused else {
         panic!("{refused:?}");

@@ -40,7 +40,7 @@ fn the_database_refuses_such_names_too() -> anyhow::Result<()> {
     let mut client = database.client()?;
 
     for name in ["", &"ü".repeat(42), "shop_active", "shop-archived"] {
-        for function in ["emt_create_partition", "emt_add_partition"] {
+        for function in ["emt_partition_create", "emt_add_partition"] {
             let refused = client.query(&format!("SELECT {function}($1)"), &[&name]);
             let code = refused
                 .expect_err("no table names")

@@ -98,9 +98,9 @@ fn nobody_waits_for_a_tenant_that_is_being_added_or_removed() -> anyhow::Result<
     let mut client = database.client()?;
 
     for change in [
-        "SELECT emt_create_partition('coming')",
-        "SELECT emt_drop_partition('leaving')",
-        "SELECT emt_create_partition('left')",
+        "SELECT emt_partition_create('coming')",
+        "SELECT emt_partition_drop('leaving')",
+        "SELECT emt_partition_create('left')",
     ] {
         let mut open = client.transaction()?;
         open.query(change, &[])?;

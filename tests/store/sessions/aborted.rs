@@ -1,7 +1,7 @@
 //! Sessions that cannot be committed, whatever their closure says.
 
 use crate::support::{CartEvent, added, database, store, wait_until};
-use emmett_postgresql::{Error, EventStore, Result};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 
@@ -153,7 +153,9 @@ fn a_lock_that_is_not_granted_in_time_is_transient() -> anyhow::Result<()> {
 #[test]
 fn settings_of_a_session_do_not_outlive_it() -> anyhow::Result<()> {
     let database = database();
-    let store = EventStore::builder(database.url()).pool_size(1).open()?;
+    let store = EventStore::builder(database.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .open()?;
 
     store.with_session(|session| {
         session.execute("SET LOCAL search_path = nowhere", &[])?;

@@ -1,0 +1,87 @@
+//! What a pool of the library's own can be told.
+
+use crate::error::{Error, Result};
+use std::time::{Duration, Instant};
+
+/// The options of a pool of connections, for [`EventStoreBuilder`](crate::EventStoreBuilder::connection_options) and
+/// [`PongoClientBuilder`](crate::pongo::PongoClientBuilder::connection_options).
+///
+/// A value out of its range is [`Error::InvalidInput`] when the store or the client is opened.
+///
+/// ```
+/// use emmett_postgresql::ConnectionOptions;
+/// use std::time::Duration;
+/// let options = ConnectionOptions::new()
+///     .pool_size(20)
+///     .idle_timeout(Duration::from_secs(30));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ConnectionOptions {
+    pub(super) pool_size: u32,
+    pub(super) idle_timeout: Duration,
+    pub(super) connection_timeout: Duration,
+    pub(super) prepared_statements: bool,
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> Self {
+        Self {
+            pool_size: 10,
+            idle_timeout: Duration::from_secs(600),
+            connection_timeout: Duration::from_secs(30),
+            prepared_statements: true,
+        }
+    }
+}
+
+impl ConnectionOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Maximum number of connections, at least 1. They are opened when they are needed. Defaults to 10.
+    pub fn pool_size(mut self, connections: u32) -> Self {
+        self.pool_size = connections;
+        self
+    }
+
+    /// Time after which an unused connection is closed, longer than zero. Defaults to ten minutes.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// Maximum time that an operation waits for a free connection, longer than zero. Defaults to 30 seconds.
+    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
+        self.connection_timeout = timeout;
+        self
+    }
+
+    /// Whether connections keep prepared statements. Say `false` behind a `PgBouncer` older than 1.21 in transaction mode.
+    /// Defaults to `true`.
+    pub fn prepared_statements(mut self, prepare: bool) -> Self {
+        self.prepared_statements = prepare;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.pool_size == 0 {
+            return Err(Error::invalid("the pool size", "must be at least 1"));
+        }
+        check_timeout("the idle timeout", self.idle_timeout)?;
+        check_timeout("the connection timeout", self.connection_timeout)
+    }
+}
+
+fn check_timeout(name: &str, timeout: Duration) -> Result<()> {
+    if timeout == Duration::ZERO {
+        return Err(Error::invalid(name, "must be longer than nothing"));
+    }
+    // The pool adds it to the present time, and would panic.
+    if Instant::now().checked_add(timeout).is_none() {
+        return Err(Error::invalid(name, "is longer than time can be counted"));
+    }
+    Ok(())
+}

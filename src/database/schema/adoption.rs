@@ -1,0 +1,73 @@
+//! Databases that Emmett has created.
+
+use super::applied::Applied;
+use super::migration::{MIGRATIONS, SchemaPart};
+use super::statement::{is_true, migration_failed};
+use super::text::render;
+use crate::database::Sql;
+use crate::error::{Error, Result};
+
+/// Tables of events beside which the first of this library's own is missing.
+const HAS_FOREIGN_EVENTS: &str = "
+    SELECT (to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
+            OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL)
+       AND to_regclass(format('%I.emt_partitions', $1)) IS NULL";
+
+/// What Emmett's tables must look like to be adopted: the columns that the library uses, and the primary keys that make
+/// its upserts right (databases that were upgraded from Emmett 0.36 have others).
+const EMMETT_LAYOUT: &str = "
+    SELECT (SELECT string_agg(column_name, ',' ORDER BY column_name COLLATE \"C\")
+              FROM information_schema.columns
+             WHERE table_schema = $1 AND table_name = 'emt_streams') =
+           'is_archived,partition,stream_id,stream_metadata,stream_position,stream_type'
+       AND (SELECT string_agg(column_name, ',' ORDER BY column_name COLLATE \"C\")
+              FROM information_schema.columns
+             WHERE table_schema = $1 AND table_name = 'emt_messages') =
+           'created,global_position,is_archived,message_data,message_id,message_kind,message_metadata,'
+           'message_schema_version,message_type,partition,stream_id,stream_position,transaction_id'
+       AND (SELECT pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = to_regclass(format('%I.emt_streams', $1)) AND contype = 'p') =
+           'PRIMARY KEY (stream_id, partition, is_archived)'
+       AND (SELECT pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = to_regclass(format('%I.emt_messages', $1)) AND contype = 'p') =
+           'PRIMARY KEY (stream_id, stream_position, partition, is_archived)'
+       AND to_regclass(format('%I.emt_global_message_position', $1)) IS NOT NULL";
+
+const ADOPT_EMMETT: &str = include_str!("../../../sql/upgrades/adopt_emmett.sql");
+
+/// An index of Emmett's that costs every append a second index entry.
+const SECOND_STREAM_INDEX: &str =
+    "SELECT to_regclass(format('%I.idx_streams_unique', $1)) IS NOT NULL";
+
+/// Whether Emmett has created the tables. Somebody else's are refused.
+pub(super) fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -> Result<bool> {
+    if has_event_store(applied) || !is_true(sql, HAS_FOREIGN_EVENTS, schema)? {
+        return Ok(false);
+    }
+    if is_true(sql, EMMETT_LAYOUT, schema)? {
+        return Ok(true);
+    }
+    Err(Error::Schema(format!(
+        "schema \"{schema}\" has tables emt_streams or emt_messages that neither this library nor Emmett 0.42 or newer \
+         created: upgrade them with Emmett first, or choose another schema name or database"
+    )))
+}
+
+fn has_event_store(applied: &[Applied]) -> bool {
+    applied.iter().any(|found| {
+        MIGRATIONS.iter().any(|migration| {
+            migration.version == found.version && migration.part == SchemaPart::EventStore
+        })
+    })
+}
+
+/// Takes the tables over, after the schema has added what they lack.
+pub(super) fn adopt(sql: &mut dyn Sql, schema: &str) -> Result<()> {
+    sql.batch(&render(ADOPT_EMMETT, schema))
+        .map_err(migration_failed)
+}
+
+pub(super) fn remark(sql: &mut dyn Sql, schema: &str) -> Result<Option<String>> {
+    let remark = "the index idx_streams_unique, which Emmett has created, makes appends slower and serves nothing: drop it";
+    Ok(is_true(sql, SECOND_STREAM_INDEX, schema)?.then(|| remark.to_owned()))
+}

@@ -1,0 +1,28 @@
+//! Calls of the schema's functions.
+
+use super::state::SchemaState;
+use crate::database::identifier;
+use crate::database::{Sql, param};
+use crate::error::{Error, Result};
+use postgres::error::SqlState;
+use postgres::types::Type;
+
+/// Creates a collection's table where it is missing.
+pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+    let text = format!(
+        "SELECT {}.emt_collection_create($1)",
+        identifier::quote(schema)
+    );
+    sql.query(&text, &[param(&collection, Type::TEXT)])
+        .map_err(|source| function_error("create a collection", source))?;
+    Ok(())
+}
+
+/// What it means that a call of one of the schema's functions failed: without the function, that there is no schema yet.
+pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> Error {
+    let missing = [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
+    if source.code().is_some_and(|code| missing.contains(code)) {
+        return Error::Schema(SchemaState::Missing.to_string());
+    }
+    Error::database(doing, source)
+}

@@ -1,0 +1,45 @@
+//! Migrating: applying the versions that a database does not have.
+
+use super::adoption::{adopt, is_emmetts, remark};
+use super::applied::{applied, check_history, record};
+use super::migration::SchemaPart;
+use super::report::MigrationReport;
+use super::server::check_server;
+use super::statement::migration_failed;
+use super::text::render;
+use crate::database::{Sql, param};
+use crate::error::Result;
+use postgres::types::Type;
+
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/' || $1, 0))";
+
+pub(super) fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationReport> {
+    // Before the look at what is applied: a migration that waits here sees what the one before has done.
+    sql.query(LOCK, &[param(&schema, Type::TEXT)])
+        .map_err(migration_failed)?;
+    check_server(sql)?;
+    let applied = applied(sql, schema)?;
+    check_history(&applied)?;
+    // Before the schema adds the tables by which Emmett's are told apart.
+    let adopting = part == SchemaPart::EventStore && is_emmetts(sql, schema, &applied)?;
+    let mut report = MigrationReport::default();
+    for migration in part.migrations() {
+        let found = applied
+            .iter()
+            .find(|found| found.version == migration.version);
+        if found.is_none() {
+            sql.batch(&render(&migration.sql(), schema))
+                .map_err(migration_failed)?;
+        }
+        if found.is_none_or(|found| found.checksum.is_none()) {
+            record(sql, schema, migration)?;
+        }
+        report.add(migration.name.to_owned(), found.is_none());
+    }
+    if adopting {
+        adopt(sql, schema)?;
+        report.applied.push("adopt_emmett".to_owned());
+    }
+    report.remarks.extend(remark(sql, schema)?);
+    Ok(report)
+}

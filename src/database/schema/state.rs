@@ -1,0 +1,75 @@
+//! What a database has of the schema.
+
+use super::adoption::is_emmetts;
+use super::applied::{applied, check_history};
+use super::migration::SchemaPart;
+use super::server::check_server;
+use crate::database::Sql;
+use crate::error::Result;
+use std::fmt;
+
+/// What a database has of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaState {
+    /// Nothing.
+    Missing,
+    /// That of an Emmett of 0.42 or newer. Migrating adopts it: every message is kept, and Emmett's clients can go on using
+    /// it, with their own migrations switched off.
+    Emmett,
+    /// An older version.
+    Old {
+        /// The version that it has.
+        found: u32,
+        /// The version that this library needs.
+        needed: u32,
+    },
+    /// All of it.
+    Current {
+        /// The version.
+        version: u32,
+    },
+}
+
+impl fmt::Display for SchemaState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("the schema is missing: run `emmett migrate run`"),
+            Self::Emmett => formatter.write_str(
+                "the schema is Emmett's: `emmett migrate run` adopts it and keeps every message",
+            ),
+            Self::Old { found, needed } => write!(
+                formatter,
+                "the schema has version {found}, this library needs {needed}: run `emmett migrate run`"
+            ),
+            Self::Current { version } => {
+                write!(formatter, "the schema is up to date (version {version})")
+            }
+        }
+    }
+}
+
+pub(super) fn state(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<SchemaState> {
+    check_server(sql)?;
+    let applied = applied(sql, schema)?;
+    check_history(&applied)?;
+    if part == SchemaPart::EventStore && is_emmetts(sql, schema, &applied)? {
+        return Ok(SchemaState::Emmett);
+    }
+    let newest = part
+        .migrations()
+        .map(|migration| migration.version)
+        .take_while(|version| applied.iter().any(|found| found.version == *version))
+        .last();
+    let unsigned = |version: i32| u32::try_from(version).unwrap_or(0);
+    Ok(match newest {
+        None => SchemaState::Missing,
+        Some(found) if found < part.latest() => SchemaState::Old {
+            found: unsigned(found),
+            needed: unsigned(part.latest()),
+        },
+        Some(found) => SchemaState::Current {
+            version: unsigned(found),
+        },
+    })
+}

@@ -1,0 +1,23 @@
+//! Statements on the schema, and their errors.
+
+use crate::database::{Sql, get, param};
+use crate::error::{Error, Result};
+use postgres::types::Type;
+
+pub(super) fn look_failed(source: postgres::Error) -> Error {
+    Error::database("look at the schema", source)
+}
+
+pub(super) fn migration_failed(source: postgres::Error) -> Error {
+    Error::database("migrate the schema", source)
+}
+
+pub(super) fn is_true(sql: &mut dyn Sql, question: &str, schema: &str) -> Result<bool> {
+    let rows = sql
+        .query(question, &[param(&schema, Type::TEXT)])
+        .map_err(look_failed)?;
+    let answer = rows
+        .first()
+        .map_or(Ok(None), |row| get::<Option<bool>>(row, 0))?;
+    Ok(answer == Some(true))
+}

@@ -1,0 +1,42 @@
+//! The SQL of the schema, in the PostgreSQL schema of a name.
+
+use super::files;
+use super::migration::SchemaPart;
+use crate::database::identifier;
+use crate::error::{Error, Result};
+
+/// The word that stands for the PostgreSQL schema in the files.
+const SCHEMA_WORD: &str = "public";
+
+/// The SQL of a part of the schema, in the PostgreSQL schema of that name.
+pub(crate) fn sql(schema: &str, part: SchemaPart) -> String {
+    let documents = files::DOCUMENTS.joined("");
+    let text = match part {
+        SchemaPart::Documents => documents,
+        SchemaPart::EventStore => files::EVENT_STORE.joined(&documents),
+    };
+    render(&text, schema)
+}
+
+/// The schema's name stands in string literals and function bodies, too, so it may have no character that ends them.
+pub(crate) fn check_name(schema: &str) -> Result<()> {
+    identifier::check("the schema name", schema)?;
+    match schema
+        .chars()
+        .find(|character| matches!(character, '\'' | '$' | '\\' | '"' | '%'))
+    {
+        Some(character) => Err(Error::invalid(
+            format!("the schema name {schema:?}"),
+            format!("must not contain {character}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn render(sql: &str, schema: &str) -> String {
+    if schema == SCHEMA_WORD {
+        sql.to_owned()
+    } else {
+        sql.replace(SCHEMA_WORD, &identifier::quote(schema))
+    }
+}
