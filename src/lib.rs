@@ -137,11 +137,7 @@ pub use crate::{
             Severity,
         },
         event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport},
-        processors::{
-            ParkedDetail, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection,
-            ProcessorReset, ProcessorState, ProcessorStatus, Processors, RequestOutcome,
-            SlotHolder, SlotStatus,
-        },
+        processors::{ParkedDetail, Processors},
     },
     projection::{
         DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
@@ -149,6 +145,10 @@ pub use crate::{
     },
     rebuild::{Rebuild, RebuildProgress, RebuildReport, RequestedRebuild},
     setup::EventStoreBuilder,
+    slots::{
+        ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,
+        ProcessorState, ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
+    },
     store::{EventStore, Session},
 };
 

@@ -9,6 +9,7 @@ mod operations;
 mod pongo;
 mod projection;
 mod rebuild;
+mod slots;
 mod store;
 mod support;
 mod testing;

@@ -1,5 +1,19 @@
--- emt_parked_messages: what a processor could not handle, and what waits behind it because it is of the same stream.
--- error is NULL for the latter. request: what its owner shall do with it, 'replay' or 'discard'.
+-- emt_parked_messages: the messages that a processor could not handle, and the later ones of their streams.
+--
+--            handler fails             replay
+--   (no row) -------------> parked -----------------> replay requested --- handled ---> (no row)
+--                              ^                        | |   ^
+--                              +----- fails again ------+ |   | replay of its stream,
+--            an earlier one                               |   | or it follows an earlier one
+--            is parked                                    |   |
+--   (no row) -------------> after <-- earlier one fails --+   |
+--                              |                              |
+--                              +------------------------------+
+--
+--   parked, after, replay requested --- discard --> discard requested --- dropped ---> (no row)
+--   any                             --- reset, forget, switch of a rebuild ----------> (no row)
+--
+-- error: NULL for a message that only comes after one that failed. request: 'replay' or 'discard', for the slot's holder.
 CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
     partition        TEXT         NOT NULL,
     processor        TEXT         NOT NULL,

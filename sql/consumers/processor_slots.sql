@@ -1,10 +1,30 @@
--- emt_processor_slots: where each slot of a processor is and who holds it. A processor has one slot, or several, so that
--- several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at; epoch is
--- raised whenever the slot is taken or reset, so whoever held it before can commit nothing more. wanted_by: another
--- worker has less than its share; the holder gives the slot up, and until wanted_until nobody else takes it.
--- taken_position and crashes: see emt_slot_take. attempts: how many holders have tried the message at attempted
--- after such a crash, the last one in attempt_epoch. status 'failed' stops the processor until it is started anew.
--- There is room in the pages, because every batch writes here.
+-- emt_processor_slots: the position of each slot of a processor, and its holder. A processor has one slot, or several, so
+-- that several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at.
+--
+--                  take                    lease runs out
+--   free ------------------------> held ------------------> expired
+--    ^ ^                           ^ | ^ <----- renew ------- | |
+--    | |                ask lapses | | |                      | | take, where it was taken before
+--    | +---------- release --------|-+ +-- take, further on --+ v
+--    |                             | | ask                   after crash
+--    | promise                     | v                       (like held: messages one by one)
+--    | lapses          release   wanted
+--    +------- promised <-----------+
+--                |
+--                +---- take, by the worker that asked ----> held
+--
+--   (no row) --- register --> free
+--   any      --- reset -----> the same, at another position; failed becomes what it was
+--   any      --- fail ------> failed     --- register ------> what it was
+--   any      --- hold ------> rebuilding --- release -------> free
+--                             rebuilding --- five minutes --> expired
+--   not held --- forget ----> (no row)
+--
+-- epoch: raised by take, hold and reset, so the holder before can commit nothing more. wanted_by, wanted_until: a worker
+-- that has less than its share asks for the slot; its holder gives it up, and no other worker takes it before that time.
+-- taken_position: where it was taken last. crashes: how many leases in a row ran out there. attempted, attempts and
+-- attempt_epoch: after a crash, the message that is tried, by how many holders, and the last one of them. status: 'active'
+-- or 'failed'. Room in the pages keeps updates off the index: every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -83,11 +103,49 @@ BEGIN
 END
 $$;
 
--- Gives a worker its fair share of a processor's slots: those that nobody holds, and those whose holder has not renewed
--- its lease in time. Where others hold more than their share, asks them for it. Returns all slots that the worker holds
--- then. A holder that was paused may still have a row locked, in a transaction that it will never finish: that session is
--- ended. Counts how often a lease ran out at the position at which it was taken: the worker died of what is behind it.
--- The times are the server's.
+-- Raises the epoch of slots: their holder commits nothing more. Nothing else raises it. Without a version, of all; without
+-- numbers, all slots.
+CREATE OR REPLACE FUNCTION public.emt_slot_raise_epoch(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _slots      INTEGER[]
+) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    UPDATE public.emt_processor_slots AS slot
+       SET epoch = slot.epoch + 1
+     WHERE slot.partition = _partition AND slot.processor = _processor
+       AND (_version IS NULL OR slot.version = _version) AND (_slots IS NULL OR slot.slot = ANY (_slots))
+    $$;
+
+-- Makes the slots of a holder free, or only those that are wanted. Nothing else does. Without a version, of all; without a
+-- worker, of all of the owner's. wanted_by stays: no worker but that one takes the slot before wanted_until. A holder that
+-- gives a slot back is alive, so its attempt at a message is no longer counted; those of other holders are.
+CREATE OR REPLACE FUNCTION public.emt_slot_release(
+    _partition    TEXT,
+    _processor    TEXT,
+    _version      INTEGER,
+    _owner        TEXT,
+    _worker       INTEGER,
+    _only_wanted  BOOLEAN
+) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    UPDATE public.emt_processor_slots AS slot
+       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0,
+           attempted = CASE WHEN slot.attempt_epoch = slot.epoch THEN NULL ELSE slot.attempted END,
+           attempts = CASE WHEN slot.attempt_epoch = slot.epoch THEN 0 ELSE slot.attempts END
+     WHERE slot.partition = _partition AND slot.processor = _processor AND slot.owner = _owner
+       AND (_version IS NULL OR slot.version = _version) AND (_worker IS NULL OR slot.worker = _worker)
+       AND (NOT _only_wanted OR slot.wanted_until > clock_timestamp())
+    $$;
+
+-- Gives a worker its fair share of a processor's slots: the free ones, and those whose holder has not renewed its lease in
+-- time. Where others hold more than their share, asks them for it. Returns all slots that the worker holds then. A holder
+-- that was paused may still have a row locked, in a transaction that it will never finish: that session is ended. Counts how
+-- often a lease ran out at the position at which it was taken: the message after it has ended the process. The times are the
+-- server's.
 CREATE OR REPLACE FUNCTION public.emt_slot_take(
     _partition  TEXT,
     _processor  TEXT,
@@ -104,8 +162,8 @@ DECLARE
     _slots INTEGER;
     _others INTEGER;
     _mine INTEGER;
-    _taken INTEGER;
     _share INTEGER;
+    _free INTEGER[];
     _locker INTEGER;
 BEGIN
     SELECT count(*), count(*) FILTER (WHERE held.owner = _owner AND held.worker = _worker),
@@ -138,7 +196,7 @@ BEGIN
                 NULL;
             END;
         END LOOP;
-        WITH free AS (
+        _free := ARRAY(
             SELECT held.slot
               FROM public.emt_processor_slots AS held
              WHERE held.partition = _partition AND held.processor = _processor
@@ -147,12 +205,11 @@ BEGIN
                AND (held.wanted_by IS NULL OR held.wanted_by = _self OR held.wanted_until <= _now)
              ORDER BY held.slot
              LIMIT _share - _mine
-               FOR UPDATE SKIP LOCKED
-        )
+               FOR UPDATE SKIP LOCKED);
+        PERFORM public.emt_slot_raise_epoch(_partition, _processor, _version, _free);
         UPDATE public.emt_processor_slots AS taken
            SET owner = _owner,
                worker = _worker,
-               epoch = taken.epoch + 1,
                taken_at = _now,
                expires_at = _now + _lease,
                crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
@@ -160,11 +217,9 @@ BEGIN
                taken_position = taken.position,
                wanted_by = NULL,
                wanted_until = NULL
-          FROM free
          WHERE taken.partition = _partition AND taken.processor = _processor
-           AND taken.version = _version AND taken.slot = free.slot;
-        GET DIAGNOSTICS _taken = ROW_COUNT;
-        _mine := _mine + _taken;
+           AND taken.version = _version AND taken.slot = ANY (_free);
+        _mine := _mine + cardinality(_free);
     END IF;
 
     IF _mine < _slots / (_others + 1) THEN
@@ -194,3 +249,48 @@ BEGIN
          ORDER BY held.slot;
 END
 $$;
+
+-- Takes all slots of a processor, of all versions, from their holders: for the switch of a rebuild. A switch that dies
+-- leaves them free after five minutes. Without taken_position, their position is not blamed for that.
+CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT, _owner TEXT) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, NULL, NULL);
+    UPDATE public.emt_processor_slots AS slot
+       SET owner = _owner, worker = 0, taken_at = clock_timestamp(),
+           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL,
+           wanted_by = NULL, wanted_until = NULL
+     WHERE slot.partition = _partition AND slot.processor = _processor;
+    $$;
+
+-- Sets all slots of a processor to a position, and clears its failures, crashes and attempts. The holders stay, and go on
+-- from there. Returns how many slots it has.
+CREATE OR REPLACE FUNCTION public.emt_slot_reset(
+    _partition  TEXT,
+    _processor  TEXT,
+    _version    INTEGER,
+    _position   BIGINT
+) RETURNS BIGINT
+    LANGUAGE sql
+    AS $$
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, _version, NULL);
+    WITH reset AS (
+        UPDATE public.emt_processor_slots AS slot
+           SET position = _position, taken_position = NULL, crashes = 0, attempted = NULL, attempts = 0,
+               status = 'active', last_error = NULL, updated_at = now()
+         WHERE slot.partition = _partition AND slot.processor = _processor AND slot.version = _version
+        RETURNING slot.slot
+    )
+    SELECT count(*) FROM reset;
+    $$;
+
+-- Those of the partitions in which a worker holds a slot, and so listens. clock_timestamp, which is volatile, makes the plan
+-- look into the index once for each partition, whatever the planner believes.
+CREATE OR REPLACE FUNCTION public.emt_slot_listening(_partitions TEXT[]) RETURNS SETOF TEXT
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT listening.partition
+      FROM unnest(_partitions) AS listening (partition)
+     WHERE EXISTS (SELECT FROM public.emt_processor_slots AS slot
+                    WHERE slot.partition = listening.partition AND slot.expires_at > clock_timestamp())
+    $$;

@@ -3,9 +3,10 @@
 use super::Output;
 use super::arguments::{ConsumersCommand, ProcessorArguments, SelectionArguments};
 use super::table::{Table, duration, plain, time};
-use crate::operations::processors::{
+use crate::operations::processors::Processors;
+use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorState, ProcessorStatus,
-    Processors, RequestOutcome, SlotHolder, SlotStatus,
+    RequestOutcome, SlotHolder, SlotStatus,
 };
 use crate::store::EventStore;
 use anyhow::bail;

@@ -1,6 +1,6 @@
 //! The transaction of a batch: begun when it is first needed, committed together with the checkpoint.
 
-use super::reactor::ReactorContext;
+use super::reactor_context::ReactorContext;
 use crate::database::{LazyTransaction, Sql, Transaction};
 use crate::error::Result;
 use crate::events::message::RecordedMessage;

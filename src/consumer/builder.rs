@@ -143,7 +143,7 @@ impl ConsumerBuilder {
         self.run(Goal::Head)
     }
 
-    /// Runs until everything up to a global position was handled, then returns; nothing behind it is handled.
+    /// Runs until everything up to a global position was handled, then returns; nothing after it is handled.
     ///
     /// # Errors
     /// Those of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up).

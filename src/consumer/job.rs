@@ -1,10 +1,10 @@
 //! Batch jobs: consumers that end by themselves.
 
-use super::lease::ProcessorKey;
 use super::running::{Consumer, WorkerEnded};
 use super::shared::Shared;
 use super::worker::Ended;
 use crate::error::{Error, Result};
+use crate::slots::ProcessorKey;
 use crossbeam_channel::{bounded, select};
 use std::collections::HashSet;
 use std::sync::Arc;

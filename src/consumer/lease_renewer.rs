@@ -1,16 +1,15 @@
 //! The thread that renews the leases of a consumer, also while its workers are busy or idle.
 
-use super::lease::{self, RenewedSlot};
 use super::mailbox::Mailbox;
-use super::parking;
 use super::processor::Handler;
-use super::running::spawn;
 use super::shared::Shared;
+use super::thread::spawn;
 use crate::database::{Checkout, Sql};
 use crate::error::Result;
 use crate::events::partition::Partition;
 use crate::projection::Projection;
 use crate::rebuild::RebuildRequest;
+use crate::slots::{self, RenewedSlot, parking};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,7 +71,7 @@ impl LeaseRenewer {
         let shared = Arc::clone(&self.shared);
         let (owner, lease) = (&shared.owner, shared.settings.lease);
         let (renewed, requested) = self.ask(|sql, partition| {
-            let renewed = lease::renew(sql, partition, owner, lease)?;
+            let renewed = slots::renew(sql, partition, owner, lease)?;
             Ok((renewed, parking::has_requests(sql, partition)?))
         })?;
         let mut by_mailbox: HashMap<(&str, i32, i32), Vec<&RenewedSlot>> = HashMap::new();

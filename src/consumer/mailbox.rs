@@ -25,7 +25,7 @@ pub(super) struct Batch {
 pub(super) struct Demand {
     /// Raised whenever the worker begins elsewhere, so that batches on their way are not mistaken for the new ones.
     pub(super) generation: u64,
-    /// Behind which position; `None` for nothing.
+    /// After which position; `None` for nothing.
     pub(super) after: Option<u64>,
     /// Whether it was told where the feed ends since it began there.
     pub(super) greeted: bool,

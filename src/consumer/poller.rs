@@ -131,7 +131,7 @@ impl Poller {
         Ok(Some(outcome))
     }
 
-    /// Reads behind a position and hands out what is there; returns how far that was.
+    /// Reads after a position and hands out what is there; returns how far that was.
     fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Result<Option<u64>> {
         let (store, settings) = (&self.shared.store, &self.shared.settings);
         let known = self.horizon;

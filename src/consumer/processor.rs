@@ -1,7 +1,7 @@
 //! What a consumer runs: a handler with a name and options.
 
 use super::failure::FailurePolicy;
-use super::reactor::ReactorContext;
+use super::reactor_context::ReactorContext;
 use crate::database::scope::check_key;
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
@@ -15,7 +15,7 @@ pub enum StartFrom {
     /// With the first event of the store. The default.
     #[default]
     Beginning,
-    /// With the first event that is appended after the start: behind all that can be read by then.
+    /// With the first event that is appended after the consumer starts: what is already in the feed is skipped.
     End,
     /// Behind this global position.
     Position(u64),
@@ -130,7 +130,7 @@ macro_rules! processor_options {
             self
         }
 
-        /// Stops behind the first message that meets the condition. Defaults to never.
+        /// Stops after the first message that meets the condition. Defaults to never.
         pub fn stop_after(
             mut self,
             condition: impl Fn(&crate::events::message::RecordedMessage) -> bool + Send + Sync + 'static,

@@ -1,13 +1,12 @@
 //! Reactors: side effects, at least once.
 
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
+use super::reactor_context::ReactorContext;
 use crate::error::Result;
 use crate::events::event::Event;
 use crate::events::message::{Recorded, RecordedMessage};
 use crate::projection::HandledTypes;
-use crate::store::Session;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 
 /// Does something for each event: sends a mail, calls a service, appends an answer.
 ///
@@ -134,43 +133,5 @@ impl Reactor {
             handler: self.handler,
             options: self.options,
         }
-    }
-}
-
-/// What a reactor can do beside its side effects: all that a [`Session`] can.
-///
-/// It is one transaction, which begins when it is first used and is committed together with the checkpoint. What is appended
-/// in it has the message that is handled (of a batch, its last one) as its cause: its causation id is that message's id, its
-/// correlation id that message's, or its id where it has none. Ids that the messages or their options have count more.
-pub struct ReactorContext<'a> {
-    session: Session<'a>,
-}
-
-impl fmt::Debug for ReactorContext<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ReactorContext")
-            .field("session", &self.session)
-            .finish()
-    }
-}
-
-impl<'a> Deref for ReactorContext<'a> {
-    type Target = Session<'a>;
-
-    fn deref(&self) -> &Session<'a> {
-        &self.session
-    }
-}
-
-impl<'a> DerefMut for ReactorContext<'a> {
-    fn deref_mut(&mut self) -> &mut Session<'a> {
-        &mut self.session
-    }
-}
-
-impl<'a> ReactorContext<'a> {
-    pub(super) fn new(session: Session<'a>) -> Self {
-        Self { session }
     }
 }

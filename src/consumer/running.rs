@@ -4,6 +4,7 @@ use super::lease_renewer::LeaseRenewer;
 use super::mailbox::Mailbox;
 use super::poller::Poller;
 use super::shared::Shared;
+use super::thread::spawn;
 use super::worker::{Ended, Worker};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -166,13 +167,4 @@ fn worker_thread(
         // Nobody listens when the consumer is being dropped.
         let _ = endings.send(WorkerEnded { processor, ended });
     }
-}
-
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    // The operating system wants names without U+0000; Linux shows the first 15 bytes.
-    let name = name.replace('\0', " ");
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(run)
-        .map_err(Error::Io)
 }

@@ -1,11 +1,11 @@
 //! What all threads of a consumer share.
 
-use super::lease::{Holder, ProcessorKey};
 use super::mailbox::Mailbox;
 use super::processor::Processor;
 use super::stop::StopHandle;
 use crate::database::Sql;
 use crate::error::Result;
+use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) struct Settings {
     pub(super) batch_size: usize,
     pub(super) lease: Duration,
     pub(super) longest_idle: Duration,
-    /// Nothing behind this position is handled.
+    /// Nothing after this position is handled.
     pub(super) until: Option<u64>,
 }
 

@@ -1,26 +1,12 @@
 //! Reading one's own writes: waiting for a processor.
 
+use crate::database::Sql;
 use crate::database::back_off::BackOff;
-use crate::database::position::{from_sql, to_sql};
-use crate::database::{get, param};
 use crate::error::{Error, Result};
+use crate::slots::progress;
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
-use postgres::types::Type;
 use std::time::{Duration, Instant};
-
-/// The newest version of a processor: how far it is, why it has failed, and whether the message is parked.
-const LOOK: &str = "
-    SELECT min(slot.position), bool_or(slot.status = 'failed'), max(slot.last_error),
-           (SELECT array_agg(coalesce(parked.error, '') ORDER BY parked.slot)
-              FROM {schema}.emt_parked_messages AS parked
-             WHERE parked.partition = $1 AND parked.processor = $2 AND parked.version = slot.version
-               AND parked.global_position = $3)
-      FROM {schema}.emt_processor_slots AS slot
-     WHERE slot.partition = $1 AND slot.processor = $2
-     GROUP BY slot.version
-     ORDER BY slot.version DESC
-     LIMIT 1";
 
 impl EventStore {
     /// Waits until a processor, of whatever process, has handled everything up to a global position: the last one of an
@@ -63,39 +49,24 @@ impl EventStore {
 
     fn look_at(&self, processor: &str, position: u64) -> Result<Option<u64>> {
         let partition = self.partition();
-        let wanted = to_sql(position);
-        let rows = self.connections().run(true, |sql| {
-            sql.query(
-                &partition.sql(LOOK),
-                &[
-                    param(&partition.name, Type::TEXT),
-                    param(&processor, Type::TEXT),
-                    param(&wanted, Type::INT8),
-                ],
-            )
-            .map_err(|source| Error::in_partition("look at a processor", &partition.name, source))
-        })?;
-        let Some(row) = rows.first() else {
+        let look = |sql: &mut dyn Sql| progress::of_newest(sql, partition, processor, position);
+        let Some(progress) = self.connections().run(true, look)? else {
             return Ok(None);
         };
-        let reached = from_sql(get(row, 0)?);
-        if let Some(error) =
-            get::<Option<Vec<String>>>(row, 3)?.and_then(|errors| errors.into_iter().next())
-        {
+        if let Some(error) = progress.parked {
             return Err(Error::MessageParked {
                 processor: processor.to_owned(),
                 position,
                 error: Some(error).filter(|error| !error.is_empty()),
             });
         }
-        if get(row, 1)? && reached < position {
-            let error: Option<String> = get(row, 2)?;
-            return Err(Error::ProcessorFailed {
+        match progress.failure {
+            Some(error) if progress.position < position => Err(Error::ProcessorFailed {
                 processor: processor.to_owned(),
-                source: anyhow::Error::msg(error.unwrap_or_default()),
-            });
+                source: anyhow::Error::msg(error),
+            }),
+            _ => Ok(Some(progress.position)),
         }
-        Ok(Some(reached))
     }
 }
 

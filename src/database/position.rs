@@ -59,3 +59,8 @@ pub(crate) fn from_sql(value: i64) -> u64 {
 pub(crate) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
+
+/// A count or version as PostgreSQL returns it: an `INTEGER` that is never negative.
+pub(crate) fn small_from_sql(value: i32) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}

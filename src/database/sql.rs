@@ -1,11 +1,13 @@
 //! Running statements: prepared once a connection, or unnamed in one round trip.
 
 use postgres::fallible_iterator::FallibleIterator;
+use postgres::row::RowIndex;
 use postgres::types::private::BytesMut;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, Row, Statement, Transaction};
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::fmt::Display;
 
 /// A value and the type that the statement gives it.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -14,8 +16,11 @@ pub(crate) fn param(value: &(dyn ToSql + Sync), kind: Type) -> Parameter<'_> {
     (value, kind)
 }
 
-/// Reads a column; a type that does not fit is an error, not a panic.
-pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> crate::error::Result<T> {
+/// Reads a column, by its name or number; a type that does not fit is an error, not a panic.
+pub(crate) fn get<'a, T: FromSql<'a>>(
+    row: &'a Row,
+    column: impl RowIndex + Display,
+) -> crate::error::Result<T> {
     row.try_get(column)
         .map_err(|source| crate::error::Error::database("read a row", source))
 }

@@ -19,6 +19,10 @@ const READ: &str = "
            message_schema_version, created, message_data, message_metadata, horizon, head
       FROM {feed}($1, $2, $3, $4, $5, $6)";
 
+const HEAD: &str = "
+    SELECT coalesce(pg_sequence_last_value('{schema}.emt_global_message_position'::REGCLASS),
+                    {schema}.emt_position_unused()) AS head";
+
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,6 +57,15 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             "the function emt_horizon answered {result:?}"
         ))),
     }
+}
+
+/// The last position that was drawn.
+pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
+    let rows = sql
+        .query(&partition.sql(HEAD), &[])
+        .map_err(|source| Error::database("read the last position", source))?;
+    let head = rows.first().map_or(Ok(0), |row| get(row, "head"))?;
+    Ok(from_sql(head))
 }
 
 /// Messages after one position, up to another, which must be at or below a horizon.

@@ -6,7 +6,7 @@ use crate::database::{Sql, Transaction};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use crate::pongo::{Collection, DocumentTable, Executor};
-use crate::slots::slot::OwnedSlots;
+use crate::slots::OwnedSlots;
 use std::ops::{Deref, DerefMut};
 
 /// The [`Transaction`] that a projection writes in: what is done here is committed with the append, or not at all.

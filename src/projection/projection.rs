@@ -5,7 +5,7 @@ use crate::events::message::RecordedMessage;
 
 /// Keeps a read model.
 ///
-/// [`DocumentProjection`] and [`SqlProjection`] are the ready-made ones.
+/// [`DocumentProjection`](crate::DocumentProjection) and [`SqlProjection`](crate::SqlProjection) are the ready-made ones.
 pub trait Projection: Send + Sync + 'static {
     /// The name, unique among the projections of a store.
     fn name(&self) -> &str;

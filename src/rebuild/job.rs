@@ -10,7 +10,7 @@ use crate::events::feed;
 use crate::events::message::RecordedMessage;
 use crate::events::partition::Partition;
 use crate::projection::{Projection, ProjectionContext, ProjectionType};
-use crate::slots::slot::OwnedSlots;
+use crate::slots::OwnedSlots;
 use crate::store::EventStore;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,6 @@ mod catch_up;
 mod claim;
 mod failure;
 mod job;
-mod processor;
 mod progress;
 mod request;
 mod shadow;

@@ -5,6 +5,7 @@ use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use crate::projection::{Projection, registry};
+use crate::slots::progress;
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
@@ -16,10 +17,6 @@ const REQUEST: &str = "
     ON CONFLICT (partition, name) DO UPDATE
         SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
             error = NULL, requested_at = now()";
-
-const RUNNING: &str = "
-    SELECT EXISTS (SELECT FROM {schema}.emt_processor_slots
-                    WHERE partition = $1 AND processor = $2 AND expires_at > clock_timestamp())";
 
 const OPEN: &str = "
     SELECT name, workers, batch_size, keep_old FROM {schema}.emt_rebuild_requests
@@ -159,7 +156,6 @@ impl Rebuild<'_> {
         let workers = i32::try_from(self.workers).unwrap_or(i32::MAX);
         let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
         let keep_old = self.keep_old;
-        let refused = |source| Error::in_partition("ask for a rebuild", &partition.name, source);
         self.store.connections().run(true, |sql| {
             if !registry::is_registered(sql, partition, &name)? {
                 return Err(Error::invalid(
@@ -167,21 +163,18 @@ impl Rebuild<'_> {
                     "was never registered here",
                 ));
             }
-            let key = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
-            let [partition_name, projection] = key.clone();
             sql.execute(
                 &partition.sql(REQUEST),
                 &[
-                    partition_name,
-                    projection,
+                    param(&partition.name, Type::TEXT),
+                    param(&name, Type::TEXT),
                     param(&workers, Type::INT4),
                     param(&batch_size, Type::INT4),
                     param(&keep_old, Type::BOOL),
                 ],
             )
-            .map_err(refused)?;
-            let rows = sql.query(&partition.sql(RUNNING), &key).map_err(refused)?;
-            rows.first().map_or(Ok(false), |row| get(row, 0))
+            .map_err(|source| Error::in_partition("ask for a rebuild", &partition.name, source))?;
+            progress::is_running(sql, partition, &name)
         })
     }
 }

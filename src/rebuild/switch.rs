@@ -2,7 +2,6 @@
 
 use super::claim::Claim;
 use super::job::Job;
-use super::processor::Processor;
 use super::progress::Progress;
 use super::shadow::replace_documents;
 use crate::database::{PooledTransaction, Sql};
@@ -10,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
 use crate::projection::{ProjectionType, registry};
+use crate::slots::ProcessorKey;
 use crossbeam_channel::after;
 use std::time::{Duration, Instant};
 
@@ -68,26 +68,26 @@ impl Job<'_> {
         match self.projection_type {
             ProjectionType::Inline => self.try_switch_inline(progress, kept),
             ProjectionType::Asynchronous => {
-                let processor = self.processor();
+                let (processor, owner) = (self.processor(), self.shadow.owner());
+                let connections = self.store.connections();
                 // Before the switch locks anything: a batch that is under way has locked documents, and would wait for its
                 // slot while the switch waited for the documents.
-                processor.hold(self.store.connections())?;
-                let switched = self.try_switch_asynchronous(progress, kept, &processor);
+                connections.run(true, |sql| processor.hold(sql, &owner))?;
+                let switched = self.try_switch_asynchronous(progress, kept, processor, &owner);
                 if matches!(switched, Ok(Some(_))) {
                     return switched;
                 }
-                let released = processor.release(self.store.connections());
+                let released = connections.run(true, |sql| processor.release_hold(sql, &owner));
                 switched.and_then(|held| released.map(|()| held))
             }
         }
     }
 
-    fn processor(&self) -> Processor<'_> {
-        Processor {
+    fn processor(&self) -> ProcessorKey<'_> {
+        ProcessorKey {
             partition: self.partition(),
             name: self.projection.name(),
             version: self.version,
-            owner: self.shadow.owner(),
         }
     }
 
@@ -118,14 +118,15 @@ impl Job<'_> {
         &self,
         progress: &mut Progress<'_>,
         kept: &[(String, String)],
-        processor: &Processor<'_>,
+        processor: ProcessorKey<'_>,
+        owner: &str,
     ) -> Result<Option<Duration>> {
         let begun = Instant::now();
         let mut transaction = PooledTransaction::begin(self.store.connections())?;
         let sql = transaction.sql();
         set(sql, WAIT_FOR_APPENDS)?;
         set(sql, WAIT_FOR_ROWS)?;
-        let Some(highest) = processor.lock(sql)? else {
+        let Some(highest) = processor.lock_hold(sql, owner)? else {
             return Ok(None);
         };
         // All three were horizons once, and what was one stays one.
@@ -133,7 +134,7 @@ impl Job<'_> {
         let position = horizon.max(highest).max(progress.position);
         let handled = self.handle_in(sql, progress.position, position)?;
         self.replace(sql, kept)?;
-        processor.go_on_behind(sql, position)?;
+        processor.resume_after(sql, owner, position)?;
         self.commit(transaction)?;
         let locked = begun.elapsed();
         progress.advance(handled, position);

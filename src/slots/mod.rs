@@ -1,3 +1,89 @@
-//! The slots of processors: which worker has which streams.
+//! The slots of processors: which worker handles which streams, how far it is, and what it has parked.
+//!
+//! A processor divides its streams among one slot or several. A worker holds slots by a lease; each has its own checkpoint.
+//! Only this room has SQL on `emt_processor_slots`, `emt_parked_messages` and `emt_subscriptions`.
+//!
+//! # States of a slot
+//!
+//! ```text
+//!                  take                    lease runs out
+//!   free ------------------------> held ------------------> expired
+//!    ^ ^                           ^ | ^ <----- renew ------- | |
+//!    | |                ask lapses | | |                      | | take, where it was taken before
+//!    | +---------- release --------|-+ +-- take, further on --+ v
+//!    |                             | | ask                   after crash
+//!    | promise                     | v                       (like held: messages one by one)
+//!    | lapses          release   wanted
+//!    +------- promised <-----------+
+//!                |
+//!                +---- take, by the worker that asked ----> held
+//!
+//!   (no row) --- register --> free
+//!   any      --- reset -----> the same, at another position; failed becomes what it was
+//!   any      --- fail ------> failed     --- register ------> what it was
+//!   any      --- hold ------> rebuilding --- release -------> free
+//!                             rebuilding --- five minutes --> expired
+//!   not held --- forget ----> (no row)
+//! ```
+//!
+//! | State | Columns |
+//! |---|---|
+//! | free | no `owner` |
+//! | held | `owner`, `expires_at` in the future |
+//! | wanted | held; another worker in `wanted_by`, until `wanted_until` |
+//! | promised | no `owner`, `wanted_by` until `wanted_until` |
+//! | expired | `owner`, `expires_at` in the past |
+//! | after crash | held, `crashes` above 0 |
+//! | rebuilding | held by a rebuild, for the moment of its switch |
+//! | failed | `status` is `failed`, whatever the other columns say |
+//!
+//! Take, hold and reset raise the epoch, by `emt_slot_raise_epoch`. A checkpoint changes nothing unless the slot still has
+//! the epoch at which the worker took it, so a worker that has lost its slot commits nothing more.
+//!
+//! After a crash, each attempt at a message is committed before the message is handled. It counts holders, not attempts, and
+//! a holder that gives the slot back does not count.
+//!
+//! # States of a parked message
+//!
+//! ```text
+//!            handler fails             replay
+//!   (no row) -------------> parked -----------------> replay requested --- handled ---> (no row)
+//!                              ^                        | |   ^
+//!                              +----- fails again ------+ |   | replay of its stream,
+//!            an earlier one                               |   | or it follows an earlier one
+//!            is parked                                    |   |
+//!   (no row) -------------> after <-- earlier one fails --+   |
+//!                              |                              |
+//!                              +------------------------------+
+//!
+//!   parked, after, replay requested --- discard --> discard requested --- dropped ---> (no row)
+//!   any                             --- reset, forget, switch of a rebuild ----------> (no row)
+//! ```
+//!
+//! | State | Columns |
+//! |---|---|
+//! | parked | `error` says why |
+//! | after | no `error`: an earlier message of its stream is parked |
+//! | replay requested, discard requested | `request` |
+//!
+//! A message is never replayed before an earlier one of its stream. `tests/slots` checks each transition of both drawings.
 
-pub(crate) mod slot;
+mod failure;
+mod key;
+mod known;
+mod lease;
+pub(crate) mod parked;
+pub(crate) mod parking;
+pub(crate) mod progress;
+mod request;
+mod reset;
+pub(crate) mod status;
+mod switch;
+
+pub(crate) use key::{OwnedSlots, ProcessorKey, slot_of};
+pub(crate) use known::{names, versions};
+pub(crate) use lease::{HeldSlot, Holder, RenewedSlot, renew};
+pub use parked::{ParkedMessage, ParkedOptions, ParkedRequest};
+pub use request::{ParkedSelection, RequestOutcome};
+pub use reset::ProcessorReset;
+pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};

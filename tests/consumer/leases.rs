@@ -132,32 +132,6 @@ fn a_worker_that_is_paused_before_its_commit_is_ended_and_nothing_of_it_counts()
 }
 
 #[test]
-fn an_owner_whose_slot_was_taken_changes_nothing() -> anyhow::Result<()> {
-    let (database, store) = store()?;
-    store
-        .consumer()
-        .projector(journal("journal"))
-        .run_until_caught_up()?;
-    let mut client = database.client()?;
-    let take = |client: &mut postgres::Client, owner: &str| -> anyhow::Result<i64> {
-        let sql = "SELECT epoch FROM emt_slot_take('emt:default', 'journal', 1, $1, 0, interval '1 second')";
-        Ok(client.query_one(sql, &[&owner])?.get(0))
-    };
-    let first = take(&mut client, "first")?;
-    client.execute(
-        "UPDATE emt_processor_slots SET expires_at = clock_timestamp()",
-        &[],
-    )?;
-    let second = take(&mut client, "second")?;
-
-    assert_eq!(second, first + 1);
-    let checkpoint = "UPDATE emt_processor_slots SET position = 9 WHERE owner = $1 AND epoch = $2";
-    assert_eq!(client.execute(checkpoint, &[&"first", &first])?, 0);
-    assert_eq!(client.execute(checkpoint, &[&"second", &second])?, 1);
-    Ok(())
-}
-
-#[test]
 fn an_idle_owner_keeps_its_lease() -> anyhow::Result<()> {
     let (database, store) = store()?;
     let lease = Duration::from_millis(300);

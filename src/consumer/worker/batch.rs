@@ -3,10 +3,9 @@
 use super::{BatchError, Ended, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::mailbox::Batch;
-use crate::consumer::parking;
 use crate::consumer::processor::Handler;
 use crate::events::message::RecordedMessage;
-use crate::slots::slot::slot_of;
+use crate::slots::{parking, slot_of};
 use crate::trace;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +17,7 @@ pub(super) struct Task<'b> {
     pub(super) message: &'b RecordedMessage,
     /// Where it has to be handled.
     pub(super) open: Vec<i32>,
-    /// Where it waits behind parked ones of its stream.
+    /// Where an earlier message of its stream is parked.
     pub(super) parked: Vec<i32>,
 }
 
@@ -115,7 +114,7 @@ impl Worker {
         slots
     }
 
-    /// Leaves out what comes behind the message that meets the condition to stop after; tells up to where there is something
+    /// Leaves out what comes after the message that meets the condition to stop after; tells up to where there is something
     /// to do then, and whether there is such a message.
     pub(super) fn cut_at_condition(&self, tasks: &mut Vec<Task<'_>>, up_to: u64) -> (u64, bool) {
         let Some(condition) = &self.processor().options.stop_after else {
@@ -129,7 +128,7 @@ impl Worker {
         (tasks[index].message.global_position(), true)
     }
 
-    /// Handles messages in one transaction; those that wait behind parked ones are parked in it.
+    /// Handles messages in one transaction; those that come after parked ones are parked in it.
     pub(super) fn handle_together(
         &mut self,
         tasks: &[Task<'_>],
@@ -209,10 +208,7 @@ impl Worker {
             self.shared.key(&self.mailbox.processor),
             self.shared.holder(&self.mailbox),
         );
-        let checkpoint = self.checkpoint();
-        let holds = self
-            .shared
-            .run(|sql| key.checkpoint(sql, holder, &self.held, checkpoint))?;
+        let holds = self.shared.run(|sql| key.holds(sql, holder, &self.held))?;
         Ok(if holds { error } else { BatchError::Lost })
     }
 

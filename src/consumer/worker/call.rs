@@ -6,7 +6,7 @@ use crate::consumer::processor::Handler;
 use crate::error::{Error, is_transient_cause};
 use crate::events::message::RecordedMessage;
 use crate::projection::ProjectionContext;
-use crate::slots::slot::OwnedSlots;
+use crate::slots::OwnedSlots;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Worker {

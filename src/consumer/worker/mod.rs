@@ -5,13 +5,12 @@ mod call;
 mod one_by_one;
 mod requests;
 
-use super::lease::HeldSlot;
 use super::mailbox::{Batch, Mailbox};
-use super::parking::{self};
 use super::processor::Processor;
 use super::shared::Shared;
 use crate::database::back_off::BackOff;
 use crate::error::{Error, Result};
+use crate::slots::{HeldSlot, parking};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -174,7 +173,7 @@ impl Worker {
         Ok(None)
     }
 
-    /// Waits for a batch, but not longer than the checkpoint may be behind.
+    /// Waits for a batch, but not longer than a checkpoint may be overdue.
     fn wait_to_write_checkpoint(&mut self) -> Result<Option<Batch>, BatchError> {
         let patience = FLUSH_AFTER.saturating_sub(self.checkpoint_written_at.elapsed());
         match self.mailbox.inbox.1.recv_timeout(patience) {

@@ -3,8 +3,8 @@
 use super::batch::Task;
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
-use crate::consumer::parking;
 use crate::events::message::RecordedMessage;
+use crate::slots::parking;
 use std::sync::Arc;
 
 /// How often a message may end the process before it is parked.
@@ -31,7 +31,7 @@ impl Worker {
         self.write_checkpoint()
     }
 
-    /// Parks a message behind the parked ones of its stream.
+    /// Parks a message after the parked ones of its stream.
     pub(super) fn park_behind(&mut self, task: &Task<'_>) -> Result<(), BatchError> {
         let parked: Vec<(i32, &RecordedMessage)> = task
             .parked
@@ -48,11 +48,11 @@ impl Worker {
             let reason = "the process ended while it was handled, each time";
             return self.park(task, DEADLY_ATTEMPTS.unsigned_abs(), reason);
         }
-        let behind: Vec<(i32, &RecordedMessage)> =
+        let after: Vec<(i32, &RecordedMessage)> =
             task.parked.iter().map(|slot| (*slot, message)).collect();
         let mut failed = 0;
         loop {
-            let handled = self.handle(&[message], &task.open, &behind, message.global_position());
+            let handled = self.handle(&[message], &task.open, &after, message.global_position());
             let Err(BatchError::Handler(error)) = handled else {
                 return handled;
             };

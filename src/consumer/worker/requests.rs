@@ -2,10 +2,10 @@
 
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
-use crate::consumer::parking::{self, Replay};
 use crate::error::Result;
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
+use crate::slots::parking::{self, Replay};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

@@ -16,13 +16,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Notifies those partitions for which a consumer lives. Under its lock, the transaction must not wait for the disk; with no
-/// consumer it takes no lock at all. `clock_timestamp` keeps the look at the slots one by an index for each partition,
-/// whatever the planner believes.
+/// consumer it takes no lock at all.
 const NOTIFY: &str = "
-    SELECT pending.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, pending.partition)
-      FROM unnest($2) AS pending (partition)
-     WHERE EXISTS (SELECT FROM {schema}.emt_processor_slots AS slot
-                    WHERE slot.partition = pending.partition AND slot.expires_at > clock_timestamp())";
+    SELECT listening.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, listening.partition)
+      FROM {schema}.emt_slot_listening($2) AS listening (partition)";
 
 /// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a
 /// burst are heard at once and a steady load is told of 200 times a second.
@@ -224,5 +221,5 @@ fn notify(
             ],
         )
         .map_err(|error| Error::database("notify other processes", error))?;
-    rows.iter().map(|row| get(row, 0)).collect()
+    rows.iter().map(|row| get(row, "partition")).collect()
 }

@@ -3,9 +3,9 @@
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::Sql;
 use crate::error::Result;
+use crate::events::feed;
 use crate::events::integrity::{self, SequenceSettings};
 use crate::events::partition::Partition;
-use crate::operations::processors::head;
 use crate::projection::registry;
 
 pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
@@ -22,7 +22,7 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
 /// The table first, then the sequence: an append between the two must not look like a fault.
 fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
     let highest = integrity::highest_position(sql, partition)?;
-    let last = head(sql, partition)?;
+    let last = feed::head(sql, partition)?;
     if highest <= last {
         return Ok(None);
     }

@@ -4,8 +4,8 @@ use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::Result;
+use crate::events::feed;
 use crate::events::partition::Partition;
-use crate::operations::processors::head;
 use postgres::Row;
 use postgres::types::Type;
 use std::time::Duration;
@@ -102,7 +102,7 @@ impl FeedState {
 
 /// Looks at the locks. The head is read first, as a reader of the feed does.
 pub(super) fn look(sql: &mut dyn Sql, partition: &Partition) -> Result<FeedState> {
-    let head = head(sql, partition)?;
+    let head = feed::head(sql, partition)?;
     let from = to_sql(head);
     let parameters = [param(&partition.name, Type::TEXT), param(&from, Type::INT8)];
     let rows = sql

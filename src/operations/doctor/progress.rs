@@ -2,7 +2,8 @@
 
 use super::finding::{Finding, FindingKind, Severity};
 use crate::error::Result;
-use crate::operations::processors::{ProcessorStatus, Processors};
+use crate::operations::processors::Processors;
+use crate::slots::ProcessorStatus;
 
 pub(super) fn examine(processors: &Processors) -> Result<Vec<Finding>> {
     let processors = processors.list()?;

@@ -1,41 +1,23 @@
 //! Processors as an operator sees them: how far they are, who holds them, what they parked, and what is to be done with
-//! it. Works on `emt_processor_slots` and `emt_parked_messages` alone; whoever runs a processor finds it there.
+//! it. Works on the tables of the slots alone; the process that runs a processor finds it there.
 
 mod parked;
-mod progress;
+mod reset;
 mod status;
 
-pub use parked::{
-    ParkedDetail, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, RequestOutcome,
-};
-pub use progress::ProcessorReset;
-pub(crate) use status::head;
-pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};
+pub use parked::ParkedDetail;
 
 use crate::database::scope::check_text;
-use crate::database::{Connections, PooledTransaction, Sql, get, param};
+use crate::database::{Connections, PooledTransaction, Sql, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
+use crate::slots::{self, ProcessorKey};
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
 
 /// Fails for a partition that does not exist; else every processor of an unknown tenant would be unknown.
 const CHECK_PARTITION: &str = "SELECT {schema}.emt_partition_check($1)";
-
-/// A processor that has not run since its checkpoint was adopted has no slots yet.
-const VERSIONS: &str = "
-    SELECT version FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2
-     UNION
-    SELECT version FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2
-     ORDER BY version";
-
-const KNOWN: &str = "
-    SELECT name
-      FROM (SELECT processor FROM {schema}.emt_processor_slots WHERE partition = $1
-             UNION
-            SELECT subscription_id FROM {schema}.emt_subscriptions WHERE partition = $1) AS known (name)
-     ORDER BY name COLLATE \"C\"";
 
 /// Whoever was stopped in the middle of a transaction keeps its row locks; an operator's command does not wait for ever.
 const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = '10s'";
@@ -122,18 +104,11 @@ impl Processors {
     fn known_versions(&self, sql: &mut dyn Sql, name: &str) -> Result<Vec<i32>> {
         check_text("the processor's name", name)?;
         self.check_partition(sql)?;
-        let partition = &self.partition;
-        let parameters = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
-        let versions: Vec<i32> = sql
-            .query_unnamed(&partition.sql(VERSIONS), &parameters)
-            .map_err(|source| Error::database("look for a processor", source))?
-            .iter()
-            .map(|row| get(row, 0))
-            .collect::<Result<_>>()?;
+        let versions = slots::versions(sql, &self.partition, name)?;
         if versions.is_empty() {
             return Err(Error::UnknownProcessor {
                 processor: name.to_owned(),
-                known: self.known_names(sql)?,
+                known: slots::names(sql, &self.partition)?,
             });
         }
         match self.version_parameter() {
@@ -144,15 +119,6 @@ impl Processors {
                 format!("has no version {wanted}, but {}", join(&versions)),
             )),
         }
-    }
-
-    fn known_names(&self, sql: &mut dyn Sql) -> Result<Vec<String>> {
-        let partition = &self.partition;
-        sql.query_unnamed(&partition.sql(KNOWN), &[param(&partition.name, Type::TEXT)])
-            .map_err(|source| Error::database("list the processors", source))?
-            .iter()
-            .map(|row| get(row, 0))
-            .collect()
     }
 
     fn check_partition(&self, sql: &mut dyn Sql) -> Result<()> {
@@ -166,13 +132,21 @@ impl Processors {
     }
 
     /// Runs a change of one processor in a transaction that does not wait long for locks.
-    fn change<T>(&self, name: &str, run: impl FnOnce(&mut dyn Sql, i32) -> Result<T>) -> Result<T> {
+    fn change<T>(
+        &self,
+        name: &str,
+        run: impl FnOnce(&mut dyn Sql, ProcessorKey<'_>) -> Result<T>,
+    ) -> Result<T> {
         let mut transaction = PooledTransaction::begin(&self.connections)?;
         let sql = transaction.sql();
         sql.batch(WAIT_BRIEFLY)
             .map_err(|source| Error::database("limit the wait for locks", source))?;
-        let version = self.one_version(sql, name)?;
-        let done = run(sql, version)?;
+        let key = ProcessorKey {
+            partition: &self.partition,
+            name,
+            version: self.one_version(sql, name)?,
+        };
+        let done = run(sql, key)?;
         transaction.commit()?;
         Ok(done)
     }
@@ -181,11 +155,6 @@ impl Processors {
 fn join(versions: &[i32]) -> String {
     let versions: Vec<String> = versions.iter().map(i32::to_string).collect();
     versions.join(", ")
-}
-
-/// A count or version as PostgreSQL returns it: an `INTEGER` that is never negative.
-fn small_from_sql(value: i32) -> u32 {
-    u32::try_from(value).unwrap_or(0)
 }
 
 impl EventStore {

@@ -48,8 +48,8 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     /// of the collection. On connections of its own, the collection keeps one until the iterator is dropped.
     ///
     /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
-    /// itself waits until the iterator is dropped: [`drop`](Collection::drop), [`rename`](Collection::rename),
-    /// [`drop_index`](Collection::drop_index), and an index that is built
+    /// itself waits until the iterator is dropped: [`drop`](crate::pongo::Collection::drop), [`rename`](crate::pongo::Collection::rename),
+    /// [`drop_index`](crate::pongo::Collection::drop_index), and an index that is built
     /// [concurrently](crate::pongo::Index::concurrently). In the thread that has the iterator, that is for ever.
     ///
     /// ```

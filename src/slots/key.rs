@@ -1,4 +1,9 @@
-//! Which of several workers a stream or a document belongs to.
+//! The keys of the tables: a processor, and the slot that a stream or a document belongs to.
+
+use crate::database::{Parameter, param};
+use crate::error::Error;
+use crate::events::partition::Partition;
+use postgres::types::Type;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -29,6 +34,33 @@ impl OwnedSlots {
 
     pub(crate) fn owns(&self, key: &str) -> bool {
         self.owned.contains(&slot_of(key, self.slots))
+    }
+}
+
+/// A version of a processor in a partition.
+#[derive(Clone, Copy)]
+pub(crate) struct ProcessorKey<'a> {
+    pub(crate) partition: &'a Partition,
+    pub(crate) name: &'a str,
+    pub(crate) version: i32,
+}
+
+impl ProcessorKey<'_> {
+    /// The parameters that all statements on a processor begin with, and more.
+    pub(super) fn parameters<'p, const N: usize>(
+        &'p self,
+        more: [Parameter<'p>; N],
+    ) -> Vec<Parameter<'p>> {
+        let key = [
+            param(&self.partition.name, Type::TEXT),
+            param(&self.name, Type::TEXT),
+            param(&self.version, Type::INT4),
+        ];
+        key.into_iter().chain(more).collect()
+    }
+
+    pub(super) fn refused(&self, doing: &'static str, source: postgres::Error) -> Error {
+        Error::in_partition(doing, &self.partition.name, source)
     }
 }
 

@@ -1,19 +1,14 @@
-//! Who runs a processor, and how far it is. Owns the statements on `emt_processor_slots`.
+//! The leases of a running consumer: taking, renewing and releasing slots, and writing their checkpoints.
 
+use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
-use crate::database::{Parameter, Sql, get, param};
+use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::Partition;
 use postgres::types::Type;
 use std::time::Duration;
 
-const REGISTER: &str = "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5)";
-
-/// What the others want of this worker, which has nothing in hand now. `wanted_by` stays, and keeps everybody else away.
-const GIVE_UP_WANTED: &str = "
-    UPDATE {schema}.emt_processor_slots SET owner = NULL, worker = NULL, expires_at = NULL
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND worker = $5
-       AND wanted_until > clock_timestamp()";
+const REGISTER: &str = "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5) AS slots";
 
 const TAKE: &str = "
     SELECT slot, position, epoch, crashes
@@ -30,7 +25,7 @@ const RENEW: &str = "
 
 /// Each slot that the process holds, locked or not, with what its worker has to know.
 const HELD: &str = "
-    SELECT processor, version, worker, slot, epoch, wanted_until > clock_timestamp() IS TRUE
+    SELECT processor, version, worker, slot, epoch, wanted_until > clock_timestamp() IS TRUE AS is_wanted
       FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND owner = $2";
 
@@ -55,70 +50,53 @@ const ATTEMPT: &str = "
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND slot = $6 AND epoch = $7
     RETURNING attempts";
 
-const RELEASE: &str = "
-    UPDATE {schema}.emt_processor_slots
-       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0, attempted = NULL, attempts = 0
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND worker = $5";
+/// Fewer than were asked for when one was lost, or the processor has failed.
+const HOLDS: &str = "
+    SELECT count(*) AS still_held
+      FROM {schema}.emt_processor_slots AS slot
+      JOIN unnest($5, $6) AS held (slot, epoch) USING (slot, epoch)
+     WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
+       AND slot.status = 'active'";
 
-const FAIL: &str = "
-    UPDATE {schema}.emt_processor_slots
-       SET status = 'failed', last_error = $4, updated_at = now()
-     WHERE partition = $1 AND processor = $2 AND version = $3";
+const RELEASE: &str = "SELECT {schema}.emt_slot_release($1, $2, $3, $4, $5, $6)";
 
-const FAILURE: &str = "
-    SELECT last_error FROM {schema}.emt_processor_slots
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND status = 'failed'
-     LIMIT 1";
-
-const OWNER: &str = "
-    SELECT owner, extract(EPOCH FROM expires_at)::DOUBLE PRECISION FROM {schema}.emt_processor_slots
+const OTHER_OWNER: &str = "
+    SELECT owner, extract(EPOCH FROM expires_at)::DOUBLE PRECISION AS until FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner <> $4 AND expires_at > clock_timestamp()
      ORDER BY slot LIMIT 1";
 
-const REACHED: &str = "
-    SELECT min(position) FROM {schema}.emt_processor_slots
-     WHERE partition = $1 AND processor = $2 AND version = $3";
-
-/// A processor in a partition.
-#[derive(Clone, Copy)]
-pub(super) struct ProcessorKey<'a> {
-    pub(super) partition: &'a Partition,
-    pub(super) name: &'a str,
-    pub(super) version: i32,
-}
-
 /// A worker of a process.
 #[derive(Clone, Copy)]
-pub(super) struct Holder<'a> {
-    pub(super) owner: &'a str,
-    pub(super) worker: i32,
-    pub(super) lease: Duration,
+pub(crate) struct Holder<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) worker: i32,
+    pub(crate) lease: Duration,
 }
 
 /// A slot that a worker holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct HeldSlot {
-    pub(super) slot: i32,
+pub(crate) struct HeldSlot {
+    pub(crate) slot: i32,
     /// Its checkpoint.
-    pub(super) position: u64,
-    pub(super) epoch: i64,
+    pub(crate) position: u64,
+    pub(crate) epoch: i64,
     /// How many holders have died at this position.
-    pub(super) crashes: i32,
+    pub(crate) crashes: i32,
 }
 
 /// What the table says of a slot that this process holds.
-pub(super) struct RenewedSlot {
-    pub(super) processor: String,
-    pub(super) version: i32,
-    pub(super) worker: i32,
-    pub(super) slot: i32,
-    pub(super) epoch: i64,
-    pub(super) wanted: bool,
+pub(crate) struct RenewedSlot {
+    pub(crate) processor: String,
+    pub(crate) version: i32,
+    pub(crate) worker: i32,
+    pub(crate) slot: i32,
+    pub(crate) epoch: i64,
+    pub(crate) wanted: bool,
 }
 
 impl ProcessorKey<'_> {
     /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
-    pub(super) fn register(&self, sql: &mut dyn Sql, slots: u32, start: u64) -> Result<u32> {
+    pub(crate) fn register(&self, sql: &mut dyn Sql, slots: u32, start: u64) -> Result<u32> {
         let slots = i32::try_from(slots).unwrap_or(i32::MAX);
         let start = to_sql(start);
         let rows = sql
@@ -127,37 +105,36 @@ impl ProcessorKey<'_> {
                 &self.parameters([param(&slots, Type::INT4), param(&start, Type::INT8)]),
             )
             .map_err(|source| self.refused("register a processor", source))?;
-        let stored: i32 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        let stored: i32 = rows.first().map_or(Ok(0), |row| get(row, "slots"))?;
         Ok(u32::try_from(stored).unwrap_or_default())
     }
 
     /// Gives up what others want, takes what this worker should have, and returns all that it holds then.
-    pub(super) fn take(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<Vec<HeldSlot>> {
+    pub(crate) fn take(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<Vec<HeldSlot>> {
         let lease = holder.lease.as_secs_f64();
         let parameters = self.parameters([
             param(&holder.owner, Type::TEXT),
             param(&holder.worker, Type::INT4),
             param(&lease, Type::FLOAT8),
         ]);
-        sql.execute(&self.partition.sql(GIVE_UP_WANTED), &parameters[..5])
-            .map_err(|source| self.refused("give up slots", source))?;
+        self.release_where(sql, holder, true)?;
         let rows = sql
             .query(&self.partition.sql(TAKE), &parameters)
             .map_err(|source| self.refused("take slots", source))?;
         rows.iter()
             .map(|row| {
                 Ok(HeldSlot {
-                    slot: get(row, 0)?,
-                    position: from_sql(get(row, 1)?),
-                    epoch: get(row, 2)?,
-                    crashes: get(row, 3)?,
+                    slot: get(row, "slot")?,
+                    position: from_sql(get(row, "position")?),
+                    epoch: get(row, "epoch")?,
+                    crashes: get(row, "crashes")?,
                 })
             })
             .collect()
     }
 
     /// Moves the checkpoint of all slots of a worker; false when it has lost one of them, and nothing may be committed.
-    pub(super) fn checkpoint(
+    pub(crate) fn checkpoint(
         &self,
         sql: &mut dyn Sql,
         holder: Holder<'_>,
@@ -186,7 +163,7 @@ impl ProcessorKey<'_> {
 
     /// Notes that a message is about to be handled that may kill the process; returns how many holders have tried it, this one
     /// included, or `None` when the slot is lost.
-    pub(super) fn attempt(
+    pub(crate) fn attempt(
         &self,
         sql: &mut dyn Sql,
         holder: Holder<'_>,
@@ -205,90 +182,74 @@ impl ProcessorKey<'_> {
                 ]),
             )
             .map_err(|source| self.refused("note an attempt", source))?;
-        rows.first().map(|row| get(row, 0)).transpose()
+        rows.first().map(|row| get(row, "attempts")).transpose()
+    }
+
+    /// Whether a worker still holds all these slots. It only reads: nothing waits for it.
+    pub(crate) fn holds(
+        &self,
+        sql: &mut dyn Sql,
+        holder: Holder<'_>,
+        held: &[HeldSlot],
+    ) -> Result<bool> {
+        let slots: Vec<i32> = held.iter().map(|slot| slot.slot).collect();
+        let epochs: Vec<i64> = held.iter().map(|slot| slot.epoch).collect();
+        let rows = sql
+            .query(
+                &self.partition.sql(HOLDS),
+                &self.parameters([
+                    param(&holder.owner, Type::TEXT),
+                    param(&slots, Type::INT4_ARRAY),
+                    param(&epochs, Type::INT8_ARRAY),
+                ]),
+            )
+            .map_err(|source| self.refused("look for a lease", source))?;
+        let still: i64 = rows.first().map_or(Ok(0), |row| get(row, "still_held"))?;
+        Ok(from_sql(still) == held.len() as u64)
     }
 
     /// Gives back all slots of a worker.
-    pub(super) fn release(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<()> {
-        sql.execute(
+    pub(crate) fn release(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<()> {
+        self.release_where(sql, holder, false)
+    }
+
+    fn release_where(
+        &self,
+        sql: &mut dyn Sql,
+        holder: Holder<'_>,
+        only_wanted: bool,
+    ) -> Result<()> {
+        sql.query(
             &self.partition.sql(RELEASE),
             &self.parameters([
                 param(&holder.owner, Type::TEXT),
                 param(&holder.worker, Type::INT4),
+                param(&only_wanted, Type::BOOL),
             ]),
         )
         .map_err(|source| self.refused("give back a lease", source))?;
         Ok(())
     }
 
-    /// Stops the processor for everybody.
-    pub(super) fn fail(&self, sql: &mut dyn Sql, error: &str) -> Result<()> {
-        sql.execute(
-            &self.partition.sql(FAIL),
-            &self.parameters([param(&error, Type::TEXT)]),
-        )
-        .map_err(|source| self.refused("note a failure", source))?;
-        Ok(())
-    }
-
-    /// Why the processor was stopped, by whatever process.
-    pub(super) fn failure(&self, sql: &mut dyn Sql) -> Result<Option<String>> {
-        let rows = sql
-            .query(&self.partition.sql(FAILURE), &self.parameters([]))
-            .map_err(|source| self.refused("look for a failure", source))?;
-        Ok(match rows.first() {
-            Some(row) => Some(get::<Option<String>>(row, 0)?.unwrap_or_default()),
-            None => None,
-        })
-    }
-
     /// Another process that holds a slot, and until when, in seconds.
-    pub(super) fn other_owner(
+    pub(crate) fn other_owner(
         &self,
         sql: &mut dyn Sql,
         owner: &str,
     ) -> Result<Option<(String, f64)>> {
         let rows = sql
             .query(
-                &self.partition.sql(OWNER),
+                &self.partition.sql(OTHER_OWNER),
                 &self.parameters([param(&owner, Type::TEXT)]),
             )
             .map_err(|source| self.refused("look for a processor's owner", source))?;
-        let owner = |row| Ok((get(row, 0)?, get(row, 1)?));
+        let owner = |row| Ok((get(row, "owner")?, get(row, "until")?));
         rows.first().map(owner).transpose()
-    }
-
-    /// How far all slots of the processor are.
-    pub(super) fn reached(&self, sql: &mut dyn Sql) -> Result<u64> {
-        let rows = sql
-            .query(&self.partition.sql(REACHED), &self.parameters([]))
-            .map_err(|source| self.refused("look for a checkpoint", source))?;
-        let position = rows
-            .first()
-            .map_or(Ok(None), |row| get::<Option<i64>>(row, 0))?;
-        Ok(from_sql(position.unwrap_or_default()))
-    }
-
-    /// The parameters that all statements on a processor begin with, and more.
-    pub(super) fn parameters<'p, const N: usize>(
-        &'p self,
-        more: [Parameter<'p>; N],
-    ) -> Vec<Parameter<'p>> {
-        let key = [
-            param(&self.partition.name, Type::TEXT),
-            param(&self.name, Type::TEXT),
-            param(&self.version, Type::INT4),
-        ];
-        key.into_iter().chain(more).collect()
-    }
-
-    fn refused(&self, doing: &'static str, source: postgres::Error) -> Error {
-        Error::in_partition(doing, &self.partition.name, source)
     }
 }
 
 /// Renews all leases of a process, and tells what it holds.
-pub(super) fn renew(
+pub(crate) fn renew(
     sql: &mut dyn Sql,
     partition: &Partition,
     owner: &str,
@@ -309,12 +270,12 @@ pub(super) fn renew(
     rows.iter()
         .map(|row| {
             Ok(RenewedSlot {
-                processor: get(row, 0)?,
-                version: get(row, 1)?,
-                worker: get(row, 2)?,
-                slot: get(row, 3)?,
-                epoch: get(row, 4)?,
-                wanted: get(row, 5)?,
+                processor: get(row, "processor")?,
+                version: get(row, "version")?,
+                worker: get(row, "worker")?,
+                slot: get(row, "slot")?,
+                epoch: get(row, "epoch")?,
+                wanted: get(row, "is_wanted")?,
             })
         })
         .collect()

@@ -1,7 +1,8 @@
-//! What a processor could not handle, and what waits behind it. Owns the statements on `emt_parked_messages` of a running
-//! consumer.
+//! Parked messages as a running consumer sees them: it parks what it cannot handle, and what comes after that in a stream;
+//! it replays and discards what was requested.
 
-use super::lease::{HeldSlot, Holder, ProcessorKey};
+use super::key::ProcessorKey;
+use super::lease::{HeldSlot, Holder};
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
@@ -21,7 +22,8 @@ const PARK: &str = "
         SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL";
 
 const REQUESTS: &str = "
-    SELECT EXISTS (SELECT FROM {schema}.emt_parked_messages WHERE partition = $1 AND request IS NOT NULL)";
+    SELECT EXISTS (
+               SELECT FROM {schema}.emt_parked_messages WHERE partition = $1 AND request IS NOT NULL) AS has_requests";
 
 const DISCARD: &str = "
     DELETE FROM {schema}.emt_parked_messages
@@ -29,8 +31,8 @@ const DISCARD: &str = "
 
 /// The first parked message of each stream, where its replay was asked for: a later one must not overtake it.
 const NEXT_REPLAY: &str = "
-    SELECT slot, global_position, stream_id, attempts FROM (
-        SELECT DISTINCT ON (slot, stream_id) slot, global_position, stream_id, attempts, request
+    SELECT slot, global_position, stream_id FROM (
+        SELECT DISTINCT ON (slot, stream_id) slot, global_position, stream_id, request
           FROM {schema}.emt_parked_messages
          WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4)
          ORDER BY slot, stream_id, global_position
@@ -58,26 +60,26 @@ const HOLD: &str = "
        FOR UPDATE";
 
 /// A parked message whose replay was asked for.
-pub(super) struct Replay {
-    pub(super) slot: i32,
-    pub(super) position: u64,
-    pub(super) stream: String,
+pub(crate) struct Replay {
+    pub(crate) slot: i32,
+    pub(crate) position: u64,
+    pub(crate) stream: String,
 }
 
 /// The streams of which something is parked, by slot.
-pub(super) fn streams(
+pub(crate) fn streams(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     held: &[HeldSlot],
 ) -> Result<Vec<(i32, String)>> {
     let rows = query(sql, key, STREAMS, held, "look for parked messages")?;
     rows.iter()
-        .map(|row| Ok((get(row, 0)?, get(row, 1)?)))
+        .map(|row| Ok((get(row, "slot")?, get(row, "stream_id")?)))
         .collect()
 }
 
-/// Parks a message: with the error of its handler, or without one behind another of its stream.
-pub(super) fn park(
+/// Parks a message: with the error of its handler, or without one after another of its stream.
+pub(crate) fn park(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     slot: i32,
@@ -106,24 +108,25 @@ pub(super) fn park(
 }
 
 /// Whether somebody has asked for a replay or a discard in the partition.
-pub(super) fn has_requests(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
+pub(crate) fn has_requests(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
     let rows = sql
         .query(
             &partition.sql(REQUESTS),
             &[param(&partition.name, Type::TEXT)],
         )
         .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    rows.first()
+        .map_or(Ok(false), |row| get(row, "has_requests"))
 }
 
 /// Discards the messages of which that was asked.
-pub(super) fn discard(sql: &mut dyn Sql, key: ProcessorKey<'_>, held: &[HeldSlot]) -> Result<()> {
+pub(crate) fn discard(sql: &mut dyn Sql, key: ProcessorKey<'_>, held: &[HeldSlot]) -> Result<()> {
     query(sql, key, DISCARD, held, "discard parked messages")?;
     Ok(())
 }
 
 /// The next message whose replay was asked for.
-pub(super) fn next_replay(
+pub(crate) fn next_replay(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     held: &[HeldSlot],
@@ -131,16 +134,16 @@ pub(super) fn next_replay(
     let rows = query(sql, key, NEXT_REPLAY, held, "look for replays")?;
     let replay = |row| {
         Ok(Replay {
-            slot: get(row, 0)?,
-            position: from_sql(get(row, 1)?),
-            stream: get(row, 2)?,
+            slot: get(row, "slot")?,
+            position: from_sql(get(row, "global_position")?),
+            stream: get(row, "stream_id")?,
         })
     };
     rows.first().map(replay).transpose()
 }
 
 /// Takes a message out that was handled; false when the slot was lost, and nothing may be committed.
-pub(super) fn unpark(
+pub(crate) fn unpark(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     holder: Holder<'_>,
@@ -171,7 +174,7 @@ pub(super) fn unpark(
 }
 
 /// Notes that a replay failed: the stream waits again.
-pub(super) fn replay_failed(
+pub(crate) fn replay_failed(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     replay: &Replay,

@@ -1,0 +1,46 @@
+//! Which processors there are, and of which versions.
+
+use crate::database::{Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::partition::Partition;
+use postgres::types::Type;
+
+/// A processor that has not run since its checkpoint was adopted has no slots yet.
+const VERSIONS: &str = "
+    SELECT version FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2
+     UNION
+    SELECT version FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2
+     ORDER BY version";
+
+const NAMES: &str = "
+    SELECT name
+      FROM (SELECT processor FROM {schema}.emt_processor_slots WHERE partition = $1
+             UNION
+            SELECT subscription_id FROM {schema}.emt_subscriptions WHERE partition = $1) AS known (name)
+     ORDER BY name COLLATE \"C\"";
+
+/// The versions of a processor.
+pub(crate) fn versions(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    processor: &str,
+) -> Result<Vec<i32>> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&processor, Type::TEXT),
+    ];
+    sql.query_unnamed(&partition.sql(VERSIONS), &parameters)
+        .map_err(|source| Error::database("look for a processor", source))?
+        .iter()
+        .map(|row| get(row, "version"))
+        .collect()
+}
+
+/// The names of all processors.
+pub(crate) fn names(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<String>> {
+    sql.query_unnamed(&partition.sql(NAMES), &[param(&partition.name, Type::TEXT)])
+        .map_err(|source| Error::database("list the processors", source))?
+        .iter()
+        .map(|row| get(row, "name"))
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! Setting a processor back, and forgetting it.
+
+use super::key::ProcessorKey;
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Sql, get, param};
+use crate::error::{Error, Result};
+use postgres::types::Type;
+
+const RESET: &str = "SELECT {schema}.emt_slot_reset($1, $2, $3, $4) AS slots";
+
+const RESET_BEGINNING: &str = "
+    UPDATE {schema}.emt_subscriptions
+       SET last_processed_position = $4, last_updated = now()
+     WHERE partition = $1 AND subscription_id = $2 AND version = $3";
+
+const FORGET_PARKED: &str = "
+    DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2 AND version = $3";
+
+const FORGET_SLOTS: &str = "
+    DELETE FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2 AND version = $3";
+
+const FORGET_BEGINNING: &str = "
+    DELETE FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2 AND version = $3";
+
+const LOCK: &str = "
+    SELECT CASE WHEN expires_at > clock_timestamp() THEN owner END AS owner
+      FROM {schema}.emt_processor_slots
+     WHERE partition = $1 AND processor = $2 AND version = $3
+     ORDER BY slot
+       FOR UPDATE";
+
+/// What a reset did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessorReset {
+    /// How many slots begin anew; 0 when the processor has never run here and only its checkpoint was set.
+    pub slots: u64,
+    /// How many parked messages were dropped; they come again if they are after the position.
+    pub unparked: u64,
+    /// Whether the processor runs, and goes on from the position by itself.
+    pub owner_running: bool,
+}
+
+impl ProcessorKey<'_> {
+    /// Sets all slots to a position. Their holder stays, and goes on from there.
+    pub(crate) fn reset(&self, sql: &mut dyn Sql, position: u64) -> Result<ProcessorReset> {
+        let position = to_sql(position);
+        let parameters = self.parameters([param(&position, Type::INT8)]);
+        let owners = self.lock(sql)?;
+        let rows = sql
+            .query(&self.partition.sql(RESET), &parameters)
+            .map_err(refused)?;
+        let slots = rows.first().map_or(Ok(0), |row| get(row, "slots"))?;
+        sql.execute_unnamed(&self.partition.sql(RESET_BEGINNING), &parameters)
+            .map_err(refused)?;
+        let unparked = sql
+            .execute(&self.partition.sql(FORGET_PARKED), &parameters[..3])
+            .map_err(refused)?;
+        Ok(ProcessorReset {
+            slots: from_sql(slots),
+            unparked,
+            owner_running: owners.iter().any(Option::is_some),
+        })
+    }
+
+    /// Deletes all that is kept of the processor.
+    pub(crate) fn forget(&self, sql: &mut dyn Sql) -> Result<()> {
+        if let Some(owner) = self.lock(sql)?.into_iter().flatten().next() {
+            return Err(Error::ProcessorHeld {
+                processor: self.name.to_owned(),
+                owner,
+            });
+        }
+        let parameters = self.parameters([]);
+        for statement in [FORGET_PARKED, FORGET_SLOTS, FORGET_BEGINNING] {
+            sql.execute_unnamed(&self.partition.sql(statement), &parameters)
+                .map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// Locks the slots, so that no worker takes one meanwhile; returns the holder of each.
+    fn lock(&self, sql: &mut dyn Sql) -> Result<Vec<Option<String>>> {
+        sql.query(&self.partition.sql(LOCK), &self.parameters([]))
+            .map_err(refused)?
+            .iter()
+            .map(|row| get(row, "owner"))
+            .collect()
+    }
+}
+
+fn refused(source: postgres::Error) -> Error {
+    Error::database("change a processor", source)
+}

@@ -1,0 +1,259 @@
+//! How far the processors are, and who holds them.
+
+use crate::database::position::{from_sql, small_from_sql, to_sql};
+use crate::database::{Sql, get, param};
+use crate::error::{Error, Result};
+use crate::events::feed;
+use crate::events::partition::Partition;
+use postgres::Row;
+use postgres::types::Type;
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// Maximum lag that is counted.
+const MOST_LAG: u64 = 1_000_000;
+
+/// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
+const PROCESSORS: &str = "
+    WITH processor AS (
+        SELECT processor AS name, version, min(position) AS position
+          FROM {schema}.emt_processor_slots
+         WHERE partition = $1
+         GROUP BY processor, version
+         UNION ALL
+        SELECT subscription_id, version, last_processed_position
+          FROM {schema}.emt_subscriptions AS adopted
+         WHERE partition = $1
+           AND NOT EXISTS (SELECT FROM {schema}.emt_processor_slots AS slot
+                            WHERE slot.partition = $1 AND slot.processor = adopted.subscription_id
+                              AND slot.version = adopted.version)
+    ), parked AS (
+        SELECT processor AS name, version, count(*) FILTER (WHERE error IS NOT NULL) AS failed,
+               count(*) FILTER (WHERE error IS NULL) AS waiting
+          FROM {schema}.emt_parked_messages
+         WHERE partition = $1
+         GROUP BY processor, version
+    )
+    SELECT processor.name, processor.version, processor.position, lag.messages AS lag,
+           (extract(EPOCH FROM clock_timestamp() - lag.oldest) * 1000000)::BIGINT AS lag_microseconds,
+           coalesce(parked.failed, 0) AS parked, coalesce(parked.waiting, 0) AS waiting
+      FROM processor
+     CROSS JOIN LATERAL {schema}.emt_feed_lag($1, processor.position, $2) AS lag
+      LEFT JOIN parked ON parked.name = processor.name AND parked.version = processor.version
+     WHERE $3 IS NULL OR processor.version = $3
+     ORDER BY processor.name COLLATE \"C\", processor.version";
+
+const SLOTS: &str = "
+    SELECT processor, version, slot, position, epoch, owner, worker,
+           (extract(EPOCH FROM clock_timestamp() - taken_at) * 1000000)::BIGINT AS held_microseconds,
+           (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
+           crashes, attempts, status = 'failed' AS has_failed, last_error, updated_at
+      FROM {schema}.emt_processor_slots
+     WHERE partition = $1
+     ORDER BY slot";
+
+/// How far a processor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessorStatus {
+    /// Its name.
+    pub name: String,
+    /// The version of its code.
+    pub version: u32,
+    /// Whether it runs.
+    pub state: ProcessorState,
+    /// It has handled every message up to this global position; the lowest of its slots' positions.
+    pub position: u64,
+    /// The last global position that any append has drawn, of whatever tenant.
+    pub head: u64,
+    /// Number of stored messages after its position, of whatever type; at most 1,000,000. Where it has several slots, some
+    /// of them are handled already.
+    pub lag: u64,
+    /// How long ago the first of these messages was stored; `None` when there is none.
+    pub lag_time: Option<Duration>,
+    /// Its slots. None when only its checkpoint is known, as after the adoption of a database of Emmett's.
+    pub slots: Vec<SlotStatus>,
+    /// The last error of any slot; a slot that has failed comes first.
+    pub last_error: Option<String>,
+    /// How many messages it could not handle and has parked.
+    pub parked: u64,
+    /// Number of messages that wait because an earlier one of their stream is parked.
+    pub waiting: u64,
+}
+
+/// Whether a processor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProcessorState {
+    /// Somebody holds at least one of its slots.
+    Running,
+    /// Nobody holds it.
+    Stopped,
+    /// Whoever held a slot of it has not renewed its lease in time and was not replaced yet.
+    LeaseExpired,
+    /// A slot of it has failed: it stays where it is until it is started anew or reset.
+    Failed,
+}
+
+impl ProcessorState {
+    fn of(slots: &[SlotStatus]) -> Self {
+        let expired = |slot: &SlotStatus| {
+            let holder = slot.holder.as_ref();
+            holder.is_some_and(|holder| holder.lease_left.is_none())
+        };
+        if slots.iter().any(|slot| slot.failed) {
+            Self::Failed
+        } else if slots.iter().any(expired) {
+            Self::LeaseExpired
+        } else if slots.iter().any(|slot| slot.holder.is_some()) {
+            Self::Running
+        } else {
+            Self::Stopped
+        }
+    }
+}
+
+impl fmt::Display for ProcessorState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::LeaseExpired => "lease expired",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// How far one slot of a processor is: all of its streams, or a fixed share of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotStatus {
+    /// Its number; the first is 0.
+    pub slot: u32,
+    /// The global position up to which it is done.
+    pub position: u64,
+    /// Rises whenever the slot is taken or reset.
+    pub epoch: u64,
+    /// Who holds it, or held it last and did not give it back.
+    pub holder: Option<SlotHolder>,
+    /// How often in a row its holder has died without getting on.
+    pub crashes: u32,
+    /// How often it has tried the message that it is at.
+    pub attempts: u32,
+    /// It has failed and is not taken any more.
+    pub failed: bool,
+    /// Its last error.
+    pub last_error: Option<String>,
+    /// When it got on last, by the clock of the database server.
+    pub updated_at: SystemTime,
+}
+
+/// Who holds a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotHolder {
+    /// The process.
+    pub owner: String,
+    /// Its worker thread's number.
+    pub worker: u32,
+    /// How long it has held the slot.
+    pub held_for: Duration,
+    /// How long it holds the slot without renewing its lease; `None` when the lease has expired.
+    pub lease_left: Option<Duration>,
+}
+
+/// All processors with their slots, by name and version; of one version only, where it is given.
+pub(crate) fn list(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    version: Option<i32>,
+) -> Result<Vec<ProcessorStatus>> {
+    let mut slots = slots(sql, partition)?;
+    let most = to_sql(MOST_LAG);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&most, Type::INT8),
+        param(&version, Type::INT4),
+    ];
+    let rows = sql
+        .query_unnamed(&partition.sql(PROCESSORS), &parameters)
+        .map_err(|source| Error::in_partition("list the processors", &partition.name, source))?;
+    let head = feed::head(sql, partition)?;
+    rows.iter()
+        .map(|row| {
+            let key = (get(row, "name")?, get(row, "version")?);
+            let slots = slots.remove(&key).unwrap_or_default();
+            status(row, slots, head)
+        })
+        .collect()
+}
+
+type SlotsByProcessor = HashMap<(String, i32), Vec<SlotStatus>>;
+
+fn slots(sql: &mut dyn Sql, partition: &Partition) -> Result<SlotsByProcessor> {
+    let rows = sql
+        .query(&partition.sql(SLOTS), &[param(&partition.name, Type::TEXT)])
+        .map_err(|source| Error::database("list the processors' slots", source))?;
+    let mut slots = SlotsByProcessor::new();
+    for row in &rows {
+        let key = (get(row, "processor")?, get(row, "version")?);
+        slots.entry(key).or_default().push(slot(row)?);
+    }
+    Ok(slots)
+}
+
+fn slot(row: &Row) -> Result<SlotStatus> {
+    Ok(SlotStatus {
+        slot: small_from_sql(get(row, "slot")?),
+        position: from_sql(get(row, "position")?),
+        epoch: from_sql(get(row, "epoch")?),
+        holder: holder(row)?,
+        crashes: small_from_sql(get(row, "crashes")?),
+        attempts: small_from_sql(get(row, "attempts")?),
+        failed: get(row, "has_failed")?,
+        last_error: get(row, "last_error")?,
+        updated_at: get(row, "updated_at")?,
+    })
+}
+
+fn holder(row: &Row) -> Result<Option<SlotHolder>> {
+    let Some(owner) = get(row, "owner")? else {
+        return Ok(None);
+    };
+    let worker: Option<i32> = get(row, "worker")?;
+    let held_for: Option<i64> = get(row, "held_microseconds")?;
+    let lease_left: Option<i64> = get(row, "left_microseconds")?;
+    Ok(Some(SlotHolder {
+        owner,
+        worker: small_from_sql(worker.unwrap_or(0)),
+        held_for: microseconds(held_for.unwrap_or(0)),
+        lease_left: lease_left.filter(|left| *left > 0).map(microseconds),
+    }))
+}
+
+fn status(row: &Row, slots: Vec<SlotStatus>, head: u64) -> Result<ProcessorStatus> {
+    let lag_time: Option<i64> = get(row, "lag_microseconds")?;
+    let error = |failed: bool| {
+        let mut slots = slots.iter().filter(|slot| slot.failed == failed);
+        slots.find_map(|slot| slot.last_error.clone())
+    };
+    Ok(ProcessorStatus {
+        name: get(row, "name")?,
+        version: small_from_sql(get(row, "version")?),
+        state: ProcessorState::of(&slots),
+        position: from_sql(get(row, "position")?),
+        head,
+        lag: from_sql(get(row, "lag")?),
+        lag_time: lag_time.map(microseconds),
+        last_error: error(true).or_else(|| error(false)),
+        parked: from_sql(get(row, "parked")?),
+        waiting: from_sql(get(row, "waiting")?),
+        slots,
+    })
+}
+
+/// A duration as PostgreSQL returns it; one that a clock has turned back counts as none.
+fn microseconds(count: i64) -> Duration {
+    Duration::from_micros(from_sql(count))
+}

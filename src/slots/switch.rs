@@ -1,0 +1,112 @@
+//! The switch of a rebuild: it holds all slots of a processor while the read model is replaced, and sets where they resume.
+
+use super::key::ProcessorKey;
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Sql, get, param};
+use crate::error::{Error, Result};
+use postgres::types::Type;
+
+const HOLD: &str = "SELECT {schema}.emt_slot_hold($1, $2, $3)";
+
+/// All versions, which the rebuild holds alike.
+const RELEASE: &str = "SELECT {schema}.emt_slot_release($1, $2, NULL, $3, NULL, FALSE)";
+
+/// From here on, no slots are added.
+const LOCK_PROCESSOR: &str =
+    "SELECT pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))";
+
+const LOCK_SLOTS: &str = "
+    SELECT position, owner IS NOT DISTINCT FROM $3 AS is_ours
+      FROM {schema}.emt_processor_slots
+     WHERE partition = $1 AND processor = $2
+     ORDER BY version, slot
+       FOR UPDATE";
+
+/// Where a processor begins that has no slots yet.
+const BEGIN_AT: &str = "
+    INSERT INTO {schema}.emt_subscriptions (subscription_id, version, partition, last_processed_position)
+    VALUES ($2, $3, $1, $4)
+    ON CONFLICT (subscription_id, partition, version) DO UPDATE
+        SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()";
+
+const RESET: &str = "SELECT {schema}.emt_slot_reset($1, $2, $3, $4)";
+
+/// Older and newer versions must not write into the read model any more.
+const FAIL_OTHER_VERSIONS: &str = "
+    UPDATE {schema}.emt_processor_slots
+       SET status = 'failed', last_error = format('version %s is the active one', $3), updated_at = now()
+     WHERE partition = $1 AND processor = $2 AND version <> $3";
+
+/// The rebuild has handled them.
+const FORGET_PARKED: &str =
+    "DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2";
+
+impl ProcessorKey<'_> {
+    /// Takes all slots from the workers of all versions: a batch that is under way cannot be committed any more.
+    pub(crate) fn hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
+        self.run_with_owner(sql, HOLD, owner)
+    }
+
+    /// Gives back what was [held](ProcessorKey::hold), if the switch did not succeed.
+    pub(crate) fn release_hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
+        self.run_with_owner(sql, RELEASE, owner)
+    }
+
+    fn run_with_owner(
+        &self,
+        sql: &mut dyn Sql,
+        statement: &'static str,
+        owner: &str,
+    ) -> Result<()> {
+        let parameters = [
+            param(&self.partition.name, Type::TEXT),
+            param(&self.name, Type::TEXT),
+            param(&owner, Type::TEXT),
+        ];
+        sql.query(&self.partition.sql(statement), &parameters)
+            .map_err(not_stopped)?;
+        Ok(())
+    }
+
+    /// Locks the slots and returns the highest position; `None` where a worker has taken one meanwhile.
+    pub(crate) fn lock_hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<Option<u64>> {
+        let parameters = [
+            param(&self.partition.name, Type::TEXT),
+            param(&self.name, Type::TEXT),
+            param(&owner, Type::TEXT),
+        ];
+        sql.query(&self.partition.sql(LOCK_PROCESSOR), &parameters[..2])
+            .map_err(not_stopped)?;
+        let rows = sql
+            .query(&self.partition.sql(LOCK_SLOTS), &parameters)
+            .map_err(not_stopped)?;
+        let mut highest = 0;
+        for row in &rows {
+            if !get::<bool>(row, "is_ours")? {
+                return Ok(None);
+            }
+            highest = highest.max(from_sql(get(row, "position")?));
+        }
+        Ok(Some(highest))
+    }
+
+    /// Has the workers of this version go on after a position, and stops those of all others. The slots are free then.
+    pub(crate) fn resume_after(&self, sql: &mut dyn Sql, owner: &str, position: u64) -> Result<()> {
+        let position = to_sql(position);
+        let parameters = self.parameters([param(&position, Type::INT8)]);
+        let refused = |source| Error::database("set the position of a projection", source);
+        sql.execute(&self.partition.sql(BEGIN_AT), &parameters)
+            .map_err(refused)?;
+        sql.query(&self.partition.sql(RESET), &parameters)
+            .map_err(refused)?;
+        sql.execute(&self.partition.sql(FAIL_OTHER_VERSIONS), &parameters[..3])
+            .map_err(refused)?;
+        sql.execute(&self.partition.sql(FORGET_PARKED), &parameters[..2])
+            .map_err(refused)?;
+        self.release_hold(sql, owner)
+    }
+}
+
+fn not_stopped(source: postgres::Error) -> Error {
+    Error::database("stop the workers of a projection", source)
+}

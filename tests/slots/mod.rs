@@ -1,0 +1,6 @@
+//! Slots of processors and their parked messages: each transition of the drawings in the documentation.
+
+mod drawings;
+mod fixtures;
+mod parked_transitions;
+mod slot_transitions;
