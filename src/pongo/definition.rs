@@ -7,7 +7,7 @@ use super::index::indexes::{self, Found};
 use crate::database::identifier;
 use crate::database::schema::{Declared, MigrationReport, create_collection};
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, Sql, param, scalar};
+use crate::database::{Connections, Sql, param, scalar, scalars};
 use crate::error::{Error, Result};
 use crate::pongo::filter::sql_literal;
 use postgres::types::Type;
@@ -18,6 +18,11 @@ const IS_COLLECTION: SchemaSql = SchemaSql::new(
     "
     SELECT EXISTS (SELECT FROM {schema}.emt_collections WHERE name = $2)
        AND to_regclass(format('%I.%I', $1, $2)) IS NOT NULL",
+);
+
+/// Those of these names that are collections, other than kept old ones.
+const COLLECTIONS_AMONG: SchemaSql = SchemaSql::new(
+    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL",
 );
 
 /// Checks a table that could be made a collection.
@@ -183,6 +188,21 @@ fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bo
         .query(&IS_COLLECTION.in_schema(schema), &names)
         .map_err(unlooked)?;
     Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Which of these tables are collections of documents.
+pub(crate) fn collections_among(
+    sql: &mut dyn Sql,
+    schema: &str,
+    tables: &[String],
+) -> Result<Vec<String>> {
+    let rows = sql
+        .query(
+            &COLLECTIONS_AMONG.in_schema(schema),
+            &[param(&tables, Type::TEXT_ARRAY)],
+        )
+        .map_err(unlooked)?;
+    scalars(&rows)
 }
 
 fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {

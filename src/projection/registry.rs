@@ -2,7 +2,7 @@
 
 use super::Projection;
 use crate::database::position::from_sql;
-use crate::database::{Sql, get, param, scalars};
+use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::InlineVersions;
@@ -52,6 +52,26 @@ const MARK_STALE: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
      WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)",
+);
+
+const STALE_INLINE: PartitionSql = PartitionSql::new(
+    "
+    SELECT name, version FROM {schema}.emt_projections
+     WHERE partition = $1 AND type = 'i' AND status = 'stale'
+     ORDER BY name, version",
+);
+
+/// The version whose read model is the live one, even where that has missed events.
+const LIVE_VERSION: PartitionSql = PartitionSql::new(
+    "
+    SELECT version FROM {schema}.emt_projections
+     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
+     ORDER BY version DESC
+     LIMIT 1",
+);
+
+const IS_REGISTERED: PartitionSql = PartitionSql::new(
+    "SELECT EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)",
 );
 
 /// When a projection is written.
@@ -242,4 +262,39 @@ pub(crate) fn mark_stale(sql: &mut dyn Sql, partition: &Partition, names: &[Stri
     sql.execute(&partition.sql(MARK_STALE), &parameters)
         .map_err(|source| Error::database("mark inline projections stale", source))?;
     Ok(())
+}
+
+/// The names and versions of the inline projections that have missed events.
+pub(crate) fn stale_inline(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<(String, i32)>> {
+    let rows = sql
+        .query_unnamed(
+            &partition.sql(STALE_INLINE),
+            &[param(&partition.name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for inline projections", source))?;
+    rows.iter()
+        .map(|row| Ok((get(row, "name")?, get(row, "version")?)))
+        .collect()
+}
+
+/// The version of a projection whose read model is the live one; 0 where none is.
+pub(crate) fn live_version(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<i32> {
+    let rows = sql
+        .query(
+            &partition.sql(LIVE_VERSION),
+            &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for the live version", source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Whether any version of a projection was ever registered.
+pub(crate) fn is_registered(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
+    let rows = sql
+        .query(
+            &partition.sql(IS_REGISTERED),
+            &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+        )
+        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
 }

@@ -4,7 +4,7 @@ use super::{Rebuild, Target};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
-use crate::projection::Projection;
+use crate::projection::{Projection, registry};
 use crate::slots::progress;
 use crate::store::EventStore;
 use postgres::types::Type;
@@ -13,8 +13,7 @@ use std::sync::Arc;
 /// A second request replaces the first one, and what came of it.
 const REQUEST: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, keep_old)
-    SELECT $1, $2, $3, $4, $5
-     WHERE EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)
+    VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (partition, name) DO UPDATE
         SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
             error = NULL, requested_at = now()");
@@ -163,30 +162,26 @@ impl Rebuild<'_> {
         let workers = i32::try_from(self.workers).unwrap_or(i32::MAX);
         let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
         let keep_old = self.keep_old;
-        let (requested, running) = self.store.connections().run(true, |sql| {
-            let requested = sql
-                .execute(
-                    &partition.sql(REQUEST),
-                    &[
-                        param(&partition.name, Type::TEXT),
-                        param(&name, Type::TEXT),
-                        param(&workers, Type::INT4),
-                        param(&batch_size, Type::INT4),
-                        param(&keep_old, Type::BOOL),
-                    ],
-                )
-                .map_err(|source| {
-                    Error::in_partition("ask for a rebuild", &partition.name, source)
-                })?;
-            Ok((requested, progress::is_running(sql, partition, &name)?))
-        })?;
-        if requested == 0 {
-            return Err(Error::invalid(
-                format!("projection \"{name}\""),
-                "was never registered here",
-            ));
-        }
-        Ok(running)
+        self.store.connections().run(true, |sql| {
+            if !registry::is_registered(sql, partition, &name)? {
+                return Err(Error::invalid(
+                    format!("projection \"{name}\""),
+                    "was never registered here",
+                ));
+            }
+            sql.execute(
+                &partition.sql(REQUEST),
+                &[
+                    param(&partition.name, Type::TEXT),
+                    param(&name, Type::TEXT),
+                    param(&workers, Type::INT4),
+                    param(&batch_size, Type::INT4),
+                    param(&keep_old, Type::BOOL),
+                ],
+            )
+            .map_err(|source| Error::in_partition("ask for a rebuild", &partition.name, source))?;
+            progress::is_running(sql, partition, &name)
+        })
     }
 }
 

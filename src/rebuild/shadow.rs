@@ -2,10 +2,11 @@
 
 use super::failure::failed;
 use crate::database::position::to_sql;
-use crate::database::{PooledTransaction, Sql, param, scalar, scalars};
+use crate::database::{PooledTransaction, Sql, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
-use crate::projection::{Projection, ProjectionContext, ShadowTables};
+use crate::pongo::collections_among;
+use crate::projection::{Projection, ProjectionContext, ShadowTables, registry};
 use crate::store::EventStore;
 use postgres::types::Type;
 
@@ -18,23 +19,10 @@ const RECORD: PartitionSql = PartitionSql::new(
     UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1",
 );
 
-const COLLECTIONS: PartitionSql = PartitionSql::new(
-    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL",
-);
-
 const REPLACE_DOCUMENTS: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_document_replace_all($1, $2, $3, $4)");
 
 const COPY_ROWS: PartitionSql = PartitionSql::new("SELECT {schema}.emt_table_copy_rows($1, $2)");
-
-/// The version whose read model is the live one, even where that has missed events.
-const LIVE_VERSION: PartitionSql = PartitionSql::new(
-    "
-    SELECT version FROM {schema}.emt_projections
-     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
-     ORDER BY version DESC
-     LIMIT 1",
-);
 
 const CREATE_OLD: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_collection_create_old($1, $2)");
@@ -70,9 +58,9 @@ impl Shadow {
     ) -> Result<Self> {
         let partition = store.partition();
         let live = projection.tables().to_vec();
-        let collections = store
-            .connections()
-            .run(true, |sql| collections(sql, partition, &live))?;
+        let collections = store.connections().run(true, |sql| {
+            collections_among(sql, partition.schema(), &live)
+        })?;
         let mut transaction = PooledTransaction::begin(store.connections())?;
         let id = begin(
             transaction.sql(),
@@ -192,15 +180,7 @@ impl Shadow {
         }
         let partition = store.partition();
         let mut transaction = PooledTransaction::begin(store.connections())?;
-        let name = projection.name();
-        let rows = transaction
-            .sql()
-            .query(
-                &partition.sql(LIVE_VERSION),
-                &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
-            )
-            .map_err(|source| Error::database("look for the old version", source))?;
-        let version: i32 = scalar(&rows)?.unwrap_or_default();
+        let version = registry::live_version(transaction.sql(), partition, projection.name())?;
         let mut kept = Vec::new();
         for live in &self.tables.live {
             let old = format!("{live}_v{version}");
@@ -248,16 +228,6 @@ fn begin(
         .query(&partition.sql(BEGIN), &parameters)
         .map_err(|source| Error::in_partition("begin a rebuild", &partition.name, source))?;
     Ok(scalar(&rows)?.unwrap_or_default())
-}
-
-fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> Result<Vec<String>> {
-    let rows = sql
-        .query(
-            &partition.sql(COLLECTIONS),
-            &[param(&tables, Type::TEXT_ARRAY)],
-        )
-        .map_err(|source| Error::database("look for collections", source))?;
-    scalars(&rows)
 }
 
 /// Makes the documents of one table those of another.
