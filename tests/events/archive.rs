@@ -169,7 +169,7 @@ fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Res
 #[test]
 fn a_move_that_waited_for_an_append_takes_its_messages_along() -> anyhow::Result<()> {
     let messages_in_a_later_statement = Change::Sql(
-        "CREATE OR REPLACE FUNCTION public.emt_stream_move(stream_id TEXT, partition TEXT, to_archive BOOLEAN)
+        "CREATE OR REPLACE FUNCTION public.emt_stream_move(_stream_id TEXT, _partition TEXT, _to_archive BOOLEAN)
              RETURNS BIGINT LANGUAGE sql AS $$
          WITH messages AS (
              UPDATE public.emt_messages SET is_archived = $3 WHERE stream_id = $1 AND partition = $2

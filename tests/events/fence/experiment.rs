@@ -42,7 +42,7 @@ fn the_feed_is_complete_and_in_order_across_position_2_to_the_32() -> anyhow::Re
 #[test]
 fn without_the_fence_the_experiment_finds_holes() -> anyhow::Result<()> {
     let no_fence = Change::Sql(
-        "CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN LANGUAGE sql AS 'SELECT TRUE'",
+        "CREATE OR REPLACE FUNCTION public.emt_fence(_partition TEXT) RETURNS BOOLEAN LANGUAGE sql AS 'SELECT TRUE'",
     );
 
     let outcome = Experiment::new(0, &[no_fence])?.run()?;

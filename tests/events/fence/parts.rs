@@ -47,8 +47,8 @@ fn a_transaction_over_two_tenants_is_fenced_for_both() -> anyhow::Result<()> {
 fn one_tenants_open_append_does_not_stall_anothers_feed() -> anyhow::Result<()> {
     let one_class_for_all_tenants = Change::Rewrite {
         function: "emt_fence_class",
-        replace: "emt_fence_class.partition",
-        with: "''",
+        replace: "'.' || _partition",
+        with: "'.' || ''",
     };
 
     fails_without(&[one_class_for_all_tenants], |ground| {
@@ -185,7 +185,7 @@ fn the_lock_is_taken_before_the_position() -> anyhow::Result<()> {
 #[test]
 fn an_import_that_has_drawn_its_positions_is_not_passed_over() -> anyhow::Result<()> {
     let no_fence = Change::Sql(
-        "CREATE OR REPLACE FUNCTION public.emt_fence(partition TEXT) RETURNS BOOLEAN LANGUAGE sql AS 'SELECT TRUE'",
+        "CREATE OR REPLACE FUNCTION public.emt_fence(_partition TEXT) RETURNS BOOLEAN LANGUAGE sql AS 'SELECT TRUE'",
     );
 
     fails_without(&[no_fence], |ground| {
@@ -362,8 +362,8 @@ fn appends_go_on_beyond_position_2_to_the_31() -> anyhow::Result<()> {
 fn a_reader_finds_the_locks_of_a_negative_class() -> anyhow::Result<()> {
     let unsigned = Change::Rewrite {
         function: "emt_horizon",
-        replace: "classid IN (public.emt_fence_class(emt_horizon.partition)::OID, public.emt_fence_class(NULL)::OID)",
-        with: "classid::BIGINT IN (public.emt_fence_class(emt_horizon.partition), public.emt_fence_class(NULL))",
+        replace: "classid IN (public.emt_fence_class(_partition)::OID, public.emt_fence_class(NULL)::OID)",
+        with: "classid::BIGINT IN (public.emt_fence_class(_partition), public.emt_fence_class(NULL))",
     };
 
     fails_without(&[unsigned], |ground| {
