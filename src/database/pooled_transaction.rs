@@ -1,6 +1,7 @@
 //! Transactions on a connection of the pool, whose commit is never mistaken.
 
 use super::pool::{Checkout, Connections, refuse_async_context};
+use super::retry::{RetryPolicy, retry};
 use super::sql::Sql;
 use crate::error::{Error, Result, ended_by_server, lost_connection};
 use std::time::Duration;
@@ -11,7 +12,7 @@ const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// How many dead connections are replaced before their error is returned.
-const REPLACEMENTS: usize = 3;
+const REPLACEMENTS: RetryPolicy = RetryPolicy::times(3);
 
 /// An open transaction on a connection of the store's; rolled back when dropped.
 pub(crate) struct PooledTransaction {
@@ -37,22 +38,23 @@ impl PooledTransaction {
     }
 
     fn begin_by(connections: &Connections, begin: &str) -> Result<Self> {
-        let mut replaced = 0;
-        loop {
-            let mut checkout = connections.checkout()?;
-            let Err(error) = checkout.sql().batch(begin) else {
-                return Ok(Self {
-                    checkout,
-                    open: true,
-                });
-            };
-            let dead = lost_connection(&error) || ended_by_server(&error);
-            connections.discard(checkout);
-            if !dead || replaced == REPLACEMENTS {
-                return Err(Error::database("begin a transaction", error));
-            }
-            replaced += 1;
-        }
+        retry(
+            &REPLACEMENTS,
+            |_| Self::begin_once(connections, begin),
+            |begun| begun.as_ref().is_err_and(names_dead_connection),
+        )
+    }
+
+    fn begin_once(connections: &Connections, begin: &str) -> Result<Self> {
+        let mut checkout = connections.checkout()?;
+        let Err(error) = checkout.sql().batch(begin) else {
+            return Ok(Self {
+                checkout,
+                open: true,
+            });
+        };
+        connections.discard(checkout);
+        Err(Error::database("begin a transaction", error))
     }
 
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {
@@ -101,35 +103,46 @@ impl Connections {
         repeatable: bool,
         mut run: impl FnMut(&mut dyn Sql) -> Result<T>,
     ) -> Result<T> {
-        let mut replaced = 0;
-        loop {
-            let mut checkout = self.checkout()?;
-            let error = match run(checkout.sql()) {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let Some(cause) = database_cause(&error) else {
-                return Err(error);
-            };
-            let stale_plan = error.is_stale_plan();
-            let lost = lost_connection(cause);
-            if !stale_plan && !lost && !ended_by_server(cause) {
-                return Err(error);
+        let done = retry(
+            &REPLACEMENTS,
+            |_| self.run_once(&mut run),
+            |done| {
+                done.as_ref()
+                    .is_err_and(|error| may_repeat(error, repeatable))
+            },
+        );
+        done.map_err(|error| {
+            if repeatable {
+                error
+            } else {
+                unknown_outcome(error)
             }
-            let may_repeat = (!lost || repeatable) && replaced < REPLACEMENTS;
-            if !stale_plan {
-                self.discard(checkout);
-            }
-            if !may_repeat {
-                return Err(if lost && !repeatable {
-                    unknown_outcome(error)
-                } else {
-                    error
-                });
-            }
-            replaced += 1;
-        }
+        })
     }
+
+    fn run_once<T>(&self, run: &mut impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        let mut checkout = self.checkout()?;
+        let done = run(checkout.sql());
+        if done.as_ref().is_err_and(names_dead_connection) {
+            self.discard(checkout);
+        }
+        done
+    }
+}
+
+fn names_dead_connection(error: &Error) -> bool {
+    database_cause(error).is_some_and(|cause| lost_connection(cause) || ended_by_server(cause))
+}
+
+/// The server says that it has closed a connection only where the statement did not commit.
+fn may_repeat(error: &Error, repeatable: bool) -> bool {
+    let Some(cause) = database_cause(error) else {
+        return false;
+    };
+    if lost_connection(cause) {
+        return repeatable;
+    }
+    ended_by_server(cause) || error.is_stale_plan()
 }
 
 fn database_cause(error: &Error) -> Option<&postgres::Error> {
@@ -141,7 +154,9 @@ fn database_cause(error: &Error) -> Option<&postgres::Error> {
 
 fn unknown_outcome(error: Error) -> Error {
     match error {
-        Error::Database { source, .. } => Error::UnknownOutcome { source },
+        Error::Database { source, .. } if lost_connection(&source) => {
+            Error::UnknownOutcome { source }
+        }
         other => other,
     }
 }

@@ -2,45 +2,57 @@
 
 use super::Projection;
 use crate::database::position::from_sql;
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, get, param, scalars};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::InlineVersions;
 use postgres::types::Type;
 use serde_json::json;
 
-const REGISTER: &str = "SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)";
+const REGISTER: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)");
 
-const LIST: &str = "
-    SELECT projection.name, projection.version, projection.type, projection.kind, projection.status, rebuild.position
+const LIST: PartitionSql = PartitionSql::new(
+    "
+    SELECT projection.name, projection.version, projection.type, projection.kind, projection.status,
+           rebuild.position AS rebuilding
       FROM {schema}.emt_projections AS projection
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
      WHERE projection.partition = $1
-     ORDER BY projection.name COLLATE \"C\", projection.version";
+     ORDER BY projection.name COLLATE \"C\", projection.version",
+);
 
-const SHARE: &str = "SELECT {schema}.emt_projection_share($1, $2)";
+const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_share($1, $2)");
 
 /// Holds the inline projections in place, whatever their versions.
-const SHARE_ALL: &str = "SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock_key($1))";
+const SHARE_ALL: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock_key($1))");
 
 /// Waits for the appends that hold inline projections, and makes those that come later wait.
-const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))";
+const LOCK: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))");
 
-const ACTIVATE: &str = "
+const ACTIVATE: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_projections
        SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
-     WHERE partition = $1 AND name = $2";
+     WHERE partition = $1 AND name = $2",
+);
 
-const OTHER_ACTIVE: &str = "
+const OTHER_ACTIVE: PartitionSql = PartitionSql::new(
+    "
     SELECT name FROM {schema}.emt_projections
      WHERE partition = $1 AND type = 'i' AND status = 'active' AND name <> ALL($2)
-     ORDER BY name";
+     ORDER BY name",
+);
 
-const MARK_STALE: &str = "
+const MARK_STALE: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
-     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)";
+     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)",
+);
 
 /// When a projection is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,19 +126,19 @@ pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Regis
     rows.iter()
         .map(|row| {
             Ok(RegisteredProjection {
-                name: get(row, 0)?,
-                version: u32::try_from(get::<i32>(row, 1)?).unwrap_or(0),
-                projection_type: match get::<&str>(row, 2)? {
+                name: get(row, "name")?,
+                version: u32::try_from(get::<i32>(row, "version")?).unwrap_or(0),
+                projection_type: match get::<&str>(row, "type")? {
                     "i" => ProjectionType::Inline,
                     _ => ProjectionType::Asynchronous,
                 },
-                kind: get(row, 3)?,
-                status: match get::<&str>(row, 4)? {
+                kind: get(row, "kind")?,
+                status: match get::<&str>(row, "status")? {
                     "active" => ProjectionStatus::Active,
                     "stale" => ProjectionStatus::Stale,
                     _ => ProjectionStatus::Inactive,
                 },
-                rebuilding: get::<Option<i64>>(row, 5)?.map(from_sql),
+                rebuilding: get::<Option<i64>>(row, "rebuilding")?.map(from_sql),
             })
         })
         .collect()
@@ -182,7 +194,7 @@ pub(crate) fn share_all(sql: &mut dyn Sql, partition: &Partition) -> Result<()> 
     hold(sql, partition, SHARE_ALL)
 }
 
-fn hold(sql: &mut dyn Sql, partition: &Partition, lock: &'static str) -> Result<()> {
+fn hold(sql: &mut dyn Sql, partition: &Partition, lock: PartitionSql) -> Result<()> {
     sql.query(&partition.sql(lock), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
     Ok(())
@@ -218,7 +230,7 @@ pub(crate) fn other_active(
     let rows = sql
         .query(&partition.sql(OTHER_ACTIVE), &parameters)
         .map_err(|source| Error::database("look for inline projections", source))?;
-    rows.iter().map(|row| get(row, 0)).collect()
+    scalars(&rows)
 }
 
 /// Notes that events were stored without these projections.

@@ -3,7 +3,7 @@
 use super::{Rebuild, Target};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::projection::Projection;
 use crate::slots::progress;
 use crate::store::EventStore;
@@ -11,26 +11,32 @@ use postgres::types::Type;
 use std::sync::Arc;
 
 /// A second request replaces the first one, and what came of it.
-const REQUEST: &str = "
+const REQUEST: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, keep_old)
     SELECT $1, $2, $3, $4, $5
      WHERE EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)
     ON CONFLICT (partition, name) DO UPDATE
         SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
-            error = NULL, requested_at = now()";
+            error = NULL, requested_at = now()");
 
-const OPEN: &str = "
+const OPEN: PartitionSql = PartitionSql::new(
+    "
     SELECT name, workers, batch_size, keep_old FROM {schema}.emt_rebuild_requests
      WHERE partition = $1 AND error IS NULL
-     ORDER BY requested_at, name";
+     ORDER BY requested_at, name",
+);
 
-const DONE: &str = "DELETE FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2";
+const DONE: PartitionSql = PartitionSql::new(
+    "DELETE FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2",
+);
 
-const FAILED: &str =
-    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2";
+const FAILED: PartitionSql = PartitionSql::new(
+    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2",
+);
 
-const OUTCOME: &str =
-    "SELECT error FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2";
+const OUTCOME: PartitionSql = PartitionSql::new(
+    "SELECT error FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2",
+);
 
 /// A rebuild that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +68,10 @@ impl RebuildRequest {
         rows.iter()
             .map(|row| {
                 Ok(Self {
-                    name: get(row, 0)?,
-                    workers: u32::try_from(get::<i32>(row, 1)?).unwrap_or(1),
-                    batch_size: usize::try_from(get::<i32>(row, 2)?).unwrap_or(1),
-                    keep_old: get(row, 3)?,
+                    name: get(row, "name")?,
+                    workers: u32::try_from(get::<i32>(row, "workers")?).unwrap_or(1),
+                    batch_size: usize::try_from(get::<i32>(row, "batch_size")?).unwrap_or(1),
+                    keep_old: get(row, "keep_old")?,
                 })
             })
             .collect()
@@ -203,7 +209,7 @@ impl EventStore {
         })?;
         Ok(match rows.first() {
             None => RequestedRebuild::Done,
-            Some(row) => match get::<Option<String>>(row, 0)? {
+            Some(row) => match get::<Option<String>>(row, "error")? {
                 None => RequestedRebuild::Waiting,
                 Some(error) => RequestedRebuild::Failed(error),
             },

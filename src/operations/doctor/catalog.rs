@@ -2,22 +2,29 @@
 
 use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::from_sql;
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::Result;
 use crate::events::feed;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 
-const HIGHEST: &str = "SELECT max(global_position) FROM {schema}.emt_messages";
+const POSITIONS: PartitionSql = PartitionSql::new("{schema}.emt_global_message_position");
+const NEXT_POSITION: PartitionSql = PartitionSql::new("{schema}.emt_position_next()");
+const SECOND_STREAM_INDEX: PartitionSql = PartitionSql::new("{schema}.idx_streams_unique");
 
-const SEQUENCE: &str = "
+const HIGHEST: PartitionSql =
+    PartitionSql::new("SELECT max(global_position) FROM {schema}.emt_messages");
+
+const SEQUENCE: PartitionSql = PartitionSql::new(
+    "
     SELECT seqcache, seqincrement, seqcycle
       FROM pg_sequence
      WHERE seqrelid = '{schema}.emt_global_message_position'::REGCLASS
-       AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)";
+       AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)",
+);
 
 /// Tables of messages whose positions need not be drawn through the fence.
-const UNFENCED: &str = "
+const UNFENCED: PartitionSql = PartitionSql::new("
     SELECT tree.relid::REGCLASS::TEXT
       FROM pg_partition_tree('{schema}.emt_messages'::REGCLASS) AS tree
       JOIN pg_attribute AS attribute ON attribute.attrelid = tree.relid AND attribute.attname = 'global_position'
@@ -29,25 +36,29 @@ const UNFENCED: &str = "
                   AND used.refclassid = 'pg_proc'::REGCLASS
                   AND used.refobjid = '{schema}.emt_position_next()'::REGPROCEDURE
                 WHERE given.adrelid = tree.relid AND given.adnum = attribute.attnum)
-     ORDER BY 1";
+     ORDER BY 1");
 
-const FEED_INDEX: &str = "
+const FEED_INDEX: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM pg_index
-                    WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid),
-           to_regclass('{schema}.idx_streams_unique') IS NOT NULL";
+                    WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid) AS has_feed,
+           to_regclass('{schema}.idx_streams_unique') IS NOT NULL AS has_second");
 
 /// One more than is named.
-const TWICE: &str = "
+const TWICE: PartitionSql = PartitionSql::new(
+    "
     SELECT active.stream_id
       FROM {streams_active} AS active
       JOIN {streams_archived} AS archived USING (stream_id)
      ORDER BY active.stream_id
-     LIMIT 4";
+     LIMIT 4",
+);
 
-const STALE: &str = "
+const STALE: PartitionSql = PartitionSql::new(
+    "
     SELECT name, version FROM {schema}.emt_projections
      WHERE partition = $1 AND type = 'i' AND status = 'stale'
-     ORDER BY name, version";
+     ORDER BY name, version",
+);
 
 pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -65,13 +76,13 @@ fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fi
     let rows = sql
         .query_unnamed(&partition.sql(HIGHEST), &[])
         .map_err(refused)?;
-    let highest: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
+    let highest: Option<i64> = scalar(&rows)?.flatten();
     let highest = highest.map_or(0, from_sql);
     let last = feed::head(sql, partition)?;
     if highest <= last {
         return Ok(None);
     }
-    let sequence = partition.sql("{schema}.emt_global_message_position");
+    let sequence = partition.sql(POSITIONS);
     Ok(Some(Finding::new(
         FindingKind::SequenceBehind,
         Severity::Serious,
@@ -87,9 +98,13 @@ fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let (cache, increment, cycles): (i64, i64, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    let (cache, increment, cycles): (i64, i64, bool) = (
+        get(row, "seqcache")?,
+        get(row, "seqincrement")?,
+        get(row, "seqcycle")?,
+    );
     let cycle = if cycles { "CYCLE" } else { "NO CYCLE" };
-    let sequence = partition.sql("{schema}.emt_global_message_position");
+    let sequence = partition.sql(POSITIONS);
     Ok(Some(Finding::new(
         FindingKind::SequenceSettings,
         Severity::Serious,
@@ -102,11 +117,11 @@ fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<
 
 fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
     let rows = sql.query(&partition.sql(UNFENCED), &[]).map_err(refused)?;
-    let tables: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    let tables: Vec<String> = scalars(&rows)?;
     let Some(first) = tables.first() else {
         return Ok(None);
     };
-    let default = partition.sql("{schema}.emt_position_next()");
+    let default = partition.sql(NEXT_POSITION);
     Ok(Some(Finding::new(
         FindingKind::PositionDefault,
         Severity::Serious,
@@ -127,7 +142,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
         .query(&partition.sql(FEED_INDEX), &[])
         .map_err(refused)?;
     let (has_feed, has_second): (bool, bool) = match rows.first() {
-        Some(row) => (get(row, 0)?, get(row, 1)?),
+        Some(row) => (get(row, "has_feed")?, get(row, "has_second")?),
         None => (true, false),
     };
     let mut findings = Vec::new();
@@ -140,7 +155,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
         ));
     }
     if has_second {
-        let index = partition.sql("{schema}.idx_streams_unique");
+        let index = partition.sql(SECOND_STREAM_INDEX);
         findings.push(Finding::new(
             FindingKind::SecondStreamIndex,
             Severity::Warning,
@@ -155,10 +170,10 @@ fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Find
     let rows = sql
         .query_unnamed(&partition.sql(TWICE), &[])
         .map_err(refused)?;
-    let streams: Vec<String> = rows
+    let streams: Vec<String> = scalars::<String>(&rows)?
         .iter()
-        .map(|row| get::<String>(row, 0).map(|name| format!("\"{name}\"")))
-        .collect::<Result<_>>()?;
+        .map(|name| format!("\"{name}\""))
+        .collect();
     if streams.is_empty() {
         return Ok(None);
     }
@@ -180,7 +195,7 @@ fn stale_projections(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fin
         .map_err(refused)?;
     rows.iter()
         .map(|row| {
-            let (name, version): (String, i32) = (get(row, 0)?, get(row, 1)?);
+            let (name, version): (String, i32) = (get(row, "name")?, get(row, "version")?);
             Ok(Finding::new(
                 FindingKind::StaleProjection,
                 Severity::Serious,

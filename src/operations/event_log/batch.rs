@@ -1,10 +1,10 @@
 //! Storing a batch of lines: the order of locks that the feed relies on, and one `COPY`.
 
 use crate::database::position::from_sql;
-use crate::database::{Jsonb, Sql, get, param};
+use crate::database::{Jsonb, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::stream_type;
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::Type;
@@ -12,30 +12,34 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-const FENCE: &str = "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT";
+const FENCE: PartitionSql = PartitionSql::new(
+    "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT AS time",
+);
 
 /// Takes the stream rows in the order of their names, like every append to several streams.
-const ADVANCE: &str = "
+const ADVANCE: PartitionSql = PartitionSql::new(
+    "
     INSERT INTO {streams_active} AS stream
         (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
     SELECT added.id, added.count, $1, added.type, '{}', FALSE
       FROM unnest($2, $3, $4) AS added (id, type, count)
     ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
         SET stream_position = stream.stream_position + EXCLUDED.stream_position
-    RETURNING stream_id, stream_position";
+    RETURNING stream_id, stream_position",
+);
 
-const FIND_ARCHIVED: &str =
-    "SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1";
+const FIND_ARCHIVED: PartitionSql =
+    PartitionSql::new("SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1");
 
 /// After the stream rows: global order has to follow stream order.
-const DRAW_POSITIONS: &str = "
-    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)";
+const DRAW_POSITIONS: PartitionSql = PartitionSql::new("
+    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)");
 
-const COPY: &str = "
+const COPY: PartitionSql = PartitionSql::new("
     COPY {messages_active}
         (stream_position, global_position, message_kind, stream_id, partition, message_schema_version, message_id,
          message_type, message_data, message_metadata)
-    FROM STDIN BINARY";
+    FROM STDIN BINARY");
 
 const COPIED_TYPES: [Type; 10] = [
     Type::INT8,
@@ -67,7 +71,7 @@ pub(super) fn place(
     let fenced = sql
         .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
         .map_err(refused)?;
-    let time: i64 = fenced.first().map_or(Ok(0), |row| get(row, 1))?;
+    let time: i64 = fenced.first().map_or(Ok(0), |row| get(row, "time"))?;
     let recorded_at = SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(time));
 
     let mut next = advance_streams(sql, partition, batch)?;
@@ -75,9 +79,7 @@ pub(super) fn place(
     let drawn = sql
         .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT4)])
         .map_err(refused)?;
-    let positions: Vec<i64> = drawn
-        .first()
-        .map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
+    let positions: Vec<i64> = scalar(&drawn)?.unwrap_or_default();
     for (line, position) in batch.iter_mut().zip(positions) {
         let Some(version) = next.get_mut(&*line.message.stream_name) else {
             continue;
@@ -133,8 +135,8 @@ fn advance_streams(
     let mut next = HashMap::with_capacity(rows.len());
     let mut begun = Vec::new();
     for row in &rows {
-        let name: Arc<str> = get::<&str>(row, 0)?.into();
-        let version = from_sql(get(row, 1)?);
+        let name: Arc<str> = get::<&str>(row, "stream_id")?.into();
+        let version = from_sql(get(row, "stream_position")?);
         let count = counts.get(&name).copied().map_or(0, from_sql);
         if version == count {
             begun.push(Arc::clone(&name));
@@ -162,7 +164,7 @@ fn refuse_archived(
     let Some(row) = rows.first() else {
         return Ok(());
     };
-    let archived: &str = get(row, 0)?;
+    let archived: &str = get(row, "stream_id")?;
     let line = batch
         .iter()
         .find(|line| &*line.message.stream_name == archived);
