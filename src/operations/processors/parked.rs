@@ -36,7 +36,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`].
+    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor).
     pub fn parked(&self, name: &str, options: ParkedOptions) -> Result<Vec<ParkedMessage>> {
         check_stream(options.stream.as_deref())?;
         let version = self.version_parameter();
@@ -60,7 +60,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`].
+    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor).
     pub fn parked_message(&self, name: &str, position: u64) -> Result<Option<ParkedDetail>> {
         let version = self.version_parameter();
         self.connections.run(true, |sql| {
@@ -96,8 +96,9 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] for a position after an earlier parked message of its
-    /// stream, and where the name has several versions and none was chosen.
+    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// for a position after an earlier parked message of its stream, and where the name has several versions and none was
+    /// chosen.
     pub fn replay(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Replay)
     }
@@ -117,7 +118,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] where the name has several versions and none was chosen.
+    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// where the name has several versions and none was chosen.
     pub fn discard(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Discard)
     }

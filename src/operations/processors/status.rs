@@ -19,7 +19,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownTenant`].
+    /// [`Error::UnknownTenant`](crate::Error::UnknownTenant).
     pub fn list(&self) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_partition(sql)?;
@@ -38,7 +38,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`].
+    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor).
     pub fn position(&self, name: &str) -> Result<u64> {
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;
