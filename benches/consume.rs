@@ -4,7 +4,7 @@ use crate::harness::Harness;
 use crate::plain::RawBytes;
 use crate::shop::{CART_SUMMARIES, CartEvent, cart_summaries, events};
 use anyhow::{Result, ensure};
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::unbounded;
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     ConnectionOptions, DocumentProjection, EventStore, Reactor, Recorded, RunReport,
@@ -248,9 +248,8 @@ fn arrivals(writer: &EventStore, reader: &EventStore, count: usize) -> Result<Ve
         Ok(arrived.send((message.global_position, Instant::now()))?)
     });
     let consumer = reader.consumer().reactor(clock).start()?;
-    let (_open, silence) = bounded::<()>(0);
     // Until the notifier has noticed that somebody listens.
-    let _ = silence.recv_timeout(if count > 100 {
+    pause(if count > 100 {
         Duration::from_secs(3)
     } else {
         INTERVAL
@@ -259,7 +258,7 @@ fn arrivals(writer: &EventStore, reader: &EventStore, count: usize) -> Result<Ve
     let mut commits = Vec::with_capacity(count);
     for number in 0..u32::try_from(count)? {
         let due = INTERVAL * number;
-        let _ = silence.recv_timeout(due.saturating_sub(start.elapsed()));
+        pause(due.saturating_sub(start.elapsed()));
         let appended =
             writer.append_to_stream(&format!("ShoppingCart-{}", number % 10), &events(1))?;
         commits.push((appended.last_global_position, Instant::now()));
@@ -273,6 +272,15 @@ fn arrivals(writer: &EventStore, reader: &EventStore, count: usize) -> Result<Ve
     }
     consumer.stop()?;
     Ok(waits)
+}
+
+/// Waits for the time, and for nothing else.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench measures over a time, and appends at a rate"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// What a hundred processors with nothing to do cost, client and server together, in percent of one core.
@@ -289,16 +297,15 @@ fn idle(harness: &Harness, server: &Server) -> Result<()> {
         )
     });
     let consumer = builder.start()?;
-    let (_open, silence) = bounded::<()>(0);
     let (settle, measure) = if harness.is_quick() {
         (10, 50)
     } else {
         (3_000, 20_000)
     };
-    let _ = silence.recv_timeout(Duration::from_millis(settle));
+    pause(Duration::from_millis(settle));
     let before = cpu_seconds(&database)?;
     let start = Instant::now();
-    let _ = silence.recv_timeout(Duration::from_millis(measure));
+    pause(Duration::from_millis(measure));
     let used = cpu_seconds(&database)? - before;
     println!(
         "{name:<46} {:>11.2} % of a core",

@@ -134,8 +134,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_release(
     AS $$
     UPDATE public.emt_processor_slots AS slot
        SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0,
-           attempted = CASE WHEN slot.attempt_epoch = slot.epoch THEN NULL ELSE slot.attempted END,
-           attempts = CASE WHEN slot.attempt_epoch = slot.epoch THEN 0 ELSE slot.attempts END
+           attempts = CASE WHEN slot.attempt_epoch = slot.epoch THEN greatest(slot.attempts - 1, 0) ELSE slot.attempts END
      WHERE slot.partition = _partition AND slot.processor = _processor AND slot.owner = _owner
        AND (_version IS NULL OR slot.version = _version) AND (_worker IS NULL OR slot.worker = _worker)
        AND (NOT _only_wanted OR slot.wanted_until > clock_timestamp())

@@ -2,44 +2,42 @@
 
 use std::time::{Duration, SystemTime};
 
+use comfy_table::{ColumnConstraint, Row, Width};
+
 /// Longer texts are cut off in a column.
-const WIDEST: usize = 60;
+const WIDEST: u16 = 60;
+
+const GAP: u16 = 2;
 
 /// Rows of texts, each column as wide as its widest text; the last one is not filled up.
-pub(super) struct Table {
-    rows: Vec<Vec<String>>,
-}
+pub(super) struct Table(comfy_table::Table);
 
 impl Table {
     pub(super) fn new(titles: &[&str]) -> Self {
-        let titles = titles.iter().map(|&title| title.to_owned()).collect();
-        Self { rows: vec![titles] }
+        let mut table = comfy_table::Table::new();
+        table
+            .load_style(comfy_table::presets::NOTHING)
+            .set_truncation_indicator("…")
+            .set_header(titles);
+        for column in table.column_iter_mut() {
+            column
+                .set_padding((0, GAP))
+                // No text has it: a line ends where it is full, not behind a word.
+                .set_delimiter('\0')
+                .set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(WIDEST + GAP)));
+        }
+        Self(table)
     }
 
     pub(super) fn add(&mut self, row: Vec<String>) {
-        self.rows
-            .push(row.iter().map(|text| cut(text, WIDEST)).collect());
+        let mut row = Row::from(row.iter().map(|text| plain(text)));
+        row.max_height(1);
+        self.0.add_row(row);
     }
 
     /// The lines, without a line break at the end.
     pub(super) fn render(&self) -> String {
-        let lines: Vec<String> = self.rows.iter().map(|row| self.line(row)).collect();
-        lines.join("\n")
-    }
-
-    fn line(&self, row: &[String]) -> String {
-        let mut line = String::new();
-        for (column, text) in row.iter().enumerate() {
-            line.push_str(text);
-            let fill = self.width(column) - text.chars().count() + 2;
-            line.extend(std::iter::repeat_n(' ', fill));
-        }
-        line.trim_end().to_owned()
-    }
-
-    fn width(&self, column: usize) -> usize {
-        let texts = self.rows.iter().filter_map(|row| row.get(column));
-        texts.map(|text| text.chars().count()).max().unwrap_or(0)
+        self.0.trim_fmt()
     }
 }
 
@@ -56,14 +54,6 @@ pub(super) fn plain(text: &str) -> String {
         })
         .collect();
     plain.trim_end().to_owned()
-}
-
-fn cut(text: &str, width: usize) -> String {
-    let text = plain(text);
-    if text.chars().count() <= width {
-        return text;
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
 }
 
 /// `4.2 s`, `3 min`, `5 h`, `2 d`.
@@ -96,6 +86,26 @@ mod tests {
             table.render(),
             "NAME    N     LAST\ngrößer  1     a b [31m\nx       1000"
         );
+    }
+
+    #[test]
+    fn wide_characters_do_not_shift_the_columns() {
+        let mut table = Table::new(&["NAME", "LAST"]);
+        table.add(vec!["漢字".into(), "1".into()]);
+        table.add(vec!["e\u{301}te\u{301}".into(), "2".into()]);
+        assert_eq!(table.render(), "NAME  LAST\n漢字  1\ne\u{301}te\u{301}   2");
+    }
+
+    #[test]
+    fn long_texts_are_cut_off_where_the_column_ends() {
+        let mut table = Table::new(&["TEXT", "LAST"]);
+        table.add(vec!["漢字 ".repeat(20), "1".into()]);
+        table.add(vec!["a b".repeat(20), "2".into()]);
+        table.add(vec!["a b".repeat(21), "3".into()]);
+        let lines: Vec<String> = table.render().lines().map(str::to_owned).collect();
+        assert_eq!(lines[1], format!("{}漢字…  1", "漢字 ".repeat(11)));
+        assert_eq!(lines[2], format!("{}  2", "a b".repeat(20)));
+        assert_eq!(lines[3], format!("{}a …  3", "a b".repeat(19)));
     }
 
     #[test]

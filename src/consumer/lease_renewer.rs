@@ -11,8 +11,9 @@ use crate::projection::Projection;
 use crate::rebuild::RebuildRequest;
 use crate::slots::{self, RenewedSlot, parking};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) struct LeaseRenewer {
@@ -118,20 +119,15 @@ impl LeaseRenewer {
             let rebuilding = Arc::clone(&self.rebuilding);
             spawn("emt:rebuild", move || {
                 rebuild(&shared, &request, mailbox.as_deref(), projection);
-                lock(&rebuilding).remove(&request.name);
+                rebuilding.lock().remove(&request.name);
             })?;
         }
         Ok(())
     }
 
     fn rebuilding(&self) -> MutexGuard<'_, HashSet<String>> {
-        lock(&self.rebuilding)
+        self.rebuilding.lock()
     }
-}
-
-/// The set is never left half changed, so a panic of another thread has not spoilt it.
-fn lock(names: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
-    names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a rebuild to its end. It goes on when the consumer is stopped; when the process ends, it changes nothing.

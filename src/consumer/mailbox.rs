@@ -5,8 +5,9 @@ use crate::error::Error;
 use crate::events::message::RecordedMessage;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
 #[derive(Clone)]
@@ -70,7 +71,7 @@ impl Mailbox {
     }
 
     pub(super) fn demand(&self) -> MutexGuard<'_, Demand> {
-        self.demand.lock().unwrap_or_else(PoisonError::into_inner)
+        self.demand.lock()
     }
 
     /// Ends the worker: it would wait for ever for a feed that cannot be read.
@@ -80,13 +81,11 @@ impl Mailbox {
     }
 
     pub(super) fn feed_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
-        self.feed_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.feed_error.lock()
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Vec<(i32, i64)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Tells whoever wants to know of an error, also of one that is survived.

@@ -1,11 +1,10 @@
 //! Reading one's own writes: waiting for a processor.
 
 use crate::database::Sql;
-use crate::database::back_off::BackOff;
+use crate::database::back_off::{BackOff, pause};
 use crate::error::{Error, ProcessorError, Result};
 use crate::slots::progress;
 use crate::store::EventStore;
-use crossbeam_channel::bounded;
 use std::time::{Duration, Instant};
 
 impl EventStore {
@@ -67,10 +66,4 @@ impl EventStore {
             _ => Ok(Some(progress.position)),
         }
     }
-}
-
-fn pause(duration: Duration) {
-    let (_open, silence) = bounded::<()>(0);
-    // Nothing is ever sent: this only ends by its time.
-    let _ = silence.recv_timeout(duration);
 }

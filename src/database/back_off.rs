@@ -1,6 +1,15 @@
-//! Pauses that grow from one attempt to the next.
+//! Pauses, and how they grow from one attempt to the next.
 
 use std::time::Duration;
+
+/// Waits for the time, and for nothing else. A wait that something may end belongs on a channel, with a deadline.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where nothing else is waited for: the next look at the database"
+)]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
 
 /// Doubles from the shortest to the longest pause.
 #[derive(Debug, Clone)]

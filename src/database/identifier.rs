@@ -10,6 +10,11 @@ pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A quoted name in a quoted schema.
+pub(crate) fn qualify(schema: &str, name: &str) -> String {
+    format!("{}.{}", quote(schema), quote(name))
+}
+
 /// Refuses names that PostgreSQL would cut off or cannot hold.
 pub(crate) fn check(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > LONGEST_NAME {

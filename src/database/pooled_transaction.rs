@@ -2,6 +2,7 @@
 
 use super::error::{DatabaseError, Result, RoomError, ended_by_server, lost_connection};
 use super::pool::{Checkout, Connections, refuse_async_context};
+use super::retry::{RetryPolicy, retry};
 use super::sql::Sql;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// How many dead connections are replaced before their error is returned.
-const REPLACEMENTS: usize = 3;
+const REPLACEMENTS: RetryPolicy = RetryPolicy::times(3);
 
 /// An open transaction on a connection of the store's; rolled back when dropped.
 pub(crate) struct PooledTransaction {
@@ -37,22 +38,23 @@ impl PooledTransaction {
     }
 
     fn begin_by(connections: &Connections, begin: &str) -> Result<Self> {
-        let mut replaced = 0;
-        loop {
-            let mut checkout = connections.checkout()?;
-            let Err(error) = checkout.sql().batch(begin) else {
-                return Ok(Self {
-                    checkout,
-                    open: true,
-                });
-            };
-            let dead = lost_connection(&error) || ended_by_server(&error);
-            connections.discard(checkout);
-            if !dead || replaced == REPLACEMENTS {
-                return Err(DatabaseError::statement("begin a transaction", error));
-            }
-            replaced += 1;
-        }
+        retry(
+            &REPLACEMENTS,
+            |_| Self::begin_once(connections, begin),
+            |begun| begun.as_ref().is_err_and(names_dead_connection),
+        )
+    }
+
+    fn begin_once(connections: &Connections, begin: &str) -> Result<Self> {
+        let mut checkout = connections.checkout()?;
+        let Err(error) = checkout.sql().batch(begin) else {
+            return Ok(Self {
+                checkout,
+                open: true,
+            });
+        };
+        connections.discard(checkout);
+        Err(DatabaseError::statement("begin a transaction", error))
     }
 
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {
@@ -101,40 +103,60 @@ impl Connections {
         repeatable: bool,
         mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut replaced = 0;
-        loop {
-            let mut checkout = self.checkout()?;
-            let error = match run(checkout.sql()) {
-                Ok(done) => return Ok(done),
-                Err(error) => error.into_database()?,
-            };
-            let DatabaseError::Statement { source, .. } = &error else {
-                return Err(error.into());
-            };
-            let stale_plan = error.is_stale_plan();
-            let lost = lost_connection(source);
-            if !stale_plan && !lost && !ended_by_server(source) {
-                return Err(error.into());
-            }
-            let may_repeat = (!lost || repeatable) && replaced < REPLACEMENTS;
-            if !stale_plan {
-                self.discard(checkout);
-            }
-            if !may_repeat {
-                return Err(if lost && !repeatable {
-                    unknown_outcome(error).into()
-                } else {
-                    error.into()
-                });
-            }
-            replaced += 1;
+        let done = retry(
+            &REPLACEMENTS,
+            |_| self.run_once(&mut run),
+            |done| {
+                done.as_ref()
+                    .is_err_and(|error| may_repeat(error, repeatable))
+            },
+        );
+        match done {
+            Ok(done) => done,
+            Err(error) if repeatable => Err(error.into()),
+            Err(error) => Err(unknown_outcome(error).into()),
         }
     }
+
+    /// An error that is none of the database's is what the statement has come to.
+    fn run_once<T, E: RoomError>(
+        &self,
+        run: &mut impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<Result<T, E>> {
+        let mut checkout = self.checkout()?;
+        let error = match run(checkout.sql()).map_err(E::into_database) {
+            Ok(done) => return Ok(Ok(done)),
+            Err(Err(error)) => return Ok(Err(error)),
+            Err(Ok(error)) => error,
+        };
+        if names_dead_connection(&error) {
+            self.discard(checkout);
+        }
+        Err(error)
+    }
+}
+
+fn names_dead_connection(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Statement { source, .. }
+        if lost_connection(source) || ended_by_server(source))
+}
+
+/// The server says that it has closed a connection only where the statement did not commit.
+fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
+    let DatabaseError::Statement { source, .. } = error else {
+        return false;
+    };
+    if lost_connection(source) {
+        return repeatable;
+    }
+    ended_by_server(source) || error.is_stale_plan()
 }
 
 fn unknown_outcome(error: DatabaseError) -> DatabaseError {
     match error {
-        DatabaseError::Statement { source, .. } => DatabaseError::UnknownOutcome { source },
+        DatabaseError::Statement { source, .. } if lost_connection(&source) => {
+            DatabaseError::UnknownOutcome { source }
+        }
         other => other,
     }
 }

@@ -16,13 +16,24 @@ pub(crate) fn param(value: &(dyn ToSql + Sync), kind: Type) -> Parameter<'_> {
     (value, kind)
 }
 
-/// Reads a column, by its name or number; a type that does not fit is an error, not a panic.
+/// Reads a column, by its name. By its number only where the rows are many: a struct has the numbers beside the statement.
+/// A type that does not fit is an error, not a panic.
 pub(crate) fn get<'a, T: FromSql<'a>>(
     row: &'a Row,
     column: impl RowIndex + Display,
 ) -> super::error::Result<T> {
     row.try_get(column)
         .map_err(|source| super::error::DatabaseError::statement("read a row", source))
+}
+
+/// The value of a statement that gives one row with one column; `None` without the row.
+pub(crate) fn scalar<'a, T: FromSql<'a>>(rows: &'a [Row]) -> super::error::Result<Option<T>> {
+    rows.first().map(|row| get(row, 0)).transpose()
+}
+
+/// The values of a statement that gives one column.
+pub(crate) fn scalars<'a, T: FromSql<'a>>(rows: &'a [Row]) -> super::error::Result<Vec<T>> {
+    rows.iter().map(|row| get(row, 0)).collect()
 }
 
 /// Something that runs statements: a connection, or a transaction of the caller's.

@@ -1,27 +1,34 @@
 //! The feed: all messages of a partition in global order, as far as nothing can be added below. Reads `emt_messages`.
 
 use crate::database::position::{from_sql, to_sql};
-use crate::database::{Connections, Sql, get, param};
+use crate::database::{Connections, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::event::Event;
 use crate::events::message::{Recorded, RecordedMessage};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::MessageRow;
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-const HORIZON: &str = "SELECT {schema}.emt_horizon($1, $2)";
+const HORIZON: PartitionSql = PartitionSql::new("SELECT {schema}.emt_horizon($1, $2)");
 
-const READ: &str = "
+const READ: PartitionSql = PartitionSql::new(
+    "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata, horizon, head
-      FROM {feed}($1, $2, $3, $4, $5, $6)";
+      FROM {feed}($1, $2, $3, $4, $5, $6)",
+);
 
-const HEAD: &str = "
+/// By its number, because the rows are many. The columns of the message come after it.
+const STREAM_ID: usize = 0;
+
+const HEAD: PartitionSql = PartitionSql::new(
+    "
     SELECT coalesce(pg_sequence_last_value('{schema}.emt_global_message_position'::REGCLASS),
-                    {schema}.emt_position_unused()) AS head";
+                    {schema}.emt_position_unused()) AS head",
+);
 
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +52,7 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             ],
         )
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
-    let result: Vec<i64> = rows
-        .first()
-        .map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
+    let result: Vec<i64> = scalar(&rows)?.unwrap_or_default();
     match result[..] {
         [position, head] => Ok(Horizon {
             position: from_sql(position),
@@ -97,8 +102,8 @@ pub(crate) fn poll(
         ));
     };
     let horizon = Horizon {
-        position: from_sql(get(first, 10)?),
-        head: from_sql(get(first, 11)?),
+        position: from_sql(get(first, "horizon")?),
+        head: from_sql(get(first, "head")?),
     };
     let messages = messages.iter().map(to_message).collect::<Result<_>>()?;
     Ok((horizon, messages))
@@ -128,10 +133,10 @@ fn read(
 }
 
 fn to_message(row: &Row) -> Result<RecordedMessage> {
-    let stream: Arc<str> = get::<&str>(row, 0)?.into();
+    let stream: Arc<str> = get::<&str>(row, STREAM_ID)?.into();
     MessageRow {
         row,
-        first_column: 1,
+        first_column: STREAM_ID + 1,
         stream: &stream,
     }
     .to_message()

@@ -1,8 +1,10 @@
 //! The log: messages, streams, the feed, and the partitions that keep tenants apart.
 
+pub(crate) mod bulk;
 pub(crate) mod codec;
 pub(crate) mod event;
 pub(crate) mod feed;
+pub(crate) mod integrity;
 pub(crate) mod message;
 pub(crate) mod partition;
 pub(crate) mod stream;

@@ -2,10 +2,12 @@
 
 use crate::database::identifier;
 use crate::database::scope::Scope;
+use crate::database::sql_template::{SqlNames, SqlTemplate};
 use crate::error::{Error, Result};
+use parking_lot::RwLock;
 use postgres::error::SqlState;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// `emt_messages_` and `_archived` leave 41 of the 63 bytes that a table's name may have.
 const LONGEST_SUFFIX: usize = 41;
@@ -17,24 +19,21 @@ const LONGEST_SUFFIX: usize = 41;
 pub(crate) struct Partition {
     pub(crate) name: String,
     scope: Scope,
-    tables: Tables,
-    /// By the address of the template: a look-up costs less than reading it.
+    names: PartitionNames,
+    /// By the address of the template.
     statements: RwLock<HashMap<(usize, usize), Arc<str>>>,
 }
 
 impl Partition {
     pub(crate) fn new(schema: &Arc<str>, name: &str) -> Result<Self> {
-        let tables = Tables {
-            schema: identifier::quote(schema),
-            suffix: table_suffix(name)?,
-        };
+        let names = PartitionNames::new(schema, &table_suffix(name)?);
         Ok(Self {
             name: name.to_owned(),
             scope: Scope {
                 schema: Arc::clone(schema),
                 partition: name.into(),
             },
-            tables,
+            names,
             statements: RwLock::default(),
         })
     }
@@ -47,51 +46,78 @@ impl Partition {
         &self.scope.schema
     }
 
-    /// A statement with the partition's table names in the place of `{schema}`, `{streams}`, `{messages}` and their leaf
-    /// tables `{streams_active}`, `{streams_archived}`, `{messages_active}`, and its functions `{append}` and `{feed}`.
-    pub(crate) fn sql(&self, template: &'static str) -> Arc<str> {
-        let key = (template.as_ptr() as usize, template.len());
-        let statements = self
-            .statements
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(statement) = statements.get(&key) {
+    /// The statement with the names of the partition.
+    pub(crate) fn sql(&self, template: PartitionSql) -> Arc<str> {
+        let address = template.address();
+        let statements = self.statements.read();
+        if let Some(statement) = statements.get(&address) {
             return Arc::clone(statement);
         }
         drop(statements);
-        let statement: Arc<str> = self.tables.write_into(template).into();
-        let mut statements = self
-            .statements
+        let statement: Arc<str> = template.with(&self.names).into();
+        self.statements
             .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        statements.insert(key, Arc::clone(&statement));
+            .insert(address, Arc::clone(&statement));
         statement
     }
 }
 
-/// The names of a partition's tables.
+/// The names of a partition's tables, of their leaf tables, and of its functions.
 #[derive(Debug)]
-struct Tables {
+pub(crate) struct PartitionNames {
     schema: String,
-    suffix: String,
+    streams: String,
+    streams_active: String,
+    streams_archived: String,
+    messages: String,
+    messages_active: String,
+    append: String,
+    feed: String,
 }
 
-impl Tables {
-    fn write_into(&self, sql: &str) -> String {
-        let Self { schema, suffix } = self;
-        let table = |name: &str, leaf: &str| format!("{{schema}}.\"emt_{name}_{suffix}{leaf}\"");
-        // The schema last: its name may have braces.
-        sql.replace("{streams_active}", &table("streams", "_active"))
-            .replace("{streams_archived}", &table("streams", "_archived"))
-            .replace("{messages_active}", &table("messages", "_active"))
-            .replace("{streams}", &table("streams", ""))
-            .replace("{messages}", &table("messages", ""))
-            .replace("{feed}", &format!("{{schema}}.\"emt_feed_in_{suffix}\""))
-            .replace(
-                "{append}",
-                &format!("{{schema}}.\"emt_append_in_{suffix}\""),
-            )
-            .replace("{schema}", schema)
+/// A statement on the tables of a partition.
+pub(crate) type PartitionSql = SqlTemplate<PartitionNames>;
+
+impl PartitionNames {
+    fn new(schema: &str, suffix: &str) -> Self {
+        let name = |name: String| identifier::qualify(schema, &name);
+        Self {
+            schema: identifier::quote(schema),
+            streams: name(format!("emt_streams_{suffix}")),
+            streams_active: name(format!("emt_streams_{suffix}_active")),
+            streams_archived: name(format!("emt_streams_{suffix}_archived")),
+            messages: name(format!("emt_messages_{suffix}")),
+            messages_active: name(format!("emt_messages_{suffix}_active")),
+            append: name(format!("emt_append_in_{suffix}")),
+            feed: name(format!("emt_feed_in_{suffix}")),
+        }
+    }
+}
+
+impl SqlNames for PartitionNames {
+    const OPEN: &'static [&'static str] = &[
+        "schema",
+        "streams",
+        "streams_active",
+        "streams_archived",
+        "messages",
+        "messages_active",
+        "append",
+        "feed",
+    ];
+
+    fn get(&self, name: &str) -> Option<&str> {
+        Some(match name {
+            "schema" => &self.schema,
+            "streams" => &self.streams,
+            "streams_active" => &self.streams_active,
+            "streams_archived" => &self.streams_archived,
+            "messages" => &self.messages,
+            "messages_active" => &self.messages_active,
+            "append" => &self.append,
+            "feed" => &self.feed,
+            _ => return None,
+        })
     }
 }
 
@@ -160,4 +186,17 @@ fn names_partition(error: &postgres::Error) -> bool {
             || message.contains("emt_append_in_")
             || message.contains("emt_feed_in_")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_has_each_name_that_its_statements_leave_open() {
+        let names = PartitionNames::new("public", "emt_default");
+        for name in PartitionNames::OPEN {
+            assert!(names.get(name).is_some(), "{name}");
+        }
+    }
 }

@@ -1,22 +1,24 @@
 //! Tenants: adding, listing and removing partitions. Owns the statements on `emt_partitions`.
 
-use crate::database::identifier;
 use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::{Connections, PooledTransaction, Sql, get, param};
+use crate::database::sql_template::SchemaSql;
+use crate::database::{Connections, PooledTransaction, Sql, get, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-const ADD: &str = "SELECT {schema}.emt_partition_create($1)";
+const ADD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_partition_create($1)");
 
-const LIST: &str = "
-    SELECT partition, created_at FROM {schema}.emt_partitions WHERE partition <> $1 ORDER BY partition COLLATE \"C\"";
+const LIST: SchemaSql = SchemaSql::new("
+    SELECT partition, created_at FROM {schema}.emt_partitions WHERE partition <> $1 ORDER BY partition COLLATE \"C\"");
 
-const REMOVE: &str = "SELECT {schema}.emt_partition_drop($1)";
+const REMOVE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_partition_drop($1)");
 
-const COUNT: &str = "SELECT (SELECT count(*) FROM {streams}), (SELECT count(*) FROM {messages})";
+const COUNT: PartitionSql = PartitionSql::new(
+    "SELECT (SELECT count(*) FROM {streams}) AS streams, (SELECT count(*) FROM {messages}) AS messages",
+);
 
 /// A tenant of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,17 +69,13 @@ impl Tenants {
         }
     }
 
-    fn write_into(&self, sql: &str) -> String {
-        sql.replace("{schema}", &identifier::quote(&self.schema))
-    }
-
     /// Adds a tenant; false when it exists.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for a name that cannot be a table's, or that would have the table names of another tenant.
     pub fn add(&self, name: &str) -> Result<bool> {
         Partition::new(&self.schema, name)?;
-        self.call("add a tenant", &self.write_into(ADD), name)
+        self.call("add a tenant", &ADD.in_schema(&self.schema), name)
     }
 
     /// All tenants, by name. The default partition is none.
@@ -88,15 +86,15 @@ impl Tenants {
         self.connections.run(true, |sql| {
             let rows = sql
                 .query(
-                    &self.write_into(LIST),
+                    &LIST.in_schema(&self.schema),
                     &[param(&DEFAULT_PARTITION, Type::TEXT)],
                 )
                 .map_err(|source| Error::database("list tenants", source))?;
             rows.iter()
                 .map(|row| {
                     Ok(Tenant {
-                        name: get(row, 0)?,
-                        created_at: get(row, 1)?,
+                        name: get(row, "partition")?,
+                        created_at: get(row, "created_at")?,
                     })
                 })
                 .collect()
@@ -121,7 +119,7 @@ impl Tenants {
                 .query(&count, &[])
                 .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
             let counts = |column| rows.first().map_or(Ok(0), |row| get::<i64>(row, column));
-            Ok::<_, Error>((counts(0)?, counts(1)?))
+            Ok::<_, Error>((counts("streams")?, counts("messages")?))
         })?;
         if !self.list()?.iter().any(|tenant| tenant.name == name) {
             return Err(Error::UnknownTenant {
@@ -148,7 +146,7 @@ fn call(sql: &mut dyn Sql, doing: &'static str, text: &str, name: &str) -> Resul
     let rows = sql
         .query(text, &[param(&name, Type::TEXT)])
         .map_err(|source| refused(doing, name, source))?;
-    Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 fn refused(doing: &'static str, name: &str, source: postgres::Error) -> Error {
@@ -181,7 +179,7 @@ impl TenantRemoval {
     /// [`Error::UnknownTenant`] when somebody else has removed it meanwhile.
     pub fn with_all_data(self) -> Result<()> {
         let Self { name, tenants, .. } = self;
-        if tenants.call("remove a tenant", &tenants.write_into(REMOVE), &name)? {
+        if tenants.call("remove a tenant", &REMOVE.in_schema(&tenants.schema), &name)? {
             return Ok(());
         }
         Err(Error::UnknownTenant { tenant: name })

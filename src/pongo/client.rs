@@ -4,19 +4,19 @@ use super::collection::Collection;
 use super::error::{Error, Result};
 use super::executor::{CollectionTables, Executor, TransactionTables};
 use super::transaction::PongoTransaction;
-use crate::database::identifier;
 use crate::database::position::from_sql;
 use crate::database::schema::Schema;
 use crate::database::scope::DEFAULT_PARTITION;
 use crate::database::scope::Scope;
 use crate::database::scope::check_key;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{
-    Connections, PooledTransaction, Transaction, check_open, get, param, refuse_async_context,
+    Connections, PooledTransaction, Transaction, check_open, param, refuse_async_context, scalar,
 };
 use postgres::types::Type;
 use std::sync::Arc;
 
-const DELETE_TENANT: &str = "SELECT {schema}.emt_document_delete_tenant($1)";
+const DELETE_TENANT: SchemaSql = SchemaSql::new("SELECT {schema}.emt_document_delete_tenant($1)");
 
 /// Collections of documents in a PostgreSQL database, queried like MongoDB's.
 ///
@@ -107,14 +107,12 @@ impl PongoClient {
                 "is the client itself and cannot be removed",
             ));
         }
-        let text = DELETE_TENANT.replace("{schema}", &identifier::quote(&self.scope.schema));
+        let text = DELETE_TENANT.in_schema(&self.scope.schema);
         self.connections.run(true, |sql| {
             let rows = sql
                 .query(&text, &[param(&name, Type::TEXT)])
                 .map_err(|source| refused_removal(name, source))?;
-            Ok(rows
-                .first()
-                .map_or(Ok(0), |row| get(row, 0).map(from_sql))?)
+            Ok(scalar(&rows)?.map_or(0, from_sql))
         })
     }
 

@@ -7,19 +7,29 @@ use super::index::declaration::Index;
 use super::index::indexes::{self, Found};
 use crate::database::identifier;
 use crate::database::schema::{Declared, MigrationReport, create_collection};
-use crate::database::{Connections, DatabaseError, Sql, get, param};
+use crate::database::sql_template::SchemaSql;
+use crate::database::{Connections, DatabaseError, Sql, param, scalar, scalars};
 use crate::pongo::filter::sql_literal;
 use postgres::types::Type;
 use std::fmt::Write;
 
 /// Whether a collection is registered and has its table.
-const IS_COLLECTION: &str = "
+const IS_COLLECTION: SchemaSql = SchemaSql::new(
+    "
     SELECT EXISTS (SELECT FROM {schema}.emt_collections WHERE name = $2)
-       AND to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
+       AND to_regclass(format('%I.%I', $1, $2)) IS NOT NULL",
+);
+
+/// Those of these names that are collections, other than kept old ones.
+const COLLECTIONS_AMONG: SchemaSql = SchemaSql::new(
+    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL",
+);
 
 /// Checks a table that could be made a collection.
-const CHECK_LAYOUT: &str = "
-    SELECT {schema}.emt_collection_check_layout($2) WHERE to_regclass(format('%I.%I', $1, $2)) IS NOT NULL";
+const CHECK_LAYOUT: SchemaSql = SchemaSql::new(
+    "
+    SELECT {schema}.emt_collection_check_layout($2) WHERE to_regclass(format('%I.%I', $1, $2)) IS NOT NULL",
+);
 
 /// A collection as a program declares it: with its indexes, as a part of the migration.
 ///
@@ -181,16 +191,32 @@ impl Declared for CollectionDefinitions {
 }
 
 fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bool, DatabaseError> {
-    let text = IS_COLLECTION.replace("{schema}", &identifier::quote(schema));
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
-    let rows = sql.query(&text, &names).map_err(unlooked)?;
-    rows.first().map_or(Ok(false), |row| get(row, 0))
+    let rows = sql
+        .query(&IS_COLLECTION.in_schema(schema), &names)
+        .map_err(unlooked)?;
+    Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Which of these tables are collections of documents.
+pub(crate) fn collections_among(
+    sql: &mut dyn Sql,
+    schema: &str,
+    tables: &[String],
+) -> Result<Vec<String>> {
+    let rows = sql
+        .query(
+            &COLLECTIONS_AMONG.in_schema(schema),
+            &[param(&tables, Type::TEXT_ARRAY)],
+        )
+        .map_err(unlooked)?;
+    Ok(scalars(&rows)?)
 }
 
 fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<(), DatabaseError> {
-    let text = CHECK_LAYOUT.replace("{schema}", &identifier::quote(schema));
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
-    sql.query(&text, &names).map_err(unlooked)?;
+    sql.query(&CHECK_LAYOUT.in_schema(schema), &names)
+        .map_err(unlooked)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::error::{Error, Result};
 use super::stored_document::{Fields, StoredDocument, without_columns};
 use crate::database::identifier;
 use crate::database::scope::check_key;
+use crate::database::sql_template::{SqlNames, SqlTemplate};
 use crate::database::{Jsonb, Sql, param};
 use crate::json::{self, JsonError};
 use postgres::types::Type;
@@ -16,36 +17,45 @@ use uuid::Uuid;
 /// Locks documents and reads their newest rows. A placeholder of version 0 stands for a document that does not exist,
 /// because there is no other way to lock one: of two transactions that create it, the second waits here and sees the
 /// first one's. The ids must be sorted: everybody locks in one order.
-const LOCK: &str = "
+const LOCK: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} AS document (_id, _partition, data, _version)
     SELECT id, $1, '{}', 0 FROM unnest($2) AS id
     ON CONFLICT (_id, _partition) DO UPDATE SET _version = document._version
-    RETURNING data, _id, _version";
+    RETURNING data, _id, _version",
+);
 
 /// The same for one document, which is what most appends touch: without an array it costs a fifth less.
-const LOCK_ONE: &str = "
+const LOCK_ONE: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} AS document (_id, _partition, data, _version) VALUES ($2, $1, '{}', 0)
     ON CONFLICT (_id, _partition) DO UPDATE SET _version = document._version
-    RETURNING data, _id, _version";
+    RETURNING data, _id, _version",
+);
 
 /// The documents exist, because they are locked. An upsert finds them by the primary key whatever the planner believes;
 /// an UPDATE that joins the array would scan the table once its plan, made while the table was small, has become generic.
-const WRITE: &str = "
+const WRITE: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} AS document (_id, _partition, data)
     SELECT written.id, $1, written.data
       FROM unnest($2, $3) AS written (id, data)
     ON CONFLICT (_id, _partition) DO UPDATE
-        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
+        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()",
+);
 
-const WRITE_ONE: &str = "
+const WRITE_ONE: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} AS document (_id, _partition, data)
     VALUES ($2, $1, $3)
     ON CONFLICT (_id, _partition) DO UPDATE
-        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
+        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()",
+);
 
-const DELETE: &str = "DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $1";
+const DELETE: CollectionSql =
+    CollectionSql::new("DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $1");
 
-const TRUNCATE: &str = "DELETE FROM {table} WHERE _partition = $1";
+const TRUNCATE: CollectionSql = CollectionSql::new("DELETE FROM {table} WHERE _partition = $1");
 
 /// How the names of the library's own tables begin.
 const RESERVED: &str = "emt_";
@@ -99,6 +109,21 @@ pub(crate) struct DocumentTable {
     pub(crate) table: String,
 }
 
+/// A statement on the table of a collection.
+pub(super) type CollectionSql = SqlTemplate<DocumentTable>;
+
+impl SqlNames for DocumentTable {
+    const OPEN: &'static [&'static str] = &["schema", "table"];
+
+    fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            "schema" => Some(&self.schema),
+            "table" => Some(&self.table),
+            _ => None,
+        }
+    }
+}
+
 /// Refuses names that no collection can have; the same as `emt_collection_check_name` in the schema.
 pub(super) fn check_name(collection: &str) -> Result<()> {
     identifier::check("the collection name", collection)?;
@@ -139,12 +164,8 @@ impl DocumentTable {
             collection: collection.to_owned(),
             partition: partition.to_owned(),
             schema: identifier::quote(schema),
-            table: format!("{}.{}", identifier::quote(schema), identifier::quote(table)),
+            table: identifier::qualify(schema, table),
         })
-    }
-
-    pub(crate) fn write_into(&self, sql: &str) -> String {
-        sql.replace("{table}", &self.table)
     }
 
     /// Reads a document, or a part of one; the id is for an error.
@@ -214,12 +235,9 @@ impl DocumentTable {
     ) -> Result<Vec<(String, Option<D>)>> {
         let partition = param(&self.partition, Type::TEXT);
         let locked = match ids {
-            [id] => sql.query(
-                &self.write_into(LOCK_ONE),
-                &[partition, param(id, Type::TEXT)],
-            ),
+            [id] => sql.query(&LOCK_ONE.with(self), &[partition, param(id, Type::TEXT)]),
             _ => sql.query(
-                &self.write_into(LOCK),
+                &LOCK.with(self),
                 &[partition, param(&ids, Type::TEXT_ARRAY)],
             ),
         };
@@ -247,11 +265,11 @@ impl DocumentTable {
         let written = match (ids, data.as_slice()) {
             ([], _) => return Ok(()),
             ([id], [data]) => sql.execute(
-                &self.write_into(WRITE_ONE),
+                &WRITE_ONE.with(self),
                 &[partition, param(id, Type::TEXT), param(data, Type::JSONB)],
             ),
             _ => sql.execute(
-                &self.write_into(WRITE),
+                &WRITE.with(self),
                 &[
                     partition,
                     param(&ids, Type::TEXT_ARRAY),
@@ -269,7 +287,7 @@ impl DocumentTable {
             return Ok(());
         }
         sql.execute_unnamed(
-            &self.write_into(DELETE),
+            &DELETE.with(self),
             &[
                 param(&self.partition, Type::TEXT),
                 param(&ids, Type::TEXT_ARRAY),
@@ -281,11 +299,8 @@ impl DocumentTable {
 
     /// Deletes all documents of the partition.
     pub(crate) fn truncate(&self, sql: &mut dyn Sql) -> Result<()> {
-        sql.execute(
-            &self.write_into(TRUNCATE),
-            &[param(&self.partition, Type::TEXT)],
-        )
-        .map_err(|source| Error::database("empty a collection", source))?;
+        sql.execute(&TRUNCATE.with(self), &[param(&self.partition, Type::TEXT)])
+            .map_err(|source| Error::database("empty a collection", source))?;
         Ok(())
     }
 }

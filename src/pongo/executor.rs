@@ -4,8 +4,9 @@ use super::error::{Error, Result};
 use crate::database::schema::create_collection;
 use crate::database::scope::Scope;
 use crate::database::{Connections, Nested, PooledTransaction, Sql, Transaction};
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Creates the tables of collections when they are first used, once per process.
 pub(crate) struct CollectionTables {
@@ -22,7 +23,7 @@ impl CollectionTables {
     }
 
     fn is_missing(&self, name: &str) -> bool {
-        self.may_create && !locked(&self.created).contains(name)
+        self.may_create && !self.created.lock().contains(name)
     }
 
     fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
@@ -34,17 +35,12 @@ impl CollectionTables {
     }
 
     fn remember(&self, name: &str) {
-        locked(&self.created).insert(name.to_owned());
+        self.created.lock().insert(name.to_owned());
     }
 
     pub(super) fn forget(&self, name: &str) {
-        locked(&self.created).remove(name);
+        self.created.lock().remove(name);
     }
-}
-
-/// Nothing is ever left half changed here, so a panic of another thread has not spoilt it.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The tables that a transaction has created, of which others know nothing until it is committed.
@@ -62,20 +58,20 @@ impl TransactionTables {
     }
 
     fn ensure(&self, sql: &mut dyn Sql, schema: &str, name: &str) -> Result<()> {
-        if self.shared.is_missing(name) && !locked(&self.created).contains(name) {
+        if self.shared.is_missing(name) && !self.created.lock().contains(name) {
             create_collection(sql, schema, name)?;
-            locked(&self.created).insert(name.to_owned());
+            self.created.lock().insert(name.to_owned());
         }
         Ok(())
     }
 
     fn forget(&self, name: &str) {
-        locked(&self.created).remove(name);
+        self.created.lock().remove(name);
         self.shared.forget(name);
     }
 
     pub(super) fn committed(&self) {
-        for name in std::mem::take(&mut *locked(&self.created)) {
+        for name in std::mem::take(&mut *self.created.lock()) {
             self.shared.remember(&name);
         }
     }
@@ -137,7 +133,7 @@ impl<'a> Executor<'a> {
     ) -> Result<T> {
         self.on_table(collection, || match self {
             Self::Connections { connections, .. } => connections.run(repeatable, &run),
-            Self::Transaction { transaction, .. } => run(locked(transaction).sql()?),
+            Self::Transaction { transaction, .. } => run(transaction.lock().sql()?),
         })
     }
 
@@ -167,7 +163,7 @@ impl<'a> Executor<'a> {
                 transaction,
                 scope,
                 tables: Some(tables),
-            } => tables.ensure(locked(transaction).sql()?, &scope.schema, collection),
+            } => tables.ensure(transaction.lock().sql()?, &scope.schema, collection),
             Self::Transaction { tables: None, .. } => Ok(()),
         }
     }
@@ -198,7 +194,7 @@ impl<'a> Executor<'a> {
                 Ok(done)
             }
             Self::Transaction { transaction, .. } => {
-                let mut transaction = locked(transaction);
+                let mut transaction = transaction.lock();
                 let mut nested = Nested::begin(transaction.sql()?)?;
                 let done = run(nested.sql())?;
                 nested.release()?;
@@ -221,7 +217,7 @@ impl<'a> Executor<'a> {
     pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => connections.run(false, run),
-            Self::Transaction { transaction, .. } => run(locked(transaction).sql()?),
+            Self::Transaction { transaction, .. } => run(transaction.lock().sql()?),
         }
     }
 

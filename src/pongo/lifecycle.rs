@@ -4,16 +4,16 @@ use super::collection::Collection;
 use super::document::check_name;
 use super::error::{Error, Result};
 use super::index::indexes::rename_all;
-use crate::database::identifier;
 use crate::database::schema::function_error;
-use crate::database::{get, param};
+use crate::database::sql_template::SchemaSql;
+use crate::database::{param, scalar};
 use postgres::types::Type;
 
-const CREATE: &str = "SELECT {schema}.emt_collection_create($1)";
+const CREATE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_create($1)");
 
-const DROP: &str = "SELECT {schema}.emt_collection_drop($1)";
+const DROP: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_drop($1)");
 
-const RENAME: &str = "SELECT {schema}.emt_collection_rename($1, $2)";
+const RENAME: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_rename($1, $2)");
 
 impl<T> Collection<'_, T> {
     /// Creates the collection; false when it exists. It is created on its first use anyway, where that is allowed.
@@ -55,7 +55,7 @@ impl<T> Collection<'_, T> {
         check_name(&self.name)?;
         check_name(new_name)?;
         let schema = self.home.schema();
-        let text = RENAME.replace("{schema}", &identifier::quote(schema));
+        let text = RENAME.in_schema(schema);
         self.home.in_one_transaction(|sql| {
             let names = [param(&self.name, Type::TEXT), param(&new_name, Type::TEXT)];
             sql.query(&text, &names)
@@ -66,13 +66,13 @@ impl<T> Collection<'_, T> {
         Ok(self.renamed(new_name))
     }
 
-    fn call(&self, doing: &'static str, text: &str) -> Result<bool> {
-        let text = text.replace("{schema}", &identifier::quote(self.home.schema()));
+    fn call(&self, doing: &'static str, template: SchemaSql) -> Result<bool> {
+        let text = template.in_schema(self.home.schema());
         let changed = self.home.in_one_transaction(|sql| {
             let rows = sql
                 .query(&text, &[param(&self.name, Type::TEXT)])
                 .map_err(|source| refused(doing, &self.name, source))?;
-            Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
+            Ok(scalar(&rows)?.unwrap_or_default())
         })?;
         self.home.forget(&self.name);
         Ok(changed)

@@ -3,6 +3,7 @@
 use super::document::DocumentTable;
 use super::error::{Error, Result};
 use crate::database::position::to_sql;
+use crate::database::sql_template::{SqlNames, SqlTemplate};
 use crate::database::{Parameter, Sql};
 use crate::pongo::document_version::ExpectedDocument;
 use crate::pongo::filter::{
@@ -19,7 +20,8 @@ const MOST_PARAMETERS: usize = 65_535;
 
 /// How a statement begins that writes the first document which matches: it locks the document before it looks at anything of
 /// it, so nothing can come between what it reads and what it writes.
-pub(super) const PICK: &str = "
+pub(super) const PICK: StatementSql = StatementSql::new(
+    "
     WITH picked AS (
         SELECT _id, _version, data
           FROM {table}
@@ -27,16 +29,52 @@ pub(super) const PICK: &str = "
          {order}
          LIMIT 1
            FOR UPDATE
-    )";
+    )",
+);
 
-/// Collects what a statement's template leaves open, and the values.
-///
-/// `$1` is the partition. Parts stand in the template as `{name}`, and what is filled in is not looked at again: a field's
-/// name may be `{table}`.
-pub(super) struct StatementBuilder {
+/// A part of a statement with a filter.
+pub(super) type StatementSql = SqlTemplate<StatementParts>;
+
+/// What the templates of a statement leave open.
+pub(super) struct StatementParts {
     table: Arc<DocumentTable>,
-    parameters: SqlParameters,
     parts: Vec<(&'static str, String)>,
+}
+
+impl SqlNames for StatementParts {
+    const OPEN: &'static [&'static str] = &[
+        "table",
+        "filter",
+        "order",
+        "limit",
+        "skip",
+        "document",
+        "values",
+        "place",
+        "behind",
+        "expected",
+        "changed",
+        "before",
+        "keeps_id",
+        "returned",
+        "id",
+        "inserted",
+        "may_insert",
+        "returned_inserted",
+    ];
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.table.get(name).or_else(|| {
+            let part = self.parts.iter().find(|(known, _)| *known == name);
+            part.map(|(_, text)| text.as_str())
+        })
+    }
+}
+
+/// Collects what a statement's templates leave open, and the values. `$1` is the partition.
+pub(super) struct StatementBuilder {
+    parts: StatementParts,
+    parameters: SqlParameters,
     /// Its plan is the same whatever the values are.
     prepared: bool,
 }
@@ -46,9 +84,11 @@ impl StatementBuilder {
         let mut parameters = SqlParameters::new();
         parameters.push(SqlValue::Text(table.partition.clone()));
         Self {
-            table: Arc::clone(table),
+            parts: StatementParts {
+                table: Arc::clone(table),
+                parts: Vec::with_capacity(4),
+            },
             parameters,
-            parts: Vec::with_capacity(4),
             prepared: true,
         }
     }
@@ -58,18 +98,18 @@ impl StatementBuilder {
     /// A statement whose filter gives the id, or compares fields by equality, is prepared: its plan hardly depends on the
     /// values. Any other is planned with its values, which finds the index that serves them.
     pub(super) fn filter(mut self, filter: &Value) -> Result<Self> {
-        let condition = filter_condition(filter, &self.table.schema, &mut self.parameters)
+        let condition = filter_condition(filter, &self.parts.table.schema, &mut self.parameters)
             .map_err(Error::Filter)?;
         self.prepared &= pinned_id(filter).is_some() || is_plain_equality(filter);
         Ok(self.part("filter", ["(", &condition, ")"].concat()))
     }
 
-    /// Fills in `{order}`: by a sort document; not at all where there is none.
+    /// Fills in `{order}`: by a sort document; with nothing where there is none.
     pub(super) fn order(self, sort: Option<&Value>) -> Result<Self> {
         let Some(sort) = sort else {
-            return Ok(self);
+            return Ok(self.part("order", ""));
         };
-        let order = SortOrder::parse(sort, &self.table.schema).map_err(Error::Filter)?;
+        let order = SortOrder::parse(sort, &self.parts.table.schema).map_err(Error::Filter)?;
         Ok(self.part("order", format!("ORDER BY {}", order.clause())))
     }
 
@@ -88,7 +128,7 @@ impl StatementBuilder {
 
     /// Fills in `{name}`.
     pub(super) fn part(mut self, name: &'static str, text: impl Into<String>) -> Self {
-        self.parts.push((name, text.into()));
+        self.parts.parts.push((name, text.into()));
         self
     }
 
@@ -115,34 +155,39 @@ impl StatementBuilder {
         phase: UpdatePhase,
     ) -> Result<String> {
         let update = update.document().map_err(Error::Update)?;
-        let expression = update_expression(update, document, phase, &mut self.parameters)
-            .map_err(Error::Update)?;
-        // Only the first: a field may be named like this, too.
-        Ok(expression.replacen("{schema}", &self.table.schema, 1))
+        let schema = &self.parts.table.schema;
+        update_expression(update, document, phase, schema, &mut self.parameters)
+            .map_err(Error::Update)
     }
 
-    pub(super) fn build(self, template: &str) -> Statement {
-        let [statement] = self.build_each([template]);
+    pub(super) fn build(self, templates: &[StatementSql]) -> Statement {
+        let [statement] = self.build_each([templates]);
         statement
     }
 
     /// Several statements with the same values.
-    pub(super) fn build_each<const N: usize>(self, templates: [&str; N]) -> [Statement; N] {
+    pub(super) fn build_each<const N: usize>(
+        self,
+        statements: [&[StatementSql]; N],
+    ) -> [Statement; N] {
         let parameters = Arc::new(self.parameters);
-        templates.map(|template| Statement {
-            table: Arc::clone(&self.table),
-            text: filled(template, |name| match name {
-                "table" => Some(&self.table.table),
-                "schema" => Some(&self.table.schema),
-                _ => self
-                    .parts
-                    .iter()
-                    .find(|(known, _)| *known == name)
-                    .map(|(_, part)| part),
-            }),
+        statements.map(|templates| Statement {
+            table: Arc::clone(&self.parts.table),
+            text: self.parts.write_into(templates),
             parameters: Arc::clone(&parameters),
             prepared: self.prepared,
         })
+    }
+}
+
+impl StatementParts {
+    fn write_into(&self, templates: &[StatementSql]) -> String {
+        let length: usize = templates.iter().map(|template| template.length()).sum();
+        let mut text = String::with_capacity(length + 600);
+        for template in templates {
+            template.write_to(&mut text, self);
+        }
+        text
     }
 }
 
@@ -210,44 +255,5 @@ impl Statement {
             Some(error) if is_regex => Error::Filter(error),
             _ => self.table.write_error(doing, source),
         }
-    }
-}
-
-/// The template with the parts in the places of their names; nothing in the place of a part that there is not.
-fn filled<'p>(template: &str, part: impl Fn(&str) -> Option<&'p String>) -> String {
-    let mut text = String::with_capacity(template.len() + 600);
-    let mut rest = template;
-    while let Some((before, behind)) = split_at(rest, b'{') {
-        let (name, after) = split_at(behind, b'}').unwrap_or((behind, ""));
-        text.push_str(before);
-        text.push_str(part(name).map_or("", String::as_str));
-        rest = after;
-    }
-    text.push_str(rest);
-    text
-}
-
-/// What stands before the first such character, and what behind it.
-fn split_at(text: &str, ascii: u8) -> Option<(&str, &str)> {
-    let at = memchr::memchr(ascii, text.as_bytes())?;
-    Some((&text[..at], &text[at + 1..]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_filled_in_is_not_looked_at_again() {
-        let (table, filter) = ("\"{filter}\"".to_owned(), "a = '{table}'".to_owned());
-        let part = |name: &str| match name {
-            "table" => Some(&table),
-            "filter" => Some(&filter),
-            _ => None,
-        };
-        assert_eq!(
-            filled("SELECT FROM {table} WHERE {filter} {order}", part),
-            "SELECT FROM \"{filter}\" WHERE a = '{table}' "
-        );
     }
 }

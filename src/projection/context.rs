@@ -111,10 +111,9 @@ impl<'a> ProjectionContext<'a> {
                 "the projection has not declared it: see SqlProjection::tables",
             ));
         }
-        Ok(format!(
-            "{}.{}",
-            identifier::quote(&self.scope().schema),
-            identifier::quote(self.resolve(name))
+        Ok(identifier::qualify(
+            &self.scope().schema,
+            self.resolve(name),
         ))
     }
 

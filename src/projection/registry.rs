@@ -2,45 +2,77 @@
 
 use super::Projection;
 use crate::database::position::from_sql;
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::InlineVersions;
 use postgres::types::Type;
 use serde_json::json;
 
-const REGISTER: &str = "SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)";
+const REGISTER: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)");
 
-const LIST: &str = "
-    SELECT projection.name, projection.version, projection.type, projection.kind, projection.status, rebuild.position
+const LIST: PartitionSql = PartitionSql::new(
+    "
+    SELECT projection.name, projection.version, projection.type, projection.kind, projection.status,
+           rebuild.position AS rebuilding
       FROM {schema}.emt_projections AS projection
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
      WHERE projection.partition = $1
-     ORDER BY projection.name COLLATE \"C\", projection.version";
+     ORDER BY projection.name COLLATE \"C\", projection.version",
+);
 
-const SHARE: &str = "SELECT {schema}.emt_projection_share($1, $2)";
+const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_share($1, $2)");
 
 /// Holds the inline projections in place, whatever their versions.
-const SHARE_ALL: &str = "SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock_key($1))";
+const SHARE_ALL: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock_key($1))");
 
 /// Waits for the appends that hold inline projections, and makes those that come later wait.
-const LOCK: &str = "SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))";
+const LOCK: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))");
 
-const ACTIVATE: &str = "
+const ACTIVATE: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_projections
        SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
-     WHERE partition = $1 AND name = $2";
+     WHERE partition = $1 AND name = $2",
+);
 
-const OTHER_ACTIVE: &str = "
+const OTHER_ACTIVE: PartitionSql = PartitionSql::new(
+    "
     SELECT name FROM {schema}.emt_projections
      WHERE partition = $1 AND type = 'i' AND status = 'active' AND name <> ALL($2)
-     ORDER BY name";
+     ORDER BY name",
+);
 
-const MARK_STALE: &str = "
+const MARK_STALE: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
-     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)";
+     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)",
+);
+
+const STALE_INLINE: PartitionSql = PartitionSql::new(
+    "
+    SELECT name, version FROM {schema}.emt_projections
+     WHERE partition = $1 AND type = 'i' AND status = 'stale'
+     ORDER BY name, version",
+);
+
+/// The version whose read model is the live one, even where that has missed events.
+const LIVE_VERSION: PartitionSql = PartitionSql::new(
+    "
+    SELECT version FROM {schema}.emt_projections
+     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
+     ORDER BY version DESC
+     LIMIT 1",
+);
+
+const IS_REGISTERED: PartitionSql = PartitionSql::new(
+    "SELECT EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)",
+);
 
 /// When a projection is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,19 +146,19 @@ pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Regis
     rows.iter()
         .map(|row| {
             Ok(RegisteredProjection {
-                name: get(row, 0)?,
-                version: u32::try_from(get::<i32>(row, 1)?).unwrap_or(0),
-                projection_type: match get::<&str>(row, 2)? {
+                name: get(row, "name")?,
+                version: u32::try_from(get::<i32>(row, "version")?).unwrap_or(0),
+                projection_type: match get::<&str>(row, "type")? {
                     "i" => ProjectionType::Inline,
                     _ => ProjectionType::Asynchronous,
                 },
-                kind: get(row, 3)?,
-                status: match get::<&str>(row, 4)? {
+                kind: get(row, "kind")?,
+                status: match get::<&str>(row, "status")? {
                     "active" => ProjectionStatus::Active,
                     "stale" => ProjectionStatus::Stale,
                     _ => ProjectionStatus::Inactive,
                 },
-                rebuilding: get::<Option<i64>>(row, 5)?.map(from_sql),
+                rebuilding: get::<Option<i64>>(row, "rebuilding")?.map(from_sql),
             })
         })
         .collect()
@@ -182,7 +214,7 @@ pub(crate) fn share_all(sql: &mut dyn Sql, partition: &Partition) -> Result<()> 
     hold(sql, partition, SHARE_ALL)
 }
 
-fn hold(sql: &mut dyn Sql, partition: &Partition, lock: &'static str) -> Result<()> {
+fn hold(sql: &mut dyn Sql, partition: &Partition, lock: PartitionSql) -> Result<()> {
     sql.query(&partition.sql(lock), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
     Ok(())
@@ -218,10 +250,7 @@ pub(crate) fn other_active(
     let rows = sql
         .query(&partition.sql(OTHER_ACTIVE), &parameters)
         .map_err(|source| Error::database("look for inline projections", source))?;
-    Ok(rows
-        .iter()
-        .map(|row| get(row, 0))
-        .collect::<Result<_, _>>()?)
+    Ok(scalars(&rows)?)
 }
 
 /// Notes that events were stored without these projections.
@@ -233,4 +262,39 @@ pub(crate) fn mark_stale(sql: &mut dyn Sql, partition: &Partition, names: &[Stri
     sql.execute(&partition.sql(MARK_STALE), &parameters)
         .map_err(|source| Error::database("mark inline projections stale", source))?;
     Ok(())
+}
+
+/// The names and versions of the inline projections that have missed events.
+pub(crate) fn stale_inline(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<(String, i32)>> {
+    let rows = sql
+        .query_unnamed(
+            &partition.sql(STALE_INLINE),
+            &[param(&partition.name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for inline projections", source))?;
+    rows.iter()
+        .map(|row| Ok((get(row, "name")?, get(row, "version")?)))
+        .collect()
+}
+
+/// The version of a projection whose read model is the live one; 0 where none is.
+pub(crate) fn live_version(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<i32> {
+    let rows = sql
+        .query(
+            &partition.sql(LIVE_VERSION),
+            &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for the live version", source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Whether any version of a projection was ever registered.
+pub(crate) fn is_registered(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
+    let rows = sql
+        .query(
+            &partition.sql(IS_REGISTERED),
+            &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
+        )
+        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
 }

@@ -4,15 +4,17 @@
 //! killed, and works behind `PgBouncer`. Where the program stands still, the server ends it. It has no id and no snapshot,
 //! so it keeps neither the feed nor vacuum from their work.
 
-use crate::database::{PooledTransaction, get, param};
+use crate::database::{PooledTransaction, param, scalar};
 use crate::error::{Error, ProjectionError, Result};
+use crate::events::partition::PartitionSql;
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use parking_lot::Mutex;
 use postgres::types::Type;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-const TRY: &str = "SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock_key($1, $2))";
+const TRY: PartitionSql =
+    PartitionSql::new("SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock_key($1, $2))");
 
 /// The server ends the claim of a program that does not say for so long that it is alive.
 const TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";
@@ -38,7 +40,7 @@ impl Claim {
         let rows = sql
             .query(&partition.sql(TRY), &parameters)
             .map_err(|source| Error::in_partition("claim a rebuild", &partition.name, source))?;
-        if rows.first().map_or(Ok(false), |row| get(row, 0))? {
+        if scalar(&rows)?.unwrap_or_default() {
             return Ok(Self {
                 transaction: Mutex::new(transaction),
             });
@@ -52,7 +54,6 @@ impl Claim {
     pub(super) fn check(&self) -> Result<()> {
         self.transaction
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .sql()
             .batch("SELECT 1")
             .map_err(|source| Error::database("hold the claim to a rebuild", source))

@@ -5,6 +5,7 @@ use super::failure::failed;
 use super::progress::{Progress, RebuildReport};
 use super::shadow::Shadow;
 use crate::database::DatabaseError;
+use crate::database::retry::{RetryPolicy, retry};
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::feed;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a batch is tried again that met a deadlock or a lost connection.
-const REPETITIONS: usize = 3;
+const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
 
 /// A worker whose program stands still must not keep its tables for ever. A handler may think for a while.
 const WORKER_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '5min'";
@@ -108,18 +109,17 @@ impl Job<'_> {
         if messages.is_empty() {
             return Ok(());
         }
-        let mut repetitions = 0;
-        loop {
+        let handle_once = || -> Result<Result<()>> {
             let mut transaction = self.begin()?;
             let handled = self.handle(transaction.sql(), messages, owned);
-            let Err(error) = handled.and_then(|()| Ok(transaction.commit()?)) else {
-                return Ok(());
-            };
-            if !error.is_retryable() || repetitions == REPETITIONS {
-                return Err(self.name_message(error, messages, owned));
-            }
-            repetitions += 1;
-        }
+            Ok(handled.and_then(|()| Ok(transaction.commit()?)))
+        };
+        let handled = retry(
+            &REPETITIONS,
+            |_| handle_once(),
+            |handled| matches!(handled, Ok(Err(error)) if error.is_retryable()),
+        );
+        handled?.map_err(|error| self.name_message(error, messages, owned))
     }
 
     fn begin(&self) -> Result<PooledTransaction> {

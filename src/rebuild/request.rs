@@ -3,34 +3,39 @@
 use super::{Rebuild, Target};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::partition::Partition;
-use crate::projection::Projection;
+use crate::events::partition::{Partition, PartitionSql};
+use crate::projection::{Projection, registry};
 use crate::slots::progress;
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
 
 /// A second request replaces the first one, and what came of it.
-const REQUEST: &str = "
+const REQUEST: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, keep_old)
-    SELECT $1, $2, $3, $4, $5
-     WHERE EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)
+    VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (partition, name) DO UPDATE
         SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
-            error = NULL, requested_at = now()";
+            error = NULL, requested_at = now()");
 
-const OPEN: &str = "
+const OPEN: PartitionSql = PartitionSql::new(
+    "
     SELECT name, workers, batch_size, keep_old FROM {schema}.emt_rebuild_requests
      WHERE partition = $1 AND error IS NULL
-     ORDER BY requested_at, name";
+     ORDER BY requested_at, name",
+);
 
-const DONE: &str = "DELETE FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2";
+const DONE: PartitionSql = PartitionSql::new(
+    "DELETE FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2",
+);
 
-const FAILED: &str =
-    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2";
+const FAILED: PartitionSql = PartitionSql::new(
+    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2",
+);
 
-const OUTCOME: &str =
-    "SELECT error FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2";
+const OUTCOME: PartitionSql = PartitionSql::new(
+    "SELECT error FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2",
+);
 
 /// A rebuild that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +67,10 @@ impl RebuildRequest {
         rows.iter()
             .map(|row| {
                 Ok(Self {
-                    name: get(row, 0)?,
-                    workers: u32::try_from(get::<i32>(row, 1)?).unwrap_or(1),
-                    batch_size: usize::try_from(get::<i32>(row, 2)?).unwrap_or(1),
-                    keep_old: get(row, 3)?,
+                    name: get(row, "name")?,
+                    workers: u32::try_from(get::<i32>(row, "workers")?).unwrap_or(1),
+                    batch_size: usize::try_from(get::<i32>(row, "batch_size")?).unwrap_or(1),
+                    keep_old: get(row, "keep_old")?,
                 })
             })
             .collect()
@@ -157,30 +162,26 @@ impl Rebuild<'_> {
         let workers = i32::try_from(self.workers).unwrap_or(i32::MAX);
         let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
         let keep_old = self.keep_old;
-        let (requested, running) = self.store.connections().run(true, |sql| {
-            let requested = sql
-                .execute(
-                    &partition.sql(REQUEST),
-                    &[
-                        param(&partition.name, Type::TEXT),
-                        param(&name, Type::TEXT),
-                        param(&workers, Type::INT4),
-                        param(&batch_size, Type::INT4),
-                        param(&keep_old, Type::BOOL),
-                    ],
-                )
-                .map_err(|source| {
-                    Error::in_partition("ask for a rebuild", &partition.name, source)
-                })?;
-            Ok::<_, Error>((requested, progress::is_running(sql, partition, &name)?))
-        })?;
-        if requested == 0 {
-            return Err(Error::invalid(
-                format!("projection \"{name}\""),
-                "was never registered here",
-            ));
-        }
-        Ok(running)
+        self.store.connections().run(true, |sql| {
+            if !registry::is_registered(sql, partition, &name)? {
+                return Err(Error::invalid(
+                    format!("projection \"{name}\""),
+                    "was never registered here",
+                ));
+            }
+            sql.execute(
+                &partition.sql(REQUEST),
+                &[
+                    param(&partition.name, Type::TEXT),
+                    param(&name, Type::TEXT),
+                    param(&workers, Type::INT4),
+                    param(&batch_size, Type::INT4),
+                    param(&keep_old, Type::BOOL),
+                ],
+            )
+            .map_err(|source| Error::in_partition("ask for a rebuild", &partition.name, source))?;
+            progress::is_running(sql, partition, &name)
+        })
     }
 }
 
@@ -203,7 +204,7 @@ impl EventStore {
         })?;
         Ok(match rows.first() {
             None => RequestedRebuild::Done,
-            Some(row) => match get::<Option<String>>(row, 0)? {
+            Some(row) => match get::<Option<String>>(row, "error")? {
                 None => RequestedRebuild::Waiting,
                 Some(error) => RequestedRebuild::Failed(error),
             },

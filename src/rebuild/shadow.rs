@@ -2,37 +2,32 @@
 
 use super::failure::failed;
 use crate::database::position::to_sql;
-use crate::database::{PooledTransaction, Sql, get, param};
+use crate::database::{PooledTransaction, Sql, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
-use crate::projection::{Projection, ProjectionContext, ShadowTables};
+use crate::events::partition::{Partition, PartitionSql};
+use crate::pongo::collections_among;
+use crate::projection::{Projection, ProjectionContext, ShadowTables, registry};
 use crate::store::EventStore;
 use postgres::types::Type;
 
-const BEGIN: &str = "SELECT {schema}.emt_rebuild_begin($1, $2, $3, $4)";
+const BEGIN: PartitionSql = PartitionSql::new("SELECT {schema}.emt_rebuild_begin($1, $2, $3, $4)");
 
-const END: &str = "SELECT {schema}.emt_rebuild_end($1)";
+const END: PartitionSql = PartitionSql::new("SELECT {schema}.emt_rebuild_end($1)");
 
-const RECORD: &str = "
-    UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1";
+const RECORD: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_rebuilds SET position = $2, updated_at = clock_timestamp() WHERE id = $1",
+);
 
-const COLLECTIONS: &str =
-    "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL";
+const REPLACE_DOCUMENTS: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_document_replace_all($1, $2, $3, $4)");
 
-const REPLACE_DOCUMENTS: &str = "SELECT {schema}.emt_document_replace_all($1, $2, $3, $4)";
+const COPY_ROWS: PartitionSql = PartitionSql::new("SELECT {schema}.emt_table_copy_rows($1, $2)");
 
-const COPY_ROWS: &str = "SELECT {schema}.emt_table_copy_rows($1, $2)";
+const CREATE_OLD: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_collection_create_old($1, $2)");
 
-/// The version whose read model is the live one, even where that has missed events.
-const LIVE_VERSION: &str = "
-    SELECT version FROM {schema}.emt_projections
-     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
-     ORDER BY version DESC
-     LIMIT 1";
-
-const CREATE_OLD: &str = "SELECT {schema}.emt_collection_create_old($1, $2)";
-
-const DROP_OLD: &str = "SELECT {schema}.emt_collection_drop_old($1, $2)";
+const DROP_OLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_collection_drop_old($1, $2)");
 
 /// A table that the transaction has written beside those of the rebuild, by the locks that writing takes: they are held
 /// until it ends, by `TRUNCATE` too. Temporary tables are the handler's own.
@@ -63,9 +58,9 @@ impl Shadow {
     ) -> Result<Self> {
         let partition = store.partition();
         let live = projection.tables().to_vec();
-        let collections = store
-            .connections()
-            .run(true, |sql| collections(sql, partition, &live))?;
+        let collections = store.connections().run(true, |sql| {
+            collections_among(sql, partition.schema(), &live)
+        })?;
         let mut transaction = PooledTransaction::begin(store.connections())?;
         let id = begin(
             transaction.sql(),
@@ -120,10 +115,9 @@ impl Shadow {
         let rows = sql
             .query(WRITTEN, &[param(&self.tables.shadows, Type::TEXT_ARRAY)])
             .map_err(|source| Error::database("look at what a projection has written", source))?;
-        let Some(row) = rows.first() else {
+        let Some(table) = scalar::<String>(&rows)? else {
             return Ok(());
         };
-        let table: String = get(row, 0)?;
         Err(failed(
             projection,
             anyhow::anyhow!(
@@ -186,15 +180,7 @@ impl Shadow {
         }
         let partition = store.partition();
         let mut transaction = PooledTransaction::begin(store.connections())?;
-        let name = projection.name();
-        let rows = transaction
-            .sql()
-            .query(
-                &partition.sql(LIVE_VERSION),
-                &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
-            )
-            .map_err(|source| Error::database("look for the old version", source))?;
-        let version: i32 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        let version = registry::live_version(transaction.sql(), partition, projection.name())?;
         let mut kept = Vec::new();
         for live in &self.tables.live {
             let old = format!("{live}_v{version}");
@@ -216,7 +202,7 @@ impl Shadow {
         let rows = sql
             .query(&partition.sql(END), &[param(&self.id, Type::INT8)])
             .map_err(|source| Error::in_partition("end a rebuild", &partition.name, source))?;
-        Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
+        Ok(scalar(&rows)?.unwrap_or_default())
     }
 
     /// What stands for this rebuild where a worker would.
@@ -241,20 +227,7 @@ fn begin(
     let rows = sql
         .query(&partition.sql(BEGIN), &parameters)
         .map_err(|source| Error::in_partition("begin a rebuild", &partition.name, source))?;
-    Ok(rows.first().map_or(Ok(0), |row| get(row, 0))?)
-}
-
-fn collections(sql: &mut dyn Sql, partition: &Partition, tables: &[String]) -> Result<Vec<String>> {
-    let rows = sql
-        .query(
-            &partition.sql(COLLECTIONS),
-            &[param(&tables, Type::TEXT_ARRAY)],
-        )
-        .map_err(|source| Error::database("look for collections", source))?;
-    Ok(rows
-        .iter()
-        .map(|row| get(row, 0))
-        .collect::<Result<_, _>>()?)
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 /// Makes the documents of one table those of another.
@@ -285,5 +258,5 @@ pub(super) fn drop_old(sql: &mut dyn Sql, partition: &Partition, collection: &st
     let rows = sql
         .query(&partition.sql(DROP_OLD), &parameters)
         .map_err(|source| Error::in_partition("drop an old read model", &partition.name, source))?;
-    Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
+    Ok(scalar(&rows)?.unwrap_or_default())
 }

@@ -4,13 +4,14 @@ use super::claim::Claim;
 use super::job::Job;
 use super::progress::Progress;
 use super::shadow::replace_documents;
+use crate::database::back_off::pause;
+use crate::database::retry::{RetryPolicy, retry};
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::feed;
 use crate::events::message::RecordedMessage;
 use crate::projection::{ProjectionType, registry};
 use crate::slots::ProcessorKey;
-use crossbeam_channel::after;
 use std::time::{Duration, Instant};
 
 /// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
@@ -28,35 +29,55 @@ const PAUSE: Duration = Duration::from_millis(50);
 const WAIT_FOR_FEED: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// Why the switch was not possible; it may be later.
+struct Blocked(String);
+
 impl Job<'_> {
     /// Tries to switch until it succeeds. Returns for how long appends had to wait.
     pub(super) fn switch(&self, claim: &Claim, progress: &mut Progress<'_>) -> Result<Duration> {
-        let deadline = Instant::now() + self.switch_timeout;
+        let policy = RetryPolicy::without_end()
+            .pausing(PAUSE, PAUSE)
+            .until(Instant::now() + self.switch_timeout);
         let kept = self.keep_documents()?;
-        loop {
-            // Without the claim, the tables may have lost what was written.
-            claim.check()?;
-            let reason = match self.try_switch(progress, &kept) {
-                Ok(Some(locked)) => return Ok(locked),
-                Ok(None) => "an open transaction that has appended holds the feed back".to_owned(),
-                Err(error) if error.is_retryable() => {
-                    format!("{:#}", anyhow::Error::from(error))
-                }
-                Err(error @ Error::Projection(ProjectionError::Failed { .. })) => {
-                    // Outside the switch it fails in the same way, and the message is named.
+        let switched = retry(
+            &policy,
+            |attempt| {
+                if attempt.number > 0 {
                     self.catch_up(progress)?;
-                    return Err(error);
                 }
-                Err(error) => return Err(error),
-            };
-            if Instant::now() >= deadline {
-                return Err(Error::Projection(ProjectionError::RebuildBlocked {
-                    projection: self.projection.name().to_owned(),
-                    reason,
-                }));
+                // Without the claim, the tables may have lost what was written.
+                claim.check()?;
+                self.switch_unless_blocked(progress, &kept)
+            },
+            |switched| matches!(switched, Ok(Err(_))),
+        );
+        switched?.map_err(|Blocked(reason)| {
+            Error::Projection(ProjectionError::RebuildBlocked {
+                projection: self.projection.name().to_owned(),
+                reason,
+            })
+        })
+    }
+
+    fn switch_unless_blocked(
+        &self,
+        progress: &mut Progress<'_>,
+        kept: &[(String, String)],
+    ) -> Result<Result<Duration, Blocked>> {
+        match self.try_switch(progress, kept) {
+            Ok(Some(locked)) => Ok(Ok(locked)),
+            Ok(None) => Ok(Err(Blocked(
+                "an open transaction that has appended holds the feed back".to_owned(),
+            ))),
+            Err(error) if error.is_retryable() => {
+                Ok(Err(Blocked(format!("{:#}", anyhow::Error::from(error)))))
             }
-            pause(PAUSE);
-            self.catch_up(progress)?;
+            Err(error @ Error::Projection(ProjectionError::Failed { .. })) => {
+                // Outside the switch it fails in the same way, and the message is named.
+                self.catch_up(progress)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -208,9 +229,4 @@ impl Job<'_> {
 fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
     sql.batch(settings)
         .map_err(|source| Error::database("begin the switch", source))
-}
-
-fn pause(time: Duration) {
-    // The channel rings once, when the time is over.
-    let _ = after(time).recv();
 }

@@ -3,17 +3,22 @@
 use super::key::ProcessorKey;
 use crate::database::{Sql, get, param};
 use crate::error::Result;
+use crate::events::partition::PartitionSql;
 use postgres::types::Type;
 
-const FAIL: &str = "
+const FAIL: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_processor_slots
        SET status = 'failed', last_error = $4, updated_at = now()
-     WHERE partition = $1 AND processor = $2 AND version = $3";
+     WHERE partition = $1 AND processor = $2 AND version = $3",
+);
 
-const FAILURE: &str = "
+const FAILURE: PartitionSql = PartitionSql::new(
+    "
     SELECT coalesce(last_error, '') AS last_error FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3 AND status = 'failed'
-     LIMIT 1";
+     LIMIT 1",
+);
 
 impl ProcessorKey<'_> {
     /// Stops the processor for everybody.

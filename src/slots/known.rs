@@ -2,22 +2,24 @@
 
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 
 /// A processor that has not run since its checkpoint was adopted has no slots yet.
-const VERSIONS: &str = "
+const VERSIONS: PartitionSql = PartitionSql::new(
+    "
     SELECT version FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2
      UNION
     SELECT version FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2
-     ORDER BY version";
+     ORDER BY version",
+);
 
-const NAMES: &str = "
+const NAMES: PartitionSql = PartitionSql::new("
     SELECT name
       FROM (SELECT processor FROM {schema}.emt_processor_slots WHERE partition = $1
              UNION
             SELECT subscription_id FROM {schema}.emt_subscriptions WHERE partition = $1) AS known (name)
-     ORDER BY name COLLATE \"C\"";
+     ORDER BY name COLLATE \"C\"");
 
 /// The versions of a processor.
 pub(crate) fn versions(

@@ -4,66 +4,72 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 use std::time::Duration;
 
-const REGISTER: &str = "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5) AS slots";
+const REGISTER: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5) AS slots");
 
-const TAKE: &str = "
+const TAKE: PartitionSql = PartitionSql::new(
+    "
     SELECT slot, position, epoch, crashes
-      FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, make_interval(secs => $6))";
+      FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, make_interval(secs => $6))",
+);
 
 /// Rows that a worker of this process is committing are passed over: its checkpoint renews the lease, too.
-const RENEW: &str = "
+const RENEW: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot SET expires_at = clock_timestamp() + make_interval(secs => $3)
       FROM (SELECT partition, processor, version, slot FROM {schema}.emt_processor_slots
              WHERE partition = $1 AND owner = $2
                FOR UPDATE SKIP LOCKED) AS held
      WHERE slot.partition = held.partition AND slot.processor = held.processor AND slot.version = held.version
-       AND slot.slot = held.slot";
+       AND slot.slot = held.slot");
 
 /// Each slot that the process holds, locked or not, with what its worker has to know.
-const HELD: &str = "
+const HELD: PartitionSql = PartitionSql::new("
     SELECT processor, version, worker, slot, epoch, wanted_until > clock_timestamp() IS TRUE AS is_wanted
       FROM {schema}.emt_processor_slots
-     WHERE partition = $1 AND owner = $2";
+     WHERE partition = $1 AND owner = $2");
 
 /// The compare-and-set that makes a batch count: whoever has lost one of its slots changes too few rows, and so does everybody
 /// when the processor has failed.
-const CHECKPOINT: &str = "
+const CHECKPOINT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
        SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, updated_at = now(),
            expires_at = clock_timestamp() + make_interval(secs => $9)
       FROM unnest($6, $7, $8) AS held (slot, epoch, position)
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
        AND slot.slot = held.slot AND slot.epoch = held.epoch AND slot.position = held.position
-       AND slot.status = 'active'";
+       AND slot.status = 'active'");
 
 /// One holder may try a message several times, because of the database; what counts is how many have tried it and died.
-const ATTEMPT: &str = "
+const ATTEMPT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
        SET attempts = CASE WHEN attempted IS DISTINCT FROM $5 THEN 1
                            WHEN attempt_epoch = epoch THEN attempts
                            ELSE attempts + 1 END,
            attempted = $5, attempt_epoch = epoch
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND slot = $6 AND epoch = $7
-    RETURNING attempts";
+    RETURNING attempts");
 
 /// Fewer than were asked for when one was lost, or the processor has failed.
-const HOLDS: &str = "
+const HOLDS: PartitionSql = PartitionSql::new(
+    "
     SELECT count(*) AS still_held
       FROM {schema}.emt_processor_slots AS slot
       JOIN unnest($5, $6) AS held (slot, epoch) USING (slot, epoch)
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
-       AND slot.status = 'active'";
+       AND slot.status = 'active'",
+);
 
-const RELEASE: &str = "SELECT {schema}.emt_slot_release($1, $2, $3, $4, $5, $6)";
+const RELEASE: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_slot_release($1, $2, $3, $4, $5, $6)");
 
-const OTHER_OWNER: &str = "
+const OTHER_OWNER: PartitionSql = PartitionSql::new("
     SELECT owner, extract(EPOCH FROM expires_at)::DOUBLE PRECISION AS until FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner <> $4 AND expires_at > clock_timestamp()
-     ORDER BY slot LIMIT 1";
+     ORDER BY slot LIMIT 1");
 
 /// A worker of a process.
 #[derive(Clone, Copy)]

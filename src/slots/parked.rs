@@ -3,28 +3,28 @@
 use crate::database::position::{from_sql, small_from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use std::fmt;
 use std::time::SystemTime;
 
 /// Ties are kept, so that a page never ends between two rows of one message.
-const LIST: &str = "
+const LIST: PartitionSql = PartitionSql::new("
     SELECT version, slot, global_position, stream_id, stream_position, message_type, attempts, error, request, parked_at
       FROM {schema}.emt_parked_messages
      WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3) AND ($4 IS NULL OR stream_id = $4)
        AND global_position > $5 AND global_position <= $6
      ORDER BY global_position
-     FETCH FIRST $7 ROWS WITH TIES";
+     FETCH FIRST $7 ROWS WITH TIES");
 
 /// The message's own row of the version that failed on it.
-const ONE: &str = "
+const ONE: PartitionSql = PartitionSql::new("
     SELECT version, slot, global_position, stream_id, stream_position, message_type, attempts, error, request, parked_at
       FROM {schema}.emt_parked_messages
      WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3) AND global_position = $4
      ORDER BY error IS NULL, version DESC, slot
-     LIMIT 1";
+     LIMIT 1");
 
 /// A message that a processor has put aside.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,30 +7,33 @@ use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 
-const STREAMS: &str = "
+const STREAMS: PartitionSql = PartitionSql::new(
+    "
     SELECT DISTINCT slot, stream_id FROM {schema}.emt_parked_messages
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4)";
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4)",
+);
 
-const PARK: &str = "
+const PARK: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_parked_messages
         (partition, processor, version, slot, global_position, stream_id, stream_position, message_type, attempts, error)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (partition, processor, version, slot, global_position) DO UPDATE
-        SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL";
+        SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL");
 
-const REQUESTS: &str = "
+const REQUESTS: PartitionSql = PartitionSql::new("
     SELECT EXISTS (
-               SELECT FROM {schema}.emt_parked_messages WHERE partition = $1 AND request IS NOT NULL) AS has_requests";
+               SELECT FROM {schema}.emt_parked_messages WHERE partition = $1 AND request IS NOT NULL) AS has_requests");
 
-const DISCARD: &str = "
+const DISCARD: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_parked_messages
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4) AND request = 'discard'";
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4) AND request = 'discard'");
 
 /// The first parked message of each stream, where its replay was asked for: a later one must not overtake it.
-const NEXT_REPLAY: &str = "
+const NEXT_REPLAY: PartitionSql = PartitionSql::new(
+    "
     SELECT slot, global_position, stream_id FROM (
         SELECT DISTINCT ON (slot, stream_id) slot, global_position, stream_id, request
           FROM {schema}.emt_parked_messages
@@ -39,25 +42,26 @@ const NEXT_REPLAY: &str = "
     ) AS first
      WHERE request = 'replay'
      ORDER BY global_position
-     LIMIT 1";
+     LIMIT 1",
+);
 
-const UNPARK: &str = "
+const UNPARK: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_parked_messages
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND global_position = $5";
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND global_position = $5");
 
 /// A stream whose replay failed waits again, all of it.
-const REPLAY_FAILED: &str = "
+const REPLAY_FAILED: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_parked_messages
        SET request = NULL,
            attempts = CASE WHEN global_position = $5 THEN attempts + 1 ELSE attempts END,
            error = CASE WHEN global_position = $5 THEN $7 ELSE error END
-     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND stream_id = $6 AND request = 'replay'";
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND stream_id = $6 AND request = 'replay'");
 
 /// Locks a slot row while a parked message is handled; no row when it was lost.
-const HOLD: &str = "
+const HOLD: PartitionSql = PartitionSql::new("
     SELECT FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND slot = $5 AND epoch = $6
-       FOR UPDATE";
+       FOR UPDATE");
 
 /// A parked message whose replay was asked for.
 pub(crate) struct Replay {
@@ -197,7 +201,7 @@ pub(crate) fn replay_failed(
 fn query(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
-    statement: &'static str,
+    statement: PartitionSql,
     held: &[HeldSlot],
     doing: &'static str,
 ) -> Result<Vec<postgres::Row>> {

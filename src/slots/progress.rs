@@ -4,15 +4,18 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 
-const REACHED: &str = "
+const REACHED: PartitionSql = PartitionSql::new(
+    "
     SELECT coalesce(min(position), 0) AS position FROM {schema}.emt_processor_slots
-     WHERE partition = $1 AND processor = $2 AND version = $3";
+     WHERE partition = $1 AND processor = $2 AND version = $3",
+);
 
 /// Of the newest version.
-const PROGRESS: &str = "
+const PROGRESS: PartitionSql = PartitionSql::new(
+    "
     SELECT min(slot.position) AS position, bool_or(slot.status = 'failed') AS has_failed,
            max(slot.last_error) AS last_error,
            (SELECT array_agg(coalesce(parked.error, '') ORDER BY parked.slot)
@@ -23,11 +26,12 @@ const PROGRESS: &str = "
      WHERE slot.partition = $1 AND slot.processor = $2
      GROUP BY slot.version
      ORDER BY slot.version DESC
-     LIMIT 1";
+     LIMIT 1",
+);
 
-const IS_RUNNING: &str = "
+const IS_RUNNING: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM {schema}.emt_processor_slots
-                    WHERE partition = $1 AND processor = $2 AND expires_at > clock_timestamp()) AS is_running";
+                    WHERE partition = $1 AND processor = $2 AND expires_at > clock_timestamp()) AS is_running");
 
 /// How far a processor is, and what has become of one message.
 pub(crate) struct Progress {

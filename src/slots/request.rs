@@ -5,20 +5,23 @@ use super::parked::ParkedRequest;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
+use crate::events::partition::PartitionSql;
 use postgres::types::Type;
 
 /// Locks everything of the message's stream, which decides what may be done with it.
-const LOCK: &str = "
+const LOCK: PartitionSql = PartitionSql::new(
+    "
     SELECT FROM {schema}.emt_parked_messages
      WHERE partition = $1 AND processor = $2 AND version = $3
        AND stream_id IN (
                SELECT stream_id FROM {schema}.emt_parked_messages
                 WHERE partition = $1 AND processor = $2 AND version = $3 AND global_position = $4)
      ORDER BY slot, global_position
-       FOR UPDATE";
+       FOR UPDATE",
+);
 
 /// The first message before this one in its stream that is to stay.
-const BLOCKING: &str = "
+const BLOCKING: PartitionSql = PartitionSql::new("
     SELECT earlier.global_position AS blocking
       FROM {schema}.emt_parked_messages AS parked
       JOIN {schema}.emt_parked_messages AS earlier
@@ -27,10 +30,10 @@ const BLOCKING: &str = "
        AND earlier.global_position < parked.global_position AND earlier.request IS NULL
      WHERE parked.partition = $1 AND parked.processor = $2 AND parked.version = $3 AND parked.global_position = $4
      ORDER BY earlier.global_position
-     LIMIT 1";
+     LIMIT 1");
 
 /// `is_running`: whether every slot that has work now is held.
-const REQUEST: &str = "
+const REQUEST: PartitionSql = PartitionSql::new("
     WITH requested AS (
         UPDATE {schema}.emt_parked_messages
            SET request = $6
@@ -43,10 +46,10 @@ const REQUEST: &str = "
                SELECT FROM {schema}.emt_processor_slots AS held
                 WHERE held.partition = $1 AND held.processor = $2 AND held.version = $3 AND held.slot = requested.slot
                   AND held.owner IS NOT NULL AND held.expires_at > clock_timestamp())), FALSE) AS is_running
-      FROM requested";
+      FROM requested");
 
 /// What comes after the message, and after no other, goes on with it: up to the next one that has failed itself.
-const FOLLOW: &str = "
+const FOLLOW: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_parked_messages AS waiting
        SET request = 'replay'
       FROM {schema}.emt_parked_messages AS requested
@@ -60,7 +63,7 @@ const FOLLOW: &str = "
                         WHERE failed.partition = $1 AND failed.processor = $2 AND failed.version = $3
                           AND failed.slot = waiting.slot AND failed.stream_id = waiting.stream_id
                           AND failed.global_position < waiting.global_position
-                          AND failed.error IS NOT NULL AND failed.request IS NULL)";
+                          AND failed.error IS NOT NULL AND failed.request IS NULL)");
 
 /// Which parked messages are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,30 +4,36 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProcessorError, Result};
+use crate::events::partition::PartitionSql;
 use postgres::types::Type;
 
-const RESET: &str = "SELECT {schema}.emt_slot_reset($1, $2, $3, $4) AS slots";
+const RESET: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_slot_reset($1, $2, $3, $4) AS slots");
 
-const RESET_BEGINNING: &str = "
+const RESET_BEGINNING: PartitionSql = PartitionSql::new(
+    "
     UPDATE {schema}.emt_subscriptions
        SET last_processed_position = $4, last_updated = now()
-     WHERE partition = $1 AND subscription_id = $2 AND version = $3";
+     WHERE partition = $1 AND subscription_id = $2 AND version = $3",
+);
 
-const FORGET_PARKED: &str = "
-    DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2 AND version = $3";
+const FORGET_PARKED: PartitionSql = PartitionSql::new("
+    DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2 AND version = $3");
 
-const FORGET_SLOTS: &str = "
-    DELETE FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2 AND version = $3";
+const FORGET_SLOTS: PartitionSql = PartitionSql::new("
+    DELETE FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2 AND version = $3");
 
-const FORGET_BEGINNING: &str = "
-    DELETE FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2 AND version = $3";
+const FORGET_BEGINNING: PartitionSql = PartitionSql::new("
+    DELETE FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2 AND version = $3");
 
-const LOCK: &str = "
+const LOCK: PartitionSql = PartitionSql::new(
+    "
     SELECT CASE WHEN expires_at > clock_timestamp() THEN owner END AS owner
       FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3
      ORDER BY slot
-       FOR UPDATE";
+       FOR UPDATE",
+);
 
 /// What a reset did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use crate::database::position::{from_sql, small_from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::feed;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 const MOST_LAG: u64 = 1_000_000;
 
 /// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
-const PROCESSORS: &str = "
+const PROCESSORS: PartitionSql = PartitionSql::new("
     WITH processor AS (
         SELECT processor AS name, version, min(position) AS position
           FROM {schema}.emt_processor_slots
@@ -42,16 +42,16 @@ const PROCESSORS: &str = "
      CROSS JOIN LATERAL {schema}.emt_feed_lag($1, processor.position, $2) AS lag
       LEFT JOIN parked ON parked.name = processor.name AND parked.version = processor.version
      WHERE $3 IS NULL OR processor.version = $3
-     ORDER BY processor.name COLLATE \"C\", processor.version";
+     ORDER BY processor.name COLLATE \"C\", processor.version");
 
-const SLOTS: &str = "
+const SLOTS: PartitionSql = PartitionSql::new("
     SELECT processor, version, slot, position, epoch, owner, worker,
            (extract(EPOCH FROM clock_timestamp() - taken_at) * 1000000)::BIGINT AS held_microseconds,
            (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
            crashes, attempts, status = 'failed' AS has_failed, last_error, updated_at
       FROM {schema}.emt_processor_slots
      WHERE partition = $1
-     ORDER BY slot";
+     ORDER BY slot");
 
 /// How far a processor is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,42 +4,47 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
+use crate::events::partition::PartitionSql;
 use postgres::types::Type;
 
-const HOLD: &str = "SELECT {schema}.emt_slot_hold($1, $2, $3)";
+const HOLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_hold($1, $2, $3)");
 
 /// All versions, which the rebuild holds alike.
-const RELEASE: &str = "SELECT {schema}.emt_slot_release($1, $2, NULL, $3, NULL, FALSE)";
+const RELEASE: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_slot_release($1, $2, NULL, $3, NULL, FALSE)");
 
 /// From here on, no slots are added.
-const LOCK_PROCESSOR: &str =
-    "SELECT pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))";
+const LOCK_PROCESSOR: PartitionSql =
+    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))");
 
-const LOCK_SLOTS: &str = "
+const LOCK_SLOTS: PartitionSql = PartitionSql::new(
+    "
     SELECT position, owner IS NOT DISTINCT FROM $3 AS is_ours
       FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2
      ORDER BY version, slot
-       FOR UPDATE";
+       FOR UPDATE",
+);
 
 /// Where a processor begins that has no slots yet.
-const BEGIN_AT: &str = "
+const BEGIN_AT: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_subscriptions (subscription_id, version, partition, last_processed_position)
     VALUES ($2, $3, $1, $4)
     ON CONFLICT (subscription_id, partition, version) DO UPDATE
-        SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()";
+        SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()");
 
-const RESET: &str = "SELECT {schema}.emt_slot_reset($1, $2, $3, $4)";
+const RESET: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_reset($1, $2, $3, $4)");
 
 /// Older and newer versions must not write into the read model any more.
-const FAIL_OTHER_VERSIONS: &str = "
+const FAIL_OTHER_VERSIONS: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
        SET status = 'failed', last_error = format('version %s is the active one', $3), updated_at = now()
-     WHERE partition = $1 AND processor = $2 AND version <> $3";
+     WHERE partition = $1 AND processor = $2 AND version <> $3");
 
 /// The rebuild has handled them.
-const FORGET_PARKED: &str =
-    "DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2";
+const FORGET_PARKED: PartitionSql = PartitionSql::new(
+    "DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2",
+);
 
 impl ProcessorKey<'_> {
     /// Takes all slots from the workers of all versions: a batch that is under way cannot be committed any more.
@@ -55,7 +60,7 @@ impl ProcessorKey<'_> {
     fn run_with_owner(
         &self,
         sql: &mut dyn Sql,
-        statement: &'static str,
+        statement: PartitionSql,
         owner: &str,
     ) -> Result<()> {
         let parameters = [

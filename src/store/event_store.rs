@@ -1,5 +1,6 @@
 //! The event store: each operation as a transaction of its own.
 
+use crate::database::retry::{RetryPolicy, retry};
 use crate::database::schema::{AutoMigration, Declared, Schema, SchemaPart};
 use crate::database::scope::DEFAULT_PARTITION;
 use crate::database::{Connections, PooledTransaction, Transaction, refuse_async_context};
@@ -16,12 +17,13 @@ use crate::events::wakeup::Wakeups;
 use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
 use crate::store::session::{Session, run_in};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// How often an append with inline projections is repeated, where that is safe.
-const REPETITIONS: usize = 3;
+const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
 
 /// An event store in a PostgreSQL database.
 ///
@@ -193,16 +195,15 @@ impl EventStore {
             session.commit()?;
             Ok(appended)
         };
-        let mut outcome = once();
-        for _ in 0..REPETITIONS {
-            match outcome {
-                Err(error) if repeatable && error.is_outcome_unknown() => {}
-                Err(error) if error.is_stale_plan() || self.forget_registration(&error) => {}
-                _ => break,
-            }
-            outcome = once();
-        }
-        outcome
+        retry(
+            &REPETITIONS,
+            |_| once(),
+            |appended: &Result<T>| match appended {
+                Err(error) if error.is_outcome_unknown() => repeatable,
+                Err(error) => error.is_stale_plan() || self.forget_registration(error),
+                Ok(_) => false,
+            },
+        )
     }
 
     /// Reads a stream. A stream that does not exist, or is archived, has no events and version 0.
@@ -503,9 +504,6 @@ impl EventStore {
     }
 
     fn registered(&self) -> MutexGuard<'_, HashSet<String>> {
-        // The set is never left half changed, so a panic of another thread has not spoilt it.
-        self.registered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.registered.lock()
     }
 }

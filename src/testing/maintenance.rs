@@ -1,4 +1,5 @@
 use super::ServerError;
+use crate::database::identifier;
 use postgres::{Client, Error, NoTls};
 
 pub(super) fn connect(url: &str) -> Result<Client, ServerError> {
@@ -10,15 +11,18 @@ pub(super) fn create_database(
     name: &str,
     template: &str,
 ) -> Result<(), ServerError> {
-    let template = template.replace('"', "\"\"");
-    let statement = format!("CREATE DATABASE \"{name}\" TEMPLATE \"{template}\"");
+    let (name, template) = (identifier::quote(name), identifier::quote(template));
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
     client
         .batch_execute(&statement)
         .map_err(failed("create a database"))
 }
 
 pub(super) fn drop_database(client: &mut Client, name: &str) -> Result<(), ServerError> {
-    let statement = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
+    let statement = format!(
+        "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+        identifier::quote(name)
+    );
     client
         .batch_execute(&statement)
         .map_err(failed("drop a database"))
@@ -29,7 +33,11 @@ pub(super) fn rename_database(
     name: &str,
     new_name: &str,
 ) -> Result<(), ServerError> {
-    let statement = format!("ALTER DATABASE \"{name}\" RENAME TO \"{new_name}\"");
+    let statement = format!(
+        "ALTER DATABASE {} RENAME TO {}",
+        identifier::quote(name),
+        identifier::quote(new_name)
+    );
     client
         .batch_execute(&statement)
         .map_err(failed("rename a database"))

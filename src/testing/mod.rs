@@ -27,7 +27,6 @@
 //!
 //! If there is none, [`ServerError::ProgramsMissing`] says how to install it on this system.
 
-mod connection_string;
 mod database;
 mod directory;
 mod maintenance;

@@ -1,6 +1,5 @@
 use super::{
     Database, ServerError,
-    connection_string::with_database,
     directory::random_number,
     maintenance::{
         connect, create_database, drop_database, exists, lock_until_disconnected, rename_database,
@@ -8,13 +7,15 @@ use super::{
     server_process::ServerProcess,
     server_settings::ServerSettings,
 };
+use crate::database::endpoint::with_database;
+use parking_lot::Mutex;
 use postgres::Client;
 use std::{
     env,
     error::Error,
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::OnceLock,
 };
 
 /// A PostgreSQL server for tests: a throwaway one, or the one that `EMMETT_DATABASE_URL` names.
@@ -49,7 +50,7 @@ impl Server {
     pub fn shared() -> Result<&'static Self, ServerError> {
         static SHARED: OnceLock<Server> = OnceLock::new();
         static STARTING: Mutex<()> = Mutex::new(());
-        let _one_at_a_time = lock(&STARTING);
+        let _one_at_a_time = STARTING.lock();
         if let Some(server) = SHARED.get() {
             return Ok(server);
         }
@@ -139,7 +140,7 @@ impl Server {
     /// [`ServerError::NotThrowaway`] for the server that `EMMETT_DATABASE_URL` names.
     pub fn restart_immediately(&self) -> Result<(), ServerError> {
         let process = self.process.as_ref().ok_or(ServerError::NotThrowaway)?;
-        lock(process).restart_immediately()
+        process.lock().restart_immediately()
     }
 
     pub(super) fn throwaway(settings: &ServerSettings) -> Result<Self, ServerError> {
@@ -188,8 +189,4 @@ fn fingerprint(key: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

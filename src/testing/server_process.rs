@@ -1,4 +1,5 @@
 use super::{ServerError, directory::Directory, programs, server_settings::ServerSettings};
+use crate::database::retry::{RetryPolicy, retry};
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
@@ -7,7 +8,7 @@ use std::{
     process::{Child, ChildStdout, Stdio},
 };
 
-const ATTEMPTS_TO_FIND_A_PORT: usize = 5;
+const LOOK_FOR_ANOTHER_PORT: RetryPolicy = RetryPolicy::times(4);
 const PORT_OF_SOCKET: u16 = 5432;
 const LINES_OF_LOG: usize = 50;
 
@@ -22,13 +23,11 @@ pub(super) struct ServerProcess {
 
 impl ServerProcess {
     pub(super) fn start(settings: &ServerSettings) -> Result<Self, ServerError> {
-        for _ in 1..ATTEMPTS_TO_FIND_A_PORT {
-            let outcome = Self::start_once(settings);
-            if !outcome.as_ref().is_err_and(lost_its_port) {
-                return outcome;
-            }
-        }
-        Self::start_once(settings)
+        retry(
+            &LOOK_FOR_ANOTHER_PORT,
+            |_| Self::start_once(settings),
+            |started| started.as_ref().is_err_and(lost_its_port),
+        )
     }
 
     fn start_once(settings: &ServerSettings) -> Result<Self, ServerError> {

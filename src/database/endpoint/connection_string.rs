@@ -102,9 +102,8 @@ impl Parameters {
         if text.is_empty() {
             return Err(ConnectionStringError::Malformed("it is empty"));
         }
-        let schemes = ["postgresql://", "postgres://"];
-        match schemes.iter().find_map(|scheme| text.strip_prefix(scheme)) {
-            Some(url) => parse_url(url.trim_ascii_end()),
+        match Url::split(text) {
+            Some(url) => url.parse(),
             None => parse_list(text),
         }
     }
@@ -222,24 +221,81 @@ fn read_value(text: &str) -> Option<(String, &str)> {
     Some((value, letters.as_str().trim_ascii_start()))
 }
 
-fn parse_url(url: &str) -> Result<Parameters, ConnectionStringError> {
-    let authority = url.split('/').next().unwrap_or_default();
-    let (credentials, location) = match authority.find('@') {
-        Some(at) => (&url[..at], &url[at + 1..]),
-        None => ("", url),
+/// The parts of a connection string that is a URL, as they stand there.
+struct Url<'a> {
+    scheme: &'a str,
+    credentials: Option<&'a str>,
+    hosts: &'a str,
+    database: &'a str,
+    query: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn split(text: &'a str) -> Option<Self> {
+        let schemes = ["postgresql://", "postgres://"];
+        let scheme = schemes.iter().find(|scheme| text.starts_with(**scheme))?;
+        let (scheme, url) = text.trim_ascii_end().split_at(scheme.len());
+        let authority = url.split('/').next().unwrap_or_default();
+        let (credentials, location) = match authority.find('@') {
+            Some(at) => (Some(&url[..at]), &url[at + 1..]),
+            None => (None, url),
+        };
+        let (place, query) = location.split_once('?').unwrap_or((location, ""));
+        let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+        Some(Self {
+            scheme,
+            credentials,
+            hosts,
+            database,
+            query,
+        })
+    }
+
+    fn parse(&self) -> Result<Parameters, ConnectionStringError> {
+        if self.hosts.contains('@') || self.database.contains('@') {
+            return Err(MISPLACED_AT);
+        }
+        let mut parameters = Parameters::default();
+        let credentials = self.credentials.unwrap_or_default();
+        insert_credentials(&mut parameters, credentials)?;
+        insert_place(&mut parameters, self.hosts, self.database)?;
+        match insert_query(&mut parameters, self.query) {
+            // What looks like a parameter may be a piece of a password with a `/` and a `?` in it.
+            Err(_) if credentials.is_empty() && self.query.contains('@') => Err(MISPLACED_AT),
+            result => result.map(|()| parameters),
+        }
+    }
+}
+
+impl std::fmt::Display for Url<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.scheme)?;
+        if let Some(credentials) = self.credentials {
+            write!(formatter, "{credentials}@")?;
+        }
+        write!(formatter, "{}/{}", self.hosts, self.database)?;
+        if !self.query.is_empty() {
+            write!(formatter, "?{}", self.query)?;
+        }
+        Ok(())
+    }
+}
+
+/// The same connection string with another database, in both forms; in a list, the last `dbname` counts.
+pub(crate) fn with_database(text: &str, database: &str) -> String {
+    let Some(url) = Url::split(text.trim_ascii_start()) else {
+        return format!("{text} dbname={database}");
     };
-    let (place, query) = location.split_once('?').unwrap_or((location, ""));
-    if place.contains('@') {
-        return Err(MISPLACED_AT);
-    }
-    let mut parameters = Parameters::default();
-    insert_credentials(&mut parameters, credentials)?;
-    insert_place(&mut parameters, place)?;
-    match insert_query(&mut parameters, query) {
-        // What looks like a parameter may be a piece of a password with a `/` and a `?` in it.
-        Err(_) if credentials.is_empty() && query.contains('@') => Err(MISPLACED_AT),
-        result => result.map(|()| parameters),
-    }
+    let parameters = url.query.split('&');
+    let kept: Vec<&str> = parameters
+        .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("dbname="))
+        .collect();
+    let url = Url {
+        database,
+        query: &kept.join("&"),
+        ..url
+    };
+    url.to_string()
 }
 
 fn insert_credentials(
@@ -256,9 +312,12 @@ fn insert_credentials(
 }
 
 /// Hosts, ports and database.
-fn insert_place(parameters: &mut Parameters, place: &str) -> Result<(), ConnectionStringError> {
-    let (authority, database) = place.split_once('/').unwrap_or((place, ""));
-    let hosts: Option<Vec<_>> = authority.split(',').map(split_host).collect();
+fn insert_place(
+    parameters: &mut Parameters,
+    hosts: &str,
+    database: &str,
+) -> Result<(), ConnectionStringError> {
+    let hosts: Option<Vec<_>> = hosts.split(',').map(split_host).collect();
     let (hosts, ports): (Vec<_>, Vec<_>) = hosts
         .ok_or_else(|| invalid_value("host"))?
         .into_iter()
@@ -312,4 +371,41 @@ fn hexadecimal(digit: u8) -> Option<u8> {
     char::from(digit)
         .to_digit(16)
         .and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_database;
+
+    #[test]
+    fn another_database_replaces_the_one_in_a_connection_string() {
+        for (given, expected) in [
+            (
+                "postgresql://ada:pw@db:5433/old",
+                "postgresql://ada:pw@db:5433/new",
+            ),
+            (
+                "postgres://db?sslmode=disable",
+                "postgres://db/new?sslmode=disable",
+            ),
+            (
+                "postgresql:///old?host=/tmp/x&dbname=old&port=1",
+                "postgresql:///new?host=/tmp/x&port=1",
+            ),
+            (
+                "host=/tmp/x dbname=old",
+                "host=/tmp/x dbname=old dbname=new",
+            ),
+            (
+                "host=/tmp/x password=a://b",
+                "host=/tmp/x password=a://b dbname=new",
+            ),
+        ] {
+            assert_eq!(with_database(given, "new"), expected);
+        }
+        let settings: postgres::Config = with_database("host=/tmp/x dbname=old", "new")
+            .parse()
+            .unwrap();
+        assert_eq!(settings.get_dbname(), Some("new"));
+    }
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use connect_error::ConnectError;
 pub use connection_string::ConnectionStringError;
+pub(crate) use connection_string::with_database;
 
 /// What a connection gets unless the string says otherwise.
 const DEFAULTS: [(&str, &str); 4] = [

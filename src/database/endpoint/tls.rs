@@ -3,11 +3,12 @@
 use super::connect_error::ConnectError;
 use super::sslmode::{ClientCertificate, Encryption, RootCertificates, SslMode};
 use native_tls::{Certificate, Identity, TlsConnector, TlsConnectorBuilder};
+use parking_lot::Mutex;
 use postgres_native_tls::MakeTlsConnector;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Whether TLS was begun and failed.
 pub(super) fn is_handshake_failure(error: &postgres::Error) -> bool {
@@ -24,7 +25,7 @@ impl KeptConnector {
     /// Looks at the files each time, so that a replaced certificate counts from the next connection on.
     pub(super) fn get(&self, encryption: &Encryption) -> Result<MakeTlsConnector, ConnectError> {
         let files = Files::read(encryption)?;
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         if let Some((made_of, connector)) = &*kept
             && *made_of == files
         {

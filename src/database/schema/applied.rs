@@ -3,18 +3,20 @@
 use super::migration::{MIGRATIONS, Migration, SchemaPart, checksum};
 use super::statement::{is_true, look_failed, migration_failed};
 use crate::database::error::{DatabaseError, Result};
-use crate::database::identifier;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Sql, get, param};
 use postgres::types::Type;
 
 const HAS_MIGRATIONS: &str = "SELECT to_regclass(format('%I.emt_migrations', $1)) IS NOT NULL";
 
-const APPLIED: &str =
-    "SELECT version, name, checksum FROM {schema}.emt_migrations ORDER BY version";
+const APPLIED: SchemaSql =
+    SchemaSql::new("SELECT version, name, checksum FROM {schema}.emt_migrations ORDER BY version");
 
-const RECORD: &str = "
+const RECORD: SchemaSql = SchemaSql::new(
+    "
     INSERT INTO {schema}.emt_migrations (version, name, checksum) VALUES ($1, $2, $3)
-    ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum";
+    ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum",
+);
 
 pub(super) struct Applied {
     pub(super) version: i32,
@@ -27,17 +29,14 @@ pub(super) fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
         return Ok(Vec::new());
     }
     let rows = sql
-        .query(
-            &APPLIED.replace("{schema}", &identifier::quote(schema)),
-            &[],
-        )
+        .query(&APPLIED.in_schema(schema), &[])
         .map_err(look_failed)?;
     rows.iter()
         .map(|row| {
             Ok(Applied {
-                version: get(row, 0)?,
-                name: get(row, 1)?,
-                checksum: get(row, 2)?,
+                version: get(row, "version")?,
+                name: get(row, "name")?,
+                checksum: get(row, "checksum")?,
             })
         })
         .collect()
@@ -79,10 +78,7 @@ pub(super) fn record(sql: &mut dyn Sql, schema: &str, migration: &Migration) -> 
         param(&name, Type::TEXT),
         param(&checksum, Type::TEXT),
     ];
-    sql.execute(
-        &RECORD.replace("{schema}", &identifier::quote(schema)),
-        &row,
-    )
-    .map_err(migration_failed)?;
+    sql.execute(&RECORD.in_schema(schema), &row)
+        .map_err(migration_failed)?;
     Ok(())
 }

@@ -2,19 +2,20 @@
 
 use super::state::SchemaState;
 use crate::database::error::{DatabaseError, Result};
-use crate::database::identifier;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Sql, param};
 use postgres::error::SqlState;
 use postgres::types::Type;
 
+const CREATE_COLLECTION: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_create($1)");
+
 /// Creates a collection's table where it is missing.
 pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
-    let text = format!(
-        "SELECT {}.emt_collection_create($1)",
-        identifier::quote(schema)
-    );
-    sql.query(&text, &[param(&collection, Type::TEXT)])
-        .map_err(|source| function_error("create a collection", source))?;
+    sql.query(
+        &CREATE_COLLECTION.in_schema(schema),
+        &[param(&collection, Type::TEXT)],
+    )
+    .map_err(|source| function_error("create a collection", source))?;
     Ok(())
 }
 

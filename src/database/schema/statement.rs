@@ -1,7 +1,7 @@
 //! Statements on the schema, and their errors.
 
 use crate::database::error::{DatabaseError, Result};
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, param, scalar};
 use postgres::types::Type;
 
 pub(super) fn look_failed(source: postgres::Error) -> DatabaseError {
@@ -16,8 +16,6 @@ pub(super) fn is_true(sql: &mut dyn Sql, question: &str, schema: &str) -> Result
     let rows = sql
         .query(question, &[param(&schema, Type::TEXT)])
         .map_err(look_failed)?;
-    let answer = rows
-        .first()
-        .map_or(Ok(None), |row| get::<Option<bool>>(row, 0))?;
+    let answer: Option<bool> = scalar(&rows)?.flatten();
     Ok(answer == Some(true))
 }

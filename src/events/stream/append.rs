@@ -2,18 +2,20 @@
 
 use super::name::stream_type;
 use super::stored::{InlineVersions, Stored, StreamAppend};
-use crate::database::{Jsonb, Parameter, Sql, get, param};
+use crate::database::{Jsonb, Parameter, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::message::OutgoingMessage;
-use crate::events::partition::Partition;
-use postgres::Row;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 
-const APPEND: &str = "SELECT {append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+const APPEND: PartitionSql =
+    PartitionSql::new("SELECT {append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
 
-const APPEND_TO_STREAMS: &str = "
+const APPEND_TO_STREAMS: PartitionSql = PartitionSql::new(
+    "
     SELECT number, result
-      FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+      FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+);
 
 /// The columns of messages, as arrays.
 struct MessageColumns<'a> {
@@ -95,7 +97,8 @@ pub(crate) fn append(
     let rows = sql
         .query(&partition.sql(APPEND), &parameters)
         .map_err(|source| append_error(partition, source))?;
-    Stored::from_sql(append, &read_result(&rows, 0)?)
+    let result: Vec<i64> = scalar(&rows)?.unwrap_or_default();
+    Stored::from_sql(append, &result)
 }
 
 /// Appends to several streams, in one round trip: all or nothing.
@@ -136,9 +139,9 @@ pub(crate) fn append_to_streams(
 
     let mut stored = Vec::with_capacity(rows.len());
     for row in &rows {
-        let number: i32 = get(row, 0)?;
+        let number: i32 = get(row, "number")?;
         let index = usize::try_from(number - 1).unwrap_or_default();
-        let result: Vec<i64> = get(row, 1)?;
+        let result: Vec<i64> = get(row, "result")?;
         stored.push((index, Stored::from_sql(&appends[index], &result)?));
     }
     if stored.len() != appends.len() {
@@ -163,9 +166,4 @@ fn append_error(partition: &Partition, source: postgres::Error) -> Error {
 fn stream_with_reused_ids(source: &postgres::Error) -> Option<String> {
     let error = source.as_db_error()?;
     (error.code().code() == "SE020").then(|| error.detail().unwrap_or_default().to_owned())
-}
-
-fn read_result(rows: &[Row], column: usize) -> Result<Vec<i64>> {
-    let row = rows.first();
-    Ok(row.map_or_else(|| Ok(Vec::new()), |row| get(row, column))?)
 }

@@ -6,7 +6,7 @@ use crate::database::position::{from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::message::{MessageKind, RecordedMessage};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use std::sync::Arc;
@@ -37,15 +37,27 @@ macro_rules! read_statement {
     };
 }
 
-const READ: &str = read_statement!("{streams_active}", "{messages_active}", "ASC");
-const READ_BACKWARDS: &str = read_statement!("{streams_active}", "{messages_active}", "DESC");
-const READ_ARCHIVED_TOO: &str = read_statement!("{streams}", "{messages}", "ASC");
-const READ_ARCHIVED_TOO_BACKWARDS: &str = read_statement!("{streams}", "{messages}", "DESC");
+const READ: PartitionSql = PartitionSql::new(read_statement!(
+    "{streams_active}",
+    "{messages_active}",
+    "ASC"
+));
+const READ_BACKWARDS: PartitionSql = PartitionSql::new(read_statement!(
+    "{streams_active}",
+    "{messages_active}",
+    "DESC"
+));
+const READ_ARCHIVED_TOO: PartitionSql =
+    PartitionSql::new(read_statement!("{streams}", "{messages}", "ASC"));
+const READ_ARCHIVED_TOO_BACKWARDS: PartitionSql =
+    PartitionSql::new(read_statement!("{streams}", "{messages}", "DESC"));
 
-const READ_PAGE: &str = "
+const READ_PAGE: PartitionSql = PartitionSql::new(
+    "
     SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata
-      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)";
+      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
+);
 
 /// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
 pub(crate) fn read(
@@ -73,18 +85,22 @@ pub(crate) fn read(
     let mut outcome = Ok(());
     let mut read_row = |row: &Row| -> Result<()> {
         if version == 0 {
-            version = from_sql(get(row, 0)?);
+            version = from_sql(get(row, "stream_version")?);
             options.expected.check(stream, version)?;
         }
-        // The stream exists, but no message is in the range.
-        if get::<Option<i64>>(row, 1)?.is_none() {
-            return Ok(());
-        }
-        each(MessageRow {
+        let message = MessageRow {
             row,
             first_column: 1,
             stream,
-        })
+        };
+        // The stream exists, but no message is in the range.
+        if message
+            .get::<Option<i64>>(MessageColumn::StreamPosition)?
+            .is_none()
+        {
+            return Ok(());
+        }
+        each(message)
     };
     let mut parameters = vec![
         param(&partition.name, Type::TEXT),
@@ -111,6 +127,21 @@ pub(crate) fn read(
     Ok(version)
 }
 
+/// The columns of a message, in the order in which the statements here and the feed's give them. By their numbers, because
+/// the rows are many.
+#[derive(Clone, Copy)]
+enum MessageColumn {
+    StreamPosition,
+    GlobalPosition,
+    MessageId,
+    MessageType,
+    MessageKind,
+    SchemaVersion,
+    Created,
+    MessageData,
+    MessageMetadata,
+}
+
 /// A row of a message: `stream_position` and the columns that follow it in the statements here and in the feed's.
 pub(crate) struct MessageRow<'a> {
     pub(crate) row: &'a Row,
@@ -119,31 +150,37 @@ pub(crate) struct MessageRow<'a> {
 }
 
 impl MessageRow<'_> {
-    fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: usize) -> Result<T> {
-        Ok(get(self.row, self.first_column + column)?)
+    fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: MessageColumn) -> Result<T> {
+        Ok(get(self.row, self.first_column + column as usize)?)
     }
 
     pub(crate) fn to_message(&self) -> Result<RecordedMessage> {
         Ok(RecordedMessage {
             stream_name: Arc::clone(self.stream),
-            stream_position: from_sql(self.get(0)?),
-            global_position: from_sql(self.get(1)?),
-            message_id: self.get(2)?,
-            message_type: self.get(3)?,
-            kind: MessageKind::from_sql(self.get(4)?),
-            schema_version: parse_schema_version(self.get(5)?),
-            recorded_at: self.get(6)?,
-            data: self.get::<Jsonb<'_>>(7)?.0.to_vec(),
-            metadata: self.get::<Jsonb<'_>>(8)?.0.to_vec(),
+            stream_position: from_sql(self.get(MessageColumn::StreamPosition)?),
+            global_position: from_sql(self.get(MessageColumn::GlobalPosition)?),
+            message_id: self.get(MessageColumn::MessageId)?,
+            message_type: self.get(MessageColumn::MessageType)?,
+            kind: MessageKind::from_sql(self.get(MessageColumn::MessageKind)?),
+            schema_version: parse_schema_version(self.get(MessageColumn::SchemaVersion)?),
+            recorded_at: self.get(MessageColumn::Created)?,
+            data: self
+                .get::<Jsonb<'_>>(MessageColumn::MessageData)?
+                .0
+                .to_vec(),
+            metadata: self
+                .get::<Jsonb<'_>>(MessageColumn::MessageMetadata)?
+                .0
+                .to_vec(),
         })
     }
 
     /// The message as an event of type `E`, decoded from the row itself.
     pub(crate) fn decode<E: crate::Event>(&self) -> Result<crate::Recorded<E>> {
-        let stream_position = from_sql(self.get(0)?);
-        let message_type: &str = self.get(3)?;
-        let schema_version = parse_schema_version(self.get(5)?);
-        let data: Jsonb<'_> = self.get(7)?;
+        let stream_position = from_sql(self.get(MessageColumn::StreamPosition)?);
+        let message_type: &str = self.get(MessageColumn::MessageType)?;
+        let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?);
+        let data: Jsonb<'_> = self.get(MessageColumn::MessageData)?;
         let event = crate::events::event::decode_stored(
             message_type,
             schema_version,
@@ -151,17 +188,19 @@ impl MessageRow<'_> {
             self.stream,
             stream_position,
         )?;
-        let metadata = crate::events::message::Metadata::parse(self.get::<Jsonb<'_>>(8)?.0);
+        let metadata = crate::events::message::Metadata::parse(
+            self.get::<Jsonb<'_>>(MessageColumn::MessageMetadata)?.0,
+        );
         Ok(crate::Recorded {
             event,
             stream_name: Arc::clone(self.stream),
             stream_position,
-            global_position: from_sql(self.get(1)?),
-            message_id: self.get(2)?,
+            global_position: from_sql(self.get(MessageColumn::GlobalPosition)?),
+            message_id: self.get(MessageColumn::MessageId)?,
             message_type: message_type.to_owned(),
-            kind: MessageKind::from_sql(self.get(4)?),
+            kind: MessageKind::from_sql(self.get(MessageColumn::MessageKind)?),
             schema_version,
-            recorded_at: self.get(6)?,
+            recorded_at: self.get(MessageColumn::Created)?,
             correlation_id: metadata.correlation_id,
             causation_id: metadata.causation_id,
             metadata: metadata.own,

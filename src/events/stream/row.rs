@@ -2,19 +2,21 @@
 
 use super::name::check_stream_name;
 use crate::database::position::from_sql;
-use crate::database::{Jsonb, Sql, get, param};
+use crate::database::{Jsonb, Sql, get, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 use serde_json::{Map, Value};
 
-const VERSION: &str = "
-    SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1 AND partition = $2";
+const VERSION: PartitionSql = PartitionSql::new("
+    SELECT stream_position, stream_metadata FROM {streams_active} WHERE stream_id = $1 AND partition = $2");
 
-const SET_METADATA: &str = "
-    UPDATE {streams_active} SET stream_metadata = $3 WHERE stream_id = $1 AND partition = $2";
+const SET_METADATA: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {streams_active} SET stream_metadata = $3 WHERE stream_id = $1 AND partition = $2",
+);
 
-const MOVE: &str = "SELECT {schema}.emt_stream_move($1, $2, $3)";
+const MOVE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_stream_move($1, $2, $3)");
 
 /// The version and the metadata of a stream that is not archived.
 pub(crate) fn version(
@@ -33,12 +35,12 @@ pub(crate) fn version(
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let metadata: Value = get(row, 1)?;
+    let metadata: Value = get(row, "stream_metadata")?;
     let metadata = match metadata {
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    Ok(Some((from_sql(get(row, 0)?), metadata)))
+    Ok(Some((from_sql(get(row, "stream_position")?), metadata)))
 }
 
 /// Replaces the metadata of a stream; false when there is no such stream.
@@ -84,6 +86,6 @@ pub(crate) fn move_stream(
     let rows = sql
         .query(&partition.sql(MOVE), &parameters)
         .map_err(|source| Error::in_partition(doing, &partition.name, source))?;
-    let version: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
+    let version: Option<i64> = scalar(&rows)?.flatten();
     Ok(version.map(from_sql))
 }

@@ -1,8 +1,8 @@
 //! The bells of this process: one for each poller.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 #[derive(Default)]
 pub(super) struct Bells {
@@ -34,7 +34,7 @@ impl Bell {
 impl Bells {
     pub(super) fn add(&self, partition: &str) -> Receiver<()> {
         let (bell, rings) = bounded(1);
-        let mut state = self.write();
+        let mut state = self.state.write();
         state.bells.push(Bell {
             partition: partition.to_owned(),
             bell,
@@ -58,18 +58,24 @@ impl Bells {
         }
         let heard = |bell: &Bell| !wanted(bell) || bell.ring();
         // Not `all`, which would stop at the first that is not heard.
-        let unheard = self.read().bells.iter().filter(|bell| !heard(bell)).count();
+        let unheard = self
+            .state
+            .read()
+            .bells
+            .iter()
+            .filter(|bell| !heard(bell))
+            .count();
         if unheard == 0 {
             return;
         }
-        let mut state = self.write();
+        let mut state = self.state.write();
         state.bells.retain(heard);
         self.count.store(state.bells.len(), Ordering::SeqCst);
     }
 
     /// Whether the caller has to listen to other processes: there is a bell, and nobody else does.
     pub(super) fn begin_listening(&self) -> bool {
-        let mut state = self.write();
+        let mut state = self.state.write();
         let begins = !state.listening && !state.bells.is_empty();
         state.listening |= begins;
         begins
@@ -80,22 +86,13 @@ impl Bells {
         if self.count.load(Ordering::SeqCst) > 0 {
             return false;
         }
-        let mut state = self.write();
+        let mut state = self.state.write();
         state.listening = !state.bells.is_empty();
         !state.listening
     }
 
     /// Nobody listens after all.
     pub(super) fn give_up_listening(&self) {
-        self.write().listening = false;
-    }
-
-    // The list is never left half changed, so a panic of another thread has not spoilt it.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write().listening = false;
     }
 }

@@ -6,7 +6,7 @@
 use super::channel::{Channel, LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
 use super::pending::{PendingPartition, PendingPartitions};
 use crate::database::back_off::BackOff;
-use crate::database::identifier;
+use crate::database::sql_template::SchemaSql;
 use crate::database::{Checkout, Connections, Sql, get, param};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -17,9 +17,9 @@ use std::time::Duration;
 
 /// Notifies those partitions for which a consumer lives. Under its lock, the transaction must not wait for the disk; with no
 /// consumer it takes no lock at all.
-const NOTIFY: &str = "
+const NOTIFY: SchemaSql = SchemaSql::new("
     SELECT listening.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, listening.partition)
-      FROM {schema}.emt_slot_listening($2) AS listening (partition)";
+      FROM {schema}.emt_slot_listening($2) AS listening (partition)");
 
 /// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a
 /// burst are heard at once and a steady load is told of 200 times a second.
@@ -54,9 +54,7 @@ impl Notifier {
         Self {
             pending: Arc::new(PendingPartitions::new()),
             connections: connections.clone(),
-            statement: NOTIFY
-                .replace("{schema}", &identifier::quote(schema))
-                .into(),
+            statement: NOTIFY.in_schema(schema).into(),
             channel: channel.clone(),
             thread: OnceLock::new(),
         }

@@ -1,8 +1,9 @@
 //! The partitions that others are to be told of.
 
+use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Every append looks here, so it finds its partition under a lock that appends share, and changes it by atomics.
@@ -35,10 +36,7 @@ impl PendingPartitions {
 
     /// What is pending is not any more. An append that is committed from now on is pending again.
     pub(super) fn take(&self) -> Vec<Arc<PendingPartition>> {
-        let partitions = self
-            .partitions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let partitions = self.partitions.read();
         let taken =
             |partition: &&Arc<PendingPartition>| partition.pending.swap(false, Ordering::AcqRel);
         partitions.values().filter(taken).cloned().collect()
@@ -51,18 +49,12 @@ impl PendingPartitions {
     }
 
     fn find(&self, name: &str) -> Arc<PendingPartition> {
-        let partitions = self
-            .partitions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let partitions = self.partitions.read();
         if let Some(partition) = partitions.get(name) {
             return Arc::clone(partition);
         }
         drop(partitions);
-        let mut partitions = self
-            .partitions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self.partitions.write();
         let name: Arc<str> = name.into();
         let partition = partitions
             .entry(Arc::clone(&name))

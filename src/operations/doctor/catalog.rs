@@ -1,53 +1,16 @@
 //! What the feed and the appends rely on.
 
-use super::finding::{Finding, FindingKind, Severity, refused};
-use crate::database::position::from_sql;
-use crate::database::{Sql, get, param};
+use super::finding::{Finding, FindingKind, Severity};
+use crate::database::Sql;
 use crate::error::Result;
 use crate::events::feed;
-use crate::events::partition::Partition;
-use postgres::types::Type;
+use crate::events::integrity::{self, SequenceSettings};
+use crate::events::partition::{Partition, PartitionSql};
+use crate::projection::registry;
 
-const HIGHEST: &str = "SELECT max(global_position) FROM {schema}.emt_messages";
-
-const SEQUENCE: &str = "
-    SELECT seqcache, seqincrement, seqcycle
-      FROM pg_sequence
-     WHERE seqrelid = '{schema}.emt_global_message_position'::REGCLASS
-       AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)";
-
-/// Tables of messages whose positions need not be drawn through the fence.
-const UNFENCED: &str = "
-    SELECT tree.relid::REGCLASS::TEXT
-      FROM pg_partition_tree('{schema}.emt_messages'::REGCLASS) AS tree
-      JOIN pg_attribute AS attribute ON attribute.attrelid = tree.relid AND attribute.attname = 'global_position'
-     WHERE NOT attribute.attnotnull
-        OR NOT EXISTS (
-               SELECT FROM pg_attrdef AS given
-                 JOIN pg_depend AS used
-                   ON used.classid = 'pg_attrdef'::REGCLASS AND used.objid = given.oid
-                  AND used.refclassid = 'pg_proc'::REGCLASS
-                  AND used.refobjid = '{schema}.emt_position_next()'::REGPROCEDURE
-                WHERE given.adrelid = tree.relid AND given.adnum = attribute.attnum)
-     ORDER BY 1";
-
-const FEED_INDEX: &str = "
-    SELECT EXISTS (SELECT FROM pg_index
-                    WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid),
-           to_regclass('{schema}.idx_streams_unique') IS NOT NULL";
-
-/// One more than is named.
-const TWICE: &str = "
-    SELECT active.stream_id
-      FROM {streams_active} AS active
-      JOIN {streams_archived} AS archived USING (stream_id)
-     ORDER BY active.stream_id
-     LIMIT 4";
-
-const STALE: &str = "
-    SELECT name, version FROM {schema}.emt_projections
-     WHERE partition = $1 AND type = 'i' AND status = 'stale'
-     ORDER BY name, version";
+const POSITIONS: PartitionSql = PartitionSql::new("{schema}.emt_global_message_position");
+const NEXT_POSITION: PartitionSql = PartitionSql::new("{schema}.emt_position_next()");
+const SECOND_STREAM_INDEX: PartitionSql = PartitionSql::new("{schema}.idx_streams_unique");
 
 pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -62,16 +25,12 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
 
 /// The table first, then the sequence: an append between the two must not look like a fault.
 fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
-    let rows = sql
-        .query_unnamed(&partition.sql(HIGHEST), &[])
-        .map_err(refused)?;
-    let highest: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
-    let highest = highest.map_or(0, from_sql);
+    let highest = integrity::highest_position(sql, partition)?;
     let last = feed::head(sql, partition)?;
     if highest <= last {
         return Ok(None);
     }
-    let sequence = partition.sql("{schema}.emt_global_message_position");
+    let sequence = partition.sql(POSITIONS);
     Ok(Some(Finding::new(
         FindingKind::SequenceBehind,
         Severity::Serious,
@@ -83,13 +42,16 @@ fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fi
 }
 
 fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
-    let rows = sql.query(&partition.sql(SEQUENCE), &[]).map_err(refused)?;
-    let Some(row) = rows.first() else {
+    let Some(settings) = integrity::unsafe_sequence(sql, partition)? else {
         return Ok(None);
     };
-    let (cache, increment, cycles): (i64, i64, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    let SequenceSettings {
+        cache,
+        increment,
+        cycles,
+    } = settings;
     let cycle = if cycles { "CYCLE" } else { "NO CYCLE" };
-    let sequence = partition.sql("{schema}.emt_global_message_position");
+    let sequence = partition.sql(POSITIONS);
     Ok(Some(Finding::new(
         FindingKind::SequenceSettings,
         Severity::Serious,
@@ -101,15 +63,11 @@ fn sequence_settings(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<
 }
 
 fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
-    let rows = sql.query(&partition.sql(UNFENCED), &[]).map_err(refused)?;
-    let tables: Vec<String> = rows
-        .iter()
-        .map(|row| get(row, 0))
-        .collect::<Result<_, _>>()?;
+    let tables = integrity::unfenced_tables(sql, partition)?;
     let Some(first) = tables.first() else {
         return Ok(None);
     };
-    let default = partition.sql("{schema}.emt_position_next()");
+    let default = partition.sql(NEXT_POSITION);
     Ok(Some(Finding::new(
         FindingKind::PositionDefault,
         Severity::Serious,
@@ -126,15 +84,8 @@ fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<F
 }
 
 fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
-    let rows = sql
-        .query(&partition.sql(FEED_INDEX), &[])
-        .map_err(refused)?;
-    let (has_feed, has_second): (bool, bool) = match rows.first() {
-        Some(row) => (get(row, 0)?, get(row, 1)?),
-        None => (true, false),
-    };
     let mut findings = Vec::new();
-    if !has_feed {
+    if !integrity::has_feed_index(sql, partition)? {
         findings.push(Finding::new(
             FindingKind::FeedIndex,
             Severity::Serious,
@@ -142,8 +93,8 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
             "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -v ON_ERROR_STOP=1 -1 -f -",
         ));
     }
-    if has_second {
-        let index = partition.sql("{schema}.idx_streams_unique");
+    if integrity::has_second_stream_index(sql, partition)? {
+        let index = partition.sql(SECOND_STREAM_INDEX);
         findings.push(Finding::new(
             FindingKind::SecondStreamIndex,
             Severity::Warning,
@@ -155,13 +106,10 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
 }
 
 fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
-    let rows = sql
-        .query_unnamed(&partition.sql(TWICE), &[])
-        .map_err(refused)?;
-    let streams: Vec<String> = rows
+    let streams: Vec<String> = integrity::streams_twice(sql, partition)?
         .iter()
-        .map(|row| get::<String>(row, 0).map(|name| format!("\"{name}\"")))
-        .collect::<Result<_, _>>()?;
+        .map(|name| format!("\"{name}\""))
+        .collect();
     if streams.is_empty() {
         return Ok(None);
     }
@@ -178,18 +126,16 @@ fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Find
 }
 
 fn stale_projections(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
-    let rows = sql
-        .query_unnamed(&partition.sql(STALE), &[param(&partition.name, Type::TEXT)])
-        .map_err(refused)?;
-    rows.iter()
-        .map(|row| {
-            let (name, version): (String, i32) = (get(row, 0)?, get(row, 1)?);
-            Ok(Finding::new(
-                FindingKind::StaleProjection,
-                Severity::Serious,
-                format!("The inline projection \"{name}\" (version {version}) is stale: it misses events, and appends with it are refused."),
-                "Rebuild it with the program that has it.",
-            ))
-        })
-        .collect()
+    let stale = registry::stale_inline(sql, partition)?;
+    let finding = |(name, version)| {
+        Finding::new(
+            FindingKind::StaleProjection,
+            Severity::Serious,
+            format!(
+                "The inline projection \"{name}\" (version {version}) is stale: it misses events, and appends with it are refused."
+            ),
+            "Rebuild it with the program that has it.",
+        )
+    };
+    Ok(stale.into_iter().map(finding).collect())
 }

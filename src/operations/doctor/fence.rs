@@ -5,19 +5,19 @@ use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::Result;
 use crate::events::feed;
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use std::time::Duration;
 
 /// Every lock of the partition's class and of the wildcard's, with its position rebuilt as in `emt_horizon`. A prepared
 /// transaction has no process; it is found by the lock on its own number, which it holds under the same virtual one.
-const HOLDERS: &str = "
-    SELECT held.pid, held.mode = 'ShareLock', held.classid = {schema}.emt_fence_class(NULL)::OID,
-           $2 + (((held.objid::BIGINT - ($2 & 4294967295)) + 6442450944) & 4294967295) - 2147483648,
-           coalesce(session.usename, prepared.owner)::TEXT, session.application_name, session.state, session.query,
+const HOLDERS: PartitionSql = PartitionSql::new("
+    SELECT held.pid, held.mode = 'ShareLock' AS is_shared, held.classid = {schema}.emt_fence_class(NULL)::OID AS all_tenants,
+           $2 + (((held.objid::BIGINT - ($2 & 4294967295)) + 6442450944) & 4294967295) - 2147483648 AS position,
+           coalesce(session.usename, prepared.owner)::TEXT AS owner, session.application_name, session.state, session.query,
            (extract(EPOCH FROM clock_timestamp() - coalesce(prepared.prepared, session.xact_start, session.state_change))
-               * 1000000)::BIGINT,
+               * 1000000)::BIGINT AS age,
            prepared.gid
       FROM pg_locks AS held
       LEFT JOIN pg_stat_activity AS session ON session.pid = held.pid
@@ -29,7 +29,7 @@ const HOLDERS: &str = "
      WHERE held.locktype = 'advisory' AND held.objsubid = 2 AND held.granted
        AND held.classid IN ({schema}.emt_fence_class($1)::OID, {schema}.emt_fence_class(NULL)::OID)
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-     ORDER BY 4, 1";
+     ORDER BY position, pid");
 
 /// An append takes milliseconds; an open transaction that appends may think for a moment.
 const NORMAL: Duration = Duration::from_secs(5);
@@ -132,26 +132,27 @@ pub(super) fn look(sql: &mut dyn Sql, partition: &Partition) -> Result<FeedState
 }
 
 fn holder(row: &Row, head: u64) -> Result<FenceHolder> {
-    let is_shared: bool = get(row, 1)?;
-    let state: Option<String> = get(row, 6)?;
-    let query: Option<&str> = get(row, 7)?;
-    let age: Option<i64> = get(row, 8)?;
-    let prepared: Option<String> = get(row, 9)?;
+    let is_shared: bool = get(row, "is_shared")?;
+    let state: Option<String> = get(row, "state")?;
+    let query: Option<&str> = get(row, "query")?;
+    let age: Option<i64> = get(row, "age")?;
+    let prepared: Option<String> = get(row, "gid")?;
     let kind = match prepared {
         Some(name) => HolderKind::Prepared(name),
         None if !is_shared => HolderKind::Exclusive,
         None if state.as_deref() == Some("idle") => HolderKind::Session,
         None => HolderKind::Transaction,
     };
-    let position = from_sql(get(row, 3)?);
+    let position = from_sql(get(row, "position")?);
     Ok(FenceHolder {
         kind,
-        pid: get(row, 0)?,
-        all_tenants: get(row, 2)?,
+        pid: get(row, "pid")?,
+        all_tenants: get(row, "all_tenants")?,
         position,
         held_back: head.saturating_sub(position),
-        user: get(row, 4)?,
-        application: get::<Option<String>>(row, 5)?.filter(|name| !name.is_empty()),
+        user: get(row, "owner")?,
+        application: get::<Option<String>>(row, "application_name")?
+            .filter(|name| !name.is_empty()),
         query: state.is_some().then(|| query.and_then(shown)).flatten(),
         age: age.map(|age| Duration::from_micros(from_sql(age))),
         state,

@@ -12,15 +12,16 @@ pub use proof::FeedProof;
 
 use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::operations::processors::Processors;
 use crate::store::EventStore;
 use postgres::types::Type;
 use proof::prove;
 
 /// A standby shows no locks, and its sequence runs ahead.
-const PLACE: &str = "
-    SELECT pg_is_in_recovery(), current_setting('default_transaction_isolation'), {schema}.emt_partition_check($1)";
+const PLACE: PartitionSql = PartitionSql::new("
+    SELECT pg_is_in_recovery() AS is_standby, current_setting('default_transaction_isolation') AS isolation,
+           {schema}.emt_partition_check($1)");
 
 /// What the doctor found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
         .query(&partition.sql(PLACE), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::in_partition("look for a tenant", &partition.name, source))?;
     let (is_standby, isolation) = match rows.first() {
-        Some(row) => (get(row, 0)?, get(row, 1)?),
+        Some(row) => (get(row, "is_standby")?, get(row, "isolation")?),
         None => (false, String::new()),
     };
     if isolation != "read committed" {

@@ -1,54 +1,13 @@
-//! Storing a batch of lines: the order of locks that the feed relies on, and one `COPY`.
+//! Placing a batch of lines: the order of locks that the feed relies on.
 
+use crate::database::Sql;
 use crate::database::position::from_sql;
-use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{Error, EventLogError, Result};
+use crate::events::bulk;
 use crate::events::message::RecordedMessage;
 use crate::events::partition::Partition;
-use crate::events::stream::stream_type;
-use postgres::binary_copy::BinaryCopyInWriter;
-use postgres::types::Type;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-const FENCE: &str = "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT";
-
-/// Takes the stream rows in the order of their names, like every append to several streams.
-const ADVANCE: &str = "
-    INSERT INTO {streams_active} AS stream
-        (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
-    SELECT added.id, added.count, $1, added.type, '{}', FALSE
-      FROM unnest($2, $3, $4) AS added (id, type, count)
-    ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
-        SET stream_position = stream.stream_position + EXCLUDED.stream_position
-    RETURNING stream_id, stream_position";
-
-const FIND_ARCHIVED: &str =
-    "SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1";
-
-/// After the stream rows: global order has to follow stream order.
-const DRAW_POSITIONS: &str = "
-    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)";
-
-const COPY: &str = "
-    COPY {messages_active}
-        (stream_position, global_position, message_kind, stream_id, partition, message_schema_version, message_id,
-         message_type, message_data, message_metadata)
-    FROM STDIN BINARY";
-
-const COPIED_TYPES: [Type; 10] = [
-    Type::INT8,
-    Type::INT8,
-    Type::VARCHAR,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::JSONB,
-    Type::JSONB,
-];
 
 /// A checked line.
 pub(super) struct BatchLine {
@@ -63,21 +22,9 @@ pub(super) fn place(
     partition: &Partition,
     batch: &mut [BatchLine],
 ) -> Result<()> {
-    let refused = |source| Error::in_partition("import", &partition.name, source);
-    let fenced = sql
-        .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
-        .map_err(refused)?;
-    let time: i64 = fenced.first().map_or(Ok(0), |row| get(row, 1))?;
-    let recorded_at = SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(time));
-
+    let recorded_at = bulk::fence(sql, partition)?;
     let mut next = advance_streams(sql, partition, batch)?;
-    let count = i32::try_from(batch.len()).unwrap_or(i32::MAX);
-    let drawn = sql
-        .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT4)])
-        .map_err(refused)?;
-    let positions: Vec<i64> = drawn
-        .first()
-        .map_or_else(|| Ok(Vec::new()), |row| get(row, 0))?;
+    let positions = bulk::draw_positions(sql, partition, batch.len())?;
     for (line, position) in batch.iter_mut().zip(positions) {
         let Some(version) = next.get_mut(&*line.message.stream_name) else {
             continue;
@@ -110,31 +57,14 @@ fn advance_streams(
     partition: &Partition,
     batch: &[BatchLine],
 ) -> Result<HashMap<Arc<str>, u64>> {
-    let refused = |source| Error::in_partition("import", &partition.name, source);
     let mut counts: BTreeMap<&Arc<str>, i64> = BTreeMap::new();
     for line in batch {
         *counts.entry(&line.message.stream_name).or_default() += 1;
     }
-    let names: Vec<&str> = counts.keys().map(|name| &***name).collect();
-    let types: Vec<&str> = names.iter().map(|name| stream_type(name)).collect();
-    let added: Vec<i64> = counts.values().copied().collect();
-    let rows = sql
-        .query(
-            &partition.sql(ADVANCE),
-            &[
-                param(&partition.name, Type::TEXT),
-                param(&names, Type::TEXT_ARRAY),
-                param(&types, Type::TEXT_ARRAY),
-                param(&added, Type::INT8_ARRAY),
-            ],
-        )
-        .map_err(refused)?;
-
-    let mut next = HashMap::with_capacity(rows.len());
+    let versions = bulk::advance_streams(sql, partition, &counts)?;
+    let mut next = HashMap::with_capacity(versions.len());
     let mut begun = Vec::new();
-    for row in &rows {
-        let name: Arc<str> = get::<&str>(row, 0)?.into();
-        let version = from_sql(get(row, 1)?);
+    for (name, version) in versions {
         let count = counts.get(&name).copied().map_or(0, from_sql);
         if version == count {
             begun.push(Arc::clone(&name));
@@ -152,46 +82,14 @@ fn refuse_archived(
     batch: &[BatchLine],
     begun: &[Arc<str>],
 ) -> Result<()> {
-    let names: Vec<&str> = begun.iter().map(|name| &**name).collect();
-    let rows = sql
-        .query(
-            &partition.sql(FIND_ARCHIVED),
-            &[param(&names, Type::TEXT_ARRAY)],
-        )
-        .map_err(|source| Error::in_partition("import", &partition.name, source))?;
-    let Some(row) = rows.first() else {
+    let Some(archived) = bulk::find_archived(sql, partition, begun)? else {
         return Ok(());
     };
-    let archived: &str = get(row, 0)?;
     let line = batch
         .iter()
-        .find(|line| &*line.message.stream_name == archived);
+        .find(|line| *line.message.stream_name == *archived);
     Err(Error::EventLog(EventLogError::Line {
         line: line.map_or(0, |line| line.number),
         reason: format!("stream \"{archived}\" is archived"),
     }))
-}
-
-pub(super) fn copy(sql: &mut dyn Sql, partition: &Partition, batch: &[BatchLine]) -> Result<()> {
-    let refused = |source| Error::in_partition("import", &partition.name, source);
-    let writer = sql.copy_in(&partition.sql(COPY)).map_err(refused)?;
-    let mut rows = BinaryCopyInWriter::new(writer, &COPIED_TYPES);
-    for line in batch {
-        let message = &line.message;
-        rows.write(&[
-            &crate::database::position::to_sql(message.stream_position),
-            &crate::database::position::to_sql(message.global_position),
-            &message.kind.as_sql(),
-            &&*message.stream_name,
-            &partition.name,
-            &message.schema_version.to_string(),
-            &message.message_id,
-            &message.message_type,
-            &Jsonb(&message.data),
-            &Jsonb(&message.metadata),
-        ])
-        .map_err(refused)?;
-    }
-    rows.finish().map_err(refused)?;
-    Ok(())
 }

@@ -1,12 +1,13 @@
 //! Importing an event log: in batches, in the file's order, once.
 
-use super::batch::{BatchLine, copy, place};
+use super::batch::{BatchLine, place};
 use super::import_options::{ImportOptions, ImportProgress, ImportReport};
 use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
 use crate::database::scope::check_key;
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, EventLogError, Result};
+use crate::events::bulk;
 use crate::events::message::{MessageKind, RecordedMessage};
 use crate::events::partition::Partition;
 use crate::projection::registry;
@@ -230,7 +231,8 @@ impl<'s, 'p> Import<'s, 'p> {
             registry::share(sql, partition, inline)?;
         }
         place(sql, partition, &mut self.batch)?;
-        copy(sql, partition, &self.batch)?;
+        let messages = self.batch.iter().map(|line| &line.message);
+        bulk::copy(sql, partition, messages)?;
         if projections.is_empty() {
             return Ok(());
         }

@@ -4,18 +4,19 @@ use crate::database::position::{from_sql, to_sql};
 use crate::database::sha256::TextDigest;
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
 
-const FIND: &str =
-    "SELECT lines, digest FROM {schema}.emt_imports WHERE partition = $1 AND name = $2";
+const FIND: PartitionSql = PartitionSql::new(
+    "SELECT lines, digest FROM {schema}.emt_imports WHERE partition = $1 AND name = $2",
+);
 
 /// Changes nothing when another import has gone on from where this one did.
-const STORE: &str = "
+const STORE: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_imports AS import (partition, name, lines, digest) VALUES ($1, $2, $4, $5)
     ON CONFLICT (partition, name) DO UPDATE
         SET lines = EXCLUDED.lines, digest = EXCLUDED.digest, updated_at = now()
-        WHERE import.lines = $3";
+        WHERE import.lines = $3");
 
 /// The beginning of a log: so many lines, with this digest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,8 +35,8 @@ impl ImportedPart {
             .map_err(|source| Error::database("look for an earlier import", source))?;
         match rows.first() {
             Some(row) => Ok(Self {
-                lines: from_sql(get(row, 0)?),
-                digest: get(row, 1)?,
+                lines: from_sql(get(row, "lines")?),
+                digest: get(row, "digest")?,
             }),
             None => Ok(Self::default()),
         }

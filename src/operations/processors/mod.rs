@@ -10,14 +10,14 @@ pub use parked::ParkedDetail;
 use crate::database::scope::check_text;
 use crate::database::{Connections, PooledTransaction, Sql, param};
 use crate::error::{Error, ProcessorError, Result};
-use crate::events::partition::Partition;
+use crate::events::partition::{Partition, PartitionSql};
 use crate::slots::{self, ProcessorKey};
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
 
 /// Fails for a partition that does not exist; else every processor of an unknown tenant would be unknown.
-const CHECK_PARTITION: &str = "SELECT {schema}.emt_partition_check($1)";
+const CHECK_PARTITION: PartitionSql = PartitionSql::new("SELECT {schema}.emt_partition_check($1)");
 
 /// Whoever was stopped in the middle of a transaction keeps its row locks; an operator's command does not wait for ever.
 const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = '10s'";

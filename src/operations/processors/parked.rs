@@ -96,8 +96,9 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput) for a
-    /// position after an earlier parked message of its stream, and where the name has several versions and none was chosen.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// for a position after an earlier parked message of its stream, and where the name has several versions and none was
+    /// chosen.
     pub fn replay(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Replay)
     }
@@ -117,8 +118,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput) where
-    /// the name has several versions and none was chosen.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// where the name has several versions and none was chosen.
     pub fn discard(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Discard)
     }

@@ -1,6 +1,7 @@
 //! Dotted field paths and the SQL that reads what they name.
 
 use super::{column::Column, filter_error::FilterError, index_key::STRING, source::Source};
+use crate::pongo::dotted_path;
 
 /// What a key of a filter or of a sort document names.
 #[derive(Debug)]
@@ -98,22 +99,10 @@ pub(super) struct FieldPath<'a> {
 
 impl<'a> FieldPath<'a> {
     pub(super) fn parse(path: &'a str) -> Result<Self, FilterError> {
-        let segments: Vec<&str> = path.split('.').collect();
-        let refused = |reason| {
-            Err(FilterError::InvalidPath {
-                path: path.to_owned(),
-                reason,
-            })
-        };
-        if segments.iter().any(|segment| segment.is_empty()) {
-            return refused("it has an empty name");
-        }
-        if segments.iter().any(|segment| segment.starts_with('$')) {
-            return refused("its names must not begin with `$`");
-        }
-        if path.contains('\0') {
-            return refused("it contains U+0000");
-        }
+        let segments = dotted_path::names(path).map_err(|reason| FilterError::InvalidPath {
+            path: path.to_owned(),
+            reason,
+        })?;
         Ok(Self { segments })
     }
 

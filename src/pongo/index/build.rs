@@ -3,28 +3,31 @@
 //! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
 //! that says what it builds, and the index gets its own name together with its comment.
 
-use crate::database::back_off::BackOff;
 use crate::database::identifier;
-use crate::database::{Checkout, Connections, PooledTransaction, get, param};
+use crate::database::retry::{RetryPolicy, retry};
+use crate::database::sql_template::SchemaSql;
+use crate::database::{Checkout, Connections, PooledTransaction, Sql, param, scalar};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::index::declaration::Index;
-use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename, write_into};
+use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename};
 use postgres::error::SqlState;
 use postgres::types::Type;
 use std::time::Duration;
 
 /// Without a query, whose portal would keep its snapshot until the transaction ends.
-const TAKE_TURN: &str = "
+const TAKE_TURN: SchemaSql = SchemaSql::new(
+    "
     BEGIN ISOLATION LEVEL READ COMMITTED;
-    LOCK TABLE {schema}.emt_collections IN SHARE UPDATE EXCLUSIVE MODE NOWAIT";
+    LOCK TABLE {schema}.emt_collections IN SHARE UPDATE EXCLUSIVE MODE NOWAIT",
+);
 
-const DISCARD: &str = "SELECT {schema}.emt_index_discard($1, $2)";
+const DISCARD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_discard($1, $2)");
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+const WAIT_FOR_TURN: RetryPolicy =
+    RetryPolicy::without_end().pausing(Duration::from_millis(5), Duration::from_millis(100));
 
 /// How often a build begins anew, where others get in its way.
-const ATTEMPTS: usize = 20;
+const BEGIN_ANEW: RetryPolicy = RetryPolicy::times(19);
 
 /// Creates an index outside of any transaction; false when it exists.
 pub(in crate::pongo) fn create_concurrently(
@@ -45,22 +48,12 @@ pub(in crate::pongo) fn create_concurrently(
         return Ok(false);
     }
     let _turn = Turn::wait_for(connections, schema)?;
-    for _ in 0..ATTEMPTS {
-        if build.is_there()? {
-            return Ok(false);
-        }
-        match build.run() {
-            Ok(true) => return Ok(true),
-            Ok(false) => {}
-            Err(error) if error.is_deadlock() => {}
-            Err(error) => {
-                // A unique index that is not valid would refuse documents all the same.
-                build.discard_invalid()?;
-                return Err(error);
-            }
-        }
-    }
-    Err(Error::IndexMismatch {
+    let outcome = retry(
+        &BEGIN_ANEW,
+        |_| build.run_if_missing(),
+        |outcome| matches!(outcome, Ok(None)),
+    );
+    outcome?.ok_or_else(|| Error::IndexMismatch {
         collection: collection.to_owned(),
         index: index.name(collection),
         reason: "others are in the way whenever it is built".to_owned(),
@@ -81,6 +74,22 @@ impl Build<'_> {
         self.connections.run(true, |sql| {
             Ok(look(sql, self.schema, self.collection, self.index)? == Found::Index)
         })
+    }
+
+    /// Whether it had to be built; `None` where others have got in the way.
+    fn run_if_missing(&self) -> Result<Option<bool>> {
+        if self.is_there()? {
+            return Ok(Some(false));
+        }
+        match self.run() {
+            Ok(done) => Ok(done.then_some(true)),
+            Err(error) if error.is_deadlock() => Ok(None),
+            Err(error) => {
+                // A unique index that is not valid would refuse documents all the same.
+                self.discard_invalid()?;
+                Err(error)
+            }
+        }
     }
 
     /// False where others have got in the way.
@@ -130,29 +139,27 @@ impl Build<'_> {
         let refused = |source| Error::database("discard an index that is not valid", source);
         let mut transaction = PooledTransaction::begin(self.connections)?;
         let lock = format!(
-            "LOCK TABLE {}.{} IN SHARE UPDATE EXCLUSIVE MODE",
-            identifier::quote(self.schema),
-            identifier::quote(self.collection)
+            "LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE",
+            identifier::qualify(self.schema, self.collection)
         );
         transaction.sql().batch(&lock).map_err(refused)?;
         let names = [&self.name, &self.built_as];
         let rows = transaction
             .sql()
             .query(
-                &write_into(DISCARD, self.schema),
+                &DISCARD.in_schema(self.schema),
                 &[
                     param(&self.collection, Type::TEXT),
                     param(&names.as_slice(), Type::TEXT_ARRAY),
                 ],
             )
             .map_err(refused)?;
-        let discarded: Vec<String> = rows.first().map_or(Ok(Vec::new()), |row| get(row, 0))?;
+        let discarded: Vec<String> = scalar(&rows)?.unwrap_or_default();
         transaction.commit()?;
         for name in discarded {
             let drop = format!(
-                "DROP INDEX CONCURRENTLY IF EXISTS {}.{}",
-                identifier::quote(self.schema),
-                identifier::quote(&name)
+                "DROP INDEX CONCURRENTLY IF EXISTS {}",
+                identifier::qualify(self.schema, &name)
             );
             self.connections
                 .run(true, |sql| sql.batch(&drop).map_err(refused))?;
@@ -171,20 +178,27 @@ struct Turn {
 
 impl Turn {
     fn wait_for(connections: &Connections, schema: &str) -> Result<Option<Self>> {
-        let refused = |source| Error::database("wait for another build of an index", source);
         let Some(mut keeper) = connections.dedicated()? else {
             return Ok(None);
         };
-        let take = write_into(TAKE_TURN, schema);
-        let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
-        loop {
-            match keeper.sql().batch(&take) {
-                Ok(()) => return Ok(Some(Self { _keeper: keeper })),
-                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
-                Err(error) => return Err(refused(error)),
-            }
-            keeper.sql().batch("ROLLBACK").map_err(refused)?;
-            let _ = crossbeam_channel::after(pauses.next()).recv();
+        let take = TAKE_TURN.in_schema(schema);
+        retry(
+            &WAIT_FOR_TURN,
+            |_| try_lock(keeper.sql(), &take),
+            |taken| matches!(taken, Ok(false)),
+        )
+        .map_err(|source| Error::database("wait for another build of an index", source))?;
+        Ok(Some(Self { _keeper: keeper }))
+    }
+}
+
+/// Takes the lock; false where another has it.
+fn try_lock(sql: &mut dyn Sql, take: &str) -> Result<bool, postgres::Error> {
+    match sql.batch(take) {
+        Ok(()) => Ok(true),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            sql.batch("ROLLBACK").map(|()| false)
         }
+        Err(error) => Err(error),
     }
 }

@@ -217,9 +217,8 @@ impl Index {
         name: &str,
         concurrently: bool,
     ) -> Result<String> {
-        let schema = identifier::quote(schema);
         Ok(format!(
-            "CREATE {}INDEX {}IF NOT EXISTS {} ON {}.{} {}{}",
+            "CREATE {}INDEX {}IF NOT EXISTS {} ON {} {}{}",
             if self.definition.unique {
                 "UNIQUE "
             } else {
@@ -227,9 +226,8 @@ impl Index {
             },
             if concurrently { "CONCURRENTLY " } else { "" },
             identifier::quote(name),
-            schema,
-            identifier::quote(collection),
-            self.definition.columns(&schema)?,
+            identifier::qualify(schema, collection),
+            self.definition.columns(&identifier::quote(schema))?,
             self.definition.condition()?
         ))
     }

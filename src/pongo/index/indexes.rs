@@ -1,7 +1,7 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
-use crate::database::identifier;
-use crate::database::{Sql, get, param};
+use crate::database::sql_template::SchemaSql;
+use crate::database::{Sql, get, param, scalar};
 use crate::pongo::document::DocumentTable;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::index::declaration::{Index, IndexDescription, IndexNote};
@@ -10,25 +10,26 @@ use postgres::types::Type;
 
 /// Who has a name, in the whole schema.
 const FIND: &str = "
-    SELECT indexed.relname, obj_description(named.oid, 'pg_class'), indisvalid
+    SELECT indexed.relname AS table_name, obj_description(named.oid, 'pg_class') AS note, indisvalid
       FROM pg_class AS named
       LEFT JOIN pg_index ON indexrelid = named.oid
       LEFT JOIN pg_class AS indexed ON indexed.oid = indrelid
      WHERE named.relnamespace = to_regnamespace(quote_ident($1)) AND named.relname = $2";
 
 const LIST: &str = "
-    SELECT relname, obj_description(indexrelid, 'pg_class'), indisunique, indisvalid, pg_get_indexdef(indexrelid)
+    SELECT relname, obj_description(indexrelid, 'pg_class') AS note, indisunique, indisvalid,
+           pg_get_indexdef(indexrelid) AS definition
       FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
      WHERE indrelid = to_regclass(format('%I.%I', $1, $2)) AND NOT indisprimary
      ORDER BY relname COLLATE \"C\"";
 
-const LOCK: &str = "SELECT {schema}.emt_collection_lock($1)";
+const LOCK: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_lock($1)");
 
-const NOTE: &str = "SELECT {schema}.emt_index_note($1, $2, $3)";
+const NOTE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_note($1, $2, $3)");
 
-const DROP: &str = "SELECT {schema}.emt_index_drop($1, $2)";
+const DROP: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_drop($1, $2)");
 
-const RENAME: &str = "SELECT {schema}.emt_index_rename($1, $2)";
+const RENAME: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_rename($1, $2)");
 
 /// What there is of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,14 +60,14 @@ pub(in crate::pongo) fn look(
             reason,
         })
     };
-    let table: Option<&str> = get(row, 0)?;
-    let is_valid: Option<bool> = get(row, 2)?;
+    let table: Option<&str> = get(row, "table_name")?;
+    let is_valid: Option<bool> = get(row, "indisvalid")?;
     match table {
         Some(table) if table == collection => {}
         Some(table) => return mismatch(format!("table \"{table}\" has an index of that name")),
         None => return mismatch("there is a table or view of that name".to_owned()),
     }
-    let note = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse);
+    let note = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse);
     match (note, is_valid) {
         (Some(note), _) if note.definition != *index.definition() => mismatch(format!(
             "it is {}, not {}",
@@ -110,9 +111,9 @@ pub(in crate::pongo) fn drop(
 ) -> Result<bool> {
     let names = [param(&collection, Type::TEXT), param(&name, Type::TEXT)];
     let rows = sql
-        .query(&write_into(DROP, schema), &names)
+        .query(&DROP.in_schema(schema), &names)
         .map_err(|source| Error::database("drop an index", source))?;
-    Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 pub(in crate::pongo) fn list(
@@ -124,13 +125,13 @@ pub(in crate::pongo) fn list(
     let rows = sql.query(LIST, &names).map_err(unlooked)?;
     rows.iter()
         .map(|row| {
-            let note = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse);
+            let note = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse);
             Ok(IndexDescription {
-                name: get(row, 0)?,
+                name: get(row, "relname")?,
                 fields: note.map_or_else(Vec::new, |note| note.definition.fields),
-                unique: get(row, 2)?,
-                valid: get(row, 3)?,
-                sql: get(row, 4)?,
+                unique: get(row, "indisunique")?,
+                valid: get(row, "indisvalid")?,
+                sql: get(row, "definition")?,
             })
         })
         .collect()
@@ -146,8 +147,8 @@ pub(in crate::pongo) fn rename_all(
     let names = [param(&schema, Type::TEXT), param(&new_name, Type::TEXT)];
     let rows = sql.query(LIST, &names).map_err(unlooked)?;
     for row in &rows {
-        let name: &str = get(row, 0)?;
-        let Some(note) = get::<Option<&str>>(row, 1)?.and_then(IndexNote::parse) else {
+        let name: &str = get(row, "relname")?;
+        let Some(note) = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse) else {
             continue;
         };
         if note.has_own_name || note.definition.name(collection) != name {
@@ -165,14 +166,14 @@ pub(in crate::pongo) fn rename(
     new_name: &str,
 ) -> Result<()> {
     let names = [param(&name, Type::TEXT), param(&new_name, Type::TEXT)];
-    sql.query(&write_into(RENAME, schema), &names)
+    sql.query(&RENAME.in_schema(schema), &names)
         .map_err(|source| Error::database("rename an index", source))?;
     Ok(())
 }
 
 /// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
 pub(in crate::pongo) fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
-    sql.query(&write_into(LOCK, schema), &[param(&collection, Type::TEXT)])
+    sql.query(&LOCK.in_schema(schema), &[param(&collection, Type::TEXT)])
         .map_err(|source| Error::database("lock a collection", source))?;
     Ok(())
 }
@@ -191,13 +192,9 @@ pub(in crate::pongo) fn note(
         param(&name, Type::TEXT),
         param(&comment, Type::TEXT),
     ];
-    sql.query(&write_into(NOTE, schema), &values)
+    sql.query(&NOTE.in_schema(schema), &values)
         .map_err(|source| Error::database("note what an index is", source))?;
     Ok(())
-}
-
-pub(in crate::pongo) fn write_into(text: &str, schema: &str) -> String {
-    text.replace("{schema}", &identifier::quote(schema))
 }
 
 fn unlooked(source: postgres::Error) -> Error {

@@ -2,36 +2,44 @@
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::scope::check_key;
-use crate::database::{Jsonb, get, param};
+use crate::database::{Jsonb, param, scalar, scalars};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::DocumentTable;
+use crate::pongo::document::{CollectionSql, DocumentTable};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
-use crate::pongo::statement::{Statement, StatementBuilder};
+use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
 use crate::pongo::stored_document::{DOCUMENT, StoredDocument};
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::marker::PhantomData;
 
-const FIND_BY_ID: &str = "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
+const FIND_BY_ID: CollectionSql = CollectionSql::new(
+    "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2",
+);
 
-const FIND: &str = "
+const FIND: StatementSql = StatementSql::new(
+    "
     SELECT {document}
       FROM {table}
      WHERE _partition = $1 AND {filter}
-     {order} {limit} {skip}";
+     {order} {limit} {skip}",
+);
 
-const COUNT: &str = "SELECT count(*) FROM {table} WHERE _partition = $1 AND {filter}";
+const COUNT: StatementSql =
+    StatementSql::new("SELECT count(*) FROM {table} WHERE _partition = $1 AND {filter}");
 
-const EXISTS: &str = "SELECT EXISTS (SELECT FROM {table} WHERE _partition = $1 AND {filter})";
+const EXISTS: StatementSql =
+    StatementSql::new("SELECT EXISTS (SELECT FROM {table} WHERE _partition = $1 AND {filter})");
 
-const DISTINCT: &str = "
+const DISTINCT: StatementSql = StatementSql::new(
+    "
     SELECT DISTINCT found.value
       FROM {table}, {values}
      WHERE _partition = $1 AND {filter}
-     ORDER BY found.value";
+     ORDER BY found.value",
+);
 
 /// How many documents are fetched at once, where the query does not say.
 const BATCH_SIZE: u32 = 500;
@@ -44,9 +52,7 @@ impl<T> Collection<'_, T> {
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         let statement = self.filtered(COUNT, &filter.into())?;
         let rows = self.read(|sql| statement.query("count documents", sql))?;
-        Ok(rows
-            .first()
-            .map_or(Ok(0), |row| get(row, 0).map(from_sql))?)
+        Ok(scalar(&rows)?.map_or(0, from_sql))
     }
 
     /// Whether a document matches the filter.
@@ -56,7 +62,7 @@ impl<T> Collection<'_, T> {
     pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
         let statement = self.filtered(EXISTS, &filter.into())?;
         let rows = self.read(|sql| statement.query("look for a document", sql))?;
-        Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
+        Ok(scalar(&rows)?.unwrap_or_default())
     }
 
     /// The different values of a field in the documents that match the filter, in order; an array gives its elements.
@@ -86,18 +92,19 @@ impl<T> Collection<'_, T> {
         let statement = StatementBuilder::new(table)
             .filter(filter.document().map_err(Error::Filter)?)?
             .part("values", found_values(path).map_err(Error::Filter)?)
-            .build(DISTINCT);
+            .build(&[DISTINCT]);
         let rows = self.read(|sql| statement.query("list values", sql))?;
-        rows.iter()
-            .map(|row| table.decode(None, get::<Jsonb<'_>>(row, 0)?.0))
+        scalars::<Jsonb<'_>>(&rows)?
+            .iter()
+            .map(|value| table.decode(None, value.0))
             .collect()
     }
 
-    fn filtered(&self, template: &str, filter: &Filter) -> Result<Statement> {
+    fn filtered(&self, template: StatementSql, filter: &Filter) -> Result<Statement> {
         let table = self.table()?;
         let builder =
             StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
-        Ok(builder.build(template))
+        Ok(builder.build(&[template]))
     }
 }
 
@@ -109,7 +116,7 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
     pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
         check_key("the document id", id)?;
         let table = self.table()?;
-        let text = table.write_into(FIND_BY_ID);
+        let text = FIND_BY_ID.with(table);
         let parameters = [param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
         let rows = self.read(|sql| {
             sql.query(&text, &parameters)
@@ -292,8 +299,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         let rows = self
             .collection
             .read(|sql| statement.explain(options, sql))?;
-        let lines = rows.iter().map(|row| get::<String>(row, 0));
-        Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+        Ok(scalars::<String>(&rows)?.join("\n"))
     }
 
     pub(in crate::pongo) fn statement(&self) -> Result<Statement> {
@@ -301,15 +307,21 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
             return Err(Error::invalid("after", "is for pages only: see Find::page"));
         }
         let mut builder = self.builder()?.order(self.sort.as_ref())?;
-        if let Some(limit) = self.limit {
-            let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
-            builder = builder.part("limit", format!("LIMIT {limit}"));
-        }
-        if self.skip > 0 {
+        let limit = match self.limit {
+            Some(limit) => {
+                let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
+                format!("LIMIT {limit}")
+            }
+            None => String::new(),
+        };
+        let skip = if self.skip > 0 {
             let skip = builder.push(SqlValue::Bigint(to_sql(self.skip)));
-            builder = builder.part("skip", format!("OFFSET {skip}"));
-        }
-        Ok(builder.build(FIND))
+            format!("OFFSET {skip}")
+        } else {
+            String::new()
+        };
+        let builder = builder.part("limit", limit).part("skip", skip);
+        Ok(builder.build(&[FIND]))
     }
 
     /// A statement with the filter and the fields that are read.

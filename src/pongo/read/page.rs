@@ -4,6 +4,7 @@ use crate::database::get;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{SortOrder, SqlValue};
 use crate::pongo::read::find::Find;
+use crate::pongo::statement::StatementSql;
 use crate::pongo::stored_document::StoredDocument;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,12 +12,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-const PAGE: &str = "
-    SELECT {document}, {place}
+const PAGE: StatementSql = StatementSql::new(
+    "
+    SELECT {document}, {place} AS place
       FROM {table}
      WHERE _partition = $1 AND {filter} AND {behind}
      ORDER BY {order}
-     LIMIT {limit}";
+     LIMIT {limit}",
+);
 
 /// A page of documents; see [`Find::page`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +109,7 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
             .part("order", order.clause())
             // One more, to know whether there is a next page.
             .value("limit", SqlValue::Bigint(i64::from(size) + 1))
-            .build(PAGE);
+            .build(&[PAGE]);
         let mut rows = self
             .collection
             .read(|sql| statement.query("find a page of documents", sql))?;
@@ -121,7 +124,7 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
             Some(row) if has_next => Some(
                 Place {
                     sort,
-                    keys: get(row, 3)?,
+                    keys: get(row, "place")?,
                 }
                 .to_token(),
             ),

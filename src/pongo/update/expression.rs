@@ -17,14 +17,14 @@ pub(crate) enum UpdatePhase {
 /// Translates an update document into an expression for the document that it makes of `document`, an SQL expression of
 /// type `jsonb` that is an object.
 ///
-/// The text begins with `{schema}`, which stands for the quoted name of the schema. Replace only this one: the condition of
-/// a `$pull` may contain the same text as the name of a field. All values and paths go to `parameters`, so that the text
-/// is the same for updates of one kind; only the conditions of `$pull` are part of it. The expression fails with SQLSTATE
-/// SE031 where the document does not fit, for example where `$inc` meets a string.
+/// The name of the schema is quoted. All values and paths go to `parameters`, so that the text is the same for updates of one
+/// kind; only the conditions of `$pull` are part of it. The expression fails with SQLSTATE SE031 where the document does not
+/// fit, for example where `$inc` meets a string.
 pub(crate) fn update_expression(
     update: &Value,
     document: &str,
     phase: UpdatePhase,
+    schema: &str,
     parameters: &mut SqlParameters,
 ) -> Result<String, UpdateError> {
     let operations = operations(update)?
@@ -49,11 +49,11 @@ pub(crate) fn update_expression(
         pulled.push(pulled_elements(operation, &elements, parameters)?);
     }
     if pulled.is_empty() {
-        return Ok(format!("{{schema}}.emt_document_update({document}, {all})"));
+        return Ok(format!("{schema}.emt_document_update({document}, {all})"));
     }
     let pulled = pulled.join(", ");
     Ok(format!(
-        "{{schema}}.emt_document_update({document}, {all}, ARRAY[{pulled}])"
+        "{schema}.emt_document_update({document}, {all}, ARRAY[{pulled}])"
     ))
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 fn expression(update: &Value, phase: UpdatePhase) -> (String, Vec<(String, String)>) {
     let mut parameters = SqlParameters::new();
     parameters.push(SqlValue::Text("tenant".to_owned()));
-    let text = update_expression(update, "data", phase, &mut parameters).unwrap();
+    let text = update_expression(update, "data", phase, "{schema}", &mut parameters).unwrap();
     let typed = parameters.typed();
     let values = typed[1..]
         .iter()
@@ -22,6 +22,7 @@ fn message(update: &Value) -> String {
         update,
         "data",
         UpdatePhase::Change,
+        "{schema}",
         &mut SqlParameters::new(),
     );
     message_of(refused.unwrap_err())

@@ -1,6 +1,7 @@
 //! The dotted paths of an update.
 
 use super::update_error::UpdateError;
+use crate::pongo::dotted_path;
 
 /// The fields that the library itself keeps.
 const IMMUTABLE: [&str; 2] = ["_id", "_version"];
@@ -15,23 +16,11 @@ pub(super) struct UpdatePath<'u> {
 
 impl<'u> UpdatePath<'u> {
     pub(super) fn parse(operator: &'static str, text: &'u str) -> Result<Self, UpdateError> {
-        let names: Vec<&str> = text.split('.').collect();
-        let refused = |reason| {
-            Err(UpdateError::InvalidPath {
-                operator,
-                path: text.to_owned(),
-                reason,
-            })
-        };
-        if names.iter().any(|name| name.is_empty()) {
-            return refused("it has an empty name");
-        }
-        if names.iter().any(|name| name.starts_with('$')) {
-            return refused("its names must not begin with `$`");
-        }
-        if text.contains('\0') {
-            return refused("it contains U+0000");
-        }
+        let names = dotted_path::names(text).map_err(|reason| UpdateError::InvalidPath {
+            operator,
+            path: text.to_owned(),
+            reason,
+        })?;
         match IMMUTABLE.into_iter().find(|field| *field == names[0]) {
             Some(field) => Err(UpdateError::Immutable {
                 operator,

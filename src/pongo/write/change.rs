@@ -1,6 +1,7 @@
 //! Changing the first document that matches, in one statement.
 
 use crate::database::position::from_sql;
+use crate::database::retry::{RetryPolicy, retry};
 use crate::database::scope::check_key;
 use crate::database::{Jsonb, Sql, get};
 use crate::pongo::collection::Collection;
@@ -8,7 +9,7 @@ use crate::pongo::document::{EncodedDocument, new_id};
 use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, SqlValue, pinned_id};
-use crate::pongo::statement::{PICK, Statement, StatementBuilder};
+use crate::pongo::statement::{PICK, Statement, StatementBuilder, StatementSql};
 use crate::pongo::stored_document::{StoredDocument, Take};
 use crate::pongo::update::{Update, UpdatePhase, counts};
 use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 /// What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is keeps its
 /// version.
-const CHANGE: &str = ", computed AS MATERIALIZED (
+const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
         SELECT picked._id, picked._version, picked.data, {changed} AS changed
           FROM picked
          WHERE {expected} AND {keeps_id}
@@ -29,34 +30,51 @@ const CHANGE: &str = ", computed AS MATERIALIZED (
           FROM computed
          WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}
         RETURNING document._id, document.data, document._version
-    )";
+    )");
 
-const FOUND: &str = "
-    SELECT picked._id, picked._version, changed._version, {returned}
-      FROM picked LEFT JOIN changed ON changed._id = picked._id";
+const FOUND: StatementSql = StatementSql::new(
+    "
+    SELECT picked._id, picked._version AS before, changed._version AS after, {returned} AS document
+      FROM picked LEFT JOIN changed ON changed._id = picked._id",
+);
 
 /// Where at most one document can match and is changed in any case, nothing has to be picked and compared: UPDATE waits for
 /// whoever writes the document, and then looks at the filter and computes the change again (PostgreSQL's manual, 13.2.1). The
 /// most frequent of all updates is like that. Gives what FOUND gives.
-const COUNT: &str = "
+const COUNT: StatementSql = StatementSql::new(
+    "
     UPDATE {table} AS picked
        SET data = {changed}, _version = picked._version + 1, _updated = now()
      WHERE _partition = $1 AND {filter}
-    RETURNING picked._id, picked._version - 1, picked._version, {returned}";
+    RETURNING picked._id, picked._version - 1 AS before, picked._version AS after, {returned} AS document",
+);
 
 /// Inserts where nothing was picked. Whoever inserts the same at the same time wins without an error; then the statement is
 /// run again, and picks that.
-const INSERTING: &str = ", inserted AS (
+const INSERTING: StatementSql = StatementSql::new(
+    ", inserted AS (
         INSERT INTO {table} AS document (_id, _partition, data)
         SELECT {id}, $1, {inserted}
-         WHERE NOT EXISTS (SELECT FROM picked) AND {may_insert}
-        ON CONFLICT DO NOTHING
-        RETURNING document._id, document.data, document._version
-    )";
+         WHERE NOT EXISTS (SELECT FROM picked) AND {may_insert}",
+);
 
-const INSERTED: &str = "
+/// Without it, the error of the row that stands against the insertion is raised.
+const YIELDING: StatementSql = StatementSql::new(
+    "
+        ON CONFLICT DO NOTHING",
+);
+
+const RETURNING: StatementSql = StatementSql::new(
+    "
+        RETURNING document._id, document.data, document._version
+    )",
+);
+
+const INSERTED: StatementSql = StatementSql::new(
+    "
      UNION ALL
-    SELECT inserted._id, 0, inserted._version, {returned_inserted} FROM inserted";
+    SELECT inserted._id, 0, inserted._version, {returned_inserted} FROM inserted",
+);
 
 const NOTHING: &str = "NULL::jsonb";
 const BEFORE: &str = "picked.data";
@@ -65,7 +83,7 @@ const INSERTED_AFTER: &str = "inserted.data";
 
 /// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
 /// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
-const UPSERT_ATTEMPTS: usize = 5;
+const UPSERT_AGAIN: RetryPolicy = RetryPolicy::times(4);
 
 /// A change of one document.
 pub(in crate::pongo) struct Change<'c> {
@@ -97,17 +115,17 @@ struct Expressions {
 impl Returned<'_> {
     /// Hands over the document of a row, if there is one in it.
     fn take_of(&self, row: &Row) -> Result<()> {
-        let Some(Jsonb(data)) = get(row, 3)? else {
+        let Some(Jsonb(data)) = get(row, "document")? else {
             return Ok(());
         };
         let after = match self.form {
             ReturnDocument::Before => None,
-            ReturnDocument::After => get::<Option<i64>>(row, 2)?,
+            ReturnDocument::After => get::<Option<i64>>(row, "after")?,
         };
-        let before: i64 = get(row, 1)?;
+        let before: i64 = get(row, "before")?;
         (self.take)(&StoredDocument {
             data,
-            id: get(row, 0)?,
+            id: get(row, "_id")?,
             version: from_sql(after.unwrap_or(before)),
         })
     }
@@ -135,9 +153,9 @@ impl Change<'_> {
             .part("returned", self.returned());
         let (Some(inserted), Some(id)) = (expressions.inserted, id) else {
             let statement = if self.only_counts(filter) {
-                builder.build(COUNT)
+                builder.build(&[COUNT])
             } else {
-                builder.build(&[PICK, CHANGE, FOUND].concat())
+                builder.build(&[PICK, CHANGE, FOUND])
             };
             let row = self.first_row(collection, &statement)?;
             return self.outcome(collection, filter, row.as_ref());
@@ -196,16 +214,24 @@ impl Change<'_> {
         filter: &Value,
         builder: StatementBuilder,
     ) -> Result<Updated> {
-        let template = [PICK, CHANGE, INSERTING, FOUND, INSERTED].concat();
-        let telling = template.replace("ON CONFLICT DO NOTHING", "");
-        let [statement, telling] = builder.build_each([&template, &telling]);
-        for _ in 1..UPSERT_ATTEMPTS {
-            let row = self.first_row(collection, &statement)?;
-            if row.is_some() || !self.options.expected.is_met_by(0) {
-                return self.outcome(collection, filter, row.as_ref());
-            }
-        }
-        let row = self.first_row(collection, &telling)?;
+        let [statement, telling] = builder.build_each([
+            &[
+                PICK, CHANGE, INSERTING, YIELDING, RETURNING, FOUND, INSERTED,
+            ],
+            &[PICK, CHANGE, INSERTING, RETURNING, FOUND, INSERTED],
+        ]);
+        let row = retry(
+            &UPSERT_AGAIN,
+            |attempt| {
+                let statement = if attempt.is_last {
+                    &telling
+                } else {
+                    &statement
+                };
+                self.first_row(collection, statement)
+            },
+            |row| matches!(row, Ok(None)) && self.options.expected.is_met_by(0),
+        )?;
         self.outcome(collection, filter, row.as_ref())
     }
 
@@ -278,9 +304,9 @@ impl Change<'_> {
         let Some(row) = row else {
             return self.unmatched(collection, filter);
         };
-        let id: String = get(row, 0)?;
-        let before = from_sql(get(row, 1)?);
-        let after = get::<Option<i64>>(row, 2)?.map(from_sql);
+        let id: String = get(row, "_id")?;
+        let before = from_sql(get(row, "before")?);
+        let after = get::<Option<i64>>(row, "after")?.map(from_sql);
         if after.is_none() {
             if !self.options.expected.is_met_by(before) {
                 return self.conflict(collection, Some(id), before);

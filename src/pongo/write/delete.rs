@@ -5,23 +5,26 @@ use crate::database::{Sql, get};
 use crate::pongo::collection::Collection;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, pinned_id};
-use crate::pongo::statement::{PICK, StatementBuilder};
+use crate::pongo::statement::{PICK, StatementBuilder, StatementSql};
 use crate::pongo::stored_document::{StoredDocument, Take};
 use crate::pongo::write::options::DeleteOptions;
 use crate::pongo::write::outcome::Deleted;
 use serde::de::DeserializeOwned;
 
-const DELETE_ONE: &str = ", deleted AS (
+const DELETE_ONE: StatementSql = StatementSql::new(
+    ", deleted AS (
         DELETE FROM {table} AS document
          USING picked
          WHERE document._id = picked._id AND document._partition = $1 AND {expected}
         RETURNING document._id
     )
-    SELECT {returned}, picked._id, picked._version, deleted._id IS NOT NULL
-      FROM picked LEFT JOIN deleted ON deleted._id = picked._id";
+    SELECT {returned}, picked._id, picked._version, deleted._id IS NOT NULL AS is_deleted
+      FROM picked LEFT JOIN deleted ON deleted._id = picked._id",
+);
 
 /// Locks the documents in the order of their ids first, so that two writes of many do not wait for each other.
-const DELETE_MANY: &str = "
+const DELETE_MANY: StatementSql = StatementSql::new(
+    "
     WITH picked AS (
         SELECT _id
           FROM {table}
@@ -31,7 +34,8 @@ const DELETE_MANY: &str = "
     )
     DELETE FROM {table} AS document
      USING picked
-     WHERE document._id = picked._id AND document._partition = $1";
+     WHERE document._id = picked._id AND document._partition = $1",
+);
 
 const NOTHING: &str = "NULL::jsonb";
 const DOCUMENT: &str = "picked.data";
@@ -66,7 +70,7 @@ impl<T> Collection<'_, T> {
         let (table, filter) = (self.table()?, filter.into());
         let statement = StatementBuilder::new(table)
             .filter(filter.document().map_err(Error::Filter)?)?
-            .build(DELETE_MANY);
+            .build(&[DELETE_MANY]);
         self.write(|sql| statement.execute("delete documents", sql))
     }
 
@@ -82,14 +86,14 @@ impl<T> Collection<'_, T> {
             .order(options.sort.as_ref())?
             .expected(options.expected)
             .part("returned", take.map_or(NOTHING, |_| DOCUMENT))
-            .build(&[PICK, DELETE_ONE].concat());
+            .build(&[PICK, DELETE_ONE]);
         let run = |sql: &mut dyn Sql| statement.query("delete a document", sql);
         let row = match take {
             None => self.write_row(run, None),
             Some(take) => self.write_row(
                 run,
                 Some(&|row| {
-                    if get(row, 3)? {
+                    if get(row, "is_deleted")? {
                         take(&StoredDocument::of_row(row)?)?;
                     }
                     Ok(())
@@ -100,14 +104,14 @@ impl<T> Collection<'_, T> {
             let id = pinned_id(filter).map(str::to_owned);
             return self.undeleted(options, id, 0);
         };
-        let id: String = get(&row, 1)?;
-        if get(&row, 3)? {
+        let id: String = get(&row, "_id")?;
+        if get(&row, "is_deleted")? {
             return Ok(Deleted {
                 id: Some(id),
                 conflict: None,
             });
         }
-        let version = from_sql(get(&row, 2)?);
+        let version = from_sql(get(&row, "_version")?);
         self.undeleted(options, Some(id), version)
     }
 

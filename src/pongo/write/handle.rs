@@ -1,9 +1,9 @@
 //! Load, decide, store.
 
-use crate::database::back_off::BackOff;
 use crate::database::param;
+use crate::database::retry::{RetryPolicy, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{DocumentTable, check_ids};
+use crate::pongo::document::{CollectionSql, DocumentTable, check_ids};
 use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::stored_document::StoredDocument;
@@ -15,16 +15,20 @@ use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::time::Duration;
 
-const READ_ONE: &str = "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2";
+const READ_ONE: CollectionSql = CollectionSql::new(
+    "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2",
+);
 
-const READ: &str = "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+const READ: CollectionSql = CollectionSql::new(
+    "
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)",
+);
 
 /// The pause between two attempts: none at first, because whoever was faster is done by then.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-const ATTEMPTS_WITHOUT_PAUSE: u32 = 3;
+const RETRIES_WITHOUT_PAUSE: u32 = 3;
 
 /// A document to be handled: its id, and what it is expected to be.
 ///
@@ -241,22 +245,18 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
-        let mut attempt = 0;
-        loop {
-            let may_retry = attempt < options.retries;
-            let reports = options.reports_conflict && !may_retry;
-            match self.handle_once(&ids, reports, &mut decide) {
-                Err(Attempt::Repeatable(_)) if may_retry => {}
-                Err(Attempt::Repeatable(error) | Attempt::Final(error)) => return Err(error),
-                Ok(handled) => return Ok(handled),
-            }
-            if attempt >= ATTEMPTS_WITHOUT_PAUSE {
-                // A timer that nobody cancels: this waits for the time, and for nothing else.
-                let _ = crossbeam_channel::after(pauses.next()).recv();
-            }
-            attempt += 1;
-        }
+        let policy = RetryPolicy::times(options.retries)
+            .pausing(SHORTEST_PAUSE, LONGEST_PAUSE)
+            .pausing_after(RETRIES_WITHOUT_PAUSE);
+        let handled = retry(
+            &policy,
+            |attempt| {
+                let reports = options.reports_conflict && attempt.is_last;
+                self.handle_once(&ids, reports, &mut decide)
+            },
+            |handled| matches!(handled, Err(Failure::Repeatable(_))),
+        );
+        handled.map_err(Failure::into_error)
     }
 
     fn handle_once(
@@ -264,7 +264,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         ids: &[HandleId],
         reports: bool,
         decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
-    ) -> Result<Vec<Handled<T>>, Attempt> {
+    ) -> Result<Vec<Handled<T>>, Failure> {
         let table = self.table()?;
         let rows = self.load(table, ids)?;
         let stored = by_id(&rows)?;
@@ -289,11 +289,11 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         self.read(|sql| {
             let rows = if let [id] = ids {
                 let parameters = [partition.clone(), param(&id.id, Type::TEXT)];
-                sql.query(&table.write_into(READ_ONE), &parameters)
+                sql.query(&READ_ONE.with(table), &parameters)
             } else {
                 let ids: Vec<&str> = ids.iter().map(|id| id.id.as_str()).collect();
                 let parameters = [partition.clone(), param(&ids, Type::TEXT_ARRAY)];
-                sql.query_unnamed(&table.write_into(READ), &parameters)
+                sql.query_unnamed(&READ.with(table), &parameters)
             };
             rows.map_err(|source| Error::database("load documents", source))
         })
@@ -305,14 +305,14 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         stored: Option<&StoredDocument<'_>>,
         reports: bool,
         decide: &mut impl FnMut(&str, Option<T>) -> anyhow::Result<Option<T>>,
-    ) -> Result<Decision<T>, Attempt> {
+    ) -> Result<Decision<T>, Failure> {
         let actual = stored.map_or(0, |stored| stored.version);
         if !id.expected.is_met_by(actual) {
             let conflict = self.conflict(Some(id.id.clone()), id.expected, actual);
             if reports {
                 return Ok(Decision::conflict(conflict));
             }
-            return Err(Attempt::unmet(conflict));
+            return Err(Failure::unmet(conflict));
         }
         let document: Option<T> = stored.map(|stored| self.decode(stored)).transpose()?;
         let table = self.table()?;
@@ -371,7 +371,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         writes: &VersionedWrites<'_>,
         decisions: &[Decision<T>],
         reports: bool,
-    ) -> Result<Written, Attempt> {
+    ) -> Result<Written, Failure> {
         let run = |sql: &mut dyn crate::database::Sql| {
             let written = writes.send(table, sql)?;
             let lost: Vec<&str> = decisions
@@ -411,29 +411,35 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         };
         stored.map_err(|error| {
             if error.is_conflict() || error.is_retryable() {
-                Attempt::Repeatable(error)
+                Failure::Repeatable(error)
             } else {
-                Attempt::Final(error)
+                Failure::Final(error)
             }
         })
     }
 }
 
 /// Why an attempt has failed.
-enum Attempt {
+enum Failure {
     /// What was read is no longer so.
     Repeatable(Error),
     Final(Error),
 }
 
-impl Attempt {
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Repeatable(error) | Self::Final(error) => error,
+        }
+    }
+
     /// The caller knows a version that the document does not have; reading it again will not bring that back.
     fn unmet(conflict: DocumentConflict) -> Self {
         Self::Final(Error::Conflict(conflict))
     }
 }
 
-impl From<Error> for Attempt {
+impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Final(error)
     }

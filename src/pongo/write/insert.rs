@@ -3,31 +3,37 @@
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{DocumentTable, EncodedDocument, check_ids};
+use crate::pongo::document::{CollectionSql, DocumentTable, EncodedDocument, check_ids};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::write::outcome::{Inserted, Updated};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
 
-const INSERT_ONE: &str = "
+const INSERT_ONE: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} (_id, _partition, data)
-    VALUES ($2, $1, $3)";
+    VALUES ($2, $1, $3)",
+);
 
-const INSERT: &str = "
+const INSERT: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} (_id, _partition, data)
     SELECT document.id, $1, document.data
-      FROM unnest($2, $3) AS document (id, data)";
+      FROM unnest($2, $3) AS document (id, data)",
+);
 
 /// In the order of the ids, so that two that write the same documents do not wait for each other.
-const UPSERT: &str = "
+const UPSERT: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} AS document (_id, _partition, data)
     SELECT written.id, $1, written.data
       FROM unnest($2, $3) AS written (id, data)
      ORDER BY written.id COLLATE \"C\"
     ON CONFLICT (_id, _partition) DO UPDATE
         SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()
-    RETURNING _id, _version";
+    RETURNING _id, _version",
+);
 
 impl<T: Serialize> Collection<'_, T> {
     /// Inserts a document. Its id is that of its field `_id`, or a new UUID (version 7) where it has none.
@@ -38,7 +44,7 @@ impl<T: Serialize> Collection<'_, T> {
     pub fn insert_one(&self, document: &T) -> Result<Inserted> {
         let table = self.table()?;
         let (id, json) = self.encode(document)?.for_insert();
-        let text = table.write_into(INSERT_ONE);
+        let text = INSERT_ONE.with(table);
         let json = Jsonb(&json);
         self.home.run(&self.name, false, |sql| {
             let parameters = [
@@ -66,7 +72,7 @@ impl<T: Serialize> Collection<'_, T> {
         self.home.run(&self.name, false, |sql| {
             documents
                 .send(table, |parameters| {
-                    sql.execute(&table.write_into(INSERT), parameters)
+                    sql.execute(&INSERT.with(table), parameters)
                 })
                 .map_err(|source| table.insert_error(&documents.ids, source))
         })?;
@@ -99,7 +105,7 @@ impl<T: Serialize> Collection<'_, T> {
         let rows = self.home.run(&self.name, false, |sql| {
             documents
                 .send(table, |parameters| {
-                    sql.query(&table.write_into(UPSERT), parameters)
+                    sql.query(&UPSERT.with(table), parameters)
                 })
                 .map_err(|source| table.insert_error(&documents.ids, source))
         })?;
@@ -144,7 +150,7 @@ impl NewDocuments {
     fn in_order(&self, rows: &[Row]) -> Result<Vec<Updated>> {
         let mut versions = std::collections::HashMap::new();
         for row in rows {
-            versions.insert(get::<String>(row, 0)?, from_sql(get(row, 1)?));
+            versions.insert(get::<String>(row, "_id")?, from_sql(get(row, "_version")?));
         }
         let written = self.ids.iter().map(|id| {
             let version = versions.get(id).copied().unwrap_or(1);

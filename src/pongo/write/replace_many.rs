@@ -3,7 +3,7 @@
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::check_ids;
+use crate::pongo::document::{CollectionSql, check_ids};
 use crate::pongo::document_version::ExpectedDocument;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::write::change::other_id;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 /// Locks the documents in the order of their ids before it looks at anything of them, so nothing can come between what is
 /// expected and what is written. What is `checked` is compared and stored, so it is MATERIALIZED.
-const REPLACE: &str = "
+const REPLACE: CollectionSql = CollectionSql::new("
     WITH picked AS (
         SELECT _id, _version, data
           FROM {table}
@@ -38,8 +38,8 @@ const REPLACE: &str = "
            AND ($5 OR NOT EXISTS (SELECT FROM checked WHERE NOT met))
         RETURNING document._id
     )
-    SELECT checked.id, checked.version, checked.met, replaced._id IS NOT NULL
-      FROM checked LEFT JOIN replaced ON replaced._id = checked.id";
+    SELECT checked.id, checked.version, checked.met, replaced._id IS NOT NULL AS modified
+      FROM checked LEFT JOIN replaced ON replaced._id = checked.id");
 
 /// A document that takes the place of the one with this id.
 ///
@@ -195,7 +195,7 @@ impl<T: Serialize> Collection<'_, T> {
         ];
         // Unnamed: a plan that was made while the table was small would look through all of it once it is large.
         self.write(|sql| {
-            sql.query_unnamed(&table.write_into(REPLACE), &parameters)
+            sql.query_unnamed(&REPLACE.with(table), &parameters)
                 .map_err(|source| table.write_error("replace documents", source))
         })
     }
@@ -204,7 +204,7 @@ impl<T: Serialize> Collection<'_, T> {
     fn replaced(&self, replacements: &[Replacement<'_, T>], rows: &[Row]) -> Result<Vec<Updated>> {
         let mut by_id: HashMap<&str, &Row> = HashMap::with_capacity(rows.len());
         for row in rows {
-            by_id.insert(get(row, 0)?, row);
+            by_id.insert(get(row, "id")?, row);
         }
         replacements
             .iter()
@@ -216,8 +216,8 @@ impl<T: Serialize> Collection<'_, T> {
     }
 
     fn replacement_outcome(&self, replacement: &Replacement<'_, T>, row: &Row) -> Result<Updated> {
-        let before = from_sql(get(row, 1)?);
-        let (is_met, modified): (bool, bool) = (get(row, 2)?, get(row, 3)?);
+        let before = from_sql(get(row, "version")?);
+        let (is_met, modified): (bool, bool) = (get(row, "met")?, get(row, "modified")?);
         let conflict = (!is_met)
             .then(|| self.conflict(Some(replacement.id.clone()), replacement.expected, before));
         let matched = before > 0;

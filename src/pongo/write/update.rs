@@ -5,7 +5,7 @@ use crate::database::position::from_sql;
 use crate::pongo::collection::Collection;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::Filter;
-use crate::pongo::statement::StatementBuilder;
+use crate::pongo::statement::{StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase};
 use crate::pongo::write::change::{Change, NewDocument, Returned};
 use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
@@ -13,7 +13,7 @@ use crate::pongo::write::outcome::{Updated, UpdatedMany};
 use serde::de::DeserializeOwned;
 
 /// Locks the documents in one order, so that two updates of many do not wait for each other.
-const UPDATE_MANY: &str = "
+const UPDATE_MANY: StatementSql = StatementSql::new("
     WITH picked AS (
         SELECT _id, _version, data
           FROM {table}
@@ -29,7 +29,7 @@ const UPDATE_MANY: &str = "
          WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> computed.data
         RETURNING document._id
     )
-    SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM changed)";
+    SELECT (SELECT count(*) FROM picked) AS matched, (SELECT count(*) FROM changed) AS modified");
 
 impl<T> Collection<'_, T> {
     /// Changes a document that matches the filter, whichever the server finds first. See
@@ -94,15 +94,15 @@ impl<T> Collection<'_, T> {
         let mut builder =
             StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
         let changed = builder.updated(&update, "picked.data", UpdatePhase::Change)?;
-        let statement = builder.part("changed", changed).build(UPDATE_MANY);
+        let statement = builder.part("changed", changed).build(&[UPDATE_MANY]);
         let rows = self.write(|sql| statement.query("update documents", sql))?;
         let count = |column| {
             rows.first()
                 .map_or(Ok(0), |row| get(row, column).map(from_sql))
         };
         Ok(UpdatedMany {
-            matched: count(0)?,
-            modified: count(1)?,
+            matched: count("matched")?,
+            modified: count("modified")?,
         })
     }
 

@@ -2,39 +2,46 @@
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
-use crate::pongo::document::DocumentTable;
+use crate::pongo::document::{CollectionSql, DocumentTable};
 use crate::pongo::error::{Error, Result};
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::HashMap;
 
-const INSERT_ONE: &str = "
+const INSERT_ONE: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} (_id, _partition, data)
     VALUES ($2, $1, $3)
     ON CONFLICT (_id, _partition) DO NOTHING
-    RETURNING _id, _version";
+    RETURNING _id, _version",
+);
 
-const REPLACE_ONE: &str = "
+const REPLACE_ONE: CollectionSql = CollectionSql::new(
+    "
     UPDATE {table}
        SET data = $3, _version = _version + 1, _updated = now()
      WHERE _id = $2 AND _partition = $1 AND _version = $4
-    RETURNING _id, _version";
+    RETURNING _id, _version",
+);
 
-const DELETE_ONE: &str = "
-    DELETE FROM {table} WHERE _id = $2 AND _partition = $1 AND _version = $3 RETURNING _id, _version";
+const DELETE_ONE: CollectionSql = CollectionSql::new("
+    DELETE FROM {table} WHERE _id = $2 AND _partition = $1 AND _version = $3 RETURNING _id, _version");
 
-const INSERT: &str = "
+const INSERT: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} (_id, _partition, data)
     SELECT written.id, $1, written.data
       FROM unnest($2, $3) AS written (id, data)
      ORDER BY written.id COLLATE \"C\"
     ON CONFLICT (_id, _partition) DO NOTHING
-    RETURNING _id, _version";
+    RETURNING _id, _version",
+);
 
 /// An upsert finds the documents by the primary key whatever the planner believes, and locks them in the order of their ids, so
 /// that two that write the same ones do not wait for each other. The version that is expected is what it would insert with:
 /// a row that comes back with it was inserted, because the document was not there, and has to be taken back.
-const REPLACE: &str = "
+const REPLACE: CollectionSql = CollectionSql::new(
+    "
     INSERT INTO {table} AS document (_id, _partition, data, _version)
     SELECT written.id, $1, written.data, written.version
       FROM unnest($2, $3, $4) AS written (id, data, version)
@@ -42,13 +49,15 @@ const REPLACE: &str = "
     ON CONFLICT (_id, _partition) DO UPDATE
         SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()
       WHERE document._version = EXCLUDED._version
-    RETURNING _id, _version";
+    RETURNING _id, _version",
+);
 
-const TAKE_BACK: &str = "DELETE FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+const TAKE_BACK: CollectionSql =
+    CollectionSql::new("DELETE FROM {table} WHERE _partition = $1 AND _id = ANY($2)");
 
 /// Locks the documents in the order of their ids first. Unnamed: a plan that was made while the table was small would look
 /// through all of it once it is large.
-const DELETE: &str = "
+const DELETE: CollectionSql = CollectionSql::new("
     WITH picked AS (
         SELECT _id, _version
           FROM {table}
@@ -59,7 +68,7 @@ const DELETE: &str = "
     DELETE FROM {table} AS document
      USING picked JOIN unnest($2, $3) AS deleted (id, version) ON deleted.id = picked._id
      WHERE document._id = picked._id AND document._partition = $1 AND picked._version = deleted.version
-    RETURNING document._id, document._version";
+    RETURNING document._id, document._version");
 
 /// Documents to be written, by what is to happen to them: each kind is one statement.
 #[derive(Default)]
@@ -106,7 +115,7 @@ impl<'w> VersionedWrites<'w> {
         ] {
             let rows = rows.map_err(|source| table.write_error("write documents", source))?;
             for row in &rows {
-                written.insert(get(row, 0)?, from_sql(get(row, 1)?));
+                written.insert(get(row, "_id")?, from_sql(get(row, "_version")?));
             }
         }
         self.take_back(table, sql, &mut written)?;
@@ -133,7 +142,7 @@ impl<'w> VersionedWrites<'w> {
             param(&table.partition, Type::TEXT),
             param(&missing, Type::TEXT_ARRAY),
         ];
-        sql.execute_unnamed(&table.write_into(TAKE_BACK), &parameters)
+        sql.execute_unnamed(&TAKE_BACK.with(table), &parameters)
             .map_err(|source| table.write_error("write documents", source))?;
         for id in missing {
             written.remove(id);
@@ -150,7 +159,7 @@ impl<'w> VersionedWrites<'w> {
         match self.inserted.as_slice() {
             [] => Ok(Vec::new()),
             [(id, json)] => sql.query(
-                &table.write_into(INSERT_ONE),
+                &INSERT_ONE.with(table),
                 &[
                     partition,
                     param(id, Type::TEXT),
@@ -161,7 +170,7 @@ impl<'w> VersionedWrites<'w> {
                 let (ids, data): (Vec<&str>, Vec<Jsonb<'_>>) =
                     many.iter().map(|(id, json)| (*id, Jsonb(json))).unzip();
                 sql.query(
-                    &table.write_into(INSERT),
+                    &INSERT.with(table),
                     &[
                         partition,
                         param(&ids, Type::TEXT_ARRAY),
@@ -186,7 +195,7 @@ impl<'w> VersionedWrites<'w> {
                 param(&json, Type::JSONB),
                 param(&version, Type::INT8),
             ];
-            return sql.query(&table.write_into(REPLACE_ONE), &parameters);
+            return sql.query(&REPLACE_ONE.with(table), &parameters);
         }
         let many = &self.replaced;
         let ids: Vec<&str> = many.iter().map(|(id, _, _)| *id).collect();
@@ -201,7 +210,7 @@ impl<'w> VersionedWrites<'w> {
             param(&data, Type::JSONB_ARRAY),
             param(&versions, Type::INT8_ARRAY),
         ];
-        sql.query(&table.write_into(REPLACE), &parameters)
+        sql.query(&REPLACE.with(table), &parameters)
     }
 
     fn send_deleted(
@@ -213,7 +222,7 @@ impl<'w> VersionedWrites<'w> {
         match self.deleted.as_slice() {
             [] => Ok(Vec::new()),
             [(id, version)] => sql.query(
-                &table.write_into(DELETE_ONE),
+                &DELETE_ONE.with(table),
                 &[
                     partition,
                     param(id, Type::TEXT),
@@ -226,7 +235,7 @@ impl<'w> VersionedWrites<'w> {
                     .map(|(id, version)| (*id, to_sql(*version)))
                     .unzip();
                 sql.query_unnamed(
-                    &table.write_into(DELETE),
+                    &DELETE.with(table),
                     &[
                         partition,
                         param(&ids, Type::TEXT_ARRAY),
@@ -238,7 +247,8 @@ impl<'w> VersionedWrites<'w> {
     }
 }
 
-const VERSIONS: &str = "SELECT _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)";
+const VERSIONS: CollectionSql =
+    CollectionSql::new("SELECT _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)");
 
 /// The versions of those of the documents that exist.
 pub(in crate::pongo) fn versions(
@@ -251,9 +261,9 @@ pub(in crate::pongo) fn versions(
         param(&ids, Type::TEXT_ARRAY),
     ];
     let rows = sql
-        .query_unnamed(&table.write_into(VERSIONS), &parameters)
+        .query_unnamed(&VERSIONS.with(table), &parameters)
         .map_err(|source| Error::database("look at versions", source))?;
     rows.iter()
-        .map(|row| Ok((get(row, 0)?, from_sql(get(row, 1)?))))
+        .map(|row| Ok((get(row, "_id")?, from_sql(get(row, "_version")?))))
         .collect()
 }

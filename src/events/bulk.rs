@@ -1,0 +1,152 @@
+//! Storing many messages at once: the steps of an append as statements of their own, and one `COPY` of the rows.
+
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{Jsonb, Sql, get, param, scalar};
+use crate::error::{Error, Result};
+use crate::events::message::RecordedMessage;
+use crate::events::partition::{Partition, PartitionSql};
+use crate::events::stream::stream_type;
+use postgres::binary_copy::BinaryCopyInWriter;
+use postgres::types::Type;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const FENCE: PartitionSql = PartitionSql::new(
+    "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT AS time",
+);
+
+/// Takes the stream rows in the order of their names, like every append to several streams.
+const ADVANCE: PartitionSql = PartitionSql::new(
+    "
+    INSERT INTO {streams_active} AS stream
+        (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
+    SELECT added.id, added.count, $1, added.type, '{}', FALSE
+      FROM unnest($2, $3, $4) AS added (id, type, count)
+    ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
+        SET stream_position = stream.stream_position + EXCLUDED.stream_position
+    RETURNING stream_id, stream_position",
+);
+
+const FIND_ARCHIVED: PartitionSql =
+    PartitionSql::new("SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1");
+
+/// After the stream rows: global order has to follow stream order.
+const DRAW_POSITIONS: PartitionSql = PartitionSql::new("
+    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)");
+
+const COPY: PartitionSql = PartitionSql::new("
+    COPY {messages_active}
+        (stream_position, global_position, message_kind, stream_id, partition, message_schema_version, message_id,
+         message_type, message_data, message_metadata)
+    FROM STDIN BINARY");
+
+const COPIED_TYPES: [Type; 10] = [
+    Type::INT8,
+    Type::INT8,
+    Type::VARCHAR,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::JSONB,
+    Type::JSONB,
+];
+
+/// Takes the fence, and returns the time of the transaction, which is that of its messages.
+pub(crate) fn fence(sql: &mut dyn Sql, partition: &Partition) -> Result<SystemTime> {
+    let rows = sql
+        .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
+        .map_err(|source| refused(partition, source))?;
+    let time: i64 = rows.first().map_or(Ok(0), |row| get(row, "time"))?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(time)))
+}
+
+/// Advances the rows of streams by so many messages each, and returns their new versions.
+pub(crate) fn advance_streams(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    counts: &BTreeMap<&Arc<str>, i64>,
+) -> Result<Vec<(Arc<str>, u64)>> {
+    let names: Vec<&str> = counts.keys().map(|name| &***name).collect();
+    let types: Vec<&str> = names.iter().map(|name| stream_type(name)).collect();
+    let added: Vec<i64> = counts.values().copied().collect();
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&names, Type::TEXT_ARRAY),
+        param(&types, Type::TEXT_ARRAY),
+        param(&added, Type::INT8_ARRAY),
+    ];
+    sql.query(&partition.sql(ADVANCE), &parameters)
+        .map_err(|source| refused(partition, source))?
+        .iter()
+        .map(|row| {
+            Ok((
+                get::<&str>(row, "stream_id")?.into(),
+                from_sql(get(row, "stream_position")?),
+            ))
+        })
+        .collect()
+}
+
+/// One of the streams that is archived.
+pub(crate) fn find_archived(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    streams: &[Arc<str>],
+) -> Result<Option<String>> {
+    let names: Vec<&str> = streams.iter().map(|name| &**name).collect();
+    let rows = sql
+        .query(
+            &partition.sql(FIND_ARCHIVED),
+            &[param(&names, Type::TEXT_ARRAY)],
+        )
+        .map_err(|source| refused(partition, source))?;
+    Ok(scalar(&rows)?)
+}
+
+/// Draws positions for so many messages, in ascending order.
+pub(crate) fn draw_positions(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    messages: usize,
+) -> Result<Vec<i64>> {
+    let count = i32::try_from(messages).unwrap_or(i32::MAX);
+    let rows = sql
+        .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT4)])
+        .map_err(|source| refused(partition, source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Writes messages that have their positions.
+pub(crate) fn copy<'m>(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    messages: impl Iterator<Item = &'m RecordedMessage>,
+) -> Result<()> {
+    let refused = |source| refused(partition, source);
+    let writer = sql.copy_in(&partition.sql(COPY)).map_err(refused)?;
+    let mut rows = BinaryCopyInWriter::new(writer, &COPIED_TYPES);
+    for message in messages {
+        rows.write(&[
+            &to_sql(message.stream_position),
+            &to_sql(message.global_position),
+            &message.kind.as_sql(),
+            &&*message.stream_name,
+            &partition.name,
+            &message.schema_version.to_string(),
+            &message.message_id,
+            &message.message_type,
+            &Jsonb(&message.data),
+            &Jsonb(&message.metadata),
+        ])
+        .map_err(refused)?;
+    }
+    rows.finish().map_err(refused)?;
+    Ok(())
+}
+
+fn refused(partition: &Partition, source: postgres::Error) -> Error {
+    Error::in_partition("import", &partition.name, source)
+}
