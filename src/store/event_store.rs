@@ -198,7 +198,7 @@ impl EventStore {
         retry(
             &REPETITIONS,
             |_| once(),
-            |appended: &Result<T>| match appended {
+            |appended| match appended {
                 Err(error) if error.is_outcome_unknown() => repeatable,
                 Err(error) => error.is_stale_plan() || self.forget_registration(error),
                 Ok(_) => false,
