@@ -1,11 +1,11 @@
 //! What can go wrong with documents, and what the caller can do about it.
 
-use super::document_version::DocumentConflict;
 use super::filter::FilterError;
 use super::update::UpdateError;
 use crate::database::error::{has_driver_cause, is_retryable, is_unavailable};
 use crate::database::{DatabaseError, RoomError};
 use crate::json::JsonError;
+use crate::pongo::document::version::DocumentConflict;
 use postgres::error::SqlState;
 
 /// The result of operations on documents.

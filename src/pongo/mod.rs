@@ -54,34 +54,28 @@
 //! and `-0.0` as `0.0`.
 
 mod client;
-mod client_builder;
 mod collection;
-mod definition;
-mod document;
-pub(crate) mod document_version;
+pub(crate) mod document;
 mod dotted_path;
 pub(crate) mod error;
-mod evolution;
 mod executor;
 pub(crate) mod filter;
 mod index;
-mod lifecycle;
 mod read;
 mod statement;
-mod stored_document;
-mod transaction;
 pub(crate) mod update;
 mod write;
 
 pub use client::PongoClient;
-pub use client_builder::PongoClientBuilder;
+pub use client::PongoClientBuilder;
+pub use client::PongoTransaction;
 pub use collection::Collection;
-pub use definition::CollectionDefinition;
-pub(crate) use definition::{CollectionDefinitions, collections_among};
-pub(crate) use document::DocumentTable;
-pub use document_version::{DocumentConflict, ExpectedDocument};
+pub use collection::CollectionDefinition;
+pub use collection::DocumentEvolution;
+pub(crate) use collection::definition::{CollectionDefinitions, collections_among};
+pub(crate) use document::table::DocumentTable;
+pub use document::version::{DocumentConflict, ExpectedDocument};
 pub use error::{Error, Result};
-pub use evolution::DocumentEvolution;
 pub(crate) use executor::{CollectionTables, Executor};
 pub use filter::{
     Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
@@ -91,7 +85,6 @@ pub use index::declaration::{Index, IndexDescription};
 pub use read::cursor::Cursor;
 pub use read::find::Find;
 pub use read::page::Page;
-pub use transaction::PongoTransaction;
 pub use update::{Update, UpdateError};
 pub use write::handle::{HandleId, HandleOptions, HandleOutcome, Handled};
 pub use write::options::{DeleteOptions, ReturnDocument, UpdateOptions};

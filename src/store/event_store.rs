@@ -354,12 +354,12 @@ impl EventStore {
 
     /// A collection of documents. Its table is created when it is first used, if the store may migrate.
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
-        let home = Executor::Connections {
+        let executor = Executor::Connections {
             connections: self.connections.clone(),
             scope: self.partition.scope().clone(),
             tables: Arc::clone(&self.collections),
         };
-        Collection::new(home, name)
+        Collection::new(executor, name)
     }
 
     /// Runs several operations in one transaction: committed when the closure succeeds, else rolled back.

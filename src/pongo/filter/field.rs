@@ -3,8 +3,11 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{filter::Filter, filter_error::FilterError, json_type::JsonType, regex::RegexOption};
+use super::filter::Filter;
+use super::json_type::JsonType;
+use super::regex::RegexOption;
 use crate::json::{JsonError, to_json};
+use crate::pongo::filter::error::FilterError;
 
 /// Begins a condition on the field at a dotted path, such as `address.city` or `lines.0.price`.
 ///

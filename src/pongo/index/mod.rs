@@ -1,6 +1,5 @@
 //! Indexes of collections.
 
 pub(crate) mod build;
-mod collection;
+pub(crate) mod catalog;
 pub(crate) mod declaration;
-pub(crate) mod indexes;

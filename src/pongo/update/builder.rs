@@ -1,9 +1,9 @@
 //! Update documents, built field by field.
 
-use super::update_error::UpdateError;
 use crate::json::type_name;
 use crate::json::{JsonError, to_json};
 use crate::pongo::filter::ElementFilter;
+use crate::pongo::update::error::UpdateError;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;

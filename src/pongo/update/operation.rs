@@ -3,9 +3,9 @@
 use super::array_operand::{added_values, pushed_values};
 use super::conflict::{Touched, refuse_conflicts};
 use super::field::Field;
-use super::update_error::UpdateError;
-use super::update_path::UpdatePath;
 use crate::json::type_name;
+use crate::pongo::update::error::UpdateError;
+use crate::pongo::update::path::UpdatePath;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;

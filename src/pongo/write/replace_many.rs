@@ -3,8 +3,8 @@
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{CollectionSql, check_ids};
-use crate::pongo::document_version::ExpectedDocument;
+use crate::pongo::document::table::{CollectionSql, check_ids};
+use crate::pongo::document::version::ExpectedDocument;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::write::change::other_id;
 use crate::pongo::write::outcome::Updated;
