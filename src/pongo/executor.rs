@@ -2,8 +2,7 @@
 
 use super::error::{Error, Result};
 use crate::database::schema::create_collection;
-use crate::database::scope::Scope;
-use crate::database::{Connections, Nested, PooledTransaction, Sql, Transaction};
+use crate::database::{Connections, Nested, PooledTransaction, Scope, Sql, Transaction};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;

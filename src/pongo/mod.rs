@@ -55,38 +55,32 @@
 
 mod client;
 mod collection;
-pub(crate) mod document;
+mod document;
 mod dotted_path;
-pub(crate) mod error;
+mod error;
 mod executor;
-pub(crate) mod filter;
+mod filter;
 mod index;
 mod read;
 mod statement;
-pub(crate) mod update;
+mod update;
 mod write;
 
-pub use client::PongoClient;
-pub use client::PongoClientBuilder;
-pub use client::PongoTransaction;
-pub use collection::Collection;
-pub use collection::CollectionDefinition;
-pub use collection::DocumentEvolution;
-pub(crate) use collection::definition::{CollectionDefinitions, collections_among};
-pub(crate) use document::table::DocumentTable;
-pub use document::version::{DocumentConflict, ExpectedDocument};
+pub use client::{PongoClient, PongoClientBuilder, PongoTransaction};
+pub use collection::{Collection, CollectionDefinition, DocumentEvolution};
+pub(crate) use collection::{CollectionDefinitions, collections_among};
+pub(crate) use document::DocumentTable;
+pub use document::{DocumentConflict, ExpectedDocument};
 pub use error::{Error, Result};
 pub(crate) use executor::{CollectionTables, Executor};
 pub use filter::{
     Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
     element, field,
 };
-pub use index::declaration::{Index, IndexDescription};
-pub use read::cursor::Cursor;
-pub use read::find::Find;
-pub use read::page::Page;
+pub use index::{Index, IndexDescription};
+pub use read::{Cursor, Find, Page};
 pub use update::{Update, UpdateError};
-pub use write::handle::{HandleId, HandleOptions, HandleOutcome, Handled};
-pub use write::options::{DeleteOptions, ReturnDocument, UpdateOptions};
-pub use write::outcome::{Deleted, Inserted, Updated, UpdatedMany};
-pub use write::replace_many::Replacement;
+pub use write::{
+    DeleteOptions, Deleted, HandleId, HandleOptions, HandleOutcome, Handled, Inserted, Replacement,
+    ReturnDocument, UpdateOptions, Updated, UpdatedMany,
+};

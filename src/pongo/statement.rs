@@ -2,10 +2,8 @@
 
 use super::error::{Error, Result};
 use crate::database::position::to_sql;
-use crate::database::sql_template::{SqlNames, SqlTemplate};
-use crate::database::{Parameter, Sql};
-use crate::pongo::document::table::DocumentTable;
-use crate::pongo::document::version::ExpectedDocument;
+use crate::database::{Parameter, Sql, SqlNames, SqlTemplate};
+use crate::pongo::document::{DocumentTable, ExpectedDocument};
 use crate::pongo::filter::{
     SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
 };

@@ -1,9 +1,11 @@
 //! Setting up a client.
 
-use crate::database::schema::{self, AutoMigration, Schema, SchemaPart};
-use crate::database::{ConnectionOptions, ConnectionSource, refuse_async_context};
-use crate::pongo::client::PongoClient;
-use crate::pongo::collection::definition::{CollectionDefinition, CollectionDefinitions};
+use super::PongoClient;
+use crate::database::{
+    AutoMigration, ConnectionOptions, ConnectionSource, Schema, SchemaPart, refuse_async_context,
+    schema,
+};
+use crate::pongo::collection::{CollectionDefinition, CollectionDefinitions};
 use crate::pongo::error::Result;
 use postgres::Client;
 use r2d2::ManageConnection;

@@ -7,13 +7,9 @@ pub use builder::PongoClientBuilder;
 pub use transaction::PongoTransaction;
 
 use crate::database::position::from_sql;
-use crate::database::schema::Schema;
-use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::scope::Scope;
-use crate::database::scope::check_key;
-use crate::database::sql_template::SchemaSql;
 use crate::database::{
-    Connections, PooledTransaction, Transaction, check_open, param, refuse_async_context, scalar,
+    Connections, DEFAULT_PARTITION, PooledTransaction, Schema, SchemaSql, Scope, Transaction,
+    check_key, check_open, param, refuse_async_context, scalar,
 };
 use crate::pongo::collection::Collection;
 use crate::pongo::error::{Error, Result};

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 
 impl Transaction<'_> {
     /// A collection of documents, in this transaction. It borrows the transaction, so there is one at a time; to write to
-    /// another what is read from it, read with [`to_vec`](crate::pongo::Find::to_vec) instead of a cursor.
+    /// another what is read from it, read with [`to_vec`](crate::pongo::read::Find::to_vec) instead of a cursor.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         Collection::new(Executor::transaction(self.reborrow()), name)
     }
@@ -56,7 +56,7 @@ impl<'a> PongoTransaction<'a> {
     /// A collection of documents, in this transaction. Its table is created when it is first used, if the client may migrate.
     ///
     /// It borrows the transaction, so there is one at a time. To write to another collection what is read from this one, read
-    /// with [`to_vec`](crate::pongo::Find::to_vec): a [`cursor`](crate::pongo::Find::cursor) keeps the transaction borrowed.
+    /// with [`to_vec`](crate::pongo::read::Find::to_vec): a [`cursor`](crate::pongo::read::Find::cursor) keeps the transaction borrowed.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;

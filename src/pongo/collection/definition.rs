@@ -1,16 +1,15 @@
 //! Collections that a program declares, with their indexes.
 
-use crate::database::identifier;
-use crate::database::schema::{Declared, MigrationReport, create_collection};
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, DatabaseError, Sql, param, scalar, scalars};
-use crate::pongo::document::table::check_name;
+use crate::database::schema::create_collection;
+use crate::database::{
+    Connections, DatabaseError, Declared, MigrationReport, SchemaSql, Sql, identifier, param,
+    scalar, scalars,
+};
+use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::sql_literal;
 use crate::pongo::index::build::create_concurrently;
-use crate::pongo::index::catalog;
-use crate::pongo::index::catalog::Found;
-use crate::pongo::index::declaration::Index;
+use crate::pongo::index::{Found, Index, catalog};
 use postgres::types::Type;
 use std::fmt::Write;
 
@@ -34,7 +33,7 @@ const CHECK_LAYOUT: SchemaSql = SchemaSql::new(
 
 /// A collection as a program declares it: with its indexes, as a part of the migration.
 ///
-/// It is given to [`PongoClientBuilder::collection`](crate::pongo::PongoClientBuilder::collection), or to
+/// It is given to [`PongoClientBuilder::collection`](crate::pongo::client::PongoClientBuilder::collection), or to
 /// [`EventStoreBuilder::collection`](crate::EventStoreBuilder::collection) for the read model of a projection. Opening creates
 /// what is missing, if it may; nothing is ever dropped.
 ///

@@ -1,13 +1,12 @@
 //! The indexes of a collection, as its users see them.
 
+use super::Collection;
 use crate::database::identifier;
-use crate::pongo::collection::Collection;
-use crate::pongo::document::table::check_name;
+use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::index::build::create_concurrently;
-use crate::pongo::index::catalog;
-use crate::pongo::index::declaration::{Index, IndexDescription};
+use crate::pongo::index::{Index, IndexDescription, catalog};
 
 impl<T> Collection<'_, T> {
     /// The indexes of the collection, by name; without that of the ids.
@@ -24,7 +23,7 @@ impl<T> Collection<'_, T> {
     /// Creates an index; false when it exists.
     ///
     /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently). Then it waits itself, for
-    /// transactions that were open before; for one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
+    /// transactions that were open before; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for ever.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{Index, PongoClient};
@@ -64,7 +63,7 @@ impl<T> Collection<'_, T> {
     }
 
     /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection; for
-    /// one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
+    /// one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for ever.
     ///
     /// # Errors
     /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) for an index that keeps the ids apart,

@@ -1,10 +1,9 @@
 //! Creating, dropping and renaming collections.
 
+use super::Collection;
 use crate::database::schema::function_error;
-use crate::database::sql_template::SchemaSql;
-use crate::database::{param, scalar};
-use crate::pongo::collection::Collection;
-use crate::pongo::document::table::check_name;
+use crate::database::{SchemaSql, param, scalar};
+use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::index::catalog::rename_all;
 use postgres::types::Type;
@@ -33,7 +32,7 @@ impl<T> Collection<'_, T> {
     /// Drops the collection with all its documents, those of all tenants; false when there was none. It can be used again,
     /// and is empty then.
     ///
-    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for
+    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for
     /// ever.
     ///
     /// # Errors
@@ -45,7 +44,7 @@ impl<T> Collection<'_, T> {
 
     /// Renames the collection, with its documents and indexes. The old name can be used again, and is empty then.
     ///
-    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for
+    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for
     /// ever.
     ///
     /// # Errors

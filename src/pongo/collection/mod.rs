@@ -1,16 +1,16 @@
 //! Collections: a name, and what its statements run on.
 
-pub(crate) mod definition;
+mod definition;
 mod evolution;
 mod indexes;
 mod lifecycle;
 
 pub use definition::CollectionDefinition;
+pub(crate) use definition::{CollectionDefinitions, collections_among};
 pub use evolution::DocumentEvolution;
 
 use crate::database::Sql;
-use crate::pongo::document::stored::{StoredDocument, Take};
-use crate::pongo::document::table::{DocumentTable, EncodedDocument};
+use crate::pongo::document::{DocumentTable, EncodedDocument, StoredDocument, Take};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use postgres::Row;

@@ -1,6 +1,12 @@
 //! Documents as they are stored.
 
-pub(crate) mod stored;
-pub(crate) mod table;
-pub(crate) mod version;
+mod stored;
+mod table;
+mod version;
 mod write_error;
+
+pub(crate) use stored::{DOCUMENT, StoredDocument, Take};
+pub(crate) use table::{
+    CollectionSql, DocumentTable, EncodedDocument, check_ids, check_name, new_id,
+};
+pub use version::{DocumentConflict, ExpectedDocument};

@@ -1,11 +1,8 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
-use crate::database::identifier;
-use crate::database::scope::check_key;
-use crate::database::sql_template::{SqlNames, SqlTemplate};
-use crate::database::{Jsonb, Sql, param};
+use super::stored::{Fields, StoredDocument, without_columns};
+use crate::database::{Jsonb, Sql, SqlNames, SqlTemplate, check_key, identifier, param};
 use crate::json::{self, JsonError};
-use crate::pongo::document::stored::{Fields, StoredDocument, without_columns};
 use crate::pongo::error::{Error, Result};
 use postgres::types::Type;
 use serde::Serialize;

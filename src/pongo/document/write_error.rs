@@ -1,6 +1,6 @@
 //! The error of a statement that writes documents.
 
-use crate::pongo::document::table::DocumentTable;
+use super::table::DocumentTable;
 use crate::pongo::error::Error;
 use postgres::error::SqlState;
 

@@ -19,12 +19,12 @@
 use serde_json::Value;
 
 use super::boolean_logic::{all_of, any_of, negated};
+use super::error::FilterError;
 use super::field_condition::field_condition;
 use super::field_path::Target;
 use super::predicate::{predicates, type_name};
 use super::source::Source;
 use super::sql_parameters::SqlParameters;
-use crate::pongo::filter::error::FilterError;
 
 /// Translates a filter into a condition for `WHERE`; its values go to `parameters`.
 ///

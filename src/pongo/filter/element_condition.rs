@@ -2,13 +2,13 @@
 
 use super::boolean_logic::all_of;
 use super::condition::document_condition;
+use super::error::FilterError;
 use super::field_condition::field_condition;
 use super::field_path::FieldPath;
 use super::predicate::{ElementFilter, element_filter, equal};
 use super::source::Source;
 use super::sql_parameters::SqlParameters;
 use super::value_condition::value_condition;
-use crate::pongo::filter::error::FilterError;
 use serde_json::Value;
 
 /// The condition that an element satisfies what stands behind `$elemMatch`. It is TRUE or FALSE, never NULL.

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::boolean_logic::{all_of, any_of, negated};
+use super::error::FilterError;
 use super::field_path::FieldPath;
 use super::index_range::index_range;
 use super::predicate::{ElementFilter, Predicate, RangeOperator, predicates};
 use super::source::Source;
 use super::sql_parameters::SqlParameters;
 use super::value_condition::value_condition;
-use crate::pongo::filter::error::FilterError;
 
 /// The longest list of values that becomes a JSON path predicate, which tries one after the other. A longer one
 /// is looked up by hash, and a GIN index does not serve that.

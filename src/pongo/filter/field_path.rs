@@ -1,10 +1,10 @@
 //! Dotted field paths and the SQL that reads what they name.
 
 use super::column::Column;
+use super::error::FilterError;
 use super::index_key::STRING;
 use super::source::Source;
 use crate::pongo::dotted_path;
-use crate::pongo::filter::error::FilterError;
 
 /// What a key of a filter or of a sort document names.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use super::error::FilterError;
 use super::json_type::JsonType;
 use super::regex::Regex;
 use crate::json;
-use crate::pongo::filter::error::FilterError;
 
 /// One condition on the value of a field.
 #[derive(Debug, PartialEq)]

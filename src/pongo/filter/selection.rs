@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::error::FilterError;
 use super::field_path::FieldPath;
-use crate::pongo::filter::error::FilterError;
 
 /// Which fields of a document a query reads.
 ///

@@ -7,8 +7,8 @@ use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 use serde_json::Value;
 
+use super::error::FilterError;
 use super::regex::Regex;
-use crate::pongo::filter::error::FilterError;
 
 /// A value that a statement is given, never written into its text.
 #[derive(Debug, Clone)]

@@ -2,11 +2,11 @@
 
 use super::boolean_logic::{all_of, negated};
 use super::element_condition::element_matches;
+use super::error::FilterError;
 use super::json_type::JsonType;
 use super::predicate::{ElementFilter, Predicate, RangeOperator};
 use super::regex::Regex;
 use super::sql_parameters::SqlParameters;
-use crate::pongo::filter::error::FilterError;
 use serde_json::Value;
 
 /// The condition that the SQL expression `value`, which is never NULL, satisfies all predicates.

@@ -3,14 +3,14 @@
 //! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
 //! that says what it builds, and the index gets its own name together with its comment.
 
-use crate::database::identifier;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Checkout, Connections, PooledTransaction, Sql, param, scalar};
+use super::catalog;
+use super::catalog::{Found, list, lock, look, note, rename};
+use super::declaration::Index;
+use crate::database::{
+    Checkout, Connections, PooledTransaction, RetryPolicy, SchemaSql, Sql, identifier, param,
+    retry, scalar,
+};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::index::catalog;
-use crate::pongo::index::catalog::{Found, list, lock, look, note, rename};
-use crate::pongo::index::declaration::Index;
 use postgres::error::SqlState;
 use postgres::types::Type;
 use std::time::Duration;

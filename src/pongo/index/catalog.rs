@@ -1,9 +1,8 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Sql, get, param, scalar};
+use super::declaration::{Index, IndexDescription, IndexNote};
+use crate::database::{SchemaSql, Sql, get, param, scalar};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::index::declaration::{Index, IndexDescription, IndexNote};
 use postgres::error::SqlState;
 use postgres::types::Type;
 

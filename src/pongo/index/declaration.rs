@@ -1,7 +1,6 @@
 //! Indexes of collections: what they are, and what they are called.
 
-use crate::database::identifier;
-use crate::database::sha256::TextDigest;
+use crate::database::{TextDigest, identifier};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FilterError, container_expression, index_expression, index_presence};
 use serde::{Deserialize, Serialize};
@@ -148,7 +147,7 @@ impl Index {
     }
 
     /// Builds the index while others write to the collection, outside of any transaction. It takes longer, and waits for
-    /// transactions that were open before, such as that of a [`cursor`](crate::pongo::Find::cursor). What a build that failed has left
+    /// transactions that were open before, such as that of a [`cursor`](crate::pongo::read::Find::cursor). What a build that failed has left
     /// is removed by the next one.
     pub fn concurrently(mut self) -> Self {
         self.concurrently = true;

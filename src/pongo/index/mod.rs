@@ -2,4 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod catalog;
-pub(crate) mod declaration;
+mod declaration;
+
+pub(crate) use catalog::Found;
+pub use declaration::{Index, IndexDescription};

@@ -1,10 +1,10 @@
 //! Reading any number of documents in bounded memory.
 
+use super::find::Find;
 use crate::database::{PooledTransaction, Sql};
-use crate::pongo::document::stored::StoredDocument;
+use crate::pongo::document::StoredDocument;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
-use crate::pongo::read::find::Find;
 use crate::pongo::statement::Statement;
 use postgres::Row;
 use serde::de::DeserializeOwned;
@@ -50,7 +50,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
     /// itself waits until the iterator is dropped: [`drop`](crate::pongo::Collection::drop), [`rename`](crate::pongo::Collection::rename),
     /// [`drop_index`](crate::pongo::Collection::drop_index), and an index that is built
-    /// [concurrently](crate::pongo::Index::concurrently). In the thread that has the iterator, that is for ever.
+    /// [concurrently](crate::pongo::index::Index::concurrently). In the thread that has the iterator, that is for ever.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;

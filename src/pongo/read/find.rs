@@ -1,11 +1,9 @@
 //! Finding and counting documents.
 
 use crate::database::position::{from_sql, to_sql};
-use crate::database::scope::check_key;
-use crate::database::{Jsonb, param, scalar, scalars};
+use crate::database::{Jsonb, check_key, param, scalar, scalars};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::stored::{DOCUMENT, StoredDocument};
-use crate::pongo::document::table::{CollectionSql, DocumentTable};
+use crate::pongo::document::{CollectionSql, DOCUMENT, DocumentTable, StoredDocument};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
 use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};

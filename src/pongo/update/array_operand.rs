@@ -1,8 +1,8 @@
 //! The operands of `$push` and `$addToSet`: a value, or values behind `$each`.
 
+use super::error::UpdateError;
 use super::field::Field;
 use crate::json::type_name;
-use crate::pongo::update::error::UpdateError;
 use serde_json::{Map, Value, json};
 
 /// What `$push` puts where, in the form of the SQL function.

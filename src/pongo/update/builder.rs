@@ -1,9 +1,8 @@
 //! Update documents, built field by field.
 
-use crate::json::type_name;
-use crate::json::{JsonError, to_json};
+use super::error::UpdateError;
+use crate::json::{JsonError, to_json, type_name};
 use crate::pongo::filter::ElementFilter;
-use crate::pongo::update::error::UpdateError;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! MongoDB's rule that an update touches each field once.
 
-use crate::pongo::update::error::UpdateError;
-use crate::pongo::update::path::UpdatePath;
+use super::error::UpdateError;
+use super::path::UpdatePath;
 
 /// A path and the operator that changes what it names.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! An update document as an SQL expression.
 
+use super::error::UpdateError;
 use super::operation::{Operand, Operation, SqlOperation, operations};
 use crate::pongo::filter::{SqlParameters, pull_condition};
-use crate::pongo::update::error::UpdateError;
 use serde_json::Value;
 
 /// What happens to the document.

@@ -1,8 +1,8 @@
 //! A field that an operator changes, and the checks of its operands.
 
+use super::error::UpdateError;
+use super::path::UpdatePath;
 use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
-use crate::pongo::update::error::UpdateError;
-use crate::pongo::update::path::UpdatePath;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

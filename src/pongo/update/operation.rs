@@ -2,10 +2,10 @@
 
 use super::array_operand::{added_values, pushed_values};
 use super::conflict::{Touched, refuse_conflicts};
+use super::error::UpdateError;
 use super::field::Field;
+use super::path::UpdatePath;
 use crate::json::type_name;
-use crate::pongo::update::error::UpdateError;
-use crate::pongo::update::path::UpdatePath;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;

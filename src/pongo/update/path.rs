@@ -1,7 +1,7 @@
 //! The dotted paths of an update.
 
+use super::error::UpdateError;
 use crate::pongo::dotted_path;
-use crate::pongo::update::error::UpdateError;
 
 /// The fields that the library itself keeps.
 const IMMUTABLE: [&str; 2] = ["_id", "_version"];

@@ -1,20 +1,18 @@
 //! Changing the first document that matches, in one statement.
 
+use super::options::{ReturnDocument, UpdateOptions};
+use super::outcome::Updated;
+use super::upsert::upsert_seed;
 use crate::database::position::from_sql;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::scope::check_key;
-use crate::database::{Jsonb, Sql, get};
+use crate::database::{Jsonb, RetryPolicy, Sql, check_key, get, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::stored::{StoredDocument, Take};
-use crate::pongo::document::table::{EncodedDocument, new_id};
-use crate::pongo::document::version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::document::{
+    DocumentConflict, EncodedDocument, ExpectedDocument, StoredDocument, Take, new_id,
+};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, SqlValue, pinned_id};
 use crate::pongo::statement::{PICK, Statement, StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase, counts};
-use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
-use crate::pongo::write::outcome::Updated;
-use crate::pongo::write::upsert::upsert_seed;
 use postgres::Row;
 use serde_json::Value;
 

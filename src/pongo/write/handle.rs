@@ -1,13 +1,12 @@
 //! Load, decide, store.
 
-use crate::database::param;
-use crate::database::retry::{RetryPolicy, retry};
+use super::versioned_writes::{VersionedWrites, versions};
+use crate::database::{RetryPolicy, param, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::stored::StoredDocument;
-use crate::pongo::document::table::{CollectionSql, DocumentTable, check_ids};
-use crate::pongo::document::version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::document::{
+    CollectionSql, DocumentConflict, DocumentTable, ExpectedDocument, StoredDocument, check_ids,
+};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::write::versioned_writes::{VersionedWrites, versions};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;

@@ -1,11 +1,11 @@
 //! Inserting documents, and writing them whether they exist or not.
 
+use super::outcome::{Inserted, Updated};
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::table::{CollectionSql, DocumentTable, EncodedDocument, check_ids};
+use crate::pongo::document::{CollectionSql, DocumentTable, EncodedDocument, check_ids};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::write::outcome::{Inserted, Updated};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! What a write may say beside the filter and the document.
 
-use crate::pongo::document::version::ExpectedDocument;
+use crate::pongo::document::ExpectedDocument;
 use crate::pongo::error::{Error, Result};
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ impl UpdateOptions {
         self
     }
 
-    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::Find::sort). Defaults to
+    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::read::Find::sort). Defaults to
     /// any of them.
     #[must_use]
     pub fn sort(mut self, order: Value) -> Self {
@@ -103,7 +103,7 @@ impl DeleteOptions {
         self
     }
 
-    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::Find::sort). Defaults to
+    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::read::Find::sort). Defaults to
     /// any of them.
     #[must_use]
     pub fn sort(mut self, order: Value) -> Self {

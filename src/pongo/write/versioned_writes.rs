@@ -2,7 +2,7 @@
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
-use crate::pongo::document::table::{CollectionSql, DocumentTable};
+use crate::pongo::document::{CollectionSql, DocumentTable};
 use crate::pongo::error::{Error, Result};
 use postgres::Row;
 use postgres::types::Type;
