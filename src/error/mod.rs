@@ -12,9 +12,10 @@ pub use event_log::EventLogError;
 pub use processor::ProcessorError;
 pub use projection::ProjectionError;
 
-use crate::database::error::{has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
-use crate::database::position::ExpectedVersion;
-use crate::database::{DatabaseError, RoomError};
+use crate::database::{
+    DatabaseError, ExpectedVersion, RoomError, has_driver_cause, is_retryable, is_stale_plan,
+    is_unavailable,
+};
 use crate::pongo;
 
 /// The result of this crate's operations.

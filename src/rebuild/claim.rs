@@ -6,7 +6,7 @@
 
 use crate::database::{PooledTransaction, param, scalar};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::partition::PartitionSql;
+use crate::events::PartitionSql;
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;

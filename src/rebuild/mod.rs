@@ -238,7 +238,7 @@ impl<'s> Rebuild<'s> {
                 )),
             },
             Target::Asynchronous(projection) => {
-                crate::database::scope::check_key("the projection name", projection.name())?;
+                crate::database::check_key("the projection name", projection.name())?;
                 let is_inline = |registered: &crate::RegisteredProjection| {
                     registered.name == projection.name()
                         && registered.projection_type == ProjectionType::Inline

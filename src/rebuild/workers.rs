@@ -3,7 +3,7 @@
 use super::job::{Job, Page};
 use super::progress::Progress;
 use crate::error::{Error, Result};
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::slots::{OwnedSlots, slot_of};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;

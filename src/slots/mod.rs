@@ -84,6 +84,7 @@ pub(crate) use key::{OwnedSlots, ProcessorKey, slot_of};
 pub(crate) use known::{names, versions};
 pub(crate) use lease::{HeldSlot, Holder, RenewedSlot, renew};
 pub use parked::{ParkedMessage, ParkedOptions, ParkedRequest};
+pub(crate) use parking::Replay;
 pub use request::{ParkedSelection, RequestOutcome};
 pub use reset::ProcessorReset;
 pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};

@@ -1,5 +1,5 @@
 use super::{ServerError, directory::Directory, programs, server_settings::ServerSettings};
-use crate::database::retry::{RetryPolicy, retry};
+use crate::database::{RetryPolicy, retry};
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},

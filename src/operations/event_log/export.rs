@@ -2,9 +2,7 @@
 
 use super::line::Line;
 use crate::error::{EventLogError, Result};
-use crate::events::event::RawEvent;
-use crate::events::feed::FeedOptions;
-use crate::events::message::RecordedMessage;
+use crate::events::{FeedOptions, RawEvent, RecordedMessage};
 use crate::store::EventStore;
 use std::io::Write;
 

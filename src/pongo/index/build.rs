@@ -3,13 +3,14 @@
 //! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
 //! that says what it builds, and the index gets its own name together with its comment.
 
-use crate::database::identifier;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Checkout, Connections, PooledTransaction, Sql, param, scalar};
+use super::catalog;
+use super::catalog::{Found, list, lock, look, note, rename};
+use super::declaration::Index;
+use crate::database::{
+    Checkout, Connections, PooledTransaction, RetryPolicy, SchemaSql, Sql, identifier, param,
+    retry, scalar,
+};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::index::declaration::Index;
-use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename};
 use postgres::error::SqlState;
 use postgres::types::Type;
 use std::time::Duration;
@@ -30,7 +31,7 @@ const WAIT_FOR_TURN: RetryPolicy =
 const BEGIN_ANEW: RetryPolicy = RetryPolicy::times(19);
 
 /// Creates an index outside of any transaction; false when it exists.
-pub(in crate::pongo) fn create_concurrently(
+pub(crate) fn create_concurrently(
     connections: &Connections,
     schema: &str,
     collection: &str,
@@ -101,7 +102,7 @@ impl Build<'_> {
         // Repeatable, because an index that exists is skipped.
         self.connections.run(true, |sql| {
             sql.batch(&statement)
-                .map_err(|source| indexes::refused(self.collection, self.index, source))
+                .map_err(|source| catalog::refused(self.collection, self.index, source))
         })?;
         self.finish()
     }
@@ -128,7 +129,7 @@ impl Build<'_> {
             )?;
             rename(sql, self.schema, &self.built_as, &self.name)?;
         } else {
-            indexes::drop(sql, self.schema, self.collection, &self.built_as)?;
+            catalog::drop(sql, self.schema, self.collection, &self.built_as)?;
         }
         transaction.commit()?;
         Ok(is_new)
