@@ -149,7 +149,11 @@ pub enum Error {
     EventLog(#[from] EventLogError),
     /// The operating system gave no thread.
     #[error("a thread could not be started")]
-    Thread(#[source] std::io::Error),
+    #[non_exhaustive]
+    Thread {
+        /// What it said.
+        source: std::io::Error,
+    },
     /// A connection, a statement, a transaction or the schema failed.
     #[error(transparent)]
     Database(DatabaseError),
@@ -232,7 +236,7 @@ impl Error {
 
     /// The database has what this library cannot use.
     pub(crate) fn schema(message: impl Into<String>) -> Self {
-        Self::Database(DatabaseError::Schema(message.into()))
+        DatabaseError::schema(message).into()
     }
 
     /// A projection of the user's has failed.

@@ -66,7 +66,7 @@ impl Claim {
             std::thread::Builder::new()
                 .name("emt:rebuild-claim".into())
                 .spawn_scoped(scope, move || self.beat_until(&ended))
-                .map_err(Error::Thread)?;
+                .map_err(|source| Error::Thread { source })?;
             let outcome = run();
             drop(running);
             outcome

@@ -24,6 +24,7 @@
 //!   any      --- hold ------> rebuilding --- release -------> free
 //!                             rebuilding --- five minutes --> expired
 //!   not held --- forget ----> (no row)
+//!   any      --- its tenant is removed --> (no row)
 //! ```
 //!
 //! | State | Columns |
@@ -58,6 +59,7 @@
 //!
 //!   parked, after, replay requested --- discard --> discard requested --- dropped ---> (no row)
 //!   any                             --- reset, forget, switch of a rebuild ----------> (no row)
+//!   any                             --- its tenant is removed ---------------------> (no row)
 //! ```
 //!
 //! | State | Columns |

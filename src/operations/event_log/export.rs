@@ -49,10 +49,10 @@ impl EventStore {
             position: options.after,
         };
         while let Some(message) = feed.next_message() {
-            write_line(&mut log, &message?).map_err(EventLogError::Io)?;
+            write_line(&mut log, &message?).map_err(|source| EventLogError::Io { source })?;
             report.messages += 1;
         }
-        log.flush().map_err(EventLogError::Io)?;
+        log.flush().map_err(|source| EventLogError::Io { source })?;
         report.position = feed.position();
         Ok(report)
     }

@@ -114,7 +114,7 @@ impl<'s, 'p> Import<'s, 'p> {
             text.clear();
             let read = log
                 .read_until(b'\n', &mut text)
-                .map_err(EventLogError::Io)?;
+                .map_err(|source| EventLogError::Io { source })?;
             if read == 0 {
                 break;
             }

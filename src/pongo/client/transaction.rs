@@ -9,6 +9,10 @@ use std::ops::{Deref, DerefMut};
 impl Transaction<'_> {
     /// A collection of documents, in this transaction. It borrows the transaction, so there is one at a time; to write to
     /// another what is read from it, read with [`to_vec`](crate::pongo::read::Find::to_vec) instead of a cursor.
+    ///
+    /// Its table has to be there. A [`PongoTransaction`] that may migrate creates it, and a
+    /// [`ProjectionContext`](crate::ProjectionContext) gives that of the new read model during a rebuild: both by a method of
+    /// their own, which a function that takes a `Transaction` does not call.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         Collection::new(Executor::transaction(self.reborrow()), name)
     }

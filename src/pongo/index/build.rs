@@ -174,22 +174,24 @@ impl Build<'_> {
 /// for. On a pool of the caller's, which may have no second connection, the server ends such a deadlock and the build
 /// begins anew.
 struct Turn {
-    _keeper: Checkout,
+    _connection: Checkout,
 }
 
 impl Turn {
     fn wait_for(connections: &Connections, schema: &str) -> Result<Option<Self>> {
-        let Some(mut keeper) = connections.dedicated()? else {
+        let Some(mut connection) = connections.dedicated()? else {
             return Ok(None);
         };
         let take = TAKE_TURN.in_schema(schema);
         retry(
             &WAIT_FOR_TURN,
-            |_| try_lock(keeper.sql(), &take),
+            |_| try_lock(connection.sql(), &take),
             |taken| matches!(taken, Ok(false)),
         )
         .map_err(|source| Error::database("wait for another build of an index", source))?;
-        Ok(Some(Self { _keeper: keeper }))
+        Ok(Some(Self {
+            _connection: connection,
+        }))
     }
 }
 
