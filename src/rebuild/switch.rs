@@ -8,10 +8,11 @@ use crate::database::back_off::pause;
 use crate::database::retry::{RetryPolicy, retry};
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::feed;
+use crate::events::feed::{self, Horizon};
 use crate::events::message::RecordedMessage;
 use crate::projection::{ProjectionType, registry};
 use crate::slots::ProcessorKey;
+use crate::slots::progress::refuse_beyond;
 use std::time::{Duration, Instant};
 
 /// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
@@ -150,8 +151,12 @@ impl Job<'_> {
         let Some(highest) = processor.lock_hold(sql, owner)? else {
             return Ok(None);
         };
+        let Horizon {
+            position: horizon,
+            head,
+        } = feed::horizon(sql, self.partition(), progress.position)?;
+        refuse_beyond(processor.name, highest, head)?;
         // All three were horizons once, and what was one stays one.
-        let horizon = feed::horizon(sql, self.partition(), progress.position)?.position;
         let position = horizon.max(highest).max(progress.position);
         let handled = self.handle_in(sql, progress.position, position)?;
         self.replace(sql, kept)?;
