@@ -19,6 +19,13 @@ CREATE OR REPLACE FUNCTION public.emt_position_unused() RETURNS BIGINT
     LANGUAGE sql
     AS $$ SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position $$;
 
+-- The last position that was drawn, by whatever partition.
+CREATE OR REPLACE FUNCTION public.emt_position_head() RETURNS BIGINT
+    LANGUAGE sql
+    AS $$
+    SELECT coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), public.emt_position_unused())
+    $$;
+
 -- Announces, until the transaction ends, that it may own positions above the sequence's present value. The value first,
 -- then the lock: a reader that misses the lock has read a value below every position we draw. bit(32) keeps the low bits
 -- as they are; arithmetic would overflow at 2^31.

@@ -139,6 +139,7 @@ fn state_name(state: ProcessorState) -> &'static str {
         ProcessorState::Running => "running",
         ProcessorState::Stopped => "stopped",
         ProcessorState::LeaseExpired => "leaseExpired",
+        ProcessorState::Ahead => "ahead",
         ProcessorState::Failed => "failed",
     }
 }

@@ -12,6 +12,7 @@ use crate::database::PooledTransaction;
 use crate::error::{Error, Result};
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
+use crate::slots::{ProcessorKey, progress};
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
 use std::fmt;
@@ -254,7 +255,7 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
                 .position
         }
     };
-    let slots = shared.run(|sql| key.register(sql, processor.new_slots(), start))?;
+    let slots = register_slots(shared, key, processor.new_slots(), start)?;
     let asked = processor.options.slots;
     if asked.is_some_and(|asked| asked != slots) {
         return Err(Error::invalid(
@@ -265,5 +266,15 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
             ),
         ));
     }
+    Ok(slots)
+}
+
+/// One transaction: a processor that would begin ahead of the sequence leaves no slots there.
+fn register_slots(shared: &Shared, key: ProcessorKey<'_>, slots: u32, start: u64) -> Result<u32> {
+    let mut transaction = PooledTransaction::begin(shared.store.connections())?;
+    let sql = transaction.sql();
+    let slots = key.register(sql, slots, start)?;
+    progress::refuse_ahead(sql, key.partition, key.name, Some(key.version))?;
+    transaction.commit()?;
     Ok(slots)
 }

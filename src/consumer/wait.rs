@@ -24,7 +24,8 @@ impl EventStore {
     ///
     /// # Errors
     /// [`ProcessorError::WaitTimeout`] after the time; [`ProcessorError::MessageParked`] when the message at the position is
-    /// parked; [`ProcessorError::Failed`] when the processor has stopped in front of it.
+    /// parked; [`ProcessorError::Failed`] when the processor has stopped in front of it;
+    /// [`ProcessorError::Ahead`] when the processor is ahead of the sequence, so its position says nothing.
     pub fn wait_for(&self, processor: &str, position: u64, timeout: Duration) -> Result<()> {
         let start = Instant::now();
         let mut pauses = BackOff::new(Duration::from_millis(1), Duration::from_millis(25));
@@ -51,6 +52,7 @@ impl EventStore {
         let Some(progress) = self.connections().run(true, look)? else {
             return Ok(None);
         };
+        progress::refuse_beyond(processor, progress.furthest, progress.head)?;
         if let Some(error) = progress.parked {
             return Err(Error::Processor(ProcessorError::MessageParked {
                 processor: processor.to_owned(),

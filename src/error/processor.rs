@@ -32,6 +32,24 @@ pub enum ProcessorError {
         /// handle.
         source: anyhow::Error,
     },
+    /// A processor has handled positions that no append has drawn: the database was restored, or its messages were deleted
+    /// and the sequence was set back. What is appended up to there would be skipped, so the processor does not run.
+    ///
+    /// Where stored messages stand above the sequence, set that first ([`EventStore::doctor`](crate::EventStore::doctor)
+    /// says so). Then [reset](crate::Processors::reset) the processor.
+    #[error(
+        "processor \"{processor}\" is at position {position}, ahead of the sequence, which is at {head}: it would skip \
+         events. Was the database restored? Reset the processor"
+    )]
+    #[non_exhaustive]
+    Ahead {
+        /// The processor's name.
+        processor: String,
+        /// The highest position of its slots.
+        position: u64,
+        /// The last position that any append has drawn.
+        head: u64,
+    },
     /// Another process runs the processor, and it can only run once.
     #[error("processor \"{processor}\" is run by another process: {owner}")]
     #[non_exhaustive]

@@ -24,11 +24,7 @@ const READ: PartitionSql = PartitionSql::new(
 /// By its number, because the rows are many. The columns of the message come after it.
 const STREAM_ID: usize = 0;
 
-const HEAD: PartitionSql = PartitionSql::new(
-    "
-    SELECT coalesce(pg_sequence_last_value('{schema}.emt_global_message_position'::REGCLASS),
-                    {schema}.emt_position_unused()) AS head",
-);
+const HEAD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_position_head() AS head");
 
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

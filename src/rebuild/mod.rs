@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::projection::{
     Projection, ProjectionContext, ProjectionType, RegisteredProjection, registry,
 };
+use crate::slots;
 use crate::store::EventStore;
 use claim::Claim;
 use failure::failed;
@@ -193,7 +194,8 @@ impl<'s> Rebuild<'s> {
     /// [`Error::InvalidInput`] when the store has no such projection, or it cannot be rebuilt because it does not declare its
     /// tables. [`ProjectionError::RebuildRunning`](crate::ProjectionError::RebuildRunning) when another program is at it.
     /// [`ProjectionError::RebuildBlocked`](crate::ProjectionError::RebuildBlocked) when open appends left no moment for the
-    /// switch. The live read model is unchanged then.
+    /// switch. [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when the projection's processor is ahead of the
+    /// sequence. The live read model is unchanged then.
     pub fn run(self) -> Result<RebuildReport> {
         let (projection, projection_type) = self.projection()?;
         let name = projection.name();
@@ -204,6 +206,11 @@ impl<'s> Rebuild<'s> {
             ));
         }
         self.check_pool()?;
+        if projection_type == ProjectionType::Asynchronous {
+            self.store.connections().run(true, |sql| {
+                slots::progress::refuse_ahead(sql, self.store.partition(), name, None)
+            })?;
+        }
         self.register(projection.as_ref(), projection_type)?;
         let claim = Claim::take(self.store, name)?;
         claim.keep_while(|| {

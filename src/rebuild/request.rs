@@ -152,7 +152,8 @@ impl Rebuild<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when no projection of the name was ever registered.
+    /// [`Error::InvalidInput`] when no projection of the name was ever registered;
+    /// [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead of the sequence.
     pub fn request(self) -> Result<bool> {
         let name = match &self.target {
             Target::Inline(name) => name.clone(),
@@ -169,6 +170,7 @@ impl Rebuild<'_> {
                     "was never registered here",
                 ));
             }
+            progress::refuse_ahead(sql, partition, &name, None)?;
             sql.execute(
                 &partition.sql(REQUEST),
                 &[

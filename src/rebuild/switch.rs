@@ -6,9 +6,10 @@ use super::progress::Progress;
 use super::shadow::replace_documents;
 use crate::database::{PooledTransaction, RetryPolicy, Sql, pause, retry};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::{RecordedMessage, feed};
+use crate::events::{Horizon, RecordedMessage, feed};
 use crate::projection::{ProjectionType, registry};
 use crate::slots::ProcessorKey;
+use crate::slots::progress::refuse_beyond;
 use std::time::{Duration, Instant};
 
 /// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
@@ -147,8 +148,12 @@ impl Job<'_> {
         let Some(highest) = processor.lock_hold(sql, owner)? else {
             return Ok(None);
         };
+        let Horizon {
+            position: horizon,
+            head,
+        } = feed::horizon(sql, self.partition(), progress.position)?;
+        refuse_beyond(processor.name, highest, head)?;
         // All three were horizons once, and what was one stays one.
-        let horizon = feed::horizon(sql, self.partition(), progress.position)?.position;
         let position = horizon.max(highest).max(progress.position);
         let handled = self.handle_in(sql, progress.position, position)?;
         self.replace(sql, kept)?;

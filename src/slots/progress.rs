@@ -3,8 +3,8 @@
 use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql};
+use crate::error::{Error, ProcessorError, Result};
+use crate::events::{Partition, PartitionSql, feed};
 use postgres::types::Type;
 
 const REACHED: PartitionSql = PartitionSql::new(
@@ -13,10 +13,19 @@ const REACHED: PartitionSql = PartitionSql::new(
      WHERE partition = $1 AND processor = $2 AND version = $3",
 );
 
+/// The highest position of any slot, of one version or of all; where it has no slots, where it would begin.
+const FURTHEST: PartitionSql = PartitionSql::new("
+    SELECT coalesce((SELECT max(position) FROM {schema}.emt_processor_slots
+                      WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3)),
+                    (SELECT max(last_processed_position) FROM {schema}.emt_subscriptions
+                      WHERE partition = $1 AND subscription_id = $2 AND ($3 IS NULL OR version = $3)),
+                    0) AS position");
+
 /// Of the newest version.
 const PROGRESS: PartitionSql = PartitionSql::new(
     "
-    SELECT min(slot.position) AS position, bool_or(slot.status = 'failed') AS has_failed,
+    SELECT min(slot.position) AS position, max(slot.position) AS furthest, {schema}.emt_position_head() AS head,
+           bool_or(slot.status = 'failed') AS has_failed,
            max(slot.last_error) AS last_error,
            (SELECT array_agg(coalesce(parked.error, '') ORDER BY parked.slot)
               FROM {schema}.emt_parked_messages AS parked
@@ -36,6 +45,10 @@ const IS_RUNNING: PartitionSql = PartitionSql::new("
 /// How far a processor is, and what has become of one message.
 pub(crate) struct Progress {
     pub(crate) position: u64,
+    /// The highest position of its slots.
+    pub(crate) furthest: u64,
+    /// The last position that was drawn.
+    pub(crate) head: u64,
     /// Why it has failed, if it has.
     pub(crate) failure: Option<String>,
     /// Why the message is parked, if it is; empty when it comes after another parked one.
@@ -51,6 +64,38 @@ impl ProcessorKey<'_> {
         let position = rows.first().map_or(Ok(0), |row| get(row, "position"))?;
         Ok(from_sql(position))
     }
+}
+
+/// Fails for a processor that is ahead of the sequence: of one version, or of any.
+pub(crate) fn refuse_ahead(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    processor: &str,
+    version: Option<i32>,
+) -> Result<()> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&processor, Type::TEXT),
+        param(&version, Type::INT4),
+    ];
+    let rows = sql
+        .query(&partition.sql(FURTHEST), &parameters)
+        .map_err(|source| Error::in_partition("look at a processor", &partition.name, source))?;
+    let position = rows.first().map_or(Ok(0), |row| get(row, "position"))?;
+    // After the position: appends draw further ones meanwhile.
+    refuse_beyond(processor, from_sql(position), feed::head(sql, partition)?)
+}
+
+/// Fails for a position of a processor that no append has drawn.
+pub(crate) fn refuse_beyond(processor: &str, position: u64, head: u64) -> Result<()> {
+    if position <= head {
+        return Ok(());
+    }
+    Err(Error::Processor(ProcessorError::Ahead {
+        processor: processor.to_owned(),
+        position,
+        head,
+    }))
 }
 
 /// The progress of the newest version of a processor; `None` when it has never run.
@@ -78,6 +123,8 @@ fn progress(row: &postgres::Row) -> Result<Progress> {
     let has_failed: bool = get(row, "has_failed")?;
     Ok(Progress {
         position: from_sql(get(row, "position")?),
+        furthest: from_sql(get(row, "furthest")?),
+        head: from_sql(get(row, "head")?),
         failure: has_failed.then(|| error.unwrap_or_default()),
         parked: parked.and_then(|errors| errors.into_iter().next()),
     })

@@ -91,17 +91,34 @@ pub enum ProcessorState {
     Stopped,
     /// Whoever held a slot of it has not renewed its lease in time and was not replaced yet.
     LeaseExpired,
+    /// It is at a position that no append has drawn, so it would skip events: it does not run until it is reset.
+    /// [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) says more.
+    Ahead,
     /// A slot of it has failed: it stays where it is until it is started anew or reset.
     Failed,
 }
 
+impl ProcessorStatus {
+    /// The highest position of its slots.
+    pub(crate) fn furthest(&self) -> u64 {
+        furthest(&self.slots, self.position)
+    }
+}
+
+fn furthest(slots: &[SlotStatus], position: u64) -> u64 {
+    let positions = slots.iter().map(|slot| slot.position);
+    positions.max().unwrap_or(position)
+}
+
 impl ProcessorState {
-    fn of(slots: &[SlotStatus]) -> Self {
+    fn of(slots: &[SlotStatus], is_ahead: bool) -> Self {
         let expired = |slot: &SlotStatus| {
             let holder = slot.holder.as_ref();
             holder.is_some_and(|holder| holder.lease_left.is_none())
         };
-        if slots.iter().any(|slot| slot.failed) {
+        if is_ahead {
+            Self::Ahead
+        } else if slots.iter().any(|slot| slot.failed) {
             Self::Failed
         } else if slots.iter().any(expired) {
             Self::LeaseExpired
@@ -119,6 +136,7 @@ impl fmt::Display for ProcessorState {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::LeaseExpired => "lease expired",
+            Self::Ahead => "ahead",
             Self::Failed => "failed",
         })
     }
@@ -233,6 +251,8 @@ fn holder(row: &Row) -> Result<Option<SlotHolder>> {
 
 fn status(row: &Row, slots: Vec<SlotStatus>, head: u64) -> Result<ProcessorStatus> {
     let lag_time: Option<i64> = get(row, "lag_microseconds")?;
+    let position = from_sql(get(row, "position")?);
+    let is_ahead = furthest(&slots, position) > head;
     let error = |failed: bool| {
         let mut slots = slots.iter().filter(|slot| slot.failed == failed);
         slots.find_map(|slot| slot.last_error.clone())
@@ -240,8 +260,8 @@ fn status(row: &Row, slots: Vec<SlotStatus>, head: u64) -> Result<ProcessorStatu
     Ok(ProcessorStatus {
         name: get(row, "name")?,
         version: small_from_sql(get(row, "version")?),
-        state: ProcessorState::of(&slots),
-        position: from_sql(get(row, "position")?),
+        state: ProcessorState::of(&slots, is_ahead),
+        position,
         head,
         lag: from_sql(get(row, "lag")?),
         lag_time: lag_time.map(microseconds),

@@ -11,3 +11,4 @@ mod leases;
 mod operator;
 mod parallel;
 mod restart;
+mod restored;

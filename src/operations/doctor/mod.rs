@@ -152,9 +152,10 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`Error::InvalidInput`] when the processor is beyond where
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`ProcessorError::Ahead`](crate::ProcessorError::Ahead)
+    /// when the processor is ahead of the sequence; [`Error::InvalidInput`] when the processor is beyond where
     /// the feed can be read.
     pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
-        self.prove_feed(1, self.processors().position(name)?)
+        self.prove_feed(1, self.processors().drawn_position(name)?)
     }
 }

@@ -42,8 +42,7 @@ fn failed(processor: &ProcessorStatus) -> Option<Finding> {
 }
 
 fn ahead(processor: &ProcessorStatus) -> Option<Finding> {
-    let at = processor.slots.iter().map(|slot| slot.position).max();
-    let at = at.unwrap_or(processor.position);
+    let at = processor.furthest();
     (at > processor.head).then(|| {
         Finding::new(
             FindingKind::ProcessorAhead,

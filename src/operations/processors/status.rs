@@ -2,6 +2,7 @@
 
 use super::Processors;
 use crate::error::Result;
+use crate::slots::progress::refuse_beyond;
 use crate::slots::{ProcessorStatus, status};
 
 impl Processors {
@@ -40,11 +41,24 @@ impl Processors {
     /// # Errors
     /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn position(&self, name: &str) -> Result<u64> {
+        let positions = self.named(name)?.into_iter().map(|one| one.position);
+        Ok(positions.min().unwrap_or(0))
+    }
+
+    /// The position up to which a processor is done, if that says anything: not for one that is ahead of the sequence.
+    pub(crate) fn drawn_position(&self, name: &str) -> Result<u64> {
+        for one in self.named(name)? {
+            refuse_beyond(name, one.furthest(), one.head)?;
+        }
+        self.position(name)
+    }
+
+    /// All versions of a processor.
+    fn named(&self, name: &str) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;
             let all = status::list(sql, &self.partition, self.version_parameter())?;
-            let positions = all.iter().filter(|one| one.name == name);
-            Ok(positions.map(|one| one.position).min().unwrap_or(0))
+            Ok(all.into_iter().filter(|one| one.name == name).collect())
         })
     }
 }
