@@ -107,15 +107,16 @@
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
 pub use crate::consumer::{
-    Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
-    RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
+    Consumer, ConsumerBuilder, FailurePolicy, Projector, Reactor, ReactorContext, StartFrom,
+    StopHandle, UnfinishedReactor,
 };
 pub use crate::database::{
     AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,
     ExpectedVersion, MigrationReport, Schema, SchemaState, Transaction,
 };
 pub use crate::error::{
-    DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProjectionError, Result,
+    DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProcessorRun, ProjectionError,
+    Result, RunEnd, RunReport,
 };
 pub use crate::events::{
     Aggregate, AppendOptions, Appendable, Appended, Event, Feed, FeedOptions, Horizon, MessageKind,

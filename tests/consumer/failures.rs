@@ -3,7 +3,7 @@ use crate::support::{CartEvent, added, store};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::{
     Error, EventStore, FailurePolicy, ProcessorError, Projector, RawEvent, Reactor, Recorded,
-    SqlProjection,
+    RunEnd, SqlProjection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -45,7 +45,12 @@ fn a_processor_stops_in_front_of_the_event_that_it_cannot_handle() -> anyhow::Re
         .start()?;
     let error = consumer.wait().expect_err("it fails");
 
-    let text = format!("{:#}", anyhow::Error::from(error));
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        format!("{:#}", anyhow::Error::from(error)),
+        "the cause is said once"
+    );
     for part in [
         "mails",
         "position 2",
@@ -313,7 +318,7 @@ fn a_feed_that_cannot_be_read_ends_its_processors_with_the_reason() -> anyhow::R
         "Cart-1",
         &[added("hat", 1), added("hat", 2), added("hat", 3)],
     )?;
-    store
+    let _ = store
         .consumer()
         .projector(journal("journal"))
         .run_until_caught_up()?;
@@ -356,10 +361,11 @@ fn a_projection_is_kept_by_appends_or_by_a_consumer_but_not_by_both() -> anyhow:
         "{text}"
     );
 
-    inline
+    let report = inline
         .consumer()
         .projector(super::fixtures::counts("others"))
         .run_until_caught_up()?;
+    assert_eq!(report.end, RunEnd::CaughtUp);
     let refused = EventStore::builder(database.url())
         .inline_projection(super::fixtures::counts("others"))
         .open();
