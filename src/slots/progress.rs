@@ -1,7 +1,7 @@
 //! How far a processor is: for jobs, for callers that wait for it, and for rebuilds.
 
 use super::key::ProcessorKey;
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
@@ -49,7 +49,7 @@ impl ProcessorKey<'_> {
             .query(&self.partition.sql(REACHED), &self.parameters([]))
             .map_err(|source| self.refused("look for a checkpoint", source))?;
         let position = rows.first().map_or(Ok(0), |row| get(row, "position"))?;
-        Ok(from_sql(position))
+        Ok(from_sql(position)?)
     }
 }
 
@@ -77,7 +77,7 @@ fn progress(row: &postgres::Row) -> Result<Progress> {
     let error: Option<String> = get(row, "last_error")?;
     let has_failed: bool = get(row, "has_failed")?;
     Ok(Progress {
-        position: from_sql(get(row, "position")?),
+        position: get_u64(row, "position")?,
         failure: has_failed.then(|| error.unwrap_or_default()),
         parked: parked.and_then(|errors| errors.into_iter().next()),
     })

@@ -23,7 +23,7 @@ impl Processors {
     pub fn list(&self) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_partition(sql)?;
-            status::list(sql, &self.partition, self.version_parameter())
+            status::list(sql, &self.partition, self.version_parameter()?)
         })
     }
 
@@ -42,7 +42,7 @@ impl Processors {
     pub fn position(&self, name: &str) -> Result<u64> {
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;
-            let all = status::list(sql, &self.partition, self.version_parameter())?;
+            let all = status::list(sql, &self.partition, self.version_parameter()?)?;
             let positions = all.iter().filter(|one| one.name == name);
             Ok(positions.map(|one| one.position).min().unwrap_or(0))
         })

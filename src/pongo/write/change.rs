@@ -1,6 +1,6 @@
 //! Changing the first document that matches, in one statement.
 
-use crate::database::position::from_sql;
+use crate::database::position::{from_sql, get_u64};
 use crate::database::retry::{RetryPolicy, retry};
 use crate::database::scope::check_key;
 use crate::database::{Jsonb, Sql, get};
@@ -126,7 +126,7 @@ impl Returned<'_> {
         (self.take)(&StoredDocument {
             data,
             id: get(row, "_id")?,
-            version: from_sql(after.unwrap_or(before)),
+            version: from_sql(after.unwrap_or(before))?,
         })
     }
 }
@@ -305,8 +305,10 @@ impl Change<'_> {
             return self.unmatched(collection, filter);
         };
         let id: String = get(row, "_id")?;
-        let before = from_sql(get(row, "before")?);
-        let after = get::<Option<i64>>(row, "after")?.map(from_sql);
+        let before = get_u64(row, "before")?;
+        let after = get::<Option<i64>>(row, "after")?
+            .map(from_sql)
+            .transpose()?;
         if after.is_none() {
             if !self.options.expected.is_met_by(before) {
                 return self.conflict(collection, Some(id), before);
