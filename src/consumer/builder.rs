@@ -9,6 +9,7 @@ use super::running::Consumer;
 use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
 use crate::database::PooledTransaction;
+use crate::database::position::small_to_sql;
 use crate::error::{Error, Result, RunReport};
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
@@ -44,6 +45,8 @@ pub struct ConsumerBuilder {
     processors: Vec<Processor>,
     settings: Settings,
     stop: StopHandle,
+    /// The first processor that cannot be run; said when the consumer starts.
+    invalid: Option<Error>,
 }
 
 impl fmt::Debug for ConsumerBuilder {
@@ -70,6 +73,7 @@ impl EventStore {
                 until: None,
             },
             stop: StopHandle::new(),
+            invalid: None,
         }
     }
 }
@@ -77,39 +81,50 @@ impl EventStore {
 /// A shorter lease would be lost by a busy machine.
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
 
+/// The server's timeouts are no longer than 24 days.
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 86_400);
+
+const SHORTEST_POLL_INTERVAL: Duration = Duration::from_millis(1);
+
 impl ConsumerBuilder {
     /// Keeps a read model: a [`Projector`], or just a projection.
-    pub fn projector(mut self, projector: impl Into<Projector>) -> Self {
-        self.processors.push(projector.into().into_processor());
-        self
+    pub fn projector(self, projector: impl Into<Projector>) -> Self {
+        self.add(projector.into().into_processor())
     }
 
     /// Reacts to events.
-    pub fn reactor(mut self, reactor: Reactor) -> Self {
-        self.processors.push(reactor.into_processor());
+    pub fn reactor(self, reactor: Reactor) -> Self {
+        self.add(reactor.into_processor())
+    }
+
+    fn add(mut self, processor: Result<Processor>) -> Self {
+        match processor {
+            Ok(processor) => self.processors.push(processor),
+            Err(error) => self.invalid = self.invalid.or(Some(error)),
+        }
         self
     }
 
     /// How many messages are handled in one transaction at the most. Up to three such batches are in memory for each worker.
-    /// Defaults to 1,000.
+    /// At least 1; defaults to 1,000.
     pub fn batch_size(mut self, messages: usize) -> Self {
-        self.settings.batch_size = messages.max(1);
+        self.settings.batch_size = messages;
         self
     }
 
     /// How long a worker keeps its processors without a sign of life: after a crash, others take over in that time. A
     /// transaction that is idle for longer, and a statement that takes longer (unless the connection has a `statement_timeout`
-    /// of its own), are ended by the server. At least 200 milliseconds; defaults to ten seconds.
+    /// of its own), are ended by the server. From 200 milliseconds to 24 days; defaults to ten seconds.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self
     }
 
     /// The longest pause between two looks at the feed when nothing happens. Appends of this library wake consumers up;
-    /// those of others, and those that cannot be heard behind `PgBouncer`, are noticed after this time. Defaults to half a
-    /// second.
+    /// those of others, and those that cannot be heard behind `PgBouncer`, are noticed after this time. At least
+    /// one millisecond; defaults to half a second.
     pub fn poll_interval(mut self, longest: Duration) -> Self {
-        self.settings.longest_idle = longest.max(Duration::from_millis(1));
+        self.settings.longest_idle = longest;
         self
     }
 
@@ -174,7 +189,10 @@ impl ConsumerBuilder {
     }
 
     /// Checks the processors and registers them.
-    fn prepare(self, until: Option<u64>) -> Result<(Arc<Shared>, Vec<u32>)> {
+    fn prepare(mut self, until: Option<u64>) -> Result<(Arc<Shared>, Vec<u32>)> {
+        if let Some(error) = self.invalid.take() {
+            return Err(error);
+        }
         self.check()?;
         self.store.register_projections()?;
         let mut mailboxes = Vec::new();
@@ -193,8 +211,7 @@ impl ConsumerBuilder {
         for processor in self.processors {
             let count = register(&shared, &processor)?;
             let processor = Arc::new(processor);
-            for worker in 0..processor.workers() {
-                let worker = i32::try_from(worker).unwrap_or(i32::MAX);
+            for worker in 0..small_to_sql("the number of workers", processor.workers())? {
                 mailboxes.push(Arc::new(Mailbox::new(Arc::clone(&processor), worker)));
                 slots.push(count);
             }
@@ -211,6 +228,17 @@ impl ConsumerBuilder {
     fn check(&self) -> Result<()> {
         if self.processors.is_empty() {
             return Err(Error::invalid("the consumer", "has no processors"));
+        }
+        if self.settings.batch_size == 0 {
+            return Err(Error::invalid("the batch size", "must be at least 1"));
+        }
+        if self.settings.longest_idle < SHORTEST_POLL_INTERVAL {
+            let reason = format!("must be at least {SHORTEST_POLL_INTERVAL:?}");
+            return Err(Error::invalid("the poll interval", reason));
+        }
+        if self.settings.lease > LONGEST_LEASE {
+            let reason = format!("must be at most {LONGEST_LEASE:?}");
+            return Err(Error::invalid("the lease", reason));
         }
         if self.settings.lease < SHORTEST_LEASE {
             let reason = format!("must be at least {SHORTEST_LEASE:?}");

@@ -1,7 +1,8 @@
 //! Projectors: read models that a consumer keeps.
 
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
-use crate::projection::Projection;
+use crate::error::Result;
+use crate::projection::{Projection, registry};
 use std::fmt;
 use std::sync::Arc;
 
@@ -55,13 +56,13 @@ impl Projector {
 
     processor_options!();
 
-    pub(super) fn into_processor(self) -> Processor {
-        Processor {
+    pub(super) fn into_processor(self) -> Result<Processor> {
+        Ok(Processor {
             name: self.projection.name().to_owned(),
-            version: i32::try_from(self.projection.version()).unwrap_or(i32::MAX),
+            version: registry::version(self.projection.as_ref())?,
             types: self.projection.handles().map(<[String]>::to_vec),
             handler: Handler::Projector(self.projection),
             options: self.options,
-        }
+        })
     }
 }

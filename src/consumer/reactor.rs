@@ -2,6 +2,7 @@
 
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use super::reactor_context::ReactorContext;
+use crate::database::position::small_to_sql;
 use crate::error::Result;
 use crate::events::{Event, Recorded, RecordedMessage};
 use crate::projection::HandledTypes;
@@ -116,7 +117,8 @@ impl Reactor {
         self
     }
 
-    /// The version of the code. Another version is another processor, with a checkpoint of its own. Defaults to 1.
+    /// The version of the code. Another version is another processor, with a checkpoint of its own. At most
+    /// 2,147,483,647. Defaults to 1.
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
@@ -124,13 +126,14 @@ impl Reactor {
 
     processor_options!();
 
-    pub(super) fn into_processor(self) -> Processor {
-        Processor {
+    pub(super) fn into_processor(self) -> Result<Processor> {
+        let what = format!("the version of reactor \"{}\"", self.name);
+        Ok(Processor {
             name: self.name,
-            version: i32::try_from(self.version).unwrap_or(i32::MAX),
+            version: small_to_sql(&what, self.version)?,
             types: self.types.as_slice().map(<[String]>::to_vec),
             handler: self.handler,
             options: self.options,
-        }
+        })
     }
 }

@@ -66,6 +66,17 @@ pub enum DatabaseError {
         /// The case, and the next step.
         message: String,
     },
+    /// A stored value is none that this library, or Emmett, writes. Nothing was taken for it.
+    #[error("{what} is stored as {value}, but must be {expected}")]
+    #[non_exhaustive]
+    StoredValue {
+        /// Where it is stored.
+        what: String,
+        /// The value.
+        value: String,
+        /// What it must be.
+        expected: &'static str,
+    },
     /// A declared collection or index cannot be created. A store or a client that is opened returns what the source is.
     #[error(transparent)]
     #[non_exhaustive]
@@ -161,6 +172,18 @@ impl DatabaseError {
         Self::InvalidInput {
             what: what.into(),
             reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn stored(
+        what: impl Into<String>,
+        value: impl Into<String>,
+        expected: &'static str,
+    ) -> Self {
+        Self::StoredValue {
+            what: what.into(),
+            value: value.into(),
+            expected,
         }
     }
 

@@ -1,6 +1,11 @@
-//! Where an append expects a stream to be.
+//! Where an append expects a stream to be; and numbers and times on their way to the database and back.
 
-use std::fmt;
+use super::error::{DatabaseError, Result};
+use super::sql::get;
+use postgres::Row;
+use postgres::row::RowIndex;
+use std::fmt::{self, Display};
+use std::time::{Duration, SystemTime};
 
 /// The version that a stream must have for an append to go on.
 ///
@@ -27,8 +32,8 @@ impl ExpectedVersion {
             Self::Any => None,
             Self::NoStream => Some(0),
             Self::StreamExists => Some(-1),
-            // No stream reaches 2^63; the largest value stands for "a version that no stream has".
-            Self::Exact(version) => Some(i64::try_from(version).unwrap_or(i64::MAX)),
+            // A bound, too: a version that no stream has is refused with the number that was given.
+            Self::Exact(version) => Some(to_sql(version)),
         }
     }
 }
@@ -39,7 +44,7 @@ impl From<u64> for ExpectedVersion {
     }
 }
 
-impl fmt::Display for ExpectedVersion {
+impl Display for ExpectedVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => formatter.write_str("any version"),
@@ -50,17 +55,103 @@ impl fmt::Display for ExpectedVersion {
     }
 }
 
-/// A version or position as PostgreSQL returns it: a `BIGINT` that is never negative.
-pub(crate) fn from_sql(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
+/// A version, position or count as PostgreSQL returns it: a `BIGINT` that is never negative.
+pub(crate) fn from_sql(value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| negative("a position, version or count", value))
 }
 
-/// A version or position as a `BIGINT`; larger ones cannot exist, so the largest stands for them.
-pub(crate) fn to_sql(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+/// A column with a version, position or count.
+pub(crate) fn get_u64(row: &Row, column: impl RowIndex + Display + Copy) -> Result<u64> {
+    let value: i64 = get(row, column)?;
+    u64::try_from(value).map_err(|_| negative(&format!("column {column}"), value))
 }
 
-/// A count or version as PostgreSQL returns it: an `INTEGER` that is never negative.
-pub(crate) fn small_from_sql(value: i32) -> u32 {
-    u32::try_from(value).unwrap_or(0)
+/// A column with a small version or count, which is an `INTEGER`.
+pub(crate) fn get_u32(row: &Row, column: &str) -> Result<u32> {
+    let value: i32 = get(row, column)?;
+    u32::try_from(value).map_err(|_| negative(&format!("column {column}"), value.into()))
+}
+
+fn negative(what: &str, value: i64) -> DatabaseError {
+    DatabaseError::stored(what, value.to_string(), "not negative")
+}
+
+/// A number as the bound of a comparison, or as a limit: no stored number is above the largest `BIGINT`, so it stands for
+/// all that are. A number that is stored is checked by [`stored_to_sql`] first.
+pub(crate) fn to_sql(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// A position that is to be stored.
+pub(crate) fn stored_to_sql(what: &str, value: u64) -> Result<i64> {
+    value
+        .try_into()
+        .map_err(|_| too_large(what, value, i64::MAX))
+}
+
+/// A version or count that is to be stored as an `INTEGER`.
+pub(crate) fn small_to_sql(what: &str, value: impl Into<u64>) -> Result<i32> {
+    let value = value.into();
+    value
+        .try_into()
+        .map_err(|_| too_large(what, value, i32::MAX.into()))
+}
+
+fn too_large(what: &str, value: u64, largest: i64) -> DatabaseError {
+    DatabaseError::invalid(what, format!("must be at most {largest}, is {value}"))
+}
+
+/// A time as microseconds since 1970; before that, they are negative.
+pub(crate) fn time_from_sql(microseconds: i64) -> SystemTime {
+    let distance = Duration::from_micros(microseconds.unsigned_abs());
+    if microseconds < 0 {
+        SystemTime::UNIX_EPOCH - distance
+    } else {
+        SystemTime::UNIX_EPOCH + distance
+    }
+}
+
+/// The time between two moments in microseconds; one that a clock has turned back counts as none.
+pub(crate) fn elapsed_from_sql(microseconds: i64) -> Duration {
+    Duration::from_micros(microseconds.max(0).unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{elapsed_from_sql, from_sql, small_to_sql, stored_to_sql, time_from_sql, to_sql};
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_negative_number_is_not_taken_for_zero() {
+        assert_eq!(from_sql(7).ok(), Some(7));
+        let error = from_sql(-7).expect_err("-7").to_string();
+        assert!(
+            error.contains("-7") && error.contains("not negative"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_to_be_stored_is_not_cut() {
+        assert_eq!(stored_to_sql("the position", 7).ok(), Some(7));
+        assert!(stored_to_sql("the position", 1 << 63).is_err());
+        assert_eq!(small_to_sql("the version", 7_u32).ok(), Some(7));
+        let error = small_to_sql("the version", 3_000_000_000_u32).expect_err("too large");
+        let text = "the version: must be at most 2147483647, is 3000000000";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn a_bound_beyond_all_numbers_is_the_largest() {
+        assert_eq!(to_sql(7_u64), 7);
+        assert_eq!(to_sql(u64::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn times_before_1970_are_kept() {
+        let second = Duration::from_secs(1);
+        assert_eq!(time_from_sql(1_000_000), SystemTime::UNIX_EPOCH + second);
+        assert_eq!(time_from_sql(-1_000_000), SystemTime::UNIX_EPOCH - second);
+        assert_eq!(elapsed_from_sql(-1), Duration::ZERO);
+    }
 }

@@ -70,6 +70,30 @@ pub enum DecodeError {
         event_type: &'static str,
     },
 
+    /// The kind is neither that of an event nor that of a command.
+    #[error("the message kind `{kind}` is neither `E` nor `C`")]
+    #[non_exhaustive]
+    UnknownKind {
+        /// The stored kind.
+        kind: String,
+    },
+
+    /// The schema version is no number.
+    #[error("the schema version `{version}` is not a number from 0 to 4294967295")]
+    #[non_exhaustive]
+    SchemaVersion {
+        /// The stored version.
+        version: String,
+    },
+
+    /// The metadata is no object, or the correlation id or causation id in it is no text.
+    #[error("the metadata {reason}")]
+    #[non_exhaustive]
+    Metadata {
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The data is not what the variant contains.
     #[error("the data does not fit the event")]
     Json(#[from] serde_json::Error),

@@ -236,6 +236,15 @@ impl Error {
         DatabaseError::invalid(what, reason).into()
     }
 
+    /// A stored value is none that this library writes.
+    pub(crate) fn stored(
+        what: impl Into<String>,
+        value: impl Into<String>,
+        expected: &'static str,
+    ) -> Self {
+        DatabaseError::stored(what, value, expected).into()
+    }
+
     /// The database has what this library cannot use.
     pub(crate) fn schema(message: impl Into<String>) -> Self {
         DatabaseError::schema(message).into()

@@ -1,6 +1,6 @@
 //! Storing many messages at once: the steps of an append as statements of their own, and one `COPY` of the rows.
 
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{get_u64, time_from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
@@ -10,7 +10,7 @@ use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::Type;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 const FENCE: PartitionSql = PartitionSql::new(
     "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT AS time",
@@ -60,7 +60,7 @@ pub(crate) fn fence(sql: &mut dyn Sql, partition: &Partition) -> Result<SystemTi
         .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| refused(partition, source))?;
     let time: i64 = rows.first().map_or(Ok(0), |row| get(row, "time"))?;
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(time)))
+    Ok(time_from_sql(time))
 }
 
 /// Advances the rows of streams by so many messages each, and returns their new versions.
@@ -84,7 +84,7 @@ pub(crate) fn advance_streams(
         .map(|row| {
             Ok((
                 get::<&str>(row, "stream_id")?.into(),
-                from_sql(get(row, "stream_position")?),
+                get_u64(row, "stream_position")?,
             ))
         })
         .collect()
@@ -112,9 +112,9 @@ pub(crate) fn draw_positions(
     partition: &Partition,
     messages: usize,
 ) -> Result<Vec<i64>> {
-    let count = i32::try_from(messages).unwrap_or(i32::MAX);
+    let count = to_sql(messages);
     let rows = sql
-        .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT4)])
+        .query(&partition.sql(DRAW_POSITIONS), &[param(&count, Type::INT8)])
         .map_err(|source| refused(partition, source))?;
     Ok(scalar(&rows)?.unwrap_or_default())
 }

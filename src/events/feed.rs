@@ -1,6 +1,6 @@
 //! The feed: all messages of a partition in global order, as far as nothing can be added below. Reads `emt_messages`.
 
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Connections, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::event::Event;
@@ -51,8 +51,8 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
     let result: Vec<i64> = scalar(&rows)?.unwrap_or_default();
     match result[..] {
         [position, head] => Ok(Horizon {
-            position: from_sql(position),
-            head: from_sql(head),
+            position: from_sql(position)?,
+            head: from_sql(head)?,
         }),
         _ => Err(Error::schema(format!(
             "the function emt_horizon answered {result:?}"
@@ -65,8 +65,7 @@ pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     let rows = sql
         .query(&partition.sql(HEAD), &[])
         .map_err(|source| Error::database("read the last position", source))?;
-    let head = rows.first().map_or(Ok(0), |row| get(row, "head"))?;
-    Ok(from_sql(head))
+    Ok(rows.first().map_or(Ok(0), |row| get_u64(row, "head"))?)
 }
 
 /// Messages after one position, up to another, which must be at or below a horizon.
@@ -98,8 +97,8 @@ pub(crate) fn poll(
         ));
     };
     let horizon = Horizon {
-        position: from_sql(get(first, "horizon")?),
-        head: from_sql(get(first, "head")?),
+        position: get_u64(first, "horizon")?,
+        head: get_u64(first, "head")?,
     };
     let messages = messages.iter().map(to_message).collect::<Result<_>>()?;
     Ok((horizon, messages))
@@ -115,7 +114,7 @@ fn read(
     types: Option<&[String]>,
 ) -> Result<Vec<Row>> {
     let (after, up_to) = (to_sql(after), to_sql(up_to));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = to_sql(limit);
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&after, Type::INT8),

@@ -61,7 +61,7 @@ pub(crate) fn highest_position(sql: &mut dyn Sql, partition: &Partition) -> Resu
         .query_unnamed(&partition.sql(HIGHEST), &[])
         .map_err(refused)?;
     let highest: Option<i64> = scalar(&rows)?.flatten();
-    Ok(highest.map_or(0, from_sql))
+    Ok(highest.map_or(Ok(0), from_sql)?)
 }
 
 /// The settings of the sequence, where the feed could lose messages with them.

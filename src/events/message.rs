@@ -1,7 +1,7 @@
 //! Messages: what goes into a stream, and what comes out.
 
 use crate::database::check_text;
-use crate::error::{Error, Result};
+use crate::error::{DecodeError, Error, Result};
 use crate::events::event::Event;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -28,11 +28,11 @@ impl MessageKind {
         }
     }
 
-    pub(crate) fn from_sql(kind: &str) -> Self {
-        if kind == "C" {
-            Self::Command
-        } else {
-            Self::Event
+    pub(crate) fn from_sql(kind: &str) -> Result<Self, Damage> {
+        match kind {
+            "E" => Ok(Self::Event),
+            "C" => Ok(Self::Command),
+            _ => Err(Damage::Kind(kind.to_owned())),
         }
     }
 }
@@ -292,6 +292,35 @@ pub struct RecordedMessage {
     pub(crate) recorded_at: SystemTime,
     pub(crate) data: Vec<u8>,
     pub(crate) metadata: Vec<u8>,
+    /// What stands beside the data and cannot be read. Said when the message is decoded, so that one such message is the
+    /// affair of its handler, and not the end of the feed.
+    pub(crate) damage: Option<Damage>,
+}
+
+/// A column that holds what nobody should have written, with its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Damage {
+    Kind(String),
+    SchemaVersion(String),
+}
+
+/// Emmett writes the version with quotes around it.
+pub(crate) fn parse_schema_version(text: &str) -> Result<u32, Damage> {
+    let unquoted = ['"', '\''].iter().find_map(|quote| {
+        let text = text.strip_prefix(*quote)?;
+        text.strip_suffix(*quote)
+    });
+    let version = unquoted.unwrap_or(text).parse();
+    version.map_err(|_| Damage::SchemaVersion(text.to_owned()))
+}
+
+impl From<Damage> for DecodeError {
+    fn from(damage: Damage) -> Self {
+        match damage {
+            Damage::Kind(kind) => Self::UnknownKind { kind },
+            Damage::SchemaVersion(version) => Self::SchemaVersion { version },
+        }
+    }
 }
 
 impl RecordedMessage {
@@ -315,12 +344,34 @@ impl RecordedMessage {
         self.global_position
     }
 
+    pub(crate) fn unreadable(&self, source: impl Into<DecodeError>) -> Error {
+        Error::Decode {
+            stream: self.stream_name.to_string(),
+            version: self.stream_position,
+            message_type: self.message_type.clone(),
+            source: source.into(),
+        }
+    }
+
+    /// Fails where the kind or the schema version cannot be read.
+    pub(crate) fn refuse_damaged(&self) -> Result<()> {
+        match &self.damage {
+            Some(damage) => Err(self.unreadable(damage.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn parse_metadata(&self) -> Result<Metadata> {
+        Metadata::parse(&self.metadata).map_err(|source| self.unreadable(source))
+    }
+
     /// Reads the message as an event of type `E`.
     ///
     /// # Errors
-    /// [`Error::Decode`] when the type is not one of `E`'s or its content does not fit, [`Error::Upcast`] when `E`'s hook
-    /// refuses it.
+    /// [`Error::Decode`] when the type is not one of `E`'s, its content does not fit, or its kind, schema version or metadata
+    /// cannot be read; [`Error::Upcast`] when `E`'s hook refuses it.
     pub fn decode<E: Event>(&self) -> Result<Recorded<E>> {
+        self.refuse_damaged()?;
         let event = crate::events::event::decode_stored(
             &self.message_type,
             self.schema_version,
@@ -332,7 +383,7 @@ impl RecordedMessage {
             correlation_id,
             causation_id,
             own,
-        } = Metadata::parse(&self.metadata);
+        } = self.parse_metadata()?;
         Ok(Recorded {
             event,
             stream_name: Arc::clone(&self.stream_name),
@@ -358,29 +409,33 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// Metadata that is not an object (nothing of ours writes such) counts as none.
-    pub(crate) fn parse(json: &[u8]) -> Self {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, DecodeError> {
         let mut own: Map<String, Value> = if json == b"{}" {
             Map::new()
         } else {
-            serde_json::from_slice(json).unwrap_or_default()
+            serde_json::from_slice(json).map_err(|error| DecodeError::Metadata {
+                reason: format!("is not an object that can be read: {error}"),
+            })?
         };
-        let correlation_id = take_text(&mut own, CORRELATION_ID);
-        let causation_id = take_text(&mut own, CAUSATION_ID);
+        let correlation_id = take_text(&mut own, CORRELATION_ID)?;
+        let causation_id = take_text(&mut own, CAUSATION_ID)?;
         if !own.is_empty() {
             own.retain(|name, _| !RESERVED_METADATA.contains(&name.as_str()));
         }
-        Self {
+        Ok(Self {
             correlation_id,
             causation_id,
             own,
-        }
+        })
     }
 }
 
-fn take_text(map: &mut Map<String, Value>, name: &str) -> Option<String> {
+fn take_text(map: &mut Map<String, Value>, name: &str) -> Result<Option<String>, DecodeError> {
     match map.remove(name) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(DecodeError::Metadata {
+            reason: format!("has the {name} {other}, which is not a text"),
+        }),
     }
 }

@@ -127,8 +127,8 @@ impl Tenants {
             });
         }
         Ok(TenantRemoval {
-            streams: crate::database::position::from_sql(streams),
-            messages: crate::database::position::from_sql(messages),
+            streams: crate::database::position::from_sql(streams)?,
+            messages: crate::database::position::from_sql(messages)?,
             name: name.to_owned(),
             tenants: self.clone(),
         })

@@ -38,7 +38,7 @@ impl InlineProjections {
                 ));
             }
             names.push(name);
-            versions.push(registry::version(projection.as_ref()));
+            versions.push(registry::version(projection.as_ref())?);
         }
         Ok(Self {
             projections: projections.into(),

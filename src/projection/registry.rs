@@ -1,10 +1,11 @@
 //! Which projections a partition has, in which version, and who holds them. Owns the statements on `emt_projections`.
 
 use super::Projection;
-use crate::database::position::from_sql;
+use crate::database::position::{from_sql, get_u32, small_to_sql};
 use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
 use crate::events::{InlineVersions, Partition, PartitionSql};
+use postgres::Row;
 use postgres::types::Type;
 use serde_json::json;
 
@@ -90,6 +91,14 @@ impl ProjectionType {
             Self::Asynchronous => "a",
         }
     }
+
+    fn from_sql(row: &Row) -> Result<Self> {
+        match get(row, "type")? {
+            "i" => Ok(Self::Inline),
+            "a" => Ok(Self::Asynchronous),
+            other => Err(unknown(row, "type", other, "\"i\" or \"a\"")?),
+        }
+    }
 }
 
 /// What the registry says of a version of a projection.
@@ -102,6 +111,28 @@ pub enum ProjectionStatus {
     Inactive,
     /// Its read model has missed events: it has to be rebuilt.
     Stale,
+}
+
+impl ProjectionStatus {
+    fn from_sql(row: &Row) -> Result<Self> {
+        match get(row, "status")? {
+            "active" => Ok(Self::Active),
+            "inactive" => Ok(Self::Inactive),
+            "stale" => Ok(Self::Stale),
+            other => Err(unknown(
+                row,
+                "status",
+                other,
+                "\"active\", \"inactive\" or \"stale\"",
+            )?),
+        }
+    }
+}
+
+fn unknown(row: &Row, column: &str, value: &str, expected: &'static str) -> Result<Error> {
+    let name: &str = get(row, "name")?;
+    let what = format!("the {column} of projection \"{name}\"");
+    Ok(Error::stored(what, format!("\"{value}\""), expected))
 }
 
 impl std::fmt::Display for ProjectionStatus {
@@ -133,8 +164,12 @@ pub struct RegisteredProjection {
 }
 
 /// The version of a projection's code, as the registry keeps it.
-pub(crate) fn version(projection: &dyn Projection) -> i32 {
-    i32::try_from(projection.version()).unwrap_or(i32::MAX)
+///
+/// # Errors
+/// [`Error::InvalidInput`] for one that the registry cannot keep.
+pub(crate) fn version(projection: &dyn Projection) -> Result<i32> {
+    let what = format!("the version of projection \"{}\"", projection.name());
+    Ok(small_to_sql(&what, projection.version())?)
 }
 
 /// All versions of all projections of a partition.
@@ -146,18 +181,13 @@ pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Regis
         .map(|row| {
             Ok(RegisteredProjection {
                 name: get(row, "name")?,
-                version: u32::try_from(get::<i32>(row, "version")?).unwrap_or(0),
-                projection_type: match get::<&str>(row, "type")? {
-                    "i" => ProjectionType::Inline,
-                    _ => ProjectionType::Asynchronous,
-                },
+                version: get_u32(row, "version")?,
+                projection_type: ProjectionType::from_sql(row)?,
                 kind: get(row, "kind")?,
-                status: match get::<&str>(row, "status")? {
-                    "active" => ProjectionStatus::Active,
-                    "stale" => ProjectionStatus::Stale,
-                    _ => ProjectionStatus::Inactive,
-                },
-                rebuilding: get::<Option<i64>>(row, "rebuilding")?.map(from_sql),
+                status: ProjectionStatus::from_sql(row)?,
+                rebuilding: get::<Option<i64>>(row, "rebuilding")?
+                    .map(from_sql)
+                    .transpose()?,
             })
         })
         .collect()

@@ -155,15 +155,16 @@ impl<'s> Rebuild<'s> {
     }
 
     /// How many threads do the work. Each handles the messages of some streams, or of some documents, in their order; so a
-    /// projection by SQL whose result depends on the order of different streams needs one. Defaults to 1.
+    /// projection by SQL whose result depends on the order of different streams needs one. At least 1; defaults to
+    /// 1.
     pub fn workers(mut self, threads: u32) -> Self {
-        self.workers = threads.max(1);
+        self.workers = threads;
         self
     }
 
-    /// How many messages are handled in one transaction. Defaults to 1,000.
+    /// How many messages are handled in one transaction. At least 1; defaults to 1,000.
     pub fn batch_size(mut self, messages: usize) -> Self {
-        self.batch_size = messages.max(1);
+        self.batch_size = messages;
         self
     }
 
@@ -197,6 +198,7 @@ impl<'s> Rebuild<'s> {
     /// switch. [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when the projection's processor is ahead of the
     /// sequence. The live read model is unchanged then.
     pub fn run(self) -> Result<RebuildReport> {
+        self.check_sizes()?;
         let (projection, projection_type) = self.projection()?;
         let name = projection.name();
         if projection.tables().is_empty() {
@@ -214,7 +216,7 @@ impl<'s> Rebuild<'s> {
         self.register(projection.as_ref(), projection_type)?;
         let claim = Claim::take(self.store, name)?;
         claim.keep_while(|| {
-            let version = registry::version(projection.as_ref());
+            let version = registry::version(projection.as_ref())?;
             let shadow = Shadow::begin(self.store, projection.as_ref(), version)?;
             let job = Job {
                 store: self.store,
@@ -263,6 +265,16 @@ impl<'s> Rebuild<'s> {
         }
     }
 
+    fn check_sizes(&self) -> Result<()> {
+        if self.workers == 0 {
+            return Err(Error::invalid("a rebuild", "must have at least one worker"));
+        }
+        if self.batch_size == 0 {
+            return Err(Error::invalid("the batch size", "must be at least 1"));
+        }
+        Ok(())
+    }
+
     /// Without a word, a pool that is too small would wait for its timeout.
     fn check_pool(&self) -> Result<()> {
         let Connections::Own { pool, .. } = self.store.connections() else {
@@ -296,7 +308,7 @@ impl<'s> Rebuild<'s> {
                 .init(&mut ProjectionContext::new(transaction.sql(), partition))
                 .map_err(|source| failed(projection, source))?;
         }
-        let version = registry::version(projection);
+        let version = registry::version(projection)?;
         registry::register(transaction.sql(), partition, projection, version, kind)?;
         Ok(transaction.commit()?)
     }

@@ -1,6 +1,7 @@
 //! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
 
 use super::{Rebuild, Target};
+use crate::database::position::{get_u32, small_to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::{Partition, PartitionSql};
@@ -68,8 +69,8 @@ impl RebuildRequest {
             .map(|row| {
                 Ok(Self {
                     name: get(row, "name")?,
-                    workers: u32::try_from(get::<i32>(row, "workers")?).unwrap_or(1),
-                    batch_size: usize::try_from(get::<i32>(row, "batch_size")?).unwrap_or(1),
+                    workers: get_u32(row, "workers")?,
+                    batch_size: get_u32(row, "batch_size")? as usize,
                     keep_old: get(row, "keep_old")?,
                 })
             })
@@ -152,16 +153,18 @@ impl Rebuild<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when no projection of the name was ever registered;
-    /// [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead of the sequence.
+    /// [`Error::InvalidInput`] when no projection of the name was ever registered, and for a number of workers or messages
+    /// that is 0 or above 2,147,483,647; [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead
+    /// of the sequence.
     pub fn request(self) -> Result<bool> {
+        self.check_sizes()?;
         let name = match &self.target {
             Target::Inline(name) => name.clone(),
             Target::Asynchronous(projection) => projection.name().to_owned(),
         };
         let partition = self.store.partition();
-        let workers = i32::try_from(self.workers).unwrap_or(i32::MAX);
-        let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
+        let workers = small_to_sql("the number of workers", self.workers)?;
+        let batch_size = small_to_sql("the batch size", self.batch_size as u64)?;
         let keep_old = self.keep_old;
         self.store.connections().run(true, |sql| {
             if !registry::is_registered(sql, partition, &name)? {

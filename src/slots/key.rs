@@ -13,7 +13,7 @@ pub(crate) fn slot_of(key: &str, slots: u32) -> u32 {
     let hash = key.bytes().fold(FNV_OFFSET, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
     });
-    u32::try_from(hash % u64::from(slots.max(1))).unwrap_or(0)
+    u32::try_from(hash % u64::from(slots.max(1))).expect("a remainder is below its divisor")
 }
 
 /// The slots that a worker has.

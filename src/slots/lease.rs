@@ -1,7 +1,7 @@
 //! The leases of a running consumer: taking, renewing and releasing slots, and writing their checkpoints.
 
 use super::key::ProcessorKey;
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql};
@@ -103,16 +103,15 @@ pub(crate) struct RenewedSlot {
 impl ProcessorKey<'_> {
     /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
     pub(crate) fn register(&self, sql: &mut dyn Sql, slots: u32, start: u64) -> Result<u32> {
-        let slots = i32::try_from(slots).unwrap_or(i32::MAX);
-        let start = to_sql(start);
+        let slots = small_to_sql("the number of slots", slots)?;
+        let start = stored_to_sql("the position to start from", start)?;
         let rows = sql
             .query(
                 &self.partition.sql(REGISTER),
                 &self.parameters([param(&slots, Type::INT4), param(&start, Type::INT8)]),
             )
             .map_err(|source| self.refused("register a processor", source))?;
-        let stored: i32 = rows.first().map_or(Ok(0), |row| get(row, "slots"))?;
-        Ok(u32::try_from(stored).unwrap_or_default())
+        Ok(rows.first().map_or(Ok(0), |row| get_u32(row, "slots"))?)
     }
 
     /// Gives up what others want, takes what this worker should have, and returns all that it holds then.
@@ -130,8 +129,8 @@ impl ProcessorKey<'_> {
         rows.iter()
             .map(|row| {
                 Ok(HeldSlot {
-                    slot: get(row, "slot")?,
-                    position: from_sql(get(row, "position")?),
+                    slot: get_u32(row, "slot")?.cast_signed(),
+                    position: get_u64(row, "position")?,
                     epoch: get(row, "epoch")?,
                     crashes: get(row, "crashes")?,
                 })
@@ -211,7 +210,7 @@ impl ProcessorKey<'_> {
             )
             .map_err(|source| self.refused("look for a lease", source))?;
         let still: i64 = rows.first().map_or(Ok(0), |row| get(row, "still_held"))?;
-        Ok(from_sql(still) == held.len() as u64)
+        Ok(still == to_sql(held.len()))
     }
 
     /// Gives back all slots of a worker.

@@ -1,6 +1,6 @@
 //! Parked messages as an operator sees them.
 
-use crate::database::position::{from_sql, small_from_sql, to_sql};
+use crate::database::position::{get_u32, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql};
@@ -70,11 +70,15 @@ impl ParkedRequest {
         }
     }
 
-    fn from_sql(request: &str) -> Option<Self> {
+    fn from_sql(request: &str) -> Result<Self> {
         match request {
-            "replay" => Some(Self::Replay),
-            "discard" => Some(Self::Discard),
-            _ => None,
+            "replay" => Ok(Self::Replay),
+            "discard" => Ok(Self::Discard),
+            other => Err(Error::stored(
+                "the request for a parked message",
+                format!("\"{other}\""),
+                "\"replay\" or \"discard\"",
+            )),
         }
     }
 }
@@ -128,10 +132,11 @@ impl ParkedOptions {
         self
     }
 
-    /// How many at the most. A message that several slots or versions have parked counts once. Defaults to 100.
+    /// How many at the most. A message that several slots or versions have parked counts once. Must
+    /// be at least 1. Defaults to 100.
     #[must_use]
     pub fn limit(mut self, messages: usize) -> Self {
-        self.limit = messages.max(1);
+        self.limit = messages;
         self
     }
 }
@@ -144,8 +149,15 @@ pub(crate) fn list(
     version: Option<i32>,
     options: &ParkedOptions,
 ) -> Result<Vec<ParkedMessage>> {
+    if options.limit == 0 {
+        let reason = "must be at least 1";
+        return Err(Error::invalid(
+            "the limit of a list of parked messages",
+            reason,
+        ));
+    }
     let (after, up_to) = (to_sql(options.after), i64::MAX);
-    let limit = i64::try_from(options.limit).unwrap_or(i64::MAX);
+    let limit = to_sql(options.limit);
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&processor, Type::TEXT),
@@ -186,15 +198,15 @@ pub(crate) fn at(
 fn parked(row: &Row) -> Result<ParkedMessage> {
     let request: Option<&str> = get(row, "request")?;
     Ok(ParkedMessage {
-        version: small_from_sql(get(row, "version")?),
-        slot: small_from_sql(get(row, "slot")?),
-        global_position: from_sql(get(row, "global_position")?),
+        version: get_u32(row, "version")?,
+        slot: get_u32(row, "slot")?,
+        global_position: get_u64(row, "global_position")?,
         stream_name: get(row, "stream_id")?,
-        stream_position: from_sql(get(row, "stream_position")?),
+        stream_position: get_u64(row, "stream_position")?,
         message_type: get(row, "message_type")?,
-        attempts: small_from_sql(get(row, "attempts")?),
+        attempts: get_u32(row, "attempts")?,
         error: get(row, "error")?,
-        request: request.and_then(ParkedRequest::from_sql),
+        request: request.map(ParkedRequest::from_sql).transpose()?,
         parked_at: get(row, "parked_at")?,
     })
 }

@@ -3,7 +3,7 @@
 
 use super::key::ProcessorKey;
 use super::lease::{HeldSlot, Holder};
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{get_u64, small_to_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql, RecordedMessage};
@@ -93,7 +93,7 @@ pub(crate) fn park(
     let position = to_sql(message.global_position());
     let stream_position = to_sql(message.stream_position());
     let (stream, kind) = (message.stream_name(), message.message_type());
-    let attempts = i32::try_from(attempts).unwrap_or(i32::MAX);
+    let attempts = small_to_sql("the number of attempts", attempts)?;
     sql.execute(
         &key.partition.sql(PARK),
         &key.parameters([
@@ -138,7 +138,7 @@ pub(crate) fn next_replay(
     let replay = |row| {
         Ok(Replay {
             slot: get(row, "slot")?,
-            position: from_sql(get(row, "global_position")?),
+            position: get_u64(row, "global_position")?,
             stream: get(row, "stream_id")?,
         })
     };

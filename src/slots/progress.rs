@@ -1,7 +1,7 @@
 //! How far a processor is: for jobs, for callers that wait for it, and for rebuilds.
 
 use super::key::ProcessorKey;
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProcessorError, Result};
 use crate::events::{Partition, PartitionSql, feed};
@@ -62,7 +62,7 @@ impl ProcessorKey<'_> {
             .query(&self.partition.sql(REACHED), &self.parameters([]))
             .map_err(|source| self.refused("look for a checkpoint", source))?;
         let position = rows.first().map_or(Ok(0), |row| get(row, "position"))?;
-        Ok(from_sql(position))
+        Ok(from_sql(position)?)
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn refuse_ahead(
         .map_err(|source| Error::in_partition("look at a processor", &partition.name, source))?;
     let position = rows.first().map_or(Ok(0), |row| get(row, "position"))?;
     // After the position: appends draw further ones meanwhile.
-    refuse_beyond(processor, from_sql(position), feed::head(sql, partition)?)
+    refuse_beyond(processor, from_sql(position)?, feed::head(sql, partition)?)
 }
 
 /// Fails for a position of a processor that no append has drawn.
@@ -122,9 +122,9 @@ fn progress(row: &postgres::Row) -> Result<Progress> {
     let error: Option<String> = get(row, "last_error")?;
     let has_failed: bool = get(row, "has_failed")?;
     Ok(Progress {
-        position: from_sql(get(row, "position")?),
-        furthest: from_sql(get(row, "furthest")?),
-        head: from_sql(get(row, "head")?),
+        position: get_u64(row, "position")?,
+        furthest: get_u64(row, "furthest")?,
+        head: get_u64(row, "head")?,
         failure: has_failed.then(|| error.unwrap_or_default()),
         parked: parked.and_then(|errors| errors.into_iter().next()),
     })

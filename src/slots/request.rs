@@ -2,7 +2,7 @@
 
 use super::key::ProcessorKey;
 use super::parked::ParkedRequest;
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::PartitionSql;
@@ -135,7 +135,7 @@ impl ProcessorKey<'_> {
         let Some(row) = rows.first() else {
             return Ok((0, false));
         };
-        Ok((from_sql(get(row, "marked")?), get(row, "is_running")?))
+        Ok((get_u64(row, "marked")?, get(row, "is_running")?))
     }
 
     fn lock_stream(&self, sql: &mut dyn Sql, position: i64) -> Result<()> {

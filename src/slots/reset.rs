@@ -1,7 +1,7 @@
 //! Setting a processor back, and forgetting it.
 
 use super::key::ProcessorKey;
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{from_sql, stored_to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProcessorError, Result};
 use crate::events::PartitionSql;
@@ -50,7 +50,7 @@ pub struct ProcessorReset {
 impl ProcessorKey<'_> {
     /// Sets all slots to a position. Their holder stays, and goes on from there.
     pub(crate) fn reset(&self, sql: &mut dyn Sql, position: u64) -> Result<ProcessorReset> {
-        let position = to_sql(position);
+        let position = stored_to_sql("the position", position)?;
         let parameters = self.parameters([param(&position, Type::INT8)]);
         let owners = self.lock(sql)?;
         let rows = sql
@@ -63,7 +63,7 @@ impl ProcessorKey<'_> {
             .execute(&self.partition.sql(FORGET_PARKED), &parameters[..3])
             .map_err(refused)?;
         Ok(ProcessorReset {
-            slots: from_sql(slots),
+            slots: from_sql(slots)?,
             unparked,
             owner_running: owners.iter().any(Option::is_some),
         })

@@ -1,6 +1,6 @@
 //! How far the processors are, and who holds them.
 
-use crate::database::position::{from_sql, small_from_sql, to_sql};
+use crate::database::position::{elapsed_from_sql, get_u32, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql, feed};
@@ -47,7 +47,7 @@ const SLOTS: PartitionSql = PartitionSql::new("
     SELECT processor, version, slot, position, epoch, owner, worker,
            (extract(EPOCH FROM clock_timestamp() - taken_at) * 1000000)::BIGINT AS held_microseconds,
            (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
-           crashes, attempts, status = 'failed' AS has_failed, last_error, updated_at
+           crashes, attempts, status, last_error, updated_at
       FROM {schema}.emt_processor_slots
      WHERE partition = $1
      ORDER BY slot");
@@ -222,36 +222,46 @@ fn slots(sql: &mut dyn Sql, partition: &Partition) -> Result<SlotsByProcessor> {
 
 fn slot(row: &Row) -> Result<SlotStatus> {
     Ok(SlotStatus {
-        slot: small_from_sql(get(row, "slot")?),
-        position: from_sql(get(row, "position")?),
-        epoch: from_sql(get(row, "epoch")?),
+        slot: get_u32(row, "slot")?,
+        position: get_u64(row, "position")?,
+        epoch: get_u64(row, "epoch")?,
         holder: holder(row)?,
-        crashes: small_from_sql(get(row, "crashes")?),
-        attempts: small_from_sql(get(row, "attempts")?),
-        failed: get(row, "has_failed")?,
+        crashes: get_u32(row, "crashes")?,
+        attempts: get_u32(row, "attempts")?,
+        failed: has_failed(row)?,
         last_error: get(row, "last_error")?,
         updated_at: get(row, "updated_at")?,
     })
+}
+
+fn has_failed(row: &Row) -> Result<bool> {
+    match get(row, "status")? {
+        "active" => Ok(false),
+        "failed" => Ok(true),
+        other => Err(Error::stored(
+            "the status of a slot",
+            format!("\"{other}\""),
+            "\"active\" or \"failed\"",
+        )),
+    }
 }
 
 fn holder(row: &Row) -> Result<Option<SlotHolder>> {
     let Some(owner) = get(row, "owner")? else {
         return Ok(None);
     };
-    let worker: Option<i32> = get(row, "worker")?;
-    let held_for: Option<i64> = get(row, "held_microseconds")?;
     let lease_left: Option<i64> = get(row, "left_microseconds")?;
     Ok(Some(SlotHolder {
         owner,
-        worker: small_from_sql(worker.unwrap_or(0)),
-        held_for: microseconds(held_for.unwrap_or(0)),
-        lease_left: lease_left.filter(|left| *left > 0).map(microseconds),
+        worker: get_u32(row, "worker")?,
+        held_for: elapsed_from_sql(get(row, "held_microseconds")?),
+        lease_left: lease_left.filter(|left| *left > 0).map(elapsed_from_sql),
     }))
 }
 
 fn status(row: &Row, slots: Vec<SlotStatus>, head: u64) -> Result<ProcessorStatus> {
     let lag_time: Option<i64> = get(row, "lag_microseconds")?;
-    let position = from_sql(get(row, "position")?);
+    let position = get_u64(row, "position")?;
     let is_ahead = furthest(&slots, position) > head;
     let error = |failed: bool| {
         let mut slots = slots.iter().filter(|slot| slot.failed == failed);
@@ -259,20 +269,15 @@ fn status(row: &Row, slots: Vec<SlotStatus>, head: u64) -> Result<ProcessorStatu
     };
     Ok(ProcessorStatus {
         name: get(row, "name")?,
-        version: small_from_sql(get(row, "version")?),
+        version: get_u32(row, "version")?,
         state: ProcessorState::of(&slots, is_ahead),
         position,
         head,
-        lag: from_sql(get(row, "lag")?),
-        lag_time: lag_time.map(microseconds),
+        lag: get_u64(row, "lag")?,
+        lag_time: lag_time.map(elapsed_from_sql),
         last_error: error(true).or_else(|| error(false)),
-        parked: from_sql(get(row, "parked")?),
-        waiting: from_sql(get(row, "waiting")?),
+        parked: get_u64(row, "parked")?,
+        waiting: get_u64(row, "waiting")?,
         slots,
     })
-}
-
-/// A duration as PostgreSQL returns it; one that a clock has turned back counts as none.
-fn microseconds(count: i64) -> Duration {
-    Duration::from_micros(from_sql(count))
 }

@@ -1,7 +1,7 @@
 //! The switch of a rebuild: it holds all slots of a processor while the read model is replaced, and sets where they resume.
 
 use super::key::ProcessorKey;
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::PartitionSql;
@@ -90,7 +90,7 @@ impl ProcessorKey<'_> {
             if !get::<bool>(row, "is_ours")? {
                 return Ok(None);
             }
-            highest = highest.max(from_sql(get(row, "position")?));
+            highest = highest.max(get_u64(row, "position")?);
         }
         Ok(Some(highest))
     }

@@ -133,7 +133,7 @@ impl<'a> Session<'a> {
         options: AppendOptions,
     ) -> Result<Appended> {
         let options = match self.cause {
-            Some(cause) => options.caused_by(cause),
+            Some(cause) => options.caused_by(cause)?,
             None => options,
         };
         self.append(&options.prepare(stream, messages)?)

@@ -2,7 +2,8 @@ use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::{
-    Error, Event, ProcessorError, Projector, RawEvent, Reactor, Recorded, StartFrom,
+    Error, Event, FailurePolicy, ParkedOptions, ProcessorError, Projector, RawEvent, Reactor,
+    Recorded, StartFrom,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -304,5 +305,132 @@ fn what_cannot_be_a_consumer_is_refused() -> anyhow::Result<()> {
     let other = store.consumer().reactor(nothing("b").slots(8));
     let text = refused(other.start());
     assert!(text.contains("4 slots") && text.contains('8'), "{text}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_stored_or_makes_no_sense_is_refused_and_not_cut() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let nothing = |name: &str| Reactor::new(name).each(|_: &Recorded<RawEvent>, _| Ok(()));
+    let consumer = |reactor| store.consumer().reactor(reactor);
+    let beyond = 3_000_000_000;
+    let from = StartFrom::Position(u64::MAX);
+    for (refused, expected) in [
+        (
+            consumer(nothing("a").version(beyond)),
+            "the version of reactor \"a\"",
+        ),
+        (consumer(nothing("a").slots(beyond)), "the number of slots"),
+        (
+            consumer(nothing("a").workers(beyond).slots(1)),
+            "the number of workers",
+        ),
+        (
+            consumer(nothing("a").start_from(from)),
+            "the position to start from",
+        ),
+        (consumer(nothing("a")).batch_size(0), "the batch size"),
+        (
+            consumer(nothing("a")).poll_interval(Duration::ZERO),
+            "the poll interval",
+        ),
+        (consumer(nothing("a")).lease(Duration::MAX), "the lease"),
+    ] {
+        let error = refused.start().map(drop).expect_err(expected);
+        assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+    let error = store
+        .processors()
+        .version(beyond)
+        .list()
+        .expect_err("no such version");
+    assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+    let projection = counts("counts").version(beyond);
+    let error = store
+        .rebuild_with(projection)
+        .run()
+        .expect_err("no such version");
+    assert!(
+        error
+            .to_string()
+            .contains("the version of projection \"counts\""),
+        "{error}"
+    );
+    for rebuild in [
+        store.rebuild_with(counts("counts")).workers(0),
+        store.rebuild_with(counts("counts")).batch_size(0),
+    ] {
+        let error = rebuild.run().expect_err("nothing to work with");
+        assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_registry_should_not_hold_is_an_error() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let report = store
+        .consumer()
+        .projector(counts("counts"))
+        .run_until_caught_up()?;
+    assert_eq!(report.end, RunEnd::CaughtUp);
+    for (change, expected) in [
+        (
+            "status = 'paused'",
+            "the status of projection \"counts\" is stored as \"paused\"",
+        ),
+        (
+            "status = 'active', type = 'x'",
+            "the type of projection \"counts\" is stored as \"x\"",
+        ),
+        ("type = 'a', version = -1", "column version is stored as -1"),
+    ] {
+        database
+            .client()?
+            .batch_execute(&format!("UPDATE emt_projections SET {change}"))?;
+        let error = store.registered_projections().expect_err(expected);
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_slots_and_the_parked_messages_should_not_hold_is_an_error() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let fails = Reactor::new("audit")
+        .each(|_: &Recorded<RawEvent>, _| anyhow::bail!("no"))
+        .on_failure(FailurePolicy::park());
+    let report = store.consumer().reactor(fails).run_until_caught_up()?;
+    assert_eq!(report.end, RunEnd::CaughtUp);
+    let parked = || store.processors().parked("audit", ParkedOptions::new());
+    assert_eq!(parked()?.len(), 1);
+
+    let mut client = database.client()?;
+    client.batch_execute("UPDATE emt_parked_messages SET request = 'ignore'")?;
+    let error = parked().expect_err("no such request");
+    assert!(
+        error
+            .to_string()
+            .contains("\"ignore\", but must be \"replay\""),
+        "{error}"
+    );
+    let none = ParkedOptions::new().limit(0);
+    let error = store
+        .processors()
+        .parked("audit", none)
+        .expect_err("a list of nothing");
+    assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+
+    client.batch_execute("UPDATE emt_processor_slots SET crashes = -1")?;
+    let error = store.processors().list().expect_err("no such number");
+    assert!(
+        error.to_string().contains("crashes is stored as -1"),
+        "{error}"
+    );
+    client.batch_execute("UPDATE emt_processor_slots SET crashes = 0, status = 'paused'")?;
+    let error = store.processors().list().expect_err("no such status");
+    assert!(error.to_string().contains("\"paused\""), "{error}");
     Ok(())
 }

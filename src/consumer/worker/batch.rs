@@ -98,7 +98,7 @@ impl Worker {
             let held = self.held.iter().find(|held| held.slot == *slot);
             held.is_some_and(|held| held.position < position)
         };
-        let slot = |key: &str| i32::try_from(slot_of(key, self.all_slots)).unwrap_or(i32::MAX);
+        let slot = |key: &str| slot_of(key, self.all_slots).cast_signed();
         let keys = match &self.processor().handler {
             Handler::Projector(projection) if self.all_slots > 1 => projection.keys(message),
             _ => Ok(None),

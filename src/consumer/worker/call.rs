@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 impl Worker {
     /// What a projection may write: all, unless others hold the other slots.
     pub(super) fn owned(&self, slots: &[i32]) -> Option<OwnedSlots> {
-        let slots = slots.iter().filter_map(|slot| u32::try_from(*slot).ok());
+        let slots = slots.iter().map(|slot| slot.unsigned_abs());
         (self.all_slots > 1).then(|| OwnedSlots::new(self.all_slots, slots))
     }
 

@@ -57,7 +57,7 @@ impl SchemaPart {
 /// The version of the schema that the event store needs.
 #[cfg(feature = "cli")]
 pub(crate) fn needed() -> u32 {
-    u32::try_from(SchemaPart::EventStore.latest()).unwrap_or(0)
+    SchemaPart::EventStore.latest().unsigned_abs()
 }
 
 pub(super) fn checksum(migration: &Migration) -> String {

@@ -61,15 +61,14 @@ pub(super) fn state(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result
         .map(|migration| migration.version)
         .take_while(|version| applied.iter().any(|found| found.version == *version))
         .last();
-    let unsigned = |version: i32| u32::try_from(version).unwrap_or(0);
     Ok(match newest {
         None => SchemaState::Missing,
         Some(found) if found < part.latest() => SchemaState::Old {
-            found: unsigned(found),
-            needed: unsigned(part.latest()),
+            found: found.unsigned_abs(),
+            needed: part.latest().unsigned_abs(),
         },
         Some(found) => SchemaState::Current {
-            version: unsigned(found),
+            version: found.unsigned_abs(),
         },
     })
 }

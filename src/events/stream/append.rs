@@ -2,6 +2,7 @@
 
 use super::name::stream_type;
 use super::stored::{InlineVersions, Stored, StreamAppend};
+use crate::database::position::{get_u32, small_to_sql};
 use crate::database::{Jsonb, Parameter, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::message::OutgoingMessage;
@@ -116,8 +117,8 @@ pub(crate) fn append_to_streams(
         .collect();
     let counts: Vec<i32> = appends
         .iter()
-        .map(|append| append.messages.len().try_into().unwrap_or(i32::MAX))
-        .collect();
+        .map(|append| small_to_sql("the number of messages", append.messages.len() as u64))
+        .collect::<Result<_, _>>()?;
     let columns = MessageColumns::new(appends.iter().flat_map(|append| &append.messages));
     let find_repeated = appends.iter().any(StreamAppend::has_own_ids);
     let projections = projections.map(InlineVersions::as_jsonb);
@@ -139,10 +140,16 @@ pub(crate) fn append_to_streams(
 
     let mut stored = Vec::with_capacity(rows.len());
     for row in &rows {
-        let number: i32 = get(row, "number")?;
-        let index = usize::try_from(number - 1).unwrap_or_default();
+        let number = get_u32(row, "number")?;
+        let append = appends.iter().zip(1..).find(|(_, one)| *one == number);
+        let Some((append, _)) = append else {
+            return Err(Error::schema(format!(
+                "the function emt_append_to_streams answered for stream {number} of {}",
+                appends.len()
+            )));
+        };
         let result: Vec<i64> = get(row, "result")?;
-        stored.push((index, Stored::from_sql(&appends[index], &result)?));
+        stored.push((number, Stored::from_sql(append, &result)?));
     }
     if stored.len() != appends.len() {
         return Err(Error::schema(format!(
@@ -151,7 +158,7 @@ pub(crate) fn append_to_streams(
             appends.len()
         )));
     }
-    stored.sort_unstable_by_key(|(index, _)| *index);
+    stored.sort_unstable_by_key(|(number, _)| *number);
     Ok(stored.into_iter().map(|(_, stored)| stored).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::database::ExpectedVersion;
 use crate::error::Result;
-use crate::events::message::{Appendable, Metadata, NewMetadata, RecordedMessage};
+use crate::events::message::{Appendable, NewMetadata, RecordedMessage};
 use crate::events::stream::StreamAppend;
 use serde_json::Value;
 
@@ -61,17 +61,17 @@ impl AppendOptions {
     }
 
     /// Ids of the message that an append answers, where the options give none.
-    pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Self {
+    pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Result<Self> {
         let (correlation, causation) = (
             &mut self.metadata.correlation_id,
             &mut self.metadata.causation_id,
         );
         causation.get_or_insert_with(|| cause.message_id.clone());
-        correlation.get_or_insert_with(|| {
-            let known = Metadata::parse(&cause.metadata).correlation_id;
-            known.unwrap_or_else(|| cause.message_id.clone())
-        });
-        self
+        if correlation.is_none() {
+            let known = cause.parse_metadata()?.correlation_id;
+            *correlation = Some(known.unwrap_or_else(|| cause.message_id.clone()));
+        }
+        Ok(self)
     }
 
     /// Checks and encodes an append, before anything is sent.
@@ -92,7 +92,7 @@ impl AppendOptions {
 impl StreamAppend {
     /// The same with the ids of the message that it answers, where its messages have none.
     pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Result<Self> {
-        let shared = AppendOptions::new().caused_by(cause).metadata.encode()?;
+        let shared = AppendOptions::new().caused_by(cause)?.metadata.encode()?;
         self.messages = self
             .messages
             .into_iter()

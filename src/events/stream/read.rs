@@ -2,11 +2,13 @@
 
 use super::name::check_stream_name;
 use super::read_options::ReadOptions;
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
-use crate::error::{Error, Result};
+use crate::error::{DecodeError, Error, Result};
 use crate::events::event::Event;
-use crate::events::message::{MessageKind, Recorded, RecordedMessage};
+use crate::events::message::{
+    MessageKind, Metadata, Recorded, RecordedMessage, parse_schema_version,
+};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
@@ -86,7 +88,7 @@ pub(crate) fn read(
     let mut outcome = Ok(());
     let mut read_row = |row: &Row| -> Result<()> {
         if version == 0 {
-            version = from_sql(get(row, "stream_version")?);
+            version = get_u64(row, "stream_version")?;
             options.expected.check(stream, version)?;
         }
         let message = MessageRow {
@@ -155,15 +157,24 @@ impl MessageRow<'_> {
         Ok(get(self.row, self.first_column + column as usize)?)
     }
 
+    fn position(&self, column: MessageColumn) -> Result<u64> {
+        Ok(from_sql(self.get(column)?)?)
+    }
+
     pub(crate) fn to_message(&self) -> Result<RecordedMessage> {
+        let kind = MessageKind::from_sql(self.get(MessageColumn::MessageKind)?);
+        let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?);
+        let damage = kind.as_ref().err().or(schema_version.as_ref().err());
         Ok(RecordedMessage {
             stream_name: Arc::clone(self.stream),
-            stream_position: from_sql(self.get(MessageColumn::StreamPosition)?),
-            global_position: from_sql(self.get(MessageColumn::GlobalPosition)?),
+            stream_position: self.position(MessageColumn::StreamPosition)?,
+            global_position: self.position(MessageColumn::GlobalPosition)?,
             message_id: self.get(MessageColumn::MessageId)?,
             message_type: self.get(MessageColumn::MessageType)?,
-            kind: MessageKind::from_sql(self.get(MessageColumn::MessageKind)?),
-            schema_version: parse_schema_version(self.get(MessageColumn::SchemaVersion)?),
+            damage: damage.cloned(),
+            // Never seen where they are damaged.
+            kind: kind.unwrap_or_default(),
+            schema_version: schema_version.unwrap_or_default(),
             recorded_at: self.get(MessageColumn::Created)?,
             data: self
                 .get::<Jsonb<'_>>(MessageColumn::MessageData)?
@@ -178,9 +189,18 @@ impl MessageRow<'_> {
 
     /// The message as an event of type `E`, decoded from the row itself.
     pub(crate) fn decode<E: Event>(&self) -> Result<Recorded<E>> {
-        let stream_position = from_sql(self.get(MessageColumn::StreamPosition)?);
+        let stream_position = self.position(MessageColumn::StreamPosition)?;
         let message_type: &str = self.get(MessageColumn::MessageType)?;
-        let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?);
+        let unreadable = |source: DecodeError| Error::Decode {
+            stream: self.stream.to_string(),
+            version: stream_position,
+            message_type: message_type.to_owned(),
+            source,
+        };
+        let kind = MessageKind::from_sql(self.get(MessageColumn::MessageKind)?)
+            .map_err(|damage| unreadable(damage.into()))?;
+        let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?)
+            .map_err(|damage| unreadable(damage.into()))?;
         let data: Jsonb<'_> = self.get(MessageColumn::MessageData)?;
         let event = crate::events::event::decode_stored(
             message_type,
@@ -189,17 +209,16 @@ impl MessageRow<'_> {
             self.stream,
             stream_position,
         )?;
-        let metadata = crate::events::message::Metadata::parse(
-            self.get::<Jsonb<'_>>(MessageColumn::MessageMetadata)?.0,
-        );
+        let metadata: Jsonb<'_> = self.get(MessageColumn::MessageMetadata)?;
+        let metadata = Metadata::parse(metadata.0).map_err(unreadable)?;
         Ok(crate::Recorded {
             event,
             stream_name: Arc::clone(self.stream),
             stream_position,
-            global_position: from_sql(self.get(MessageColumn::GlobalPosition)?),
+            global_position: self.position(MessageColumn::GlobalPosition)?,
             message_id: self.get(MessageColumn::MessageId)?,
             message_type: message_type.to_owned(),
-            kind: MessageKind::from_sql(self.get(MessageColumn::MessageKind)?),
+            kind,
             schema_version,
             recorded_at: self.get(MessageColumn::Created)?,
             correlation_id: metadata.correlation_id,
@@ -207,9 +226,4 @@ impl MessageRow<'_> {
             metadata: metadata.own,
         })
     }
-}
-
-/// Emmett writes the version with quotes around it.
-fn parse_schema_version(text: &str) -> u32 {
-    text.trim_matches(['"', '\'']).parse().unwrap_or(1)
 }

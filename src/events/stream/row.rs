@@ -1,7 +1,7 @@
 //! The row of a stream: version, metadata, archive.
 
 use super::name::check_stream_name;
-use crate::database::position::from_sql;
+use crate::database::position::{from_sql, get_u64};
 use crate::database::{Jsonb, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
@@ -35,12 +35,14 @@ pub(crate) fn version(
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let metadata: Value = get(row, "stream_metadata")?;
-    let metadata = match metadata {
+    let metadata = match get(row, "stream_metadata")? {
         Value::Object(map) => map,
-        _ => Map::new(),
+        other => {
+            let what = format!("the metadata of stream \"{stream}\"");
+            return Err(Error::stored(what, other.to_string(), "an object"));
+        }
     };
-    Ok(Some((from_sql(get(row, "stream_position")?), metadata)))
+    Ok(Some((get_u64(row, "stream_position")?, metadata)))
 }
 
 /// Replaces the metadata of a stream; false when there is no such stream.
@@ -87,5 +89,5 @@ pub(crate) fn move_stream(
         .query(&partition.sql(MOVE), &parameters)
         .map_err(|source| Error::in_partition(doing, &partition.name, source))?;
     let version: Option<i64> = scalar(&rows)?.flatten();
-    Ok(version.map(from_sql))
+    Ok(version.map(from_sql).transpose()?)
 }

@@ -1,13 +1,13 @@
 //! What goes into an append, and what the database says that it did.
 
 use super::name::check_stream_name;
-use crate::database::position::from_sql;
+use crate::database::position::{from_sql, time_from_sql};
 use crate::database::{ExpectedVersion, Jsonb};
 use crate::error::{Error, Result};
 use crate::events::message::{OutgoingMessage, RecordedMessage};
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// What an append did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,7 @@ impl StreamAppend {
                     recorded_at: stored.recorded_at,
                     data: message.data.clone(),
                     metadata: message.metadata_json.clone(),
+                    damage: None,
                 },
             )
             .collect()
@@ -156,19 +157,23 @@ impl Stored {
         let stream = || append.stream.to_string();
         match result {
             [code @ (0 | 3), version, time, positions @ ..] => Ok(Self {
-                version: from_sql(*version),
-                recorded_at: SystemTime::UNIX_EPOCH + Duration::from_micros(from_sql(*time)),
-                global_positions: positions.iter().copied().map(from_sql).collect(),
+                version: from_sql(*version)?,
+                recorded_at: time_from_sql(*time),
+                global_positions: positions
+                    .iter()
+                    .copied()
+                    .map(from_sql)
+                    .collect::<Result<_, _>>()?,
                 already_appended: *code == 3,
             }),
             [2, version] => Err(Error::StreamArchived {
                 stream: stream(),
-                version: from_sql(*version),
+                version: from_sql(*version)?,
             }),
             [1, version] => Err(Error::Conflict {
                 stream: stream(),
                 expected: append.expected,
-                actual: from_sql(*version),
+                actual: from_sql(*version)?,
             }),
             other => Err(Error::schema(format!(
                 "the function emt_append answered {other:?}, which this version of the library does not understand"

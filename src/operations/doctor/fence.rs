@@ -1,7 +1,7 @@
 //! Who holds the feed back.
 
 use super::finding::{Finding, FindingKind, Severity, refused};
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{elapsed_from_sql, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::Result;
 use crate::events::{Partition, PartitionSql, feed};
@@ -142,7 +142,7 @@ fn holder(row: &Row, head: u64) -> Result<FenceHolder> {
         None if state.as_deref() == Some("idle") => HolderKind::Session,
         None => HolderKind::Transaction,
     };
-    let position = from_sql(get(row, "position")?);
+    let position = get_u64(row, "position")?;
     Ok(FenceHolder {
         kind,
         pid: get(row, "pid")?,
@@ -153,7 +153,7 @@ fn holder(row: &Row, head: u64) -> Result<FenceHolder> {
         application: get::<Option<String>>(row, "application_name")?
             .filter(|name| !name.is_empty()),
         query: state.is_some().then(|| query.and_then(shown)).flatten(),
-        age: age.map(|age| Duration::from_micros(from_sql(age))),
+        age: age.map(elapsed_from_sql),
         state,
     })
 }

@@ -28,7 +28,7 @@ pub(super) fn place(
             continue;
         };
         line.message.stream_position = *version;
-        line.message.global_position = from_sql(position);
+        line.message.global_position = from_sql(position)?;
         line.message.recorded_at = recorded_at;
         *version += 1;
         if line
@@ -63,7 +63,7 @@ fn advance_streams(
     let mut next = HashMap::with_capacity(versions.len());
     let mut begun = Vec::new();
     for (name, version) in versions {
-        let count = counts.get(&name).copied().map_or(0, from_sql);
+        let count = counts.get(&name).copied().map_or(Ok(0), from_sql)?;
         if version == count {
             begun.push(Arc::clone(&name));
         }

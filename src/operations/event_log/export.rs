@@ -49,7 +49,11 @@ impl EventStore {
             position: options.after,
         };
         while let Some(message) = feed.next_message() {
-            write_line(&mut log, &message?).map_err(|source| EventLogError::Io { source })?;
+            let message = message?;
+            message.refuse_damaged()?;
+            // The import reads them, too: metadata that cannot be read would end there.
+            message.parse_metadata()?;
+            write_line(&mut log, &message).map_err(|source| EventLogError::Io { source })?;
             report.messages += 1;
         }
         log.flush().map_err(|source| EventLogError::Io { source })?;

@@ -27,6 +27,9 @@ impl EventStore {
         if let Some(name) = &options.name {
             check_key("the name of the import", name)?;
         }
+        if options.batch_size == 0 {
+            return Err(Error::invalid("the batch size", "must be at least 1"));
+        }
         self.register_projections_anew()?;
         let mut import = Import::new(self, options);
         import.refuse_other_projections()?;
@@ -273,5 +276,6 @@ fn message(line: &Line<'_>) -> RecordedMessage {
             || b"{}".to_vec(),
             |metadata| metadata.get().as_bytes().to_vec(),
         ),
+        damage: None,
     }
 }

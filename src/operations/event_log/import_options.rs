@@ -36,10 +36,11 @@ impl<'p> ImportOptions<'p> {
         Self::default()
     }
 
-    /// How many lines are stored in one transaction, and held in memory. Defaults to 5,000.
+    /// How many lines are stored in one transaction, and held in memory. At least 1; defaults to
+    /// 5,000.
     #[must_use]
     pub fn batch_size(mut self, lines: usize) -> Self {
-        self.batch_size = lines.max(1);
+        self.batch_size = lines;
         self
     }
 

@@ -1,6 +1,6 @@
 //! How far a log was imported. Owns the statements on `emt_imports`.
 
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{get_u64, to_sql};
 use crate::database::{Sql, TextDigest, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql};
@@ -34,7 +34,7 @@ impl ImportedPart {
             .map_err(|source| Error::database("look for an earlier import", source))?;
         match rows.first() {
             Some(row) => Ok(Self {
-                lines: from_sql(get(row, "lines")?),
+                lines: get_u64(row, "lines")?,
                 digest: get(row, "digest")?,
             }),
             None => Ok(Self::default()),

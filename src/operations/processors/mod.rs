@@ -7,6 +7,7 @@ mod status;
 
 pub use parked::ParkedDetail;
 
+use crate::database::position::small_to_sql;
 use crate::database::{Connections, PooledTransaction, Sql, check_text, param};
 use crate::error::{Error, ProcessorError, Result};
 use crate::events::{Partition, PartitionSql};
@@ -79,9 +80,11 @@ impl Processors {
         self
     }
 
-    fn version_parameter(&self) -> Option<i32> {
-        self.version
-            .map(|version| i32::try_from(version).unwrap_or(i32::MAX))
+    fn version_parameter(&self) -> Result<Option<i32>> {
+        let version = self.version;
+        Ok(version
+            .map(|version| small_to_sql("the version", version))
+            .transpose()?)
     }
 
     /// Fails for a name that no processor has.
@@ -110,7 +113,7 @@ impl Processors {
                 known: slots::names(sql, &self.partition)?,
             }));
         }
-        match self.version_parameter() {
+        match self.version_parameter()? {
             None => Ok(versions),
             Some(wanted) if versions.contains(&wanted) => Ok(vec![wanted]),
             Some(wanted) => Err(Error::invalid(

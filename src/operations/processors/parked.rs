@@ -35,10 +35,11 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput) for a
+    /// limit of 0.
     pub fn parked(&self, name: &str, options: ParkedOptions) -> Result<Vec<ParkedMessage>> {
         check_stream(options.stream.as_deref())?;
-        let version = self.version_parameter();
+        let version = self.version_parameter()?;
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;
             parked::list(sql, &self.partition, name, version, &options)
@@ -61,7 +62,7 @@ impl Processors {
     /// # Errors
     /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn parked_message(&self, name: &str, position: u64) -> Result<Option<ParkedDetail>> {
-        let version = self.version_parameter();
+        let version = self.version_parameter()?;
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;
             let parked = parked::at(sql, &self.partition, name, version, position)?;

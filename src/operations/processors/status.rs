@@ -24,7 +24,7 @@ impl Processors {
     pub fn list(&self) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_partition(sql)?;
-            status::list(sql, &self.partition, self.version_parameter())
+            status::list(sql, &self.partition, self.version_parameter()?)
         })
     }
 
@@ -57,7 +57,7 @@ impl Processors {
     fn named(&self, name: &str) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;
-            let all = status::list(sql, &self.partition, self.version_parameter())?;
+            let all = status::list(sql, &self.partition, self.version_parameter()?)?;
             Ok(all.into_iter().filter(|one| one.name == name).collect())
         })
     }

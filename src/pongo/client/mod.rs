@@ -113,7 +113,7 @@ impl PongoClient {
             let rows = sql
                 .query(&text, &[param(&name, Type::TEXT)])
                 .map_err(|source| refused_removal(name, source))?;
-            Ok(scalar(&rows)?.map_or(0, from_sql))
+            Ok(scalar(&rows)?.map_or(Ok(0), from_sql)?)
         })
     }
 

@@ -1,6 +1,6 @@
 //! Documents as they are read: the JSON of a row, with what its columns say of the id and the version.
 
-use crate::database::position::from_sql;
+use crate::database::position::get_u64;
 use crate::database::{Jsonb, get};
 use crate::pongo::error::Result;
 use memchr::memmem;
@@ -29,7 +29,7 @@ impl<'r> StoredDocument<'r> {
         Ok(Self {
             data: get::<Jsonb<'r>>(row, 0)?.0,
             id: get(row, 1)?,
-            version: from_sql(get(row, 2)?),
+            version: get_u64(row, 2)?,
         })
     }
 

@@ -104,7 +104,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
             sql.query_unnamed(&fetch, &[])
                 .map_err(|source| statement.error("find documents", source))
         })?;
-        self.is_at_end = rows.len() < usize::try_from(batch_size).unwrap_or(usize::MAX);
+        self.is_at_end = (rows.len() as u64) < u64::from(batch_size);
         self.fetched = rows.into_iter();
         Ok(())
     }

@@ -50,7 +50,7 @@ impl<T> Collection<'_, T> {
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         let statement = self.filtered(COUNT, &filter.into())?;
         let rows = self.read(|sql| statement.query("count documents", sql))?;
-        Ok(scalar(&rows)?.map_or(0, from_sql))
+        Ok(scalar(&rows)?.map_or(Ok(0), from_sql)?)
     }
 
     /// Whether a document matches the filter.

@@ -113,9 +113,11 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
         let mut rows = self
             .collection
             .read(|sql| statement.query("find a page of documents", sql))?;
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let has_next = rows.len() > size;
-        rows.truncate(size);
+        let has_next = rows.len() as u64 > u64::from(size);
+        if has_next {
+            // There is one more than the page has.
+            rows.pop();
+        }
         let documents = rows
             .iter()
             .map(|row| self.decode(&StoredDocument::of_row(row)?))

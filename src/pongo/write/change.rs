@@ -3,7 +3,7 @@
 use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::Updated;
 use super::upsert::upsert_seed;
-use crate::database::position::from_sql;
+use crate::database::position::{from_sql, get_u64};
 use crate::database::{Jsonb, RetryPolicy, Sql, check_key, get, retry};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{
@@ -124,7 +124,7 @@ impl Returned<'_> {
         (self.take)(&StoredDocument {
             data,
             id: get(row, "_id")?,
-            version: from_sql(after.unwrap_or(before)),
+            version: from_sql(after.unwrap_or(before))?,
         })
     }
 }
@@ -303,8 +303,10 @@ impl Change<'_> {
             return self.unmatched(collection, filter);
         };
         let id: String = get(row, "_id")?;
-        let before = from_sql(get(row, "before")?);
-        let after = get::<Option<i64>>(row, "after")?.map(from_sql);
+        let before = get_u64(row, "before")?;
+        let after = get::<Option<i64>>(row, "after")?
+            .map(from_sql)
+            .transpose()?;
         if after.is_none() {
             if !self.options.expected.is_met_by(before) {
                 return self.conflict(collection, Some(id), before);

@@ -2,7 +2,7 @@
 
 use super::options::DeleteOptions;
 use super::outcome::Deleted;
-use crate::database::position::from_sql;
+use crate::database::position::get_u64;
 use crate::database::{Sql, get};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{StoredDocument, Take};
@@ -111,7 +111,7 @@ impl<T> Collection<'_, T> {
                 conflict: None,
             });
         }
-        let version = from_sql(get(&row, "_version")?);
+        let version = get_u64(&row, "_version")?;
         self.undeleted(options, Some(id), version)
     }
 

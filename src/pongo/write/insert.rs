@@ -1,7 +1,7 @@
 //! Inserting documents, and writing them whether they exist or not.
 
 use super::outcome::{Inserted, Updated};
-use crate::database::position::from_sql;
+use crate::database::position::get_u64;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, DocumentTable, EncodedDocument, check_ids};
@@ -150,7 +150,7 @@ impl NewDocuments {
     fn in_order(&self, rows: &[Row]) -> Result<Vec<Updated>> {
         let mut versions = std::collections::HashMap::new();
         for row in rows {
-            versions.insert(get::<String>(row, "_id")?, from_sql(get(row, "_version")?));
+            versions.insert(get::<String>(row, "_id")?, get_u64(row, "_version")?);
         }
         let written = self.ids.iter().map(|id| {
             let version = versions.get(id).copied().unwrap_or(1);

@@ -2,7 +2,7 @@
 
 use super::change::other_id;
 use super::outcome::Updated;
-use crate::database::position::from_sql;
+use crate::database::position::get_u64;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, ExpectedDocument, check_ids};
@@ -215,7 +215,7 @@ impl<T: Serialize> Collection<'_, T> {
     }
 
     fn replacement_outcome(&self, replacement: &Replacement<'_, T>, row: &Row) -> Result<Updated> {
-        let before = from_sql(get(row, "version")?);
+        let before = get_u64(row, "version")?;
         let (is_met, modified): (bool, bool) = (get(row, "met")?, get(row, "modified")?);
         let conflict = (!is_met)
             .then(|| self.conflict(Some(replacement.id.clone()), replacement.expected, before));

@@ -3,8 +3,7 @@
 use super::change::{Change, NewDocument, Returned};
 use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::{Updated, UpdatedMany};
-use crate::database::get;
-use crate::database::position::from_sql;
+use crate::database::position::get_u64;
 use crate::pongo::collection::Collection;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::Filter;
@@ -96,10 +95,7 @@ impl<T> Collection<'_, T> {
         let changed = builder.updated(&update, "picked.data", UpdatePhase::Change)?;
         let statement = builder.part("changed", changed).build(&[UPDATE_MANY]);
         let rows = self.write(|sql| statement.query("update documents", sql))?;
-        let count = |column| {
-            rows.first()
-                .map_or(Ok(0), |row| get(row, column).map(from_sql))
-        };
+        let count = |column| rows.first().map_or(Ok(0), |row| get_u64(row, column));
         Ok(UpdatedMany {
             matched: count("matched")?,
             modified: count("modified")?,

@@ -1,6 +1,6 @@
 //! Writing documents that have the versions they were read with.
 
-use crate::database::position::{from_sql, to_sql};
+use crate::database::position::{get_u64, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::pongo::document::{CollectionSql, DocumentTable};
 use crate::pongo::error::{Error, Result};
@@ -115,7 +115,7 @@ impl<'w> VersionedWrites<'w> {
         ] {
             let rows = rows.map_err(|source| table.write_error("write documents", source))?;
             for row in &rows {
-                written.insert(get(row, "_id")?, from_sql(get(row, "_version")?));
+                written.insert(get(row, "_id")?, get_u64(row, "_version")?);
             }
         }
         self.take_back(table, sql, &mut written)?;
@@ -264,6 +264,6 @@ pub(crate) fn versions(
         .query_unnamed(&VERSIONS.with(table), &parameters)
         .map_err(|source| Error::database("look at versions", source))?;
     rows.iter()
-        .map(|row| Ok((get(row, "_id")?, from_sql(get(row, "_version")?))))
+        .map(|row| Ok((get(row, "_id")?, get_u64(row, "_version")?)))
         .collect()
 }

@@ -166,7 +166,7 @@ fn what_emmett_keeps_in_the_metadata_is_not_the_users() -> anyhow::Result<()> {
     store.append_to_stream("Cart-1", &[added("a", 1)])?;
     database.client()?.batch_execute(
         r#"UPDATE emt_messages SET message_metadata = '{"messageId": "m", "streamName": "s", "streamPosition": 1,
-             "globalPosition": 2, "checkpoint": 3, "correlationId": "c", "causationId": 5, "own": true}'"#,
+             "globalPosition": 2, "checkpoint": 3, "correlationId": "c", "causationId": null, "own": true}'"#,
     )?;
 
     let recorded = store.read_stream::<CartEvent>("Cart-1")?.events.remove(0);
