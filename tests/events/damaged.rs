@@ -107,8 +107,8 @@ fn what_stands_beside_an_event_and_cannot_be_read_is_an_error_that_names_it() ->
         let exported = store.export(Vec::new(), ExportOptions::new()).map(drop);
         assert_eq!(feed.len(), 2, "{change}: the feed goes on");
         assert!(feed[1].is_ok(), "{change}: the feed goes on");
-        let fed = feed.into_iter().next().expect("the first").map(drop);
-        for outcome in [read, folded, walked, fed, exported] {
+        let from_feed = feed.into_iter().next().expect("the first").map(drop);
+        for outcome in [read, folded, walked, from_feed, exported] {
             let error = outcome.expect_err(&change);
             let Error::Decode {
                 stream, version, ..
