@@ -2,7 +2,7 @@
 
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use crate::error::Result;
-use crate::projection::{Projection, registry};
+use crate::projection::{HandledTypes, Projection, registry};
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Projector {
         Ok(Processor {
             name: self.projection.name().to_owned(),
             version: registry::version(self.projection.as_ref())?,
-            types: self.projection.handles().map(<[String]>::to_vec),
+            types: HandledTypes::of_projection(self.projection.as_ref()),
             handler: Handler::Projector(self.projection),
             options: self.options,
         })

@@ -200,6 +200,7 @@ impl<'s> Rebuild<'s> {
     pub fn run(self) -> Result<RebuildReport> {
         self.check_sizes()?;
         let (projection, projection_type) = self.projection()?;
+        projection.check()?;
         let name = projection.name();
         if projection.tables().is_empty() {
             return Err(Error::invalid(

@@ -160,7 +160,10 @@ impl Rebuild<'_> {
         self.check_sizes()?;
         let name = match &self.target {
             Target::Inline(name) => name.clone(),
-            Target::Asynchronous(projection) => projection.name().to_owned(),
+            Target::Asynchronous(projection) => {
+                projection.check()?;
+                projection.name().to_owned()
+            }
         };
         let partition = self.store.partition();
         let workers = small_to_sql("the number of workers", self.workers)?;

@@ -3,7 +3,7 @@ use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::{
     Error, Event, FailurePolicy, ParkedOptions, ProcessorError, Projector, RawEvent, Reactor,
-    Recorded, StartFrom,
+    Recorded, RunEnd, StartFrom,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
