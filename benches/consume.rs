@@ -80,7 +80,7 @@ fn catch_up(harness: &Harness, server: &Server) -> Result<()> {
 }
 
 fn handled(report: RunReport) -> Result<u64> {
-    Ok(report.into_result()?.handled())
+    Ok(report.handled())
 }
 
 const SELECT: &str = "
@@ -123,7 +123,7 @@ fn documents(harness: &Harness, server: &Server) -> Result<()> {
     }
     let streams = if harness.is_quick() { 100 } else { 2_000 };
     let (database, store) = filled(server, streams)?;
-    store
+    let _ = store
         .consumer()
         .projector(cart_summaries())
         .run_until_caught_up()?;

@@ -108,8 +108,8 @@
 
 pub use crate::{
     consumer::{
-        Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
-        RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
+        Consumer, ConsumerBuilder, FailurePolicy, Projector, Reactor, ReactorContext, StartFrom,
+        StopHandle, UnfinishedReactor,
     },
     database::{
         ConnectionOptions, Transaction,
@@ -119,7 +119,8 @@ pub use crate::{
         schema::{AutoMigration, MigrationReport, Schema, SchemaState},
     },
     error::{
-        DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProjectionError, Result,
+        DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProcessorRun,
+        ProjectionError, Result, RunEnd, RunReport,
     },
     events::{
         event::{Event, RawEvent, StoredEvent},

@@ -1,6 +1,6 @@
 //! Setting up a consumer.
 
-use super::job::{Goal, RunReport};
+use super::job::Goal;
 use super::mailbox::Mailbox;
 use super::processor::{Handler, Processor, StartFrom};
 use super::projector::Projector;
@@ -9,7 +9,7 @@ use super::running::Consumer;
 use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
 use crate::database::PooledTransaction;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, RunReport};
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
 use crate::slots::{ProcessorKey, progress};
@@ -140,7 +140,8 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// [`ProcessorError::Busy`](crate::ProcessorError::Busy) when another process runs one of the processors, and those of
-    /// [`start`](ConsumerBuilder::start). What ends a run that has begun is in the report.
+    /// [`start`](ConsumerBuilder::start). [`ProcessorError::JobFailed`](crate::ProcessorError::JobFailed), which holds the
+    /// report, when a processor fails or the database does for good.
     pub fn run_until_caught_up(self) -> Result<RunReport> {
         self.run(Goal::Head)
     }
@@ -169,7 +170,7 @@ impl ConsumerBuilder {
             Goal::Time(_) => None,
         };
         let (shared, slots) = self.prepare(target)?;
-        super::job::run(&shared, &slots, goal, target)
+        super::job::run(&shared, &slots, goal, target, &mut |_| ())
     }
 
     /// Checks the processors and registers them.

@@ -3,9 +3,9 @@
 use super::running::{Consumer, WorkerEnded};
 use super::shared::Shared;
 use super::worker::Ended;
-use crate::error::{Error, ProcessorError, Result};
+use crate::error::{Error, ProcessorError, ProcessorRun, Result, RunEnd, RunReport};
 use crate::slots::ProcessorKey;
-use crossbeam_channel::{bounded, select};
+use crossbeam_channel::{Receiver, bounded, select};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,67 +17,14 @@ pub(super) enum Goal {
     Time(Duration),
 }
 
-/// Why a run has ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RunEnd {
-    /// Everything was handled that was in the store when the run began.
-    CaughtUp,
-    /// Everything up to the position was handled.
-    PositionReached,
-    /// The time is up.
-    TimeUp,
-    /// A [`StopHandle`](crate::StopHandle) was used.
-    Stopped,
-    /// Messages met the conditions of all processors to stop after.
-    ConditionMet,
-    /// A processor failed.
-    Failed(Error),
-}
-
-/// What a run has done.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct RunReport {
-    /// Why it ended.
-    pub end: RunEnd,
-    /// What each processor has done.
-    pub processors: Vec<ProcessorRun>,
-    /// How long it took.
-    pub duration: Duration,
-}
-
-impl RunReport {
+/// How far a run is.
+pub(super) struct RunProgress {
     /// How many messages were handled by all processors together.
-    pub fn handled(&self) -> u64 {
-        self.processors
-            .iter()
-            .map(|processor| processor.handled)
-            .sum()
-    }
-
-    /// The error of a run that failed, as `Err`.
-    ///
-    /// # Errors
-    /// That error.
-    pub fn into_result(self) -> Result<Self> {
-        match self.end {
-            RunEnd::Failed(error) => Err(error),
-            _ => Ok(self),
-        }
-    }
-}
-
-/// What a processor has done in a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ProcessorRun {
-    /// Its name.
-    pub name: String,
-    /// How many messages it has handled in this run.
-    pub handled: u64,
-    /// Where it is now.
-    pub position: u64,
+    pub(super) handled: u64,
+    /// The lowest checkpoint.
+    pub(super) position: u64,
+    /// Up to where the run goes; `None` for one that runs for a time.
+    pub(super) target: Option<u64>,
 }
 
 /// How often a run looks whether it has come to its end.
@@ -88,32 +35,38 @@ pub(super) fn run(
     slots: &[u32],
     goal: Goal,
     target: Option<u64>,
+    on_progress: &mut dyn FnMut(RunProgress),
 ) -> Result<RunReport> {
     let start = Instant::now();
     refuse_others(shared)?;
     let consumer = Consumer::start(shared, slots)?;
-    let end = watch(&consumer, goal, target, start);
-    let counts: Vec<(String, u64)> = keys(shared)
-        .iter()
-        .map(|key| (key.name.to_owned(), consumer.handled(key.name)))
-        .collect();
+    let mut watch = Watch::new(shared, consumer.endings(), goal, target, start);
+    let end = watch.wait_for_end(on_progress);
+    let seen = watch.positions;
     let stopped = consumer.stop();
-    let end = match (end?, stopped) {
-        (_, Err(error)) => RunEnd::Failed(error),
-        (end, Ok(())) => end,
-    };
-    let mut processors = Vec::new();
-    for (key, (name, handled)) in keys(shared).iter().zip(counts) {
-        processors.push(ProcessorRun {
-            name,
-            handled,
-            position: shared.run(|sql| key.reached(sql))?,
-        });
-    }
-    Ok(RunReport {
-        end,
-        processors,
+    let end = end.and_then(|end| stopped.map(|()| end));
+    // Only now: a worker counts a batch after its commit, and all of them have ended.
+    let mut report = RunReport {
+        end: RunEnd::Failed,
+        processors: handled(shared, &seen),
         duration: start.elapsed(),
+    };
+    let end = end.and_then(|end| {
+        read_positions(shared, &mut report)?;
+        Ok(end)
+    });
+    match end {
+        Ok(end) => Ok(RunReport { end, ..report }),
+        Err(source) => Err(job_failed(shared, report, source)),
+    }
+}
+
+fn job_failed(shared: &Shared, mut report: RunReport, source: Error) -> Error {
+    // Where the database is gone, the report has what was seen last.
+    let _ = read_positions(shared, &mut report);
+    Error::Processor(ProcessorError::JobFailed {
+        report: Box::new(report),
+        source: source.into(),
     })
 }
 
@@ -125,6 +78,20 @@ fn keys(shared: &Shared) -> Vec<ProcessorKey<'_>> {
         .filter(|mailbox| mailbox.worker == 0)
         .map(|mailbox| shared.key(&mailbox.processor))
         .collect()
+}
+
+fn handled(shared: &Shared, positions: &[u64]) -> Vec<ProcessorRun> {
+    let run = |(key, position): (&ProcessorKey<'_>, &u64)| {
+        ProcessorRun::new(key.name, shared.handled(key.name), *position)
+    };
+    keys(shared).iter().zip(positions).map(run).collect()
+}
+
+fn read_positions(shared: &Shared, report: &mut RunReport) -> Result<()> {
+    for (key, processor) in keys(shared).iter().zip(&mut report.processors) {
+        processor.position = shared.run(|sql| key.reached(sql))?;
+    }
+    Ok(())
 }
 
 /// Fails where another process runs one of the processors. One that has died still holds its leases; whether it is alive
@@ -151,48 +118,105 @@ fn refuse_others(shared: &Shared) -> Result<()> {
 }
 
 /// Waits for the goal, a failure, or a signal.
-fn watch(consumer: &Consumer, goal: Goal, target: Option<u64>, start: Instant) -> Result<RunEnd> {
-    let shared = &consumer.shared;
-    let (bell, stopped) = bounded(1);
-    shared.stop.notify(bell);
-    let keys = keys(shared);
-    let mut open: HashSet<&str> = keys.iter().map(|key| key.name).collect();
-    loop {
-        if let Goal::Time(time) = goal
-            && start.elapsed() >= time
-        {
-            return Ok(RunEnd::TimeUp);
+struct Watch<'s> {
+    shared: &'s Shared,
+    endings: &'s Receiver<WorkerEnded>,
+    stopped: Receiver<()>,
+    goal: Goal,
+    target: Option<u64>,
+    start: Instant,
+    keys: Vec<ProcessorKey<'s>>,
+    /// The checkpoints of the processors, as they were seen last.
+    positions: Vec<u64>,
+    /// The processors whose condition to stop after was not met yet.
+    open: HashSet<&'s str>,
+}
+
+impl<'s> Watch<'s> {
+    fn new(
+        shared: &'s Shared,
+        endings: &'s Receiver<WorkerEnded>,
+        goal: Goal,
+        target: Option<u64>,
+        start: Instant,
+    ) -> Self {
+        let (bell, stopped) = bounded(1);
+        shared.stop.notify(bell);
+        let keys = keys(shared);
+        Self {
+            shared,
+            endings,
+            stopped,
+            goal,
+            target,
+            start,
+            positions: vec![0; keys.len()],
+            open: keys.iter().map(|key| key.name).collect(),
+            keys,
         }
-        if let Some(target) = target {
-            let reached = |key: &ProcessorKey<'_>| -> Result<bool> {
-                Ok(!open.contains(key.name) || shared.run(|sql| key.reached(sql))? >= target)
-            };
-            match keys
-                .iter()
-                .try_fold(true, |all, key| Ok(all && reached(key)?))
-            {
-                Ok(true) if open.is_empty() => return Ok(RunEnd::ConditionMet),
-                Ok(true) if matches!(goal, Goal::Head) => return Ok(RunEnd::CaughtUp),
-                Ok(true) => return Ok(RunEnd::PositionReached),
+    }
+
+    fn wait_for_end(&mut self, on_progress: &mut dyn FnMut(RunProgress)) -> Result<RunEnd> {
+        loop {
+            match self.look() {
+                Ok(Some(end)) => return Ok(end),
+                Ok(None) => on_progress(self.progress()),
                 // A database that is away comes back, or the workers give up.
-                Err(error) if !Error::is_retryable(&error) => return Err(error),
-                _ => {}
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(end) = self.listen()? {
+                return Ok(end);
             }
         }
+    }
+
+    fn progress(&self) -> RunProgress {
+        let names = self.keys.iter().map(|key| key.name);
+        RunProgress {
+            handled: names.map(|name| self.shared.handled(name)).sum(),
+            position: self.positions.iter().copied().min().unwrap_or(0),
+            target: self.target,
+        }
+    }
+
+    /// Whether the goal is reached.
+    fn look(&mut self) -> Result<Option<RunEnd>> {
+        if let Goal::Time(time) = self.goal
+            && self.start.elapsed() >= time
+        {
+            return Ok(Some(RunEnd::TimeUp));
+        }
+        for (key, position) in self.keys.iter().zip(&mut self.positions) {
+            *position = self.shared.run(|sql| key.reached(sql))?;
+        }
+        let Some(target) = self.target else {
+            return Ok(None);
+        };
+        let mut seen = self.keys.iter().zip(&self.positions);
+        let is_reached =
+            seen.all(|(key, position)| *position >= target || !self.open.contains(key.name));
+        Ok(is_reached.then_some(match self.goal {
+            _ if self.open.is_empty() => RunEnd::ConditionMet,
+            Goal::Head => RunEnd::CaughtUp,
+            Goal::Position(_) | Goal::Time(_) => RunEnd::PositionReached,
+        }))
+    }
+
+    /// Waits for a signal, the end of a worker, or the time to look again.
+    fn listen(&mut self) -> Result<Option<RunEnd>> {
         select! {
-            recv(stopped) -> _ => return Ok(RunEnd::Stopped),
-            recv(consumer.endings()) -> ended => match ended {
-                Ok(WorkerEnded { ended: Ended::Failed(error), .. }) => return Ok(RunEnd::Failed(error)),
+            recv(self.stopped) -> _ => Ok(Some(RunEnd::Stopped)),
+            recv(self.endings) -> ended => match ended {
+                Ok(WorkerEnded { ended: Ended::Failed(error), .. }) => Err(error),
                 Ok(WorkerEnded { ended: Ended::Condition, processor }) => {
-                    open.retain(|name| *name != processor);
-                    if open.is_empty() {
-                        return Ok(RunEnd::ConditionMet);
-                    }
+                    self.open.remove(&*processor);
+                    Ok(self.open.is_empty().then_some(RunEnd::ConditionMet))
                 }
-                Ok(WorkerEnded { ended: Ended::Stopped, .. }) => {}
-                Err(_) => return Ok(RunEnd::Stopped),
+                Ok(WorkerEnded { ended: Ended::Stopped, .. }) => Ok(None),
+                Err(_) => Ok(Some(RunEnd::Stopped)),
             },
-            default(LOOK_EVERY) => {}
+            default(LOOK_EVERY) => Ok(None),
         }
     }
 }

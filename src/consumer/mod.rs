@@ -23,7 +23,6 @@ mod worker;
 
 pub use builder::ConsumerBuilder;
 pub use failure::FailurePolicy;
-pub use job::{ProcessorRun, RunEnd, RunReport};
 pub use processor::StartFrom;
 pub use projector::Projector;
 pub use reactor::{Reactor, UnfinishedReactor};

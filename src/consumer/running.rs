@@ -4,13 +4,13 @@ use super::lease_renewer::LeaseRenewer;
 use super::mailbox::Mailbox;
 use super::poller::Poller;
 use super::shared::Shared;
-use super::thread::spawn;
+use super::thread::{panic_text, spawn};
 use super::worker::{Ended, Worker};
 use crate::error::{Error, ProcessorError, Result};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 /// Why a worker has ended.
@@ -22,6 +22,7 @@ pub(super) struct WorkerEnded {
 /// A running consumer: a thread that reads the feed, a worker or more for each processor, and one that renews their leases.
 ///
 /// Dropping it stops it, like [`stop`](Consumer::stop), but cannot report an error.
+#[must_use = "dropping it stops it"]
 pub struct Consumer {
     pub(super) shared: Arc<Shared>,
     ended: Receiver<WorkerEnded>,
@@ -95,12 +96,7 @@ impl Consumer {
 
     /// How many messages a processor has handled since the consumer was started, by all its workers here.
     pub fn handled(&self, processor: &str) -> u64 {
-        self.shared
-            .mailboxes
-            .iter()
-            .filter(|mailbox| mailbox.processor.name == processor)
-            .map(|mailbox| mailbox.handled.load(Ordering::Relaxed))
-            .sum()
+        self.shared.handled(processor)
     }
 
     /// The endings of workers, as they come.
@@ -160,7 +156,11 @@ fn worker_thread(
 ) -> impl FnOnce() + Send + 'static {
     let processor = mailbox.processor.name.clone();
     move || {
-        let ended = worker.run();
+        // A hook of the user's may panic outside the handler: nobody must wait for this worker for ever.
+        let ended = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or_else(|panic| {
+            let cause = anyhow::anyhow!("a worker panicked: {}", panic_text(&*panic));
+            Ended::Failed(Error::processor(processor.clone(), cause))
+        });
         // Nobody listens when the consumer is being dropped.
         let _ = endings.send(WorkerEnded { processor, ended });
     }

@@ -9,6 +9,7 @@ use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How a consumer works.
@@ -53,6 +54,15 @@ impl Shared {
 
     pub(super) fn ring_poller(&self) {
         let _ = self.poller.0.try_send(());
+    }
+
+    /// How many messages a processor has handled, by all its workers here.
+    pub(super) fn handled(&self, processor: &str) -> u64 {
+        self.mailboxes
+            .iter()
+            .filter(|mailbox| mailbox.processor.name == processor)
+            .map(|mailbox| mailbox.handled.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Runs statements that may be repeated.

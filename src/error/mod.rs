@@ -4,6 +4,7 @@ mod codec;
 mod event_log;
 mod processor;
 mod projection;
+mod run_report;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ pub use codec::{DecodeError, EncodeError};
 pub use event_log::EventLogError;
 pub use processor::ProcessorError;
 pub use projection::ProjectionError;
+pub use run_report::{ProcessorRun, RunEnd, RunReport};
 
 use crate::database::error::{has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
 use crate::database::position::ExpectedVersion;
@@ -243,7 +245,11 @@ impl Error {
     /// A processor has failed.
     pub(crate) fn processor(processor: impl Into<String>, source: anyhow::Error) -> Self {
         let processor = processor.into();
-        ProcessorError::Failed { processor, source }.into()
+        ProcessorError::Failed {
+            processor,
+            cause: source,
+        }
+        .into()
     }
 
     /// Gives a failed statement its meaning.

@@ -1,5 +1,7 @@
 //! What can go wrong with a processor of a consumer.
 
+use super::run_report::RunReport;
+
 /// What went wrong with a processor. [`Error::Processor`](crate::Error::Processor) wraps it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,13 +25,24 @@ pub enum ProcessorError {
         owner: String,
     },
     /// A processor has stopped, or cannot be started. [`EventStore::processors`](crate::EventStore::processors) lists all.
-    #[error("processor \"{processor}\" failed")]
+    ///
+    /// The text has the whole cause, so [`source`](std::error::Error::source) has nothing to add.
+    #[error("processor \"{processor}\" failed: {cause:#}")]
     #[non_exhaustive]
     Failed {
         /// The processor's name.
         processor: String,
         /// Why: an [`Error`](crate::Error) of the database, or what the handler returned, with the message that it could not
         /// handle.
+        cause: anyhow::Error,
+    },
+    /// A job has failed: one of its processors, or the database. What was committed counts; the next run goes on there.
+    #[error("the job failed after {} messages", .report.handled())]
+    #[non_exhaustive]
+    JobFailed {
+        /// What the job has done.
+        report: Box<RunReport>,
+        /// The first cause: an [`Error`](crate::Error).
         source: anyhow::Error,
     },
     /// A processor has handled positions that no append has drawn: the database was restored, or its messages were deleted

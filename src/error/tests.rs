@@ -53,7 +53,7 @@ fn what_user_code_has_done_wrong_is_its_fault() {
 fn a_chain_of_causes_says_nothing_twice() {
     let failed = ProcessorError::Failed {
         processor: "carts".to_owned(),
-        source: Error::from(pongo::Error::from(DatabaseError::AsyncContext)).into(),
+        cause: Error::from(pongo::Error::from(DatabaseError::AsyncContext)).into(),
     };
     assert_eq!(
         format!("{:#}", anyhow::Error::from(Error::from(failed))),

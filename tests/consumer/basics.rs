@@ -49,7 +49,7 @@ fn processors_at_different_positions_are_all_served() -> anyhow::Result<()> {
     for number in 0..50 {
         store.append_to_stream(&format!("Cart-{number}"), &[added("hat", 1)])?;
     }
-    store
+    let _ = store
         .consumer()
         .projector(journal("early"))
         .run_until_caught_up()?;

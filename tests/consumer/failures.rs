@@ -45,7 +45,12 @@ fn a_processor_stops_in_front_of_the_event_that_it_cannot_handle() -> anyhow::Re
         .start()?;
     let error = consumer.wait().expect_err("it fails");
 
-    let text = format!("{:#}", anyhow::Error::from(error));
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        format!("{:#}", anyhow::Error::from(error)),
+        "the cause is said once"
+    );
     for part in [
         "mails",
         "position 2",
@@ -313,7 +318,7 @@ fn a_feed_that_cannot_be_read_ends_its_processors_with_the_reason() -> anyhow::R
         "Cart-1",
         &[added("hat", 1), added("hat", 2), added("hat", 3)],
     )?;
-    store
+    let _ = store
         .consumer()
         .projector(journal("journal"))
         .run_until_caught_up()?;

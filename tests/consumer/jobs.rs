@@ -1,9 +1,11 @@
 use super::fixtures::{counts, journal, journaled, stored};
-use crate::support::{added, store};
+use crate::support::{CartEvent, added, store};
 use crossbeam_channel::bounded;
 use emmett_postgresql::{
-    Error, ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, StopHandle,
+    Error, ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, RunReport,
+    SqlProjection, StopHandle,
 };
+use std::error::Error as _;
 use std::time::Duration;
 
 #[test]
@@ -65,16 +67,103 @@ fn a_job_for_a_time_ends_when_it_is_up() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The report of a job that failed, and why it did.
+fn failure(result: Result<RunReport, Error>) -> (RunReport, String) {
+    match result {
+        Err(error @ Error::Processor(ProcessorError::JobFailed { .. })) => {
+            let cause = error.source().map(ToString::to_string);
+            let Error::Processor(ProcessorError::JobFailed { report, .. }) = error else {
+                unreachable!("it was matched");
+            };
+            assert_eq!(report.end, RunEnd::Failed);
+            (*report, cause.unwrap_or_default())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn a_job_that_fails_says_so_in_its_report() -> anyhow::Result<()> {
+fn a_job_that_fails_is_an_error_with_its_report_and_its_first_cause() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    for quantity in 1..=5 {
+        store.append_to_stream("Cart-1", &[added("hat", quantity)])?;
+    }
+    let broken = || {
+        Reactor::new("broken").each(|message: &Recorded<RawEvent>, _| {
+            anyhow::ensure!(message.global_position != 4, "out of paper");
+            Ok(())
+        })
+    };
+    let job = || store.consumer().reactor(broken());
+
+    let (report, cause) = failure(job().run_until_caught_up());
+    let done = &report.processors[0];
+    assert_eq!((&*done.name, done.handled, done.position), ("broken", 3, 3));
+    for part in [
+        "\"broken\"",
+        "message 4 of stream \"Cart-1\"",
+        "out of paper",
+    ] {
+        assert!(cause.contains(part), "{cause}");
+    }
+
+    let (report, _) = failure(job().run_to(5));
+    assert_eq!((report.handled(), report.processors[0].position), (0, 3));
+    let (_, cause) = failure(job().run_for(Duration::from_secs(600)));
+    assert!(cause.contains("out of paper"), "{cause}");
+    Ok(())
+}
+
+#[test]
+fn a_hook_that_panics_fails_the_job_instead_of_leaving_it_waiting() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("hat", 1)])?;
-    let broken = Reactor::new("broken").each(|_: &Recorded<RawEvent>, _| anyhow::bail!("no"));
-    let report = store.consumer().reactor(broken).run_until_caught_up()?;
-    let error = report.into_result().expect_err("it failed");
-    assert!(
-        matches!(error, Error::Processor(ProcessorError::Failed { .. })),
-        "{error}"
+    let quiet = Reactor::new("quiet").each(|_: &Recorded<RawEvent>, _| Ok(()));
+    let panics = Reactor::new("panics")
+        .each(|_: &Recorded<RawEvent>, _| Ok(()))
+        .stop_after(|_| panic!("no such condition"));
+
+    let job = store.consumer().reactor(quiet).reactor(panics);
+    let (_, cause) = failure(job.run_for(Duration::from_secs(600)));
+
+    assert!(cause.contains("\"panics\" failed"), "{cause}");
+    assert!(cause.contains("no such condition"), "{cause}");
+    Ok(())
+}
+
+#[test]
+fn what_a_stopped_job_has_committed_is_counted() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    for number in 0..30 {
+        store.append_to_stream(&format!("Cart-{number}"), &[added("hat", 1)])?;
+    }
+    let stop = StopHandle::new();
+    let stopping = stop.clone();
+    // The job learns of the stop while the batch, which is to be committed, is being handled.
+    let slow = SqlProjection::new("slow", move |events: &[Recorded<CartEvent>], context| {
+        stopping.stop();
+        context.execute("SELECT pg_sleep(0.3)", &[])?;
+        for event in events {
+            let position = i64::try_from(event.global_position)?;
+            context.execute("INSERT INTO slow (position) VALUES ($1)", &[&position])?;
+        }
+        Ok(())
+    });
+    let mut client = database.client()?;
+    client.batch_execute("CREATE TABLE slow (position BIGINT)")?;
+
+    let job = store
+        .consumer()
+        .projector(slow)
+        .batch_size(10)
+        .stop_on(&stop);
+    let report = job.run_until_caught_up()?;
+
+    assert_eq!(report.end, RunEnd::Stopped);
+    let stored: i64 = client.query_one("SELECT count(*) FROM slow", &[])?.get(0);
+    assert_eq!(
+        (report.handled(), report.processors[0].position, stored),
+        (10, 10, 10)
     );
     Ok(())
 }

@@ -95,7 +95,7 @@ fn a_process_that_is_paused_in_its_handler_commits_nothing_when_it_goes_on() -> 
 fn a_worker_that_is_paused_before_its_commit_is_ended_and_nothing_of_it_counts()
 -> anyhow::Result<()> {
     let (database, store) = store()?;
-    store
+    let _ = store
         .consumer()
         .projector(journal("journal"))
         .run_until_caught_up()?;

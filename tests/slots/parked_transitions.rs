@@ -212,7 +212,7 @@ fn switch_of_a_rebuild_from_any_state_to_no_row() -> anyhow::Result<()> {
         )
     };
     let projector = Projector::new(projection()).on_failure(FailurePolicy::park());
-    store
+    let _ = store
         .consumer()
         .projector(projector)
         .run_until_caught_up()?;

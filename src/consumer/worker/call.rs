@@ -3,6 +3,7 @@
 use super::{BatchError, Worker, survives};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::Handler;
+use crate::consumer::thread::panic_text;
 use crate::error::{Error, is_database_cause};
 use crate::events::message::RecordedMessage;
 use crate::projection::ProjectionContext;
@@ -60,12 +61,10 @@ impl Worker {
 /// Runs user code: a panic in it is its error, and an error of the database is none of its own.
 pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), BatchError> {
     let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        Err(anyhow::anyhow!("the handler panicked: {text}"))
+        Err(anyhow::anyhow!(
+            "the handler panicked: {}",
+            panic_text(&*panic)
+        ))
     });
     match outcome {
         Ok(()) => Ok(()),

@@ -242,12 +242,12 @@ impl Worker {
     /// Lets everybody see why the processor has stopped.
     fn note_failure(&self, error: &Error) {
         self.mailbox.report(error);
-        let Error::Processor(ProcessorError::Failed { source, .. }) = error else {
+        let Error::Processor(ProcessorError::Failed { cause, .. }) = error else {
             return;
         };
         let (key, text) = (
             self.shared.key(&self.mailbox.processor),
-            format!("{source:#}"),
+            format!("{cause:#}"),
         );
         if let Err(error) = self.shared.run(|sql| key.fail(sql, &text)) {
             self.mailbox.report(&error);
