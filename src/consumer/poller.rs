@@ -190,7 +190,7 @@ impl Poller {
 fn types_of(waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Option<Vec<String>> {
     let mut union = Vec::new();
     for (.., mailbox) in waiting {
-        union.extend_from_slice(mailbox.processor.types.as_ref()?);
+        union.extend_from_slice(mailbox.processor.types.as_slice()?);
     }
     union.sort_unstable();
     union.dedup();

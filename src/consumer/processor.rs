@@ -5,7 +5,7 @@ use super::reactor_context::ReactorContext;
 use crate::database::scope::check_key;
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
-use crate::projection::Projection;
+use crate::projection::{HandledTypes, Projection};
 use std::sync::Arc;
 
 /// Where a processor begins that has no checkpoint yet. One that has goes on there.
@@ -56,8 +56,7 @@ const SLOTS: u32 = 16;
 pub(super) struct Processor {
     pub(super) name: String,
     pub(super) version: i32,
-    /// The message types that it handles; `None` for all.
-    pub(super) types: Option<Vec<String>>,
+    pub(super) types: HandledTypes,
     pub(super) handler: Handler,
     pub(super) options: ProcessorOptions,
 }
@@ -66,6 +65,10 @@ impl Processor {
     pub(super) fn check(&self) -> Result<()> {
         check_key("the processor name", &self.name)?;
         let what = || format!("processor \"{}\"", self.name);
+        if let Handler::Projector(projection) = &self.handler {
+            projection.check()?;
+        }
+        self.types.check(what)?;
         if self.options.workers == Some(0) {
             return Err(Error::invalid(what(), "must have at least one worker"));
         }
@@ -92,7 +95,7 @@ impl Processor {
 
     pub(super) fn handles(&self, message: &RecordedMessage) -> bool {
         self.types
-            .as_ref()
+            .as_slice()
             .is_none_or(|types| types.iter().any(|name| name == message.message_type()))
     }
 }

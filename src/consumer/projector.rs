@@ -1,7 +1,7 @@
 //! Projectors: read models that a consumer keeps.
 
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
-use crate::projection::Projection;
+use crate::projection::{HandledTypes, Projection};
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Projector {
         Processor {
             name: self.projection.name().to_owned(),
             version: i32::try_from(self.projection.version()).unwrap_or(i32::MAX),
-            types: self.projection.handles().map(<[String]>::to_vec),
+            types: HandledTypes::of_projection(self.projection.as_ref()),
             handler: Handler::Projector(self.projection),
             options: self.options,
         }

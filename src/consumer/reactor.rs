@@ -50,11 +50,23 @@ impl fmt::Debug for Reactor {
     }
 }
 
-/// A reactor that does not know yet what to do.
-#[derive(Debug)]
+/// A reactor that does not know yet what to do: [`each`](UnfinishedReactor::each) or [`batch`](UnfinishedReactor::batch)
+/// says so. Options can be given before that and after it.
 #[must_use]
 pub struct UnfinishedReactor {
     name: String,
+    version: u32,
+    can_handle: Option<Vec<String>>,
+    options: ProcessorOptions,
+}
+
+impl fmt::Debug for UnfinishedReactor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("UnfinishedReactor")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl UnfinishedReactor {
@@ -90,13 +102,32 @@ impl UnfinishedReactor {
         self.finish::<E>(Handler::Batch(Box::new(batch)))
     }
 
+    /// Handles these message types only. One that the event enum does not have is an error when the consumer is started.
+    /// Defaults to all that the enum has.
+    pub fn can_handle(mut self, types: &[&str]) -> Self {
+        self.can_handle = Some(types.iter().map(|&name| name.to_owned()).collect());
+        self
+    }
+
+    /// The version of the code. Another version is another processor, with a checkpoint of its own. Defaults to 1.
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    processor_options!();
+
     fn finish<E: Event>(self, handler: Handler) -> Reactor {
+        let mut types = HandledTypes::of::<E>();
+        if let Some(asked) = &self.can_handle {
+            types.restrict(asked);
+        }
         Reactor {
             name: self.name,
-            version: 1,
-            types: HandledTypes::of::<E>(),
+            version: self.version,
+            types,
             handler,
-            options: ProcessorOptions::default(),
+            options: self.options,
         }
     }
 }
@@ -108,10 +139,16 @@ impl Reactor {
         reason = "a reactor without a handler is not one yet"
     )]
     pub fn new(name: impl Into<String>) -> UnfinishedReactor {
-        UnfinishedReactor { name: name.into() }
+        UnfinishedReactor {
+            name: name.into(),
+            version: 1,
+            can_handle: None,
+            options: ProcessorOptions::default(),
+        }
     }
 
-    /// Handles these message types only. Defaults to all that the event enum has.
+    /// Handles these message types only. One that the event enum does not have is an error when the consumer is started.
+    /// Defaults to all that the enum has.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.types.restrict(types);
         self
@@ -129,7 +166,7 @@ impl Reactor {
         Processor {
             name: self.name,
             version: i32::try_from(self.version).unwrap_or(i32::MAX),
-            types: self.types.as_slice().map(<[String]>::to_vec),
+            types: self.types,
             handler: self.handler,
             options: self.options,
         }

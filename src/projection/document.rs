@@ -134,7 +134,8 @@ impl<D, E: Event> DocumentProjection<D, E> {
         }
     }
 
-    /// Handles these message types only. Defaults to all that the event enum has.
+    /// Handles these message types only. One that the event enum does not have is an error when the store is opened, the
+    /// consumer started, or the projection rebuilt. Defaults to all that the enum has.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.types.restrict(types);
@@ -192,6 +193,11 @@ where
 
     fn handles(&self) -> Option<&[String]> {
         self.types.as_slice()
+    }
+
+    fn check(&self) -> crate::error::Result<()> {
+        self.types
+            .check(|| format!("projection \"{}\"", self.collection))
     }
 
     fn tables(&self) -> &[String] {

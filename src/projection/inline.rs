@@ -39,6 +39,7 @@ impl InlineProjections {
                     "is given twice",
                 ));
             }
+            projection.check()?;
             names.push(name);
             versions.push(registry::version(projection.as_ref()));
         }

@@ -1,6 +1,7 @@
 //! What a projection is.
 
 use super::context::ProjectionContext;
+use crate::error::Result;
 use crate::events::message::RecordedMessage;
 
 /// Keeps a read model.
@@ -19,6 +20,15 @@ pub trait Projection: Send + Sync + 'static {
 
     /// The message types that it handles; `None` for all.
     fn handles(&self) -> Option<&[String]>;
+
+    /// Whether it was set up as it can work. Asked when a store is opened with it, a consumer is started with it, or it is
+    /// rebuilt. Defaults to yes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// The tables and collections that it writes, all in the PostgreSQL schema of the store, those that others refer to first.
     /// Without any it cannot be [rebuilt](crate::EventStore::rebuild); with some, it takes their names from

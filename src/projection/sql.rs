@@ -118,7 +118,8 @@ impl<E: Event> SqlProjection<E> {
         self
     }
 
-    /// Handles these message types only. Defaults to all that the event enum has.
+    /// Handles these message types only. One that the event enum does not have is an error when the store is opened, the
+    /// consumer started, or the projection rebuilt. Defaults to all that the enum has.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.types.restrict(types);
@@ -148,6 +149,10 @@ impl<E: Event + 'static> Projection for SqlProjection<E> {
 
     fn handles(&self) -> Option<&[String]> {
         self.types.as_slice()
+    }
+
+    fn check(&self) -> crate::error::Result<()> {
+        self.types.check(|| format!("projection \"{}\"", self.name))
     }
 
     fn tables(&self) -> &[String] {

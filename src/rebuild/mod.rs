@@ -196,6 +196,7 @@ impl<'s> Rebuild<'s> {
     /// sequence. The live read model is unchanged then.
     pub fn run(self) -> Result<RebuildReport> {
         let (projection, projection_type) = self.projection()?;
+        projection.check()?;
         let name = projection.name();
         if projection.tables().is_empty() {
             return Err(Error::invalid(

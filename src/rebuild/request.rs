@@ -157,7 +157,10 @@ impl Rebuild<'_> {
     pub fn request(self) -> Result<bool> {
         let name = match &self.target {
             Target::Inline(name) => name.clone(),
-            Target::Asynchronous(projection) => projection.name().to_owned(),
+            Target::Asynchronous(projection) => {
+                projection.check()?;
+                projection.name().to_owned()
+            }
         };
         let partition = self.store.partition();
         let workers = i32::try_from(self.workers).unwrap_or(i32::MAX);

@@ -361,7 +361,7 @@ fn a_projection_is_kept_by_appends_or_by_a_consumer_but_not_by_both() -> anyhow:
         "{text}"
     );
 
-    inline
+    let _ = inline
         .consumer()
         .projector(super::fixtures::counts("others"))
         .run_until_caught_up()?;
