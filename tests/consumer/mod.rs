@@ -3,6 +3,7 @@
 mod basics;
 mod chaos;
 mod child;
+mod deciding;
 mod failures;
 mod feed_held_back;
 mod fixtures;

@@ -62,7 +62,7 @@ impl Worker {
             let BatchError::Handler(error) = error else {
                 return Err(error);
             };
-            self.report_handler(&error, tasks.first().map(|task| task.message));
+            self.report_handler(&error);
             self.one_by_one(&tasks, up_to)?;
         }
         Ok(is_last.then_some(Ended::Condition))

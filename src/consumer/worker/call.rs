@@ -33,12 +33,13 @@ impl Worker {
                 let partition = self.shared.store.partition();
                 let owned = self.owned(slots);
                 let mut context = ProjectionContext::new(sql, partition).with_slots(owned.as_ref());
-                guarded(|| projection.handle(messages, &mut context)).map_err(|error| (0, error))
+                guarded(|| projection.handle(messages, &mut context))
+                    .map_err(|error| (0, error.at(messages)))
             }
             Handler::Batch(batch) => {
                 let handled =
                     transaction.react(last, |context| guarded(|| batch(messages, context)));
-                handled.map_err(|error| (0, error))
+                handled.map_err(|error| (0, error.at(messages)))
             }
             Handler::Each(each) => {
                 for (done, message) in messages.iter().enumerate() {
@@ -49,7 +50,7 @@ impl Worker {
                         transaction
                             .undo_part()
                             .map_err(|error| (done, error.into()))?;
-                        return Err((done, error));
+                        return Err((done, error.at(&[message])));
                     }
                 }
                 Ok(())
@@ -69,7 +70,7 @@ pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Ba
     match outcome {
         Ok(()) => Ok(()),
         Err(error) if is_database_cause(&error) => Err(BatchError::Database(database_error(error))),
-        Err(error) => Err(BatchError::Handler(error)),
+        Err(error) => Err(BatchError::Handler(error.into())),
     }
 }
 

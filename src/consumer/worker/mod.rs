@@ -50,11 +50,25 @@ pub(super) struct Worker {
 /// Why messages could not be handled.
 enum BatchError {
     /// The handler has failed.
-    Handler(anyhow::Error),
+    Handler(HandlerError),
     /// The slots were lost to somebody else, or reset.
     Lost,
     /// The database has failed.
     Database(Error),
+}
+
+/// What a handler returned, and with which messages.
+struct HandlerError {
+    cause: anyhow::Error,
+    /// Names the messages; empty where there are none.
+    place: String,
+}
+
+impl From<anyhow::Error> for HandlerError {
+    fn from(cause: anyhow::Error) -> Self {
+        let place = String::new();
+        Self { cause, place }
+    }
 }
 
 impl From<Error> for BatchError {
@@ -117,7 +131,9 @@ impl Worker {
                 Err(BatchError::Database(error)) => {
                     return Ended::Failed(self.failed(error.into()));
                 }
-                Err(BatchError::Handler(error)) => return Ended::Failed(self.failed(error)),
+                Err(BatchError::Handler(error)) => {
+                    return Ended::Failed(self.failed(error.cause));
+                }
             }
         }
     }
@@ -128,7 +144,7 @@ impl Worker {
             return Ok(Some(Ended::Stopped));
         }
         if let Some(error) = self.mailbox.feed_error().take() {
-            return Err(BatchError::Handler(anyhow::Error::new(error)));
+            return Err(BatchError::Handler(anyhow::Error::new(error).into()));
         }
         if self.mailbox.leases_changed.swap(false, Ordering::SeqCst) {
             self.look_at_leases()?;
@@ -212,7 +228,7 @@ impl Worker {
         let held = shared.run(|sql| key.take(sql, holder))?;
         // Another worker may have failed: the processor stops everywhere.
         if let Some(failure) = shared.run(|sql| key.failure(sql))? {
-            return Err(BatchError::Handler(anyhow::Error::msg(failure)));
+            return Err(BatchError::Handler(anyhow::Error::msg(failure).into()));
         }
         if held == self.held {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Messages that cannot be handled: each alone, again, and parked in the end.
 
 use super::batch::Task;
-use super::{BatchError, Worker};
+use super::{BatchError, HandlerError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::events::message::RecordedMessage;
 use crate::slots::parking;
@@ -57,13 +57,16 @@ impl Worker {
                 return handled;
             };
             failed += 1;
-            self.report_handler(&error, Some(message));
+            self.report_handler(&error);
             match self.processor().options.on_failure.delay(failed) {
                 Some(delay) => self.shared.stop.pause(delay),
                 None if self.processor().options.on_failure.parks() => {
-                    return self.park(task, failed, &format!("{error:#}"));
+                    return self.park(task, failed, &format!("{:#}", error.cause));
                 }
-                None => return Err(BatchError::Handler(error.context(cannot_handle(message)))),
+                None => {
+                    let cause = error.cause.context(error.place);
+                    return Err(BatchError::Handler(cause.into()));
+                }
             }
             if self.shared.stop.is_stopped() {
                 return Err(BatchError::Lost);
@@ -125,19 +128,41 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn report_handler(&self, error: &anyhow::Error, message: Option<&RecordedMessage>) {
-        let what = message.map_or_else(String::new, cannot_handle);
-        let error = anyhow::anyhow!("{error:#}").context(what);
-        self.mailbox.report(&self.failed(error));
+    pub(super) fn report_handler(&self, error: &HandlerError) {
+        let cause = anyhow::anyhow!("{:#}", error.cause).context(error.place.clone());
+        self.mailbox.report(&self.failed(cause));
     }
 }
 
-pub(super) fn cannot_handle(message: &RecordedMessage) -> String {
-    format!(
-        "the handler failed at position {}: message {} of stream \"{}\", type \"{}\"",
-        message.global_position(),
-        message.stream_position(),
-        message.stream_name(),
-        message.message_type()
-    )
+impl BatchError {
+    /// The same, if the handler failed with these messages.
+    pub(super) fn at(self, messages: &[&RecordedMessage]) -> Self {
+        match self {
+            Self::Handler(HandlerError { cause, .. }) => {
+                let place = cannot_handle(messages);
+                Self::Handler(HandlerError { cause, place })
+            }
+            other => other,
+        }
+    }
+}
+
+/// Names the message that a handler failed with; of a batch that failed as a whole, its first and its last one.
+fn cannot_handle(messages: &[&RecordedMessage]) -> String {
+    match messages {
+        [] => String::new(),
+        [message] => format!(
+            "the handler failed at position {}: message {} of stream \"{}\", type \"{}\"",
+            message.global_position(),
+            message.stream_position(),
+            message.stream_name(),
+            message.message_type()
+        ),
+        [first, .., last] => format!(
+            "the handler failed with {} messages together, at positions {} to {}; each is handled alone now",
+            messages.len(),
+            first.global_position(),
+            last.global_position()
+        ),
+    }
 }

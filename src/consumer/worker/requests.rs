@@ -48,8 +48,8 @@ impl Worker {
                 let BatchError::Handler(error) = self.unless_lost(error)? else {
                     return Err(BatchError::Lost);
                 };
-                self.report_handler(&error, messages.first().copied());
-                let error = format!("{error:#}");
+                self.report_handler(&error);
+                let error = format!("{:#}", error.cause);
                 shared.run(|sql| parking::replay_failed(sql, key, replay, &error))?;
                 return Ok(());
             }
