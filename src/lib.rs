@@ -108,8 +108,8 @@
 
 pub use crate::{
     consumer::{
-        Consumer, ConsumerBuilder, FailurePolicy, Projector, Reactor, ReactorContext, StartFrom,
-        StopHandle, UnfinishedReactor,
+        Consumer, ConsumerBuilder, FailurePolicy, Projector, Reactor, ReactorContext, RunUntil,
+        StartFrom, StopHandle, UnfinishedReactor,
     },
     database::{
         ConnectionOptions, Transaction,
@@ -154,6 +154,9 @@ pub use crate::{
     },
     store::{EventStore, Session},
 };
+
+#[cfg(feature = "job")]
+pub use crate::consumer::run_main;
 
 #[cfg(feature = "cli")]
 pub mod cli;
