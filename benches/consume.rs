@@ -6,9 +6,7 @@ use crate::shop::{CART_SUMMARIES, CartEvent, cart_summaries, events};
 use anyhow::{Result, ensure};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{
-    ConnectionOptions, DocumentProjection, EventStore, Reactor, Recorded, RunReport,
-};
+use emmett_postgresql::{ConnectionOptions, DocumentProjection, EventStore, Reactor, Recorded};
 use postgres::Client;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -67,20 +65,15 @@ fn catch_up(harness: &Harness, server: &Server) -> Result<()> {
                     black_box(message);
                     Ok(())
                 });
-            handled(
-                store
-                    .consumer()
-                    .reactor(nothing)
-                    .batch_size(BATCH)
-                    .run_until_caught_up()?,
-            )
+            let report = store
+                .consumer()
+                .reactor(nothing)
+                .batch_size(BATCH)
+                .run_until_caught_up()?;
+            Ok(report.handled())
         },
         |_| select(&mut client),
     )
-}
-
-fn handled(report: RunReport) -> Result<u64> {
-    Ok(report.handled())
 }
 
 const SELECT: &str = "
@@ -135,13 +128,12 @@ fn documents(harness: &Harness, server: &Server) -> Result<()> {
         |_| {
             store.processors().reset(CART_SUMMARIES, 0)?;
             reset.batch_execute(&format!("TRUNCATE {CART_SUMMARIES}"))?;
-            handled(
-                store
-                    .consumer()
-                    .projector(cart_summaries())
-                    .batch_size(BATCH)
-                    .run_until_caught_up()?,
-            )
+            let report = store
+                .consumer()
+                .projector(cart_summaries())
+                .batch_size(BATCH)
+                .run_until_caught_up()?;
+            Ok(report.handled())
         },
         |_| {
             client.batch_execute("TRUNCATE by_hand")?;

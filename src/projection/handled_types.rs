@@ -14,7 +14,7 @@ pub(crate) struct HandledTypes {
 }
 
 impl HandledTypes {
-    pub(crate) fn of<E: crate::Event>() -> Self {
+    pub(crate) fn of<E: crate::events::Event>() -> Self {
         Self {
             event: std::any::type_name::<E>(),
             known: E::known_types(),

@@ -2,7 +2,7 @@
 
 use super::context::ProjectionContext;
 use crate::error::Result;
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 
 /// Keeps a read model.
 ///

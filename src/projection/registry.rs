@@ -4,8 +4,7 @@ use super::Projection;
 use crate::database::position::from_sql;
 use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
-use crate::events::stream::InlineVersions;
+use crate::events::{InlineVersions, Partition, PartitionSql};
 use postgres::types::Type;
 use serde_json::json;
 

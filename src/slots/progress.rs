@@ -4,8 +4,7 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProcessorError, Result};
-use crate::events::feed;
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql, feed};
 use postgres::types::Type;
 
 const REACHED: PartitionSql = PartitionSql::new(

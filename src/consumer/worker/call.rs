@@ -5,7 +5,7 @@ use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::Handler;
 use crate::consumer::thread::panic_text;
 use crate::error::{Error, is_database_cause};
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::projection::ProjectionContext;
 use crate::slots::OwnedSlots;
 use std::panic::{AssertUnwindSafe, catch_unwind};
