@@ -43,7 +43,7 @@ fn two_decisions_of_one_batch_on_one_stream_see_each_other_and_happen_once() -> 
     Ok(())
 }
 
-/// What on_error is told of a processor that fails at position 3 of 5.
+/// What `on_error` is told of a processor that fails at position 3 of 5.
 fn reported(
     processor: impl FnOnce(
         &emmett_postgresql::EventStore,
