@@ -65,12 +65,12 @@ fn catch_up(harness: &Harness, server: &Server) -> Result<()> {
                     black_box(message);
                     Ok(())
                 });
-            Ok(store
+            let report = store
                 .consumer()
                 .reactor(nothing)
                 .batch_size(BATCH)
-                .run_until_caught_up()?
-                .handled())
+                .run_until_caught_up()?;
+            Ok(report.handled())
         },
         |_| select(&mut client),
     )
@@ -128,12 +128,12 @@ fn documents(harness: &Harness, server: &Server) -> Result<()> {
         |_| {
             store.processors().reset(CART_SUMMARIES, 0)?;
             reset.batch_execute(&format!("TRUNCATE {CART_SUMMARIES}"))?;
-            Ok(store
+            let report = store
                 .consumer()
                 .projector(cart_summaries())
                 .batch_size(BATCH)
-                .run_until_caught_up()?
-                .handled())
+                .run_until_caught_up()?;
+            Ok(report.handled())
         },
         |_| {
             client.batch_execute("TRUNCATE by_hand")?;

@@ -5,18 +5,26 @@
 //! EMMETT_DATABASE_URL=postgresql://... batch_job      # as cron or a Kubernetes CronJob would run it
 //! ```
 //!
-//! Exit codes: 0 up to date, 75 another run is going on or it was stopped (try again later, as sendmail says it),
-//! 1 failed. It is safe to kill it at any time: the next run goes on behind the last batch that was committed.
+//! `run_main` documents the exit codes. It is safe to kill the job at any time: the next run goes on after the last batch that
+//! was committed.
 
 use anyhow::Result;
 use emmett_postgresql::{
-    DocumentProjection, Error, Event, EventStore, ProcessorError, Recorded, RunEnd, RunReport,
-    StopHandle, testing,
+    DocumentProjection, Event, EventStore, Recorded, RunUntil, run_main, testing,
 };
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut throwaway = None;
+    run_main(RunUntil::CaughtUp, || {
+        let store = match std::env::var("EMMETT_DATABASE_URL") {
+            Ok(url) => EventStore::open(&url)?,
+            Err(_) => store_with_orders(throwaway.insert(testing::database()?))?,
+        };
+        Ok(store.consumer().projector(turnovers()))
+    })
+}
 
 #[derive(Serialize, Deserialize)]
 enum OrderEvent {
@@ -57,65 +65,11 @@ fn turnovers() -> DocumentProjection<Turnover, OrderEvent> {
     )
 }
 
-/// Stops the job cleanly when the process is asked to end: the batch in hand is finished, the lease given back.
-fn stop_on_signals(stop: &StopHandle) -> Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let stop = stop.clone();
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            if signals.forever().next().is_some() {
-                stop.stop();
-            }
-        })?;
-    Ok(())
-}
-
-fn run(store: &EventStore, stop: &StopHandle) -> Result<RunReport, Error> {
-    store
-        .consumer()
-        .projector(turnovers())
-        .stop_on(stop)
-        .run_until_caught_up()
-}
-
-const TRY_AGAIN_LATER: u8 = 75;
-
-fn main() -> Result<ExitCode> {
-    let stop = StopHandle::new();
-    stop_on_signals(&stop)?;
-
-    // Without a database of your own, a throwaway one with a few orders.
-    let (_database, store) = if let Ok(url) = std::env::var("EMMETT_DATABASE_URL") {
-        (None, EventStore::open(&url)?)
-    } else {
-        let database = testing::database()?;
-        let store = EventStore::open(database.url())?;
-        append_orders(&store)?;
-        (Some(database), store)
-    };
-
-    let report = match run(&store, &stop) {
-        Err(Error::Processor(ProcessorError::Busy {
-            processor, owner, ..
-        })) => {
-            println!("{processor} is being brought up to date already, by {owner}");
-            return Ok(ExitCode::from(TRY_AGAIN_LATER));
-        }
-        report => report?,
-    };
-    for processor in &report.processors {
-        println!(
-            "{}: {} events handled in {:.0?}, now at position {}",
-            processor.name, processor.handled, report.duration, processor.position
-        );
-    }
-    if report.end != RunEnd::CaughtUp {
-        println!("stopped; the next run resumes here");
-        return Ok(ExitCode::from(TRY_AGAIN_LATER));
-    }
-    print_turnovers(&store)?;
-    Ok(ExitCode::SUCCESS)
+/// Without a database of your own, a throwaway one with a few orders.
+fn store_with_orders(database: &testing::Database) -> Result<EventStore> {
+    let store = EventStore::open(database.url())?;
+    append_orders(&store)?;
+    Ok(store)
 }
 
 fn append_orders(store: &EventStore) -> Result<()> {
@@ -137,23 +91,5 @@ fn append_orders(store: &EventStore) -> Result<()> {
             total: 80.0,
         }],
     )?;
-    Ok(())
-}
-
-fn print_turnovers(store: &EventStore) -> Result<()> {
-    let best = store
-        .collection::<serde_json::Value>("turnovers")
-        .find(serde_json::json!({}))
-        .sort(serde_json::json!({ "total": -1 }))
-        .limit(10)
-        .to_vec()?;
-    for client in best {
-        println!(
-            "  {:<10} {:>3} orders {:>10}",
-            client["_id"].as_str().unwrap_or_default(),
-            client["orders"],
-            client["total"]
-        );
-    }
     Ok(())
 }

@@ -106,9 +106,11 @@
 #![doc = "```"]
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
+#[cfg(feature = "job")]
+pub use crate::consumer::run_main;
 pub use crate::consumer::{
-    Consumer, ConsumerBuilder, FailurePolicy, Projector, Reactor, ReactorContext, StartFrom,
-    StopHandle, UnfinishedReactor,
+    Consumer, ConsumerBuilder, FailurePolicy, Projector, Reactor, ReactorContext, RunUntil,
+    StartFrom, StopHandle, UnfinishedReactor,
 };
 pub use crate::database::{
     AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,

@@ -1,6 +1,6 @@
 //! Setting up a consumer.
 
-use super::job::Goal;
+use super::job::{RunProgress, RunUntil};
 use super::mailbox::Mailbox;
 use super::processor::{Handler, Processor, StartFrom};
 use super::projector::Projector;
@@ -42,9 +42,9 @@ use uuid::Uuid;
 #[must_use]
 pub struct ConsumerBuilder {
     store: EventStore,
-    processors: Vec<Processor>,
+    pub(super) processors: Vec<Processor>,
     settings: Settings,
-    stop: StopHandle,
+    pub(super) stop: StopHandle,
     /// The first processor that cannot be run; said when the consumer starts.
     invalid: Option<Error>,
 }
@@ -158,7 +158,7 @@ impl ConsumerBuilder {
     /// [`start`](ConsumerBuilder::start). [`ProcessorError::JobFailed`](crate::ProcessorError::JobFailed), which holds the
     /// report, when a processor fails or the database does for good.
     pub fn run_until_caught_up(self) -> Result<RunReport> {
-        self.run(Goal::Head)
+        self.run(RunUntil::CaughtUp)
     }
 
     /// Runs until everything up to a global position was handled, then returns; nothing after it is handled.
@@ -166,7 +166,7 @@ impl ConsumerBuilder {
     /// # Errors
     /// Those of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up).
     pub fn run_to(self, position: u64) -> Result<RunReport> {
-        self.run(Goal::Position(position))
+        self.run(RunUntil::Position(position))
     }
 
     /// Runs for a time, then returns. Batches in hand are finished.
@@ -174,18 +174,31 @@ impl ConsumerBuilder {
     /// # Errors
     /// Those of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up).
     pub fn run_for(self, time: Duration) -> Result<RunReport> {
-        self.run(Goal::Time(time))
+        self.run(RunUntil::Elapsed(time))
     }
 
-    fn run(self, goal: Goal) -> Result<RunReport> {
+    /// Runs until there is a reason to end, then returns.
+    ///
+    /// # Errors
+    /// Those of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up); with [`RunUntil::Stopped`], a processor that
+    /// another process runs is no error: it is on standby here.
+    pub fn run(self, until: RunUntil) -> Result<RunReport> {
+        self.run_with_progress(until, &mut |_| ())
+    }
+
+    pub(super) fn run_with_progress(
+        self,
+        until: RunUntil,
+        on_progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<RunReport> {
         let store = self.store.clone();
-        let target = match goal {
-            Goal::Head => Some(store.feed_horizon(0)?.head),
-            Goal::Position(position) => Some(position),
-            Goal::Time(_) => None,
+        let target = match until {
+            RunUntil::CaughtUp => Some(store.feed_horizon(0)?.head),
+            RunUntil::Position(position) => Some(position),
+            RunUntil::Elapsed(_) | RunUntil::Stopped => None,
         };
         let (shared, slots) = self.prepare(target)?;
-        super::job::run(&shared, &slots, goal, target)
+        super::job::run(&shared, &slots, until, target, on_progress)
     }
 
     /// Checks the processors and registers them.

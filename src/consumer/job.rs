@@ -10,12 +10,36 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Goal {
-    Head,
+/// What ends a run, besides a [`StopHandle`](crate::StopHandle), a failure, and the conditions of its processors to stop after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunUntil {
+    /// Everything was handled that is in the store when the run begins: a batch job.
+    CaughtUp,
+    /// Everything up to a global position was handled; nothing after it is.
     Position(u64),
-    Time(Duration),
+    /// The time is up. Batches in hand are finished.
+    Elapsed(Duration),
+    /// Nothing else: a service.
+    Stopped,
 }
+
+/// How far a run is.
+#[cfg_attr(
+    not(feature = "job"),
+    expect(dead_code, reason = "only `run_main` shows it")
+)]
+pub(super) struct RunProgress {
+    /// How many messages were handled by all processors together.
+    pub(super) handled: u64,
+    /// The lowest checkpoint.
+    pub(super) position: u64,
+    /// Up to where the run goes; `None` for one that runs for a time.
+    pub(super) target: Option<u64>,
+}
+
+/// How often a run without a position to reach reads the checkpoints.
+const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a run looks whether it has come to its end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -23,14 +47,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) fn run(
     shared: &Arc<Shared>,
     slots: &[u32],
-    goal: Goal,
+    until: RunUntil,
     target: Option<u64>,
+    on_progress: &mut dyn FnMut(RunProgress),
 ) -> Result<RunReport> {
     let start = Instant::now();
-    refuse_others(shared)?;
+    if until != RunUntil::Stopped {
+        refuse_others(shared)?;
+    }
     let consumer = Consumer::start(shared, slots)?;
-    let mut watch = Watch::new(shared, consumer.endings(), goal, target, start);
-    let end = watch.wait_for_end();
+    let mut watch = Watch::new(shared, consumer.endings(), until, target, start);
+    let end = watch.wait_for_end(on_progress);
     let seen = watch.positions;
     let stopped = consumer.stop();
     let end = end.and_then(|end| stopped.map(|()| end));
@@ -111,10 +138,12 @@ struct Watch<'s> {
     shared: &'s Shared,
     endings: &'s Receiver<WorkerEnded>,
     stopped: Receiver<()>,
-    goal: Goal,
+    until: RunUntil,
     target: Option<u64>,
     start: Instant,
     keys: Vec<ProcessorKey<'s>>,
+    /// When the checkpoints were read last.
+    read_at: Instant,
     /// The checkpoints of the processors, as they were seen last.
     positions: Vec<u64>,
     /// The processors whose condition to stop after was not met yet.
@@ -125,7 +154,7 @@ impl<'s> Watch<'s> {
     fn new(
         shared: &'s Shared,
         endings: &'s Receiver<WorkerEnded>,
-        goal: Goal,
+        until: RunUntil,
         target: Option<u64>,
         start: Instant,
     ) -> Self {
@@ -136,20 +165,21 @@ impl<'s> Watch<'s> {
             shared,
             endings,
             stopped,
-            goal,
+            until,
             target,
             start,
+            read_at: start,
             positions: vec![0; keys.len()],
             open: keys.iter().map(|key| key.name).collect(),
             keys,
         }
     }
 
-    fn wait_for_end(&mut self) -> Result<RunEnd> {
+    fn wait_for_end(&mut self, on_progress: &mut dyn FnMut(RunProgress)) -> Result<RunEnd> {
         loop {
             match self.look() {
                 Ok(Some(end)) => return Ok(end),
-                Ok(None) => {}
+                Ok(None) => on_progress(self.progress()),
                 // A database that is away comes back, or the workers give up.
                 Err(error) if error.is_retryable() => {}
                 Err(error) => return Err(error),
@@ -160,13 +190,26 @@ impl<'s> Watch<'s> {
         }
     }
 
+    fn progress(&self) -> RunProgress {
+        let names = self.keys.iter().map(|key| key.name);
+        RunProgress {
+            handled: names.map(|name| self.shared.handled(name)).sum(),
+            position: self.positions.iter().copied().min().unwrap_or(0),
+            target: self.target,
+        }
+    }
+
     /// Whether the goal is reached.
     fn look(&mut self) -> Result<Option<RunEnd>> {
-        if let Goal::Time(time) = self.goal
+        if let RunUntil::Elapsed(time) = self.until
             && self.start.elapsed() >= time
         {
             return Ok(Some(RunEnd::TimeUp));
         }
+        if self.target.is_none() && self.read_at.elapsed() < READ_EVERY {
+            return Ok(None);
+        }
+        self.read_at = Instant::now();
         for (key, position) in self.keys.iter().zip(&mut self.positions) {
             *position = self.shared.run(|sql| key.reached(sql))?;
         }
@@ -176,10 +219,10 @@ impl<'s> Watch<'s> {
         let mut seen = self.keys.iter().zip(&self.positions);
         let is_reached =
             seen.all(|(key, position)| *position >= target || !self.open.contains(key.name));
-        Ok(is_reached.then_some(match self.goal {
+        Ok(is_reached.then_some(match self.until {
             _ if self.open.is_empty() => RunEnd::ConditionMet,
-            Goal::Head => RunEnd::CaughtUp,
-            Goal::Position(_) | Goal::Time(_) => RunEnd::PositionReached,
+            RunUntil::CaughtUp => RunEnd::CaughtUp,
+            _ => RunEnd::PositionReached,
         }))
     }
 

@@ -14,6 +14,8 @@ mod processor;
 mod projector;
 mod reactor;
 mod reactor_context;
+#[cfg(feature = "job")]
+mod run_main;
 mod running;
 mod shared;
 mod stop;
@@ -23,9 +25,12 @@ mod worker;
 
 pub use builder::ConsumerBuilder;
 pub use failure::FailurePolicy;
+pub use job::RunUntil;
 pub use processor::StartFrom;
 pub use projector::Projector;
 pub use reactor::{Reactor, UnfinishedReactor};
 pub use reactor_context::ReactorContext;
+#[cfg(feature = "job")]
+pub use run_main::run_main;
 pub use running::Consumer;
 pub use stop::StopHandle;

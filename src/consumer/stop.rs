@@ -32,7 +32,7 @@ pub struct StopHandle {
 #[derive(Debug, Default)]
 struct State {
     stopped: AtomicBool,
-    parent: Option<Arc<State>>,
+    parents: Vec<Arc<State>>,
     listeners: Mutex<Listeners>,
 }
 
@@ -44,11 +44,7 @@ struct Listeners {
 
 impl State {
     fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
-            || self
-                .parent
-                .as_ref()
-                .is_some_and(|parent| parent.is_stopped())
+        self.stopped.load(Ordering::SeqCst) || self.parents.iter().any(|parent| parent.is_stopped())
     }
 
     fn ring(&self) {
@@ -87,13 +83,23 @@ impl StopHandle {
 
     /// A handle that stops with this one, and can be stopped alone: a consumer that ends does not end others.
     pub(super) fn child(&self) -> Self {
+        Self::child_of(&[self])
+    }
+
+    /// A handle that stops with any of these, and can be stopped alone.
+    pub(super) fn child_of(parents: &[&Self]) -> Self {
         let state = Arc::new(State {
-            parent: Some(Arc::clone(&self.state)),
+            parents: parents
+                .iter()
+                .map(|parent| Arc::clone(&parent.state))
+                .collect(),
             ..State::default()
         });
-        let children = &mut self.state.listeners().children;
-        children.retain(|child| child.strong_count() > 0);
-        children.push(Arc::downgrade(&state));
+        for parent in parents {
+            let children = &mut parent.state.listeners().children;
+            children.retain(|child| child.strong_count() > 0);
+            children.push(Arc::downgrade(&state));
+        }
         Self { state }
     }
 

@@ -5,6 +5,7 @@ mod connection;
 mod consumers;
 mod doctor;
 mod examples;
+mod jobs;
 mod pipes;
 mod process;
 mod projections;
