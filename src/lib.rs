@@ -94,6 +94,7 @@
 #![doc = include_str!("../sql/events/archive.sql")]
 #![doc = include_str!("../sql/events/emmett.sql")]
 #![doc = include_str!("../sql/projections/projections.sql")]
+#![doc = include_str!("../sql/projections/missed.sql")]
 #![doc = include_str!("../sql/consumers/subscriptions.sql")]
 #![doc = include_str!("../sql/consumers/processor_slots.sql")]
 #![doc = include_str!("../sql/consumers/parked_messages.sql")]
@@ -140,10 +141,10 @@ pub use crate::{
         processors::{ParkedDetail, Processors},
     },
     projection::{
-        DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
-        RegisteredProjection, SqlProjection,
+        DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionStatus,
+        ProjectionType, RegisteredProjection, SqlProjection,
     },
-    rebuild::{Rebuild, RebuildProgress, RebuildReport, RequestedRebuild},
+    rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild},
     setup::EventStoreBuilder,
     slots::{
         ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,

@@ -30,6 +30,8 @@ const HEAD: PartitionSql = PartitionSql::new(
                     {schema}.emt_position_unused()) AS head",
 );
 
+const IS_FREE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_fence_is_free($1)");
+
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,6 +64,17 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             "the function emt_horizon answered {result:?}"
         ))),
     }
+}
+
+/// Whether no transaction is open that has appended, or may.
+pub(crate) fn is_free(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
+    let rows = sql
+        .query(
+            &partition.sql(IS_FREE),
+            &[param(&partition.name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for open appends", source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 /// The last position that was drawn.
@@ -132,7 +145,8 @@ fn read(
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))
 }
 
-fn to_message(row: &Row) -> Result<RecordedMessage> {
+/// The message of a row with the columns of `READ`.
+pub(crate) fn to_message(row: &Row) -> Result<RecordedMessage> {
     let stream: Arc<str> = get::<&str>(row, STREAM_ID)?.into();
     MessageRow {
         row,

@@ -1,0 +1,1 @@
+//! What each part of the missed list is for.
