@@ -5,7 +5,9 @@
 --
 -- Why this is exact. A row and its event commit together. A later append to the same stream has waited for the stream's row
 -- and looks after that; it sees the row and notes its own event, so the order of a stream is kept. A projection that
--- becomes active waits for each append that looked before it was arming: the fence comes before the look in every writer.
+-- becomes active waits for each append that looked before it was arming: in every writer the fence comes first, then the
+-- positions, then the look; so once the horizon has passed the last position that was drawn when the arming was committed,
+-- all of them have ended.
 CREATE TABLE IF NOT EXISTS public.emt_missed (
     partition        TEXT     NOT NULL,
     name             TEXT     NOT NULL,
@@ -166,18 +168,6 @@ END
 $$;
 
 SELECT public.emt_missed_watch_table('emt_messages');
-
--- Whether no transaction is open that may have looked before now. After this, or after the horizon has passed a position
--- that was drawn now, every append sees what was committed before.
-CREATE OR REPLACE FUNCTION public.emt_fence_is_free(_partition TEXT) RETURNS BOOLEAN
-    LANGUAGE sql
-    AS $$
-    SELECT NOT EXISTS (
-        SELECT FROM pg_locks
-         WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND mode = 'ShareLock'
-           AND classid IN (public.emt_fence_class(_partition)::OID, public.emt_fence_class(NULL)::OID)
-           AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-    $$;
 
 -- The key of the advisory lock of a follower: one at a time for each projection.
 CREATE OR REPLACE FUNCTION public.emt_missed_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT

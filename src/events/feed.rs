@@ -30,8 +30,6 @@ const HEAD: PartitionSql = PartitionSql::new(
                     {schema}.emt_position_unused()) AS head",
 );
 
-const IS_FREE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_fence_is_free($1)");
-
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,17 +62,6 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             "the function emt_horizon answered {result:?}"
         ))),
     }
-}
-
-/// Whether no transaction is open that has appended, or may.
-pub(crate) fn is_free(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
-    let rows = sql
-        .query(
-            &partition.sql(IS_FREE),
-            &[param(&partition.name, Type::TEXT)],
-        )
-        .map_err(|source| Error::database("look for open appends", source))?;
-    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 /// The last position that was drawn.

@@ -1,7 +1,7 @@
 //! Making the registered inline projections active when a store is opened.
 
 use super::switch::{Blocked, WAIT_FOR_APPENDS};
-use super::{Rebuild, RebuildProgress, SWITCH_TIMEOUT, Target, grace};
+use super::{Rebuild, RebuildProgress, SWITCH_TIMEOUT, Target};
 use crate::database::back_off::{BackOff, pause};
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result};
@@ -165,28 +165,25 @@ impl Empty<'_> {
                 registry::change_status(sql, partition, name, self.version, &status, "arming")
             })?;
         }
+        // What looked before this was committed had drawn its positions, so the switch waits for it.
+        let noted_after = connections.run(true, |sql| feed::head(sql, partition))?;
         let deadline = Instant::now() + SWITCH_TIMEOUT;
-        let blocked = |reason: &str| Error::RebuildBlocked {
-            projection: name.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let open = "an open transaction that has appended holds it back";
-        let Some(seen_from) = grace::wait_for_open_appends(self.store, deadline, || Ok(()))? else {
-            return Err(blocked(open));
-        };
         let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         loop {
             if self.search(&mut searched)? {
                 return Ok(false);
             }
-            let reason = match self.try_switch(searched, seen_from) {
+            let reason = match self.try_switch(searched, noted_after) {
                 Ok(Ok(is_active)) => return Ok(is_active),
                 Ok(Err(Blocked(reason))) => reason,
                 Err(error) if error.is_transient() => error.to_string(),
                 Err(error) => return Err(error),
             };
             if Instant::now() >= deadline {
-                return Err(blocked(&reason));
+                return Err(Error::RebuildBlocked {
+                    projection: name.to_owned(),
+                    reason,
+                });
             }
             pause(pauses.next());
         }
@@ -211,7 +208,7 @@ impl Empty<'_> {
         Ok(!feed::page(sql, partition, after, up_to, 1, types)?.is_empty())
     }
 
-    fn try_switch(&self, searched: u64, seen_from: u64) -> Result<Result<bool, Blocked>> {
+    fn try_switch(&self, searched: u64, noted_after: u64) -> Result<Result<bool, Blocked>> {
         let (partition, name) = (self.store.partition(), self.projection.name());
         let mut transaction = PooledTransaction::begin(self.store.connections())?;
         let sql = transaction.sql();
@@ -222,7 +219,7 @@ impl Empty<'_> {
             status => return Ok(Ok(status == Some("active"))),
         }
         let horizon = feed::horizon(sql, partition, searched)?.position;
-        if horizon < seen_from {
+        if horizon < noted_after {
             return Ok(Err(Blocked(
                 "an open transaction that has appended holds the feed back".to_owned(),
             )));

@@ -1,13 +1,13 @@
 //! Arming: before a version becomes active, appends note what they add to it.
 
 use super::claim::Claim;
-use super::grace;
 use super::job::Job;
 use super::progress::Progress;
 use crate::database::Sql;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::events::feed;
 use crate::projection::{ProjectionType, missed, registry};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Job<'_> {
     /// The switch. For a version that is not active, appends first have to note what they add: what they do not, the switch
@@ -21,7 +21,7 @@ impl Job<'_> {
             return self.switch(claim, progress, 0);
         };
         let switched = self
-            .wait_for_open_appends(progress)
+            .last_position()
             .and_then(|noted_after| self.switch(claim, progress, noted_after));
         if switched.is_err() {
             // The next build does it again; until then, appends note more than they have to.
@@ -64,14 +64,8 @@ impl Job<'_> {
         self.store.connections().run(true, run)
     }
 
-    /// Every event above the position that this returns is noted.
-    fn wait_for_open_appends(&self, progress: &mut Progress<'_>) -> Result<u64> {
-        let deadline = Instant::now() + self.switch_timeout;
-        let waited =
-            grace::wait_for_open_appends(self.store, deadline, || self.catch_up(progress))?;
-        waited.ok_or_else(|| Error::RebuildBlocked {
-            projection: self.projection.name().to_owned(),
-            reason: "an open transaction that has appended holds the feed back".to_owned(),
-        })
+    /// Every event above this position is noted: an append that looked before the arming was committed had drawn its positions.
+    fn last_position(&self) -> Result<u64> {
+        self.run_sql(|sql| feed::head(sql, self.partition()))
     }
 }

@@ -5,7 +5,6 @@ mod arming;
 mod catch_up;
 mod claim;
 mod failure;
-mod grace;
 mod job;
 mod progress;
 mod request;

@@ -3,7 +3,7 @@
 mod append;
 mod archive;
 mod feed;
-mod fence;
+pub(crate) mod fence;
 mod plans;
 mod read;
 mod tenants;

@@ -17,8 +17,8 @@ fn append(store: &EventStore, writer: u64, stopped: &AtomicBool) -> anyhow::Resu
         number = number
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        let stream = format!("Cart-{}", (number >> 33) % 7);
-        let other = format!("Cart-{}", (number >> 40) % 7 + 7);
+        let stream = format!("Cart-a{}", (number >> 33) % 7);
+        let other = format!("Cart-b{}", (number >> 40) % 7);
         match (number >> 50) % 4 {
             0 => {
                 store.append_to_streams(vec![
