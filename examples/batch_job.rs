@@ -10,7 +10,8 @@
 
 use anyhow::Result;
 use emmett_postgresql::{
-    DocumentProjection, Error, Event, EventStore, Recorded, RunEnd, RunReport, StopHandle, testing,
+    DocumentProjection, Error, Event, EventStore, ProcessorError, Recorded, RunEnd, RunReport,
+    StopHandle, testing,
 };
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -95,7 +96,9 @@ fn main() -> Result<ExitCode> {
     };
 
     let report = match run(&store, &stop) {
-        Err(Error::ProcessorBusy { processor, owner }) => {
+        Err(Error::Processor(ProcessorError::Busy {
+            processor, owner, ..
+        })) => {
             println!("{processor} is being brought up to date already, by {owner}");
             return Ok(ExitCode::from(TRY_AGAIN_LATER));
         }

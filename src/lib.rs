@@ -64,7 +64,7 @@
 //! # Blocking
 //!
 //! Every call blocks its thread. From an async program, call it in `spawn_blocking`; inside a task it is
-//! [`Error::AsyncContext`].
+//! [`DatabaseError::AsyncContext`].
 //!
 //! # PostgreSQL
 //!
@@ -107,51 +107,39 @@
 #![doc = "```"]
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
-pub use crate::{
-    consumer::{
-        Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
-        RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
-    },
-    database::{
-        ConnectionOptions, Transaction,
-        endpoint::{ConnectError, ConnectionStringError},
-        position::ExpectedVersion,
-        schema::{AutoMigration, MigrationReport, Schema, SchemaState},
-    },
-    error::{Error, Result},
-    events::{
-        codec::{DecodeError, EncodeError},
-        event::{Event, RawEvent, StoredEvent},
-        feed::{Feed, FeedOptions, Horizon},
-        message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
-        stream::{
-            Appended, ReadOptions,
-            append_options::{AppendOptions, StreamMessages},
-            stream_read::{Aggregate, StreamIter, StreamRead},
-        },
-        tenant::{Tenant, TenantRemoval, Tenants},
-    },
-    json::JsonError,
-    operations::{
-        doctor::{
-            DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind,
-            Severity,
-        },
-        event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport},
-        processors::{ParkedDetail, Processors},
-    },
-    projection::{
-        DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionStatus,
-        ProjectionType, RegisteredProjection, SqlProjection,
-    },
-    rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild},
-    setup::EventStoreBuilder,
-    slots::{
-        ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,
-        ProcessorState, ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
-    },
-    store::{EventStore, Session},
+pub use crate::consumer::{
+    Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
+    RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
 };
+pub use crate::database::{
+    AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,
+    ExpectedVersion, MigrationReport, Schema, SchemaState, Transaction,
+};
+pub use crate::error::{
+    DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProjectionError, Result,
+};
+pub use crate::events::{
+    Aggregate, AppendOptions, Appendable, Appended, Event, Feed, FeedOptions, Horizon, MessageKind,
+    NewMessage, RawEvent, ReadOptions, Recorded, RecordedMessage, StoredEvent, StreamIter,
+    StreamMessages, StreamRead, Tenant, TenantRemoval, Tenants,
+};
+pub use crate::json::JsonError;
+pub use crate::operations::{
+    DoctorReport, ExportOptions, ExportReport, FeedProof, FeedState, FenceHolder, Finding,
+    FindingKind, HolderKind, ImportOptions, ImportProgress, ImportReport, ParkedDetail, Processors,
+    Severity,
+};
+pub use crate::projection::{
+    DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionStatus,
+    ProjectionType, RegisteredProjection, SqlProjection,
+};
+pub use crate::rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
+pub use crate::setup::EventStoreBuilder;
+pub use crate::slots::{
+    ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset, ProcessorState,
+    ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
+};
+pub use crate::store::{EventStore, Session};
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -4,6 +4,7 @@
 mod cli;
 mod consumer;
 mod database;
+mod error;
 mod events;
 mod operations;
 mod pongo;

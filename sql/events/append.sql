@@ -91,31 +91,40 @@ BEGIN
         RETURNING ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
                                           ELSE extract(EPOCH FROM created) * 1000000 END::BIGINT, global_position]
             INTO _result;
-        -- The flag is 0 until a first inline projection is registered. It is read after the row's lock, without a snapshot.
-        RETURN CASE WHEN pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL THEN _result
-                    ELSE public.emt_append_look(_partition, _projections, _stream_id, _message_types, _result) END;
+    ELSIF cardinality(_message_types) > 0 IS NOT TRUE THEN
+        RAISE EXCEPTION 'no messages to append to stream "%%"', _stream_id USING ERRCODE = '22023';
+    ELSE
+        WITH appended AS (
+            INSERT INTO public.%3$I
+                (stream_position, global_position, is_archived, message_kind, stream_id, partition,
+                 message_schema_version, message_id, message_type, message_data, message_metadata)
+            SELECT _version - cardinality(_message_types) + message.number,
+                   nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, _stream_id, _partition,
+                   message.schema_version, message.id, message.type, message.data, message.metadata
+              FROM unnest(_message_ids, _message_types, _message_kinds, _schema_versions, _messages_data, _messages_metadata)
+                   WITH ORDINALITY AS message (id, type, kind, schema_version, data, metadata, number)
+            RETURNING created, global_position
+        )
+        SELECT ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
+                                       ELSE extract(EPOCH FROM max(appended.created)) * 1000000 END::BIGINT]
+               || array_agg(appended.global_position)
+          FROM appended INTO _result;
     END IF;
 
-    IF cardinality(_message_types) > 0 IS NOT TRUE THEN
-        RAISE EXCEPTION 'no messages to append to stream "%%"', _stream_id USING ERRCODE = '22023';
+    -- The flag is 0 until a first inline projection is registered; it is read without a snapshot. Both looks come after the
+    -- lock of the stream's row, because its last writer may have noted something.
+    IF pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL THEN
+        RETURN _result;
     END IF;
-    WITH appended AS (
-        INSERT INTO public.%3$I
-            (stream_position, global_position, is_archived, message_kind, stream_id, partition,
-             message_schema_version, message_id, message_type, message_data, message_metadata)
-        SELECT _version - cardinality(_message_types) + message.number,
-               nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, _stream_id, _partition,
-               message.schema_version, message.id, message.type, message.data, message.metadata
-          FROM unnest(_message_ids, _message_types, _message_kinds, _schema_versions, _messages_data, _messages_metadata)
-               WITH ORDINALITY AS message (id, type, kind, schema_version, data, metadata, number)
-        RETURNING created, global_position
-    )
-    SELECT ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
-                                   ELSE extract(EPOCH FROM max(appended.created)) * 1000000 END::BIGINT]
-           || array_agg(appended.global_position)
-      FROM appended INTO _result;
-    RETURN CASE WHEN pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL THEN _result
-                ELSE public.emt_append_look(_partition, _projections, _stream_id, _message_types, _result) END;
+    IF current_setting('transaction_isolation') = 'read committed'
+       AND (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming
+                   AND (SELECT missed.global_position FROM public.emt_missed AS missed
+                         WHERE missed.partition = _partition AND missed.global_position > tenant.missed_after
+                         LIMIT 1) IS NULL
+              FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) THEN
+        RETURN _result;
+    END IF;
+    RETURN public.emt_append_look(_partition, _projections, _stream_id, _message_types, _result);
 END
 $function$
         $create$, 'emt_append_in_' || _suffix, 'emt_streams_' || _suffix || '_active',

@@ -9,12 +9,16 @@
 -- positions, then the look; so once the horizon has passed the last position that was drawn when the arming was committed,
 -- all of them have ended.
 CREATE TABLE IF NOT EXISTS public.emt_missed (
-    partition        TEXT     NOT NULL,
-    name             TEXT     NOT NULL,
-    version          INTEGER  NOT NULL,
-    global_position  BIGINT   NOT NULL,
+    partition        TEXT         NOT NULL,
+    name             TEXT         NOT NULL,
+    version          INTEGER      NOT NULL,
+    global_position  BIGINT       NOT NULL,
+    noted_at         TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, name, version, global_position)
 );
+
+-- For the look of each append, whether anything is noted: from missed_after on, because below there are only dead rows.
+CREATE INDEX IF NOT EXISTS emt_missed_look ON public.emt_missed (partition, global_position);
 
 -- Whether a projection handles an event: the one place that knows what a definition's "handles" means. NULL is all types.
 CREATE OR REPLACE FUNCTION public.emt_projection_handles(_handles JSONB, _stream_id TEXT, _message_type TEXT)
@@ -32,9 +36,9 @@ BEGIN
 END
 $$;
 
--- What an append answers: _result as it is where the caller runs all active projections and nothing is noted; else it
--- notes the messages, and says which projections the caller runs. Called after the stream's row was locked, in a statement
--- of its own: an earlier snapshot would miss what the stream's last writer has noted.
+-- What an append answers where it cannot say that the caller runs all active projections and nothing is noted: it notes
+-- the messages, and says which projections the caller runs. Called after the stream's row was locked, in a statement of
+-- its own: an earlier snapshot would miss what the stream's last writer has noted.
 CREATE OR REPLACE FUNCTION public.emt_append_look(
     _partition      TEXT,
     _projections    JSONB,
@@ -45,24 +49,10 @@ CREATE OR REPLACE FUNCTION public.emt_append_look(
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _run BIGINT[];
+    _run BIGINT[] := public.emt_missed_note(
+        _partition, _projections, array_fill(_stream_id, ARRAY[cardinality(_message_types)]), _message_types,
+        _result[4:]);
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        PERFORM public.emt_partition_share(_partition);
-    END IF;
-    -- Below missed_after there are only dead rows, which would have to be passed.
-    IF (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming
-               AND (SELECT bool_and((SELECT missed.global_position FROM public.emt_missed AS missed
-                                      WHERE missed.partition = _partition AND missed.name = mine.key
-                                        AND missed.version = mine.value::INTEGER
-                                        AND missed.global_position > tenant.missed_after
-                                      LIMIT 1) IS NULL)
-                      FROM jsonb_each(_projections) AS mine) IS NOT FALSE
-          FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) THEN
-        RETURN _result;
-    END IF;
-    _run := public.emt_missed_note(_partition, _projections, array_fill(_stream_id, ARRAY[cardinality(_message_types)]),
-                                   _message_types, _result[4:]);
     IF _projections IS NULL THEN
         RETURN _result;
     END IF;
@@ -209,7 +199,7 @@ BEGIN
 END
 $$;
 
--- Gives up what nobody has followed for a minute, once more than _rows events are noted or the first was stored longer than
+-- Gives up what nobody has followed for a minute, once more than _rows events are noted or the first was noted longer than
 -- _age ago: the projection is stale, and its rows go. FALSE where it is not so.
 CREATE OR REPLACE FUNCTION public.emt_projection_expire(
     _partition TEXT, _name TEXT, _version INTEGER, _rows BIGINT, _age INTERVAL
@@ -218,7 +208,6 @@ CREATE OR REPLACE FUNCTION public.emt_projection_expire(
     AS $$
 DECLARE
     _count BIGINT;
-    _lowest BIGINT;
     _since TIMESTAMPTZ;
 BEGIN
     IF NOT EXISTS (SELECT FROM public.emt_projections AS projection
@@ -227,12 +216,10 @@ BEGIN
                       AND projection.last_updated < now() - INTERVAL '1 minute') THEN
         RETURN FALSE;
     END IF;
-    SELECT count(*), min(missed.global_position) INTO _count, _lowest
-      FROM (SELECT missed.global_position FROM public.emt_missed AS missed
+    SELECT count(*), min(missed.noted_at) INTO _count, _since
+      FROM (SELECT missed.noted_at FROM public.emt_missed AS missed
              WHERE missed.partition = _partition AND missed.name = _name AND missed.version = _version
              ORDER BY missed.global_position LIMIT _rows + 1) AS missed;
-    SELECT message.created INTO _since FROM public.emt_messages AS message
-     WHERE message.partition = _partition AND message.global_position = _lowest;
     IF coalesce(_since > now() - CASE WHEN _count > _rows THEN INTERVAL '1 minute' ELSE _age END, TRUE) THEN
         RETURN FALSE;
     END IF;

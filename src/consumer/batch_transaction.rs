@@ -3,7 +3,7 @@
 use super::reactor_context::ReactorContext;
 use crate::database::{LazyTransaction, Sql, Transaction};
 use crate::error::Result;
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::store::EventStore;
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ impl<'s> BatchTransaction<'s> {
 
     /// Takes back what the present part has done.
     pub(super) fn undo_part(&mut self) -> Result<()> {
-        self.transaction.undo_part()
+        Ok(self.transaction.undo_part()?)
     }
 
     pub(super) fn sql(&mut self) -> Result<&mut dyn Sql> {
-        self.transaction.sql()
+        Ok(self.transaction.sql()?)
     }
 
     /// Runs the code of a reactor on a message, or on the batch of which that is the last one.

@@ -126,8 +126,9 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] without processors, with two of one name, or with another number of slots than is stored;
-    /// [`Error::ProjectionMismatch`] when another version of a projection is the active one, or it is kept inline;
-    /// [`Error::Projection`] when a projection's `init` fails; those of the database.
+    /// [`ProjectionError::Mismatch`](crate::ProjectionError::Mismatch) when another version of a projection is the active one,
+    /// or it is kept inline; [`ProjectionError::Failed`](crate::ProjectionError::Failed) when a projection's `init` fails;
+    /// those of the database.
     pub fn start(self) -> Result<Consumer> {
         let (shared, slots) = self.prepare(None)?;
         Consumer::start(&shared, &slots)
@@ -137,7 +138,7 @@ impl ConsumerBuilder {
     /// time.
     ///
     /// # Errors
-    /// [`Error::ProcessorBusy`] when another process runs one of the processors, and those of
+    /// [`ProcessorError::Busy`](crate::ProcessorError::Busy) when another process runs one of the processors, and those of
     /// [`start`](ConsumerBuilder::start). What ends a run that has begun is in the report.
     pub fn run_until_caught_up(self) -> Result<RunReport> {
         self.run(Goal::Head)
@@ -229,10 +230,7 @@ impl ConsumerBuilder {
 fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
     let (store, key) = (&shared.store, shared.key(processor));
     if let Handler::Projector(projection) = &processor.handler {
-        let failed = |source| Error::Projection {
-            projection: processor.name.clone(),
-            source,
-        };
+        let failed = |source| Error::projection(processor.name.clone(), source);
         let mut transaction = PooledTransaction::begin(store.connections())?;
         if store.may_migrate() {
             let mut context = ProjectionContext::new(transaction.sql(), store.partition());

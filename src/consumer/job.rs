@@ -3,7 +3,7 @@
 use super::running::{Consumer, WorkerEnded};
 use super::shared::Shared;
 use super::worker::Ended;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProcessorError, Result};
 use crate::slots::ProcessorKey;
 use crossbeam_channel::{bounded, select};
 use std::collections::HashSet;
@@ -136,10 +136,10 @@ fn refuse_others(shared: &Shared) -> Result<()> {
             let (known_owner, known_until) = first_seen.get_or_insert((owner.clone(), until));
             let is_alive = *known_owner != owner || until > *known_until;
             if is_alive {
-                return Err(Error::ProcessorBusy {
+                return Err(Error::Processor(ProcessorError::Busy {
                     processor: key.name.to_owned(),
                     owner,
-                });
+                }));
             }
             if shared.stop.is_stopped() {
                 return Ok(());
@@ -175,7 +175,7 @@ fn watch(consumer: &Consumer, goal: Goal, target: Option<u64>, start: Instant) -
                 Ok(true) if matches!(goal, Goal::Head) => return Ok(RunEnd::CaughtUp),
                 Ok(true) => return Ok(RunEnd::PositionReached),
                 // A database that is away comes back, or the workers give up.
-                Err(error) if !Error::is_transient(&error) => return Err(error),
+                Err(error) if !Error::is_retryable(&error) => return Err(error),
                 _ => {}
             }
         }

@@ -2,9 +2,9 @@
 
 use super::mailbox::{Batch, Demand, Mailbox};
 use super::shared::Shared;
-use crate::database::back_off::BackOff;
+use crate::database::BackOff;
 use crate::error::Result;
-use crate::events::feed::{self, Horizon};
+use crate::events::{Horizon, feed};
 use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Poller {
                 }
                 Ok(Some(Round::Held)) => Some(self.held.next()),
                 Ok(None) => None,
-                Err(error) if !error.is_transient() => {
+                Err(error) if !error.is_retryable() => {
                     let error = Arc::new(error);
                     self.shared
                         .mailboxes

@@ -3,8 +3,7 @@
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use super::reactor_context::ReactorContext;
 use crate::error::Result;
-use crate::events::event::Event;
-use crate::events::message::{Recorded, RecordedMessage};
+use crate::events::{Event, Recorded, RecordedMessage};
 use crate::projection::HandledTypes;
 use std::fmt;
 

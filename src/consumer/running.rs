@@ -6,7 +6,7 @@ use super::poller::Poller;
 use super::shared::Shared;
 use super::thread::spawn;
 use super::worker::{Ended, Worker};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProcessorError, Result};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fmt;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Consumer {
     /// at once. Waits for the handlers that run.
     ///
     /// # Errors
-    /// [`Error::ProcessorFailed`] when a processor had failed before.
+    /// [`ProcessorError::Failed`] when a processor had failed before.
     pub fn stop(mut self) -> Result<()> {
         self.shared.stop.stop();
         self.finish()
@@ -88,7 +88,7 @@ impl Consumer {
     /// [`stop_after`](crate::Projector::stop_after), or because a [`StopHandle`](crate::StopHandle) was used.
     ///
     /// # Errors
-    /// [`Error::ProcessorFailed`], of the first that failed.
+    /// [`ProcessorError::Failed`], of the first that failed.
     pub fn wait(mut self) -> Result<()> {
         self.finish()
     }
@@ -113,11 +113,8 @@ impl Consumer {
         while let Ok(WorkerEnded { processor, ended }) = self.ended.try_recv() {
             if let (Ended::Failed(error), None) = (ended, &failure) {
                 failure = Some(match error {
-                    Error::ProcessorFailed { .. } => error,
-                    error => Error::ProcessorFailed {
-                        processor,
-                        source: error.into(),
-                    },
+                    Error::Processor(ProcessorError::Failed { .. }) => error,
+                    error => Error::processor(processor, error.into()),
                 });
             }
         }
@@ -129,10 +126,10 @@ impl Consumer {
         let mut failure = None;
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
-                failure = Some(Error::ProcessorFailed {
-                    processor: "of this consumer".to_owned(),
-                    source: anyhow::anyhow!("a worker panicked"),
-                });
+                failure = Some(Error::processor(
+                    "of this consumer",
+                    anyhow::anyhow!("a worker panicked"),
+                ));
             }
         }
         self.shared.stop.stop();

@@ -1,15 +1,15 @@
 //! Reading one's own writes: waiting for a processor.
 
-use crate::database::Sql;
-use crate::database::back_off::{BackOff, pause};
-use crate::error::{Error, Result};
+use crate::database::{BackOff, Sql, pause};
+use crate::error::{Error, ProcessorError, Result};
+use crate::projection::registry;
 use crate::slots::progress;
 use crate::store::EventStore;
 use std::time::{Duration, Instant};
 
 impl EventStore {
-    /// Waits until a processor, of whatever process, has handled everything up to a global position: the last one of an
-    /// append, so that what was written can be read in the processor's read model.
+    /// Waits until a processor or an inline projection, of whatever process, has handled everything up to a global position: the
+    /// last one of an append, so that what was written can be read in its read model. An active inline projection has.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{EventStore, RawEvent};
@@ -24,8 +24,8 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::WaitTimeout`] after the time; [`Error::MessageParked`] when the message at the position is parked;
-    /// [`Error::ProcessorFailed`] when the processor has stopped in front of it.
+    /// [`ProcessorError::WaitTimeout`] after the time; [`ProcessorError::MessageParked`] when the message at the position is
+    /// parked; [`ProcessorError::Failed`] when the processor has stopped in front of it.
     pub fn wait_for(&self, processor: &str, position: u64, timeout: Duration) -> Result<()> {
         let start = Instant::now();
         let mut pauses = BackOff::new(Duration::from_millis(1), Duration::from_millis(25));
@@ -36,11 +36,11 @@ impl EventStore {
             }
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return Err(Error::WaitTimeout {
+                return Err(Error::Processor(ProcessorError::WaitTimeout {
                     processor: processor.to_owned(),
                     position,
                     reached,
-                });
+                }));
             }
             pause(pauses.next().min(left));
         }
@@ -50,20 +50,21 @@ impl EventStore {
         let partition = self.partition();
         let look = |sql: &mut dyn Sql| progress::of_newest(sql, partition, processor, position);
         let Some(progress) = self.connections().run(true, look)? else {
-            return Ok(None);
+            return self.connections().run(true, |sql| {
+                registry::reached(sql, partition, processor, position)
+            });
         };
         if let Some(error) = progress.parked {
-            return Err(Error::MessageParked {
+            return Err(Error::Processor(ProcessorError::MessageParked {
                 processor: processor.to_owned(),
                 position,
                 error: Some(error).filter(|error| !error.is_empty()),
-            });
+            }));
         }
         match progress.failure {
-            Some(error) if progress.position < position => Err(Error::ProcessorFailed {
-                processor: processor.to_owned(),
-                source: anyhow::Error::msg(error),
-            }),
+            Some(error) if progress.position < position => {
+                Err(Error::processor(processor, anyhow::Error::msg(error)))
+            }
             _ => Ok(Some(progress.position)),
         }
     }

@@ -1,12 +1,12 @@
 //! What a pool of the library's own can be told.
 
-use crate::error::{Error, Result};
+use super::error::{DatabaseError, Result};
 use std::time::{Duration, Instant};
 
 /// The options of a pool of connections, for [`EventStoreBuilder`](crate::EventStoreBuilder::connection_options) and
 /// [`PongoClientBuilder`](crate::pongo::PongoClientBuilder::connection_options).
 ///
-/// A value out of its range is [`Error::InvalidInput`] when the store or the client is opened.
+/// A value out of its range is [`InvalidInput`](crate::Error::InvalidInput) when the store or the client is opened.
 ///
 /// ```
 /// use emmett_postgresql::ConnectionOptions;
@@ -68,7 +68,10 @@ impl ConnectionOptions {
 
     pub(super) fn check(&self) -> Result<()> {
         if self.pool_size == 0 {
-            return Err(Error::invalid("the pool size", "must be at least 1"));
+            return Err(DatabaseError::invalid(
+                "the pool size",
+                "must be at least 1",
+            ));
         }
         check_timeout("the idle timeout", self.idle_timeout)?;
         check_timeout("the connection timeout", self.connection_timeout)
@@ -77,11 +80,14 @@ impl ConnectionOptions {
 
 fn check_timeout(name: &str, timeout: Duration) -> Result<()> {
     if timeout == Duration::ZERO {
-        return Err(Error::invalid(name, "must be longer than nothing"));
+        return Err(DatabaseError::invalid(name, "must be longer than nothing"));
     }
     // The pool adds it to the present time, and would panic.
     if Instant::now().checked_add(timeout).is_none() {
-        return Err(Error::invalid(name, "is longer than time can be counted"));
+        return Err(DatabaseError::invalid(
+            name,
+            "is longer than time can be counted",
+        ));
     }
     Ok(())
 }

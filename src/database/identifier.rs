@@ -1,6 +1,6 @@
 //! Names in SQL text: the one place where identifiers are quoted.
 
-use crate::error::{Error, Result};
+use super::error::{DatabaseError, Result};
 
 /// PostgreSQL cuts longer names off silently.
 const LONGEST_NAME: usize = 63;
@@ -19,10 +19,10 @@ pub(crate) fn qualify(schema: &str, name: &str) -> String {
 pub(crate) fn check(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > LONGEST_NAME {
         let reason = format!("must have 1 to {LONGEST_NAME} bytes, has {}", name.len());
-        return Err(Error::invalid(format!("{what} {name:?}"), reason));
+        return Err(DatabaseError::invalid(format!("{what} {name:?}"), reason));
     }
     if name.chars().any(char::is_control) {
-        return Err(Error::invalid(
+        return Err(DatabaseError::invalid(
             format!("{what} {name:?}"),
             "must not contain control characters",
         ));

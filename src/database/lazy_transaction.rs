@@ -1,10 +1,10 @@
 //! A transaction that is begun when it is first used.
 
+use super::error::{Result, RoomError};
 use super::pool::Connections;
 use super::pooled_transaction::PooledTransaction;
 use super::savepoint::{Savepoint, roll_back_part};
 use super::sql::Sql;
-use crate::error::Result;
 use std::time::Duration;
 
 /// A transaction that is begun when its first statement runs, and whose parts can be taken back one by one. A part that runs
@@ -62,7 +62,10 @@ impl LazyTransaction {
 
     /// Runs the last statement and commits if it agrees; else everything is rolled back. Without a transaction, the
     /// statement is one of its own.
-    pub(crate) fn commit(self, last: impl Fn(&mut dyn Sql) -> Result<bool>) -> Result<bool> {
+    pub(crate) fn commit<E: RoomError>(
+        self,
+        last: impl Fn(&mut dyn Sql) -> Result<bool, E>,
+    ) -> Result<bool, E> {
         let Some(mut transaction) = self.begun else {
             return self.connections.run(false, last);
         };

@@ -1,29 +1,42 @@
 //! The database: connections, statements, transactions, names in SQL, and the schema.
 
-pub(crate) mod back_off;
+mod back_off;
 mod connection_options;
-pub(crate) mod endpoint;
+mod endpoint;
+mod error;
 pub(crate) mod identifier;
 mod lazy_transaction;
 mod pool;
 mod pooled_transaction;
 pub(crate) mod position;
-pub(crate) mod retry;
+mod retry;
 mod savepoint;
 pub(crate) mod schema;
-pub(crate) mod scope;
-pub(crate) mod sha256;
+mod scope;
+mod sha256;
 mod source;
 mod sql;
-pub(crate) mod sql_template;
+mod sql_template;
 mod transaction;
 mod transaction_control;
 
+pub(crate) use back_off::{BackOff, pause};
 pub use connection_options::ConnectionOptions;
+pub(crate) use endpoint::with_database;
+pub use endpoint::{ConnectError, ConnectionStringError};
+pub use error::DatabaseError;
+pub(crate) use error::{RoomError, has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
 pub(crate) use lazy_transaction::LazyTransaction;
 pub(crate) use pool::{Checkout, Connections, refuse_async_context};
 pub(crate) use pooled_transaction::PooledTransaction;
+pub use position::ExpectedVersion;
+pub(crate) use retry::{RetryPolicy, retry};
 pub(crate) use savepoint::{Nested, abort, check_open};
+pub use schema::{AutoMigration, MigrationReport, Schema, SchemaState};
+pub(crate) use schema::{Declared, SchemaPart};
+pub(crate) use scope::{DEFAULT_PARTITION, Scope, check_key, check_text};
+pub(crate) use sha256::TextDigest;
 pub(crate) use source::ConnectionSource;
 pub(crate) use sql::{Jsonb, Parameter, Sql, get, param, scalar, scalars};
+pub(crate) use sql_template::{SchemaSql, SqlNames, SqlTemplate};
 pub use transaction::Transaction;

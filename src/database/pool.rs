@@ -1,9 +1,9 @@
 //! The pool: connections that are tested only when they have rested, and replaced when they died.
 
 use super::connection_options::ConnectionOptions;
+use super::error::{DatabaseError, Result};
 use super::sql::{PreparedStatements, PreparingClient, Sql};
 use crate::database::endpoint::{ConnectError, Endpoint};
-use crate::error::{Error, Result};
 use postgres::Client;
 use r2d2::{ManageConnection, Pool, PooledConnection};
 use std::ops::DerefMut;
@@ -186,10 +186,15 @@ impl Connections {
                 prepared_statements,
                 ..
             } => Ok(Checkout::Own {
-                connection: pool.get().map_err(Error::Pool)?,
+                connection: pool
+                    .get()
+                    .map_err(|source| DatabaseError::Pool { source })?,
                 prepared_statements: *prepared_statements,
             }),
-            Self::Foreign(pool) => Ok(Checkout::Foreign(pool.get().map_err(Error::Pool)?)),
+            Self::Foreign(pool) => Ok(Checkout::Foreign(
+                pool.get()
+                    .map_err(|source| DatabaseError::Pool { source })?,
+            )),
         }
     }
 
@@ -205,10 +210,12 @@ impl Connections {
         else {
             return Ok(None);
         };
-        let client = endpoint.connect().map_err(|source| Error::Connect {
-            server: endpoint.describe(),
-            source,
-        })?;
+        let client = endpoint
+            .connect()
+            .map_err(|source| DatabaseError::Connect {
+                server: endpoint.describe(),
+                source,
+            })?;
         Ok(Some(Checkout::Dedicated {
             connection: Connection::new(client, 0),
             prepared_statements: *prepared_statements,
@@ -295,5 +302,5 @@ pub(crate) fn refuse_async_context() -> Result<()> {
         return Ok(());
     };
     // The only way to tell a worker of a runtime from one of its blocking threads is to try.
-    std::panic::catch_unwind(|| runtime.block_on(async {})).map_err(|_| Error::AsyncContext)
+    std::panic::catch_unwind(|| runtime.block_on(async {})).map_err(|_| DatabaseError::AsyncContext)
 }

@@ -1,9 +1,9 @@
 //! Transactions on a connection of the pool, whose commit is never mistaken.
 
+use super::error::{DatabaseError, Result, RoomError, ended_by_server, lost_connection};
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::retry::{RetryPolicy, retry};
 use super::sql::Sql;
-use crate::error::{Error, Result, ended_by_server, lost_connection};
 use std::time::Duration;
 
 /// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
@@ -54,7 +54,7 @@ impl PooledTransaction {
             });
         };
         connections.discard(checkout);
-        Err(Error::database("begin a transaction", error))
+        Err(DatabaseError::statement("begin a transaction", error))
     }
 
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {
@@ -70,9 +70,9 @@ impl PooledTransaction {
             return Ok(());
         };
         if sent && lost_connection(&error) {
-            return Err(Error::UnknownOutcome { source: error });
+            return Err(DatabaseError::UnknownOutcome { source: error });
         }
-        Err(Error::database("commit the transaction", error))
+        Err(DatabaseError::statement("commit the transaction", error))
     }
 
     pub(crate) fn rollback(mut self) -> Result<()> {
@@ -81,7 +81,7 @@ impl PooledTransaction {
         if result.is_err() {
             self.checkout.poison();
         }
-        result.map_err(|error| Error::database("roll back the transaction", error))
+        result.map_err(|error| DatabaseError::statement("roll back the transaction", error))
     }
 }
 
@@ -98,11 +98,11 @@ impl Connections {
     /// Runs one statement that is its own transaction. A connection that the server had closed is replaced and the
     /// statement repeated: the server says so only when the statement did not commit. `repeatable` repeats it after any
     /// lost connection.
-    pub(crate) fn run<T>(
+    pub(crate) fn run<T, E: RoomError>(
         &self,
         repeatable: bool,
-        mut run: impl FnMut(&mut dyn Sql) -> Result<T>,
-    ) -> Result<T> {
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<T, E> {
         let done = retry(
             &REPLACEMENTS,
             |_| self.run_once(&mut run),
@@ -111,51 +111,51 @@ impl Connections {
                     .is_err_and(|error| may_repeat(error, repeatable))
             },
         );
-        done.map_err(|error| {
-            if repeatable {
-                error
-            } else {
-                unknown_outcome(error)
-            }
-        })
+        match done {
+            Ok(done) => done,
+            Err(error) if repeatable => Err(error.into()),
+            Err(error) => Err(unknown_outcome(error).into()),
+        }
     }
 
-    fn run_once<T>(&self, run: &mut impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+    /// An error that is none of the database's is what the statement has come to.
+    fn run_once<T, E: RoomError>(
+        &self,
+        run: &mut impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<Result<T, E>> {
         let mut checkout = self.checkout()?;
-        let done = run(checkout.sql());
-        if done.as_ref().is_err_and(names_dead_connection) {
+        let error = match run(checkout.sql()).map_err(E::into_database) {
+            Ok(done) => return Ok(Ok(done)),
+            Err(Err(error)) => return Ok(Err(error)),
+            Err(Ok(error)) => error,
+        };
+        if names_dead_connection(&error) {
             self.discard(checkout);
         }
-        done
+        Err(error)
     }
 }
 
-fn names_dead_connection(error: &Error) -> bool {
-    database_cause(error).is_some_and(|cause| lost_connection(cause) || ended_by_server(cause))
+fn names_dead_connection(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Statement { source, .. }
+        if lost_connection(source) || ended_by_server(source))
 }
 
 /// The server says that it has closed a connection only where the statement did not commit.
-fn may_repeat(error: &Error, repeatable: bool) -> bool {
-    let Some(cause) = database_cause(error) else {
+fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
+    let DatabaseError::Statement { source, .. } = error else {
         return false;
     };
-    if lost_connection(cause) {
+    if lost_connection(source) {
         return repeatable;
     }
-    ended_by_server(cause) || error.is_stale_plan()
+    ended_by_server(source) || error.is_stale_plan()
 }
 
-fn database_cause(error: &Error) -> Option<&postgres::Error> {
+fn unknown_outcome(error: DatabaseError) -> DatabaseError {
     match error {
-        Error::Database { source, .. } => Some(source),
-        _ => None,
-    }
-}
-
-fn unknown_outcome(error: Error) -> Error {
-    match error {
-        Error::Database { source, .. } if lost_connection(&source) => {
-            Error::UnknownOutcome { source }
+        DatabaseError::Statement { source, .. } if lost_connection(&source) => {
+            DatabaseError::UnknownOutcome { source }
         }
         other => other,
     }

@@ -1,14 +1,14 @@
 //! Savepoints: parts of a transaction that are taken back alone, and questions that only a savepoint answers.
 
+use super::error::{DatabaseError, Result};
 use super::sql::Sql;
-use crate::error::{Error, Result};
 
 const CHECK_OPEN: &str = "SAVEPOINT emt_open; RELEASE SAVEPOINT emt_open";
 
 /// Fails where the transaction was aborted or ended.
 pub(crate) fn check_open(sql: &mut dyn Sql) -> Result<()> {
     sql.batch(CHECK_OPEN)
-        .map_err(|error| Error::database("go on with the transaction", error))
+        .map_err(|error| DatabaseError::statement("go on with the transaction", error))
 }
 
 /// Leaves nothing of the transaction to commit, back to the last savepoint: a statement fails in it.
@@ -26,7 +26,7 @@ pub(crate) struct Nested<'a> {
 impl<'a> Nested<'a> {
     pub(crate) fn begin(sql: &'a mut dyn Sql) -> Result<Self> {
         sql.batch("SAVEPOINT emt_nested")
-            .map_err(|error| Error::database("set a savepoint", error))?;
+            .map_err(|error| DatabaseError::statement("set a savepoint", error))?;
         Ok(Self { sql, open: true })
     }
 
@@ -38,7 +38,7 @@ impl<'a> Nested<'a> {
         // Savepoints of one name hide each other, so nesting needs no numbers.
         let released = self.sql.batch("RELEASE SAVEPOINT emt_nested");
         self.open = released.is_err();
-        released.map_err(|error| Error::database("release the savepoint", error))
+        released.map_err(|error| DatabaseError::statement("release the savepoint", error))
     }
 }
 
@@ -87,7 +87,7 @@ impl Savepoint {
             "SAVEPOINT emt_part"
         };
         sql.batch(set)
-            .map_err(|source| Error::database("begin a part of a batch", source))?;
+            .map_err(|source| DatabaseError::statement("begin a part of a batch", source))?;
         *self = Self::Set;
         Ok(())
     }
@@ -96,5 +96,5 @@ impl Savepoint {
 /// Takes back what was done since the savepoint was set.
 pub(super) fn roll_back_part(sql: &mut dyn Sql) -> Result<()> {
     sql.batch("ROLLBACK TO SAVEPOINT emt_part")
-        .map_err(|source| Error::database("take back a part of a batch", source))
+        .map_err(|source| DatabaseError::statement("take back a part of a batch", source))
 }

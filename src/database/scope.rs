@@ -1,6 +1,6 @@
 //! Where rows belong: the PostgreSQL schema and the partition; and the keys that rows can have.
 
-use crate::error::{Error, Result};
+use super::error::{DatabaseError, Result};
 use std::sync::Arc;
 
 /// The partition of a store that knows no tenants.
@@ -16,10 +16,10 @@ pub(crate) struct Scope {
 /// A text that can be stored: not empty, and without U+0000, which PostgreSQL's text cannot hold.
 pub(crate) fn check_text(what: &str, text: &str) -> Result<()> {
     if text.is_empty() {
-        return Err(Error::invalid(what, "must not be empty"));
+        return Err(DatabaseError::invalid(what, "must not be empty"));
     }
     if text.contains('\0') {
-        return Err(Error::invalid(
+        return Err(DatabaseError::invalid(
             format!("{what} {text:?}"),
             "must not contain the character U+0000",
         ));
@@ -38,7 +38,7 @@ pub(crate) fn check_key(what: &str, text: &str) -> Result<()> {
             "must not be longer than {LONGEST_KEY} bytes, has {}",
             text.len()
         );
-        return Err(Error::invalid(what, reason));
+        return Err(DatabaseError::invalid(what, reason));
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Where a pool comes from: a connection string, or the caller.
 
 use super::connection_options::ConnectionOptions;
+use super::error::{DatabaseError, Result};
 use super::pool::Connections;
 use crate::database::endpoint::Endpoint;
-use crate::error::{Error, Result};
 use postgres::Client;
 use r2d2::ManageConnection;
 
@@ -28,11 +28,13 @@ impl ConnectionSource {
 
 fn own_pool(connection_string: &str, options: &ConnectionOptions) -> Result<Connections> {
     options.check()?;
-    let endpoint = Endpoint::parse(connection_string).map_err(Error::ConnectionString)?;
+    let endpoint = Endpoint::parse(connection_string).map_err(DatabaseError::ConnectionString)?;
     // The pool would try again and again until its timeout; a wrong password should be told at once.
-    endpoint.connect().map_err(|source| Error::Connect {
-        server: endpoint.describe(),
-        source,
-    })?;
+    endpoint
+        .connect()
+        .map_err(|source| DatabaseError::Connect {
+            server: endpoint.describe(),
+            source,
+        })?;
     Ok(Connections::open(endpoint, options))
 }

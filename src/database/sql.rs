@@ -21,18 +21,18 @@ pub(crate) fn param(value: &(dyn ToSql + Sync), kind: Type) -> Parameter<'_> {
 pub(crate) fn get<'a, T: FromSql<'a>>(
     row: &'a Row,
     column: impl RowIndex + Display,
-) -> crate::error::Result<T> {
+) -> super::error::Result<T> {
     row.try_get(column)
-        .map_err(|source| crate::error::Error::database("read a row", source))
+        .map_err(|source| super::error::DatabaseError::statement("read a row", source))
 }
 
 /// The value of a statement that gives one row with one column; `None` without the row.
-pub(crate) fn scalar<'a, T: FromSql<'a>>(rows: &'a [Row]) -> crate::error::Result<Option<T>> {
+pub(crate) fn scalar<'a, T: FromSql<'a>>(rows: &'a [Row]) -> super::error::Result<Option<T>> {
     rows.first().map(|row| get(row, 0)).transpose()
 }
 
 /// The values of a statement that gives one column.
-pub(crate) fn scalars<'a, T: FromSql<'a>>(rows: &'a [Row]) -> crate::error::Result<Vec<T>> {
+pub(crate) fn scalars<'a, T: FromSql<'a>>(rows: &'a [Row]) -> super::error::Result<Vec<T>> {
     rows.iter().map(|row| get(row, 0)).collect()
 }
 

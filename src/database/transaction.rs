@@ -1,5 +1,6 @@
 //! The transaction that user code may use: one type, wherever it comes from.
 
+use super::error::{DatabaseError, Result};
 use super::lazy_transaction::LazyTransaction;
 use super::pool::refuse_async_context;
 use super::pooled_transaction::PooledTransaction;
@@ -7,7 +8,6 @@ use super::savepoint::{abort, check_open};
 use super::scope::Scope;
 use super::sql::Sql;
 use super::transaction_control::refuse_transaction_control;
-use crate::error::{Error, Result};
 use postgres::Row;
 use postgres::types::ToSql;
 
@@ -18,9 +18,9 @@ use postgres::types::ToSql;
 /// function that takes a transaction works in all four:
 ///
 /// ```
-/// use emmett_postgresql::{EventStore, RawEvent, Transaction};
+/// use emmett_postgresql::{DatabaseError, EventStore, RawEvent, Transaction};
 ///
-/// fn note(transaction: &mut Transaction<'_>, text: &str) -> emmett_postgresql::Result<u64> {
+/// fn note(transaction: &mut Transaction<'_>, text: &str) -> Result<u64, DatabaseError> {
 ///     transaction.execute("INSERT INTO notes (text) VALUES ($1)", &[&text])
 /// }
 ///
@@ -41,8 +41,8 @@ use postgres::types::ToSql;
 /// ```
 ///
 /// It runs at READ COMMITTED, unless it is the caller's own. It cannot be ended by a statement: `COMMIT`, `ROLLBACK` and the
-/// like are refused with [`Error::TransactionControl`], and the transaction can only be rolled back after that. The same holds
-/// after a statement that the database refuses.
+/// like are refused with [`DatabaseError::TransactionControl`], and the transaction can only be rolled back after that. The
+/// same holds after a statement that the database refuses.
 pub struct Transaction<'a> {
     state: State<'a>,
     scope: Scope,
@@ -75,33 +75,41 @@ impl Transaction<'_> {
     /// Runs a statement of your own and returns the number of rows that it changed.
     ///
     /// # Errors
-    /// [`Error::TransactionControl`] for statements that would end the transaction, [`Error::AsyncContext`] inside an async
-    /// task, [`Error::Database`] when the database refuses it. The transaction cannot be committed after the first and the
-    /// last of them.
-    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+    /// [`DatabaseError::TransactionControl`] for statements that would end the transaction, [`DatabaseError::AsyncContext`]
+    /// inside an async task, [`DatabaseError::Statement`] when the database refuses it. The transaction cannot be committed
+    /// after the first and the last of them.
+    pub fn execute(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, DatabaseError> {
         self.checked(sql)?
             .execute_untyped(sql, values)
-            .map_err(|source| Error::database("run a statement", source))
+            .map_err(|source| DatabaseError::statement("run a statement", source))
     }
 
     /// Runs a query of your own and returns its rows.
     ///
     /// # Errors
     /// Like [`execute`](Transaction::execute).
-    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    pub fn query(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DatabaseError> {
         self.checked(sql)?
             .query_untyped(sql, values)
-            .map_err(|source| Error::database("run a query", source))
+            .map_err(|source| DatabaseError::statement("run a query", source))
     }
 
     /// Runs several statements without parameters, separated by semicolons, in one round trip.
     ///
     /// # Errors
     /// Like [`execute`](Transaction::execute).
-    pub fn batch_execute(&mut self, sql: &str) -> Result<()> {
+    pub fn batch_execute(&mut self, sql: &str) -> Result<(), DatabaseError> {
         self.checked(sql)?
             .batch(sql)
-            .map_err(|source| Error::database("run statements", source))
+            .map_err(|source| DatabaseError::statement("run statements", source))
     }
 
     /// The connection for a statement of the user's. One that would end the transaction is refused, and aborts it: ignoring

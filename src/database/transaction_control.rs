@@ -1,6 +1,6 @@
 //! Statements that would end the transaction in which user code runs.
 
-use crate::error::{Error, Result};
+use super::error::{DatabaseError, Result};
 
 /// Refuses SQL in which a statement begins, ends or replaces the transaction. Savepoints are allowed.
 pub(crate) fn refuse_transaction_control(sql: &str) -> Result<()> {
@@ -11,7 +11,7 @@ pub(crate) fn refuse_transaction_control(sql: &str) -> Result<()> {
             return Ok(());
         }
         if let Some(statement) = control_statement(rest) {
-            return Err(Error::TransactionControl { statement });
+            return Err(DatabaseError::TransactionControl { statement });
         }
         rest = skip_statement(rest);
     }

@@ -103,7 +103,7 @@ pub(crate) fn find_archived(
             &[param(&names, Type::TEXT_ARRAY)],
         )
         .map_err(|source| refused(partition, source))?;
-    scalar(&rows)
+    Ok(scalar(&rows)?)
 }
 
 /// Draws positions for so many messages, in ascending order.

@@ -1,7 +1,7 @@
 //! Events: plain serde enums, and what reads any of them.
 
-use crate::error::{Error, Result};
-use crate::events::codec::{self, DecodeError, EncodeError, KnownTypes};
+use crate::error::{DecodeError, EncodeError, Error, Result};
+use crate::events::codec::{self, KnownTypes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -21,6 +21,15 @@ const READ: PartitionSql = PartitionSql::new(
       FROM {feed}($1, $2, $3, $4, $5, $6)",
 );
 
+const AT: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created, message_data, message_metadata
+      FROM {messages}
+     WHERE global_position = ANY($1)
+     ORDER BY global_position",
+);
+
 /// By its number, because the rows are many. The columns of the message come after it.
 const STREAM_ID: usize = 0;
 
@@ -58,7 +67,7 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             position: from_sql(position),
             head: from_sql(head),
         }),
-        _ => Err(Error::Schema(format!(
+        _ => Err(Error::schema(format!(
             "the function emt_horizon answered {result:?}"
         ))),
     }
@@ -71,6 +80,18 @@ pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
         .map_err(|source| Error::database("read the last position", source))?;
     let head = rows.first().map_or(Ok(0), |row| get(row, "head"))?;
     Ok(from_sql(head))
+}
+
+/// The messages at these positions, which must be at or below a horizon.
+pub(crate) fn at(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    positions: &[i64],
+) -> Result<Vec<RecordedMessage>> {
+    let rows = sql
+        .query(&partition.sql(AT), &[param(&positions, Type::INT8_ARRAY)])
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
+    rows.iter().map(to_message).collect()
 }
 
 /// Messages after one position, up to another, which must be at or below a horizon.
@@ -97,7 +118,7 @@ pub(crate) fn poll(
 ) -> Result<(Horizon, Vec<RecordedMessage>)> {
     let rows = read(sql, partition, after, most, false, limit, types)?;
     let Some((first, messages)) = rows.split_first() else {
-        return Err(Error::Schema(
+        return Err(Error::schema(
             "the function of the feed did not tell its horizon".to_owned(),
         ));
     };
@@ -132,8 +153,7 @@ fn read(
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))
 }
 
-/// The message of a row with the columns of `READ`.
-pub(crate) fn to_message(row: &Row) -> Result<RecordedMessage> {
+fn to_message(row: &Row) -> Result<RecordedMessage> {
     let stream: Arc<str> = get::<&str>(row, STREAM_ID)?.into();
     MessageRow {
         row,
@@ -254,7 +274,7 @@ impl<E: Event> Feed<E> {
                 self::horizon(sql, partition, after)?.position
             };
             if reached <= after {
-                return Ok((after, Vec::new()));
+                return Ok::<_, Error>((after, Vec::new()));
             }
             Ok((
                 reached,

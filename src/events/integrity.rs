@@ -83,7 +83,7 @@ pub(crate) fn unsafe_sequence(
 /// Tables of messages whose positions need not be drawn through the fence.
 pub(crate) fn unfenced_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<String>> {
     let rows = rows(sql, partition, UNFENCED)?;
-    scalars(&rows)
+    Ok(scalars(&rows)?)
 }
 
 /// Whether the feed's index is there, unique and valid.
@@ -103,7 +103,7 @@ pub(crate) fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<
     let rows = sql
         .query_unnamed(&partition.sql(TWICE), &[])
         .map_err(refused)?;
-    scalars(&rows)
+    Ok(scalars(&rows)?)
 }
 
 fn rows(sql: &mut dyn Sql, partition: &Partition, statement: PartitionSql) -> Result<Vec<Row>> {

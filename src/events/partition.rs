@@ -1,10 +1,9 @@
 //! One tenant's share of the tables, and their names.
 
-use crate::database::identifier;
-use crate::database::scope::Scope;
-use crate::database::sql_template::{SqlNames, SqlTemplate};
+use crate::database::{Scope, SqlNames, SqlTemplate, identifier};
 use crate::error::{Error, Result};
 use parking_lot::RwLock;
+use postgres::error::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -151,6 +150,40 @@ fn table_suffix(partition: &str) -> Result<String> {
 
 fn is_plain(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_'
+}
+
+impl Error {
+    /// The error of a statement in a partition's tables: where they are missing, so is the tenant.
+    pub(crate) fn in_partition(
+        doing: &'static str,
+        partition: &str,
+        source: postgres::Error,
+    ) -> Self {
+        let missing = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::CHECK_VIOLATION,
+        ];
+        let is_unknown = source.code().is_some_and(|code| code.code() == "SE005");
+        let is_missing = source.code().is_some_and(|code| missing.contains(code));
+        if is_unknown || is_missing && names_partition(&source) {
+            return Self::UnknownTenant {
+                tenant: partition.to_owned(),
+            };
+        }
+        Self::database(doing, source)
+    }
+}
+
+fn names_partition(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        let message = error.message();
+        message.contains("emt_streams")
+            || message.contains("emt_messages")
+            || message.contains("emt_projections")
+            || message.contains("emt_append_in_")
+            || message.contains("emt_feed_in_")
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Tenants: adding, listing and removing partitions. Owns the statements on `emt_partitions`.
 
-use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, PooledTransaction, Sql, get, param, scalar};
+use crate::database::{
+    Connections, DEFAULT_PARTITION, PooledTransaction, SchemaSql, Sql, get, param, scalar,
+};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;
@@ -119,7 +119,7 @@ impl Tenants {
                 .query(&count, &[])
                 .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
             let counts = |column| rows.first().map_or(Ok(0), |row| get::<i64>(row, column));
-            Ok((counts("streams")?, counts("messages")?))
+            Ok::<_, Error>((counts("streams")?, counts("messages")?))
         })?;
         if !self.list()?.iter().any(|tenant| tenant.name == name) {
             return Err(Error::UnknownTenant {

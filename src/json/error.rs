@@ -9,6 +9,7 @@ pub(crate) const DEPTH_LIMIT: usize = 127;
 pub enum JsonError {
     /// A float is NaN or infinite. JSON has no such number; `serde_json` alone would write `null`.
     #[error("{place} is NaN or infinite, and JSON has no such number")]
+    #[non_exhaustive]
     NotFinite {
         /// The field, as in "`lines.0.price`".
         place: String,
@@ -16,6 +17,7 @@ pub enum JsonError {
 
     /// A string or a key contains the character U+0000, which PostgreSQL cannot store.
     #[error("{place} contains the character U+0000, which PostgreSQL cannot store")]
+    #[non_exhaustive]
     NulCharacter {
         /// The field, or the byte of the JSON text.
         place: String,
@@ -23,6 +25,7 @@ pub enum JsonError {
 
     /// Raw JSON contains half of a surrogate pair, as in `"\ud83d"`.
     #[error("{place} escapes half of a surrogate pair, which is not a character")]
+    #[non_exhaustive]
     LoneSurrogate {
         /// The field and the byte of its JSON text.
         place: String,
@@ -32,6 +35,7 @@ pub enum JsonError {
     #[error(
         "{place} is beyond what jsonb holds: 131072 digits before the decimal point, 16383 after it"
     )]
+    #[non_exhaustive]
     NumberOutOfRange {
         /// The field and the byte of its JSON text.
         place: String,
@@ -39,6 +43,7 @@ pub enum JsonError {
 
     /// Arrays and objects are nested so deep that `serde_json` could not read them back.
     #[error("the JSON is nested deeper than {limit} levels and could not be read back")]
+    #[non_exhaustive]
     TooDeep {
         /// The deepest nesting that can be read back.
         limit: usize,
@@ -50,6 +55,7 @@ pub enum JsonError {
         "a float would change the number {number}; read it exactly with a field of type Box<RawValue>, i128, u128 or of a \
          decimal type that is kept as a string, or rounded with a field of type f64"
     )]
+    #[non_exhaustive]
     BeyondF64 {
         /// The number, cut after 60 characters.
         number: String,

@@ -1,9 +1,8 @@
 //! What a collection runs its statements on.
 
+use super::error::{Error, Result};
 use crate::database::schema::create_collection;
-use crate::database::scope::Scope;
-use crate::database::{Connections, Nested, PooledTransaction, Sql, Transaction};
-use crate::error::{Error, Result};
+use crate::database::{Connections, Nested, PooledTransaction, Scope, Sql, Transaction};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -203,17 +202,17 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Begins a transaction on a connection of its own; `None` where the home is one already.
+    /// Begins a transaction on a connection of its own; `None` where it is one already.
     pub(super) fn begin(&self) -> Result<Option<PooledTransaction>> {
         match self {
             Self::Connections { connections, .. } => {
-                PooledTransaction::begin(connections).map(Some)
+                Ok(Some(PooledTransaction::begin(connections)?))
             }
             Self::Transaction { .. } => Ok(None),
         }
     }
 
-    /// Runs something in the transaction that the home is.
+    /// Runs something in the transaction that it is.
     pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => connections.run(false, run),
@@ -230,21 +229,6 @@ impl<'a> Executor<'a> {
                 ..
             } => tables.forget(collection),
             Self::Transaction { tables: None, .. } => {}
-        }
-    }
-}
-
-impl Error {
-    /// Where the table was missing, the collection is.
-    fn about_collection(self, collection: &str) -> Self {
-        match self {
-            Self::Database { source, .. } if Self::names_no_table(&source) => {
-                Self::UnknownCollection {
-                    collection: collection.to_owned(),
-                    source,
-                }
-            }
-            other => other,
         }
     }
 }

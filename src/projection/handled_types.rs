@@ -5,7 +5,7 @@
 pub(crate) struct HandledTypes(Option<Vec<String>>);
 
 impl HandledTypes {
-    pub(crate) fn of<E: crate::Event>() -> Self {
+    pub(crate) fn of<E: crate::events::Event>() -> Self {
         Self(E::known_types())
     }
 

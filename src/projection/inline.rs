@@ -5,9 +5,7 @@ use super::projection::Projection;
 use super::registry::{self, ProjectionType};
 use crate::database::Sql;
 use crate::error::{Error, Result};
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
-use crate::events::stream::InlineVersions;
+use crate::events::{InlineVersions, Partition, RecordedMessage};
 use crossbeam_channel::Sender;
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +33,7 @@ impl InlineProjections {
         let (mut names, mut versions) = (Vec::new(), Vec::new());
         for projection in &projections {
             let name = projection.name().to_owned();
-            crate::database::scope::check_key("the projection name", &name)?;
+            crate::database::check_key("the projection name", &name)?;
             if names.contains(&name) {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),
@@ -125,10 +123,7 @@ impl InlineProjections {
         let mut context = ProjectionContext::new(sql, partition);
         projection
             .handle(&messages, &mut context)
-            .map_err(|source| Error::Projection {
-                projection: projection.name().to_owned(),
-                source,
-            })
+            .map_err(|source| Error::projection(projection.name(), source))
     }
 
     /// The projection of this name and version.
@@ -160,10 +155,8 @@ impl InlineProjections {
     ) -> Result<()> {
         for projection in self.projections.iter() {
             let mut context = ProjectionContext::new(sql, partition);
-            run(projection.as_ref(), &mut context).map_err(|source| Error::Projection {
-                projection: projection.name().to_owned(),
-                source,
-            })?;
+            run(projection.as_ref(), &mut context)
+                .map_err(|source| Error::projection(projection.name(), source))?;
         }
         Ok(())
     }

@@ -1,13 +1,9 @@
 //! The events that inline projections have not handled yet. Owns the statements on `emt_missed`.
 
 use crate::database::position::to_sql;
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Sql, get, param, scalar};
+use crate::database::{SchemaSql, Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
-use crate::events::feed;
-use crate::events::message::RecordedMessage;
-use crate::events::partition::{Partition, PartitionSql};
-use crate::events::stream::InlineVersions;
+use crate::events::{InlineVersions, Partition, PartitionSql, RecordedMessage, feed};
 use postgres::types::Type;
 
 const NOTE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_note($1, $2, $3, $4, $5)");
@@ -21,14 +17,10 @@ const TRY_FOLLOW: PartitionSql =
 /// At or below a horizon, in their order.
 const READ: PartitionSql = PartitionSql::new(
     "
-    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
-           message_schema_version, created, message_data, message_metadata
-      FROM (SELECT global_position FROM {schema}.emt_missed
-             WHERE partition = $1 AND name = $2 AND version = $3 AND global_position <= $4
-             ORDER BY global_position
-             LIMIT $5) AS missed
-      JOIN {messages} AS message USING (global_position)
-     ORDER BY global_position",
+    SELECT global_position FROM {schema}.emt_missed
+     WHERE partition = $1 AND name = $2 AND version = $3 AND global_position <= $4
+     ORDER BY global_position
+     LIMIT $5",
 );
 
 const DELETE: PartitionSql = PartitionSql::new(
@@ -135,7 +127,7 @@ pub(crate) fn read(
     let rows = sql
         .query(&partition.sql(READ), &parameters)
         .map_err(|source| Error::in_partition("read missed events", &partition.name, source))?;
-    rows.iter().map(feed::to_message).collect()
+    feed::at(sql, partition, &scalars(&rows)?)
 }
 
 /// Forgets missed events up to a position.

@@ -1,7 +1,7 @@
 //! What a projection is.
 
 use super::context::ProjectionContext;
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 
 /// Keeps a read model.
 ///

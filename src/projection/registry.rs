@@ -1,10 +1,10 @@
 //! Which projections a partition has, in which version, and who holds them. Owns the statements on `emt_projections`.
 
 use super::Projection;
-use crate::database::position::from_sql;
+use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use serde_json::json;
@@ -17,19 +17,18 @@ const REGISTER: PartitionSql =
 const LIST: PartitionSql = PartitionSql::new(
     "
     SELECT projection.name, projection.version, projection.type, projection.kind, projection.status,
-           rebuild.position AS rebuilding, missed.count, missed.lowest, first.created AS since,
+           rebuild.position AS rebuilding, missed.count, missed.lowest, missed.since,
            coalesce(projection.last_updated < now() - INTERVAL '1 minute'
-                    AND first.created < now() - INTERVAL '1 minute', FALSE) AS is_left
+                    AND missed.since < now() - INTERVAL '1 minute', FALSE) AS is_left
       FROM {schema}.emt_projections AS projection
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
      CROSS JOIN LATERAL (
-           SELECT count(*) AS count, min(missed.global_position) AS lowest
+           SELECT count(*) AS count, min(missed.global_position) AS lowest, min(missed.noted_at) AS since
              FROM {schema}.emt_missed AS missed
             WHERE missed.partition = projection.partition AND missed.name = projection.name
               AND missed.version = projection.version AND projection.status = 'active') AS missed
-      LEFT JOIN {messages} AS first ON first.global_position = missed.lowest
      WHERE projection.partition = $1
      ORDER BY projection.name COLLATE \"C\", projection.version",
 );
@@ -57,6 +56,17 @@ const LIVE_VERSION: PartitionSql = PartitionSql::new(
      WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
      ORDER BY version DESC
      LIMIT 1",
+);
+
+/// Below the first event that the active version of an inline projection has missed.
+const REACHED: PartitionSql = PartitionSql::new(
+    "
+    SELECT least($3, (SELECT min(missed.global_position) - 1 FROM {schema}.emt_missed AS missed
+                       WHERE missed.partition = projection.partition AND missed.name = projection.name
+                         AND missed.version = projection.version)) AS reached
+      FROM {schema}.emt_projections AS projection
+     WHERE projection.partition = $1 AND projection.name = $2 AND projection.type = 'i'
+       AND projection.status = 'active'",
 );
 
 const STATUS: PartitionSql = PartitionSql::new(
@@ -158,7 +168,7 @@ pub struct MissedEvents {
     pub count: u64,
     /// The lowest of their global positions: all events below it are in the read model.
     pub first_position: u64,
-    /// When the event at that position was stored.
+    /// Since when.
     pub since: Option<SystemTime>,
 }
 
@@ -273,7 +283,26 @@ pub(crate) fn status(
     let rows = sql
         .query(&partition.sql(STATUS), &parameters)
         .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
-    scalar(&rows)
+    Ok(scalar(&rows)?)
+}
+
+/// How far an active inline projection has handled the stored events, up to a position; `None` where none is active.
+pub(crate) fn reached(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    name: &str,
+    position: u64,
+) -> Result<Option<u64>> {
+    let position = to_sql(position);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&position, Type::INT8),
+    ];
+    let rows = sql
+        .query(&partition.sql(REACHED), &parameters)
+        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?.map(from_sql))
 }
 
 /// Changes the status of an inline projection from one to another; false where it was not that one.

@@ -2,9 +2,8 @@
 
 use super::switch::{Blocked, WAIT_FOR_APPENDS};
 use super::{Rebuild, RebuildProgress, SWITCH_TIMEOUT, Target};
-use crate::database::back_off::{BackOff, pause};
-use crate::database::{PooledTransaction, Sql};
-use crate::error::{Error, Result};
+use crate::database::{BackOff, PooledTransaction, Sql, pause};
+use crate::error::{Error, ProjectionError, Result};
 use crate::events::feed;
 use crate::projection::{Projection, missed, registry};
 use crate::store::EventStore;
@@ -89,7 +88,7 @@ impl Activation {
                 }
             })
             .map(drop)
-            .map_err(Error::Thread)
+            .map_err(|source| Error::Thread { source })
     }
 
     /// Builds, or waits until another program has.
@@ -110,7 +109,9 @@ impl Activation {
                 .run();
             match built {
                 Ok(_) => return Ok(()),
-                Err(Error::RebuildRunning { .. }) => pause(pauses.next()),
+                Err(Error::Projection(ProjectionError::RebuildRunning { .. })) => {
+                    pause(pauses.next());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -176,14 +177,14 @@ impl Empty<'_> {
             let reason = match self.try_switch(searched, noted_after) {
                 Ok(Ok(is_active)) => return Ok(is_active),
                 Ok(Err(Blocked(reason))) => reason,
-                Err(error) if error.is_transient() => error.to_string(),
+                Err(error) if error.is_retryable() => error.to_string(),
                 Err(error) => return Err(error),
             };
             if Instant::now() >= deadline {
-                return Err(Error::RebuildBlocked {
+                return Err(Error::Projection(ProjectionError::RebuildBlocked {
                     projection: name.to_owned(),
                     reason,
-                });
+                }));
             }
             pause(pauses.next());
         }

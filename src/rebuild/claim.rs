@@ -5,8 +5,8 @@
 //! so it keeps neither the feed nor vacuum from their work.
 
 use crate::database::{PooledTransaction, param, scalar};
-use crate::error::{Error, Result};
-use crate::events::partition::PartitionSql;
+use crate::error::{Error, ProjectionError, Result};
+use crate::events::PartitionSql;
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
@@ -45,9 +45,9 @@ impl Claim {
                 transaction: Mutex::new(transaction),
             });
         }
-        Err(Error::RebuildRunning {
+        Err(Error::Projection(ProjectionError::RebuildRunning {
             projection: projection.to_owned(),
-        })
+        }))
     }
 
     /// Fails when the claim is lost: the server has ended it, or has crashed. The tables of the rebuild may be empty then.
@@ -66,7 +66,7 @@ impl Claim {
             std::thread::Builder::new()
                 .name("emt:rebuild-claim".into())
                 .spawn_scoped(scope, move || self.beat_until(&ended))
-                .map_err(Error::Thread)?;
+                .map_err(|source| Error::Thread { source })?;
             let outcome = run();
             drop(running);
             outcome

@@ -4,8 +4,5 @@ use crate::error::Error;
 use crate::projection::Projection;
 
 pub(super) fn failed(projection: &dyn Projection, source: anyhow::Error) -> Error {
-    Error::Projection {
-        projection: projection.name().to_owned(),
-        source,
-    }
+    Error::projection(projection.name(), source)
 }

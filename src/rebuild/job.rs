@@ -4,12 +4,9 @@ use super::claim::Claim;
 use super::failure::failed;
 use super::progress::{Progress, RebuildReport};
 use super::shadow::Shadow;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::{PooledTransaction, Sql};
-use crate::error::{Error, Result};
-use crate::events::feed;
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::database::{DatabaseError, PooledTransaction, RetryPolicy, Sql, retry};
+use crate::error::{Error, ProjectionError, Result};
+use crate::events::{Partition, RecordedMessage, feed};
 use crate::projection::{Projection, ProjectionContext, ProjectionType};
 use crate::slots::OwnedSlots;
 use crate::store::EventStore;
@@ -94,9 +91,9 @@ impl Job<'_> {
     }
 
     pub(super) fn superseded(&self) -> Error {
-        Error::RebuildRunning {
+        Error::Projection(ProjectionError::RebuildRunning {
             projection: self.projection.name().to_owned(),
-        }
+        })
     }
 
     /// Handles messages in a transaction of their own: all that they concern, or what these slots have of it.
@@ -111,12 +108,12 @@ impl Job<'_> {
         let handle_once = || -> Result<Result<()>> {
             let mut transaction = self.begin()?;
             let handled = self.handle(transaction.sql(), messages, owned);
-            Ok(handled.and_then(|()| transaction.commit()))
+            Ok(handled.and_then(|()| Ok(transaction.commit()?)))
         };
         let handled = retry(
             &REPETITIONS,
             |_| handle_once(),
-            |handled| matches!(handled, Ok(Err(error)) if error.is_transient()),
+            |handled| matches!(handled, Ok(Err(error)) if error.is_retryable()),
         );
         handled?.map_err(|error| self.name_message(error, messages, owned))
     }
@@ -154,8 +151,8 @@ impl Job<'_> {
         owned: Option<&OwnedSlots>,
     ) -> Error {
         let source = match error {
-            Error::Projection { source, .. } => source,
-            Error::TransactionAborted { .. } => error.into(),
+            Error::Projection(ProjectionError::Failed { source, .. }) => source,
+            Error::Database(DatabaseError::TransactionAborted { .. }) => error.into(),
             other => return other,
         };
         if let [message] = messages {
@@ -167,7 +164,9 @@ impl Job<'_> {
         for message in messages {
             match self.handle(transaction.sql(), &[message], owned) {
                 Ok(()) => {}
-                Err(Error::Projection { source, .. }) => return self.failed_at(message, source),
+                Err(Error::Projection(ProjectionError::Failed { source, .. })) => {
+                    return self.failed_at(message, source);
+                }
                 Err(error) => return self.failed_at(message, error.into()),
             }
         }

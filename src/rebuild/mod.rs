@@ -20,7 +20,9 @@ pub use request::RequestedRebuild;
 
 use crate::database::{Connections, PooledTransaction};
 use crate::error::{Error, Result};
-use crate::projection::{Projection, ProjectionContext, ProjectionType, registry};
+use crate::projection::{
+    Projection, ProjectionContext, ProjectionType, RegisteredProjection, registry,
+};
 use crate::store::EventStore;
 use claim::Claim;
 use failure::failed;
@@ -191,10 +193,11 @@ impl<'s> Rebuild<'s> {
     /// Rebuilds. Takes as many connections as there are workers, and two more.
     ///
     /// # Errors
-    /// [`Error::Projection`] when the projection fails; it names the message. [`Error::InvalidInput`] when the store has no
-    /// such projection, or it cannot be rebuilt because it does not declare its tables. [`Error::RebuildRunning`] when another
-    /// program is at it. [`Error::RebuildBlocked`] when open appends left no moment for the switch. The live read model is
-    /// unchanged then.
+    /// [`ProjectionError::Failed`](crate::ProjectionError::Failed) when the projection fails; it names the message.
+    /// [`Error::InvalidInput`] when the store has no such projection, or it cannot be rebuilt because it does not declare its
+    /// tables. [`ProjectionError::RebuildRunning`](crate::ProjectionError::RebuildRunning) when another program is at it.
+    /// [`ProjectionError::RebuildBlocked`](crate::ProjectionError::RebuildBlocked) when open appends left no moment for the
+    /// switch. The live read model is unchanged then.
     pub fn run(self) -> Result<RebuildReport> {
         let (projection, projection_type) = self.projection()?;
         let name = projection.name();
@@ -241,8 +244,8 @@ impl<'s> Rebuild<'s> {
                 )),
             },
             Target::Asynchronous(projection) => {
-                crate::database::scope::check_key("the projection name", projection.name())?;
-                let is_inline = |registered: &crate::RegisteredProjection| {
+                crate::database::check_key("the projection name", projection.name())?;
+                let is_inline = |registered: &RegisteredProjection| {
                     registered.name == projection.name()
                         && registered.projection_type == ProjectionType::Inline
                 };
@@ -292,6 +295,6 @@ impl<'s> Rebuild<'s> {
         }
         let version = registry::version(projection);
         registry::register(transaction.sql(), partition, projection, version, kind)?;
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Rebuild, Target};
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::error::{Error, ProjectionError, Result};
+use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, registry};
 use crate::slots::progress;
 use crate::store::EventStore;
@@ -95,9 +95,9 @@ impl RebuildRequest {
         }
         match rebuild.run() {
             Ok(_) => self.note(store, None),
-            Err(Error::RebuildRunning { .. }) => Ok(()),
+            Err(Error::Projection(ProjectionError::RebuildRunning { .. })) => Ok(()),
             // It is tried again.
-            Err(error) if error.is_transient() => Err(error),
+            Err(error) if error.is_retryable() => Err(error),
             Err(error) => {
                 self.note(store, Some(&chain(&error)))?;
                 Err(error)

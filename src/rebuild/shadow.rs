@@ -4,7 +4,7 @@ use super::failure::failed;
 use crate::database::position::to_sql;
 use crate::database::{PooledTransaction, Sql, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use crate::pongo::collections_among;
 use crate::projection::{Projection, ProjectionContext, ShadowTables, registry};
 use crate::store::EventStore;
@@ -97,7 +97,7 @@ impl Shadow {
             .truncate(&mut context)
             .map_err(|source| failed(projection, source))?;
         self.refuse_other_tables(transaction.sql(), projection)?;
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 
     pub(super) fn has_only_collections(&self) -> bool {

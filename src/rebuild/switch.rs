@@ -4,12 +4,9 @@ use super::claim::Claim;
 use super::job::Job;
 use super::progress::Progress;
 use super::shadow::replace_documents;
-use crate::database::back_off::pause;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::{PooledTransaction, Sql};
-use crate::error::{Error, Result};
-use crate::events::feed;
-use crate::events::message::RecordedMessage;
+use crate::database::{PooledTransaction, RetryPolicy, Sql, pause, retry};
+use crate::error::{Error, ProjectionError, Result};
+use crate::events::{RecordedMessage, feed};
 use crate::projection::{ProjectionType, missed, registry};
 use crate::slots::ProcessorKey;
 use std::time::{Duration, Instant};
@@ -57,9 +54,11 @@ impl Job<'_> {
             },
             |switched| matches!(switched, Ok(Err(_))),
         );
-        switched?.map_err(|Blocked(reason)| Error::RebuildBlocked {
-            projection: self.projection.name().to_owned(),
-            reason,
+        switched?.map_err(|Blocked(reason)| {
+            Error::Projection(ProjectionError::RebuildBlocked {
+                projection: self.projection.name().to_owned(),
+                reason,
+            })
         })
     }
 
@@ -74,10 +73,10 @@ impl Job<'_> {
             Ok(None) => Ok(Err(Blocked(
                 "an open transaction that has appended holds the feed back".to_owned(),
             ))),
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_retryable() => {
                 Ok(Err(Blocked(format!("{:#}", anyhow::Error::from(error)))))
             }
-            Err(error @ Error::Projection { .. }) => {
+            Err(error @ Error::Projection(ProjectionError::Failed { .. })) => {
                 // Outside the switch it fails in the same way, and the message is named.
                 self.catch_up(progress)?;
                 Err(error)
@@ -231,7 +230,7 @@ impl Job<'_> {
         if !self.shadow.end(transaction.sql(), self.partition())? {
             return Err(self.superseded());
         }
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 
     /// Copies the live documents to where they are kept, if they shall be; the switch copies only what has changed since.

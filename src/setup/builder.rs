@@ -1,7 +1,8 @@
 //! Setting up an event store.
 
-use crate::database::schema::{self, AutoMigration};
-use crate::database::{ConnectionOptions, ConnectionSource, refuse_async_context};
+use crate::database::{
+    AutoMigration, ConnectionOptions, ConnectionSource, refuse_async_context, schema,
+};
 use crate::error::Result;
 use crate::pongo::{CollectionDefinition, CollectionDefinitions};
 use crate::projection::{InlineProjections, Projection};
@@ -166,8 +167,10 @@ impl EventStoreBuilder {
     /// Opens the store: connects, migrates the schema unless told not to, registers the projections, and makes them active.
     ///
     /// # Errors
-    /// [`Error::ConnectionString`](crate::Error::ConnectionString), [`Error::Connect`](crate::Error::Connect), [`Error::Schema`](crate::Error::Schema), [`Error::Projection`](crate::Error::Projection) when a projection's `init`
-    /// fails, [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
+    /// [`DatabaseError::ConnectionString`](crate::DatabaseError::ConnectionString),
+    /// [`DatabaseError::Connect`](crate::DatabaseError::Connect), [`DatabaseError::Schema`](crate::DatabaseError::Schema),
+    /// [`ProjectionError::Failed`](crate::ProjectionError::Failed) when a projection's `init` fails,
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
     pub fn open(self) -> Result<EventStore> {
         let store = self.open_unchecked()?;
         store.prepare()?;

@@ -3,7 +3,7 @@
 use super::key::ProcessorKey;
 use crate::database::{Sql, get, param};
 use crate::error::Result;
-use crate::events::partition::PartitionSql;
+use crate::events::PartitionSql;
 use postgres::types::Type;
 
 const FAIL: PartitionSql = PartitionSql::new(
@@ -36,6 +36,6 @@ impl ProcessorKey<'_> {
         let rows = sql
             .query(&self.partition.sql(FAILURE), &self.parameters([]))
             .map_err(|source| self.refused("look for a failure", source))?;
-        rows.first().map(|row| get(row, "last_error")).transpose()
+        Ok(rows.first().map(|row| get(row, "last_error")).transpose()?)
     }
 }

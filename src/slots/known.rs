@@ -2,7 +2,7 @@
 
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 
 /// A processor that has not run since its checkpoint was adopted has no slots yet.
@@ -34,7 +34,7 @@ pub(crate) fn versions(
     sql.query_unnamed(&partition.sql(VERSIONS), &parameters)
         .map_err(|source| Error::database("look for a processor", source))?
         .iter()
-        .map(|row| get(row, "version"))
+        .map(|row| Ok(get(row, "version")?))
         .collect()
 }
 
@@ -43,6 +43,6 @@ pub(crate) fn names(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Stri
     sql.query_unnamed(&partition.sql(NAMES), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::database("list the processors", source))?
         .iter()
-        .map(|row| get(row, "name"))
+        .map(|row| Ok(get(row, "name")?))
         .collect()
 }

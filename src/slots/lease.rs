@@ -4,7 +4,7 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 use std::time::Duration;
 
@@ -188,7 +188,7 @@ impl ProcessorKey<'_> {
                 ]),
             )
             .map_err(|source| self.refused("note an attempt", source))?;
-        rows.first().map(|row| get(row, "attempts")).transpose()
+        Ok(rows.first().map(|row| get(row, "attempts")).transpose()?)
     }
 
     /// Whether a worker still holds all these slots. It only reads: nothing waits for it.

@@ -6,8 +6,7 @@ use super::lease::{HeldSlot, Holder};
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::message::RecordedMessage;
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql, RecordedMessage};
 use postgres::types::Type;
 
 const STREAMS: PartitionSql = PartitionSql::new(
@@ -119,8 +118,8 @@ pub(crate) fn has_requests(sql: &mut dyn Sql, partition: &Partition) -> Result<b
             &[param(&partition.name, Type::TEXT)],
         )
         .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
-    rows.first()
-        .map_or(Ok(false), |row| get(row, "has_requests"))
+    let row = rows.first();
+    Ok(row.map_or(Ok(false), |row| get(row, "has_requests"))?)
 }
 
 /// Discards the messages of which that was asked.

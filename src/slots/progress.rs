@@ -4,7 +4,7 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 
 const REACHED: PartitionSql = PartitionSql::new(
@@ -96,5 +96,7 @@ pub(crate) fn is_running(
     let rows = sql
         .query(&partition.sql(IS_RUNNING), &parameters)
         .map_err(|source| Error::in_partition("look for a worker", &partition.name, source))?;
-    rows.first().map_or(Ok(false), |row| get(row, "is_running"))
+    Ok(rows
+        .first()
+        .map_or(Ok(false), |row| get(row, "is_running"))?)
 }

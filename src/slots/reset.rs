@@ -3,8 +3,8 @@
 use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
-use crate::events::partition::PartitionSql;
+use crate::error::{Error, ProcessorError, Result};
+use crate::events::PartitionSql;
 use postgres::types::Type;
 
 const RESET: PartitionSql =
@@ -72,10 +72,10 @@ impl ProcessorKey<'_> {
     /// Deletes all that is kept of the processor.
     pub(crate) fn forget(&self, sql: &mut dyn Sql) -> Result<()> {
         if let Some(owner) = self.lock(sql)?.into_iter().flatten().next() {
-            return Err(Error::ProcessorHeld {
+            return Err(Error::Processor(ProcessorError::Held {
                 processor: self.name.to_owned(),
                 owner,
-            });
+            }));
         }
         let parameters = self.parameters([]);
         for statement in [FORGET_PARKED, FORGET_SLOTS, FORGET_BEGINNING] {
@@ -90,7 +90,7 @@ impl ProcessorKey<'_> {
         sql.query(&self.partition.sql(LOCK), &self.parameters([]))
             .map_err(refused)?
             .iter()
-            .map(|row| get(row, "owner"))
+            .map(|row| Ok(get(row, "owner")?))
             .collect()
     }
 }

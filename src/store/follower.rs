@@ -3,12 +3,9 @@
 //! An event and the row that notes it commit together, and the row is deleted in the transaction that handles the event: so
 //! nothing is missed and nothing is handled twice, and there is no checkpoint.
 
-use crate::database::back_off::BackOff;
-use crate::database::{Connections, PooledTransaction, Sql};
+use crate::database::{BackOff, Connections, PooledTransaction, Sql};
 use crate::error::{Error, Result};
-use crate::events::feed;
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::events::{Partition, RecordedMessage, feed};
 use crate::projection::missed::{self, MissedProjection};
 use crate::projection::{InlineProjections, Projection, registry};
 use crate::trace;
@@ -60,7 +57,7 @@ impl Follower {
             .name("emt:follow".into())
             .spawn(move || self.run())
             .map(drop)
-            .map_err(Error::Thread)
+            .map_err(|source| Error::Thread { source })
     }
 
     fn run(self) {
@@ -178,7 +175,7 @@ impl Rounds {
         match outcome {
             Ok(is_left) => Ok(is_left),
             // Somebody stands in the way: a lock, a deadlock, a lost connection.
-            Err(error) if error.is_transient() => Ok(true),
+            Err(error) if error.is_retryable() => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -302,7 +299,7 @@ fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
 /// When to try to end what strangers have begun: at once the first time; later after a while, because each attempt makes
 /// appends wait for a moment.
 struct Following {
-    is_following: bool,
+    has_missed: bool,
     ended_at: Option<Instant>,
     may_end_at: Instant,
     relapses: BackOff,
@@ -311,7 +308,7 @@ struct Following {
 impl Default for Following {
     fn default() -> Self {
         Self {
-            is_following: false,
+            has_missed: false,
             ended_at: None,
             may_end_at: Instant::now(),
             relapses: BackOff::new(SHORTEST_RELAPSE_PAUSE, LONGEST_RELAPSE_PAUSE),
@@ -321,10 +318,10 @@ impl Default for Following {
 
 impl Following {
     fn has_begun(&mut self) {
-        if self.is_following {
+        if self.has_missed {
             return;
         }
-        self.is_following = true;
+        self.has_missed = true;
         let is_relapse = self
             .ended_at
             .is_some_and(|ended| ended.elapsed() < LONGEST_RELAPSE_PAUSE);
@@ -345,8 +342,8 @@ impl Following {
     }
 
     fn has_ended(&mut self) {
-        if self.is_following {
-            self.is_following = false;
+        if self.has_missed {
+            self.has_missed = false;
             self.ended_at = Some(Instant::now());
         }
     }

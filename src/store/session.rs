@@ -2,13 +2,10 @@
 
 use crate::database::{Nested, Transaction, abort};
 use crate::error::{Error, Result};
-use crate::events::event::Event;
-use crate::events::message::{Appendable, Recorded, RecordedMessage};
-use crate::events::partition::Partition;
-use crate::events::stream::append_options::{AppendOptions, StreamMessages};
-use crate::events::stream::stream_read::{Aggregate, StreamRead};
-use crate::events::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
-use crate::events::wakeup::Wakeups;
+use crate::events::{
+    Aggregate, AppendOptions, Appendable, Appended, Event, Partition, ReadOptions, Recorded,
+    RecordedMessage, Stored, StreamAppend, StreamMessages, StreamRead, Wakeups, stream,
+};
 use crate::projection::InlineProjections;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -96,8 +93,10 @@ impl<'a> Session<'a> {
     /// Commits. Only a session of [`EventStore::begin`](crate::EventStore::begin) can be given away like this.
     ///
     /// # Errors
-    /// [`Error::TransactionAborted`] when a statement failed before, [`Error::UnknownOutcome`] when the connection was lost
-    /// meanwhile, [`Error::Database`] when a deferred constraint refuses. Nothing is stored, but after an unknown outcome.
+    /// [`DatabaseError::TransactionAborted`](crate::DatabaseError::TransactionAborted) when a statement failed before,
+    /// [`DatabaseError::UnknownOutcome`](crate::DatabaseError::UnknownOutcome) when the connection was lost meanwhile,
+    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) when a deferred constraint refuses. Nothing is stored,
+    /// but after an unknown outcome.
     pub fn commit(self) -> Result<()> {
         self.transaction.commit()?;
         if let Some(wakeups) = self.wakeups.filter(|_| self.appended > 0) {
@@ -114,7 +113,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the connection is lost; the server rolls back then, too.
     pub fn rollback(self) -> Result<()> {
-        self.transaction.rollback()
+        Ok(self.transaction.rollback()?)
     }
 
     /// Like [`EventStore::append_to_stream`](crate::EventStore::append_to_stream).
@@ -306,8 +305,5 @@ pub(crate) fn run_in<'s, T>(
     session: &mut Session<'s>,
     run: impl FnOnce(&mut Session<'s>) -> anyhow::Result<T>,
 ) -> Result<T> {
-    run(session).map_err(|error| match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(source) => Error::Session { source },
-    })
+    run(session).map_err(Error::of_closure)
 }

@@ -7,6 +7,7 @@ pub enum ServerError {
     /// PostgreSQL's programs are not where they were looked for. The message says how to install
     /// them.
     #[error("PostgreSQL's programs (initdb, pg_ctl, postgres) are not in {looked_in}; {advice}")]
+    #[non_exhaustive]
     ProgramsMissing {
         /// The places, in words.
         looked_in: String,
@@ -15,6 +16,7 @@ pub enum ServerError {
     },
     /// The throwaway server could not be created, started or restarted.
     #[error("PostgreSQL did not start; its log ends with:\n{log}")]
+    #[non_exhaustive]
     NotStarted {
         /// The last lines that `initdb`, `pg_ctl` and the server wrote.
         log: String,
@@ -25,6 +27,7 @@ pub enum ServerError {
     /// What [`Server::template`](super::Server::template) was given to prepare the database with
     /// failed.
     #[error("cannot prepare the template database for {key:?}")]
+    #[non_exhaustive]
     TemplateNotPrepared {
         /// The template's key.
         key: String,
@@ -33,6 +36,7 @@ pub enum ServerError {
     },
     /// A connection or a statement failed.
     #[error("cannot {attempt}")]
+    #[non_exhaustive]
     Database {
         /// What was attempted.
         attempt: &'static str,
@@ -41,6 +45,7 @@ pub enum ServerError {
     },
     /// A file, a port or a process could not be had.
     #[error("cannot {attempt}")]
+    #[non_exhaustive]
     System {
         /// What was attempted.
         attempt: &'static str,

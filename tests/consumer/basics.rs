@@ -1,7 +1,9 @@
 use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::unbounded;
-use emmett_postgresql::{Error, Event, Projector, RawEvent, Reactor, Recorded, StartFrom};
+use emmett_postgresql::{
+    Error, Event, ProcessorError, Projector, RawEvent, Reactor, Recorded, StartFrom,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -251,7 +253,10 @@ fn waiting_for_what_does_not_come_ends_with_an_error_that_says_how_far_it_is() -
         .wait_for("nobody", 1, short)
         .expect_err("nobody comes");
     assert!(
-        matches!(error, Error::WaitTimeout { reached: None, .. }),
+        matches!(
+            error,
+            Error::Processor(ProcessorError::WaitTimeout { reached: None, .. })
+        ),
         "{error}"
     );
 
@@ -262,10 +267,10 @@ fn waiting_for_what_does_not_come_ends_with_an_error_that_says_how_far_it_is() -
     assert!(
         matches!(
             error,
-            Error::WaitTimeout {
+            Error::Processor(ProcessorError::WaitTimeout {
                 reached: Some(0),
                 ..
-            }
+            })
         ),
         "{error}"
     );

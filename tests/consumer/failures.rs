@@ -2,7 +2,8 @@ use super::fixtures::{journal, journaled, stored};
 use crate::support::{CartEvent, added, store};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::{
-    Error, EventStore, FailurePolicy, Projector, RawEvent, Reactor, Recorded, SqlProjection,
+    Error, EventStore, FailurePolicy, ProcessorError, Projector, RawEvent, Reactor, Recorded,
+    SqlProjection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -60,7 +61,10 @@ fn a_processor_stops_in_front_of_the_event_that_it_cannot_handle() -> anyhow::Re
     let error = store
         .wait_for("mails", 3, LONG)
         .expect_err("it has stopped");
-    assert!(matches!(error, Error::ProcessorFailed { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Processor(ProcessorError::Failed { .. })),
+        "{error}"
+    );
 
     broken.store(false, Ordering::SeqCst);
     let consumer = store
@@ -326,7 +330,10 @@ fn a_feed_that_cannot_be_read_ends_its_processors_with_the_reason() -> anyhow::R
     let error = store
         .wait_for("journal", 4, LONG)
         .expect_err("it has stopped");
-    assert!(matches!(error, Error::ProcessorFailed { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Processor(ProcessorError::Failed { .. })),
+        "{error}"
+    );
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 use super::fixtures::{counts, journal, journaled, stored};
 use crate::support::{added, store};
 use crossbeam_channel::bounded;
-use emmett_postgresql::{Error, Projector, RawEvent, Reactor, Recorded, RunEnd, StopHandle};
+use emmett_postgresql::{
+    Error, ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, StopHandle,
+};
 use std::time::Duration;
 
 #[test]
@@ -70,7 +72,10 @@ fn a_job_that_fails_says_so_in_its_report() -> anyhow::Result<()> {
     let broken = Reactor::new("broken").each(|_: &Recorded<RawEvent>, _| anyhow::bail!("no"));
     let report = store.consumer().reactor(broken).run_until_caught_up()?;
     let error = report.into_result().expect_err("it failed");
-    assert!(matches!(error, Error::ProcessorFailed { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Processor(ProcessorError::Failed { .. })),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -98,7 +103,7 @@ fn only_one_job_runs_at_a_time() -> anyhow::Result<()> {
             .lease(lease)
             .run_until_caught_up();
         assert!(
-            matches!(second, Err(Error::ProcessorBusy { .. })),
+            matches!(second, Err(Error::Processor(ProcessorError::Busy { .. }))),
             "{second:?}"
         );
         go.send(())?;

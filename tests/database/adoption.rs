@@ -2,8 +2,8 @@
 
 use crate::support::{CartEvent, added};
 use emmett_postgresql::{
-    AutoMigration, Error, EventStore, FeedOptions, RawEvent, ReadOptions, SchemaState,
-    testing::Server,
+    AutoMigration, DatabaseError, Error, EventStore, FeedOptions, RawEvent, ReadOptions,
+    SchemaState, testing::Server,
 };
 
 const EMMETT: &str = include_str!("../fixtures/emmett-0.42.sql");
@@ -112,7 +112,9 @@ fn adoption_is_announced_and_the_superfluous_index_reported() -> anyhow::Result<
     let unopened = EventStore::builder(database.url()).auto_migration(AutoMigration::None);
     let store = EventStore::builder(database.url()).open_unchecked()?;
 
-    assert!(matches!(unopened.open(), Err(Error::Schema(message)) if message.contains("Emmett's")));
+    assert!(
+        matches!(unopened.open(), Err(Error::Database(DatabaseError::Schema { message, .. })) if message.contains("Emmett's"))
+    );
     assert_eq!(store.schema().state()?, SchemaState::Emmett);
     let report = store.schema().migrate()?;
 

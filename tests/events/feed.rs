@@ -3,7 +3,8 @@
 use crate::events::fence::fixtures::{ACME, DEFAULT, Ground, append};
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    Error, Event, EventStore, FeedOptions, MessageKind, NewMessage, RawEvent, Recorded, Result,
+    DatabaseError, Error, Event, EventStore, FeedOptions, MessageKind, NewMessage, RawEvent,
+    Recorded, Result,
 };
 use postgres::error::SqlState;
 use serde::{Deserialize, Serialize};
@@ -308,7 +309,7 @@ fn the_feed_is_read_at_read_committed_only() -> anyhow::Result<()> {
 
 fn sql_state<T>(result: Option<&Result<T>>) -> Option<&SqlState> {
     match result {
-        Some(Err(Error::Database { source, .. })) => source.code(),
+        Some(Err(Error::Database(DatabaseError::Statement { source, .. }))) => source.code(),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use crate::support::{added, store};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     AutoMigration, DoctorReport, DocumentProjection, Error, EventStore, Finding, FindingKind,
-    HolderKind, RawEvent, Recorded, Severity,
+    HolderKind, ProcessorError, RawEvent, Recorded, Severity,
 };
 use postgres::Client;
 use serde_json::{Value, json};
@@ -758,6 +758,9 @@ fn a_processor_is_proved_up_to_where_it_is() -> anyhow::Result<()> {
         (1, 4, 4, true)
     );
     let unknown = store.prove_processor("cart");
-    assert!(matches!(unknown, Err(Error::UnknownProcessor { .. })));
+    assert!(matches!(
+        unknown,
+        Err(Error::Processor(ProcessorError::Unknown { .. }))
+    ));
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::support::{added, store};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
     Error, EventStore, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection,
-    ProcessorState, ProcessorStatus,
+    ProcessorError, ProcessorState, ProcessorStatus,
 };
 use postgres::Client;
 use std::time::{Duration, SystemTime};
@@ -533,7 +533,7 @@ fn a_processor_is_forgotten_when_nobody_holds_it() -> anyhow::Result<()> {
 
     let held = store.processors().forget("carts");
     assert!(
-        matches!(&held, Err(Error::ProcessorHeld { processor, owner })
+        matches!(&held, Err(Error::Processor(ProcessorError::Held { processor, owner, .. }))
             if processor == "carts" && owner == "host-1/4711"),
         "{held:?}"
     );
@@ -619,7 +619,10 @@ fn an_unknown_name_is_an_error_that_lists_the_known_ones() -> anyhow::Result<()>
         processors.position("cart").err(),
         store.prove_processor("cart").err(),
     ] {
-        let Some(Error::UnknownProcessor { processor, known }) = error else {
+        let Some(Error::Processor(ProcessorError::Unknown {
+            processor, known, ..
+        })) = error
+        else {
             panic!("{error:?}")
         };
         assert_eq!(processor, "cart");
@@ -684,7 +687,10 @@ fn names_that_would_break_sql_are_names_like_others() -> anyhow::Result<()> {
     for name in names {
         let unknown = store.processors().forget(name);
         assert!(
-            matches!(unknown, Err(Error::UnknownProcessor { .. })),
+            matches!(
+                unknown,
+                Err(Error::Processor(ProcessorError::Unknown { .. }))
+            ),
             "{name}"
         );
     }

@@ -2,9 +2,9 @@
 
 use super::client::{client, exists};
 use crate::support::database;
-use emmett_postgresql::pongo::{CollectionDefinition, Index, PongoClient};
+use emmett_postgresql::AutoMigration;
+use emmett_postgresql::pongo::{CollectionDefinition, Error, Index, PongoClient};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{AutoMigration, Error};
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};
 
@@ -121,7 +121,7 @@ fn a_collection_of_pongo_for_node_is_used_by_both() -> anyhow::Result<()> {
     assert!(seen.is_empty(), "Node sees that the id is taken");
     let taken = users.insert_one(&json!({"_id": "c"}));
     assert!(
-        matches!(&taken, Err(Error::DocumentExists { id, .. }) if id == "c"),
+        matches!(&taken, Err(Error::Exists { id, .. }) if id == "c"),
         "{taken:?}"
     );
     assert!(users.delete_one(json!({"_id": "d"}))?.is_deleted());
@@ -138,7 +138,7 @@ fn the_ids_of_nodes_collection_are_unique_over_all_tenants() -> anyhow::Result<(
     acme.insert_one(&json!({"_id": "of acme"}))?;
 
     assert!(
-        matches!(&taken, Err(Error::DocumentExists { id, .. }) if id == "a"),
+        matches!(&taken, Err(Error::Exists { id, .. }) if id == "a"),
         "{taken:?}"
     );
     assert_eq!(acme.count_documents(json!({}))?, 1);
@@ -249,8 +249,8 @@ fn a_table_that_does_not_fit_is_refused_and_what_is_wrong_is_named() -> anyhow::
             client.collection::<Value>("users").create().err(),
             client.collection("users").insert_one(&json!({})).err(),
             client.collection::<Value>("users").drop().map(|_| ()).err(),
-            declaring.schema().dry_run().err(),
-            declaring.schema().migrate().err(),
+            declaring.schema().dry_run().err().map(Error::from),
+            declaring.schema().migrate().err().map(Error::from),
         ] {
             let refused = refused.expect("the table is not a collection").to_string();
             assert!(

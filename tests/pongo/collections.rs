@@ -2,8 +2,8 @@
 
 use super::client::{client, exists};
 use crate::support::store;
-use emmett_postgresql::pongo::{Collection, Index, PongoClient, PongoTransaction};
-use emmett_postgresql::{AutoMigration, DocumentProjection, Error, EventStore, RawEvent, Recorded};
+use emmett_postgresql::pongo::{Collection, Error, Index, PongoClient, PongoTransaction};
+use emmett_postgresql::{AutoMigration, DocumentProjection, EventStore, RawEvent, Recorded};
 use serde_json::{Value, json};
 
 fn count(collection: &Collection<'_, Value>) -> anyhow::Result<u64> {

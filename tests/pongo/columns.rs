@@ -2,9 +2,9 @@
 //! are read and written like others.
 
 use crate::support::{CartEvent, added, database, store};
-use emmett_postgresql::pongo::{Collection, Index, ReturnDocument, UpdateOptions};
+use emmett_postgresql::pongo::{Collection, Error, Index, ReturnDocument, UpdateOptions};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{DocumentProjection, Error, EventStore, Recorded};
+use emmett_postgresql::{DocumentProjection, EventStore, Recorded};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

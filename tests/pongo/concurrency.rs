@@ -2,10 +2,10 @@
 
 use crate::support;
 use emmett_postgresql::pongo::{
-    Collection, HandleOptions, HandleOutcome, Replacement, ReturnDocument, UpdateOptions,
+    Collection, Error, HandleOptions, HandleOutcome, Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{ConnectionOptions, Error, EventStore};
+use emmett_postgresql::{ConnectionOptions, EventStore};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -282,7 +282,7 @@ fn one_of_all_inserts_of_one_id_wins() -> anyhow::Result<()> {
     let won = on_all_threads(&store, |thread, documents| {
         match documents.insert_one(&json!({"_id": "one", "thread": thread})) {
             Ok(_) => Ok(Some(thread)),
-            Err(Error::DocumentExists { id, .. }) if id == "one" => Ok(None),
+            Err(Error::Exists { id, .. }) if id == "one" => Ok(None),
             Err(error) => Err(error.into()),
         }
     })?;

@@ -1,6 +1,6 @@
 //! Filters and sorts against a real PostgreSQL. Each table names the page of MongoDB's manual that its rows follow.
 
-use emmett_postgresql::Error;
+use emmett_postgresql::pongo::Error;
 use serde_json::{Value, json};
 
 use crate::support;

@@ -1,9 +1,9 @@
 //! Fields, orders, pages, and reading in bounded memory.
 
 use crate::support;
-use emmett_postgresql::pongo::{Collection, FieldSelection};
+use emmett_postgresql::EventStore;
+use emmett_postgresql::pongo::{Collection, Error, FieldSelection};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

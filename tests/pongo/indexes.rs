@@ -3,11 +3,12 @@
 use super::client::client;
 use crate::support::{store, wait_until};
 use emmett_postgresql::pongo::{
-    Collection, CollectionDefinition, Index, IndexDescription, PongoClient,
+    Collection, CollectionDefinition, Error, Index, IndexDescription, PongoClient,
 };
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AutoMigration, ConnectionOptions, DocumentProjection, Error, EventStore, RawEvent, Recorded,
+    AutoMigration, ConnectionOptions, DatabaseError, DocumentProjection, EventStore,
+    ProjectionError, RawEvent, Recorded,
 };
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +56,10 @@ fn declared_collections_are_a_part_of_the_migration() -> anyhow::Result<()> {
     let builder = || PongoClient::builder(database.url()).collection(carts());
     let none = || builder().auto_migration(AutoMigration::None).connect();
 
-    assert!(matches!(none(), Err(Error::Schema(_))));
+    assert!(matches!(
+        none(),
+        Err(Error::Database(DatabaseError::Schema { .. }))
+    ));
     let unopened = builder().connect_unchecked()?;
     let dry_run = unopened.schema().dry_run()?;
     assert_eq!(dry_run.applied[0], "documents");
@@ -215,7 +219,8 @@ fn a_read_model_gets_indexes_and_projections_create_its_documents() -> anyhow::R
     })?;
     let taken = store.append_to_stream("Account-3", &[set("a")]);
 
-    let Err(Error::Projection { source, .. }) = &taken else {
+    let Err(emmett_postgresql::Error::Projection(ProjectionError::Failed { source, .. })) = &taken
+    else {
         panic!("the address is taken: {taken:?}");
     };
     assert!(
@@ -263,7 +268,7 @@ fn a_unique_index_refuses_equal_values_of_one_tenant() -> anyhow::Result<()> {
     }
     let same_id = users.insert_one(&json!({"_id": "1", "email": "c"}));
     assert!(
-        matches!(&same_id, Err(Error::DocumentExists { id, .. }) if id == "1"),
+        matches!(&same_id, Err(Error::Exists { id, .. }) if id == "1"),
         "{same_id:?}"
     );
     // 1 and 1.0 are equal, 1 and "1" are not.

@@ -1,12 +1,12 @@
 //! What each operation on documents does, and says that it did.
 
 use crate::support;
+use emmett_postgresql::EventStore;
 use emmett_postgresql::pongo::{
-    Collection, DeleteOptions, ExpectedDocument, HandleId, HandleOptions, HandleOutcome,
+    Collection, DeleteOptions, Error, ExpectedDocument, HandleId, HandleOptions, HandleOutcome,
     PongoClient, Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn ids(products: &[Product]) -> Vec<&str> {
 
 fn conflict(error: &Error) -> (ExpectedDocument, u64) {
     match error {
-        Error::DocumentConflict(conflict) => (conflict.expected, conflict.actual),
+        Error::Conflict(conflict) => (conflict.expected, conflict.actual),
         other => panic!("no conflict: {other:?}"),
     }
 }
@@ -54,7 +54,7 @@ fn inserting_gives_ids_and_versions_and_never_overwrites() -> anyhow::Result<()>
     );
     let taken = products.insert_many(&[product("d", 4), product("b", 5)]);
     assert!(
-        matches!(&taken, Err(Error::DocumentExists { collection, id }) if collection == "products" && id == "b"),
+        matches!(&taken, Err(Error::Exists { collection, id, .. }) if collection == "products" && id == "b"),
         "{taken:?}"
     );
     assert_eq!(products.count_documents(json!({}))?, 3, "all or none");
@@ -215,7 +215,7 @@ fn an_upsert_inserts_what_filter_and_update_say() -> anyhow::Result<()> {
     counters.update_one(json!({"_id": "c"}), json!({"$set": {"n": 10}}))?;
     let taken = counters.update_one_with(filter, update, upsert.clone());
     assert!(
-        matches!(&taken, Err(Error::DocumentExists { id, .. }) if id == "c"),
+        matches!(&taken, Err(Error::Exists { id, .. }) if id == "c"),
         "{taken:?}"
     );
 
@@ -455,10 +455,7 @@ fn what_cannot_be_read_is_not_changed() -> anyhow::Result<()> {
         products.find_one_and_replace_with(by_id(), &product("a", 1), Before, upsert()),
         products.find_one_and_update_with(json!({"_id": "b"}), breaking, After, upsert()),
     ] {
-        assert!(
-            matches!(refused, Err(Error::Document { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(Error::Json { .. })), "{refused:?}");
     }
     let error = products.find_by_id("a").unwrap_err();
     assert_eq!(
@@ -473,10 +470,7 @@ fn what_cannot_be_read_is_not_changed() -> anyhow::Result<()> {
     client.with_transaction(|transaction| {
         let products = transaction.collection::<Product>("products");
         let refused = products.find_one_and_delete(by_id());
-        assert!(
-            matches!(refused, Err(Error::Document { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(Error::Json { .. })), "{refused:?}");
         drop(products);
         assert_eq!(
             transaction
@@ -752,7 +746,7 @@ fn a_document_that_changed_meanwhile_keeps_all_from_being_written() -> anyhow::R
 fn everything_works_in_a_session_and_is_taken_back_with_it() -> anyhow::Result<()> {
     let (_database, store, products) = products()?;
     products.insert_many(&[product("a", 1), product("b", 1)])?;
-    let failed: Result<(), Error> = store.with_session(|session| {
+    let failed: Result<(), emmett_postgresql::Error> = store.with_session(|session| {
         let inside = session.collection::<Product>("products");
         inside.insert_one(&product("c", 1))?;
         inside.update_one(json!({"_id": "a"}), json!({"$inc": {"stock": 1}}))?;
@@ -767,7 +761,10 @@ fn everything_works_in_a_session_and_is_taken_back_with_it() -> anyhow::Result<(
         assert_eq!(inside.count_documents(json!({}))?, 3);
         anyhow::bail!("changed my mind")
     });
-    assert!(matches!(failed, Err(Error::Session { .. })));
+    assert!(matches!(
+        failed,
+        Err(emmett_postgresql::Error::Session { .. })
+    ));
     let all = products.find(json!({})).sort(json!({"_id": 1})).to_vec()?;
     assert_eq!(all, [product("a", 1), product("b", 1)]);
     Ok(())

@@ -1,8 +1,8 @@
 //! Strings and numbers that come back as they went in, whatever is done with them; and documents of an older form.
 
 use crate::support;
-use emmett_postgresql::pongo::{DocumentEvolution, Update, UpdateOptions, field};
-use emmett_postgresql::{Error, JsonError};
+use emmett_postgresql::JsonError;
+use emmett_postgresql::pongo::{DocumentEvolution, Error, Update, UpdateOptions, field};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -147,7 +147,7 @@ fn numbers_are_exact_or_an_error() -> anyhow::Result<()> {
         assert!(
             matches!(
                 &lossy,
-                Err(Error::Document {
+                Err(Error::Json {
                     source: JsonError::BeyondF64 { .. },
                     ..
                 })
@@ -214,7 +214,7 @@ fn documents_of_an_older_form_are_read_and_written() -> anyhow::Result<()> {
     stored.insert_one(&json!({"_id": "bad"}))?;
     let failed = names.find_by_id("bad");
     assert!(
-        matches!(&failed, Err(Error::DocumentHook { source, .. }) if source.to_string() == "no name"),
+        matches!(&failed, Err(Error::Hook { source, .. }) if source.to_string() == "no name"),
         "{failed:?}"
     );
     Ok(())
@@ -241,9 +241,6 @@ fn a_map_gets_id_and_version_as_entries_and_a_written_version_is_not_stored() ->
         ])
     );
     let numbers = store.collection::<HashMap<String, i64>>("counts");
-    assert!(matches!(
-        numbers.find_by_id(&id),
-        Err(Error::Document { .. })
-    ));
+    assert!(matches!(numbers.find_by_id(&id), Err(Error::Json { .. })));
     Ok(())
 }

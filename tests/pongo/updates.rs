@@ -17,7 +17,7 @@ fn apply(
         collection.update_one(json!({"_id": id}), update)?;
         collection.find_one(json!({"_id": id}))
     };
-    let found: emmett_postgresql::Result<Option<Value>> = applied();
+    let found: emmett_postgresql::pongo::Result<Option<Value>> = applied();
     match found {
         Ok(found) => {
             let mut document = found.unwrap_or_default();

@@ -6,8 +6,8 @@ mod versions;
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ProjectionContext, Recorded, SqlProjection,
-    StreamMessages,
+    DocumentProjection, Error, EventStore, ProjectionContext, ProjectionError, Recorded,
+    SqlProjection, StreamMessages,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -367,7 +367,9 @@ fn the_error_of_a_projection_names_it_and_keeps_its_cause() -> anyhow::Result<()
         .append_to_stream("Cart-1", &[added("a", 1)])
         .expect_err("the projection fails");
 
-    assert!(matches!(&error, Error::Projection { projection, .. } if projection == "sales"));
+    assert!(
+        matches!(&error, Error::Projection(ProjectionError::Failed { projection, .. }) if projection == "sales")
+    );
     assert_eq!(
         format!("{:#}", anyhow::Error::from(error)),
         "projection \"sales\" failed: no sales today"

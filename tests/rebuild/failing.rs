@@ -106,7 +106,7 @@ fn an_unknown_projection_and_one_without_tables_are_refused() -> anyhow::Result<
         ("log", "does not say which tables it writes"),
     ] {
         let refused = store.rebuild(name).run();
-        let Err(Error::InvalidInput { what, reason }) = refused else {
+        let Err(Error::InvalidInput { what, reason, .. }) = refused else {
             panic!("{refused:?}")
         };
         assert_eq!(what, format!("projection \"{name}\""));

@@ -3,7 +3,7 @@
 use super::{assert_cleaned_up, damage, folded, model, open, store_with, waiting};
 use crate::support::{added, wait_until};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore};
+use emmett_postgresql::{Error, EventStore, ProjectionError};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -53,7 +53,10 @@ fn rebuild_again(store: &EventStore) -> anyhow::Result<u64> {
     let mut report = None;
     wait_until("the claim of the dead is gone", || {
         let rebuilt = store.rebuild("items").run();
-        let is_claimed = matches!(rebuilt, Err(Error::RebuildRunning { .. }));
+        let is_claimed = matches!(
+            rebuilt,
+            Err(Error::Projection(ProjectionError::RebuildRunning { .. }))
+        );
         report = Some(rebuilt);
         !is_claimed
     });
@@ -75,7 +78,10 @@ fn killed_in_the_middle_and_run_again_it_is_exact() -> anyhow::Result<()> {
     child.wait()?;
 
     assert!(
-        matches!(running, Err(Error::RebuildRunning { .. })),
+        matches!(
+            running,
+            Err(Error::Projection(ProjectionError::RebuildRunning { .. }))
+        ),
         "{running:?}"
     );
     assert_eq!(model(&store, "items")?, before, "nothing has changed yet");

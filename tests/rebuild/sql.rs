@@ -4,8 +4,8 @@ use super::assert_cleaned_up;
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Error, EventStore, OnHistory, Projection, ProjectionContext, Recorded, SqlProjection,
-    StreamMessages,
+    Error, EventStore, OnHistory, Projection, ProjectionContext, ProjectionError, Recorded,
+    SqlProjection, StreamMessages,
 };
 use serde_json::{Value, json};
 
@@ -206,7 +206,7 @@ fn a_projection_that_does_not_keep_to_the_context_is_refused_and_changes_nothing
 
         let refused = store.rebuild("hats").run();
 
-        let Err(error @ Error::Projection { .. }) = refused else {
+        let Err(error @ Error::Projection(ProjectionError::Failed { .. })) = refused else {
             panic!("{words}: {refused:?}")
         };
         let error = format!("{:#}", anyhow::Error::from(error));

@@ -2,7 +2,7 @@
 
 use super::{append, assert_cleaned_up, damage, folded, model, open, store_with, waiting};
 use crate::support::{CartEvent, added, database, wait_until};
-use emmett_postgresql::{ConnectionOptions, Error, EventStore};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore, ProjectionError};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
@@ -77,7 +77,7 @@ fn where_open_appends_leave_no_moment_the_live_read_model_stays_and_appends_go_o
     session.rollback()?;
 
     assert!(
-        matches!(&blocked, Err(Error::RebuildBlocked { projection, .. }) if projection == "items"),
+        matches!(&blocked, Err(Error::Projection(ProjectionError::RebuildBlocked { projection, .. })) if projection == "items"),
         "{blocked:?}"
     );
     assert_eq!(model(&store, "items")?, before);
@@ -101,7 +101,7 @@ fn a_writer_without_the_projection_that_holds_the_feed_back_is_waited_for() -> a
         .switch_timeout(Duration::from_millis(1))
         .run();
     session.rollback()?;
-    let Err(Error::RebuildBlocked { reason, .. }) = blocked else {
+    let Err(Error::Projection(ProjectionError::RebuildBlocked { reason, .. })) = blocked else {
         panic!("{blocked:?}")
     };
     assert!(reason.contains("holds the feed back"), "{reason}");
@@ -136,7 +136,8 @@ fn only_one_rebuild_of_a_projection_runs_at_a_time() -> anyhow::Result<()> {
         })
         .run()?;
 
-    let Some(Err(Error::RebuildRunning { projection })) = second else {
+    let Some(Err(Error::Projection(ProjectionError::RebuildRunning { projection, .. }))) = second
+    else {
         panic!("{second:?}")
     };
     assert_eq!(projection, "items");
@@ -165,7 +166,7 @@ fn a_rebuild_whose_claim_the_server_has_ended_does_not_switch() -> anyhow::Resul
         })
         .run();
 
-    assert!(lost.is_err_and(|error| error.is_transient()));
+    assert!(lost.is_err_and(|error| error.is_retryable()));
     assert_eq!(model(&store, "items")?, before);
     store.rebuild("items").run()?;
     assert_eq!(model(&store, "items")?, folded(&store)?);
@@ -183,7 +184,7 @@ fn a_pool_that_is_too_small_is_said_at_once() -> anyhow::Result<()> {
     let refused = store.rebuild("items").workers(2).run();
     store.rebuild("items").run()?;
 
-    let Err(Error::InvalidInput { what, reason }) = refused else {
+    let Err(Error::InvalidInput { what, reason, .. }) = refused else {
         panic!("{refused:?}")
     };
     assert_eq!(

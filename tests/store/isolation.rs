@@ -1,7 +1,7 @@
 //! Transactions of the caller's that run above READ COMMITTED: stale snapshots must not store anything wrong.
 
 use crate::support::{CartEvent, added, store};
-use emmett_postgresql::{DocumentProjection, Error, EventStore, Recorded};
+use emmett_postgresql::{DocumentProjection, Error, EventStore, OnHistory, Recorded};
 use postgres::IsolationLevel;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ fn a_stream_that_was_archived_behind_the_snapshot_is_not_begun_again() -> anyhow
         transaction.rollback()?;
 
         let error = refused.expect_err("the snapshot does not show the archived stream");
-        assert!(error.is_transient(), "{error:?}");
+        assert!(error.is_retryable(), "{error:?}");
         assert_eq!(rows_of(&mut client, "Cart-1")?, 1);
     }
     Ok(())
@@ -88,7 +88,7 @@ fn a_contended_append_is_a_serialization_error_and_no_conflict() -> anyhow::Resu
     });
 
     let error = refused.expect_err("the stream has moved behind the snapshot");
-    assert!(error.is_transient() && !error.is_conflict(), "{error:?}");
+    assert!(error.is_retryable() && !error.is_conflict(), "{error:?}");
     Ok(())
 }
 
@@ -110,6 +110,7 @@ fn a_projection_that_was_replaced_behind_the_snapshot_is_not_written() -> anyhow
         .open()?;
     let new = EventStore::builder(database.url())
         .inline_projection(counting(2))
+        .on_history(OnHistory::Leave)
         .open()?;
     let mut client = database.client()?;
 

@@ -5,7 +5,8 @@ mod borrowed;
 
 use crate::support::{CartEvent, added, database, quiet, store, wait_until};
 use emmett_postgresql::{
-    AppendOptions, ConnectionOptions, Error, EventStore, ExpectedVersion, RawEvent, StreamMessages,
+    AppendOptions, ConnectionOptions, DatabaseError, Error, EventStore, ExpectedVersion, RawEvent,
+    StreamMessages,
 };
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,7 +41,7 @@ fn all_appends_of_a_session_are_stored_or_none() -> anyhow::Result<()> {
     });
 
     assert!(
-        matches!(&failed, Err(Error::Session { source }) if source.to_string() == "changed my mind")
+        matches!(&failed, Err(Error::Session { source, .. }) if source.to_string() == "changed my mind")
     );
     assert_eq!(store.read_stream::<CartEvent>("Cart-1")?.current_version, 1);
     assert!(store.stream_exists("Cart-2")? && !store.stream_exists("Cart-3")?);
@@ -177,7 +178,10 @@ fn a_commit_after_a_failed_statement_is_an_error() -> anyhow::Result<()> {
     });
 
     assert!(
-        matches!(swallowed, Err(Error::TransactionAborted { .. })),
+        matches!(
+            swallowed,
+            Err(Error::Database(DatabaseError::TransactionAborted { .. }))
+        ),
         "{swallowed:?}"
     );
     assert!(!store.stream_exists("Cart-1")?);
@@ -201,7 +205,10 @@ fn a_session_cannot_be_committed_by_sql() -> anyhow::Result<()> {
             Ok(session.batch_execute(sql)?)
         });
         assert!(
-            matches!(refused, Err(Error::TransactionControl { .. })),
+            matches!(
+                refused,
+                Err(Error::Database(DatabaseError::TransactionControl { .. }))
+            ),
             "{sql}: {refused:?}"
         );
     }
@@ -246,7 +253,13 @@ fn a_nested_part_fails_alone() -> anyhow::Result<()> {
             nested.execute("SELECT 1 / 0", &[])?;
             Ok(())
         });
-        assert!(matches!(failed, Err(Error::Database { .. })), "{failed:?}");
+        assert!(
+            matches!(
+                failed,
+                Err(Error::Database(DatabaseError::Statement { .. }))
+            ),
+            "{failed:?}"
+        );
         session.nested(|nested| Ok(nested.append_to_stream("Cart-3", &[added("d", 1)])?))?;
         Ok(())
     })?;
@@ -302,7 +315,10 @@ fn the_callers_own_transaction_decides() -> anyhow::Result<()> {
     });
 
     assert!(
-        matches!(swallowed, Err(Error::TransactionAborted { .. })),
+        matches!(
+            swallowed,
+            Err(Error::Database(DatabaseError::TransactionAborted { .. }))
+        ),
         "{swallowed:?}"
     );
     drop(aborted);

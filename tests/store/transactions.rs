@@ -4,7 +4,7 @@ use crate::support::{CartEvent, added, database, store};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::pongo::PongoClient;
 use emmett_postgresql::{
-    Error, EventStore, NewMessage, RawEvent, Reactor, Recorded, Result, SqlProjection,
+    DatabaseError, EventStore, NewMessage, RawEvent, Reactor, Recorded, Result, SqlProjection,
     StreamMessages, Transaction, testing,
 };
 use serde_json::{Value, json};
@@ -50,7 +50,8 @@ fn in_a_reactor(database: &testing::Database, run: Use) -> Result<()> {
 }
 
 fn in_a_transaction_of_documents(database: &testing::Database, run: Use) -> Result<()> {
-    PongoClient::connect(database.url())?.with_transaction(|transaction| run(transaction))
+    let client = PongoClient::connect(database.url())?;
+    Ok(client.with_transaction(|transaction| run(transaction))?)
 }
 
 /// A database with a table and a collection for the transactions.
@@ -105,7 +106,7 @@ fn ignore_refusals(transaction: &mut Transaction<'_>) -> anyhow::Result<()> {
         transaction.batch_execute("COMMIT").err(),
     ] {
         assert!(
-            matches!(refused, Some(Error::TransactionControl { .. })),
+            matches!(refused, Some(DatabaseError::TransactionControl { .. })),
             "{refused:?}"
         );
     }

@@ -3,8 +3,8 @@
 use super::{BatchError, Worker, survives};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::Handler;
-use crate::error::{Error, is_transient_cause};
-use crate::events::message::RecordedMessage;
+use crate::error::{Error, is_database_cause};
+use crate::events::RecordedMessage;
 use crate::projection::ProjectionContext;
 use crate::slots::OwnedSlots;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,19 +69,17 @@ pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Ba
     });
     match outcome {
         Ok(()) => Ok(()),
-        Err(error) if is_transient_cause(&error) => {
-            Err(BatchError::Database(database_error(error)))
-        }
+        Err(error) if is_database_cause(&error) => Err(BatchError::Database(database_error(error))),
         Err(error) => Err(BatchError::Handler(error)),
     }
 }
 
 pub(super) fn database_error(error: anyhow::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) if survives(&error) => error,
-        Ok(error) => Error::Session {
+    match Error::of_closure(error) {
+        error if survives(&error) => error,
+        error @ Error::Session { .. } => error,
+        error => Error::Session {
             source: error.into(),
         },
-        Err(source) => Error::Session { source },
     }
 }

@@ -8,8 +8,8 @@ mod requests;
 use super::mailbox::{Batch, Mailbox};
 use super::processor::Processor;
 use super::shared::Shared;
-use crate::database::back_off::BackOff;
-use crate::error::{Error, Result};
+use crate::database::BackOff;
+use crate::error::{Error, ProcessorError, Result};
 use crate::slots::{HeldSlot, parking};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
@@ -236,16 +236,13 @@ impl Worker {
     }
 
     fn failed(&self, source: anyhow::Error) -> Error {
-        Error::ProcessorFailed {
-            processor: self.processor().name.clone(),
-            source,
-        }
+        Error::processor(self.processor().name.clone(), source)
     }
 
     /// Lets everybody see why the processor has stopped.
     fn note_failure(&self, error: &Error) {
         self.mailbox.report(error);
-        let Error::ProcessorFailed { source, .. } = error else {
+        let Error::Processor(ProcessorError::Failed { source, .. }) = error else {
             return;
         };
         let (key, text) = (
@@ -288,5 +285,5 @@ impl BatchError {
 
 /// Whether the worker goes on after such an error of the database: it will pass, or only its outcome is unknown.
 fn survives(error: &Error) -> bool {
-    error.is_transient() || matches!(error, Error::UnknownOutcome { .. })
+    error.is_retryable() || error.is_outcome_unknown()
 }

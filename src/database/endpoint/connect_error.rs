@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub enum ConnectError {
     /// No attempt led to a connection.
     #[error("{message}")]
+    #[non_exhaustive]
     Failed {
         /// Each attempt and what happened.
         message: String,
@@ -18,6 +19,7 @@ pub enum ConnectError {
     },
     /// A file with certificates or with a key cannot be used.
     #[error("cannot use {}, the file of `{parameter}`: {problem}", path.display())]
+    #[non_exhaustive]
     Certificate {
         /// The connection parameter.
         parameter: &'static str,
@@ -28,6 +30,7 @@ pub enum ConnectError {
     },
     /// The system's TLS library does not accept the settings.
     #[error("cannot set up TLS: {problem}")]
+    #[non_exhaustive]
     Tls {
         /// What the library said.
         problem: String,

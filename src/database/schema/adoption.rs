@@ -5,7 +5,7 @@ use super::migration::{MIGRATIONS, SchemaPart};
 use super::statement::{is_true, migration_failed};
 use super::text::render;
 use crate::database::Sql;
-use crate::error::{Error, Result};
+use crate::database::error::{DatabaseError, Result};
 
 /// Tables of events beside which the first of this library's own is missing.
 const HAS_FOREIGN_EVENTS: &str = "
@@ -47,7 +47,7 @@ pub(super) fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -
     if is_true(sql, EMMETT_LAYOUT, schema)? {
         return Ok(true);
     }
-    Err(Error::Schema(format!(
+    Err(DatabaseError::schema(format!(
         "schema \"{schema}\" has tables emt_streams or emt_messages that neither this library nor Emmett 0.42 or newer \
          created: upgrade them with Emmett first, or choose another schema name or database"
     )))

@@ -1,6 +1,6 @@
 use super::report::MigrationReport;
+use crate::database::error::Result;
 use crate::database::{Connections, Sql};
-use crate::error::Result;
 
 /// What a program declares beside the schema itself: its collections and their indexes.
 pub(crate) trait Declared: Send + Sync {

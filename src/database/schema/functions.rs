@@ -1,9 +1,9 @@
 //! Calls of the schema's functions.
 
 use super::state::SchemaState;
+use crate::database::error::{DatabaseError, Result};
 use crate::database::sql_template::SchemaSql;
 use crate::database::{Sql, param};
-use crate::error::{Error, Result};
 use postgres::error::SqlState;
 use postgres::types::Type;
 
@@ -20,10 +20,10 @@ pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &st
 }
 
 /// What it means that a call of one of the schema's functions failed: without the function, that there is no schema yet.
-pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> Error {
+pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> DatabaseError {
     let missing = [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
     if source.code().is_some_and(|code| missing.contains(code)) {
-        return Error::Schema(SchemaState::Missing.to_string());
+        return DatabaseError::schema(SchemaState::Missing.to_string());
     }
-    Error::database(doing, source)
+    DatabaseError::statement(doing, source)
 }

@@ -7,8 +7,8 @@ use super::report::MigrationReport;
 use super::server::check_server;
 use super::statement::migration_failed;
 use super::text::render;
+use crate::database::error::Result;
 use crate::database::{Sql, param};
-use crate::error::Result;
 use postgres::types::Type;
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/' || $1, 0))";

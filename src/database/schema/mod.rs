@@ -26,8 +26,8 @@ pub use report::MigrationReport;
 pub use state::SchemaState;
 pub(crate) use text::{check_name, sql};
 
+use crate::database::error::{DatabaseError, Result};
 use crate::database::{Connections, PooledTransaction};
-use crate::error::{Error, Result};
 use migrate::apply;
 use state::state;
 use std::fmt;
@@ -91,8 +91,8 @@ impl Schema {
     /// Which part of the schema the database has.
     ///
     /// # Errors
-    /// [`Error::Schema`] when the schema is newer than this library, was changed, or belongs to somebody else.
-    pub fn state(&self) -> Result<SchemaState> {
+    /// [`DatabaseError::Schema`] when the schema is newer than this library, was changed, or belongs to somebody else.
+    pub fn state(&self) -> Result<SchemaState, DatabaseError> {
         self.connections
             .run(true, |sql| state(sql, &self.name, self.part))
     }
@@ -100,8 +100,9 @@ impl Schema {
     /// Creates what is missing, in one transaction. Any number of processes may do so at once.
     ///
     /// # Errors
-    /// Like [`state`](Schema::state), and whatever the database refuses.
-    pub fn migrate(&self) -> Result<MigrationReport> {
+    /// Like [`state`](Schema::state), and whatever the database refuses; [`DatabaseError::Declared`] for a declared collection
+    /// or index.
+    pub fn migrate(&self) -> Result<MigrationReport, DatabaseError> {
         let mut transaction = PooledTransaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         self.declared
@@ -117,7 +118,7 @@ impl Schema {
     ///
     /// # Errors
     /// Like [`migrate`](Schema::migrate).
-    pub fn dry_run(&self) -> Result<MigrationReport> {
+    pub fn dry_run(&self) -> Result<MigrationReport, DatabaseError> {
         let mut transaction = PooledTransaction::begin(&self.connections)?;
         let mut report = apply(transaction.sql(), &self.name, self.part)?;
         let declared = self.declared.look(transaction.sql(), &self.name)?;
@@ -133,7 +134,7 @@ impl Schema {
             (AutoMigration::None, SchemaState::Current { .. }) => {
                 match self.missing()?.as_slice() {
                     [] => Ok(()),
-                    missing => Err(Error::Schema(format!(
+                    missing => Err(DatabaseError::schema(format!(
                         "{} missing: run the migration of the program that declares them",
                         missing.join(", ")
                     ))),
@@ -145,7 +146,7 @@ impl Schema {
                 Ok(())
             }
             (AutoMigration::CreateOrUpdate, _) => self.migrate().map(|_| ()),
-            (AutoMigration::None, state) => Err(Error::Schema(state.to_string())),
+            (AutoMigration::None, state) => Err(DatabaseError::schema(state.to_string())),
         }
     }
 

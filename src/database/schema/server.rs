@@ -1,8 +1,8 @@
 //! Whether the server is new enough.
 
 use super::statement::look_failed;
+use crate::database::error::{DatabaseError, Result};
 use crate::database::{Sql, get};
-use crate::error::{Error, Result};
 
 /// PostgreSQL 13 is the first with `pg_current_xact_id`.
 const OLDEST_SERVER: i32 = 130_000;
@@ -19,7 +19,7 @@ pub(super) fn check_server(sql: &mut dyn Sql) -> Result<()> {
         return Ok(());
     }
     let version: &str = get(row, "version")?;
-    Err(Error::Schema(format!(
+    Err(DatabaseError::schema(format!(
         "the server runs PostgreSQL {version}, this library needs 13 or newer"
     )))
 }

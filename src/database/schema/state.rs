@@ -5,7 +5,7 @@ use super::applied::{applied, check_history};
 use super::migration::SchemaPart;
 use super::server::check_server;
 use crate::database::Sql;
-use crate::error::Result;
+use crate::database::error::Result;
 use std::fmt;
 
 /// What a database has of the schema.

@@ -1,15 +1,15 @@
 //! Statements on the schema, and their errors.
 
+use crate::database::error::{DatabaseError, Result};
 use crate::database::{Sql, param, scalar};
-use crate::error::{Error, Result};
 use postgres::types::Type;
 
-pub(super) fn look_failed(source: postgres::Error) -> Error {
-    Error::database("look at the schema", source)
+pub(super) fn look_failed(source: postgres::Error) -> DatabaseError {
+    DatabaseError::statement("look at the schema", source)
 }
 
-pub(super) fn migration_failed(source: postgres::Error) -> Error {
-    Error::database("migrate the schema", source)
+pub(super) fn migration_failed(source: postgres::Error) -> DatabaseError {
+    DatabaseError::statement("migrate the schema", source)
 }
 
 pub(super) fn is_true(sql: &mut dyn Sql, question: &str, schema: &str) -> Result<bool> {

@@ -2,8 +2,8 @@
 
 use super::files;
 use super::migration::SchemaPart;
+use crate::database::error::{DatabaseError, Result};
 use crate::database::identifier;
-use crate::error::{Error, Result};
 
 /// The word that stands for the PostgreSQL schema in the files.
 const SCHEMA_WORD: &str = "public";
@@ -25,7 +25,7 @@ pub(crate) fn check_name(schema: &str) -> Result<()> {
         .chars()
         .find(|character| matches!(character, '\'' | '$' | '\\' | '"' | '%'))
     {
-        Some(character) => Err(Error::invalid(
+        Some(character) => Err(DatabaseError::invalid(
             format!("the schema name {schema:?}"),
             format!("must not contain {character}"),
         )),

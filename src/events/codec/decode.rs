@@ -1,56 +1,19 @@
 //! A message type and data to an event.
 
 use std::any::type_name;
-use std::fmt::{self, Display};
+use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess,
     VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::de::SliceRead;
 
+use crate::error::DecodeError;
+
 type Result<T, E = DecodeError> = std::result::Result<T, E>;
-
-pub(super) const NEEDS_DEFAULT_REPRESENTATION: &str = "cannot be split into message type and data: \
-    derive Serialize and Deserialize on an enum with serde's default (externally tagged) \
-    representation, without `tag`, `content` and `untagged`";
-
-/// Why a row cannot be read as an event.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The enum has no such variant.
-    #[error("the message type `{message_type}` is unknown")]
-    UnknownType {
-        /// The stored message type.
-        message_type: String,
-    },
-
-    /// The type is not an enum in serde's default representation.
-    #[error("`{event_type}` {}", NEEDS_DEFAULT_REPRESENTATION)]
-    OtherRepresentation {
-        /// The Rust type.
-        event_type: &'static str,
-    },
-
-    /// The data is not what the variant contains.
-    #[error("the data does not fit the event")]
-    Json(#[from] serde_json::Error),
-}
-
-impl de::Error for DecodeError {
-    fn custom<T: Display>(message: T) -> Self {
-        Self::Json(de::Error::custom(message))
-    }
-
-    fn unknown_variant(variant: &str, _expected: &'static [&'static str]) -> Self {
-        Self::UnknownType {
-            message_type: variant.to_owned(),
-        }
-    }
-}
 
 /// Joins a message type and its data to an event.
 pub(crate) fn decode_event<E: DeserializeOwned>(message_type: &str, data: &[u8]) -> Result<E> {

@@ -1,14 +1,13 @@
 //! An event to its message type and data.
 
 use std::any::type_name;
-use std::fmt::Display;
 
 use serde::de::DeserializeOwned;
 use serde::ser::{self, Impossible, Serialize, SerializeStruct, SerializeTuple, Serializer};
 
-use super::decode::NEEDS_DEFAULT_REPRESENTATION;
 use super::known_types::listed_variants;
-use crate::json::{JsonError, write_json};
+use crate::error::EncodeError;
+use crate::json::write_json;
 
 type Result<T, E = EncodeError> = std::result::Result<T, E>;
 /// Of a type, a variant or a field.
@@ -20,46 +19,6 @@ pub(crate) struct EncodedEvent {
     pub(crate) message_type: &'static str,
     /// JSON.
     pub(crate) data: Vec<u8>,
-}
-
-/// Why an event cannot be written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// The type is not an enum in serde's default representation.
-    #[error("`{event_type}` {}", NEEDS_DEFAULT_REPRESENTATION)]
-    OtherRepresentation {
-        /// The Rust type.
-        event_type: &'static str,
-    },
-
-    /// The enum would not read what it writes.
-    #[error(
-        "`{event_type}` writes the message type `{message_type}`, which it does not read: its Serialize and Deserialize \
-         name the variant differently, or one of them skips it"
-    )]
-    UnreadableType {
-        /// The Rust type.
-        event_type: &'static str,
-        /// The message type that it writes.
-        message_type: &'static str,
-    },
-
-    /// The content cannot be kept as JSON.
-    #[error(transparent)]
-    Json(#[from] JsonError),
-}
-
-impl From<serde_json::Error> for EncodeError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Json(JsonError::Serde(error))
-    }
-}
-
-impl ser::Error for EncodeError {
-    fn custom<T: Display>(message: T) -> Self {
-        serde_json::Error::custom(message).into()
-    }
 }
 
 /// Splits an event into its message type and its data.

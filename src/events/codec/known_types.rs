@@ -6,7 +6,8 @@ use std::panic::catch_unwind;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{DecodeError, decode_event};
+use super::decode_event;
+use crate::error::DecodeError;
 
 type Result<T, E = DecodeError> = std::result::Result<T, E>;
 

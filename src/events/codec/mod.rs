@@ -9,7 +9,6 @@ mod known_types;
 #[cfg(test)]
 mod tests;
 
-pub use {decode::DecodeError, encode::EncodeError};
 pub(crate) use {
     decode::decode_event,
     encode::encode_event,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{DecodeError, EncodeError, KnownTypes, decode_event, encode_event, known_types};
+use super::{KnownTypes, decode_event, encode_event, known_types};
+use crate::error::{DecodeError, EncodeError};
 use crate::json::JsonError;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -148,7 +148,7 @@ pub(crate) fn append_to_streams(
         ));
     }
     if stored.len() != appends.len() {
-        return Err(Error::Schema(format!(
+        return Err(Error::schema(format!(
             "the function emt_append_to_streams answered for {} of {} streams",
             stored.len(),
             appends.len()

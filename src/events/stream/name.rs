@@ -1,10 +1,10 @@
 //! The names of streams.
 
-use crate::database::scope::check_key;
+use crate::database::check_key;
 use crate::error::Result;
 
 pub(crate) fn check_stream_name(stream: &str) -> Result<()> {
-    check_key("the stream name", stream)
+    Ok(check_key("the stream name", stream)?)
 }
 
 /// The part of a stream's name before the first `-`; a name without one has no type, which Emmett calls `emt:unknown`.

@@ -1,7 +1,7 @@
 //! What reading a stream gives: its events, a state folded from them, or an iterator.
 
 use crate::database::{Connections, Sql};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::event::Event;
 use crate::events::message::Recorded;
 use crate::events::partition::Partition;
@@ -130,7 +130,7 @@ impl<E: Event> StreamIter<E> {
                 events.push_back(row.decode::<E>()?);
                 Ok(())
             })?;
-            Ok((version, events))
+            Ok::<_, Error>((version, events))
         })?;
         if !self.started {
             self.started = true;

@@ -13,7 +13,7 @@ pub use proof::FeedProof;
 
 use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use crate::operations::processors::Processors;
 use crate::store::EventStore;
 use postgres::types::Type;
@@ -154,7 +154,8 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]; [`Error::InvalidInput`] when the processor is beyond where the feed can be read.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`Error::InvalidInput`] when the processor is beyond where
+    /// the feed can be read.
     pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
         self.prove_feed(1, self.processors().position(name)?)
     }

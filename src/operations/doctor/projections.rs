@@ -3,7 +3,7 @@
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::Sql;
 use crate::error::Result;
-use crate::events::partition::Partition;
+use crate::events::Partition;
 use crate::projection::{
     MissedEvents, ProjectionStatus, ProjectionType, RegisteredProjection, registry,
 };

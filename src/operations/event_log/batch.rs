@@ -2,10 +2,8 @@
 
 use crate::database::Sql;
 use crate::database::position::from_sql;
-use crate::error::{Error, Result};
-use crate::events::bulk;
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::error::{Error, EventLogError, Result};
+use crate::events::{Partition, RecordedMessage, bulk};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -37,7 +35,7 @@ pub(super) fn place(
             .expected_position
             .is_some_and(|expected| expected != line.message.stream_position)
         {
-            return Err(Error::ImportLine {
+            return Err(Error::EventLog(EventLogError::Line {
                 line: line.number,
                 reason: format!(
                     "streamPosition is {}, but the next message of stream \"{}\" is number {}",
@@ -45,7 +43,7 @@ pub(super) fn place(
                     line.message.stream_name,
                     line.message.stream_position
                 ),
-            });
+            }));
         }
     }
     Ok(())
@@ -88,8 +86,8 @@ fn refuse_archived(
     let line = batch
         .iter()
         .find(|line| *line.message.stream_name == *archived);
-    Err(Error::ImportLine {
+    Err(Error::EventLog(EventLogError::Line {
         line: line.map_or(0, |line| line.number),
         reason: format!("stream \"{archived}\" is archived"),
-    })
+    }))
 }

@@ -1,9 +1,8 @@
 //! Exporting the feed as an event log.
 
 use super::line::Line;
-use crate::error::{Error, Result};
-use crate::events::event::RawEvent;
-use crate::events::feed::FeedOptions;
+use crate::error::{EventLogError, Result};
+use crate::events::{FeedOptions, RawEvent, RecordedMessage};
 use crate::store::EventStore;
 use std::io::Write;
 
@@ -42,7 +41,7 @@ impl EventStore {
     /// archived streams included.
     ///
     /// # Errors
-    /// [`Error::Io`] when writing fails, and those of reading the feed.
+    /// [`EventLogError::Io`] when writing fails, and those of reading the feed.
     pub fn export(&self, mut log: impl Write, options: ExportOptions) -> Result<ExportReport> {
         let mut feed = self.read_all::<RawEvent>(FeedOptions::new().after(options.after));
         let mut report = ExportReport {
@@ -50,14 +49,16 @@ impl EventStore {
             position: options.after,
         };
         while let Some(message) = feed.next_message() {
-            let message = message?;
-            let line = Line::of(&message).map_err(std::io::Error::from)?;
-            serde_json::to_writer(&mut log, &line).map_err(|error| Error::Io(error.into()))?;
-            log.write_all(b"\n")?;
+            write_line(&mut log, &message?).map_err(|source| EventLogError::Io { source })?;
             report.messages += 1;
         }
-        log.flush()?;
+        log.flush().map_err(|source| EventLogError::Io { source })?;
         report.position = feed.position();
         Ok(report)
     }
+}
+
+fn write_line(log: &mut impl Write, message: &RecordedMessage) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *log, &Line::of(message)?)?;
+    log.write_all(b"\n")
 }

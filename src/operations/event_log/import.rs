@@ -4,12 +4,9 @@ use super::batch::{BatchLine, place};
 use super::import_options::{ImportOptions, ImportProgress, ImportReport};
 use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
-use crate::database::scope::check_key;
-use crate::database::{PooledTransaction, Sql};
-use crate::error::{Error, Result};
-use crate::events::bulk;
-use crate::events::message::{MessageKind, RecordedMessage};
-use crate::events::partition::Partition;
+use crate::database::{PooledTransaction, Sql, check_key};
+use crate::error::{Error, EventLogError, Result};
+use crate::events::{MessageKind, Partition, RecordedMessage, bulk};
 use crate::projection::{missed, registry};
 use crate::store::EventStore;
 use std::io::BufRead;
@@ -26,7 +23,7 @@ impl EventStore {
     /// log that has grown. A log that was imported already changes nothing.
     ///
     /// # Errors
-    /// [`Error::ImportLine`] names the first bad line; nothing of its batch is stored, the batches before it are.
+    /// [`EventLogError::Line`] names the first bad line; nothing of its batch is stored, the batches before it are.
     pub fn import(&self, log: impl BufRead, options: ImportOptions<'_>) -> Result<ImportReport> {
         if let Some(name) = &options.name {
             check_key("the name of the import", name)?;
@@ -75,7 +72,9 @@ impl<'s, 'p> Import<'s, 'p> {
         let mut text = Vec::new();
         loop {
             text.clear();
-            let read = log.read_until(b'\n', &mut text)?;
+            let read = log
+                .read_until(b'\n', &mut text)
+                .map_err(|source| EventLogError::Io { source })?;
             if read == 0 {
                 break;
             }
@@ -107,9 +106,11 @@ impl<'s, 'p> Import<'s, 'p> {
         if text.is_empty() {
             return Ok(());
         }
-        let line = Line::parse(text).map_err(|reason| Error::ImportLine {
-            line: number,
-            reason,
+        let line = Line::parse(text).map_err(|reason| {
+            Error::EventLog(EventLogError::Line {
+                line: number,
+                reason,
+            })
         })?;
         self.batch.push(BatchLine {
             number,
@@ -141,12 +142,12 @@ impl<'s, 'p> Import<'s, 'p> {
     }
 
     fn differs(&self, what: String) -> Error {
-        Error::ImportLine {
+        Error::EventLog(EventLogError::Line {
             line: self.report.lines,
             reason: format!(
                 "{what} were imported before with other content: it is another log, give the import a name of its own"
             ),
-        }
+        })
     }
 
     fn store_batch(&mut self) -> Result<()> {

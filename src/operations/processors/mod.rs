@@ -7,10 +7,9 @@ mod status;
 
 pub use parked::ParkedDetail;
 
-use crate::database::scope::check_text;
-use crate::database::{Connections, PooledTransaction, Sql, param};
-use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::database::{Connections, PooledTransaction, Sql, check_text, param};
+use crate::error::{Error, ProcessorError, Result};
+use crate::events::{Partition, PartitionSql};
 use crate::slots::{self, ProcessorKey};
 use crate::store::EventStore;
 use postgres::types::Type;
@@ -106,10 +105,10 @@ impl Processors {
         self.check_partition(sql)?;
         let versions = slots::versions(sql, &self.partition, name)?;
         if versions.is_empty() {
-            return Err(Error::UnknownProcessor {
+            return Err(Error::Processor(ProcessorError::Unknown {
                 processor: name.to_owned(),
                 known: slots::names(sql, &self.partition)?,
-            });
+            }));
         }
         match self.version_parameter() {
             None => Ok(versions),

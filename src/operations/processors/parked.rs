@@ -3,12 +3,11 @@
 use super::Processors;
 use crate::database::Sql;
 use crate::error::Result;
-use crate::events::event::RawEvent;
-use crate::events::feed;
-use crate::events::message::{Recorded, RecordedMessage};
 use crate::events::stream::check_stream_name;
-use crate::slots::parked::{self, ParkedMessage, ParkedOptions, ParkedRequest};
-use crate::slots::{ParkedSelection, RequestOutcome};
+use crate::events::{RawEvent, Recorded, RecordedMessage, feed};
+use crate::slots::{
+    ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, RequestOutcome, parked,
+};
 
 /// A parked message with what was stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +35,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor).
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn parked(&self, name: &str, options: ParkedOptions) -> Result<Vec<ParkedMessage>> {
         check_stream(options.stream.as_deref())?;
         let version = self.version_parameter();
@@ -60,7 +59,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor).
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn parked_message(&self, name: &str, position: u64) -> Result<Option<ParkedDetail>> {
         let version = self.version_parameter();
         self.connections.run(true, |sql| {
@@ -96,7 +95,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
     /// for a position after an earlier parked message of its stream, and where the name has several versions and none was
     /// chosen.
     pub fn replay(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
@@ -118,7 +117,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
     /// where the name has several versions and none was chosen.
     pub fn discard(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Discard)

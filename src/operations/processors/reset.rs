@@ -21,8 +21,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]. [`Error::InvalidInput`] for a position that no append has drawn yet, and where the name
-    /// has several versions and none was chosen.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`] for a position that no append has
+    /// drawn yet, and where the name has several versions and none was chosen.
     pub fn reset(&self, name: &str, position: u64) -> Result<ProcessorReset> {
         self.change(name, |sql, key| {
             let head = feed::head(sql, &self.partition)?;
@@ -48,8 +48,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`]; [`Error::ProcessorHeld`] while somebody runs it; [`Error::InvalidInput`] where the name
-    /// has several versions and none was chosen.
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`ProcessorError::Held`](crate::ProcessorError::Held)
+    /// while somebody runs it; [`Error::InvalidInput`] where the name has several versions and none was chosen.
     pub fn forget(&self, name: &str) -> Result<()> {
         self.change(name, |sql, key| key.forget(sql))
     }

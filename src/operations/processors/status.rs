@@ -2,7 +2,7 @@
 
 use super::Processors;
 use crate::error::Result;
-use crate::slots::status::{self, ProcessorStatus};
+use crate::slots::{ProcessorStatus, status};
 
 impl Processors {
     /// All processors, by name and version.
@@ -38,7 +38,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownProcessor`](crate::Error::UnknownProcessor).
+    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
     pub fn position(&self, name: &str) -> Result<u64> {
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;

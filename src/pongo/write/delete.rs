@@ -1,14 +1,14 @@
 //! Deleting documents.
 
+use super::options::DeleteOptions;
+use super::outcome::Deleted;
 use crate::database::position::from_sql;
 use crate::database::{Sql, get};
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
+use crate::pongo::document::{StoredDocument, Take};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, pinned_id};
 use crate::pongo::statement::{PICK, StatementBuilder, StatementSql};
-use crate::pongo::stored_document::{StoredDocument, Take};
-use crate::pongo::write::options::DeleteOptions;
-use crate::pongo::write::outcome::Deleted;
 use serde::de::DeserializeOwned;
 
 const DELETE_ONE: StatementSql = StatementSql::new(
@@ -52,7 +52,7 @@ impl<T> Collection<'_, T> {
     /// Deletes a document that matches the filter.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter is not valid, [`Error::DocumentConflict`] when the document is not what the options
+    /// [`Error::Filter`] when the filter is not valid, [`Error::Conflict`] when the document is not what the options
     /// expect; nothing is deleted then.
     pub fn delete_one_with(
         &self,
@@ -127,7 +127,7 @@ impl<T> Collection<'_, T> {
         }
         let conflict = self.conflict(id, options.expected, version);
         if !options.reports_conflict {
-            return Err(Error::DocumentConflict(conflict));
+            return Err(Error::Conflict(conflict));
         }
         Ok(Deleted {
             id: None,

@@ -1,13 +1,12 @@
 //! Load, decide, store.
 
-use crate::database::param;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::error::{Error, Result};
+use super::versioned_writes::{VersionedWrites, versions};
+use crate::database::{RetryPolicy, param, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{CollectionSql, DocumentTable, check_ids};
-use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
-use crate::pongo::stored_document::StoredDocument;
-use crate::pongo::write::versioned_writes::{VersionedWrites, versions};
+use crate::pongo::document::{
+    CollectionSql, DocumentConflict, DocumentTable, ExpectedDocument, StoredDocument, check_ids,
+};
+use crate::pongo::error::{Error, Result};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
@@ -171,7 +170,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::DocumentConflict`] when the document is not what is expected, or somebody else has changed it meanwhile;
+    /// [`Error::Conflict`] when the document is not what is expected, or somebody else has changed it meanwhile;
     /// [`Error::Handler`] when `decide` fails. Nothing is written then.
     pub fn handle(
         &self,
@@ -397,7 +396,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 })
                 .collect();
             match conflicts.values().next() {
-                Some(conflict) if !reports => Err(Error::DocumentConflict(conflict.clone())),
+                Some(conflict) if !reports => Err(Error::Conflict(conflict.clone())),
                 _ => Ok(Written {
                     versions: written,
                     conflicts,
@@ -406,11 +405,11 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         };
         let stored = match writes.len() {
             0 => return Ok(Written::default()),
-            1 => self.home.run(&self.name, false, run),
-            _ => self.home.atomically(&self.name, run),
+            1 => self.executor.run(&self.name, false, run),
+            _ => self.executor.atomically(&self.name, run),
         };
         stored.map_err(|error| {
-            if error.is_conflict() || error.is_transient() {
+            if error.is_conflict() || error.is_retryable() {
                 Failure::Repeatable(error)
             } else {
                 Failure::Final(error)
@@ -435,7 +434,7 @@ impl Failure {
 
     /// The caller knows a version that the document does not have; reading it again will not bring that back.
     fn unmet(conflict: DocumentConflict) -> Self {
-        Self::Final(Error::DocumentConflict(conflict))
+        Self::Final(Error::Conflict(conflict))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Inserting documents, and writing them whether they exist or not.
 
+use super::outcome::{Inserted, Updated};
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, DocumentTable, EncodedDocument, check_ids};
-use crate::pongo::write::outcome::{Inserted, Updated};
+use crate::pongo::error::{Error, Result};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
@@ -39,14 +39,14 @@ impl<T: Serialize> Collection<'_, T> {
     /// Inserts a document. Its id is that of its field `_id`, or a new UUID (version 7) where it has none.
     ///
     /// # Errors
-    /// [`Error::DocumentExists`] when the id is taken, [`Error::NotUnique`] when a unique index stands against it,
-    /// [`Error::Document`] when it cannot be written as JSON.
+    /// [`Error::Exists`] when the id is taken, [`Error::NotUnique`] when a unique index stands against it,
+    /// [`Error::Json`] when it cannot be written as JSON.
     pub fn insert_one(&self, document: &T) -> Result<Inserted> {
         let table = self.table()?;
         let (id, json) = self.encode(document)?.for_insert();
         let text = INSERT_ONE.with(table);
         let json = Jsonb(&json);
-        self.home.run(&self.name, false, |sql| {
+        self.executor.run(&self.name, false, |sql| {
             let parameters = [
                 param(&table.partition, Type::TEXT),
                 param(&id, Type::TEXT),
@@ -69,7 +69,7 @@ impl<T: Serialize> Collection<'_, T> {
         if documents.ids.is_empty() {
             return Ok(documents.ids);
         }
-        self.home.run(&self.name, false, |sql| {
+        self.executor.run(&self.name, false, |sql| {
             documents
                 .send(table, |parameters| {
                     sql.execute(&INSERT.with(table), parameters)
@@ -82,7 +82,7 @@ impl<T: Serialize> Collection<'_, T> {
     /// Inserts a document, or replaces the one that has its id.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when a unique index stands against it, [`Error::Document`] when it cannot be written as JSON.
+    /// [`Error::NotUnique`] when a unique index stands against it, [`Error::Json`] when it cannot be written as JSON.
     pub fn upsert_one(&self, document: &T) -> Result<Updated> {
         let written = self.upsert_many(std::slice::from_ref(document))?;
         Ok(written.into_iter().next().unwrap_or_default())
@@ -102,7 +102,7 @@ impl<T: Serialize> Collection<'_, T> {
         if documents.ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.home.run(&self.name, false, |sql| {
+        let rows = self.executor.run(&self.name, false, |sql| {
             documents
                 .send(table, |parameters| {
                     sql.query(&UPSERT.with(table), parameters)
@@ -170,7 +170,7 @@ impl NewDocuments {
 impl DocumentTable {
     fn insert_error(&self, ids: &[String], source: postgres::Error) -> Error {
         match self.write_error("insert documents", source) {
-            Error::DocumentExists { collection, id } if id.is_empty() => Error::DocumentExists {
+            Error::Exists { collection, id } if id.is_empty() => Error::Exists {
                 collection,
                 id: ids.first().cloned().unwrap_or_default(),
             },

@@ -1,11 +1,11 @@
 //! Replacing documents as a whole.
 
-use crate::error::Result;
+use super::change::{Change, NewDocument, Returned};
+use super::options::{ReturnDocument, UpdateOptions};
+use super::outcome::Updated;
 use crate::pongo::collection::Collection;
+use crate::pongo::error::Result;
 use crate::pongo::filter::Filter;
-use crate::pongo::write::change::{Change, NewDocument, Returned};
-use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
-use crate::pongo::write::outcome::Updated;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,9 +37,10 @@ impl<T: Serialize> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Filter`](crate::Error::Filter) when the filter is not valid, [`Error::InvalidInput`](crate::Error::InvalidInput)
-    /// when the document names another id than the one that it is to replace, or has operators for fields,
-    /// [`Error::DocumentConflict`](crate::Error::DocumentConflict) when that is not what the options expect.
+    /// [`Error::Filter`](crate::pongo::Error::Filter) when the filter is not valid,
+    /// [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) when the document names another id than the one that it is
+    /// to replace, or has operators for fields, [`Error::Conflict`](crate::pongo::Error::Conflict) when that is not what the
+    /// options expect.
     pub fn replace_one_with(
         &self,
         filter: impl Into<Filter>,
@@ -95,8 +96,8 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     /// Like [`replace_one_with`](Collection::replace_one_with), and gives the document as it was before or as it is now.
     ///
     /// # Errors
-    /// As there; [`Error::InvalidInput`](crate::Error::InvalidInput) for options that report a conflict, because there is no
-    /// place for it.
+    /// As there; [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) for options that report a conflict, because there
+    /// is no place for it.
     pub fn find_one_and_replace_with(
         &self,
         filter: impl Into<Filter>,

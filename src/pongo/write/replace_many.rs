@@ -1,13 +1,12 @@
 //! Replacing several documents in one statement.
 
+use super::change::other_id;
+use super::outcome::Updated;
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{CollectionSql, check_ids};
-use crate::pongo::document_version::ExpectedDocument;
-use crate::pongo::write::change::other_id;
-use crate::pongo::write::outcome::Updated;
+use crate::pongo::document::{CollectionSql, ExpectedDocument, check_ids};
+use crate::pongo::error::{Error, Result};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
@@ -112,9 +111,9 @@ impl<T: Serialize> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::DocumentConflict`] when a document is not what its replacement expects, [`Error::NotUnique`] when a unique index
-    /// stands against one, [`Error::InvalidInput`] when an id is given twice or a document names another id than the one that it
-    /// is to replace, [`Error::Document`] when one cannot be written as JSON. Nothing is written then.
+    /// [`Error::Conflict`] when a document is not what its replacement expects, [`Error::NotUnique`] when a unique index
+    /// stands against one, [`Error::InvalidInput`] when an id is given twice or a document names another id than the one that
+    /// it is to replace, [`Error::Json`] when one cannot be written as JSON. Nothing is written then.
     pub fn replace_many<'d>(
         &self,
         replacements: impl IntoIterator<Item = impl Into<Replacement<'d, T>>>,
@@ -125,7 +124,7 @@ impl<T: Serialize> Collection<'_, T> {
         let replacements: Vec<_> = replacements.into_iter().map(Into::into).collect();
         let replaced = self.replace_each(&replacements, false)?;
         match replaced.iter().find_map(|updated| updated.conflict.clone()) {
-            Some(conflict) => Err(Error::DocumentConflict(conflict)),
+            Some(conflict) => Err(Error::Conflict(conflict)),
             None => Ok(replaced),
         }
     }

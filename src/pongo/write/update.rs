@@ -1,15 +1,15 @@
 //! Updating documents by operators.
 
+use super::change::{Change, NewDocument, Returned};
+use super::options::{ReturnDocument, UpdateOptions};
+use super::outcome::{Updated, UpdatedMany};
 use crate::database::get;
 use crate::database::position::from_sql;
-use crate::error::{Error, Result};
 use crate::pongo::collection::Collection;
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::Filter;
 use crate::pongo::statement::{StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase};
-use crate::pongo::write::change::{Change, NewDocument, Returned};
-use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
-use crate::pongo::write::outcome::{Updated, UpdatedMany};
 use serde::de::DeserializeOwned;
 
 /// Locks the documents in one order, so that two updates of many do not wait for each other.
@@ -64,7 +64,7 @@ impl<T> Collection<'_, T> {
     ///
     /// # Errors
     /// [`Error::Filter`] and [`Error::Update`] when they are not valid, [`Error::UpdateRefused`] when an operator does not fit
-    /// the document, [`Error::DocumentConflict`] when it is not what the options expect. Nothing is changed then.
+    /// the document, [`Error::Conflict`] when it is not what the options expect. Nothing is changed then.
     pub fn update_one_with(
         &self,
         filter: impl Into<Filter>,

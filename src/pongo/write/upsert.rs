@@ -1,11 +1,11 @@
 //! Documents that an upsert makes of its filter.
 
-use crate::error::{Error, Result};
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FilterError, equal_fields};
 use serde_json::{Map, Value};
 
 /// What a filter says about the document that it did not find: the fields that it compares by equality.
-pub(in crate::pongo) fn upsert_seed(filter: &Value) -> Result<Value> {
+pub(crate) fn upsert_seed(filter: &Value) -> Result<Value> {
     let mut seed = Map::new();
     for (path, value) in equal_fields(filter) {
         if !insert_at(&mut seed, path, value) {

@@ -2,8 +2,8 @@
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::{
-    ConnectionOptions, Error, EventStore, EventStoreBuilder, FeedOptions, RawEvent, ReadOptions,
-    Session,
+    ConnectionOptions, DatabaseError, Error, EventStore, EventStoreBuilder, FeedOptions, RawEvent,
+    ReadOptions, Session,
 };
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -58,10 +58,10 @@ fn use_everything(store: &EventStore) -> Vec<Option<Error>> {
             .find_map(Result::err),
         store.begin().err(),
         store.with_session(|_| Ok(())).err(),
-        store.schema().state().err(),
+        store.schema().state().err().map(Error::from),
         store.tenants().add("acme").err(),
-        documents.insert_one(&json!({})).err(),
-        documents.find_one(json!({})).err(),
+        documents.insert_one(&json!({})).err().map(Error::from),
+        documents.find_one(json!({})).err().map(Error::from),
     ]
 }
 
@@ -77,7 +77,10 @@ fn inside_an_async_task_every_operation_is_refused() -> anyhow::Result<()> {
         });
 
         for outcome in in_root.into_iter().chain(in_task?) {
-            assert!(matches!(outcome, Some(Error::AsyncContext)), "{outcome:?}");
+            assert!(
+                matches!(outcome, Some(Error::Database(DatabaseError::AsyncContext))),
+                "{outcome:?}"
+            );
         }
     }
     assert!(!store.stream_exists("Cart-1")?);
@@ -95,7 +98,7 @@ fn inside_an_async_task_a_session_that_was_begun_elsewhere_is_refused() -> anyho
             vec![
                 session.append_to_stream("Cart-1", &[added("hat", 1)]).err(),
                 session.read_stream::<CartEvent>("Cart-1").err(),
-                session.execute("SELECT 1", &[]).err(),
+                session.execute("SELECT 1", &[]).err().map(Error::from),
                 session.nested(|_| Ok(())).err(),
                 session.commit().err(),
                 other.rollback().err(),
@@ -103,7 +106,10 @@ fn inside_an_async_task_a_session_that_was_begun_elsewhere_is_refused() -> anyho
         });
 
         for outcome in outcomes {
-            assert!(matches!(outcome, Some(Error::AsyncContext)), "{outcome:?}");
+            assert!(
+                matches!(outcome, Some(Error::Database(DatabaseError::AsyncContext))),
+                "{outcome:?}"
+            );
         }
         assert!(!store.stream_exists("Cart-1")?);
     }
@@ -122,8 +128,14 @@ fn a_store_cannot_be_opened_inside_an_async_task() -> anyhow::Result<()> {
             (own, EventStoreBuilder::with_pool(pool.clone()).open())
         });
 
-        assert!(matches!(own, Err(Error::AsyncContext)), "{own:?}");
-        assert!(matches!(foreign, Err(Error::AsyncContext)), "{foreign:?}");
+        assert!(
+            matches!(own, Err(Error::Database(DatabaseError::AsyncContext))),
+            "{own:?}"
+        );
+        assert!(
+            matches!(foreign, Err(Error::Database(DatabaseError::AsyncContext))),
+            "{foreign:?}"
+        );
     }
     Ok(())
 }

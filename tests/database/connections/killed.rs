@@ -2,7 +2,7 @@
 
 use crate::support::{CartEvent, added, database, quiet, wait_until};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore, NewMessage};
+use emmett_postgresql::{DatabaseError, Error, EventStore, NewMessage};
 use postgres::Client;
 
 /// Ends connections like an administrator, and waits until they are gone.
@@ -117,7 +117,7 @@ fn an_append_that_is_killed_while_it_waits_for_the_stream_is_not_half_there() ->
                 (appended.next_expected_version, count(&store, "Cart-1")?),
                 (3, 3)
             ),
-            Err(Error::UnknownOutcome { .. }) if !own_ids => {
+            Err(Error::Database(DatabaseError::UnknownOutcome { .. })) if !own_ids => {
                 assert_eq!(count(&store, "Cart-1")?, 1);
             }
             Err(other) => return Err(other.into()),
@@ -145,7 +145,7 @@ fn a_session_that_is_killed_between_two_appends_stores_neither_and_may_be_repeat
 
     let error = transfer(true).expect_err("the connection is gone");
 
-    assert!(error.is_transient() && !error.is_conflict(), "{error:?}");
+    assert!(error.is_retryable() && !error.is_conflict(), "{error:?}");
     assert_eq!((count(&store, "Cart-1")?, count(&store, "Cart-2")?), (0, 0));
     transfer(false)?;
     assert_eq!((count(&store, "Cart-1")?, count(&store, "Cart-2")?), (1, 1));
@@ -167,7 +167,7 @@ fn a_session_that_goes_on_over_a_lost_connection_is_not_committed_and_says_so() 
 
     assert!(lost.is_err());
     assert!(
-        error.is_transient(),
+        error.is_retryable(),
         "no COMMIT was sent, so the outcome is known: {error:?}"
     );
     assert_eq!((count(&store, "Cart-1")?, count(&store, "Cart-2")?), (0, 0));

@@ -3,8 +3,8 @@
 use super::proxy::Proxy;
 use crate::support::{CartEvent, added, database, quiet, store};
 use emmett_postgresql::{
-    AppendOptions, ConnectionOptions, DocumentProjection, Error, EventStore, EventStoreBuilder,
-    FeedOptions, Recorded, StreamMessages,
+    AppendOptions, ConnectionOptions, DatabaseError, DocumentProjection, Error, EventStore,
+    EventStoreBuilder, FeedOptions, Recorded, StreamMessages,
 };
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};
@@ -28,8 +28,11 @@ fn a_pool_without_a_free_connection_says_so_after_its_timeout() -> anyhow::Resul
         .append_to_stream("Cart-1", &[added("hat", 1)])
         .expect_err("none is free");
 
-    assert!(matches!(error, Error::Pool(_)), "{error:?}");
-    assert!(error.is_transient() && !error.is_conflict());
+    assert!(
+        matches!(error, Error::Database(DatabaseError::Pool { .. })),
+        "{error:?}"
+    );
+    assert!(error.is_retryable() && !error.is_conflict());
     assert!(asked.elapsed() >= timeout && asked.elapsed() < Duration::from_secs(20));
     drop(first);
     store.append_to_stream("Cart-1", &[added("hat", 1)])?;
@@ -144,7 +147,10 @@ fn use_everything(store: &EventStore) -> anyhow::Result<()> {
         Ok(())
     });
     assert!(
-        matches!(swallowed, Err(Error::TransactionAborted { .. })),
+        matches!(
+            swallowed,
+            Err(Error::Database(DatabaseError::TransactionAborted { .. }))
+        ),
         "{swallowed:?}"
     );
     store.with_session(|session| Ok(session.append_to_stream("Cart-2", &[added("hat", 2)])?))?;
@@ -228,7 +234,10 @@ fn a_pool_of_the_callers_that_is_exhausted_is_an_error_of_the_pool() -> anyhow::
         .append_to_stream("Cart-1", &[added("hat", 1)])
         .expect_err("none is free");
 
-    assert!(matches!(error, Error::Pool(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Database(DatabaseError::Pool { .. })),
+        "{error:?}"
+    );
     Ok(())
 }
 
@@ -245,10 +254,11 @@ fn without_prepared_statements_none_is_kept_and_an_append_is_still_one_round_tri
         .inline_projection(counts())
         .open()?;
 
-    let (appended, turns) = proxy.watch(|| plain.append_to_stream("Cart-3", &[added("hat", 1)]));
-    let (read, reading) = proxy.watch(|| plain.read_stream::<CartEvent>("Cart-3"));
+    // First: what the other store appends is followed.
     let (projected, projecting_turns) =
         proxy.watch(|| projecting.append_to_stream("Cart-4", &[added("hat", 1)]));
+    let (appended, turns) = proxy.watch(|| plain.append_to_stream("Cart-3", &[added("hat", 1)]));
+    let (read, reading) = proxy.watch(|| plain.read_stream::<CartEvent>("Cart-3"));
     let kept = proxy.prepared();
 
     assert_eq!(

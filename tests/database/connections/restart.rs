@@ -2,7 +2,9 @@
 
 use crate::support::{CartEvent, added};
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::{DocumentProjection, Error, EventStore, NewMessage, Recorded};
+use emmett_postgresql::{
+    DatabaseError, DocumentProjection, Error, EventStore, NewMessage, Recorded,
+};
 use serde_json::{Value, json};
 
 fn counts() -> DocumentProjection<Value, CartEvent> {
@@ -35,7 +37,7 @@ fn a_store_survives_the_crash_of_its_server_with_everything_that_was_committed()
     let lost = open
         .append_to_stream("Cart-3", &[added("hat", 1)])
         .expect_err("its connection is gone");
-    assert!(lost.is_transient(), "{lost:?}");
+    assert!(lost.is_retryable(), "{lost:?}");
     assert!(open.commit().is_err());
     let again = store.append_to_stream("Cart-1", &[message()])?;
     assert_eq!(
@@ -68,7 +70,9 @@ fn writers_go_on_across_crashes_and_store_everything_once() -> anyhow::Result<()
             let message = NewMessage::new(added("hat", 1)).message_id(number.to_string());
             while let Err(error) = store.append_to_stream(&stream, std::slice::from_ref(&message)) {
                 // Own ids make it safe to repeat what is unknown.
-                if !error.is_transient() && !matches!(error, Error::UnknownOutcome { .. }) {
+                if !error.is_retryable()
+                    && !matches!(error, Error::Database(DatabaseError::UnknownOutcome { .. }))
+                {
                     return Err(error);
                 }
             }

@@ -143,7 +143,7 @@ fn a_session_that_meets_a_stale_statement_fails_once_and_may_be_repeated() -> an
 
     let error = session().expect_err("the statement is stale");
 
-    assert!(error.is_transient(), "{error:?}");
+    assert!(error.is_retryable(), "{error:?}");
     session()?;
     assert_eq!(store.read_stream::<CartEvent>("Cart-1")?.current_version, 2);
     Ok(())

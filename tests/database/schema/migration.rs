@@ -3,7 +3,9 @@
 use super::once::catalogue;
 use crate::support::{added, schema_files, store};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{AutoMigration, Error, EventStore, MigrationReport, SchemaState};
+use emmett_postgresql::{
+    AutoMigration, DatabaseError, Error, EventStore, MigrationReport, SchemaState,
+};
 
 fn without_migration(database: &Database) -> Result<EventStore, Error> {
     EventStore::builder(database.url())
@@ -17,9 +19,9 @@ fn names() -> Vec<String> {
 
 /// The message of a refused schema.
 #[track_caller]
-fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
-    match result {
-        Err(Error::Schema(message)) => message,
+fn refusal<T: std::fmt::Debug, E: Into<Error>>(result: Result<T, E>) -> String {
+    match result.map_err(E::into) {
+        Err(Error::Database(DatabaseError::Schema { message, .. })) => message,
         other => panic!("expected a refused schema, got {other:?}"),
     }
 }

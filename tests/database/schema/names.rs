@@ -122,6 +122,7 @@ fn a_name_that_would_break_the_sql_is_refused_before_anything_is_sent() {
         let Err(Error::InvalidInput {
             what,
             reason: found,
+            ..
         }) = refused
         else {
             panic!("{name:?}: {refused:?}");

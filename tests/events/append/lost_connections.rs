@@ -4,7 +4,7 @@ use crate::database::connections::proxy::{Loss, Proxy};
 use crate::support::{CartEvent, added, database, quiet};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, NewMessage, Recorded, StreamMessages,
+    DatabaseError, DocumentProjection, Error, EventStore, NewMessage, Recorded, StreamMessages,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -100,8 +100,11 @@ fn the_outcome_of_an_append_without_own_ids_is_unknown() -> anyhow::Result<()> {
         let outcome = stores.lossy.append_to_stream("Cart-1", &[added("hat", 1)]);
 
         let error = outcome.expect_err("the answer is lost");
-        assert!(matches!(error, Error::UnknownOutcome { .. }), "{error:?}");
-        assert!(!error.is_transient() && !error.is_conflict());
+        assert!(
+            matches!(error, Error::Database(DatabaseError::UnknownOutcome { .. })),
+            "{error:?}"
+        );
+        assert!(!error.is_retryable() && !error.is_conflict());
         assert_eq!(stores.stored("Cart-1")?, stored, "{loss:?}");
         stores
             .lossy
@@ -145,7 +148,10 @@ fn the_outcome_of_an_append_to_several_streams_is_unknown_if_one_has_no_ids() ->
 
         let outcome = stores.lossy.append_to_streams(streams);
 
-        assert!(matches!(outcome, Err(Error::UnknownOutcome { .. })));
+        assert!(matches!(
+            outcome,
+            Err(Error::Database(DatabaseError::UnknownOutcome { .. }))
+        ));
         let counts = (stores.stored("Cart-1")?, stores.stored("Cart-2")?);
         assert_eq!(counts, (stored, stored), "{loss:?}");
     }
@@ -178,7 +184,10 @@ fn the_outcome_of_a_lost_commit_without_own_ids_is_unknown_but_whole() -> anyhow
         let outcome = stores.lossy.append_to_stream("Cart-1", &[added("hat", 1)]);
 
         assert!(
-            matches!(outcome, Err(Error::UnknownOutcome { .. })),
+            matches!(
+                outcome,
+                Err(Error::Database(DatabaseError::UnknownOutcome { .. }))
+            ),
             "{outcome:?}"
         );
         let found = (stores.stored("Cart-1")?, stores.items("Cart-1")?);
@@ -188,7 +197,7 @@ fn the_outcome_of_a_lost_commit_without_own_ids_is_unknown_but_whole() -> anyhow
 }
 
 #[test]
-fn a_connection_lost_before_the_commit_stores_nothing_and_is_transient() -> anyhow::Result<()> {
+fn a_connection_lost_before_the_commit_stores_nothing_and_is_retryable() -> anyhow::Result<()> {
     let stores = Stores::open_with_projection()?;
     let append = |stream: &str| stores.lossy.append_to_stream(stream, &[with_id()]);
     append("Cart")?;
@@ -209,7 +218,7 @@ fn a_connection_lost_before_the_commit_stores_nothing_and_is_transient() -> anyh
         append(&stream)?;
 
         let error = outcome.expect_err("the connection is lost");
-        assert!(error.is_transient(), "{sql}, {loss:?}: {error:?}");
+        assert!(error.is_retryable(), "{sql}, {loss:?}: {error:?}");
         assert_eq!(found, (0, None));
         assert_eq!(stores.items(&stream)?, Some(1));
     }
@@ -229,7 +238,10 @@ fn a_session_that_loses_its_commit_has_an_unknown_outcome() -> anyhow::Result<()
         });
 
         assert!(
-            matches!(outcome, Err(Error::UnknownOutcome { .. })),
+            matches!(
+                outcome,
+                Err(Error::Database(DatabaseError::UnknownOutcome { .. }))
+            ),
             "{outcome:?}"
         );
         let counts = (stores.stored("Cart-1")?, stores.stored("Cart-2")?);

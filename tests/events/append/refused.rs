@@ -215,7 +215,7 @@ fn a_version_that_the_stream_does_not_have_is_refused_with_the_one_it_has() -> a
             .append_to_stream_with(stream, &[added("c", 1)], options)
             .expect_err("refused");
 
-        assert!(error.is_conflict() && !error.is_transient());
+        assert!(error.is_conflict() && !error.is_retryable());
         let found = format!("stream \"{stream}\" is at version {version}, expected {expected}");
         assert_eq!(error.to_string(), found);
     }

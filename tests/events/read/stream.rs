@@ -134,6 +134,7 @@ fn a_read_that_expects_another_version_is_a_conflict() -> anyhow::Result<()> {
                     stream: named,
                     expected: wanted,
                     actual: found,
+                    ..
                 }) => {
                     assert!(!met, "{stream}, {expected}");
                     assert_eq!((&*named, wanted, found), (stream, expected, actual));

@@ -138,7 +138,7 @@ fn removing_a_tenant_waits_for_its_own_open_append() -> anyhow::Result<()> {
     open.commit()?;
     store.tenants().remove("leaving")?.with_all_data()?;
 
-    assert!(early.is_err_and(|error| error.is_transient()));
+    assert!(early.is_err_and(|error| error.is_retryable()));
     let gone = leaving.stream_exists("Cart-1");
     assert!(matches!(gone, Err(Error::UnknownTenant { .. })), "{gone:?}");
     Ok(())

@@ -1,7 +1,8 @@
 //! Logs for the tests, and what a store makes of them.
 
 use emmett_postgresql::{
-    Error, EventStore, ExportOptions, FeedOptions, ImportOptions, RawEvent, Recorded, Result,
+    Error, EventLogError, EventStore, ExportOptions, FeedOptions, ImportOptions, RawEvent,
+    Recorded, Result,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -114,7 +115,7 @@ pub(crate) fn assert_streams_are_whole(store: &EventStore) -> anyhow::Result<()>
 #[track_caller]
 pub(crate) fn refused_line<T: std::fmt::Debug>(result: Result<T>) -> (u64, String) {
     match result {
-        Err(Error::ImportLine { line, reason }) => (line, reason),
+        Err(Error::EventLog(EventLogError::Line { line, reason, .. })) => (line, reason),
         other => panic!("expected a refused line, got {other:?}"),
     }
 }

@@ -3,7 +3,8 @@
 use super::logs::{import, numbers, plain_log};
 use crate::support::{store, wait_until_active};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ImportOptions, RawEvent, Recorded, Result,
+    DocumentProjection, Error, EventStore, ImportOptions, ProjectionError, RawEvent, Recorded,
+    Result,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -114,7 +115,10 @@ fn a_projection_that_fails_undoes_its_batch() -> anyhow::Result<()> {
 
     let refused = import(&failing, &plain_log(1..=40), 10);
 
-    let Err(Error::Projection { projection, source }) = refused else {
+    let Err(Error::Projection(ProjectionError::Failed {
+        projection, source, ..
+    })) = refused
+    else {
         panic!("{refused:?}")
     };
     assert_eq!(

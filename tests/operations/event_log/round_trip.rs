@@ -3,7 +3,7 @@
 use super::logs::{Outcome, export, import, numbers, parse, plain_log, varied_log};
 use crate::support::{added, store};
 use emmett_postgresql::{
-    Error, ExportOptions, ImportOptions, ImportProgress, MessageKind, RawEvent,
+    Error, EventLogError, ExportOptions, ImportOptions, ImportProgress, MessageKind, RawEvent,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -232,10 +232,16 @@ fn a_reader_or_writer_that_fails_is_reported() -> anyhow::Result<()> {
     let failing = io::BufReader::new(failing);
 
     let imported = store.import(failing, ImportOptions::new().batch_size(4));
-    assert!(matches!(imported, Err(Error::Io(_))), "{imported:?}");
+    assert!(
+        matches!(imported, Err(Error::EventLog(EventLogError::Io { .. }))),
+        "{imported:?}"
+    );
     assert_eq!(numbers(&store)?.len(), 8, "the whole batches are stored");
     let exported = store.export(Failing, ExportOptions::new());
-    assert!(matches!(exported, Err(Error::Io(_))), "{exported:?}");
+    assert!(
+        matches!(exported, Err(Error::EventLog(EventLogError::Io { .. }))),
+        "{exported:?}"
+    );
 
     assert_eq!(
         import(&store, &log, 4)?,

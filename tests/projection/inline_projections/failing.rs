@@ -4,8 +4,8 @@ use super::totals;
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ProjectionContext, Recorded, SqlProjection,
-    StreamMessages,
+    DatabaseError, DocumentProjection, Error, EventStore, ProjectionContext, ProjectionError,
+    Recorded, SqlProjection, StreamMessages,
 };
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,7 +76,7 @@ fn what_other_projections_wrote_is_taken_back() -> anyhow::Result<()> {
 
     for error in [single.err(), several.err()] {
         assert!(
-            matches!(&error, Some(Error::Projection { projection, .. }) if projection == "bombs"),
+            matches!(&error, Some(Error::Projection(ProjectionError::Failed { projection, .. })) if projection == "bombs"),
             "{error:?}"
         );
     }
@@ -107,7 +107,7 @@ fn a_projection_whose_connection_is_killed_takes_its_append_back() -> anyhow::Re
         .append_to_stream("Cart-1", &[added("bomb", 1)])
         .expect_err("it has no connection");
 
-    assert!(error.is_transient() && !error.is_conflict(), "{error:?}");
+    assert!(error.is_retryable() && !error.is_conflict(), "{error:?}");
     shop.assert_goes_on(0)
 }
 
@@ -143,7 +143,10 @@ fn a_session_that_ignores_the_failure_of_a_projection_is_not_committed() -> anyh
 
     for outcome in [one, several, borrowed] {
         assert!(
-            matches!(outcome, Err(Error::TransactionAborted { .. })),
+            matches!(
+                outcome,
+                Err(Error::Database(DatabaseError::TransactionAborted { .. }))
+            ),
             "{outcome:?}"
         );
     }
@@ -161,7 +164,10 @@ fn a_projection_that_fails_in_a_nested_part_takes_that_part_back_alone() -> anyh
             Ok(nested.append_to_stream("Cart-2", &[added("bomb", 1)])?)
         });
         assert!(
-            matches!(nested, Err(Error::Projection { .. })),
+            matches!(
+                nested,
+                Err(Error::Projection(ProjectionError::Failed { .. }))
+            ),
             "{nested:?}"
         );
         session.append_to_stream("Cart-3", &[added("hat", 1)])?;
@@ -186,8 +192,11 @@ fn a_unique_violation_of_a_projection_is_no_conflict() -> anyhow::Result<()> {
         .append_to_stream("Cart-1", &[added("bomb", 1)])
         .expect_err("twice the same id");
 
-    assert!(matches!(error, Error::Projection { .. }), "{error:?}");
-    assert!(!error.is_conflict() && !error.is_transient());
+    assert!(
+        matches!(error, Error::Projection(ProjectionError::Failed { .. })),
+        "{error:?}"
+    );
+    assert!(!error.is_conflict() && !error.is_retryable());
     shop.assert_goes_on(0)
 }
 

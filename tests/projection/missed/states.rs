@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 fn status(store: &EventStore) -> anyhow::Result<Vec<ProjectionStatus>> {
     let projections = store.registered_projections()?;
@@ -74,6 +75,25 @@ fn it_is_built_in_the_background_or_refused_or_left_as_it_is() -> anyhow::Result
     assert_eq!(unbuilt.1[0].kind, FindingKind::UnbuiltProjection);
     assert!(not_run.projections.is_empty());
     assert_eq!(stream_versions(&built, "Cart-1")?, Some(json!([1, 2])));
+    Ok(())
+}
+
+#[test]
+fn a_reader_can_wait_until_it_has_followed() -> anyhow::Result<()> {
+    let database = database();
+    let store = with_version(database.url(), 1).open()?;
+    let plain = EventStore::open(database.url())?;
+
+    for version in 1..=3_u32 {
+        let appended = plain.append_to_stream("Cart-1", &event())?;
+        plain.wait_for(
+            "orders",
+            appended.last_global_position,
+            Duration::from_secs(30),
+        )?;
+        let versions = stream_versions(&store, "Cart-1")?;
+        assert_eq!(versions, Some(json!((1..=version).collect::<Vec<_>>())));
+    }
     Ok(())
 }
 
@@ -167,7 +187,7 @@ fn without_a_program_that_has_it_a_projection_is_orphaned_until_it_is_forgotten(
     let following = plain.registered_projections()?;
     database.client()?.batch_execute(
         "UPDATE emt_projections SET last_updated = now() - INTERVAL '2 minutes';
-         UPDATE emt_messages SET created = now() - INTERVAL '2 minutes'",
+         UPDATE emt_missed SET noted_at = now() - INTERVAL '2 minutes'",
     )?;
 
     let orphaned = plain.registered_projections()?;
@@ -207,7 +227,7 @@ fn an_orphan_that_has_missed_too_much_is_stale_and_is_built_by_the_next_program(
     let alive = expire(0, "0")?;
     database.client()?.batch_execute(
         "UPDATE emt_projections SET last_updated = now() - INTERVAL '2 minutes';
-         UPDATE emt_messages SET created = now() - INTERVAL '2 minutes'",
+         UPDATE emt_missed SET noted_at = now() - INTERVAL '2 minutes'",
     )?;
 
     let (young, old) = (expire(3, "1 day")?, expire(2, "1 day")?);

@@ -1,7 +1,7 @@
 //! Sessions that cannot be committed, whatever their closure says.
 
 use crate::support::{CartEvent, added, database, store, wait_until};
-use emmett_postgresql::{ConnectionOptions, Error, EventStore, Result};
+use emmett_postgresql::{ConnectionOptions, DatabaseError, Error, EventStore, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 
@@ -23,8 +23,11 @@ fn a_deferred_constraint_that_fails_at_the_commit_stores_nothing() -> anyhow::Re
 
     let error = sell(&[7, 7]).expect_err("one seat, two tickets");
 
-    assert!(matches!(error, Error::Database { .. }), "{error:?}");
-    assert!(!error.is_transient() && !error.is_conflict());
+    assert!(
+        matches!(error, Error::Database(DatabaseError::Statement { .. })),
+        "{error:?}"
+    );
+    assert!(!error.is_retryable() && !error.is_conflict());
     assert!(error.to_string().contains("tickets_seat_key"), "{error}");
     assert!(!store.stream_exists("Seat-7")?);
     sell(&[7, 8])?;
@@ -51,14 +54,17 @@ fn a_session_that_ignores_the_refusal_of_its_commit_is_not_committed() -> anyhow
             assert!(
                 refused
                     .iter()
-                    .all(|error| matches!(error, Some(Error::TransactionControl { .. }))),
+                    .all(|error| matches!(error, Some(DatabaseError::TransactionControl { .. }))),
                 "{refused:?}"
             );
             Ok(())
         });
 
         assert!(
-            matches!(outcome, Err(Error::TransactionAborted { .. })),
+            matches!(
+                outcome,
+                Err(Error::Database(DatabaseError::TransactionAborted { .. }))
+            ),
             "{sql}: {outcome:?}"
         );
         assert!(!store.stream_exists("Cart-1")?);
@@ -84,7 +90,10 @@ fn code_on_the_server_cannot_commit_a_session_either() -> anyhow::Result<()> {
         });
 
         assert!(
-            matches!(outcome, Err(Error::TransactionAborted { .. })),
+            matches!(
+                outcome,
+                Err(Error::Database(DatabaseError::TransactionAborted { .. }))
+            ),
             "{sql}: {outcome:?}"
         );
         assert!(!store.stream_exists("Cart-1")?);
@@ -119,7 +128,7 @@ fn of_two_sessions_that_wait_for_each_other_one_fails_and_may_be_repeated() -> a
     let errors: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
     assert_eq!((errors.len(), stored), (1, 1), "{errors:?}");
     assert!(
-        errors[0].is_transient() && !errors[0].is_conflict(),
+        errors[0].is_retryable() && !errors[0].is_conflict(),
         "{errors:?}"
     );
     assert_eq!(store.read_stream::<CartEvent>("Cart-2")?.current_version, 2);
@@ -127,7 +136,7 @@ fn of_two_sessions_that_wait_for_each_other_one_fails_and_may_be_repeated() -> a
 }
 
 #[test]
-fn a_lock_that_is_not_granted_in_time_is_transient() -> anyhow::Result<()> {
+fn a_lock_that_is_not_granted_in_time_is_retryable() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     let mut holder = store.begin()?;
     holder.append_to_stream("Cart-1", &[added("hat", 1)])?;
@@ -139,7 +148,7 @@ fn a_lock_that_is_not_granted_in_time_is_transient() -> anyhow::Result<()> {
         })
         .expect_err("the stream is locked");
 
-    assert!(error.is_transient() && !error.is_conflict(), "{error:?}");
+    assert!(error.is_retryable() && !error.is_conflict(), "{error:?}");
     holder.commit()?;
     assert_eq!(
         store

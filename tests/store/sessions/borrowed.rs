@@ -1,7 +1,7 @@
 //! Sessions inside a transaction of the caller's.
 
 use crate::support::{CartEvent, added, store};
-use emmett_postgresql::{AppendOptions, Error};
+use emmett_postgresql::{AppendOptions, DatabaseError, Error};
 use serde_json::{Value, json};
 
 #[test]
@@ -103,7 +103,10 @@ fn a_session_cannot_end_the_callers_transaction() -> anyhow::Result<()> {
     transaction.rollback()?;
 
     assert!(
-        matches!(refused, Err(Error::TransactionControl { .. })),
+        matches!(
+            refused,
+            Err(Error::Database(DatabaseError::TransactionControl { .. }))
+        ),
         "{refused:?}"
     );
     assert!(!store.stream_exists("Cart-1")?);

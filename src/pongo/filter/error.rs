@@ -4,6 +4,7 @@
 pub enum FilterError {
     /// The filter, or one branch of `$and`, `$or` or `$nor`, is not an object.
     #[error("{place} must be an object, not {found}")]
+    #[non_exhaustive]
     NotAnObject {
         /// What was read, in words.
         place: String,
@@ -13,6 +14,7 @@ pub enum FilterError {
 
     /// `$and`, `$or` and `$nor` take an array with at least one filter.
     #[error("`{operator}` needs an array of filters with at least one entry")]
+    #[non_exhaustive]
     NoBranches {
         /// The operator without branches.
         operator: String,
@@ -20,6 +22,7 @@ pub enum FilterError {
 
     /// The operator does not exist, is not supported, or does not belong in this place.
     #[error("the operator `{operator}` is not supported {place}")]
+    #[non_exhaustive]
     UnknownOperator {
         /// The operator as it was written.
         operator: String,
@@ -29,6 +32,7 @@ pub enum FilterError {
 
     /// One object holds operators and plain keys, so it is neither a condition nor a value.
     #[error("`{path}` mixes the operator `{operator}` with the plain key `{key}`")]
+    #[non_exhaustive]
     MixedKeys {
         /// The field.
         path: String,
@@ -40,6 +44,7 @@ pub enum FilterError {
 
     /// The operator's operand has a type that it cannot work with.
     #[error("`{operator}` of `{path}` needs {expected}, not {found}")]
+    #[non_exhaustive]
     WrongOperand {
         /// The operator.
         operator: String,
@@ -53,6 +58,7 @@ pub enum FilterError {
 
     /// PostgreSQL does not accept the regular expression of a `$regex`. It has a syntax of its own, close to Perl's.
     #[error("the regular expression {regexes} is not valid: {reason}")]
+    #[non_exhaustive]
     InvalidRegex {
         /// The expression and its field. Of several in one filter PostgreSQL does not say which it means: then all.
         regexes: String,
@@ -62,6 +68,7 @@ pub enum FilterError {
 
     /// A value to compare with cannot be written as JSON, or not as JSON that a document can hold.
     #[error("`{path}` is compared with a value that JSON does not have: {reason}")]
+    #[non_exhaustive]
     InvalidValue {
         /// The field.
         path: String,
@@ -71,6 +78,7 @@ pub enum FilterError {
 
     /// A condition on one element of an array has the same operator twice.
     #[error("the operator `{operator}` is given twice for one element")]
+    #[non_exhaustive]
     RepeatedOperator {
         /// The operator.
         operator: String,
@@ -78,6 +86,7 @@ pub enum FilterError {
 
     /// `_id` and `_version` are columns of one type each and compare with nothing else.
     #[error("`{column}` compares with {expected} only, not with {found}")]
+    #[non_exhaustive]
     WrongColumnType {
         /// The column.
         column: &'static str,
@@ -92,6 +101,7 @@ pub enum FilterError {
     #[error(
         "`{path}` is compared with a value that has the key `{key}`; an operator stands directly below a dotted path"
     )]
+    #[non_exhaustive]
     OperatorInValue {
         /// The field.
         path: String,
@@ -101,6 +111,7 @@ pub enum FilterError {
 
     /// Text with the character U+0000, which PostgreSQL stores neither in text nor in JSONB.
     #[error("`{path}` is compared with text that contains U+0000")]
+    #[non_exhaustive]
     NulInValue {
         /// The field.
         path: String,
@@ -108,6 +119,7 @@ pub enum FilterError {
 
     /// The name of a field cannot be used as a path.
     #[error("`{path}` is not a field: {reason}")]
+    #[non_exhaustive]
     InvalidPath {
         /// The path as it was written.
         path: String,
@@ -118,6 +130,7 @@ pub enum FilterError {
     /// An upsert makes a document of the fields that its filter compares by equality, and one of them is compared with two
     /// values, or with one value and inside of it with another.
     #[error("the upsert would give `{path}` two values")]
+    #[non_exhaustive]
     TwoValues {
         /// The path of the second value.
         path: String,
@@ -125,6 +138,7 @@ pub enum FilterError {
 
     /// The sort document is not an object of `1` and `-1`.
     #[error("cannot sort by `{path}`: {reason}")]
+    #[non_exhaustive]
     InvalidSort {
         /// The field, or the part of the document that is wrong.
         path: String,
@@ -134,6 +148,7 @@ pub enum FilterError {
 
     /// A selection of fields is not one.
     #[error("cannot select `{path}`: {reason}")]
+    #[non_exhaustive]
     InvalidSelection {
         /// The field, or the selection.
         path: String,

@@ -1,15 +1,15 @@
 //! Collections that a program declares, with their indexes.
 
-use super::document::check_name;
-use super::index::build::create_concurrently;
-use super::index::declaration::Index;
-use super::index::indexes::{self, Found};
-use crate::database::identifier;
-use crate::database::schema::{Declared, MigrationReport, create_collection};
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, Sql, param, scalar, scalars};
-use crate::error::{Error, Result};
+use crate::database::schema::create_collection;
+use crate::database::{
+    Connections, DatabaseError, Declared, MigrationReport, SchemaSql, Sql, identifier, param,
+    scalar, scalars,
+};
+use crate::pongo::document::check_name;
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::sql_literal;
+use crate::pongo::index::build::create_concurrently;
+use crate::pongo::index::{Found, Index, catalog};
 use postgres::types::Type;
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ const CHECK_LAYOUT: SchemaSql = SchemaSql::new(
 
 /// A collection as a program declares it: with its indexes, as a part of the migration.
 ///
-/// It is given to [`PongoClientBuilder::collection`](super::PongoClientBuilder::collection), or to
+/// It is given to [`PongoClientBuilder::collection`](crate::pongo::client::PongoClientBuilder::collection), or to
 /// [`EventStoreBuilder::collection`](crate::EventStoreBuilder::collection) for the read model of a projection. Opening creates
 /// what is missing, if it may; nothing is ever dropped.
 ///
@@ -137,7 +137,7 @@ impl Declared for CollectionDefinitions {
         sql
     }
 
-    fn look(&self, sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport> {
+    fn look(&self, sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport, DatabaseError> {
         let mut report = MigrationReport::default();
         for definition in &self.0 {
             let is_there = is_collection(sql, schema, &definition.name)?;
@@ -147,13 +147,19 @@ impl Declared for CollectionDefinitions {
             report.add(collection_item(&definition.name), !is_there);
         }
         for (collection, index) in self.indexes() {
-            let found = indexes::look(sql, schema, collection, index)?;
+            let found =
+                catalog::look(sql, schema, collection, index).map_err(Error::into_declared)?;
             report.add(index_item(collection, index), found != Found::Index);
         }
         Ok(report)
     }
 
-    fn create(&self, sql: &mut dyn Sql, schema: &str, report: &mut MigrationReport) -> Result<()> {
+    fn create(
+        &self,
+        sql: &mut dyn Sql,
+        schema: &str,
+        report: &mut MigrationReport,
+    ) -> Result<(), DatabaseError> {
         for definition in &self.0 {
             let is_there = is_collection(sql, schema, &definition.name)?;
             if !is_there {
@@ -162,7 +168,8 @@ impl Declared for CollectionDefinitions {
             report.add(collection_item(&definition.name), !is_there);
         }
         for (collection, index) in self.indexes().filter(|(_, index)| !index.is_concurrent()) {
-            let is_new = indexes::create(sql, schema, collection, index)?;
+            let is_new =
+                catalog::create(sql, schema, collection, index).map_err(Error::into_declared)?;
             report.add(index_item(collection, index), is_new);
         }
         Ok(())
@@ -173,16 +180,17 @@ impl Declared for CollectionDefinitions {
         connections: &Connections,
         schema: &str,
         report: &mut MigrationReport,
-    ) -> Result<()> {
+    ) -> Result<(), DatabaseError> {
         for (collection, index) in self.indexes().filter(|(_, index)| index.is_concurrent()) {
-            let is_new = create_concurrently(connections, schema, collection, index)?;
+            let is_new = create_concurrently(connections, schema, collection, index)
+                .map_err(Error::into_declared)?;
             report.add(index_item(collection, index), is_new);
         }
         Ok(())
     }
 }
 
-fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bool> {
+fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bool, DatabaseError> {
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
     let rows = sql
         .query(&IS_COLLECTION.in_schema(schema), &names)
@@ -202,16 +210,16 @@ pub(crate) fn collections_among(
             &[param(&tables, Type::TEXT_ARRAY)],
         )
         .map_err(unlooked)?;
-    scalars(&rows)
+    Ok(scalars(&rows)?)
 }
 
-fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+fn check_layout(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<(), DatabaseError> {
     let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
     sql.query(&CHECK_LAYOUT.in_schema(schema), &names)
         .map_err(unlooked)?;
     Ok(())
 }
 
-fn unlooked(source: postgres::Error) -> Error {
-    Error::database("look at collections", source)
+fn unlooked(source: postgres::Error) -> DatabaseError {
+    DatabaseError::statement("look at collections", source)
 }

@@ -9,7 +9,7 @@ type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
 /// Changes documents on their way out of a collection and into it, so that stored ones need not be changed with the code.
 ///
 /// Filters, updates, sorts and indexes work on what is stored; so does a query that reads some fields only
-/// ([`Find::select`](super::Find::select)).
+/// ([`Find::select`](crate::pongo::read::Find::select)).
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -40,8 +40,8 @@ type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
 /// ```
 #[derive(Clone, Default)]
 pub struct DocumentEvolution {
-    pub(super) upcast: Option<Hook>,
-    pub(super) downcast: Option<Hook>,
+    pub(crate) upcast: Option<Hook>,
+    pub(crate) downcast: Option<Hook>,
 }
 
 impl DocumentEvolution {
@@ -51,7 +51,7 @@ impl DocumentEvolution {
     }
 
     /// Makes the current form of a stored document, whatever form it has. It sees `_id` and `_version`. Its error is returned
-    /// by whoever reads the document, as [`Error::DocumentHook`](crate::Error::DocumentHook).
+    /// by whoever reads the document, as [`Error::Hook`](crate::pongo::Error::Hook).
     #[must_use]
     pub fn upcast(
         mut self,

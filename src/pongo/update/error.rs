@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub enum UpdateError {
     /// The update is not an object.
     #[error("an update must be an object of operators, not {found}")]
+    #[non_exhaustive]
     NotAnObject {
         /// The JSON type that stands there.
         found: &'static str,
@@ -21,6 +22,7 @@ pub enum UpdateError {
     #[error(
         "`{key}` is not an operator: an update consists of operators such as `$set`, and replace_one replaces a whole document"
     )]
+    #[non_exhaustive]
     PlainKey {
         /// The key that does not begin with `$`.
         key: String,
@@ -28,6 +30,7 @@ pub enum UpdateError {
 
     /// The operator does not exist or is not supported.
     #[error("the operator `{operator}` is not supported in an update")]
+    #[non_exhaustive]
     UnknownOperator {
         /// The operator as it was written.
         operator: String,
@@ -35,6 +38,7 @@ pub enum UpdateError {
 
     /// An operator takes an object with a field for each change.
     #[error("`{operator}` needs an object of fields, not {found}")]
+    #[non_exhaustive]
     NoFields {
         /// The operator.
         operator: &'static str,
@@ -44,6 +48,7 @@ pub enum UpdateError {
 
     /// The operator's operand is not one that it can work with.
     #[error("`{operator}` of `{path}` needs {expected}, not {found}")]
+    #[non_exhaustive]
     WrongOperand {
         /// The operator.
         operator: &'static str,
@@ -57,6 +62,7 @@ pub enum UpdateError {
 
     /// `$push` knows `$each`, `$position`, `$sort` and `$slice`, `$addToSet` knows `$each`, and `$each` must be there.
     #[error("`{operator}` of `{path}` does not work with `{modifier}`{hint}")]
+    #[non_exhaustive]
     Modifier {
         /// The operator.
         operator: &'static str,
@@ -70,6 +76,7 @@ pub enum UpdateError {
 
     /// The name of a field cannot be used as a path.
     #[error("`{operator}` of `{path}` names no field: {reason}")]
+    #[non_exhaustive]
     InvalidPath {
         /// The operator.
         operator: &'static str,
@@ -81,6 +88,7 @@ pub enum UpdateError {
 
     /// `_id` and `_version` belong to the library.
     #[error("`{operator}` of `{path}` is not possible: `{field}` cannot be changed")]
+    #[non_exhaustive]
     Immutable {
         /// The operator.
         operator: &'static str,
@@ -94,6 +102,7 @@ pub enum UpdateError {
     #[error(
         "`{operator}` of `{path}` and `{other_operator}` of `{other_path}` conflict: an update touches each field once"
     )]
+    #[non_exhaustive]
     Conflict {
         /// One of the operators.
         operator: &'static str,
@@ -107,6 +116,7 @@ pub enum UpdateError {
 
     /// A value cannot be kept as `jsonb`.
     #[error("the value of `{operator}` of `{path}` cannot be stored")]
+    #[non_exhaustive]
     Value {
         /// The operator.
         operator: &'static str,
@@ -118,6 +128,7 @@ pub enum UpdateError {
 
     /// The condition of a `$pull` is not a filter.
     #[error("the condition of `$pull` of `{path}` is not valid")]
+    #[non_exhaustive]
     Condition {
         /// The field.
         path: String,

@@ -6,7 +6,7 @@ use std::fmt;
 /// What a document must be for a write to go on.
 ///
 /// It is checked in the statement that writes, under the lock of the document: of any number of concurrent writes that expect
-/// the same version, one wins; the others get [`Error::DocumentConflict`](crate::Error::DocumentConflict) with the actual
+/// the same version, one wins; the others get [`Error::Conflict`](crate::pongo::Error::Conflict) with the actual
 /// version, or report it where they are asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

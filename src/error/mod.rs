@@ -1,0 +1,329 @@
+//! What a caller of the store can get, and what to do about it.
+
+mod codec;
+mod event_log;
+mod processor;
+mod projection;
+#[cfg(test)]
+mod tests;
+
+pub use codec::{DecodeError, EncodeError};
+pub use event_log::EventLogError;
+pub use processor::ProcessorError;
+pub use projection::ProjectionError;
+
+use crate::database::{
+    DatabaseError, ExpectedVersion, RoomError, has_driver_cause, is_retryable, is_stale_plan,
+    is_unavailable,
+};
+use crate::pongo;
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+///
+/// An error says what was attempted; its [`source`](std::error::Error::source) says why it failed. Nothing was stored,
+/// except after [`DatabaseError::UnknownOutcome`], where nobody can know.
+///
+/// Four questions tell what to do without naming a variant: [`is_conflict`](Error::is_conflict) (read and decide again),
+/// [`is_retryable`](Error::is_retryable) (make the call again), [`is_outcome_unknown`](Error::is_outcome_unknown) (read what
+/// was stored) and [`is_unavailable`](Error::is_unavailable) (wait for the database).
+///
+/// ```
+/// use emmett_postgresql::{DatabaseError, Error};
+///
+/// fn advice(error: &Error) -> String {
+///     match error {
+///         Error::Conflict { stream, actual, .. } => format!("read {stream} up to version {actual}"),
+///         Error::Database(DatabaseError::Connect { server, .. }) => format!("start {server}"),
+///         error if error.is_outcome_unknown() => "find out whether it was stored".to_owned(),
+///         error if error.is_retryable() => "try again".to_owned(),
+///         error => error.to_string(),
+///     }
+/// }
+/// # let refused = emmett_postgresql::EventStore::open("host=/nowhere dbname=shop user=anna");
+/// # assert!(advice(&refused.expect_err("no server")).starts_with("start"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The stream was not at the expected version. Read it again, decide again, append again.
+    #[error("stream \"{stream}\" is at version {actual}, expected {expected}")]
+    #[non_exhaustive]
+    Conflict {
+        /// The stream's name.
+        stream: String,
+        /// What the append expected.
+        expected: ExpectedVersion,
+        /// Where the stream is; 0 when it does not exist.
+        actual: u64,
+    },
+    /// The stream is archived. [`unarchive_stream`](crate::EventStore::unarchive_stream) brings it back.
+    #[error("stream \"{stream}\" is archived at version {version}")]
+    #[non_exhaustive]
+    StreamArchived {
+        /// The stream's name.
+        stream: String,
+        /// Its last version.
+        version: u64,
+    },
+    /// A message id that the caller gave is in the stream already, and names another message there.
+    #[error("stream \"{stream}\" has other messages under these message ids")]
+    #[non_exhaustive]
+    MessageIdReused {
+        /// The stream's name.
+        stream: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// An argument cannot be stored or makes no sense; nothing was sent.
+    #[error("{what}: {reason}")]
+    #[non_exhaustive]
+    InvalidInput {
+        /// Which argument.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A message cannot be written as JSON that PostgreSQL keeps unchanged; nothing was sent.
+    #[error("a message for stream \"{stream}\" cannot be stored")]
+    #[non_exhaustive]
+    Encode {
+        /// The stream's name.
+        stream: String,
+        /// Why.
+        source: EncodeError,
+    },
+    /// A stored message does not fit the type that it was read as.
+    #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be read")]
+    #[non_exhaustive]
+    Decode {
+        /// The stream's name.
+        stream: String,
+        /// The message's version in the stream.
+        version: u64,
+        /// The message's type.
+        message_type: String,
+        /// Why.
+        source: DecodeError,
+    },
+    /// A user's upcast hook refused a stored message.
+    #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be upcast")]
+    #[non_exhaustive]
+    Upcast {
+        /// The stream's name.
+        stream: String,
+        /// The message's version in the stream.
+        version: u64,
+        /// The message's type.
+        message_type: String,
+        /// What the hook returned.
+        source: anyhow::Error,
+    },
+    /// No tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it.
+    #[error("there is no tenant \"{tenant}\"")]
+    #[non_exhaustive]
+    UnknownTenant {
+        /// The tenant's name.
+        tenant: String,
+    },
+    /// The closure of a session failed, so the session was rolled back.
+    #[error("the session failed and was rolled back")]
+    #[non_exhaustive]
+    Session {
+        /// What the closure returned.
+        source: anyhow::Error,
+    },
+    /// A projection failed, does not fit the store's, or cannot be rebuilt.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// A processor of a consumer failed, is not free, or is not there.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
+    /// A document, a filter, an update or a collection is not as it should be.
+    #[error(transparent)]
+    Document(pongo::Error),
+    /// An import or an export failed because of its file.
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
+    /// The operating system gave no thread.
+    #[error("a thread could not be started")]
+    #[non_exhaustive]
+    Thread {
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A connection, a statement, a transaction or the schema failed.
+    #[error(transparent)]
+    Database(DatabaseError),
+}
+
+impl Error {
+    /// Whether an append, or the write of a document, met another version than it expected. Read it again, decide again, write
+    /// again: the same call would fail again.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Conflict { .. } => true,
+            Self::Document(error) => error.is_conflict(),
+            _ => false,
+        }
+    }
+
+    /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lock that was not
+    /// granted in time, a lost connection, a server that is starting, a pool without a free connection, a statement that was
+    /// prepared before a migration. Nothing was stored.
+    ///
+    /// Version conflicts are not retryable: the decision has to be made again. Nor is an unknown outcome.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_retryable(),
+            Self::Document(error) => error.is_retryable(),
+            Self::Projection(ProjectionError::Failed { source, .. }) | Self::Session { source } => {
+                has_driver_cause(source, is_retryable)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is unknown if the write was stored, because the connection was lost while the server may have been
+    /// committing. Read to find out before the call is made again.
+    ///
+    /// Appends with message ids of the caller's are retried instead, because a repeat is idempotent.
+    pub fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_outcome_unknown(),
+            Self::Document(error) => error.is_outcome_unknown(),
+            _ => false,
+        }
+    }
+
+    /// Whether the database could not be used: the server cannot be reached, is starting or shutting down, has no free
+    /// connection, or the connection was lost; or the pool has no free connection. Pause before the next call; a health check
+    /// fails.
+    ///
+    /// Such an error is retryable, unless its [outcome is unknown](Error::is_outcome_unknown).
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_unavailable(),
+            Self::Document(error) => error.is_unavailable(),
+            Self::Projection(ProjectionError::Failed { source, .. }) | Self::Session { source } => {
+                has_driver_cause(source, is_unavailable)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a statement failed because the schema has changed since it was prepared; nothing was stored then.
+    pub(crate) fn is_stale_plan(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_stale_plan(),
+            Self::Projection(ProjectionError::Failed { source, .. }) => {
+                has_driver_cause(source, is_stale_plan)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the partition does not know the program's inline projections.
+    pub(crate) fn is_unregistered_projection(&self) -> bool {
+        matches!(self, Self::Projection(error) if error.is_unregistered())
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        DatabaseError::invalid(what, reason).into()
+    }
+
+    /// The database has what this library cannot use.
+    pub(crate) fn schema(message: impl Into<String>) -> Self {
+        DatabaseError::schema(message).into()
+    }
+
+    /// A projection of the user's has failed.
+    pub(crate) fn projection(projection: impl Into<String>, source: anyhow::Error) -> Self {
+        let projection = projection.into();
+        ProjectionError::Failed { projection, source }.into()
+    }
+
+    /// A processor has failed.
+    pub(crate) fn processor(processor: impl Into<String>, source: anyhow::Error) -> Self {
+        let processor = processor.into();
+        ProcessorError::Failed { processor, source }.into()
+    }
+
+    /// Gives a failed statement its meaning.
+    pub(crate) fn database(doing: &'static str, source: postgres::Error) -> Self {
+        DatabaseError::statement(doing, source).into()
+    }
+
+    /// What the closure of a session returned: an error of this crate keeps its type.
+    pub(crate) fn of_closure(error: anyhow::Error) -> Self {
+        Self::ours(error).unwrap_or_else(|source| Self::Session { source })
+    }
+
+    fn ours(error: anyhow::Error) -> Result<Self, anyhow::Error> {
+        error
+            .downcast::<Self>()
+            .or_else(|error| error.downcast::<pongo::Error>().map(Self::from))
+            .or_else(|error| error.downcast::<DatabaseError>().map(Self::from))
+    }
+}
+
+impl From<DatabaseError> for Error {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Statement { doing, source } => {
+                match ProjectionError::of_refusal(source) {
+                    Ok(error) => error.into(),
+                    Err(source) => Self::Database(DatabaseError::Statement { doing, source }),
+                }
+            }
+            DatabaseError::InvalidInput { what, reason } => Self::InvalidInput { what, reason },
+            DatabaseError::Declared { source } => source.downcast::<pongo::Error>().map_or_else(
+                |source| Self::Database(DatabaseError::Declared { source }),
+                Self::from,
+            ),
+            other => Self::Database(other),
+        }
+    }
+}
+
+impl From<pongo::Error> for Error {
+    fn from(error: pongo::Error) -> Self {
+        match error {
+            pongo::Error::Database(error) => error.into(),
+            pongo::Error::InvalidInput { what, reason } => Self::InvalidInput { what, reason },
+            // The closure of a client's transaction may have used a store.
+            pongo::Error::Transaction { source } => Self::ours(source)
+                .unwrap_or_else(|source| Self::Document(pongo::Error::Transaction { source })),
+            other => Self::Document(other),
+        }
+    }
+}
+
+impl RoomError for Error {
+    fn into_database(self) -> Result<DatabaseError, Self> {
+        match self {
+            Self::Database(error) => Ok(error),
+            other => Err(other),
+        }
+    }
+}
+
+/// Whether user code failed because the database was not there, rather than by its own fault.
+pub(crate) fn is_database_cause(error: &anyhow::Error) -> bool {
+    error.chain().any(is_database_failure)
+}
+
+fn is_database_failure(cause: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<Error>() {
+        return error.is_retryable() || error.is_outcome_unknown();
+    }
+    if let Some(error) = cause.downcast_ref::<pongo::Error>() {
+        return error.is_retryable() || error.is_outcome_unknown();
+    }
+    if let Some(error) = cause.downcast_ref::<DatabaseError>() {
+        return error.is_retryable() || error.is_outcome_unknown();
+    }
+    cause.downcast_ref().is_some_and(is_retryable)
+}

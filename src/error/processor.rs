@@ -1,0 +1,82 @@
+//! What can go wrong with a processor of a consumer.
+
+/// What went wrong with a processor. [`Error::Processor`](crate::Error::Processor) wraps it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessorError {
+    /// No processor of that name has ever run here. The message names those that have.
+    #[error("there is no processor \"{processor}\"{}", known_processors(.known))]
+    #[non_exhaustive]
+    Unknown {
+        /// The name that was asked for.
+        processor: String,
+        /// The names of the processors that there are.
+        known: Vec<String>,
+    },
+    /// A processor is held by a running worker, so it cannot be forgotten. Stop that one first.
+    #[error("processor \"{processor}\" is held by \"{owner}\": stop it first")]
+    #[non_exhaustive]
+    Held {
+        /// The processor's name.
+        processor: String,
+        /// The consumer that holds it.
+        owner: String,
+    },
+    /// A processor has stopped, or cannot be started. [`EventStore::processors`](crate::EventStore::processors) lists all.
+    #[error("processor \"{processor}\" failed")]
+    #[non_exhaustive]
+    Failed {
+        /// The processor's name.
+        processor: String,
+        /// Why: an [`Error`](crate::Error) of the database, or what the handler returned, with the message that it could not
+        /// handle.
+        source: anyhow::Error,
+    },
+    /// Another process runs the processor, and it can only run once.
+    #[error("processor \"{processor}\" is run by another process: {owner}")]
+    #[non_exhaustive]
+    Busy {
+        /// The processor's name.
+        processor: String,
+        /// The consumer that runs it.
+        owner: String,
+    },
+    /// A processor has not come to a position in time.
+    #[error("processor \"{processor}\" has not reached position {position} in time{}", reached.map_or_else(
+        || ": nobody has started it yet".to_owned(), |reached| format!(": it is at {reached}")))]
+    #[non_exhaustive]
+    WaitTimeout {
+        /// The processor's name.
+        processor: String,
+        /// The position that was waited for.
+        position: u64,
+        /// Where the processor is; `None` when it was never started.
+        reached: Option<u64>,
+    },
+    /// The message that was waited for is parked: the processor could not handle it, or an earlier one of its stream.
+    #[error("processor \"{processor}\" has parked the message at position {position}{}", because(.error.as_deref()))]
+    #[non_exhaustive]
+    MessageParked {
+        /// The processor's name.
+        processor: String,
+        /// The message's global position.
+        position: u64,
+        /// What the handler said; `None` when it waits behind another message of its stream.
+        error: Option<String>,
+    },
+}
+
+fn because(error: Option<&str>) -> String {
+    error.map_or_else(
+        || ": it waits behind an earlier one of its stream".to_owned(),
+        |error| format!(": {error}"),
+    )
+}
+
+fn known_processors(known: &[String]) -> String {
+    if known.is_empty() {
+        return "; there are none".to_owned();
+    }
+    let names: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
+    format!("; there are: {}", names.join(", "))
+}
