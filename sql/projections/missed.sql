@@ -79,6 +79,17 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM public.emt_partition_share(_partition);
     END IF;
+    -- A stranger runs none, so it need not look for what is noted already.
+    IF _projections IS NULL THEN
+        INSERT INTO public.emt_missed (partition, name, version, global_position)
+        SELECT _partition, known.value ->> 'name', (known.value -> 'version')::INTEGER, message.global_position
+          FROM public.emt_partitions AS tenant, jsonb_each(tenant.inline_projections) AS known,
+               unnest(_stream_ids, _message_types, _global_positions) AS message (stream_id, type, global_position)
+         WHERE tenant.partition = _partition AND known.value ->> 'status' IN ('active', 'arming')
+           AND public.emt_projection_handles(known.value -> 'handles', message.stream_id, message.type)
+        ON CONFLICT DO NOTHING;
+        RETURN '{}';
+    END IF;
     SELECT mine.key INTO _unknown
       FROM public.emt_partitions AS tenant, jsonb_each(_projections) AS mine
      WHERE tenant.partition = _partition AND NOT tenant.inline_projections ? (mine.value::TEXT || ':' || mine.key)

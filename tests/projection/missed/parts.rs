@@ -41,8 +41,8 @@ fn noted(ground: &Ground) -> anyhow::Result<i64> {
 fn a_stranger_notes_what_it_appends() -> anyhow::Result<()> {
     let noting = Change::Rewrite {
         function: "emt_missed_note",
-        replace: "WHERE NOT followed.is_run",
-        with: "WHERE FALSE AND NOT followed.is_run",
+        replace: "IN ('active', 'arming')",
+        with: "IN ('none')",
     };
 
     fails_without(&[noting], |ground| {
