@@ -12,13 +12,15 @@
 --   emt_streams           the streams and their versions
 --   emt_messages          the messages: events and commands
 --   emt_projections       the projections, their versions, and which one is active
+--   emt_missed            the events that an inline projection has not handled yet
 --   emt_subscriptions     the processors, and where each began
 --   emt_processor_slots   how far each slot of a processor is, and which worker holds it
 --   emt_parked_messages   the messages that a processor could not handle
 --   emt_rebuilds          the read models that are being built beside the live ones
 --   emt_rebuild_requests  the rebuilds that a program without the code has asked for
 --   emt_imports           the event logs that were imported, and how far
--- and one sequence, emt_global_message_position, from which the messages get their global positions. emt_streams, emt_messages,
+-- and one sequence, emt_global_message_position, from which the messages get their global positions; another one for each
+-- partition is a flag, emt_inline_in_<suffix>: whether an inline projection was ever registered. emt_streams, emt_messages,
 -- emt_subscriptions and emt_projections are Emmett's tables.
 --
 -- Naming rules
@@ -30,9 +32,11 @@
 --   Functions in PL/pgSQL are checked when they run, so those stand where they are read best.
 --
 -- Lock order. A transaction takes the locks that it needs from the first to the last.
---   1. the inline projections of a partition   advisory: shared by appends, exclusive for the switch of a rebuild
+--   1. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
+--                                              switch of a rebuild and a follower's last batch
 --   2. the fence                               advisory, shared: nobody waits for it
 --   3. rows of emt_streams                     in the order of their names
+--      then the row of emt_partitions          shared, above READ COMMITTED only
 --   4. documents                               in the order of their ids
 --   5. rows of emt_processor_slots             by the last statement of a batch
 -- The switch of an asynchronous projection locks slots before documents; it has taken the slots in an earlier transaction, so
@@ -44,9 +48,8 @@
 --   SE003  the sequence stands before a position that was read
 --   SE004  no tenant can have this name
 --   SE005  there is no such tenant
---   SE010  another version of the projection is the active one
+--   SE010  another version of the asynchronous projection is the active one
 --   SE011  the inline projection is not registered
---   SE012  the inline projection is not active
 --   SE013  the projection is inline for one program and asynchronous for another
 --   SE020  a message id was used for another message
 --   SE030  no collection can have this name or this layout
@@ -74,6 +77,7 @@
 
 -- Projections
 \ir sql/projections/projections.sql
+\ir sql/projections/missed.sql
 
 -- Consumers
 \ir sql/consumers/subscriptions.sql

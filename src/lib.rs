@@ -94,6 +94,7 @@
 #![doc = include_str!("../sql/events/archive.sql")]
 #![doc = include_str!("../sql/events/emmett.sql")]
 #![doc = include_str!("../sql/projections/projections.sql")]
+#![doc = include_str!("../sql/projections/missed.sql")]
 #![doc = include_str!("../sql/consumers/subscriptions.sql")]
 #![doc = include_str!("../sql/consumers/processor_slots.sql")]
 #![doc = include_str!("../sql/consumers/parked_messages.sql")]
@@ -132,10 +133,10 @@ pub use crate::operations::{
     Severity,
 };
 pub use crate::projection::{
-    DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
-    RegisteredProjection, SqlProjection,
+    DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionStatus,
+    ProjectionType, RegisteredProjection, SqlProjection,
 };
-pub use crate::rebuild::{Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
+pub use crate::rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
 pub use crate::setup::EventStoreBuilder;
 pub use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset, ProcessorState,

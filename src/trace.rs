@@ -35,6 +35,27 @@ pub(crate) fn handled(processor: &str, messages: usize, position: u64) {
     let _ = (processor, messages, position);
 }
 
+/// Events that an inline projection had missed were handled.
+pub(crate) fn followed(projection: &str, messages: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(
+        target: "emmett_postgresql",
+        projection,
+        monotonic_counter.emmett_messages_followed = messages as u64,
+        "followed"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (projection, messages);
+}
+
+/// An inline projection is being built.
+pub(crate) fn building(projection: &str, position: u64, head: u64) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(target: "emmett_postgresql", projection, position, head, "building");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (projection, position, head);
+}
+
 /// A processor met an error, which it may survive.
 pub(crate) fn failed(processor: &str, error: &Error) {
     #[cfg(feature = "tracing")]

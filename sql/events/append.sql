@@ -2,18 +2,20 @@
 
 -- Creates a partition's own function for appends, emt_append_in_emt_default and so on. It appends messages to one stream,
 -- in one round trip, or refuses and stores nothing. Locks, in this order: the inline projections (shared), the fence, the
--- stream's row; then draws the positions, so that global order follows stream order. Returns codes and positions as one
--- array, because a scalar result is the cheapest to return:
---   {0, version, time, global positions ...}   appended
+-- stream's row; then draws the positions, so that global order follows stream order. Last it looks which inline projections
+-- have to be told (emt_append_look). Returns codes and positions as one array, because a scalar result is the cheapest to
+-- return:
+--   {0, version, time, global positions ...}   appended; the caller runs all its projections
 --   {1, version}                               refused: the stream is at this version
 --   {2, version}                               refused: the stream is archived
 --   {3, version, time, global positions ...}   these messages were appended before (only with _find_repeated)
+--   {4, version, time, n, numbers ..., global positions ...}   appended; the caller runs n of its projections only, by their
+--                                              numbers in the order of the names, from 1. The others follow.
 -- time is what "created" says, in microseconds since 1970, for the inline projections; 0 where there are none.
 -- _expected_version: NULL any, 0 no stream, -1 the stream exists, n exactly n.
 -- _find_repeated: look for the message ids in the stream first. Same type, kind and data: the first result again;
 -- anything else raises SE020.
--- _projections: the versions of the caller's inline projections, by name; raises SE010, SE011, SE012 unless each is the
--- active one.
+-- _projections: the versions of the caller's inline projections, by name; raises SE011 for one that is not registered.
 -- It is the hottest code here. It names the leaf tables, because finding them from their parents costs each append a
 -- tenth; and what few appends need stands elsewhere, because every expression costs all of them. The partition is a
 -- parameter all the same: a name that only resembles this one's must not get in.
@@ -41,9 +43,9 @@ CREATE OR REPLACE FUNCTION public.%1$I(
     LANGUAGE plpgsql
     AS $function$
 DECLARE
-    -- In this order: whoever waits for a projection must not hold the feed back meanwhile.
+    -- In this order: an append that waits for a projection must not hold the feed back meanwhile.
     _fenced BOOLEAN := CASE WHEN _projections IS NULL THEN public.emt_fence(_partition)
-                            WHEN public.emt_projection_share(_partition, _projections) THEN public.emt_fence(_partition)
+                            WHEN public.emt_projection_share(_partition) THEN public.emt_fence(_partition)
                        END;
     _version BIGINT;
     _result BIGINT[];
@@ -89,32 +91,44 @@ BEGIN
         RETURNING ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
                                           ELSE extract(EPOCH FROM created) * 1000000 END::BIGINT, global_position]
             INTO _result;
-        RETURN _result;
+    ELSIF cardinality(_message_types) > 0 IS NOT TRUE THEN
+        RAISE EXCEPTION 'no messages to append to stream "%%"', _stream_id USING ERRCODE = '22023';
+    ELSE
+        WITH appended AS (
+            INSERT INTO public.%3$I
+                (stream_position, global_position, is_archived, message_kind, stream_id, partition,
+                 message_schema_version, message_id, message_type, message_data, message_metadata)
+            SELECT _version - cardinality(_message_types) + message.number,
+                   nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, _stream_id, _partition,
+                   message.schema_version, message.id, message.type, message.data, message.metadata
+              FROM unnest(_message_ids, _message_types, _message_kinds, _schema_versions, _messages_data, _messages_metadata)
+                   WITH ORDINALITY AS message (id, type, kind, schema_version, data, metadata, number)
+            RETURNING created, global_position
+        )
+        SELECT ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
+                                       ELSE extract(EPOCH FROM max(appended.created)) * 1000000 END::BIGINT]
+               || array_agg(appended.global_position)
+          FROM appended INTO _result;
     END IF;
 
-    IF cardinality(_message_types) > 0 IS NOT TRUE THEN
-        RAISE EXCEPTION 'no messages to append to stream "%%"', _stream_id USING ERRCODE = '22023';
+    -- The flag is 0 until a first inline projection is registered; it is read without a snapshot. Both looks come after the
+    -- lock of the stream's row, because its last writer may have noted something.
+    IF pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL THEN
+        RETURN _result;
     END IF;
-    WITH appended AS (
-        INSERT INTO public.%3$I
-            (stream_position, global_position, is_archived, message_kind, stream_id, partition,
-             message_schema_version, message_id, message_type, message_data, message_metadata)
-        SELECT _version - cardinality(_message_types) + message.number,
-               nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, _stream_id, _partition,
-               message.schema_version, message.id, message.type, message.data, message.metadata
-          FROM unnest(_message_ids, _message_types, _message_kinds, _schema_versions, _messages_data, _messages_metadata)
-               WITH ORDINALITY AS message (id, type, kind, schema_version, data, metadata, number)
-        RETURNING created, global_position
-    )
-    SELECT ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
-                                   ELSE extract(EPOCH FROM max(appended.created)) * 1000000 END::BIGINT]
-           || array_agg(appended.global_position)
-      FROM appended INTO _result;
-    RETURN _result;
+    IF current_setting('transaction_isolation') = 'read committed'
+       AND (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming
+                   AND (SELECT missed.global_position FROM public.emt_missed AS missed
+                         WHERE missed.partition = _partition AND missed.global_position > tenant.missed_after
+                         LIMIT 1) IS NULL
+              FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) THEN
+        RETURN _result;
+    END IF;
+    RETURN public.emt_append_look(_partition, _projections, _stream_id, _message_types, _result);
 END
 $function$
         $create$, 'emt_append_in_' || _suffix, 'emt_streams_' || _suffix || '_active',
-        'emt_messages_' || _suffix || '_active');
+        'emt_messages_' || _suffix || '_active', 'emt_inline_in_' || _suffix);
 END
 $$;
 

@@ -4,14 +4,19 @@
 
 -- emt_partitions: one row a partition. table_suffix is the part of its table names that tells it apart.
 -- has_archived spares a new stream the search for an archived one of its name; it is set once and never unset.
--- inline_versions spares an append the search in emt_projections: the active version of each inline projection, by name.
--- Only the trigger on emt_projections writes it.
+-- The next three spare an append the search in emt_projections; only the trigger on that table writes them.
+-- inline_versions: the active version of each inline projection, by name. inline_projections: each version of each inline
+-- projection with its status and the types that it handles, under 'version:name'. is_arming: one of them is 'arming'.
+-- missed_after: no row of emt_missed is at or below this position, and none will be.
 CREATE TABLE IF NOT EXISTS public.emt_partitions (
-    partition        TEXT         NOT NULL PRIMARY KEY,
-    table_suffix     TEXT         NOT NULL UNIQUE,
-    has_archived     BOOLEAN      NOT NULL DEFAULT FALSE,
-    inline_versions  JSONB        NOT NULL DEFAULT '{}',
-    created_at       TIMESTAMPTZ  NOT NULL DEFAULT now()
+    partition           TEXT         NOT NULL PRIMARY KEY,
+    table_suffix        TEXT         NOT NULL UNIQUE,
+    has_archived        BOOLEAN      NOT NULL DEFAULT FALSE,
+    inline_versions     JSONB        NOT NULL DEFAULT '{}',
+    inline_projections  JSONB        NOT NULL DEFAULT '{}',
+    is_arming           BOOLEAN      NOT NULL DEFAULT FALSE,
+    missed_after        BIGINT       NOT NULL DEFAULT 0,
+    created_at          TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
 -- The part of a partition's table names that tells it apart: 'emt:default' gives emt_streams_emt_default_active.
@@ -78,6 +83,7 @@ BEGIN
         PERFORM public.emt_partition_attach(_table, _table || '_' || _suffix, _partition, '');
         PERFORM public.emt_table_copy_grants(_table, _table || '_' || _suffix);
     END LOOP;
+    PERFORM public.emt_missed_watch(_partition);
     PERFORM public.emt_append_create(_partition);
     PERFORM public.emt_feed_create(_partition);
     RETURN TRUE;
@@ -130,6 +136,7 @@ BEGIN
     END IF;
     EXECUTE format('DROP FUNCTION public.%I', 'emt_append_in_' || _suffix);
     EXECUTE format('DROP FUNCTION public.%I', 'emt_feed_in_' || _suffix);
+    EXECUTE format('DROP SEQUENCE public.%I', 'emt_inline_in_' || _suffix);
     FOREACH _table IN ARRAY ARRAY['emt_streams', 'emt_messages'] LOOP
         EXECUTE format('DROP TABLE public.%I, public.%I',
                        _table || '_' || _suffix || '_active', _table || '_' || _suffix || '_archived');
@@ -137,6 +144,7 @@ BEGIN
     FOREACH _table IN ARRAY ARRAY['emt_subscriptions', 'emt_projections'] LOOP
         EXECUTE format('DELETE FROM public.%I', _table || '_' || _suffix);
     END LOOP;
+    DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;
     PERFORM public.emt_processor_delete_all(_partition);
     DELETE FROM public.emt_rebuild_requests AS request WHERE request.partition = _partition;

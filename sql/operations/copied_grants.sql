@@ -1,12 +1,14 @@
 -- Grants of tables that are made later: tenants, collections, shadow tables.
 
--- Gives a table the grants of another one.
+-- Gives a table or a sequence the grants of another one.
 CREATE OR REPLACE FUNCTION public.emt_table_copy_grants(_source TEXT, _target TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
 DECLARE
     _role TEXT;
     _privileges TEXT;
+    _kind TEXT := CASE (SELECT relkind FROM pg_class WHERE oid = to_regclass(format('public.%I', _target)))
+                      WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END;
 BEGIN
     FOR _role, _privileges IN
         SELECT CASE WHEN grants.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grants.grantee)) END,
@@ -15,7 +17,7 @@ BEGIN
          WHERE relation.oid = to_regclass(format('public.%I', _source)) AND grants.grantee <> relation.relowner
          GROUP BY grants.grantee
     LOOP
-        EXECUTE format('GRANT %s ON public.%I TO %s', _privileges, _target, _role);
+        EXECUTE format('GRANT %s ON %s public.%I TO %s', _privileges, _kind, _target, _role);
     END LOOP;
 END
 $$;

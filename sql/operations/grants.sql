@@ -17,6 +17,15 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', _role_name);
     EXECUTE format('GRANT SELECT%s ON SEQUENCE public.emt_global_message_position TO %I',
                    CASE WHEN _writes THEN ', USAGE' ELSE '' END, _role_name);
+    -- The flags that appends read.
+    FOR _table IN
+        SELECT relation.relname FROM pg_class AS relation
+         WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relkind = 'S'
+           AND relation.relname ~ '^emt_inline_in_'
+    LOOP
+        EXECUTE format('GRANT SELECT%s ON SEQUENCE public.%I TO %I', CASE WHEN _writes THEN ', USAGE' ELSE '' END, _table,
+                       _role_name);
+    END LOOP;
     FOR _table, _privileges IN
         SELECT relation.relname, CASE
                    WHEN NOT _writes THEN 'SELECT'
@@ -32,7 +41,7 @@ BEGIN
            AND (relation.relname ~ '^emt_(streams|messages|subscriptions|projections)(_|$)'
                 OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
                                      'emt_processor_slots', 'emt_parked_messages', 'emt_rebuilds',
-                                     'emt_rebuild_requests')
+                                     'emt_rebuild_requests', 'emt_missed')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, _role_name);

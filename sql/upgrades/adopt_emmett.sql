@@ -38,11 +38,7 @@ BEGIN
         PERFORM public.emt_partition_create(_partition);
         EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)',
                        'emt_streams_' || public.emt_partition_suffix(_partition) || '_archived') INTO _has_archived;
-        UPDATE public.emt_partitions
-           SET has_archived = _has_archived,
-               inline_versions = (SELECT coalesce(jsonb_object_agg(name, version), '{}') FROM public.emt_projections
-                                   WHERE emt_projections.partition = _partition AND type = 'i' AND status = 'active')
-         WHERE partition = _partition;
+        UPDATE public.emt_partitions SET has_archived = _has_archived WHERE partition = _partition;
     END LOOP;
 END
 $$;

@@ -131,10 +131,6 @@ pub(super) struct ImportArguments {
     /// The name under which the store remembers how far the log was imported [default: made of its first line]
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
-
-    /// Import although the store has inline projections that this program does not run, and mark them stale
-    #[arg(long)]
-    pub(super) without_projections: bool,
 }
 
 #[derive(Debug, Args)]
@@ -239,6 +235,11 @@ pub(super) enum ProjectionsCommand {
     /// Projections are code: a program that does not have it leaves a request, which a running consumer that has it carries
     /// out. A rebuild that was interrupted is run again from the beginning; until it is done, the live read model stays as it is.
     Rebuild(RebuildArguments),
+    /// Remove a projection from the registry, in all its versions; its read model stays, and nothing adds to it any more
+    Forget {
+        /// The projection's name
+        name: String,
+    },
     /// Delete the documents that a rebuild has replaced and kept
     DropOld {
         /// The collection's name

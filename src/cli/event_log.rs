@@ -27,19 +27,10 @@ pub(super) fn import(
     if let Some(name) = &arguments.name {
         options = options.name(name);
     }
-    if arguments.without_projections {
-        options = options.without_projections();
-    }
     let imported = store.import(log, options);
     bar.finish_and_clear();
     let report = imported.with_context(|| format!("importing {}", arguments.file.display()))?;
 
-    if !report.stale_projections.is_empty() {
-        Output::note(&format!(
-            "these inline projections are stale now and have to be rebuilt: {}",
-            report.stale_projections.join(", ")
-        ));
-    }
     let skipped = match report.skipped {
         0 => String::new(),
         skipped => format!(", {skipped} lines had been imported before"),
@@ -54,7 +45,6 @@ pub(super) fn import(
             "lines": report.lines,
             "skipped": report.skipped,
             "lastGlobalPosition": report.last_global_position,
-            "staleProjections": report.stale_projections,
         }),
     )
 }

@@ -17,6 +17,7 @@ pub(super) fn run(
     match command.unwrap_or(ProjectionsCommand::List) {
         ProjectionsCommand::List => list(store, output),
         ProjectionsCommand::Rebuild(arguments) => rebuild(&arguments, store, output),
+        ProjectionsCommand::Forget { name } => forget(&name, store, output),
         ProjectionsCommand::DropOld { name } => drop_old(&name, store, output),
     }
 }
@@ -31,9 +32,15 @@ fn list(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
         let rebuilding = projection.rebuilding.map_or_else(String::new, |position| {
             format!("  rebuilt up to position {position}")
         });
+        let missed = projection.missed.map_or_else(String::new, |missed| {
+            format!(
+                "  misses {} events from position {} on",
+                missed.count, missed.first_position
+            )
+        });
         output.result(
             &format!(
-                "{}  version {}  {}  {written}  {}{rebuilding}",
+                "{}  version {}  {}  {written}  {}{missed}{rebuilding}",
                 projection.name, projection.version, projection.kind, projection.status
             ),
             &json!({
@@ -42,6 +49,14 @@ fn list(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
                 "kind": projection.kind,
                 "type": written,
                 "status": projection.status.to_string(),
+                "missed": projection.missed.map(|missed| json!({
+                    "count": missed.count,
+                    "firstPosition": missed.first_position,
+                    "secondsAgo": missed
+                        .since
+                        .and_then(|since| since.elapsed().ok())
+                        .map(|age| age.as_secs()),
+                })),
                 "rebuilding": projection.rebuilding,
             }),
         )?;
@@ -154,6 +169,16 @@ fn progress_bar() -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+fn forget(name: &str, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+    if !store.forget_projection(name)? {
+        bail!("there is no projection \"{name}\"");
+    }
+    output.result(
+        &format!("forgot projection \"{name}\"; its read model stays as it is"),
+        &json!({ "name": name, "forgotten": true }),
+    )
 }
 
 fn drop_old(name: &str, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {

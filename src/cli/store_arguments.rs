@@ -2,6 +2,7 @@
 
 use super::arguments::Connection;
 use crate::database::AutoMigration;
+use crate::rebuild::OnHistory;
 use crate::setup::EventStoreBuilder;
 use crate::store::EventStore;
 
@@ -26,7 +27,8 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
     pub(super) fn open(self) -> anyhow::Result<EventStore> {
         let tenant = self.connection.tenant.clone();
         let no_migration = self.connection.no_migration;
-        let mut builder = self.builder()?;
+        // A command builds read models where it is told to.
+        let mut builder = self.builder()?.on_history(OnHistory::Leave);
         if no_migration {
             builder = builder.auto_migration(AutoMigration::None);
         }

@@ -2,13 +2,14 @@
 
 use crate::database::{BackOff, Sql, pause};
 use crate::error::{Error, ProcessorError, Result};
+use crate::projection::registry;
 use crate::slots::progress;
 use crate::store::EventStore;
 use std::time::{Duration, Instant};
 
 impl EventStore {
-    /// Waits until a processor, of whatever process, has handled everything up to a global position: the last one of an
-    /// append, so that what was written can be read in the processor's read model.
+    /// Waits until a processor or an inline projection, of whatever process, has handled everything up to a global position: the
+    /// last one of an append, so that what was written can be read in its read model. An active inline projection has.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{EventStore, RawEvent};
@@ -50,7 +51,9 @@ impl EventStore {
         let partition = self.partition();
         let look = |sql: &mut dyn Sql| progress::of_newest(sql, partition, processor, position);
         let Some(progress) = self.connections().run(true, look)? else {
-            return Ok(None);
+            return self.connections().run(true, |sql| {
+                registry::reached(sql, partition, processor, position)
+            });
         };
         progress::refuse_beyond(processor, progress.furthest, progress.head)?;
         if let Some(error) = progress.parked {

@@ -13,8 +13,8 @@ pub enum ProjectionError {
         /// What the projection returned.
         source: anyhow::Error,
     },
-    /// The store's projections and this program's do not fit: another version is active, the read model is stale, or it is
-    /// kept inline here and by a consumer there. The message names the projection and the versions.
+    /// The store's projections and this program's do not fit: another version of an asynchronous one is active, it is kept
+    /// inline here and by a consumer there, or it is not registered any more. The message names the projection.
     #[error("{message}")]
     #[non_exhaustive]
     Mismatch {
@@ -47,7 +47,7 @@ const UNREGISTERED: &str = "SE011";
 impl ProjectionError {
     /// What the SQLSTATE of a refused statement says of projections; else the driver's error itself.
     pub(super) fn of_refusal(source: postgres::Error) -> Result<Self, postgres::Error> {
-        let mismatches = ["SE010", UNREGISTERED, "SE012", "SE013"];
+        let mismatches = ["SE010", UNREGISTERED, "SE013"];
         let Some(error) = source.as_db_error() else {
             return Err(source);
         };

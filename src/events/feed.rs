@@ -21,6 +21,15 @@ const READ: PartitionSql = PartitionSql::new(
       FROM {feed}($1, $2, $3, $4, $5, $6)",
 );
 
+const AT: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created, message_data, message_metadata
+      FROM {messages}
+     WHERE global_position = ANY($1)
+     ORDER BY global_position",
+);
+
 /// By its number, because the rows are many. The columns of the message come after it.
 const STREAM_ID: usize = 0;
 
@@ -66,6 +75,18 @@ pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
         .query(&partition.sql(HEAD), &[])
         .map_err(|source| Error::database("read the last position", source))?;
     Ok(rows.first().map_or(Ok(0), |row| get_u64(row, "head"))?)
+}
+
+/// The messages at these positions, which must be at or below a horizon.
+pub(crate) fn at(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    positions: &[i64],
+) -> Result<Vec<RecordedMessage>> {
+    let rows = sql
+        .query(&partition.sql(AT), &[param(&positions, Type::INT8_ARRAY)])
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
+    rows.iter().map(to_message).collect()
 }
 
 /// Messages after one position, up to another, which must be at or below a horizon.

@@ -6,6 +6,7 @@ use super::registry::{self, ProjectionType};
 use crate::database::Sql;
 use crate::error::{Error, Result};
 use crate::events::{InlineVersions, Partition, RecordedMessage};
+use crossbeam_channel::Sender;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub(crate) struct InlineProjections {
     projections: Arc<[Arc<dyn Projection>]>,
     versions: Arc<InlineVersions>,
+    /// Rings the thread that follows what appends have left to it.
+    follower: Option<Sender<()>>,
 }
 
 impl fmt::Debug for InlineProjections {
@@ -44,15 +47,28 @@ impl InlineProjections {
         Ok(Self {
             projections: projections.into(),
             versions: Arc::new(InlineVersions::new(names, versions)),
+            follower: None,
         })
+    }
+
+    /// The same projections with a follower, which hears this bell.
+    pub(crate) fn followed_by(&self, bell: Sender<()>) -> Self {
+        Self {
+            follower: Some(bell),
+            ..self.clone()
+        }
+    }
+
+    /// Something was committed that the projections have not handled.
+    pub(crate) fn wake_follower(&self) {
+        if let Some(bell) = &self.follower {
+            // A bell that has rung and was not heard yet needs no second ring.
+            let _ = bell.try_send(());
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.projections.is_empty()
-    }
-
-    pub(crate) fn names(&self) -> &[String] {
-        &self.versions.names
     }
 
     /// What an append has to name; `None` without projections.
@@ -81,24 +97,49 @@ impl InlineProjections {
         Ok(())
     }
 
-    /// Hands messages that were just stored to the projections that handle them.
-    pub(crate) fn handle(
+    /// Hands each projection those of its messages that it handles.
+    pub(crate) fn handle<'m>(
         &self,
         sql: &mut dyn Sql,
         partition: &Partition,
-        messages: &[RecordedMessage],
+        messages_of: impl Fn(&str) -> Vec<&'m RecordedMessage>,
     ) -> Result<()> {
-        self.each(sql, partition, |projection, context| {
-            let handled: Vec<&RecordedMessage> = messages
-                .iter()
-                .filter(|message| handles(projection, message))
-                .collect();
-            if handled.is_empty() {
-                Ok(())
-            } else {
-                projection.handle(&handled, context)
-            }
+        self.projections.iter().try_for_each(|projection| {
+            let messages = messages_of(projection.name());
+            Self::run(projection.as_ref(), sql, partition, messages)
         })
+    }
+
+    /// Hands one projection those of the messages that it handles.
+    pub(crate) fn run(
+        projection: &dyn Projection,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        mut messages: Vec<&RecordedMessage>,
+    ) -> Result<()> {
+        messages.retain(|message| handles(projection, message));
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let mut context = ProjectionContext::new(sql, partition);
+        projection
+            .handle(&messages, &mut context)
+            .map_err(|source| Error::projection(projection.name(), source))
+    }
+
+    /// The projection of this name and version.
+    pub(crate) fn find_version(&self, name: &str, version: i32) -> Option<Arc<dyn Projection>> {
+        let index = self.versions.names.iter().position(|known| known == name)?;
+        (self.versions.versions.get(index) == Some(&version))
+            .then(|| self.projections.get(index).map(Arc::clone))
+            .flatten()
+    }
+
+    /// All projections, with their versions.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<dyn Projection>, i32)> {
+        self.projections
+            .iter()
+            .zip(self.versions.versions.iter().copied())
     }
 
     /// The projection of this name.
@@ -122,6 +163,7 @@ impl InlineProjections {
     }
 }
 
+/// Whether a projection handles a message; the same as `emt_projection_handles` in the schema.
 fn handles(projection: &dyn Projection, message: &RecordedMessage) -> bool {
     projection
         .handles()

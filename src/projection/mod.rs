@@ -4,6 +4,7 @@ mod context;
 mod document;
 mod handled_types;
 mod inline;
+pub(crate) mod missed;
 #[expect(clippy::module_inception, reason = "it holds the trait `Projection`")]
 mod projection;
 pub(crate) mod registry;
@@ -15,5 +16,5 @@ pub use document::DocumentProjection;
 pub(crate) use handled_types::HandledTypes;
 pub(crate) use inline::InlineProjections;
 pub use projection::Projection;
-pub use registry::{ProjectionStatus, ProjectionType, RegisteredProjection};
+pub use registry::{MissedEvents, ProjectionStatus, ProjectionType, RegisteredProjection};
 pub use sql::SqlProjection;

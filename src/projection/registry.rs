@@ -1,34 +1,39 @@
 //! Which projections a partition has, in which version, and who holds them. Owns the statements on `emt_projections`.
 
 use super::Projection;
-use crate::database::position::{from_sql, get_u32, small_to_sql};
-use crate::database::{Sql, get, param, scalar, scalars};
+use crate::database::position::{from_sql, get_u32, get_u64, small_to_sql, to_sql};
+use crate::database::{Sql, get, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::{InlineVersions, Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use serde_json::json;
+use std::time::SystemTime;
 
 const REGISTER: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)");
 
+/// In one statement, so in one snapshot: a projection is active where it is registered so and has missed nothing.
 const LIST: PartitionSql = PartitionSql::new(
     "
     SELECT projection.name, projection.version, projection.type, projection.kind, projection.status,
-           rebuild.position AS rebuilding
+           rebuild.position AS rebuilding, missed.count, missed.lowest, missed.since,
+           coalesce(projection.last_updated < now() - INTERVAL '1 minute'
+                    AND missed.since < now() - INTERVAL '1 minute', FALSE) AS is_left
       FROM {schema}.emt_projections AS projection
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
+     CROSS JOIN LATERAL (
+           SELECT count(*) AS count, min(missed.global_position) AS lowest, min(missed.noted_at) AS since
+             FROM {schema}.emt_missed AS missed
+            WHERE missed.partition = projection.partition AND missed.name = projection.name
+              AND missed.version = projection.version AND projection.status = 'active') AS missed
      WHERE projection.partition = $1
      ORDER BY projection.name COLLATE \"C\", projection.version",
 );
 
-const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_share($1, $2)");
-
-/// Holds the inline projections in place, whatever their versions.
-const SHARE_ALL: PartitionSql =
-    PartitionSql::new("SELECT pg_advisory_xact_lock_shared({schema}.emt_projection_lock_key($1))");
+const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_share($1)");
 
 /// Waits for the appends that hold inline projections, and makes those that come later wait.
 const LOCK: PartitionSql =
@@ -37,28 +42,11 @@ const LOCK: PartitionSql =
 const ACTIVATE: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_projections
-       SET status = CASE WHEN version = $3 THEN 'active' ELSE 'inactive' END, last_updated = now()
+       SET status = CASE WHEN version = $3 THEN 'active'
+                         WHEN type = 'i' AND version > $3 AND status IN ('building', 'arming') THEN status
+                         ELSE 'inactive' END,
+           last_updated = now()
      WHERE partition = $1 AND name = $2",
-);
-
-const OTHER_ACTIVE: PartitionSql = PartitionSql::new(
-    "
-    SELECT name FROM {schema}.emt_projections
-     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name <> ALL($2)
-     ORDER BY name",
-);
-
-const MARK_STALE: PartitionSql = PartitionSql::new(
-    "
-    UPDATE {schema}.emt_projections SET status = 'stale', last_updated = now()
-     WHERE partition = $1 AND type = 'i' AND status = 'active' AND name = ANY($2)",
-);
-
-const STALE_INLINE: PartitionSql = PartitionSql::new(
-    "
-    SELECT name, version FROM {schema}.emt_projections
-     WHERE partition = $1 AND type = 'i' AND status = 'stale'
-     ORDER BY name, version",
 );
 
 /// The version whose read model is the live one, even where that has missed events.
@@ -69,6 +57,39 @@ const LIVE_VERSION: PartitionSql = PartitionSql::new(
      ORDER BY version DESC
      LIMIT 1",
 );
+
+/// Below the first event that the active version of an inline projection has missed.
+const REACHED: PartitionSql = PartitionSql::new(
+    "
+    SELECT least($3, (SELECT min(missed.global_position) - 1 FROM {schema}.emt_missed AS missed
+                       WHERE missed.partition = projection.partition AND missed.name = projection.name
+                         AND missed.version = projection.version)) AS reached
+      FROM {schema}.emt_projections AS projection
+     WHERE projection.partition = $1 AND projection.name = $2 AND projection.type = 'i'
+       AND projection.status = 'active'",
+);
+
+const STATUS: PartitionSql = PartitionSql::new(
+    "SELECT status FROM {schema}.emt_projections WHERE partition = $1 AND name = $2 AND version = $3",
+);
+
+const SET_STATUS: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_projections SET status = $4, last_updated = now()
+     WHERE partition = $1 AND name = $2 AND version = $3 AND type = 'i' AND status = $5",
+);
+
+/// Tells that a program with the code lives; not with each batch.
+const RENEW: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_projections SET last_updated = now()
+     WHERE partition = $1 AND name = $2 AND version = $3 AND last_updated < now() - INTERVAL '20 seconds'",
+);
+
+const EXPIRE: PartitionSql =
+    PartitionSql::new("SELECT {schema}.emt_projection_expire($1, $2, $3, $4, $5::TEXT::INTERVAL)");
+
+const FORGET: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_forget($1, $2)");
 
 const IS_REGISTERED: PartitionSql = PartitionSql::new(
     "SELECT EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)",
@@ -101,32 +122,24 @@ impl ProjectionType {
     }
 }
 
-/// What the registry says of a version of a projection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a reader may expect of the read model of a version of a projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProjectionStatus {
-    /// Its read model is the live one.
+    /// Its read model is the live one. An inline one equals a fold over all stored events.
     Active,
+    /// The live read model misses events that were appended by programs without this version, and a program that has the code
+    /// is adding them. Each stream is right up to some version of it.
+    Following,
+    /// Like following, but no program that has the code has been seen for a minute. Start one, or
+    /// [forget](crate::EventStore::forget_projection) the projection.
+    Orphaned,
+    /// It is registered, and not built from the stored events yet.
+    Building,
     /// Another version is active, or none.
     Inactive,
-    /// Its read model has missed events: it has to be rebuilt.
+    /// Its read model has missed events that nobody knows any more: it has to be rebuilt.
     Stale,
-}
-
-impl ProjectionStatus {
-    fn from_sql(row: &Row) -> Result<Self> {
-        match get(row, "status")? {
-            "active" => Ok(Self::Active),
-            "inactive" => Ok(Self::Inactive),
-            "stale" => Ok(Self::Stale),
-            other => Err(unknown(
-                row,
-                "status",
-                other,
-                "\"active\", \"inactive\" or \"stale\"",
-            )?),
-        }
-    }
 }
 
 fn unknown(row: &Row, column: &str, value: &str, expected: &'static str) -> Result<Error> {
@@ -137,12 +150,46 @@ fn unknown(row: &Row, column: &str, value: &str, expected: &'static str) -> Resu
 
 impl std::fmt::Display for ProjectionStatus {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
+        formatter.pad(match self {
             Self::Active => "active",
+            Self::Following => "following",
+            Self::Orphaned => "orphaned",
+            Self::Building => "building",
             Self::Inactive => "inactive",
             Self::Stale => "stale",
         })
     }
+}
+
+impl ProjectionStatus {
+    fn from_sql(row: &Row, has_missed: bool) -> Result<Self> {
+        match (get(row, "status")?, has_missed, get(row, "is_left")?) {
+            ("active", false, _) => Ok(Self::Active),
+            ("active", true, false) => Ok(Self::Following),
+            ("active", true, true) => Ok(Self::Orphaned),
+            ("building" | "arming", _, _) => Ok(Self::Building),
+            ("stale", _, _) => Ok(Self::Stale),
+            ("inactive", _, _) => Ok(Self::Inactive),
+            (other, _, _) => Err(unknown(
+                row,
+                "status",
+                other,
+                "\"active\", \"building\", \"arming\", \"inactive\" or \"stale\"",
+            )?),
+        }
+    }
+}
+
+/// Events that an inline projection has not handled yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissedEvents {
+    /// How many.
+    pub count: u64,
+    /// The lowest of their global positions: all events below it are in the read model.
+    pub first_position: u64,
+    /// Since when.
+    pub since: Option<SystemTime>,
 }
 
 /// A version of a projection, as the store has registered it.
@@ -157,8 +204,10 @@ pub struct RegisteredProjection {
     pub projection_type: ProjectionType,
     /// What kind of projection it is.
     pub kind: String,
-    /// Whether its read model is the live one.
+    /// What a reader may expect of its read model.
     pub status: ProjectionStatus,
+    /// What it has missed, where it is following or orphaned.
+    pub missed: Option<MissedEvents>,
     /// The global position that its rebuild has come to, where one runs or was interrupted.
     pub rebuilding: Option<u64>,
 }
@@ -177,23 +226,32 @@ pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Regis
     let rows = sql
         .query(&partition.sql(LIST), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::in_partition("list projections", &partition.name, source))?;
-    rows.iter()
-        .map(|row| {
-            Ok(RegisteredProjection {
-                name: get(row, "name")?,
-                version: get_u32(row, "version")?,
-                projection_type: ProjectionType::from_sql(row)?,
-                kind: get(row, "kind")?,
-                status: ProjectionStatus::from_sql(row)?,
-                rebuilding: get::<Option<i64>>(row, "rebuilding")?
-                    .map(from_sql)
-                    .transpose()?,
-            })
-        })
-        .collect()
+    rows.iter().map(registered).collect()
 }
 
-/// Registers a projection; where none of its name is active yet, this version becomes the active one.
+fn registered(row: &Row) -> Result<RegisteredProjection> {
+    let missed = match get::<Option<i64>>(row, "lowest")? {
+        None => None,
+        Some(lowest) => Some(MissedEvents {
+            count: get_u64(row, "count")?,
+            first_position: from_sql(lowest)?,
+            since: get(row, "since")?,
+        }),
+    };
+    Ok(RegisteredProjection {
+        name: get(row, "name")?,
+        version: get_u32(row, "version")?,
+        projection_type: ProjectionType::from_sql(row)?,
+        kind: get(row, "kind")?,
+        status: ProjectionStatus::from_sql(row, missed.is_some())?,
+        missed,
+        rebuilding: get::<Option<i64>>(row, "rebuilding")?
+            .map(from_sql)
+            .transpose()?,
+    })
+}
+
+/// Registers a projection; an inline one has to be built then, before it is active.
 pub(crate) fn register(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -217,20 +275,9 @@ pub(crate) fn register(
     Ok(())
 }
 
-/// Holds projections in place until the transaction ends, as an append does.
-pub(crate) fn share(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    inline: &InlineVersions,
-) -> Result<()> {
-    let versions = inline.as_jsonb();
-    let parameters = [
-        param(&partition.name, Type::TEXT),
-        param(&versions, Type::JSONB),
-    ];
-    sql.query(&partition.sql(SHARE), &parameters)
-        .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
-    Ok(())
+/// Holds all inline projections of the partition in place until the transaction ends, as an append does.
+pub(crate) fn share(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
+    hold(sql, partition, SHARE)
 }
 
 /// Holds all inline projections of the partition alone until the transaction ends.
@@ -238,15 +285,116 @@ pub(crate) fn lock(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
     hold(sql, partition, LOCK)
 }
 
-/// Holds all inline projections of the partition in place, so that none of them is rebuilt until the transaction ends.
-pub(crate) fn share_all(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
-    hold(sql, partition, SHARE_ALL)
-}
-
 fn hold(sql: &mut dyn Sql, partition: &Partition, lock: PartitionSql) -> Result<()> {
     sql.query(&partition.sql(lock), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
     Ok(())
+}
+
+/// What stands in the registry for a version of a projection.
+pub(crate) fn status(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    name: &str,
+    version: i32,
+) -> Result<Option<String>> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+    ];
+    let rows = sql
+        .query(&partition.sql(STATUS), &parameters)
+        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?)
+}
+
+/// How far an active inline projection has handled the stored events, up to a position; `None` where none is active.
+pub(crate) fn reached(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    name: &str,
+    position: u64,
+) -> Result<Option<u64>> {
+    let position = to_sql(position);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&position, Type::INT8),
+    ];
+    let rows = sql
+        .query(&partition.sql(REACHED), &parameters)
+        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?.map(from_sql).transpose()?)
+}
+
+/// Changes the status of an inline projection from one to another; false where it was not that one.
+pub(crate) fn change_status(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    name: &str,
+    version: i32,
+    from: &str,
+    to: &str,
+) -> Result<bool> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+        param(&to, Type::TEXT),
+        param(&from, Type::TEXT),
+    ];
+    let changed = sql.execute(&partition.sql(SET_STATUS), &parameters);
+    changed
+        .map(|rows| rows > 0)
+        .map_err(|source| Error::in_partition("arm a projection", &partition.name, source))
+}
+
+/// Tells that a program with a projection's code lives.
+pub(crate) fn renew(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    name: &str,
+    version: i32,
+) -> Result<()> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+    ];
+    sql.execute(&partition.sql(RENEW), &parameters)
+        .map_err(|source| Error::in_partition("follow a projection", &partition.name, source))?;
+    Ok(())
+}
+
+/// Makes an orphaned projection stale once it has missed more events than this, or for longer.
+pub(crate) fn expire(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    name: &str,
+    version: i32,
+    (most, longest): (i64, &str),
+) -> Result<bool> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+        param(&most, Type::INT8),
+        param(&longest, Type::TEXT),
+    ];
+    let rows = sql
+        .query(&partition.sql(EXPIRE), &parameters)
+        .map_err(|source| Error::in_partition("expire a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Removes a projection with all its versions; false where there is none.
+pub(crate) fn forget(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
+    let parameters = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
+    let rows = sql
+        .query(&partition.sql(FORGET), &parameters)
+        .map_err(|source| Error::in_partition("forget a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 /// Makes one version of a projection the active one.
@@ -264,46 +412,6 @@ pub(crate) fn activate(
     sql.execute(&partition.sql(ACTIVATE), &parameters)
         .map_err(|source| Error::in_partition("activate a projection", &partition.name, source))?;
     Ok(())
-}
-
-/// The active inline projections that are not among these.
-pub(crate) fn other_active(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    names: &[String],
-) -> Result<Vec<String>> {
-    let parameters = [
-        param(&partition.name, Type::TEXT),
-        param(&names, Type::TEXT_ARRAY),
-    ];
-    let rows = sql
-        .query(&partition.sql(OTHER_ACTIVE), &parameters)
-        .map_err(|source| Error::database("look for inline projections", source))?;
-    Ok(scalars(&rows)?)
-}
-
-/// Notes that events were stored without these projections.
-pub(crate) fn mark_stale(sql: &mut dyn Sql, partition: &Partition, names: &[String]) -> Result<()> {
-    let parameters = [
-        param(&partition.name, Type::TEXT),
-        param(&names, Type::TEXT_ARRAY),
-    ];
-    sql.execute(&partition.sql(MARK_STALE), &parameters)
-        .map_err(|source| Error::database("mark inline projections stale", source))?;
-    Ok(())
-}
-
-/// The names and versions of the inline projections that have missed events.
-pub(crate) fn stale_inline(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<(String, i32)>> {
-    let rows = sql
-        .query_unnamed(
-            &partition.sql(STALE_INLINE),
-            &[param(&partition.name, Type::TEXT)],
-        )
-        .map_err(|source| Error::database("look for inline projections", source))?;
-    rows.iter()
-        .map(|row| Ok((get(row, "name")?, get(row, "version")?)))
-        .collect()
 }
 
 /// The version of a projection whose read model is the live one; 0 where none is.

@@ -1,5 +1,7 @@
 //! Rebuilds: a read model is built anew beside the live one, and takes its place in one transaction.
 
+mod activation;
+mod arming;
 mod catch_up;
 mod claim;
 mod failure;
@@ -10,6 +12,8 @@ mod shadow;
 mod switch;
 mod workers;
 
+pub(crate) use activation::Activation;
+pub use activation::OnHistory;
 pub use progress::{RebuildProgress, RebuildReport};
 pub(crate) use request::RebuildRequest;
 pub use request::RequestedRebuild;
@@ -36,8 +40,8 @@ impl EventStore {
     /// Begins to rebuild the read model of an inline projection: from all stored events, beside the live read model, while
     /// appends go on. The live one stays as it is, and readable, until the new one takes its place in one transaction.
     ///
-    /// The new read model is that of this program's version of the projection, which becomes the active one. Programs with
-    /// another version are refused from then on.
+    /// The new read model is that of this program's version of the projection, which becomes the active one. What programs
+    /// with another version append from then on, programs with this version add.
     ///
     /// A rebuild that was interrupted leaves the live read model as it was. It is run again from the beginning.
     ///

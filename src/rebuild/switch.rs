@@ -7,14 +7,14 @@ use super::shadow::replace_documents;
 use crate::database::{PooledTransaction, RetryPolicy, Sql, pause, retry};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::{Horizon, RecordedMessage, feed};
-use crate::projection::{ProjectionType, registry};
+use crate::projection::{ProjectionType, missed, registry};
 use crate::slots::ProcessorKey;
 use crate::slots::progress::refuse_beyond;
 use std::time::{Duration, Instant};
 
 /// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
 /// must a program that stands still hold them up.
-const WAIT_FOR_APPENDS: &str =
+pub(super) const WAIT_FOR_APPENDS: &str =
     "SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// The same for rows that somebody has locked; shorter than the time after which the server looks for a deadlock.
@@ -28,11 +28,17 @@ const WAIT_FOR_FEED: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Why the switch was not possible; it may be later.
-struct Blocked(String);
+pub(super) struct Blocked(pub(super) String);
 
 impl Job<'_> {
-    /// Tries to switch until it succeeds. Returns for how long appends had to wait.
-    pub(super) fn switch(&self, claim: &Claim, progress: &mut Progress<'_>) -> Result<Duration> {
+    /// Tries to switch until it succeeds. Returns for how long appends had to wait. Events above `noted_after` are noted, if
+    /// the version is not the active one.
+    pub(super) fn switch(
+        &self,
+        claim: &Claim,
+        progress: &mut Progress<'_>,
+        noted_after: u64,
+    ) -> Result<Duration> {
         let policy = RetryPolicy::without_end()
             .pausing(PAUSE, PAUSE)
             .until(Instant::now() + self.switch_timeout);
@@ -45,7 +51,7 @@ impl Job<'_> {
                 }
                 // Without the claim, the tables may have lost what was written.
                 claim.check()?;
-                self.switch_unless_blocked(progress, &kept)
+                self.switch_unless_blocked(progress, &kept, noted_after)
             },
             |switched| matches!(switched, Ok(Err(_))),
         );
@@ -61,8 +67,9 @@ impl Job<'_> {
         &self,
         progress: &mut Progress<'_>,
         kept: &[(String, String)],
+        noted_after: u64,
     ) -> Result<Result<Duration, Blocked>> {
-        match self.try_switch(progress, kept) {
+        match self.try_switch(progress, kept, noted_after) {
             Ok(Some(locked)) => Ok(Ok(locked)),
             Ok(None) => Ok(Err(Blocked(
                 "an open transaction that has appended holds the feed back".to_owned(),
@@ -83,9 +90,10 @@ impl Job<'_> {
         &self,
         progress: &mut Progress<'_>,
         kept: &[(String, String)],
+        noted_after: u64,
     ) -> Result<Option<Duration>> {
         match self.projection_type {
-            ProjectionType::Inline => self.try_switch_inline(progress, kept),
+            ProjectionType::Inline => self.try_switch_inline(progress, kept, noted_after),
             ProjectionType::Asynchronous => {
                 let (processor, owner) = (self.processor(), self.shadow.owner());
                 let connections = self.store.connections();
@@ -114,6 +122,7 @@ impl Job<'_> {
         &self,
         progress: &mut Progress<'_>,
         kept: &[(String, String)],
+        noted_after: u64,
     ) -> Result<Option<Duration>> {
         let mut transaction = PooledTransaction::begin(self.store.connections())?;
         let sql = transaction.sql();
@@ -122,11 +131,14 @@ impl Job<'_> {
         registry::lock(sql, self.partition())?;
         set(sql, WAIT_FOR_ROWS)?;
         // What an append with the projection has stored is committed now. Others may still be open.
-        let Some(head) = self.wait_for_head(sql, progress.position)? else {
+        let Some(head) = self.find_end(sql, progress.position, noted_after)? else {
             return Ok(None);
         };
         let handled = self.handle_in(sql, progress.position, head)?;
         self.replace(sql, kept)?;
+        let key = (self.projection.name(), self.version);
+        missed::delete_other_versions(sql, self.partition(), key)?;
+        missed::delete(sql, self.partition(), key, head)?;
         self.commit(transaction)?;
         let locked = begun.elapsed();
         progress.advance(handled, head);
@@ -162,6 +174,21 @@ impl Job<'_> {
         let locked = begun.elapsed();
         progress.advance(handled, position);
         Ok(Some(locked))
+    }
+
+    /// The position up to which the switch has to handle the feed; all events above it are noted. `None` where it cannot be
+    /// read so far.
+    fn find_end(&self, sql: &mut dyn Sql, after: u64, noted_after: u64) -> Result<Option<u64>> {
+        let (name, version) = (self.projection.name(), self.version);
+        match registry::status(sql, self.partition(), name, version)?.as_deref() {
+            // Appends have run it, so nothing of theirs is noted.
+            Some("active") => self.wait_for_head(sql, after),
+            Some("arming") => {
+                let horizon = feed::horizon(sql, self.partition(), after)?.position;
+                Ok((horizon >= noted_after).then_some(horizon))
+            }
+            _ => Err(self.superseded()),
+        }
     }
 
     /// Waits until the feed can be read up to where it was at the beginning; `None` where it could not in time.
@@ -228,7 +255,7 @@ impl Job<'_> {
     }
 }
 
-fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
+pub(super) fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
     sql.batch(settings)
         .map_err(|source| Error::database("begin the switch", source))
 }

@@ -6,6 +6,7 @@ use crate::database::{
 use crate::error::Result;
 use crate::pongo::{CollectionDefinition, CollectionDefinitions};
 use crate::projection::{InlineProjections, Projection};
+use crate::rebuild::{Activation, OnHistory, RebuildProgress};
 use crate::store::EventStore;
 use postgres::Client;
 use r2d2::ManageConnection;
@@ -31,6 +32,7 @@ pub struct EventStoreBuilder {
     collections: CollectionDefinitions,
     connections: ConnectionOptions,
     notifications: bool,
+    activation: Activation,
 }
 
 impl EventStore {
@@ -85,6 +87,10 @@ impl EventStoreBuilder {
             collections: CollectionDefinitions::default(),
             notifications: true,
             connections: ConnectionOptions::new(),
+            activation: Activation {
+                on_history: OnHistory::default(),
+                report: Arc::new(|_, _| ()),
+            },
         }
     }
 
@@ -92,6 +98,32 @@ impl EventStoreBuilder {
     /// Defaults to none.
     pub fn inline_projection(mut self, projection: impl Projection) -> Self {
         self.projections.push(Arc::new(projection));
+        self
+    }
+
+    /// What opening the store, and the first use of a tenant, does with inline projections that have to be built from events
+    /// that are stored already. Defaults to [`OnHistory::Build`].
+    ///
+    /// ```no_run
+    /// use emmett_postgresql::{EventStore, OnHistory};
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// let store = EventStore::builder("postgresql://localhost/shop")
+    ///     .on_history(OnHistory::BuildInBackground)
+    ///     .open()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_history(mut self, on_history: OnHistory) -> Self {
+        self.activation.on_history = on_history;
+        self
+    }
+
+    /// Is called after every batch of such a build, with the projection's name. Defaults to nothing.
+    pub fn on_build_progress(
+        mut self,
+        report: impl Fn(&str, RebuildProgress) + Send + Sync + 'static,
+    ) -> Self {
+        self.activation.report = Arc::new(report);
         self
     }
 
@@ -132,7 +164,7 @@ impl EventStoreBuilder {
         self
     }
 
-    /// Opens the store: connects, migrates the schema unless told not to, and registers the projections.
+    /// Opens the store: connects, migrates the schema unless told not to, registers the projections, and makes them active.
     ///
     /// # Errors
     /// [`DatabaseError::ConnectionString`](crate::DatabaseError::ConnectionString),
@@ -163,6 +195,7 @@ impl EventStoreBuilder {
         schema::check_name(&self.schema)?;
         self.collections.check()?;
         let projections = InlineProjections::new(self.projections)?;
+        let activation = self.activation;
         EventStore::new(
             self.source.open(&self.connections)?,
             &self.schema.into(),
@@ -170,6 +203,7 @@ impl EventStoreBuilder {
             self.collections,
             self.auto_migration,
             self.notifications,
+            Arc::new(move |store: &EventStore| activation.activate(store)),
         )
     }
 }

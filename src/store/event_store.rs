@@ -12,7 +12,9 @@ use crate::events::{
 };
 use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
+use crate::store::follower::Follower;
 use crate::store::session::{Session, run_in};
+use crossbeam_channel::bounded;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -36,7 +38,14 @@ pub struct EventStore {
     collections: Arc<CollectionTables>,
     declared: Arc<CollectionDefinitions>,
     wakeups: Wakeups,
+    /// Makes registered projections active.
+    activate: Arc<Activate>,
+    /// Follows what they have missed; started by the first registration.
+    follower: Arc<Mutex<Option<Follower>>>,
 }
+
+/// Makes the registered projections of a store active, as its builder was told.
+pub(crate) type Activate = dyn Fn(&EventStore) -> Result<()> + Send + Sync;
 
 impl std::fmt::Debug for EventStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,12 +66,22 @@ impl EventStore {
         declared: CollectionDefinitions,
         auto_migration: AutoMigration,
         notifications: bool,
+        activate: Arc<Activate>,
     ) -> Result<Self> {
+        let (bell, rings) = bounded(1);
+        let follower = (!projections.is_empty()).then(|| Follower {
+            connections: connections.clone(),
+            schema: Arc::clone(schema),
+            projections: projections.clone(),
+            rings,
+        });
         Ok(Self {
+            activate,
+            follower: Arc::new(Mutex::new(follower)),
             wakeups: Wakeups::new(&connections, schema, notifications),
             connections,
             partition: Arc::new(Partition::new(schema, DEFAULT_PARTITION)?),
-            projections,
+            projections: projections.followed_by(bell),
             auto_migration,
             declared: Arc::new(declared),
             registered: Arc::default(),
@@ -483,15 +502,44 @@ impl EventStore {
         if self.projections.is_empty() || self.registered().contains(&self.partition.name) {
             return Ok(());
         }
-        self.register_projections_anew()
+        self.prepare_projections()
+    }
+
+    /// Registers the projections in this partition, and makes them active, as the builder was told.
+    pub(crate) fn prepare_projections(&self) -> Result<()> {
+        if self.projections.is_empty() {
+            return Ok(());
+        }
+        self.register_projections_anew()?;
+        (self.activate)(self)?;
+        let follower = self.follower.lock().take();
+        follower.map_or(Ok(()), Follower::start)?;
+        self.registered().insert(self.partition.name.clone());
+        Ok(())
+    }
+
+    /// Removes a projection from the registry of the store (of this tenant), in all its versions, with what it has missed; false
+    /// where there is none. Its documents and tables stay. A program that has the projection registers and builds it again.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// store.forget_projection("cart_summaries")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub fn forget_projection(&self, name: &str) -> Result<bool> {
+        self.connections
+            .run(true, |sql| registry::forget(sql, &self.partition, name))
     }
 
     /// Registers the projections in this partition, which may have been removed and added since the last time.
     pub(crate) fn register_projections_anew(&self) -> Result<()> {
         self.connections
-            .run(true, |sql| self.projections.register(sql, &self.partition))?;
-        self.registered().insert(self.partition.name.clone());
-        Ok(())
+            .run(true, |sql| self.projections.register(sql, &self.partition))
     }
 
     /// Whether the projections have to be registered again: the tenant was removed and added since.

@@ -29,6 +29,8 @@ pub struct Session<'a> {
     wakeups: Option<Wakeups>,
     /// How many messages its commit makes visible.
     appended: usize,
+    /// Whether it has left projections of the store to a follower.
+    is_followed: bool,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -67,6 +69,7 @@ impl<'a> Session<'a> {
             cause: None,
             wakeups: None,
             appended: 0,
+            is_followed: false,
         }
     }
 
@@ -98,6 +101,9 @@ impl<'a> Session<'a> {
         self.transaction.commit()?;
         if let Some(wakeups) = self.wakeups.filter(|_| self.appended > 0) {
             wakeups.appended(&self.partition.name, self.appended);
+        }
+        if self.is_followed {
+            self.projections.wake_follower();
         }
         Ok(())
     }
@@ -162,7 +168,17 @@ impl<'a> Session<'a> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored = stream::append(self.sql()?, &partition, append, projections.versions())?;
         self.appended += stored.newly_appended();
-        self.project(append, &stored)?;
+        self.is_followed |= stored.is_followed;
+        if !stored.projections.is_empty() {
+            let recorded = append.recorded(&stored);
+            self.hand_over(|name| {
+                if stored.runs(name) {
+                    recorded.iter().collect()
+                } else {
+                    Vec::new()
+                }
+            })?;
+        }
         Ok(stored.into())
     }
 
@@ -174,32 +190,35 @@ impl<'a> Session<'a> {
         let stored =
             stream::append_to_streams(self.sql()?, &partition, appends, projections.versions())?;
         self.appended += stored.iter().map(Stored::newly_appended).sum::<usize>();
+        self.is_followed |= stored.iter().any(|stored| stored.is_followed);
+        let recorded: Vec<(&Stored, Vec<RecordedMessage>)> = appends
+            .iter()
+            .zip(&stored)
+            .filter(|(_, stored)| !stored.projections.is_empty())
+            .map(|(append, stored)| (stored, append.recorded(stored)))
+            .collect();
         // All messages at once: a document that several streams write is folded and written once.
-        let mut messages = Vec::new();
-        if !projections.is_empty() {
-            for (append, stored) in appends.iter().zip(&stored) {
-                if !stored.already_appended {
-                    messages.extend(append.recorded(stored));
-                }
-            }
+        self.hand_over(|name| {
+            let mut messages: Vec<&RecordedMessage> = recorded
+                .iter()
+                .filter(|(stored, _)| stored.runs(name))
+                .flat_map(|(_, messages)| messages)
+                .collect();
             messages.sort_unstable_by_key(|message| message.global_position);
-        }
-        self.hand_over(&messages)?;
+            messages
+        })?;
+        drop(recorded);
         Ok(stored.into_iter().map(Appended::from).collect())
     }
 
-    fn project(&mut self, append: &StreamAppend, stored: &Stored) -> Result<()> {
-        if self.projections.is_empty() || stored.already_appended {
-            return Ok(());
-        }
-        self.hand_over(&append.recorded(stored))
-    }
-
-    /// Hands stored messages to the projections. Where one fails, the session must not be committed with the messages
+    /// Hands each projection its stored messages. Where one fails, the session must not be committed with the messages
     /// alone, even if the caller goes on.
-    fn hand_over(&mut self, messages: &[RecordedMessage]) -> Result<()> {
+    fn hand_over<'m>(
+        &mut self,
+        messages_of: impl Fn(&str) -> Vec<&'m RecordedMessage>,
+    ) -> Result<()> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
-        let handled = projections.handle(self.sql()?, &partition, messages);
+        let handled = projections.handle(self.sql()?, &partition, messages_of);
         if handled.is_err() {
             abort(self.sql()?);
         }
@@ -273,9 +292,10 @@ impl<'a> Session<'a> {
         let mut session = Session::new(part, partition, projections);
         session.cause = cause;
         let done = run_in(&mut session, run)?;
-        let appended = session.appended;
+        let (appended, is_followed) = (session.appended, session.is_followed);
         nested.release()?;
         self.appended += appended;
+        self.is_followed |= is_followed;
         Ok(done)
     }
 }

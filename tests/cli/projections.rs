@@ -46,11 +46,13 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
             "--keep-old",
         ],
     )?;
+    let active = succeed(&database, &["projections"])?;
     let dropped = succeed(&database, &["projections", "drop-old", "cart_sizes"])?;
+    let forgotten = succeed(&database, &["projections", "forget", "cart_sizes"])?;
 
     assert_eq!(
         listed.stdout,
-        "cart_sizes  version 1  document:single_stream  inline  active\n"
+        "cart_sizes  version 1  document:single_stream  inline  building\n"
     );
     assert_eq!(
         (rebuilt.code, rebuilt.stderr.as_str()),
@@ -63,6 +65,11 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
     assert_eq!(
         (&again["name"], &again["handled"], &again["position"]),
         (&json!("cart_sizes"), &json!(30), &json!(30))
+    );
+    assert!(active.ends_with("inline  active\n"), "{active}");
+    assert_eq!(
+        forgotten,
+        "forgot projection \"cart_sizes\"; its read model stays as it is\n"
     );
     assert_eq!(dropped, "dropped the old read model of \"cart_sizes\"\n");
     let sizes = store.collection::<Value>("cart_sizes");
@@ -82,7 +89,7 @@ fn projections_speak_json() -> anyhow::Result<()> {
         listed,
         json!({
             "name": "cart_sizes", "version": 1, "kind": "document:single_stream", "type": "inline",
-            "status": "active", "rebuilding": null
+            "status": "building", "missed": null, "rebuilding": null
         })
     );
     Ok(())

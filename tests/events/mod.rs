@@ -4,7 +4,7 @@ mod append;
 mod archive;
 mod damaged;
 mod feed;
-mod fence;
+pub(crate) mod fence;
 mod plans;
 mod read;
 mod tenants;

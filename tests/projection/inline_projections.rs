@@ -410,47 +410,6 @@ fn sql_projections_write_their_tables_with_the_append() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_program_with_another_version_of_a_projection_gets_both_versions_told() -> anyhow::Result<()> {
-    let database = database();
-    let old = EventStore::builder(database.url())
-        .inline_projection(totals())
-        .open()?;
-    old.append_to_stream("Cart-1", &[added("a", 1)])?;
-
-    let new = EventStore::builder(database.url())
-        .inline_projection(totals().version(2))
-        .open()?;
-    let early = new
-        .append_to_stream("Cart-1", &[added("a", 1)])
-        .expect_err("version 1 is active");
-    new.rebuild("totals").run()?;
-    let late = old
-        .append_to_stream("Cart-1", &[added("a", 1)])
-        .expect_err("version 2 is active");
-    new.append_to_stream("Cart-1", &[added("a", 1)])?;
-
-    assert!(
-        early
-            .to_string()
-            .contains("has version 2, the active one is 1"),
-        "{early}"
-    );
-    assert!(
-        late.to_string()
-            .contains("has version 1, the active one is 2"),
-        "{late}"
-    );
-    assert_eq!(
-        all_totals(&new)?,
-        Some(Totals {
-            events: 2,
-            items: 2
-        })
-    );
-    Ok(())
-}
-
-#[test]
 fn a_rebuild_during_appends_misses_and_repeats_none() -> anyhow::Result<()> {
     let database = database();
     let store = EventStore::builder(database.url())

@@ -2,3 +2,4 @@
 
 mod handled_types;
 mod inline_projections;
+mod missed;

@@ -3,7 +3,7 @@
 use super::{assert_cleaned_up, damage, model, store_with};
 use crate::support::{CartEvent, added};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, Projection, Recorded, SqlProjection,
+    DocumentProjection, Error, EventStore, OnHistory, Projection, Recorded, SqlProjection,
 };
 use serde_json::Value;
 
@@ -36,6 +36,7 @@ fn a_failure_names_the_message_and_leaves_the_live_read_model_as_it_is() -> anyh
     let before = model(&store, "items")?;
     let failing = EventStore::builder(database.url())
         .inline_projection(cannot_bear("bad"))
+        .on_history(OnHistory::Leave)
         .open()?;
 
     for workers in [1, 2] {
@@ -62,6 +63,7 @@ fn a_failure_in_the_switch_names_the_message_too() -> anyhow::Result<()> {
     let before = model(&store, "items")?;
     let failing = EventStore::builder(database.url())
         .inline_projection(cannot_bear("bad"))
+        .on_history(OnHistory::Leave)
         .open()?;
     let mut last = 0;
 
@@ -96,6 +98,7 @@ fn an_unknown_projection_and_one_without_tables_are_refused() -> anyhow::Result<
         .inline_projection(SqlProjection::new("log", |_: &[Recorded<CartEvent>], _| {
             Ok(())
         }))
+        .on_history(OnHistory::Leave)
         .open()?;
 
     for (name, words) in [

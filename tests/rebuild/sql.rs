@@ -4,8 +4,8 @@ use super::assert_cleaned_up;
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Error, EventStore, Projection, ProjectionContext, ProjectionError, Recorded, SqlProjection,
-    StreamMessages,
+    Error, EventStore, OnHistory, Projection, ProjectionContext, ProjectionError, Recorded,
+    SqlProjection, StreamMessages,
 };
 use serde_json::{Value, json};
 
@@ -200,6 +200,7 @@ fn a_projection_that_does_not_keep_to_the_context_is_refused_and_changes_nothing
         client.batch_execute("CREATE TABLE bystander AS SELECT 7 AS n")?;
         let store = EventStore::builder(database.url())
             .inline_projection(hats(handle, truncate))
+            .on_history(OnHistory::Leave)
             .open()?;
         client.batch_execute("INSERT INTO hats VALUES (42)")?;
 

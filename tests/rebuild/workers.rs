@@ -3,8 +3,8 @@
 use super::{assert_cleaned_up, store_with};
 use crate::support::{CartEvent, database};
 use emmett_postgresql::{
-    ConnectionOptions, DocumentProjection, EventStore, Projection, ProjectionContext, RawEvent,
-    Recorded, RecordedMessage,
+    ConnectionOptions, DocumentProjection, EventStore, OnHistory, Projection, ProjectionContext,
+    RawEvent, Recorded, RecordedMessage,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -135,6 +135,7 @@ fn each_stream_is_one_workers_and_the_work_is_shared() -> anyhow::Result<()> {
     });
     let store = EventStore::builder(database.url())
         .inline_projection(Watched(carts, Arc::clone(&seen)))
+        .on_history(OnHistory::Leave)
         .open()?;
 
     store.rebuild("carts").workers(3).batch_size(50).run()?;

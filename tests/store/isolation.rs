@@ -1,7 +1,7 @@
 //! Transactions of the caller's that run above READ COMMITTED: stale snapshots must not store anything wrong.
 
 use crate::support::{CartEvent, added, store};
-use emmett_postgresql::{DocumentProjection, Error, EventStore, Recorded};
+use emmett_postgresql::{DocumentProjection, Error, EventStore, OnHistory, Recorded};
 use postgres::IsolationLevel;
 use serde_json::{Value, json};
 
@@ -110,6 +110,7 @@ fn a_projection_that_was_replaced_behind_the_snapshot_is_not_written() -> anyhow
         .open()?;
     let new = EventStore::builder(database.url())
         .inline_projection(counting(2))
+        .on_history(OnHistory::Leave)
         .open()?;
     let mut client = database.client()?;
 

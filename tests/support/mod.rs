@@ -52,6 +52,16 @@ pub(crate) fn added(product: &str, quantity: u32) -> CartEvent {
     }
 }
 
+/// Waits until all inline projections that a store has registered are active or another version is.
+pub(crate) fn wait_until_active(store: &EventStore) {
+    use emmett_postgresql::ProjectionStatus::{Active, Inactive};
+    wait_until("all projections are active", || {
+        let projections = store.registered_projections().expect("the registry");
+        let mut states = projections.iter().map(|projection| projection.status);
+        states.all(|status| matches!(status, Active | Inactive))
+    });
+}
+
 /// Looks again and again until `met`, with a deadline, so that a test waits no longer than it has to.
 pub(crate) fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);

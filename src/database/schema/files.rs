@@ -48,6 +48,7 @@ pub(super) const EVENT_STORE: Map = Map {
         "sql/events/archive.sql",
         "sql/events/emmett.sql",
         "sql/projections/projections.sql",
+        "sql/projections/missed.sql",
         "sql/consumers/subscriptions.sql",
         "sql/consumers/processor_slots.sql",
         "sql/consumers/parked_messages.sql",

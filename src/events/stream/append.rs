@@ -82,7 +82,7 @@ pub(crate) fn append(
         append.expected.as_sql(),
         append.has_own_ids(),
     );
-    let projections = projections.map(InlineVersions::as_jsonb);
+    let versions = projections.map(InlineVersions::as_jsonb);
     let stream = &*append.stream;
     let mut parameters = vec![
         param(&stream, Type::TEXT),
@@ -93,13 +93,13 @@ pub(crate) fn append(
     parameters.extend(columns.parameters());
     parameters.extend([
         param(&find_repeated, Type::BOOL),
-        param(&projections, Type::JSONB),
+        param(&versions, Type::JSONB),
     ]);
     let rows = sql
         .query(&partition.sql(APPEND), &parameters)
         .map_err(|source| append_error(partition, source))?;
     let result: Vec<i64> = scalar(&rows)?.unwrap_or_default();
-    Stored::from_sql(append, &result)
+    Stored::from_sql(append, &result, projections)
 }
 
 /// Appends to several streams, in one round trip: all or nothing.
@@ -121,7 +121,7 @@ pub(crate) fn append_to_streams(
         .collect::<Result<_, _>>()?;
     let columns = MessageColumns::new(appends.iter().flat_map(|append| &append.messages));
     let find_repeated = appends.iter().any(StreamAppend::has_own_ids);
-    let projections = projections.map(InlineVersions::as_jsonb);
+    let versions = projections.map(InlineVersions::as_jsonb);
     let mut parameters = vec![
         param(&streams, Type::TEXT_ARRAY),
         param(&kinds, Type::TEXT_ARRAY),
@@ -132,7 +132,7 @@ pub(crate) fn append_to_streams(
     parameters.extend(columns.parameters());
     parameters.extend([
         param(&find_repeated, Type::BOOL),
-        param(&projections, Type::JSONB),
+        param(&versions, Type::JSONB),
     ]);
     let rows = sql
         .query(&partition.sql(APPEND_TO_STREAMS), &parameters)
@@ -149,7 +149,7 @@ pub(crate) fn append_to_streams(
             )));
         };
         let result: Vec<i64> = get(row, "result")?;
-        stored.push((number, Stored::from_sql(append, &result)?));
+        stored.push((number, Stored::from_sql(append, &result, projections)?));
     }
     if stored.len() != appends.len() {
         return Err(Error::schema(format!(

@@ -23,6 +23,10 @@ pub struct Appended {
     pub global_positions: Vec<u64>,
     /// The messages had been appended before, under the same message ids; nothing was stored now.
     pub already_appended: bool,
+    /// The names of the inline projections that ran. The read models of the store's others have the messages later: they are
+    /// being built, follow, or another version is the active one (see
+    /// [`ProjectionStatus`](crate::ProjectionStatus)).
+    pub projections: Vec<String>,
 }
 
 /// Checked messages for one stream.
@@ -106,11 +110,13 @@ impl StreamAppend {
     }
 }
 
-/// The inline projections that an append names: they are locked and their versions checked in its round trip.
+/// The inline projections that an append names: the server answers which of them the caller runs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InlineVersions {
     pub(crate) names: Vec<String>,
     pub(crate) versions: Vec<i32>,
+    /// The names in the order in which the server counts them.
+    sorted: Vec<String>,
     /// The versions by name, as appends send them.
     json: Vec<u8>,
 }
@@ -122,11 +128,26 @@ impl InlineVersions {
             .cloned()
             .zip(versions.iter().map(|version| Value::from(*version)))
             .collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
         Self {
             names,
             versions,
+            sorted,
             json: Value::Object(by_name).to_string().into_bytes(),
         }
+    }
+
+    /// The projections to which the server has given these numbers.
+    pub(crate) fn numbered_all(&self, numbers: &[i64]) -> Vec<String> {
+        let names = numbers.iter().filter_map(|number| self.numbered(*number));
+        names.cloned().collect()
+    }
+
+    /// The projection to which the server has given a number, counted from 1.
+    fn numbered(&self, number: i64) -> Option<&String> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.sorted.get(index)
     }
 
     pub(crate) fn as_jsonb(&self) -> Jsonb<'_> {
@@ -141,6 +162,10 @@ pub(crate) struct Stored {
     pub(crate) recorded_at: SystemTime,
     pub(crate) global_positions: Vec<u64>,
     pub(crate) already_appended: bool,
+    /// The projections that the caller has to run.
+    pub(crate) projections: Vec<String>,
+    /// Whether the server has left some of the caller's projections to a follower.
+    pub(crate) is_followed: bool,
 }
 
 impl Stored {
@@ -152,20 +177,60 @@ impl Stored {
         self.global_positions.len()
     }
 
+    /// Whether the caller has to run a projection.
+    pub(crate) fn runs(&self, projection: &str) -> bool {
+        self.projections.iter().any(|name| name == projection)
+    }
+
+    fn new(version: i64, time: i64, positions: &[i64], projections: Vec<String>) -> Result<Self> {
+        let positions = positions.iter().copied().map(from_sql);
+        Ok(Self {
+            version: from_sql(version)?,
+            recorded_at: time_from_sql(time),
+            global_positions: positions.collect::<Result<_, _>>()?,
+            already_appended: false,
+            projections,
+            is_followed: false,
+        })
+    }
+
     /// Reads the codes that `emt_append` returns.
-    pub(super) fn from_sql(append: &StreamAppend, result: &[i64]) -> Result<Self> {
+    pub(super) fn from_sql(
+        append: &StreamAppend,
+        result: &[i64],
+        projections: Option<&InlineVersions>,
+    ) -> Result<Self> {
         let stream = || append.stream.to_string();
         match result {
-            [code @ (0 | 3), version, time, positions @ ..] => Ok(Self {
-                version: from_sql(*version)?,
-                recorded_at: time_from_sql(*time),
-                global_positions: positions
-                    .iter()
-                    .copied()
-                    .map(from_sql)
-                    .collect::<Result<_, _>>()?,
-                already_appended: *code == 3,
+            [0, version, time, positions @ ..] => {
+                let all = projections.map_or_else(Vec::new, |inline| inline.names.clone());
+                Self::new(*version, *time, positions, all)
+            }
+            [3, version, time, positions @ ..] => Ok(Self {
+                already_appended: true,
+                ..Self::new(*version, *time, positions, Vec::new())?
             }),
+            [4, version, time, count, rest @ ..] => {
+                let Some((numbers, positions)) = usize::try_from(*count)
+                    .ok()
+                    .and_then(|count| rest.split_at_checked(count))
+                else {
+                    return Err(not_understood(result));
+                };
+                let run = numbers
+                    .iter()
+                    .map(|number| {
+                        projections
+                            .and_then(|inline| inline.numbered(*number))
+                            .cloned()
+                    })
+                    .collect::<Option<Vec<String>>>()
+                    .ok_or_else(|| not_understood(result))?;
+                Ok(Self {
+                    is_followed: true,
+                    ..Self::new(*version, *time, positions, run)?
+                })
+            }
             [2, version] => Err(Error::StreamArchived {
                 stream: stream(),
                 version: from_sql(*version)?,
@@ -175,11 +240,15 @@ impl Stored {
                 expected: append.expected,
                 actual: from_sql(*version)?,
             }),
-            other => Err(Error::schema(format!(
-                "the function emt_append answered {other:?}, which this version of the library does not understand"
-            ))),
+            other => Err(not_understood(other)),
         }
     }
+}
+
+fn not_understood(result: &[i64]) -> Error {
+    Error::schema(format!(
+        "the function emt_append answered {result:?}, which this version of the library does not understand"
+    ))
 }
 
 impl From<Stored> for Appended {
@@ -191,6 +260,7 @@ impl From<Stored> for Appended {
             last_global_position: stored.global_positions.last().copied().unwrap_or_default(),
             global_positions: stored.global_positions,
             already_appended: stored.already_appended,
+            projections: stored.projections,
         }
     }
 }

@@ -4,7 +4,6 @@ use super::finding::{Finding, FindingKind, Severity};
 use crate::database::Sql;
 use crate::error::Result;
 use crate::events::{Partition, PartitionSql, SequenceSettings, feed, integrity};
-use crate::projection::registry;
 
 const POSITIONS: PartitionSql = PartitionSql::new("{schema}.emt_global_message_position");
 const NEXT_POSITION: PartitionSql = PartitionSql::new("{schema}.emt_position_next()");
@@ -17,7 +16,6 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
     findings.extend(position_default(sql, partition)?);
     findings.extend(indexes(sql, partition)?);
     findings.extend(streams_twice(sql, partition)?);
-    findings.extend(stale_projections(sql, partition)?);
     Ok(findings)
 }
 
@@ -121,19 +119,4 @@ fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Find
         ),
         "Was one moved by hand? Keep the row and the messages that are right, and delete the others.",
     )))
-}
-
-fn stale_projections(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
-    let stale = registry::stale_inline(sql, partition)?;
-    let finding = |(name, version)| {
-        Finding::new(
-            FindingKind::StaleProjection,
-            Severity::Serious,
-            format!(
-                "The inline projection \"{name}\" (version {version}) is stale: it misses events, and appends with it are refused."
-            ),
-            "Rebuild it with the program that has it.",
-        )
-    };
-    Ok(stale.into_iter().map(finding).collect())
 }

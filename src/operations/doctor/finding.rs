@@ -79,8 +79,14 @@ pub enum FindingKind {
     StreamTwice,
     /// An index of Emmett's makes appends slower.
     SecondStreamIndex,
-    /// An inline projection misses events, and appends with it are refused.
+    /// An inline projection has missed events that nobody knows any more.
     StaleProjection,
+    /// An inline projection misses events, and no program that has it is there to add them.
+    OrphanedProjection,
+    /// An inline projection has missed events for more than a minute, although a program that has it is there.
+    FollowingProjection,
+    /// An inline projection is registered and not built.
+    UnbuiltProjection,
     /// The holder of a processor's slot has not renewed its lease.
     LeaseExpired,
     /// A processor has failed.
@@ -106,6 +112,9 @@ impl FindingKind {
             Self::StreamTwice => "streamTwice",
             Self::SecondStreamIndex => "secondStreamIndex",
             Self::StaleProjection => "staleProjection",
+            Self::OrphanedProjection => "orphanedProjection",
+            Self::FollowingProjection => "followingProjection",
+            Self::UnbuiltProjection => "unbuiltProjection",
             Self::LeaseExpired => "leaseExpired",
             Self::ProcessorFailed => "processorFailed",
             Self::ProcessorAhead => "processorAhead",

@@ -4,6 +4,7 @@ mod catalog;
 mod fence;
 mod finding;
 mod progress;
+mod projections;
 mod proof;
 
 pub use fence::{FeedState, FenceHolder, HolderKind};
@@ -87,6 +88,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     let feed = fence::look(sql, partition)?;
     findings.extend(feed.findings());
     findings.extend(catalog::examine(sql, partition)?);
+    findings.extend(projections::examine(sql, partition)?);
     Ok(DoctorReport {
         feed: Some(feed),
         findings,
@@ -95,7 +97,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
 
 impl EventStore {
     /// Looks for what is wrong with the store (with this tenant): who holds the feed back, what the feed relies on and is
-    /// not there, processors that do not get on, projections that are stale. Changes nothing.
+    /// not there, processors that do not get on, inline projections that are not active. Changes nothing.
     ///
     /// What other roles do is shown to superusers and members of `pg_read_all_stats` only.
     ///

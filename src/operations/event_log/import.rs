@@ -7,7 +7,7 @@ use super::progress::{ImportedPart, LinesDigest};
 use crate::database::{PooledTransaction, Sql, check_key};
 use crate::error::{Error, EventLogError, Result};
 use crate::events::{MessageKind, Partition, RecordedMessage, bulk};
-use crate::projection::registry;
+use crate::projection::{missed, registry};
 use crate::store::EventStore;
 use std::io::BufRead;
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use uuid::Uuid;
 impl EventStore {
     /// Imports an event log: one JSON object a line, in the order of the lines.
     ///
+    /// Inline projections of other programs follow, as after every append without them.
+    ///
     /// An import that was interrupted goes on where it stopped when it is run again with the same log; so does the import of a
     /// log that has grown. A log that was imported already changes nothing.
     ///
     /// # Errors
     /// [`EventLogError::Line`] names the first bad line; nothing of its batch is stored, the batches before it are.
-    /// [`Error::InvalidInput`] when the store has inline projections that this program does not run.
     pub fn import(&self, log: impl BufRead, options: ImportOptions<'_>) -> Result<ImportReport> {
         if let Some(name) = &options.name {
             check_key("the name of the import", name)?;
@@ -30,9 +31,8 @@ impl EventStore {
         if options.batch_size == 0 {
             return Err(Error::invalid("the batch size", "must be at least 1"));
         }
-        self.register_projections_anew()?;
+        self.prepare_projections()?;
         let mut import = Import::new(self, options);
-        import.refuse_other_projections()?;
         import.run(log)?;
         Ok(import.report)
     }
@@ -69,46 +69,6 @@ impl<'s, 'p> Import<'s, 'p> {
 
     fn partition(&self) -> &'s Partition {
         self.store.partition()
-    }
-
-    /// Refuses to leave read models behind, before anything is read.
-    fn refuse_other_projections(&self) -> Result<()> {
-        if self.options.without_projections {
-            return Ok(());
-        }
-        let others = self
-            .store
-            .connections()
-            .run(true, |sql| self.other_projections(sql))?;
-        if others.is_empty() {
-            Ok(())
-        } else {
-            Err(leaves_behind(&others))
-        }
-    }
-
-    fn other_projections(&self, sql: &mut dyn Sql) -> Result<Vec<String>> {
-        registry::other_active(sql, self.partition(), self.store.projections().names())
-    }
-
-    /// Marks the read models stale that this batch leaves behind. One may have been registered or rebuilt since the batch
-    /// before; until this one ends, none can be rebuilt.
-    fn mark_other_projections(&mut self, sql: &mut dyn Sql) -> Result<()> {
-        let partition = self.partition();
-        registry::share_all(sql, partition)?;
-        let others = self.other_projections(sql)?;
-        if others.is_empty() {
-            return Ok(());
-        }
-        if !self.options.without_projections {
-            return Err(leaves_behind(&others));
-        }
-        registry::mark_stale(sql, partition, &others)?;
-        let known = &mut self.report.stale_projections;
-        known.extend(others);
-        known.sort();
-        known.dedup();
-        Ok(())
     }
 
     fn run(&mut self, mut log: impl BufRead) -> Result<()> {
@@ -205,6 +165,7 @@ impl<'s, 'p> Import<'s, 'p> {
             self.store_messages(transaction.sql())?;
             transaction.commit()?;
             self.store.appended(self.batch.len());
+            self.store.projections().wake_follower();
             self.stored = part.lines;
             self.report.imported += self.batch.len() as u64;
             if let Some(last) = self.batch.last() {
@@ -224,33 +185,24 @@ impl<'s, 'p> Import<'s, 'p> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.mark_other_projections(sql)?;
         let partition = self.partition();
         let projections = self.store.projections();
-        if let Some(inline) = projections.versions() {
-            registry::share(sql, partition, inline)?;
+        if !projections.is_empty() {
+            registry::share(sql, partition)?;
         }
         place(sql, partition, &mut self.batch)?;
-        let messages = self.batch.iter().map(|line| &line.message);
-        bulk::copy(sql, partition, messages)?;
-        if projections.is_empty() {
-            return Ok(());
-        }
-        let messages: Vec<RecordedMessage> =
-            self.batch.iter().map(|line| line.message.clone()).collect();
-        projections.handle(sql, partition, &messages)
+        let messages: Vec<&RecordedMessage> = self.batch.iter().map(|line| &line.message).collect();
+        bulk::copy(sql, partition, messages.iter().copied())?;
+        // After the streams' rows were locked, as every append looks.
+        let run = missed::note(sql, partition, projections.versions(), &messages)?;
+        projections.handle(sql, partition, |name| {
+            if run.iter().any(|other| other == name) {
+                messages.clone()
+            } else {
+                Vec::new()
+            }
+        })
     }
-}
-
-fn leaves_behind(projections: &[String]) -> Error {
-    Error::invalid(
-        "the import",
-        format!(
-            "would leave the inline projections {} behind, which this program does not run: import with the \
-             program that has them, or without projections, which marks them stale",
-            projections.join(", ")
-        ),
-    )
 }
 
 fn trim_end(line: &[u8]) -> &[u8] {

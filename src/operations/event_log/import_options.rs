@@ -4,7 +4,6 @@
 pub struct ImportOptions<'p> {
     pub(super) batch_size: usize,
     pub(super) name: Option<String>,
-    pub(super) without_projections: bool,
     pub(super) progress: Box<dyn FnMut(ImportProgress) + 'p>,
 }
 
@@ -14,7 +13,6 @@ impl std::fmt::Debug for ImportOptions<'_> {
             .debug_struct("ImportOptions")
             .field("batch_size", &self.batch_size)
             .field("name", &self.name)
-            .field("without_projections", &self.without_projections)
             .finish_non_exhaustive()
     }
 }
@@ -24,7 +22,6 @@ impl Default for ImportOptions<'_> {
         Self {
             batch_size: 5_000,
             name: None,
-            without_projections: false,
             progress: Box::new(|_| {}),
         }
     }
@@ -49,14 +46,6 @@ impl<'p> ImportOptions<'p> {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
-        self
-    }
-
-    /// Goes on although the store has active inline projections that this program does not run, and marks them stale: appends
-    /// of programs that run them fail until they are rebuilt. Defaults to refusing the import.
-    #[must_use]
-    pub fn without_projections(mut self) -> Self {
-        self.without_projections = true;
         self
     }
 
@@ -92,6 +81,4 @@ pub struct ImportReport {
     pub skipped: u64,
     /// The global position of the last message that was stored now; 0 when there was none.
     pub last_global_position: u64,
-    /// The inline projections that were marked stale.
-    pub stale_projections: Vec<String>,
 }

@@ -254,10 +254,11 @@ fn without_prepared_statements_none_is_kept_and_an_append_is_still_one_round_tri
         .inline_projection(counts())
         .open()?;
 
-    let (appended, turns) = proxy.watch(|| plain.append_to_stream("Cart-3", &[added("hat", 1)]));
-    let (read, reading) = proxy.watch(|| plain.read_stream::<CartEvent>("Cart-3"));
+    // First: what the other store appends is followed.
     let (projected, projecting_turns) =
         proxy.watch(|| projecting.append_to_stream("Cart-4", &[added("hat", 1)]));
+    let (appended, turns) = proxy.watch(|| plain.append_to_stream("Cart-3", &[added("hat", 1)]));
+    let (read, reading) = proxy.watch(|| plain.read_stream::<CartEvent>("Cart-3"));
     let kept = proxy.prepared();
 
     assert_eq!(

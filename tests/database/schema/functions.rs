@@ -33,6 +33,7 @@ const NOUNS: &[&str] = &[
     "horizon",
     "index",
     "json",
+    "missed",
     "number",
     "parked",
     "partition",

@@ -1,10 +1,10 @@
-//! Imports and inline projections: folded exactly, or refused, or marked stale and rebuilt.
+//! Imports and inline projections: folded exactly, in the import or by those that follow.
 
 use super::logs::{import, numbers, plain_log};
-use crate::support::store;
+use crate::support::{store, wait_until_active};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ImportOptions, ImportReport, ProjectionError, RawEvent,
-    Recorded, Result,
+    DocumentProjection, Error, EventStore, ImportOptions, ProjectionError, RawEvent, Recorded,
+    Result,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -78,13 +78,6 @@ fn assert_folded(store: &EventStore, last: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn without_projections(store: &EventStore, log: &str) -> Result<ImportReport> {
-    store.import(
-        log.as_bytes(),
-        ImportOptions::new().batch_size(10).without_projections(),
-    )
-}
-
 #[test]
 fn projections_are_folded_exactly_whatever_the_batches() -> anyhow::Result<()> {
     for batch_size in [1, 7, 1_000] {
@@ -137,7 +130,7 @@ fn a_projection_that_fails_undoes_its_batch() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_program_without_the_projections_is_refused_and_stores_nothing() -> anyhow::Result<()> {
+fn an_import_without_the_projections_is_followed() -> anyhow::Result<()> {
     let (database, plain) = store()?;
     let complete = with_projections(database.url())?;
     let partial = EventStore::builder(database.url())
@@ -145,104 +138,37 @@ fn a_program_without_the_projections_is_refused_and_stores_nothing() -> anyhow::
         .open()?;
     import(&complete, &plain_log(1..=10), 10)?;
 
-    for (program, missing) in [(&plain, "cases, digits"), (&partial, "digits")] {
-        let refused = import(program, &plain_log(1..=20), 10);
-        let Err(Error::InvalidInput { what, reason, .. }) = refused else {
-            panic!("{refused:?}")
-        };
-        assert_eq!(what, "the import");
-        assert!(
-            reason.contains(&format!(
-                "would leave the inline projections {missing} behind"
-            )),
-            "{reason}"
-        );
-    }
+    assert_eq!(import(&plain, &plain_log(1..=20), 3)?.imported, 10);
+    assert_eq!(import(&partial, &plain_log(1..=30), 10)?.imported, 10);
+    wait_until_active(&complete);
 
-    assert_folded(&complete, 10)
-}
-
-#[test]
-fn an_import_without_projections_marks_them_stale_until_they_are_rebuilt() -> anyhow::Result<()> {
-    let (database, plain) = store()?;
-    let complete = with_projections(database.url())?;
-    import(&complete, &plain_log(1..=10), 10)?;
-
-    let report = without_projections(&plain, &plain_log(1..=30))?;
-    let append =
-        || complete.append_to_stream("Case-1", &[RawEvent::new("Noted", json!({ "number": 31 }))]);
-    let refused = append();
-
-    assert_eq!(
-        (report.imported, report.stale_projections),
-        (20, vec!["cases".to_owned(), "digits".to_owned()])
-    );
-    let Err(Error::Projection(ProjectionError::Mismatch { message, .. })) = refused else {
-        panic!("{refused:?}")
-    };
-    assert!(
-        message.starts_with("inline projection \"cases\" is stale"),
-        "{message}"
-    );
-    assert!(message.contains("Rebuild it"), "{message}");
-    complete.rebuild("cases").run()?;
-    assert!(append().is_err_and(|error| error.to_string().contains("\"digits\" is stale")));
-    complete.rebuild("digits").run()?;
     assert_folded(&complete, 30)?;
-    append()?;
+    complete.append_to_stream("Case-1", &[RawEvent::new("Noted", json!({ "number": 31 }))])?;
     assert_folded(&complete, 31)
 }
 
 #[test]
-fn an_import_that_stores_nothing_marks_nothing_stale() -> anyhow::Result<()> {
-    let (database, plain) = store()?;
-    let complete = with_projections(database.url())?;
-    let log = plain_log(1..=10);
-    import(&complete, &log, 10)?;
-
-    let report = without_projections(&plain, &log)?;
-
-    assert_eq!((report.imported, report.stale_projections), (0, vec![]));
-    import(&complete, &plain_log(1..=20), 10)?;
-    assert_folded(&complete, 20)
-}
-
-#[test]
-fn a_read_model_that_is_rebuilt_during_an_import_without_it_is_stale_again() -> anyhow::Result<()> {
+fn a_read_model_that_is_rebuilt_during_an_import_without_it_follows() -> anyhow::Result<()> {
     let (database, plain) = store()?;
     let complete = with_projections(database.url())?;
     let log = plain_log(1..=30);
 
-    let options = ImportOptions::new()
-        .batch_size(10)
-        .without_projections()
-        .on_progress(|progress| {
-            if progress.imported == 10 {
-                complete
-                    .rebuild("cases")
-                    .run()
-                    .expect("a rebuild between two batches");
-            }
-        });
-    let report = plain.import(log.as_bytes(), options)?;
-    let refused =
-        complete.append_to_stream("Case-1", &[RawEvent::new("Noted", json!({ "number": 31 }))]);
+    let options = ImportOptions::new().batch_size(10).on_progress(|progress| {
+        if progress.imported == 10 {
+            complete
+                .rebuild("cases")
+                .run()
+                .expect("a rebuild between two batches");
+        }
+    });
+    plain.import(log.as_bytes(), options)?;
+    wait_until_active(&complete);
 
-    assert_eq!(report.stale_projections, ["cases", "digits"]);
-    assert!(
-        matches!(
-            refused,
-            Err(Error::Projection(ProjectionError::Mismatch { .. }))
-        ),
-        "{refused:?}"
-    );
-    complete.rebuild("cases").run()?;
-    complete.rebuild("digits").run()?;
     assert_folded(&complete, 30)
 }
 
 #[test]
-fn a_projection_that_is_registered_during_an_import_stops_it() -> anyhow::Result<()> {
+fn a_projection_that_is_registered_during_an_import_is_built_and_follows() -> anyhow::Result<()> {
     let (database, plain) = store()?;
     let log = plain_log(1..=30);
     let mut complete = None;
@@ -252,38 +178,27 @@ fn a_projection_that_is_registered_during_an_import_stops_it() -> anyhow::Result
             with_projections(database.url()).expect("a store with projections")
         });
     });
-    let stopped = plain.import(log.as_bytes(), options);
-
-    let Err(Error::InvalidInput { reason, .. }) = stopped else {
-        panic!("{stopped:?}")
-    };
-    assert!(reason.contains("cases, digits"), "{reason}");
+    plain.import(log.as_bytes(), options)?;
     let complete = complete.expect("it was opened");
-    assert_eq!(import(&complete, &log, 10)?.imported, 20);
-    let later: Vec<u64> = (11..=30).filter(|number| number % 5 == 1).collect();
-    assert_eq!(numbers_of(&complete, "Case-1")?, later);
-    Ok(())
+    wait_until_active(&complete);
+
+    assert_folded(&complete, 30)
 }
 
 #[test]
-fn a_program_with_an_older_version_of_a_projection_is_refused() -> anyhow::Result<()> {
+fn an_import_by_an_older_version_is_followed_by_the_newer_one() -> anyhow::Result<()> {
     let (database, _) = store()?;
     let newer = EventStore::builder(database.url())
         .inline_projection(cases().version(2))
+        .inline_projection(digits())
         .open()?;
     let older = EventStore::builder(database.url())
         .inline_projection(cases())
         .open()?;
 
-    let refused = import(&older, &plain_log(1..=10), 10);
+    import(&older, &plain_log(1..=10), 10)?;
+    wait_until_active(&newer);
 
-    let Err(Error::Projection(ProjectionError::Mismatch { message, .. })) = refused else {
-        panic!("{refused:?}")
-    };
-    assert!(
-        message.contains("this program has version 1, the active one is 2"),
-        "{message}"
-    );
-    assert_eq!(numbers(&newer)?.len(), 0);
-    Ok(())
+    assert_eq!(numbers(&newer)?.len(), 10);
+    assert_folded(&newer, 10)
 }

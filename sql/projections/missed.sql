@@ -1,0 +1,265 @@
+-- emt_missed: one row an event that an inline projection has not handled yet. The transaction that adds an event to a
+-- projection which it does not run notes the event here: a program without it, or with another version, Emmett's clients,
+-- psql, an import. A read model is right where its projection is active and has no row here, both in one snapshot. Programs
+-- that have the code follow: they handle the event and delete its row, in one transaction.
+--
+-- Why this is exact. A row and its event commit together. A later append to the same stream has waited for the stream's row
+-- and looks after that; it sees the row and notes its own event, so the order of a stream is kept. A projection that
+-- becomes active waits for each append that looked before it was arming: in every writer the fence comes first, then the
+-- positions, then the look; so once the horizon has passed the last position that was drawn when the arming was committed,
+-- all of them have ended.
+CREATE TABLE IF NOT EXISTS public.emt_missed (
+    partition        TEXT         NOT NULL,
+    name             TEXT         NOT NULL,
+    version          INTEGER      NOT NULL,
+    global_position  BIGINT       NOT NULL,
+    noted_at         TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, name, version, global_position)
+);
+
+-- For the look of each append, whether anything is noted: from missed_after on, because below there are only dead rows.
+CREATE INDEX IF NOT EXISTS emt_missed_look ON public.emt_missed (partition, global_position);
+
+-- Whether a projection handles an event: the one place that knows what a definition's "handles" means. NULL is all types.
+CREATE OR REPLACE FUNCTION public.emt_projection_handles(_handles JSONB, _stream_id TEXT, _message_type TEXT)
+    RETURNS BOOLEAN
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT jsonb_typeof(_handles) IS DISTINCT FROM 'array' OR _handles ? _message_type $$;
+
+-- Above READ COMMITTED, the snapshot may be older than a change of the projections. Locking the row fails then, with a
+-- serialization error. Runs as the owner, because writers may only read the row.
+CREATE OR REPLACE FUNCTION public.emt_partition_share(_partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition FOR SHARE;
+END
+$$;
+
+-- What an append answers where it cannot say that the caller runs all active projections and nothing is noted: it notes
+-- the messages, and says which projections the caller runs. Called after the stream's row was locked, in a statement of
+-- its own: an earlier snapshot would miss what the stream's last writer has noted.
+CREATE OR REPLACE FUNCTION public.emt_append_look(
+    _partition      TEXT,
+    _projections    JSONB,
+    _stream_id      TEXT,
+    _message_types  TEXT[],
+    _result         BIGINT[]
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _run BIGINT[] := public.emt_missed_note(
+        _partition, _projections, array_fill(_stream_id, ARRAY[cardinality(_message_types)]), _message_types,
+        _result[4:]);
+BEGIN
+    IF _projections IS NULL THEN
+        RETURN _result;
+    END IF;
+    RETURN ARRAY[4, _result[2], _result[3], cardinality(_run)] || _run || _result[4:];
+END
+$$;
+
+-- Notes messages for each active or arming projection that the caller does not run, or that has something noted. Returns
+-- the numbers of the projections that the caller runs, in the order of the names; none without _projections. Raises
+-- SE011 for a projection that is not registered.
+CREATE OR REPLACE FUNCTION public.emt_missed_note(
+    _partition         TEXT,
+    _projections       JSONB,
+    _stream_ids        TEXT[],
+    _message_types     TEXT[],
+    _global_positions  BIGINT[]
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _unknown TEXT;
+    _run BIGINT[];
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM public.emt_partition_share(_partition);
+    END IF;
+    -- A stranger runs none, so it need not look for what is noted already.
+    IF _projections IS NULL THEN
+        INSERT INTO public.emt_missed (partition, name, version, global_position)
+        SELECT _partition, known.value ->> 'name', (known.value -> 'version')::INTEGER, message.global_position
+          FROM public.emt_partitions AS tenant, jsonb_each(tenant.inline_projections) AS known,
+               unnest(_stream_ids, _message_types, _global_positions) AS message (stream_id, type, global_position)
+         WHERE tenant.partition = _partition AND known.value ->> 'status' IN ('active', 'arming')
+           AND public.emt_projection_handles(known.value -> 'handles', message.stream_id, message.type)
+        ON CONFLICT DO NOTHING;
+        RETURN '{}';
+    END IF;
+    SELECT mine.key INTO _unknown
+      FROM public.emt_partitions AS tenant, jsonb_each(_projections) AS mine
+     WHERE tenant.partition = _partition AND NOT tenant.inline_projections ? (mine.value::TEXT || ':' || mine.key)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'inline projection "%" is not registered', _unknown USING ERRCODE = 'SE011';
+    END IF;
+    WITH followed AS MATERIALIZED (
+        SELECT known.value ->> 'name' AS name, (known.value -> 'version')::INTEGER AS version,
+               known.value -> 'handles' AS handles,
+               (known.value ->> 'status' = 'active'
+                AND _projections -> (known.value ->> 'name') = known.value -> 'version'
+                AND (SELECT missed.global_position FROM public.emt_missed AS missed
+                      WHERE missed.partition = _partition AND missed.name = known.value ->> 'name'
+                        AND missed.version = (known.value -> 'version')::INTEGER
+                        AND missed.global_position > tenant.missed_after
+                      LIMIT 1) IS NULL) IS TRUE AS is_run
+          FROM public.emt_partitions AS tenant, jsonb_each(tenant.inline_projections) AS known
+         WHERE tenant.partition = _partition AND known.value ->> 'status' IN ('active', 'arming')
+    ), noted AS (
+        INSERT INTO public.emt_missed (partition, name, version, global_position)
+        SELECT _partition, followed.name, followed.version, message.global_position
+          FROM followed, unnest(_stream_ids, _message_types, _global_positions) AS message (stream_id, type, global_position)
+         WHERE NOT followed.is_run
+           AND public.emt_projection_handles(followed.handles, message.stream_id, message.type)
+        ON CONFLICT DO NOTHING
+    )
+    SELECT coalesce(array_agg(mine.number), '{}') INTO _run
+      FROM (SELECT name, row_number() OVER (ORDER BY name COLLATE "C") AS number
+              FROM jsonb_object_keys(_projections) AS name) AS mine
+      JOIN followed ON followed.name = mine.name AND followed.is_run;
+    RETURN _run;
+END
+$$;
+
+-- Notes what writers store that do not come through emt_append: psql, COPY, other libraries. It does not fire for a
+-- statement that names a leaf table, as our own do; they note themselves.
+CREATE OR REPLACE FUNCTION public.emt_missed_note_inserted() RETURNS TRIGGER
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM public.emt_missed_note(message.partition, NULL, array_agg(message.stream_id), array_agg(message.message_type),
+                                   array_agg(message.global_position))
+       FROM inserted AS message GROUP BY message.partition;
+    RETURN NULL;
+END
+$$;
+
+-- Has a partition noted: creates the flag that appends read and the trigger of its table. The flag is 0 until a first
+-- inline projection is registered, and stays set. An append reads it without a snapshot, as the fence reads positions.
+CREATE OR REPLACE FUNCTION public.emt_missed_watch(_partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_partition_suffix(_partition);
+BEGIN
+    EXECUTE format('CREATE SEQUENCE public.%I MINVALUE 0', 'emt_inline_in_' || _suffix);
+    -- Not nextval: after a crash of the server, that would be the value of 32 calls later.
+    PERFORM setval(format('public.%I', 'emt_inline_in_' || _suffix), 0);
+    PERFORM public.emt_table_copy_grants('emt_global_message_position', 'emt_inline_in_' || _suffix);
+    PERFORM public.emt_missed_watch_table('emt_messages_' || _suffix);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.emt_missed_watch_table(_table TEXT) RETURNS VOID
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- A look first: CREATE TRIGGER would wait for all who use the table.
+    IF NOT EXISTS (SELECT FROM pg_trigger
+                    WHERE tgrelid = format('public.%I', _table)::REGCLASS AND tgname = 'emt_missed_note_inserted') THEN
+        EXECUTE format('CREATE TRIGGER emt_missed_note_inserted AFTER INSERT ON public.%I
+                        REFERENCING NEW TABLE AS inserted
+                        FOR EACH STATEMENT EXECUTE FUNCTION public.emt_missed_note_inserted()', _table);
+    END IF;
+END
+$$;
+
+SELECT public.emt_missed_watch_table('emt_messages');
+
+-- The key of the advisory lock of a follower: one at a time for each projection.
+CREATE OR REPLACE FUNCTION public.emt_missed_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT hashtextextended('public' || '.missed/' || _partition || '/' || _name, 0) $$;
+
+-- Which versions of which projections have something noted, and where. Skips along the index: there may be many rows.
+CREATE OR REPLACE FUNCTION public.emt_missed_projections() RETURNS TABLE (partition TEXT, name TEXT, version INTEGER)
+    LANGUAGE sql STABLE
+    AS $$
+    WITH RECURSIVE noted AS (
+        (SELECT missed.partition, missed.name, missed.version FROM public.emt_missed AS missed
+          ORDER BY missed.partition, missed.name, missed.version LIMIT 1)
+        UNION ALL
+        SELECT following.partition, following.name, following.version
+          FROM noted CROSS JOIN LATERAL (
+               SELECT missed.partition, missed.name, missed.version FROM public.emt_missed AS missed
+                WHERE (missed.partition, missed.name, missed.version) > (noted.partition, noted.name, noted.version)
+                ORDER BY missed.partition, missed.name, missed.version LIMIT 1) AS following
+    )
+    SELECT noted.partition, noted.name, noted.version FROM noted
+    $$;
+
+-- Raises missed_after where nothing can be noted below any more, so that a look need not pass the rows that are gone.
+-- Runs as the owner, because writers may only read the row. The horizon first: what it has waited for is seen then.
+CREATE OR REPLACE FUNCTION public.emt_missed_advance(_partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _horizon BIGINT := (public.emt_horizon(_partition, 0))[1];
+    _lowest BIGINT;
+BEGIN
+    SELECT min(missed.global_position) - 1 INTO _lowest
+      FROM public.emt_missed AS missed WHERE missed.partition = _partition;
+    -- Now and then: at higher isolation levels, each change of the row fails an append.
+    UPDATE public.emt_partitions AS tenant
+       SET missed_after = least(_horizon, _lowest)
+     WHERE tenant.partition = _partition AND tenant.missed_after < least(_horizon, _lowest) - 1000;
+END
+$$;
+
+-- Gives up what nobody has followed for a minute, once more than _rows events are noted or the first was noted longer than
+-- _age ago: the projection is stale, and its rows go. FALSE where it is not so.
+CREATE OR REPLACE FUNCTION public.emt_projection_expire(
+    _partition TEXT, _name TEXT, _version INTEGER, _rows BIGINT, _age INTERVAL
+) RETURNS BOOLEAN
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _count BIGINT;
+    _since TIMESTAMPTZ;
+BEGIN
+    IF NOT EXISTS (SELECT FROM public.emt_projections AS projection
+                    WHERE projection.partition = _partition AND projection.name = _name
+                      AND projection.version = _version AND projection.status IN ('active', 'arming')
+                      AND projection.last_updated < now() - INTERVAL '1 minute') THEN
+        RETURN FALSE;
+    END IF;
+    SELECT count(*), min(missed.noted_at) INTO _count, _since
+      FROM (SELECT missed.noted_at FROM public.emt_missed AS missed
+             WHERE missed.partition = _partition AND missed.name = _name AND missed.version = _version
+             ORDER BY missed.global_position LIMIT _rows + 1) AS missed;
+    IF coalesce(_since > now() - CASE WHEN _count > _rows THEN INTERVAL '1 minute' ELSE _age END, TRUE) THEN
+        RETURN FALSE;
+    END IF;
+    UPDATE public.emt_projections AS projection SET status = 'stale'
+     WHERE projection.partition = _partition AND projection.name = _name AND projection.version = _version
+       AND projection.status IN ('active', 'arming') AND projection.last_updated < now() - INTERVAL '1 minute';
+    IF NOT FOUND THEN
+        RETURN FALSE;
+    END IF;
+    DELETE FROM public.emt_missed AS missed
+     WHERE missed.partition = _partition AND missed.name = _name AND missed.version = _version;
+    RETURN TRUE;
+END
+$$;
+
+-- Removes a projection with all its versions, and what is noted for it; FALSE where there is none. Its documents stay.
+CREATE OR REPLACE FUNCTION public.emt_projection_forget(_partition TEXT, _name TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _is_known BOOLEAN;
+BEGIN
+    PERFORM public.emt_caller_require_writer();
+    PERFORM public.emt_partition_check(_partition);
+    DELETE FROM public.emt_projections AS projection
+     WHERE projection.partition = _partition AND projection.name = _name;
+    _is_known := FOUND;
+    DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition AND missed.name = _name;
+    DELETE FROM public.emt_rebuild_requests AS request WHERE request.partition = _partition AND request.name = _name;
+    RETURN _is_known;
+END
+$$;

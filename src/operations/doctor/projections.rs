@@ -1,0 +1,98 @@
+//! Inline projections that are not active.
+
+use super::finding::{Finding, FindingKind, Severity};
+use crate::database::Sql;
+use crate::error::Result;
+use crate::events::Partition;
+use crate::projection::{
+    MissedEvents, ProjectionStatus, ProjectionType, RegisteredProjection, registry,
+};
+use std::time::Duration;
+
+/// A follower catches up sooner, unless something is in its way.
+const LONG: Duration = Duration::from_secs(60);
+
+pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
+    let projections = registry::list(sql, partition)?;
+    let inline = projections
+        .iter()
+        .filter(|one| one.projection_type == ProjectionType::Inline);
+    Ok(inline.filter_map(finding).collect())
+}
+
+fn finding(projection: &RegisteredProjection) -> Option<Finding> {
+    match projection.status {
+        ProjectionStatus::Stale => Some(stale(projection)),
+        ProjectionStatus::Building => Some(unbuilt(projection)),
+        ProjectionStatus::Orphaned => projection.missed.map(|missed| orphaned(projection, missed)),
+        ProjectionStatus::Following => projection
+            .missed
+            .filter(is_old)
+            .map(|missed| following(projection, missed)),
+        ProjectionStatus::Active | ProjectionStatus::Inactive => None,
+    }
+}
+
+fn is_old(missed: &MissedEvents) -> bool {
+    let age = missed.since.and_then(|since| since.elapsed().ok());
+    age.is_some_and(|age| age > LONG)
+}
+
+fn title(projection: &RegisteredProjection) -> String {
+    format!(
+        "The inline projection \"{}\" (version {})",
+        projection.name, projection.version
+    )
+}
+
+fn stale(projection: &RegisteredProjection) -> Finding {
+    Finding::new(
+        FindingKind::StaleProjection,
+        Severity::Serious,
+        format!(
+            "{} is stale: it misses events, and no append adds any.",
+            title(projection)
+        ),
+        "Rebuild it with the program that has it, or forget it: `emmett projections forget`.",
+    )
+}
+
+fn unbuilt(projection: &RegisteredProjection) -> Finding {
+    Finding::new(
+        FindingKind::UnbuiltProjection,
+        Severity::Warning,
+        format!(
+            "{} is not built from the stored events yet.",
+            title(projection)
+        ),
+        "If no program is building it, rebuild it with one that has it, or forget it: `emmett projections forget`.",
+    )
+}
+
+fn orphaned(projection: &RegisteredProjection, missed: MissedEvents) -> Finding {
+    Finding::new(
+        FindingKind::OrphanedProjection,
+        Severity::Serious,
+        format!(
+            "{} misses {} events from position {} on, and no program that has it is there to add them.",
+            title(projection),
+            missed.count,
+            missed.first_position
+        ),
+        "Start a program that has it, or forget it: `emmett projections forget`.",
+    )
+}
+
+fn following(projection: &RegisteredProjection, missed: MissedEvents) -> Finding {
+    Finding::new(
+        FindingKind::FollowingProjection,
+        Severity::Warning,
+        format!(
+            "{} has missed {} events from position {} on for more than a minute.",
+            title(projection),
+            missed.count,
+            missed.first_position
+        ),
+        "Programs without it go on appending, or it fails: see the log of a program that has it.",
+    )
+}

@@ -1,0 +1,196 @@
+//! The events that inline projections have not handled yet. Owns the statements on `emt_missed`.
+
+use crate::database::position::to_sql;
+use crate::database::{SchemaSql, Sql, get, param, scalar, scalars};
+use crate::error::{Error, Result};
+use crate::events::{InlineVersions, Partition, PartitionSql, RecordedMessage, feed};
+use postgres::types::Type;
+
+const NOTE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_note($1, $2, $3, $4, $5)");
+
+const PROJECTIONS: SchemaSql =
+    SchemaSql::new("SELECT partition, name, version FROM {schema}.emt_missed_projections()");
+
+const TRY_FOLLOW: PartitionSql =
+    PartitionSql::new("SELECT pg_try_advisory_xact_lock({schema}.emt_missed_lock_key($1, $2))");
+
+/// At or below a horizon, in their order.
+const READ: PartitionSql = PartitionSql::new(
+    "
+    SELECT global_position FROM {schema}.emt_missed
+     WHERE partition = $1 AND name = $2 AND version = $3 AND global_position <= $4
+     ORDER BY global_position
+     LIMIT $5",
+);
+
+const DELETE: PartitionSql = PartitionSql::new(
+    "
+    DELETE FROM {schema}.emt_missed
+     WHERE partition = $1 AND name = $2 AND version = $3 AND global_position <= $4",
+);
+
+const DELETE_OTHER_VERSIONS: PartitionSql = PartitionSql::new(
+    "DELETE FROM {schema}.emt_missed WHERE partition = $1 AND name = $2 AND version <> $3",
+);
+
+const EXISTS: PartitionSql = PartitionSql::new(
+    "
+    SELECT EXISTS (SELECT FROM {schema}.emt_missed
+                    WHERE partition = $1 AND name = $2 AND version = $3 AND global_position <= $4)",
+);
+
+const ADVANCE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_advance($1)");
+
+/// A version of a projection that has missed events.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct MissedProjection {
+    pub(crate) partition: String,
+    pub(crate) name: String,
+    pub(crate) version: i32,
+}
+
+/// Notes messages that were stored without `emt_append`. Returns the projections that the caller has to run.
+pub(crate) fn note(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    inline: Option<&InlineVersions>,
+    messages: &[&RecordedMessage],
+) -> Result<Vec<String>> {
+    let versions = inline.map(InlineVersions::as_jsonb);
+    let streams: Vec<&str> = messages
+        .iter()
+        .map(|message| &*message.stream_name)
+        .collect();
+    let types: Vec<&str> = messages
+        .iter()
+        .map(|message| message.message_type.as_str())
+        .collect();
+    let positions: Vec<i64> = messages
+        .iter()
+        .map(|message| to_sql(message.global_position))
+        .collect();
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&versions, Type::JSONB),
+        param(&streams, Type::TEXT_ARRAY),
+        param(&types, Type::TEXT_ARRAY),
+        param(&positions, Type::INT8_ARRAY),
+    ];
+    let rows = sql
+        .query(&partition.sql(NOTE), &parameters)
+        .map_err(|source| Error::in_partition("note messages", &partition.name, source))?;
+    let numbers: Vec<i64> = scalar(&rows)?.unwrap_or_default();
+    Ok(inline.map_or_else(Vec::new, |inline| inline.numbered_all(&numbers)))
+}
+
+/// The projections of all partitions that have missed events.
+pub(crate) fn projections(sql: &mut dyn Sql, schema: &str) -> Result<Vec<MissedProjection>> {
+    let rows = sql
+        .query(&PROJECTIONS.in_schema(schema), &[])
+        .map_err(|source| Error::database("look for missed events", source))?;
+    rows.iter()
+        .map(|row| {
+            Ok(MissedProjection {
+                partition: get(row, "partition")?,
+                name: get(row, "name")?,
+                version: get(row, "version")?,
+            })
+        })
+        .collect()
+}
+
+/// Makes this transaction the only follower of a projection; false where there is another one.
+pub(crate) fn try_follow(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
+    let parameters = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
+    let rows = sql
+        .query(&partition.sql(TRY_FOLLOW), &parameters)
+        .map_err(|source| Error::in_partition("follow a projection", &partition.name, source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// The first missed events at or below a horizon.
+pub(crate) fn read(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    (name, version): (&str, i32),
+    up_to: u64,
+    limit: i64,
+) -> Result<Vec<RecordedMessage>> {
+    let up_to = to_sql(up_to);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+        param(&up_to, Type::INT8),
+        param(&limit, Type::INT8),
+    ];
+    let rows = sql
+        .query(&partition.sql(READ), &parameters)
+        .map_err(|source| Error::in_partition("read missed events", &partition.name, source))?;
+    feed::at(sql, partition, &scalars(&rows)?)
+}
+
+/// Forgets missed events up to a position.
+pub(crate) fn delete(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    (name, version): (&str, i32),
+    up_to: u64,
+) -> Result<()> {
+    let up_to = to_sql(up_to);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+        param(&up_to, Type::INT8),
+    ];
+    sql.execute(&partition.sql(DELETE), &parameters)
+        .map_err(|source| Error::in_partition("follow a projection", &partition.name, source))?;
+    Ok(())
+}
+
+/// Forgets what other versions of a projection have missed.
+pub(crate) fn delete_other_versions(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    (name, version): (&str, i32),
+) -> Result<()> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+    ];
+    sql.execute(&partition.sql(DELETE_OTHER_VERSIONS), &parameters)
+        .map_err(|source| Error::in_partition("activate a projection", &partition.name, source))?;
+    Ok(())
+}
+
+/// Whether a projection has missed an event at or below a position.
+pub(crate) fn exists(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    (name, version): (&str, i32),
+    up_to: u64,
+) -> Result<bool> {
+    let up_to = to_sql(up_to);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+        param(&up_to, Type::INT8),
+    ];
+    let rows = sql
+        .query(&partition.sql(EXISTS), &parameters)
+        .map_err(|source| Error::in_partition("look for missed events", &partition.name, source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Spares later looks the rows that are gone.
+pub(crate) fn advance(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
+    sql.query(
+        &partition.sql(ADVANCE),
+        &[param(&partition.name, Type::TEXT)],
+    )
+    .map_err(|source| Error::in_partition("follow projections", &partition.name, source))?;
+    Ok(())
+}

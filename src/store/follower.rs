@@ -1,0 +1,350 @@
+//! The thread that handles what inline projections have missed, in all partitions, with this program's code.
+//!
+//! An event and the row that notes it commit together, and the row is deleted in the transaction that handles the event: so
+//! nothing is missed and nothing is handled twice, and there is no checkpoint.
+
+use crate::database::{BackOff, Connections, PooledTransaction, Sql};
+use crate::error::{Error, Result};
+use crate::events::{Partition, RecordedMessage, feed};
+use crate::projection::missed::{self, MissedProjection};
+use crate::projection::{InlineProjections, Projection, registry};
+use crate::trace;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Small, because a batch holds documents that appends may wait for.
+const BATCH: usize = 200;
+/// How soon it looks again while something is missed, and while nothing is.
+const BUSY: Duration = Duration::from_millis(25);
+const IDLE: Duration = Duration::from_secs(1);
+/// How long it leaves a database alone that fails.
+const LONGEST_ERROR_PAUSE: Duration = Duration::from_secs(10);
+
+/// Less than the server takes to look for a deadlock: whatever stands in each other's way, the follower steps aside.
+const WAIT_FOR_ROWS: &str =
+    "SET LOCAL lock_timeout = '500ms'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+/// Appends queue behind the last batch while it waits for those that are open.
+const WAIT_FOR_APPENDS: &str =
+    "SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// How long it waits for strangers to go away before it tries to end what they have begun again.
+const SHORTEST_RELAPSE_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_RELAPSE_PAUSE: Duration = Duration::from_secs(600);
+/// Between two attempts that open appends have left no room for.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
+
+/// An orphaned projection becomes stale beyond these.
+const MOST_ORPHANED: i64 = 100_000;
+const LONGEST_ORPHANED: &str = "1 day";
+/// How often it looks for orphans.
+const BETWEEN_EXPIRIES: Duration = Duration::from_secs(60);
+
+pub(super) struct Follower {
+    pub(super) connections: Connections,
+    pub(super) schema: Arc<str>,
+    /// Without a bell: its owner would never be gone.
+    pub(super) projections: InlineProjections,
+    /// Rings when an append has left something; disconnected once the store is gone.
+    pub(super) rings: Receiver<()>,
+}
+
+impl Follower {
+    /// Begins to follow. Without a thread, nothing is followed, and the read models say so.
+    pub(super) fn start(self) -> Result<()> {
+        std::thread::Builder::new()
+            .name("emt:follow".into())
+            .spawn(move || self.run())
+            .map(drop)
+            .map_err(|source| Error::Thread { source })
+    }
+
+    fn run(self) {
+        let mut rounds = Rounds {
+            follower: self,
+            partitions: HashMap::new(),
+            followed: HashMap::new(),
+            expires_at: Instant::now() + BETWEEN_EXPIRIES,
+        };
+        let mut errors = BackOff::new(IDLE, LONGEST_ERROR_PAUSE);
+        let mut pause = IDLE;
+        loop {
+            match rounds.follower.rings.recv_timeout(pause) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            pause = match rounds.look() {
+                Ok(true) => BUSY,
+                Ok(false) => {
+                    errors.reset();
+                    IDLE
+                }
+                Err(error) => {
+                    trace::failed("follower", &error);
+                    errors.next()
+                }
+            };
+        }
+    }
+}
+
+struct Rounds {
+    follower: Follower,
+    partitions: HashMap<String, Arc<Partition>>,
+    followed: HashMap<MissedProjection, Following>,
+    expires_at: Instant,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    /// So many events were handled, and what is left is another's or above the horizon.
+    Handled(usize),
+    /// Another program follows, or the version is not active.
+    NotOurs,
+}
+
+impl Rounds {
+    /// Handles what is missed; whether something is left for this program.
+    fn look(&mut self) -> Result<bool> {
+        let Follower {
+            connections,
+            schema,
+            projections,
+            ..
+        } = &self.follower;
+        let missed = connections.run(true, |sql| missed::projections(sql, schema))?;
+        let projections = projections.clone();
+        let mut is_left = false;
+        for (known, following) in &mut self.followed {
+            if !missed.contains(known) {
+                following.has_ended();
+            }
+        }
+        for missed in missed {
+            match projections.find_version(&missed.name, missed.version) {
+                Some(projection) => is_left |= self.follow(&missed, projection.as_ref())?,
+                None => self.expire(&missed)?,
+            }
+        }
+        if Instant::now() >= self.expires_at {
+            self.expires_at = Instant::now() + BETWEEN_EXPIRIES;
+        }
+        Ok(is_left)
+    }
+
+    fn partition(&mut self, name: &str) -> Result<Arc<Partition>> {
+        if let Some(partition) = self.partitions.get(name) {
+            return Ok(Arc::clone(partition));
+        }
+        let partition = Arc::new(Partition::new(&self.follower.schema, name)?);
+        self.partitions
+            .insert(name.to_owned(), Arc::clone(&partition));
+        Ok(partition)
+    }
+
+    /// Gives up on what no program follows, after a while.
+    fn expire(&mut self, missed: &MissedProjection) -> Result<()> {
+        if Instant::now() < self.expires_at {
+            return Ok(());
+        }
+        let partition = self.partition(&missed.partition)?;
+        let bounds = (MOST_ORPHANED, LONGEST_ORPHANED);
+        self.follower
+            .connections
+            .run(true, |sql| {
+                registry::expire(sql, &partition, &missed.name, missed.version, bounds)
+            })
+            .map(drop)
+    }
+
+    /// Handles what one projection has missed; whether something is left.
+    fn follow(&mut self, missed: &MissedProjection, projection: &dyn Projection) -> Result<bool> {
+        let partition = self.partition(&missed.partition)?;
+        let following = self.followed.entry(missed.clone()).or_default();
+        following.has_begun();
+        let batches = Batches {
+            connections: &self.follower.connections,
+            partition: &partition,
+            projection,
+            version: missed.version,
+        };
+        batches.renew()?;
+        let outcome = batches.handle_all(following);
+        match outcome {
+            Ok(is_left) => Ok(is_left),
+            // Somebody stands in the way: a lock, a deadlock, a lost connection.
+            Err(error) if error.is_retryable() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+struct Batches<'f> {
+    connections: &'f Connections,
+    partition: &'f Partition,
+    projection: &'f dyn Projection,
+    version: i32,
+}
+
+impl Batches<'_> {
+    fn key(&self) -> (&str, i32) {
+        (self.projection.name(), self.version)
+    }
+
+    fn renew(&self) -> Result<()> {
+        self.connections.run(true, |sql| {
+            registry::renew(sql, self.partition, self.projection.name(), self.version)
+        })
+    }
+
+    fn handle_all(&self, following: &mut Following) -> Result<bool> {
+        loop {
+            match self.run(false)? {
+                Batch::NotOurs => return Ok(false),
+                Batch::Handled(count) if count < BATCH => break,
+                Batch::Handled(_) => self.renew()?,
+            }
+        }
+        if self.has_missed()? && following.may_end() {
+            following.has_tried();
+            self.run(true)?;
+        }
+        if self.has_missed()? {
+            return Ok(true);
+        }
+        following.has_ended();
+        self.connections
+            .run(true, |sql| missed::advance(sql, self.partition))?;
+        Ok(false)
+    }
+
+    fn has_missed(&self) -> Result<bool> {
+        self.connections.run(true, |sql| {
+            missed::exists(sql, self.partition, self.key(), u64::MAX)
+        })
+    }
+
+    /// Handles a batch. The last one lets no append run a projection meanwhile: they note their events as long as any is
+    /// noted, so without it, the list would never be empty under appends without pause.
+    fn run(&self, is_last: bool) -> Result<Batch> {
+        let mut transaction = PooledTransaction::begin(self.connections)?;
+        let sql = transaction.sql();
+        set(
+            sql,
+            if is_last {
+                WAIT_FOR_APPENDS
+            } else {
+                WAIT_FOR_ROWS
+            },
+        )?;
+        if !missed::try_follow(sql, self.partition, self.projection.name())? {
+            return Ok(Batch::NotOurs);
+        }
+        // Held until the end: a switch must not replace the documents between reading the events and writing them.
+        if is_last {
+            registry::lock(sql, self.partition)?;
+            set(sql, WAIT_FOR_ROWS)?;
+        } else {
+            registry::share(sql, self.partition)?;
+        }
+        // After the lock, in a statement of its own: the version may have changed while we waited.
+        let (name, version) = self.key();
+        if registry::status(sql, self.partition, name, version)?.as_deref() != Some("active") {
+            return Ok(Batch::NotOurs);
+        }
+        let horizon = feed::horizon(sql, self.partition, 0)?.position;
+        let mut handled = 0;
+        loop {
+            let messages = self.read(sql, horizon)?;
+            self.handle(sql, &messages, horizon)?;
+            handled += messages.len();
+            if !is_last || messages.len() < BATCH {
+                break;
+            }
+        }
+        transaction.commit()?;
+        trace::followed(name, handled);
+        Ok(Batch::Handled(handled))
+    }
+
+    fn read(&self, sql: &mut dyn Sql, horizon: u64) -> Result<Vec<RecordedMessage>> {
+        let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
+        missed::read(sql, self.partition, self.key(), horizon, limit)
+    }
+
+    fn handle(&self, sql: &mut dyn Sql, messages: &[RecordedMessage], horizon: u64) -> Result<()> {
+        let up_to = match messages.last() {
+            Some(last) if messages.len() == BATCH => last.global_position,
+            _ => horizon,
+        };
+        if !messages.is_empty() {
+            InlineProjections::run(
+                self.projection,
+                sql,
+                self.partition,
+                messages.iter().collect(),
+            )?;
+        }
+        missed::delete(sql, self.partition, self.key(), up_to)
+    }
+}
+
+fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
+    sql.batch(settings)
+        .map_err(|source| Error::database("follow a projection", source))
+}
+
+/// When to try to end what strangers have begun: at once the first time; later after a while, because each attempt makes
+/// appends wait for a moment.
+struct Following {
+    has_missed: bool,
+    ended_at: Option<Instant>,
+    may_end_at: Instant,
+    relapses: BackOff,
+}
+
+impl Default for Following {
+    fn default() -> Self {
+        Self {
+            has_missed: false,
+            ended_at: None,
+            may_end_at: Instant::now(),
+            relapses: BackOff::new(SHORTEST_RELAPSE_PAUSE, LONGEST_RELAPSE_PAUSE),
+        }
+    }
+}
+
+impl Following {
+    fn has_begun(&mut self) {
+        if self.has_missed {
+            return;
+        }
+        self.has_missed = true;
+        let is_relapse = self
+            .ended_at
+            .is_some_and(|ended| ended.elapsed() < LONGEST_RELAPSE_PAUSE);
+        self.may_end_at = Instant::now();
+        if is_relapse {
+            self.may_end_at += self.relapses.next();
+        } else {
+            self.relapses.reset();
+        }
+    }
+
+    fn may_end(&self) -> bool {
+        Instant::now() >= self.may_end_at
+    }
+
+    fn has_tried(&mut self) {
+        self.may_end_at = Instant::now() + BETWEEN_ATTEMPTS;
+    }
+
+    fn has_ended(&mut self) {
+        if self.has_missed {
+            self.has_missed = false;
+            self.ended_at = Some(Instant::now());
+        }
+    }
+}
