@@ -124,6 +124,7 @@ pub use crate::{
     events::{
         event::{Event, RawEvent, StoredEvent},
         feed::{Feed, FeedOptions, Horizon},
+        handled_events::HandledEvents,
         message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
         stream::{
             Appended, ReadOptions,

@@ -3,6 +3,8 @@
 --   'active'    this version keeps the read model. At most one version of a name is active.
 --   'inactive'  it does not: another version is the active one. A rebuild makes it active.
 --   'stale'     it has missed events, after an import without it. Appends with it fail until it is rebuilt.
+-- definition: handles and categories, the types and categories that it handles, or null for all; events, the same for each
+-- of its event enums.
 CREATE TABLE IF NOT EXISTS public.emt_projections (
     version       INTEGER      NOT NULL DEFAULT 1,
     type          VARCHAR(1)   NOT NULL,

@@ -4,6 +4,7 @@ use super::failure::FailurePolicy;
 use super::reactor_context::ReactorContext;
 use crate::database::scope::check_key;
 use crate::error::{Error, Result};
+use crate::events::handled_events::HandledEvents;
 use crate::events::message::RecordedMessage;
 use crate::projection::Projection;
 use std::sync::Arc;
@@ -56,8 +57,7 @@ const SLOTS: u32 = 16;
 pub(super) struct Processor {
     pub(super) name: String,
     pub(super) version: i32,
-    /// The message types that it handles; `None` for all.
-    pub(super) types: Option<Vec<String>>,
+    pub(super) handled: HandledEvents,
     pub(super) handler: Handler,
     pub(super) options: ProcessorOptions,
 }
@@ -72,7 +72,7 @@ impl Processor {
         if self.options.slots == Some(0) {
             return Err(Error::invalid(what(), "must have at least one slot"));
         }
-        Ok(())
+        self.handled.check(&what())
     }
 
     pub(super) fn workers(&self) -> u32 {
@@ -91,9 +91,7 @@ impl Processor {
     }
 
     pub(super) fn handles(&self, message: &RecordedMessage) -> bool {
-        self.types
-            .as_ref()
-            .is_none_or(|types| types.iter().any(|name| name == message.message_type()))
+        self.handled.has_message(message)
     }
 }
 

@@ -59,7 +59,7 @@ impl Projector {
         Processor {
             name: self.projection.name().to_owned(),
             version: i32::try_from(self.projection.version()).unwrap_or(i32::MAX),
-            types: self.projection.handles().map(<[String]>::to_vec),
+            handled: self.projection.handles().clone(),
             handler: Handler::Projector(self.projection),
             options: self.options,
         }

@@ -4,8 +4,8 @@ use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use super::reactor_context::ReactorContext;
 use crate::error::Result;
 use crate::events::event::Event;
+use crate::events::handled_events::HandledEvents;
 use crate::events::message::{Recorded, RecordedMessage};
-use crate::projection::HandledTypes;
 use std::fmt;
 
 /// Does something for each event: sends a mail, calls a service, appends an answer.
@@ -36,7 +36,7 @@ use std::fmt;
 pub struct Reactor {
     name: String,
     version: u32,
-    types: HandledTypes,
+    handled: HandledEvents,
     handler: Handler,
     options: ProcessorOptions,
 }
@@ -94,7 +94,7 @@ impl UnfinishedReactor {
         Reactor {
             name: self.name,
             version: 1,
-            types: HandledTypes::of::<E>(),
+            handled: HandledEvents::of::<E>(),
             handler,
             options: ProcessorOptions::default(),
         }
@@ -113,7 +113,13 @@ impl Reactor {
 
     /// Handles these message types only. Defaults to all that the event enum has.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
-        self.types.restrict(types);
+        self.handled.only_types(types);
+        self
+    }
+
+    /// Handles events of streams of these [categories](Event::CATEGORY) only. Defaults to those of the event enum.
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.handled.only_categories(categories);
         self
     }
 
@@ -129,7 +135,7 @@ impl Reactor {
         Processor {
             name: self.name,
             version: i32::try_from(self.version).unwrap_or(i32::MAX),
-            types: self.types.as_slice().map(<[String]>::to_vec),
+            handled: self.handled,
             handler: self.handler,
             options: self.options,
         }

@@ -1,8 +1,9 @@
 //! Projections into documents: one per stream, or one per whatever the events name.
 
-use super::{HandledTypes, Projection, ProjectionContext};
+use super::{Projection, ProjectionContext};
 use crate::database::scope::check_key;
 use crate::events::event::Event;
+use crate::events::handled_events::HandledEvents;
 use crate::events::message::{Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,7 +80,7 @@ pub struct DocumentProjection<D, E> {
     collection: String,
     version: u32,
     kind: &'static str,
-    types: HandledTypes,
+    handled: HandledEvents,
     document_ids: DocumentIds<E>,
     evolve: Evolve<D, E>,
 }
@@ -128,7 +129,7 @@ impl<D, E: Event> DocumentProjection<D, E> {
             collection,
             version: 1,
             kind,
-            types: HandledTypes::of::<E>(),
+            handled: HandledEvents::of::<E>(),
             document_ids: Box::new(document_ids),
             evolve: Box::new(evolve),
         }
@@ -137,7 +138,14 @@ impl<D, E: Event> DocumentProjection<D, E> {
     /// Handles these message types only. Defaults to all that the event enum has.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
-        self.types.restrict(types);
+        self.handled.only_types(types);
+        self
+    }
+
+    /// Handles events of streams of these [categories](Event::CATEGORY) only. Defaults to those of the event enum.
+    #[must_use]
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.handled.only_categories(categories);
         self
     }
 
@@ -190,8 +198,8 @@ where
         self.kind
     }
 
-    fn handles(&self) -> Option<&[String]> {
-        self.types.as_slice()
+    fn handles(&self) -> &HandledEvents {
+        &self.handled
     }
 
     fn tables(&self) -> &[String] {

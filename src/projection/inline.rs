@@ -39,6 +39,8 @@ impl InlineProjections {
                     "is given twice",
                 ));
             }
+            let what = format!("projection \"{name}\"");
+            projection.handles().check(&what)?;
             names.push(name);
             versions.push(registry::version(projection.as_ref()));
         }
@@ -92,7 +94,7 @@ impl InlineProjections {
         self.each(sql, partition, |projection, context| {
             let handled: Vec<&RecordedMessage> = messages
                 .iter()
-                .filter(|message| handles(projection, message))
+                .filter(|message| projection.handles().has_message(message))
                 .collect();
             if handled.is_empty() {
                 Ok(())
@@ -121,10 +123,4 @@ impl InlineProjections {
         }
         Ok(())
     }
-}
-
-fn handles(projection: &dyn Projection, message: &RecordedMessage) -> bool {
-    projection
-        .handles()
-        .is_none_or(|types| types.contains(&message.message_type))
 }

@@ -2,7 +2,6 @@
 
 mod context;
 mod document;
-mod handled_types;
 mod inline;
 #[expect(clippy::module_inception, reason = "it holds the trait `Projection`")]
 mod projection;
@@ -12,7 +11,6 @@ mod sql;
 pub use context::ProjectionContext;
 pub(crate) use context::ShadowTables;
 pub use document::DocumentProjection;
-pub(crate) use handled_types::HandledTypes;
 pub(crate) use inline::InlineProjections;
 pub use projection::Projection;
 pub use registry::{ProjectionStatus, ProjectionType, RegisteredProjection};

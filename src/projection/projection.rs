@@ -1,6 +1,7 @@
 //! What a projection is.
 
 use super::context::ProjectionContext;
+use crate::events::handled_events::HandledEvents;
 use crate::events::message::RecordedMessage;
 
 /// Keeps a read model.
@@ -17,8 +18,8 @@ pub trait Projection: Send + Sync + 'static {
     /// What kind of projection this is, for the registry.
     fn kind(&self) -> &'static str;
 
-    /// The message types that it handles; `None` for all.
-    fn handles(&self) -> Option<&[String]>;
+    /// The events that it handles: their categories and their types.
+    fn handles(&self) -> &HandledEvents;
 
     /// The tables and collections that it writes, all in the PostgreSQL schema of the store, those that others refer to first.
     /// Without any it cannot be [rebuilt](crate::EventStore::rebuild); with some, it takes their names from
@@ -50,7 +51,7 @@ pub trait Projection: Send + Sync + 'static {
     /// Whatever fails; nothing is emptied then.
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()>;
 
-    /// Handles messages of the types that it [`handles`](Projection::handles), in their order.
+    /// Handles messages that it [`handles`](Projection::handles), in their order.
     ///
     /// # Errors
     /// Whatever fails; the append is rolled back then, and its caller gets the error.

@@ -4,10 +4,12 @@ use super::Projection;
 use crate::database::position::from_sql;
 use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
+use crate::events::handled_events::{EventSelection, HandledEvents};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::InlineVersions;
 use postgres::types::Type;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 const REGISTER: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)");
@@ -59,6 +61,13 @@ const STALE_INLINE: PartitionSql = PartitionSql::new(
     SELECT name, version FROM {schema}.emt_projections
      WHERE partition = $1 AND type = 'i' AND status = 'stale'
      ORDER BY name, version",
+);
+
+const HANDLED_EVENTS: PartitionSql = PartitionSql::new(
+    "
+    SELECT name, definition -> 'events' AS events FROM {schema}.emt_projections
+     WHERE partition = $1 AND status = 'active' AND jsonb_typeof(definition -> 'events') = 'array'
+     ORDER BY name COLLATE \"C\"",
 );
 
 /// The version whose read model is the live one, even where that has missed events.
@@ -164,6 +173,16 @@ pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Regis
         .collect()
 }
 
+/// What the registry keeps of the events that a projection handles: all types and all categories together, and each enum's.
+fn definition(handled: &HandledEvents) -> Value {
+    let all = handled.filter();
+    json!({
+        "handles": all.types,
+        "categories": all.categories,
+        "events": handled.selections(),
+    })
+}
+
 /// Registers a projection; where none of its name is active yet, this version becomes the active one.
 pub(crate) fn register(
     sql: &mut dyn Sql,
@@ -174,7 +193,7 @@ pub(crate) fn register(
 ) -> Result<()> {
     let letter = projection_type.letter();
     let (name, kind) = (projection.name(), projection.kind());
-    let definition = json!({ "handles": projection.handles() });
+    let definition = definition(projection.handles());
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&name, Type::TEXT),
@@ -275,6 +294,40 @@ pub(crate) fn stale_inline(sql: &mut dyn Sql, partition: &Partition) -> Result<V
     rows.iter()
         .map(|row| Ok((get(row, "name")?, get(row, "version")?)))
         .collect()
+}
+
+/// The events of an enum that an active projection handles.
+pub(crate) struct RegisteredEvents {
+    pub(crate) projection: String,
+    pub(crate) events: EventSelection,
+}
+
+/// What the active projections handle, each enum by itself.
+pub(crate) fn handled_events(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+) -> Result<Vec<RegisteredEvents>> {
+    let rows = sql
+        .query_unnamed(
+            &partition.sql(HANDLED_EVENTS),
+            &[param(&partition.name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for the events of projections", source))?;
+    let mut handled = Vec::new();
+    for row in &rows {
+        let projection: String = get(row, "name")?;
+        let selections =
+            Vec::<EventSelection>::deserialize(get::<Value>(row, "events")?).map_err(|error| {
+                Error::schema(format!(
+                    "the events of projection \"{projection}\": {error}"
+                ))
+            })?;
+        handled.extend(selections.into_iter().map(|events| RegisteredEvents {
+            projection: projection.clone(),
+            events,
+        }));
+    }
+    Ok(handled)
 }
 
 /// The version of a projection whose read model is the live one; 0 where none is.

@@ -1,7 +1,8 @@
 //! Projections into tables of your own, by SQL.
 
-use super::{HandledTypes, Projection, ProjectionContext};
+use super::{Projection, ProjectionContext};
 use crate::events::event::Event;
+use crate::events::handled_events::HandledEvents;
 use crate::events::message::{Recorded, RecordedMessage};
 
 type Handler<E> =
@@ -51,7 +52,7 @@ type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> 
 pub struct SqlProjection<E> {
     name: String,
     version: u32,
-    types: HandledTypes,
+    handled: HandledEvents,
     handle: Handler<E>,
     tables: Vec<String>,
     init: Maintenance,
@@ -80,7 +81,7 @@ impl<E: Event> SqlProjection<E> {
         Self {
             name: name.into(),
             version: 1,
-            types: HandledTypes::of::<E>(),
+            handled: HandledEvents::of::<E>(),
             handle: Box::new(handle),
             tables: Vec::new(),
             init: Box::new(|_| Ok(())),
@@ -121,7 +122,14 @@ impl<E: Event> SqlProjection<E> {
     /// Handles these message types only. Defaults to all that the event enum has.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
-        self.types.restrict(types);
+        self.handled.only_types(types);
+        self
+    }
+
+    /// Handles events of streams of these [categories](Event::CATEGORY) only. Defaults to those of the event enum.
+    #[must_use]
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.handled.only_categories(categories);
         self
     }
 
@@ -146,8 +154,8 @@ impl<E: Event + 'static> Projection for SqlProjection<E> {
         "sql"
     }
 
-    fn handles(&self) -> Option<&[String]> {
-        self.types.as_slice()
+    fn handles(&self) -> &HandledEvents {
+        &self.handled
     }
 
     fn tables(&self) -> &[String] {

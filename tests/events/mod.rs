@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+mod categories;
 mod feed;
 mod fence;
 mod plans;

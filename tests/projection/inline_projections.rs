@@ -514,7 +514,15 @@ fn projections_are_registered_with_their_types() -> anyhow::Result<()> {
     assert_eq!(row.get::<_, i32>(1), 1);
     assert_eq!(
         row.get::<_, Value>(5),
-        json!({"handles": ["ProductItemAdded"]})
+        json!({
+            "handles": ["ProductItemAdded"],
+            "categories": null,
+            "events": [{
+                "event": std::any::type_name::<CartEvent>(),
+                "categories": null,
+                "types": ["ProductItemAdded"],
+            }],
+        })
     );
     Ok(())
 }

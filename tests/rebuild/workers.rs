@@ -3,8 +3,8 @@
 use super::{assert_cleaned_up, store_with};
 use crate::support::{CartEvent, database};
 use emmett_postgresql::{
-    ConnectionOptions, DocumentProjection, EventStore, Projection, ProjectionContext, RawEvent,
-    Recorded, RecordedMessage,
+    ConnectionOptions, DocumentProjection, EventStore, HandledEvents, Projection,
+    ProjectionContext, RawEvent, Recorded, RecordedMessage,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -98,7 +98,7 @@ impl Projection for Watched {
     fn kind(&self) -> &'static str {
         self.0.kind()
     }
-    fn handles(&self) -> Option<&[String]> {
+    fn handles(&self) -> &HandledEvents {
         self.0.handles()
     }
     fn tables(&self) -> &[String] {

@@ -4,6 +4,7 @@ use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::error::Result;
 use crate::events::feed;
+use crate::events::handled_events::FeedFilter;
 use crate::events::message::RecordedMessage;
 use crate::slots::parking::{self, Replay};
 use std::sync::Arc;
@@ -38,7 +39,8 @@ impl Worker {
             return Err(BatchError::Lost);
         };
         let (before, position) = (replay.position - 1, replay.position);
-        let page = shared.run(|sql| feed::page(sql, key.partition, before, position, 1, None))?;
+        let page = shared
+            .run(|sql| feed::page(sql, key.partition, before, position, 1, &FeedFilter::ALL))?;
         let messages: Vec<&RecordedMessage> = page.iter().collect();
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
         match self.call(&mut transaction, &messages, &[replay.slot]) {

@@ -81,6 +81,8 @@ pub enum FindingKind {
     SecondStreamIndex,
     /// An inline projection misses events, and appends with it are refused.
     StaleProjection,
+    /// Two event enums of projections have one type name in one category.
+    SharedType,
     /// The holder of a processor's slot has not renewed its lease.
     LeaseExpired,
     /// A processor has failed.
@@ -106,6 +108,7 @@ impl FindingKind {
             Self::StreamTwice => "streamTwice",
             Self::SecondStreamIndex => "secondStreamIndex",
             Self::StaleProjection => "staleProjection",
+            Self::SharedType => "sharedType",
             Self::LeaseExpired => "leaseExpired",
             Self::ProcessorFailed => "processorFailed",
             Self::ProcessorAhead => "processorAhead",

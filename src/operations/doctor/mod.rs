@@ -5,6 +5,7 @@ mod fence;
 mod finding;
 mod progress;
 mod proof;
+mod shared_type;
 
 pub use fence::{FeedState, FenceHolder, HolderKind};
 pub use finding::{Finding, FindingKind, Severity};
@@ -87,6 +88,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     let feed = fence::look(sql, partition)?;
     findings.extend(feed.findings());
     findings.extend(catalog::examine(sql, partition)?);
+    findings.extend(shared_type::examine(sql, partition)?);
     Ok(DoctorReport {
         feed: Some(feed),
         findings,

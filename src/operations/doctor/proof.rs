@@ -3,6 +3,7 @@
 use crate::database::Connections;
 use crate::error::{Error, Result};
 use crate::events::feed;
+use crate::events::handled_events::FeedFilter;
 use crate::events::message::RecordedMessage;
 use crate::events::partition::Partition;
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ pub(crate) fn prove(
     let mut after = from - 1;
     while after < to {
         let page = connections.run(true, |sql| {
-            feed::page(sql, partition, after, to, PAGE, None)
+            feed::page(sql, partition, after, to, PAGE, &FeedFilter::ALL)
         })?;
         let is_last = page.len() < PAGE;
         walk.take(&page);

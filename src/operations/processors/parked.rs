@@ -5,6 +5,7 @@ use crate::database::Sql;
 use crate::error::Result;
 use crate::events::event::RawEvent;
 use crate::events::feed;
+use crate::events::handled_events::FeedFilter;
 use crate::events::message::{Recorded, RecordedMessage};
 use crate::events::stream::check_stream_name;
 use crate::slots::parked::{self, ParkedMessage, ParkedOptions, ParkedRequest};
@@ -73,7 +74,7 @@ impl Processors {
     fn detail(&self, sql: &mut dyn Sql, parked: ParkedMessage) -> Result<ParkedDetail> {
         let position = parked.global_position;
         let before = position.saturating_sub(1);
-        let stored = feed::page(sql, &self.partition, before, position, 1, None)?;
+        let stored = feed::page(sql, &self.partition, before, position, 1, &FeedFilter::ALL)?;
         Ok(ParkedDetail {
             parked,
             message: stored.first().map(RecordedMessage::decode).transpose()?,

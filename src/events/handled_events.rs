@@ -1,0 +1,158 @@
+//! Which events something handles: pairs of categories and types.
+
+use crate::error::{Error, Result};
+use crate::events::category::{categories, category, check_is_category};
+use crate::events::event::Event;
+use crate::events::message::RecordedMessage;
+use serde::{Deserialize, Serialize};
+
+/// The events that a projection or a reactor handles: of each event enum, its categories and its types.
+///
+/// ```
+/// use emmett_postgresql::{Event, HandledEvents};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize)]
+/// enum OrderEvent { Created { customer: String }, Cancelled }
+/// impl Event for OrderEvent {
+///     const CATEGORY: &'static str = "Order";
+/// }
+///
+/// let handled = HandledEvents::of::<OrderEvent>();
+/// assert!(handled.has("Order-1", "Created"));
+/// assert!(!handled.has("Invoice-1", "Created"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HandledEvents(Vec<EventSelection>);
+
+/// Events of these types in streams of these categories; `None` means all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EventSelection {
+    /// The event enum, by its path.
+    pub(crate) event: String,
+    pub(crate) categories: Option<Vec<String>>,
+    pub(crate) types: Option<Vec<String>>,
+}
+
+impl EventSelection {
+    fn of<E: Event>() -> Self {
+        Self {
+            event: std::any::type_name::<E>().to_owned(),
+            categories: categories::<E>(),
+            types: E::known_types(),
+        }
+    }
+
+    pub(crate) fn has(&self, stream: &str, message_type: &str) -> bool {
+        self.has_type(message_type)
+            && self.categories.as_ref().is_none_or(|names| {
+                category(stream).is_some_and(|name| names.iter().any(|known| known == name))
+            })
+    }
+
+    fn has_type(&self, message_type: &str) -> bool {
+        let types = self.types.as_ref();
+        types.is_none_or(|types| types.iter().any(|known| known == message_type))
+    }
+}
+
+impl HandledEvents {
+    /// The events of an enum: its [types](Event) in its [categories](Event::CATEGORIES).
+    pub fn of<E: Event>() -> Self {
+        Self(vec![EventSelection::of::<E>()])
+    }
+
+    /// Adds the events of another enum.
+    #[must_use]
+    pub fn and<E: Event>(mut self) -> Self {
+        self.0.push(EventSelection::of::<E>());
+        self
+    }
+
+    /// Whether a message of this type in this stream is among them.
+    pub fn has(&self, stream: &str, message_type: &str) -> bool {
+        self.0.iter().any(|events| events.has(stream, message_type))
+    }
+
+    pub(crate) fn has_message(&self, message: &RecordedMessage) -> bool {
+        self.has(&message.stream_name, &message.message_type)
+    }
+
+    /// Restricts the enum that was added last to these types.
+    pub(crate) fn only_types(&mut self, types: &[&str]) {
+        if let Some(last) = self.0.last_mut() {
+            last.types = Some(types.iter().map(|&name| name.to_owned()).collect());
+        }
+    }
+
+    /// Restricts the enum that was added last to these categories.
+    pub(crate) fn only_categories<S: AsRef<str>>(&mut self, categories: &[S]) {
+        if let Some(last) = self.0.last_mut() {
+            last.categories = Some(
+                categories
+                    .iter()
+                    .map(|name| name.as_ref().to_owned())
+                    .collect(),
+            );
+        }
+    }
+
+    pub(crate) fn selections(&self) -> &[EventSelection] {
+        &self.0
+    }
+
+    /// What a statement is asked for: no less than these events, and more where several enums have different categories.
+    pub(crate) fn filter(&self) -> FeedFilter {
+        FeedFilter::union(std::iter::once(self))
+    }
+
+    /// Refuses what no message can meet.
+    pub(crate) fn check(&self, what: &str) -> Result<()> {
+        if self.0.is_empty() {
+            return Err(Error::invalid(what, "handles no events: give it a handler"));
+        }
+        let all = self
+            .0
+            .iter()
+            .filter_map(|events| events.categories.as_ref());
+        all.flatten().try_for_each(|name| check_is_category(name))
+    }
+}
+
+/// What the statements of the feed look for; `None` means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FeedFilter {
+    pub(crate) categories: Option<Vec<String>>,
+    pub(crate) types: Option<Vec<String>>,
+}
+
+impl FeedFilter {
+    /// All messages.
+    pub(crate) const ALL: Self = Self {
+        categories: None,
+        types: None,
+    };
+
+    /// What several readers together look for.
+    pub(crate) fn union<'h>(handled: impl Iterator<Item = &'h HandledEvents>) -> Self {
+        let selections: Vec<&EventSelection> = handled.flat_map(|events| &events.0).collect();
+        Self {
+            categories: union(selections.iter().map(|events| events.categories.as_ref())),
+            types: union(selections.iter().map(|events| events.types.as_ref())),
+        }
+    }
+
+    pub(crate) fn is_selective(&self) -> bool {
+        *self != Self::ALL
+    }
+}
+
+/// All names of several lists, each once; `None` where one of them is of all.
+fn union<'l>(lists: impl Iterator<Item = Option<&'l Vec<String>>>) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for list in lists {
+        names.extend_from_slice(list?);
+    }
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
+}

@@ -1,0 +1,43 @@
+//! Event enums that would read each other's events.
+
+use super::finding::{Finding, FindingKind, Severity};
+use crate::database::Sql;
+use crate::error::Result;
+use crate::events::handled_events::EventSelection;
+use crate::events::partition::Partition;
+use crate::projection::registry::{self, RegisteredEvents};
+
+pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
+    let known = registry::handled_events(sql, partition)?;
+    let pairs = known.iter().enumerate().flat_map(|(index, one)| {
+        let others = known[..index].iter();
+        others.filter_map(move |other| finding(other, one))
+    });
+    let mut findings: Vec<Finding> = pairs.collect();
+    findings.dedup();
+    Ok(findings)
+}
+
+fn finding(one: &RegisteredEvents, other: &RegisteredEvents) -> Option<Finding> {
+    let name = shared_type(&one.events, &other.events)?;
+    Some(Finding::new(
+        FindingKind::SharedType,
+        Severity::Warning,
+        format!(
+            "{} (projection \"{}\") and {} (projection \"{}\") both have the type \"{name}\", and a stream can have both: \
+             each is read as the other.",
+            one.events.event, one.projection, other.events.event, other.projection
+        ),
+        "Give both a category: Event::CATEGORY.",
+    ))
+}
+
+/// A type that two enums have, where one of them has no category, so that nothing tells whose an event is.
+fn shared_type<'e>(one: &'e EventSelection, other: &EventSelection) -> Option<&'e str> {
+    if one.event == other.event || (one.categories.is_some() && other.categories.is_some()) {
+        return None;
+    }
+    let (types, others) = (one.types.as_ref()?, other.types.as_ref()?);
+    let shared = types.iter().find(|name| others.contains(name));
+    shared.map(String::as_str)
+}
