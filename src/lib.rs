@@ -106,54 +106,39 @@
 #![doc = "```"]
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
-pub use crate::{
-    consumer::{
-        Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
-        RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
-    },
-    database::{
-        ConnectionOptions, Transaction,
-        endpoint::{ConnectError, ConnectionStringError},
-        error::DatabaseError,
-        position::ExpectedVersion,
-        schema::{AutoMigration, MigrationReport, Schema, SchemaState},
-    },
-    error::{
-        DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProjectionError, Result,
-    },
-    events::{
-        event::{Event, RawEvent, StoredEvent},
-        feed::{Feed, FeedOptions, Horizon},
-        handled_events::HandledEvents,
-        message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage},
-        stream::{
-            Appended, ReadOptions,
-            append_options::{AppendOptions, StreamMessages},
-            stream_read::{Aggregate, StreamIter, StreamRead},
-        },
-        tenant::{Tenant, TenantRemoval, Tenants},
-    },
-    json::JsonError,
-    operations::{
-        doctor::{
-            DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind,
-            Severity,
-        },
-        event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport},
-        processors::{ParkedDetail, Processors},
-    },
-    projection::{
-        DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
-        RegisteredProjection, SqlProjection,
-    },
-    rebuild::{Rebuild, RebuildProgress, RebuildReport, RequestedRebuild},
-    setup::EventStoreBuilder,
-    slots::{
-        ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset,
-        ProcessorState, ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
-    },
-    store::{EventStore, Session},
+pub use crate::consumer::{
+    Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
+    RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
 };
+pub use crate::database::{
+    AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,
+    ExpectedVersion, MigrationReport, Schema, SchemaState, Transaction,
+};
+pub use crate::error::{
+    DecodeError, EncodeError, Error, EventLogError, ProcessorError, ProjectionError, Result,
+};
+pub use crate::events::{
+    Aggregate, AppendOptions, Appendable, Appended, Event, Feed, FeedOptions, HandledEvents,
+    Horizon, MessageKind, NewMessage, RawEvent, ReadOptions, Recorded, RecordedMessage,
+    StoredEvent, StreamIter, StreamMessages, StreamRead, Tenant, TenantRemoval, Tenants,
+};
+pub use crate::json::JsonError;
+pub use crate::operations::{
+    DoctorReport, ExportOptions, ExportReport, FeedProof, FeedState, FenceHolder, Finding,
+    FindingKind, HolderKind, ImportOptions, ImportProgress, ImportReport, ParkedDetail, Processors,
+    Severity,
+};
+pub use crate::projection::{
+    DocumentProjection, Projection, ProjectionContext, ProjectionStatus, ProjectionType,
+    RegisteredProjection, SqlProjection,
+};
+pub use crate::rebuild::{Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
+pub use crate::setup::EventStoreBuilder;
+pub use crate::slots::{
+    ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset, ProcessorState,
+    ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
+};
+pub use crate::store::{EventStore, Session};
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -12,6 +12,7 @@
 --
 --   parked, after, replay requested --- discard --> discard requested --- dropped ---> (no row)
 --   any                             --- reset, forget, switch of a rebuild ----------> (no row)
+--   any                             --- its tenant is removed ---------------------> (no row)
 --
 -- error: NULL for a message that only comes after one that failed. request: 'replay' or 'discard', for the slot's holder.
 CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
@@ -29,3 +30,11 @@ CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
     parked_at        TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, processor, version, slot, global_position)
 );
+
+-- Deletes the slots of all processors of a partition and what they have parked. For a partition that is removed.
+CREATE OR REPLACE FUNCTION public.emt_processor_delete_all(_partition TEXT) RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    DELETE FROM public.emt_processor_slots AS slot WHERE slot.partition = _partition;
+    DELETE FROM public.emt_parked_messages AS parked WHERE parked.partition = _partition;
+    $$;

@@ -19,6 +19,7 @@
 --   any      --- hold ------> rebuilding --- release -------> free
 --                             rebuilding --- five minutes --> expired
 --   not held --- forget ----> (no row)
+--   any      --- its tenant is removed --> (no row)
 --
 -- epoch: raised by take, hold and reset, so the holder before can commit nothing more. wanted_by, wanted_until: a worker
 -- that has less than its share asks for the slot; its holder gives it up, and no other worker takes it before that time.

@@ -138,8 +138,7 @@ BEGIN
         EXECUTE format('DELETE FROM public.%I', _table || '_' || _suffix);
     END LOOP;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;
-    DELETE FROM public.emt_processor_slots AS slot WHERE slot.partition = _partition;
-    DELETE FROM public.emt_parked_messages AS parked WHERE parked.partition = _partition;
+    PERFORM public.emt_processor_delete_all(_partition);
     DELETE FROM public.emt_rebuild_requests AS request WHERE request.partition = _partition;
     PERFORM public.emt_rebuild_end(rebuild.id)
        FROM public.emt_rebuilds AS rebuild WHERE rebuild.partition = _partition;

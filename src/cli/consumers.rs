@@ -3,7 +3,7 @@
 use super::Output;
 use super::arguments::{ConsumersCommand, ProcessorArguments, SelectionArguments};
 use super::table::{Table, duration, plain, time};
-use crate::operations::processors::Processors;
+use crate::operations::Processors;
 use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorState, ProcessorStatus,
     RequestOutcome, SlotHolder, SlotStatus,

@@ -4,7 +4,7 @@ use super::arguments::DoctorArguments;
 use super::exit_code::SERIOUS;
 use super::output::Output;
 use super::table::plain;
-use crate::operations::doctor::{DoctorReport, FeedProof, FeedState, FenceHolder, HolderKind};
+use crate::operations::{DoctorReport, FeedProof, FeedState, FenceHolder, HolderKind};
 use crate::store::EventStore;
 use serde_json::{Value, json};
 use std::process::ExitCode;

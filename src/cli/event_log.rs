@@ -2,7 +2,7 @@
 
 use super::Output;
 use super::arguments::{ExportArguments, ImportArguments};
-use crate::operations::event_log::{ExportOptions, ImportOptions};
+use crate::operations::{ExportOptions, ImportOptions};
 use crate::store::EventStore;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};

@@ -4,7 +4,7 @@ use super::arguments::MigrateCommand;
 use super::exit_code::NOT_MIGRATED;
 use super::output::Output;
 use super::store_arguments::StoreArguments;
-use crate::database::schema::{self, SchemaState};
+use crate::database::{SchemaState, schema};
 use crate::setup::EventStoreBuilder;
 use serde_json::json;
 use std::io::Write;

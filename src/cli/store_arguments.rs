@@ -1,7 +1,7 @@
 //! The store that a command works on.
 
 use super::arguments::Connection;
-use crate::database::schema::AutoMigration;
+use crate::database::AutoMigration;
 use crate::setup::EventStoreBuilder;
 use crate::store::EventStore;
 

@@ -2,9 +2,7 @@
 
 use super::Output;
 use super::arguments::StreamArguments;
-use crate::events::event::RawEvent;
-use crate::events::message::{MessageKind, Recorded};
-use crate::events::stream::ReadOptions;
+use crate::events::{MessageKind, RawEvent, ReadOptions, Recorded};
 use crate::store::EventStore;
 use anyhow::bail;
 use jiff::Timestamp;

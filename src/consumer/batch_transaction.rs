@@ -3,7 +3,7 @@
 use super::reactor_context::ReactorContext;
 use crate::database::{LazyTransaction, Sql, Transaction};
 use crate::error::Result;
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::store::EventStore;
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use super::thread::spawn;
 use crate::database::{Checkout, Sql};
 use crate::error::Result;
-use crate::events::partition::Partition;
+use crate::events::Partition;
 use crate::projection::Projection;
 use crate::rebuild::RebuildRequest;
 use crate::slots::{self, RenewedSlot, parking};

@@ -2,7 +2,7 @@
 
 use super::processor::Processor;
 use crate::error::Error;
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};

@@ -2,10 +2,9 @@
 
 use super::mailbox::{Batch, Demand, Mailbox};
 use super::shared::Shared;
-use crate::database::back_off::BackOff;
+use crate::database::BackOff;
 use crate::error::Result;
-use crate::events::feed::{self, Horizon, LONGEST_STEP};
-use crate::events::handled_events::FeedFilter;
+use crate::events::{FeedFilter, Horizon, feed};
 use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +135,7 @@ impl Poller {
         let filter = &filter_of(waiting);
         let (partition, size) = (store.partition(), settings.batch_size);
         let most = after
-            .saturating_add(LONGEST_STEP)
+            .saturating_add(feed::LONGEST_STEP)
             .min(settings.until.unwrap_or(u64::MAX));
         let (horizon, messages) = self.shared.run(|sql| {
             if known.position <= after {

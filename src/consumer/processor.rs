@@ -2,10 +2,9 @@
 
 use super::failure::FailurePolicy;
 use super::reactor_context::ReactorContext;
-use crate::database::scope::check_key;
+use crate::database::check_key;
 use crate::error::{Error, Result};
-use crate::events::handled_events::HandledEvents;
-use crate::events::message::RecordedMessage;
+use crate::events::{HandledEvents, RecordedMessage};
 use crate::projection::Projection;
 use std::sync::Arc;
 
@@ -131,7 +130,7 @@ macro_rules! processor_options {
         /// Stops after the first message that meets the condition. Defaults to never.
         pub fn stop_after(
             mut self,
-            condition: impl Fn(&crate::events::message::RecordedMessage) -> bool + Send + Sync + 'static,
+            condition: impl Fn(&crate::events::RecordedMessage) -> bool + Send + Sync + 'static,
         ) -> Self {
             self.options.stop_after = Some(Box::new(condition));
             self

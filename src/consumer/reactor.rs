@@ -3,9 +3,7 @@
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use super::reactor_context::ReactorContext;
 use crate::error::Result;
-use crate::events::event::Event;
-use crate::events::handled_events::HandledEvents;
-use crate::events::message::{Recorded, RecordedMessage};
+use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 use std::fmt;
 
 /// Does something for each event: sends a mail, calls a service, appends an answer.

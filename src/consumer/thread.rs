@@ -9,5 +9,5 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
     std::thread::Builder::new()
         .name(name)
         .spawn(run)
-        .map_err(Error::Thread)
+        .map_err(|source| Error::Thread { source })
 }

@@ -1,7 +1,6 @@
 //! Reading one's own writes: waiting for a processor.
 
-use crate::database::Sql;
-use crate::database::back_off::{BackOff, pause};
+use crate::database::{BackOff, Sql, pause};
 use crate::error::{Error, ProcessorError, Result};
 use crate::slots::progress;
 use crate::store::EventStore;

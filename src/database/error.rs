@@ -60,8 +60,12 @@ pub enum DatabaseError {
     },
     /// The database schema is missing, old, newer than this library, or somebody else's. The message names the case and the
     /// next step.
-    #[error("{0}")]
-    Schema(String),
+    #[error("{message}")]
+    #[non_exhaustive]
+    Schema {
+        /// The case, and the next step.
+        message: String,
+    },
     /// A declared collection or index cannot be created. A store or a client that is opened returns what the source is.
     #[error(transparent)]
     #[non_exhaustive]
@@ -83,7 +87,11 @@ pub enum DatabaseError {
     },
     /// The pool had no connection within its connection timeout.
     #[error("no database connection became available")]
-    Pool(#[source] r2d2::Error),
+    #[non_exhaustive]
+    Pool {
+        /// What the pool said.
+        source: r2d2::Error,
+    },
     /// The caller stands inside an async runtime, which this library would block. Use
     /// `tokio::task::spawn_blocking` or a thread.
     #[error("called from inside an async runtime: call it from a thread or from spawn_blocking")]
@@ -100,7 +108,7 @@ impl DatabaseError {
     /// Whether the same call may succeed when it is made again: see [`Error::is_retryable`](crate::Error::is_retryable).
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Pool(_) => true,
+            Self::Pool { .. } => true,
             Self::Connect { source, .. } => last_attempt(source, is_retryable),
             Self::Statement { source, .. } | Self::TransactionAborted { source } => {
                 is_retryable(source)
@@ -117,7 +125,7 @@ impl DatabaseError {
     /// Whether the database could not be used: see [`Error::is_unavailable`](crate::Error::is_unavailable).
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Pool(_) | Self::UnknownOutcome { .. } => true,
+            Self::Pool { .. } | Self::UnknownOutcome { .. } => true,
             Self::Connect { source, .. } => last_attempt(source, is_unavailable),
             Self::Statement { source, .. } | Self::TransactionAborted { source } => {
                 is_unavailable(source)
@@ -141,6 +149,12 @@ impl DatabaseError {
             return Self::TransactionAborted { source };
         }
         Self::Statement { doing, source }
+    }
+
+    /// The database has what this library cannot use.
+    pub(crate) fn schema(message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::Schema { message }
     }
 
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -186,10 +186,15 @@ impl Connections {
                 prepared_statements,
                 ..
             } => Ok(Checkout::Own {
-                connection: pool.get().map_err(DatabaseError::Pool)?,
+                connection: pool
+                    .get()
+                    .map_err(|source| DatabaseError::Pool { source })?,
                 prepared_statements: *prepared_statements,
             }),
-            Self::Foreign(pool) => Ok(Checkout::Foreign(pool.get().map_err(DatabaseError::Pool)?)),
+            Self::Foreign(pool) => Ok(Checkout::Foreign(
+                pool.get()
+                    .map_err(|source| DatabaseError::Pool { source })?,
+            )),
         }
     }
 

@@ -15,5 +15,9 @@ pub enum EventLogError {
     },
     /// Reading the file of an import or writing that of an export failed.
     #[error("reading or writing the event log failed")]
-    Io(#[source] std::io::Error),
+    #[non_exhaustive]
+    Io {
+        /// What the operating system said.
+        source: std::io::Error,
+    },
 }

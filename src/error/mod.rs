@@ -12,9 +12,10 @@ pub use event_log::EventLogError;
 pub use processor::ProcessorError;
 pub use projection::ProjectionError;
 
-use crate::database::error::{has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
-use crate::database::position::ExpectedVersion;
-use crate::database::{DatabaseError, RoomError};
+use crate::database::{
+    DatabaseError, ExpectedVersion, RoomError, has_driver_cause, is_retryable, is_stale_plan,
+    is_unavailable,
+};
 use crate::pongo;
 
 /// The result of this crate's operations.
@@ -148,7 +149,11 @@ pub enum Error {
     EventLog(#[from] EventLogError),
     /// The operating system gave no thread.
     #[error("a thread could not be started")]
-    Thread(#[source] std::io::Error),
+    #[non_exhaustive]
+    Thread {
+        /// What it said.
+        source: std::io::Error,
+    },
     /// A connection, a statement, a transaction or the schema failed.
     #[error(transparent)]
     Database(DatabaseError),
@@ -231,7 +236,7 @@ impl Error {
 
     /// The database has what this library cannot use.
     pub(crate) fn schema(message: impl Into<String>) -> Self {
-        Self::Database(DatabaseError::Schema(message.into()))
+        DatabaseError::schema(message).into()
     }
 
     /// A projection of the user's has failed.

@@ -11,7 +11,9 @@ fn exhausted() -> DatabaseError {
     let pool = r2d2::Pool::builder()
         .connection_timeout(Duration::from_millis(1))
         .build_unchecked(manager);
-    DatabaseError::Pool(pool.get().err().expect("there is no server"))
+    DatabaseError::Pool {
+        source: pool.get().err().expect("there is no server"),
+    }
 }
 
 fn lost() -> postgres::Error {

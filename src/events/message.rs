@@ -1,6 +1,6 @@
 //! Messages: what goes into a stream, and what comes out.
 
-use crate::database::scope::check_text;
+use crate::database::check_text;
 use crate::error::{Error, Result};
 use crate::events::category::check_category;
 use crate::events::event::Event;

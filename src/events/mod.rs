@@ -1,14 +1,28 @@
 //! The log: messages, streams, the feed, and the partitions that keep tenants apart.
 
 pub(crate) mod bulk;
-pub(crate) mod category;
-pub(crate) mod codec;
-pub(crate) mod event;
+mod category;
+mod codec;
+mod event;
 pub(crate) mod feed;
-pub(crate) mod handled_events;
+mod handled_events;
 pub(crate) mod integrity;
-pub(crate) mod message;
-pub(crate) mod partition;
+mod message;
+mod partition;
 pub(crate) mod stream;
-pub(crate) mod tenant;
-pub(crate) mod wakeup;
+mod tenant;
+mod wakeup;
+
+pub use event::{Event, RawEvent, StoredEvent};
+pub use feed::{Feed, FeedOptions, Horizon};
+pub use handled_events::HandledEvents;
+pub(crate) use handled_events::{EventSelection, FeedFilter};
+pub(crate) use integrity::SequenceSettings;
+pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
+pub(crate) use partition::{Partition, PartitionSql};
+pub use stream::{
+    Aggregate, AppendOptions, Appended, ReadOptions, StreamIter, StreamMessages, StreamRead,
+};
+pub(crate) use stream::{InlineVersions, Stored, StreamAppend};
+pub use tenant::{Tenant, TenantRemoval, Tenants};
+pub(crate) use wakeup::Wakeups;

@@ -1,8 +1,6 @@
 //! One tenant's share of the tables, and their names.
 
-use crate::database::identifier;
-use crate::database::scope::Scope;
-use crate::database::sql_template::{SqlNames, SqlTemplate};
+use crate::database::{Scope, SqlNames, SqlTemplate, identifier};
 use crate::error::{Error, Result};
 use parking_lot::RwLock;
 use postgres::error::SqlState;

@@ -1,8 +1,8 @@
 //! Tenants: adding, listing and removing partitions. Owns the statements on `emt_partitions`.
 
-use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, PooledTransaction, Sql, get, param, scalar};
+use crate::database::{
+    Connections, DEFAULT_PARTITION, PooledTransaction, SchemaSql, Sql, get, param, scalar,
+};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::types::Type;

@@ -1,5 +1,11 @@
 //! What an operator does: look at processors, examine the store, move event logs.
 
-pub(crate) mod doctor;
-pub(crate) mod event_log;
-pub(crate) mod processors;
+mod doctor;
+mod event_log;
+mod processors;
+
+pub use doctor::{
+    DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
+};
+pub use event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport};
+pub use processors::{ParkedDetail, Processors};

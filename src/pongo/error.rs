@@ -1,11 +1,10 @@
 //! What can go wrong with documents, and what the caller can do about it.
 
-use super::document_version::DocumentConflict;
 use super::filter::FilterError;
 use super::update::UpdateError;
-use crate::database::error::{has_driver_cause, is_retryable, is_unavailable};
-use crate::database::{DatabaseError, RoomError};
+use crate::database::{DatabaseError, RoomError, has_driver_cause, is_retryable, is_unavailable};
 use crate::json::JsonError;
+use crate::pongo::document::DocumentConflict;
 use postgres::error::SqlState;
 
 /// The result of operations on documents.
@@ -130,7 +129,7 @@ pub enum Error {
         /// What the database said.
         source: postgres::Error,
     },
-    /// There is something else under the name of an index. Give one of them [another name](super::Index::named), or drop what
+    /// There is something else under the name of an index. Give one of them [another name](super::index::Index::named), or drop what
     /// is there.
     #[error("index \"{index}\" of collection \"{collection}\" is not what was declared: {reason}")]
     #[non_exhaustive]

@@ -2,8 +2,7 @@
 
 use super::error::{Error, Result};
 use crate::database::schema::create_collection;
-use crate::database::scope::Scope;
-use crate::database::{Connections, Nested, PooledTransaction, Sql, Transaction};
+use crate::database::{Connections, Nested, PooledTransaction, Scope, Sql, Transaction};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -203,7 +202,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Begins a transaction on a connection of its own; `None` where the home is one already.
+    /// Begins a transaction on a connection of its own; `None` where it is one already.
     pub(super) fn begin(&self) -> Result<Option<PooledTransaction>> {
         match self {
             Self::Connections { connections, .. } => {
@@ -213,7 +212,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Runs something in the transaction that the home is.
+    /// Runs something in the transaction that it is.
     pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => connections.run(false, run),

@@ -54,46 +54,33 @@
 //! and `-0.0` as `0.0`.
 
 mod client;
-mod client_builder;
 mod collection;
-mod definition;
 mod document;
-pub(crate) mod document_version;
 mod dotted_path;
-pub(crate) mod error;
-mod evolution;
+mod error;
 mod executor;
-pub(crate) mod filter;
+mod filter;
 mod index;
-mod lifecycle;
 mod read;
 mod statement;
-mod stored_document;
-mod transaction;
-pub(crate) mod update;
+mod update;
 mod write;
 
-pub use client::PongoClient;
-pub use client_builder::PongoClientBuilder;
-pub use collection::Collection;
-pub use definition::CollectionDefinition;
-pub(crate) use definition::{CollectionDefinitions, collections_among};
+pub use client::{PongoClient, PongoClientBuilder, PongoTransaction};
+pub use collection::{Collection, CollectionDefinition, DocumentEvolution};
+pub(crate) use collection::{CollectionDefinitions, collections_among};
 pub(crate) use document::DocumentTable;
-pub use document_version::{DocumentConflict, ExpectedDocument};
+pub use document::{DocumentConflict, ExpectedDocument};
 pub use error::{Error, Result};
-pub use evolution::DocumentEvolution;
 pub(crate) use executor::{CollectionTables, Executor};
 pub use filter::{
     Element, ElementFilter, Field, FieldSelection, Filter, FilterError, JsonType, RegexOption,
     element, field,
 };
-pub use index::declaration::{Index, IndexDescription};
-pub use read::cursor::Cursor;
-pub use read::find::Find;
-pub use read::page::Page;
-pub use transaction::PongoTransaction;
+pub use index::{Index, IndexDescription};
+pub use read::{Cursor, Find, Page};
 pub use update::{Update, UpdateError};
-pub use write::handle::{HandleId, HandleOptions, HandleOutcome, Handled};
-pub use write::options::{DeleteOptions, ReturnDocument, UpdateOptions};
-pub use write::outcome::{Deleted, Inserted, Updated, UpdatedMany};
-pub use write::replace_many::Replacement;
+pub use write::{
+    DeleteOptions, Deleted, HandleId, HandleOptions, HandleOutcome, Handled, Inserted, Replacement,
+    ReturnDocument, UpdateOptions, Updated, UpdatedMany,
+};

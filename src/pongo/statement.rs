@@ -1,11 +1,9 @@
 //! Statements with a filter in them.
 
-use super::document::DocumentTable;
 use super::error::{Error, Result};
 use crate::database::position::to_sql;
-use crate::database::sql_template::{SqlNames, SqlTemplate};
-use crate::database::{Parameter, Sql};
-use crate::pongo::document_version::ExpectedDocument;
+use crate::database::{Parameter, Sql, SqlNames, SqlTemplate};
+use crate::pongo::document::{DocumentTable, ExpectedDocument};
 use crate::pongo::filter::{
     SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
 };
@@ -36,7 +34,7 @@ pub(super) const PICK: StatementSql = StatementSql::new(
 pub(super) type StatementSql = SqlTemplate<StatementParts>;
 
 /// What the templates of a statement leave open.
-pub(super) struct StatementParts {
+pub(crate) struct StatementParts {
     table: Arc<DocumentTable>,
     parts: Vec<(&'static str, String)>,
 }
@@ -72,7 +70,7 @@ impl SqlNames for StatementParts {
 }
 
 /// Collects what a statement's templates leave open, and the values. `$1` is the partition.
-pub(super) struct StatementBuilder {
+pub(crate) struct StatementBuilder {
     parts: StatementParts,
     parameters: SqlParameters,
     /// Its plan is the same whatever the values are.
@@ -192,7 +190,7 @@ impl StatementParts {
 }
 
 /// A statement with its values.
-pub(super) struct Statement {
+pub(crate) struct Statement {
     table: Arc<DocumentTable>,
     text: String,
     parameters: Arc<SqlParameters>,

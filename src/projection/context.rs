@@ -1,10 +1,8 @@
 //! What a projection may do inside the transaction.
 
-use crate::database::identifier;
-use crate::database::scope::Scope;
-use crate::database::{Sql, Transaction};
+use crate::database::{Scope, Sql, Transaction, identifier};
 use crate::error::{Error, Result};
-use crate::events::partition::Partition;
+use crate::events::Partition;
 use crate::pongo::{Collection, DocumentTable, Executor};
 use crate::slots::OwnedSlots;
 use std::ops::{Deref, DerefMut};

@@ -1,10 +1,8 @@
 //! Projections into documents: one per stream, or one per whatever the events name.
 
 use super::{Projection, ProjectionContext};
-use crate::database::scope::check_key;
-use crate::events::event::Event;
-use crate::events::handled_events::HandledEvents;
-use crate::events::message::{Recorded, RecordedMessage};
+use crate::database::check_key;
+use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

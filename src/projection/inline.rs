@@ -5,9 +5,7 @@ use super::projection::Projection;
 use super::registry::{self, ProjectionType};
 use crate::database::Sql;
 use crate::error::{Error, Result};
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
-use crate::events::stream::InlineVersions;
+use crate::events::{InlineVersions, Partition, RecordedMessage};
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,7 +30,7 @@ impl InlineProjections {
         let (mut names, mut versions) = (Vec::new(), Vec::new());
         for projection in &projections {
             let name = projection.name().to_owned();
-            crate::database::scope::check_key("the projection name", &name)?;
+            crate::database::check_key("the projection name", &name)?;
             if names.contains(&name) {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),

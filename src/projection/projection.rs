@@ -1,8 +1,7 @@
 //! What a projection is.
 
 use super::context::ProjectionContext;
-use crate::events::handled_events::HandledEvents;
-use crate::events::message::RecordedMessage;
+use crate::events::{HandledEvents, RecordedMessage};
 
 /// Keeps a read model.
 ///

@@ -1,9 +1,7 @@
 //! Projections into tables of your own, by SQL.
 
 use super::{Projection, ProjectionContext};
-use crate::events::event::Event;
-use crate::events::handled_events::HandledEvents;
-use crate::events::message::{Recorded, RecordedMessage};
+use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 
 type Handler<E> =
     Box<dyn Fn(&[Recorded<E>], &mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync>;

@@ -4,8 +4,7 @@ use super::job::Job;
 use super::progress::Progress;
 use super::workers;
 use crate::error::Result;
-use crate::events::feed;
-use crate::events::message::RecordedMessage;
+use crate::events::{RecordedMessage, feed};
 
 /// How often appends may be faster than the rebuild before it stops trying to come nearer to them.
 const LOST_ROUNDS: usize = 3;

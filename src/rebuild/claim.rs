@@ -6,7 +6,7 @@
 
 use crate::database::{PooledTransaction, param, scalar};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::partition::PartitionSql;
+use crate::events::PartitionSql;
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
@@ -66,7 +66,7 @@ impl Claim {
             std::thread::Builder::new()
                 .name("emt:rebuild-claim".into())
                 .spawn_scoped(scope, move || self.beat_until(&ended))
-                .map_err(Error::Thread)?;
+                .map_err(|source| Error::Thread { source })?;
             let outcome = run();
             drop(running);
             outcome

@@ -4,13 +4,9 @@ use super::claim::Claim;
 use super::failure::failed;
 use super::progress::{Progress, RebuildReport};
 use super::shadow::Shadow;
-use crate::database::DatabaseError;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::{PooledTransaction, Sql};
+use crate::database::{DatabaseError, PooledTransaction, RetryPolicy, Sql, retry};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::feed::{self, LONGEST_STEP};
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::events::{Partition, RecordedMessage, feed};
 use crate::projection::{Projection, ProjectionContext, ProjectionType};
 use crate::slots::OwnedSlots;
 use crate::store::EventStore;
@@ -68,7 +64,7 @@ impl Job<'_> {
 
     pub(super) fn page(&self, sql: &mut dyn Sql, after: u64, up_to: u64) -> Result<Page> {
         let handled = self.projection.handles();
-        let up_to = up_to.min(after.saturating_add(LONGEST_STEP));
+        let up_to = up_to.min(after.saturating_add(feed::LONGEST_STEP));
         let (size, filter) = (self.batch_size, handled.filter());
         let mut messages = feed::page(sql, self.partition(), after, up_to, size, &filter)?;
         let position = match messages.last() {

@@ -16,7 +16,9 @@ pub use request::RequestedRebuild;
 
 use crate::database::{Connections, PooledTransaction};
 use crate::error::{Error, Result};
-use crate::projection::{Projection, ProjectionContext, ProjectionType, registry};
+use crate::projection::{
+    Projection, ProjectionContext, ProjectionType, RegisteredProjection, registry,
+};
 use crate::store::EventStore;
 use claim::Claim;
 use failure::failed;
@@ -238,8 +240,8 @@ impl<'s> Rebuild<'s> {
                 )),
             },
             Target::Asynchronous(projection) => {
-                crate::database::scope::check_key("the projection name", projection.name())?;
-                let is_inline = |registered: &crate::RegisteredProjection| {
+                crate::database::check_key("the projection name", projection.name())?;
+                let is_inline = |registered: &RegisteredProjection| {
                     registered.name == projection.name()
                         && registered.projection_type == ProjectionType::Inline
                 };

@@ -3,7 +3,7 @@
 use super::{Rebuild, Target};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, registry};
 use crate::slots::progress;
 use crate::store::EventStore;

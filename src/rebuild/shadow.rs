@@ -4,7 +4,7 @@ use super::failure::failed;
 use crate::database::position::to_sql;
 use crate::database::{PooledTransaction, Sql, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use crate::pongo::collections_among;
 use crate::projection::{Projection, ProjectionContext, ShadowTables, registry};
 use crate::store::EventStore;

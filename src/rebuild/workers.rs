@@ -3,7 +3,7 @@
 use super::job::{Job, Page};
 use super::progress::Progress;
 use crate::error::{Error, Result};
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::slots::{OwnedSlots, slot_of};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) fn handle_up_to(job: &Job<'_>, up_to: u64, progress: &mut Progress<'_
             let worker = thread::Builder::new()
                 .name(format!("emt:rebuild-{worker}"))
                 .spawn_scoped(scope, move || work(job, worker, &batches))
-                .map_err(Error::Thread)?;
+                .map_err(|source| Error::Thread { source })?;
             senders.push(sender);
             workers.push(worker);
         }

@@ -1,7 +1,8 @@
 //! Setting up an event store.
 
-use crate::database::schema::{self, AutoMigration};
-use crate::database::{ConnectionOptions, ConnectionSource, refuse_async_context};
+use crate::database::{
+    AutoMigration, ConnectionOptions, ConnectionSource, refuse_async_context, schema,
+};
 use crate::error::Result;
 use crate::pongo::{CollectionDefinition, CollectionDefinitions};
 use crate::projection::{InlineProjections, Projection};

@@ -3,7 +3,7 @@
 use super::key::ProcessorKey;
 use crate::database::{Sql, get, param};
 use crate::error::Result;
-use crate::events::partition::PartitionSql;
+use crate::events::PartitionSql;
 use postgres::types::Type;
 
 const FAIL: PartitionSql = PartitionSql::new(

@@ -2,7 +2,7 @@
 
 use crate::database::{Parameter, param};
 use crate::error::Error;
-use crate::events::partition::Partition;
+use crate::events::Partition;
 use postgres::types::Type;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

@@ -2,7 +2,7 @@
 
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 
 /// A processor that has not run since its checkpoint was adopted has no slots yet.

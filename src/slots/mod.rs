@@ -24,6 +24,7 @@
 //!   any      --- hold ------> rebuilding --- release -------> free
 //!                             rebuilding --- five minutes --> expired
 //!   not held --- forget ----> (no row)
+//!   any      --- its tenant is removed --> (no row)
 //! ```
 //!
 //! | State | Columns |
@@ -58,6 +59,7 @@
 //!
 //!   parked, after, replay requested --- discard --> discard requested --- dropped ---> (no row)
 //!   any                             --- reset, forget, switch of a rebuild ----------> (no row)
+//!   any                             --- its tenant is removed ---------------------> (no row)
 //! ```
 //!
 //! | State | Columns |
@@ -84,6 +86,7 @@ pub(crate) use key::{OwnedSlots, ProcessorKey, slot_of};
 pub(crate) use known::{names, versions};
 pub(crate) use lease::{HeldSlot, Holder, RenewedSlot, renew};
 pub use parked::{ParkedMessage, ParkedOptions, ParkedRequest};
+pub(crate) use parking::Replay;
 pub use request::{ParkedSelection, RequestOutcome};
 pub use reset::ProcessorReset;
 pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};

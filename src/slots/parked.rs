@@ -3,7 +3,7 @@
 use crate::database::position::{from_sql, small_from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 use std::fmt;

@@ -6,8 +6,7 @@ use super::lease::{HeldSlot, Holder};
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::message::RecordedMessage;
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql, RecordedMessage};
 use postgres::types::Type;
 
 const STREAMS: PartitionSql = PartitionSql::new(

@@ -5,7 +5,7 @@ use super::parked::ParkedRequest;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::PartitionSql;
+use crate::events::PartitionSql;
 use postgres::types::Type;
 
 /// Locks everything of the message's stream, which decides what may be done with it.

@@ -4,7 +4,7 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProcessorError, Result};
-use crate::events::partition::PartitionSql;
+use crate::events::PartitionSql;
 use postgres::types::Type;
 
 const RESET: PartitionSql =

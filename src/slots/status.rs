@@ -3,8 +3,7 @@
 use crate::database::position::{from_sql, small_from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::feed;
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql, feed};
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::HashMap;

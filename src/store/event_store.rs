@@ -1,19 +1,15 @@
 //! The event store: each operation as a transaction of its own.
 
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::schema::{AutoMigration, Declared, Schema, SchemaPart};
-use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::{Connections, PooledTransaction, Transaction, refuse_async_context};
+use crate::database::{
+    AutoMigration, Connections, DEFAULT_PARTITION, Declared, PooledTransaction, RetryPolicy,
+    Schema, SchemaPart, Transaction, refuse_async_context, retry,
+};
 use crate::error::{Error, Result};
-use crate::events::event::Event;
-use crate::events::feed::{self, Feed, FeedOptions, Horizon};
-use crate::events::message::{Appendable, Recorded};
-use crate::events::partition::Partition;
-use crate::events::stream::append_options::{AppendOptions, StreamMessages};
-use crate::events::stream::stream_read::{Aggregate, StreamIter, StreamRead};
-use crate::events::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
-use crate::events::tenant::Tenants;
-use crate::events::wakeup::Wakeups;
+use crate::events::{
+    Aggregate, AppendOptions, Appendable, Appended, Event, Feed, FeedOptions, Horizon, Partition,
+    ReadOptions, Recorded, Stored, StreamAppend, StreamIter, StreamMessages, StreamRead, Tenants,
+    Wakeups, feed, stream,
+};
 use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
 use crate::store::session::{Session, run_in};
@@ -198,7 +194,7 @@ impl EventStore {
         retry(
             &REPETITIONS,
             |_| once(),
-            |appended: &Result<T>| match appended {
+            |appended| match appended {
                 Err(error) if error.is_outcome_unknown() => repeatable,
                 Err(error) => error.is_stale_plan() || self.forget_registration(error),
                 Ok(_) => false,
@@ -354,12 +350,12 @@ impl EventStore {
 
     /// A collection of documents. Its table is created when it is first used, if the store may migrate.
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
-        let home = Executor::Connections {
+        let executor = Executor::Connections {
             connections: self.connections.clone(),
             scope: self.partition.scope().clone(),
             tables: Arc::clone(&self.collections),
         };
-        Collection::new(home, name)
+        Collection::new(executor, name)
     }
 
     /// Runs several operations in one transaction: committed when the closure succeeds, else rolled back.

@@ -2,13 +2,10 @@
 
 use crate::database::{Nested, Transaction, abort};
 use crate::error::{Error, Result};
-use crate::events::event::Event;
-use crate::events::message::{Appendable, Recorded, RecordedMessage};
-use crate::events::partition::Partition;
-use crate::events::stream::append_options::{AppendOptions, StreamMessages};
-use crate::events::stream::stream_read::{Aggregate, StreamRead};
-use crate::events::stream::{self, Appended, ReadOptions, Stored, StreamAppend};
-use crate::events::wakeup::Wakeups;
+use crate::events::{
+    Aggregate, AppendOptions, Appendable, Appended, Event, Partition, ReadOptions, Recorded,
+    RecordedMessage, Stored, StreamAppend, StreamMessages, StreamRead, Wakeups, stream,
+};
 use crate::projection::InlineProjections;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use super::{
     server_process::ServerProcess,
     server_settings::ServerSettings,
 };
-use crate::database::endpoint::with_database;
+use crate::database::with_database;
 use parking_lot::Mutex;
 use postgres::Client;
 use std::{

@@ -1,5 +1,5 @@
 use super::{ServerError, directory::Directory, programs, server_settings::ServerSettings};
-use crate::database::retry::{RetryPolicy, retry};
+use crate::database::{RetryPolicy, retry};
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
@@ -108,7 +108,7 @@ impl Drop for ServerProcess {
 fn run_script(programs: &Path, directory: &Directory) -> io::Result<Child> {
     directory
         .command("/bin/sh")
-        .args(["-c", include_str!("server_process.sh"), "keeper"])
+        .args(["-c", include_str!("server_process.sh"), "server_process"])
         .args([programs, directory.path()])
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())

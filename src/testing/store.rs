@@ -1,13 +1,8 @@
 //! Databases that have the schema already.
 
 use super::{Database, Server, ServerError};
-use crate::{
-    EventStore,
-    database::{
-        ConnectionOptions,
-        schema::{self, SchemaPart},
-    },
-};
+use crate::database::{ConnectionOptions, SchemaPart, schema};
+use crate::store::EventStore;
 
 /// A fresh database with the schema of this library, on the [shared server](Server::shared).
 ///

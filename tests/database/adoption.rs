@@ -113,7 +113,7 @@ fn adoption_is_announced_and_the_superfluous_index_reported() -> anyhow::Result<
     let store = EventStore::builder(database.url()).open_unchecked()?;
 
     assert!(
-        matches!(unopened.open(), Err(Error::Database(DatabaseError::Schema(message))) if message.contains("Emmett's"))
+        matches!(unopened.open(), Err(Error::Database(DatabaseError::Schema { message, .. })) if message.contains("Emmett's"))
     );
     assert_eq!(store.schema().state()?, SchemaState::Emmett);
     let report = store.schema().migrate()?;

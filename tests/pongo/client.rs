@@ -416,7 +416,7 @@ fn without_migration_a_missing_schema_is_reported() -> anyhow::Result<()> {
         .connect();
 
     assert!(
-        matches!(refused, Err(Error::Database(DatabaseError::Schema(_)))),
+        matches!(refused, Err(Error::Database(DatabaseError::Schema { .. }))),
         "{refused:?}"
     );
 
@@ -430,7 +430,7 @@ fn without_migration_a_missing_schema_is_reported() -> anyhow::Result<()> {
         documents().rename("others").map(drop),
     ] {
         assert!(
-            matches!(refused, Err(Error::Database(DatabaseError::Schema(_)))),
+            matches!(refused, Err(Error::Database(DatabaseError::Schema { .. }))),
             "{refused:?}"
         );
     }

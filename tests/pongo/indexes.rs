@@ -58,7 +58,7 @@ fn declared_collections_are_a_part_of_the_migration() -> anyhow::Result<()> {
 
     assert!(matches!(
         none(),
-        Err(Error::Database(DatabaseError::Schema(_)))
+        Err(Error::Database(DatabaseError::Schema { .. }))
     ));
     let unopened = builder().connect_unchecked()?;
     let dry_run = unopened.schema().dry_run()?;

@@ -397,3 +397,30 @@ fn forget_from_any_state_in_which_nobody_holds_it_to_no_row() -> anyhow::Result<
     }
     Ok(())
 }
+
+#[test]
+fn a_removed_tenant_leaves_no_row_of_a_slot_or_a_parked_message() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let mut client = database.client()?;
+    store.tenants().add("acme")?;
+    client.batch_execute(
+        "SELECT emt_processor_register('acme', 'carts', 1, 2, 0);
+         SELECT emt_slot_take('acme', 'carts', 1, 'first', 0, INTERVAL '1 hour');
+         SELECT emt_processor_register('emt:default', 'carts', 1, 2, 0);
+         INSERT INTO emt_parked_messages
+             (partition, processor, version, slot, global_position, stream_id, stream_position, message_type)
+         VALUES ('acme', 'carts', 1, 0, 1, 'Cart-1', 1, 'ItemAdded')",
+    )?;
+
+    store.tenants().remove("acme")?.with_all_data()?;
+
+    let left = client.query_one(
+        "SELECT (SELECT count(*) FROM emt_processor_slots WHERE partition = 'acme'),
+                (SELECT count(*) FROM emt_parked_messages WHERE partition = 'acme'),
+                (SELECT count(*) FROM emt_processor_slots WHERE partition = 'emt:default')",
+        &[],
+    )?;
+    let left: [i64; 3] = [left.get(0), left.get(1), left.get(2)];
+    assert_eq!(left, [0, 0, 2]);
+    Ok(())
+}

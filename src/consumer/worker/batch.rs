@@ -4,7 +4,7 @@ use super::{BatchError, Ended, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::mailbox::Batch;
 use crate::consumer::processor::Handler;
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::slots::{parking, slot_of};
 use crate::trace;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use super::{BatchError, Worker, survives};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::Handler;
 use crate::error::{Error, is_database_cause};
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::projection::ProjectionContext;
 use crate::slots::OwnedSlots;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,7 +8,7 @@ mod requests;
 use super::mailbox::{Batch, Mailbox};
 use super::processor::Processor;
 use super::shared::Shared;
-use crate::database::back_off::BackOff;
+use crate::database::BackOff;
 use crate::error::{Error, ProcessorError, Result};
 use crate::slots::{HeldSlot, parking};
 use crossbeam_channel::{RecvTimeoutError, select};

@@ -3,7 +3,7 @@
 use super::batch::Task;
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
-use crate::events::message::RecordedMessage;
+use crate::events::RecordedMessage;
 use crate::slots::parking;
 use std::sync::Arc;
 

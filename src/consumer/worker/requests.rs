@@ -3,10 +3,8 @@
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::error::Result;
-use crate::events::feed;
-use crate::events::handled_events::FeedFilter;
-use crate::events::message::RecordedMessage;
-use crate::slots::parking::{self, Replay};
+use crate::events::{FeedFilter, RecordedMessage, feed};
+use crate::slots::{Replay, parking};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

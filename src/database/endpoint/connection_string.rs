@@ -36,15 +36,15 @@ const PARAMETERS: [(&str, &str); 25] = [
     ("user", "a text"),
 ];
 
-const NEITHER_FORM: ConnectionStringError = ConnectionStringError::Malformed(
-    "it is neither a URL, as in `postgresql://user@host/database`, nor a list, as in `host=... dbname=...`",
-);
-const NO_PAIR: ConnectionStringError = ConnectionStringError::Malformed(
-    "behind the `?` of a URL, each parameter is written `name=value`",
-);
-const MISPLACED_AT: ConnectionStringError = ConnectionStringError::Malformed(
-    "there is an `@` where none can be; in a user name or a password, write `@` as `%40` and `/` as `%2F`",
-);
+const NEITHER_FORM: ConnectionStringError = ConnectionStringError::Malformed {
+    reason: "it is neither a URL, as in `postgresql://user@host/database`, nor a list, as in `host=... dbname=...`",
+};
+const NO_PAIR: ConnectionStringError = ConnectionStringError::Malformed {
+    reason: "behind the `?` of a URL, each parameter is written `name=value`",
+};
+const MISPLACED_AT: ConnectionStringError = ConnectionStringError::Malformed {
+    reason: "there is an `@` where none can be; in a user name or a password, write `@` as `%40` and `/` as `%2F`",
+};
 
 /// Why a connection string cannot be used.
 ///
@@ -53,8 +53,12 @@ const MISPLACED_AT: ConnectionStringError = ConnectionStringError::Malformed(
 #[non_exhaustive]
 pub enum ConnectionStringError {
     /// The string has neither of the two forms.
-    #[error("the connection string cannot be read: {0}")]
-    Malformed(&'static str),
+    #[error("the connection string cannot be read: {reason}")]
+    #[non_exhaustive]
+    Malformed {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The value is followed by something that is not a parameter, or its quote is not closed.
     #[error(
         "the value of `{parameter}` ends in the wrong place: write it as '...', with a \\ before each ' and \\ in it"
@@ -81,8 +85,12 @@ pub enum ConnectionStringError {
         expected: &'static str,
     },
     /// A parameter is missing, or does not fit another one.
-    #[error("{0}")]
-    Contradiction(&'static str),
+    #[error("{reason}")]
+    #[non_exhaustive]
+    Contradiction {
+        /// What does not fit.
+        reason: &'static str,
+    },
     /// The parameter needs TLS, and the crate was built without it.
     #[error("`{parameter}` needs TLS, and this build has no TLS support: enable the feature `tls`")]
     #[non_exhaustive]
@@ -100,7 +108,9 @@ impl Parameters {
     pub(super) fn parse(text: &str) -> Result<Self, ConnectionStringError> {
         let text = text.trim_ascii_start();
         if text.is_empty() {
-            return Err(ConnectionStringError::Malformed("it is empty"));
+            return Err(ConnectionStringError::Malformed {
+                reason: "it is empty",
+            });
         }
         match Url::split(text) {
             Some(url) => url.parse(),

@@ -44,15 +44,15 @@ const ALREADY_SO: [(&str, &[&str]); 3] = [
     ("sslsni", &["1"]),
 ];
 
-const NO_HOST: ConnectionStringError = ConnectionStringError::Contradiction(
-    "`host` is missing: for a server on this machine it is `localhost`, or the directory of its socket",
-);
-const NO_HOST_NAME: ConnectionStringError = ConnectionStringError::Contradiction(
-    "`sslmode=verify-full` checks the host's name: give `host` beside `hostaddr`",
-);
-const UNEVEN_LISTS: ConnectionStringError = ConnectionStringError::Contradiction(
-    "`host`, `hostaddr` and `port` list different numbers of servers",
-);
+const NO_HOST: ConnectionStringError = ConnectionStringError::Contradiction {
+    reason: "`host` is missing: for a server on this machine it is `localhost`, or the directory of its socket",
+};
+const NO_HOST_NAME: ConnectionStringError = ConnectionStringError::Contradiction {
+    reason: "`sslmode=verify-full` checks the host's name: give `host` beside `hostaddr`",
+};
+const UNEVEN_LISTS: ConnectionStringError = ConnectionStringError::Contradiction {
+    reason: "`host`, `hostaddr` and `port` list different numbers of servers",
+};
 
 /// A server, or several to choose from, with everything that a connection needs.
 #[derive(Clone)]

@@ -72,9 +72,9 @@ impl Encryption {
             None => SslMode::Prefer,
         };
         if is_system && mode != SslMode::VerifyFull {
-            return Err(ConnectionStringError::Contradiction(
-                "`sslrootcert=system` needs `sslmode=verify-full`",
-            ));
+            return Err(ConnectionStringError::Contradiction {
+                reason: "`sslrootcert=system` needs `sslmode=verify-full`",
+            });
         }
         let client_certificate = take_client_certificate(parameters)?;
         if cfg!(not(feature = "tls")) {
@@ -118,8 +118,8 @@ fn take_client_certificate(
             certificate: certificate.into(),
             key: key.into(),
         })),
-        _ => Err(ConnectionStringError::Contradiction(
-            "`sslcert` and `sslkey` belong together: give both",
-        )),
+        _ => Err(ConnectionStringError::Contradiction {
+            reason: "`sslcert` and `sslkey` belong together: give both",
+        }),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -
     if is_true(sql, EMMETT_LAYOUT, schema)? {
         return Ok(true);
     }
-    Err(DatabaseError::Schema(format!(
+    Err(DatabaseError::schema(format!(
         "schema \"{schema}\" has tables emt_streams or emt_messages that neither this library nor Emmett 0.42 or newer \
          created: upgrade them with Emmett first, or choose another schema name or database"
     )))

@@ -49,7 +49,7 @@ pub(super) fn check_history(applied: &[Applied]) -> Result<()> {
             .iter()
             .find(|known| known.version == found.version)
         else {
-            return Err(DatabaseError::Schema(format!(
+            return Err(DatabaseError::schema(format!(
                 "the schema has version {}, newer than this library, which knows {}: update the library",
                 found.version,
                 SchemaPart::EventStore.latest()
@@ -60,7 +60,7 @@ pub(super) fn check_history(applied: &[Applied]) -> Result<()> {
             .as_ref()
             .is_some_and(|found| *found != checksum(known));
         if differs || found.name != known.name {
-            return Err(DatabaseError::Schema(format!(
+            return Err(DatabaseError::schema(format!(
                 "migration {} (\"{}\") was applied with other content than this library has: \
                  it was written by another build of the library",
                 found.version, found.name

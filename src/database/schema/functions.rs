@@ -23,7 +23,7 @@ pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &st
 pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> DatabaseError {
     let missing = [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
     if source.code().is_some_and(|code| missing.contains(code)) {
-        return DatabaseError::Schema(SchemaState::Missing.to_string());
+        return DatabaseError::schema(SchemaState::Missing.to_string());
     }
     DatabaseError::statement(doing, source)
 }

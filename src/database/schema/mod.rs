@@ -134,7 +134,7 @@ impl Schema {
             (AutoMigration::None, SchemaState::Current { .. }) => {
                 match self.missing()?.as_slice() {
                     [] => Ok(()),
-                    missing => Err(DatabaseError::Schema(format!(
+                    missing => Err(DatabaseError::schema(format!(
                         "{} missing: run the migration of the program that declares them",
                         missing.join(", ")
                     ))),
@@ -146,7 +146,7 @@ impl Schema {
                 Ok(())
             }
             (AutoMigration::CreateOrUpdate, _) => self.migrate().map(|_| ()),
-            (AutoMigration::None, state) => Err(DatabaseError::Schema(state.to_string())),
+            (AutoMigration::None, state) => Err(DatabaseError::schema(state.to_string())),
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) fn check_server(sql: &mut dyn Sql) -> Result<()> {
         return Ok(());
     }
     let version: &str = get(row, "version")?;
-    Err(DatabaseError::Schema(format!(
+    Err(DatabaseError::schema(format!(
         "the server runs PostgreSQL {version}, this library needs 13 or newer"
     )))
 }

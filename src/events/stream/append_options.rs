@@ -1,6 +1,6 @@
 //! What an append may say beside the stream and the messages.
 
-use crate::database::position::ExpectedVersion;
+use crate::database::ExpectedVersion;
 use crate::error::Result;
 use crate::events::message::{Appendable, Metadata, NewMetadata, RecordedMessage};
 use crate::events::stream::StreamAppend;

@@ -1,18 +1,20 @@
 //! Streams: append, read, exists, metadata, archive. Owns the statements on one partition's `emt_streams` and `emt_messages`.
 
 mod append;
-pub(crate) mod append_options;
+mod append_options;
 mod name;
 mod read;
 mod read_options;
 mod row;
 mod stored;
-pub(crate) mod stream_read;
+mod stream_read;
 
 pub(crate) use append::{append, append_to_streams};
+pub use append_options::{AppendOptions, StreamMessages};
 pub(crate) use name::{check_stream_name, stream_type};
 pub(crate) use read::{MessageRow, read};
 pub use read_options::ReadOptions;
 pub(crate) use row::{move_stream, set_metadata, version};
 pub use stored::Appended;
 pub(crate) use stored::{InlineVersions, Stored, StreamAppend};
+pub use stream_read::{Aggregate, StreamIter, StreamRead};

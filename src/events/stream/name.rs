@@ -1,6 +1,6 @@
 //! The names of streams.
 
-use crate::database::scope::check_key;
+use crate::database::check_key;
 use crate::error::Result;
 
 pub(crate) fn check_stream_name(stream: &str) -> Result<()> {

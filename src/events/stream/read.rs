@@ -5,7 +5,8 @@ use super::read_options::ReadOptions;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::message::{MessageKind, RecordedMessage};
+use crate::events::event::Event;
+use crate::events::message::{MessageKind, Recorded, RecordedMessage};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
@@ -176,7 +177,7 @@ impl MessageRow<'_> {
     }
 
     /// The message as an event of type `E`, decoded from the row itself.
-    pub(crate) fn decode<E: crate::Event>(&self) -> Result<crate::Recorded<E>> {
+    pub(crate) fn decode<E: Event>(&self) -> Result<Recorded<E>> {
         let stream_position = from_sql(self.get(MessageColumn::StreamPosition)?);
         let message_type: &str = self.get(MessageColumn::MessageType)?;
         let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?);

@@ -1,6 +1,6 @@
 //! Which part of a stream is read.
 
-use crate::database::position::ExpectedVersion;
+use crate::database::ExpectedVersion;
 use crate::error::{Error, Result};
 
 /// Which messages of a stream to read, and in which order.

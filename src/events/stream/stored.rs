@@ -1,8 +1,8 @@
 //! What goes into an append, and what the database says that it did.
 
 use super::name::check_stream_name;
-use crate::database::Jsonb;
-use crate::database::position::{ExpectedVersion, from_sql};
+use crate::database::position::from_sql;
+use crate::database::{ExpectedVersion, Jsonb};
 use crate::error::{Error, Result};
 use crate::events::message::{OutgoingMessage, RecordedMessage};
 use serde_json::{Map, Value};

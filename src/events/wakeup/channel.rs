@@ -1,6 +1,6 @@
 //! The name under which the processes of a store notify each other.
 
-use crate::database::sha256::TextDigest;
+use crate::database::TextDigest;
 use std::sync::Arc;
 use std::time::Duration;
 

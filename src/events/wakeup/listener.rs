@@ -2,8 +2,7 @@
 
 use super::bells::Bells;
 use super::channel::{Channel, LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
-use crate::database::back_off::BackOff;
-use crate::database::{Checkout, Connections};
+use crate::database::{BackOff, Checkout, Connections};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use postgres::Notification;

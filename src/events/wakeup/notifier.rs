@@ -5,9 +5,7 @@
 
 use super::channel::{Channel, LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
 use super::pending::{PendingPartition, PendingPartitions};
-use crate::database::back_off::BackOff;
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Checkout, Connections, Sql, get, param};
+use crate::database::{BackOff, Checkout, Connections, SchemaSql, Sql, get, param};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use postgres::types::Type;

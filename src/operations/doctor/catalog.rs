@@ -3,9 +3,7 @@
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::Sql;
 use crate::error::Result;
-use crate::events::feed;
-use crate::events::integrity::{self, SequenceSettings};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql, SequenceSettings, feed, integrity};
 use crate::projection::registry;
 
 const POSITIONS: PartitionSql = PartitionSql::new("{schema}.emt_global_message_position");

@@ -13,7 +13,7 @@ pub use proof::FeedProof;
 
 use crate::database::{Connections, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use crate::operations::processors::Processors;
 use crate::store::EventStore;
 use postgres::types::Type;

@@ -2,10 +2,7 @@
 
 use crate::database::Connections;
 use crate::error::{Error, Result};
-use crate::events::feed;
-use crate::events::handled_events::FeedFilter;
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::events::{FeedFilter, Partition, RecordedMessage, feed};
 use std::collections::HashMap;
 use std::sync::Arc;
 

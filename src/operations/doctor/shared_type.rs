@@ -3,8 +3,8 @@
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::Sql;
 use crate::error::Result;
-use crate::events::handled_events::EventSelection;
-use crate::events::partition::Partition;
+
+use crate::events::{EventSelection, Partition};
 use crate::projection::registry::{self, RegisteredEvents};
 
 pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {

@@ -3,9 +3,7 @@
 use crate::database::Sql;
 use crate::database::position::from_sql;
 use crate::error::{Error, EventLogError, Result};
-use crate::events::bulk;
-use crate::events::message::RecordedMessage;
-use crate::events::partition::Partition;
+use crate::events::{Partition, RecordedMessage, bulk};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

@@ -2,9 +2,7 @@
 
 use super::line::Line;
 use crate::error::{EventLogError, Result};
-use crate::events::event::RawEvent;
-use crate::events::feed::FeedOptions;
-use crate::events::message::RecordedMessage;
+use crate::events::{FeedOptions, RawEvent, RecordedMessage};
 use crate::store::EventStore;
 use std::io::Write;
 
@@ -51,10 +49,10 @@ impl EventStore {
             position: options.after,
         };
         while let Some(message) = feed.next_message() {
-            write_line(&mut log, &message?).map_err(EventLogError::Io)?;
+            write_line(&mut log, &message?).map_err(|source| EventLogError::Io { source })?;
             report.messages += 1;
         }
-        log.flush().map_err(EventLogError::Io)?;
+        log.flush().map_err(|source| EventLogError::Io { source })?;
         report.position = feed.position();
         Ok(report)
     }

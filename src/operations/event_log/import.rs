@@ -4,12 +4,9 @@ use super::batch::{BatchLine, place};
 use super::import_options::{ImportOptions, ImportProgress, ImportReport};
 use super::line::Line;
 use super::progress::{ImportedPart, LinesDigest};
-use crate::database::scope::check_key;
-use crate::database::{PooledTransaction, Sql};
+use crate::database::{PooledTransaction, Sql, check_key};
 use crate::error::{Error, EventLogError, Result};
-use crate::events::bulk;
-use crate::events::message::{MessageKind, RecordedMessage};
-use crate::events::partition::Partition;
+use crate::events::{MessageKind, Partition, RecordedMessage, bulk};
 use crate::projection::registry;
 use crate::store::EventStore;
 use std::io::BufRead;
@@ -117,7 +114,7 @@ impl<'s, 'p> Import<'s, 'p> {
             text.clear();
             let read = log
                 .read_until(b'\n', &mut text)
-                .map_err(EventLogError::Io)?;
+                .map_err(|source| EventLogError::Io { source })?;
             if read == 0 {
                 break;
             }

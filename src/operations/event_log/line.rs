@@ -1,8 +1,8 @@
 //! One line of an event log.
 
-use crate::database::scope::check_text;
-use crate::events::message::{MessageKind, RecordedMessage};
+use crate::database::check_text;
 use crate::events::stream::check_stream_name;
+use crate::events::{MessageKind, RecordedMessage};
 use crate::json::check_json_text;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -1,10 +1,9 @@
 //! How far a log was imported. Owns the statements on `emt_imports`.
 
 use crate::database::position::{from_sql, to_sql};
-use crate::database::sha256::TextDigest;
-use crate::database::{Sql, get, param};
+use crate::database::{Sql, TextDigest, get, param};
 use crate::error::{Error, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 
 const FIND: PartitionSql = PartitionSql::new(

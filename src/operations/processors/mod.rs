@@ -7,10 +7,9 @@ mod status;
 
 pub use parked::ParkedDetail;
 
-use crate::database::scope::check_text;
-use crate::database::{Connections, PooledTransaction, Sql, param};
+use crate::database::{Connections, PooledTransaction, Sql, check_text, param};
 use crate::error::{Error, ProcessorError, Result};
-use crate::events::partition::{Partition, PartitionSql};
+use crate::events::{Partition, PartitionSql};
 use crate::slots::{self, ProcessorKey};
 use crate::store::EventStore;
 use postgres::types::Type;

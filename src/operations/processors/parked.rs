@@ -3,13 +3,11 @@
 use super::Processors;
 use crate::database::Sql;
 use crate::error::Result;
-use crate::events::event::RawEvent;
-use crate::events::feed;
-use crate::events::handled_events::FeedFilter;
-use crate::events::message::{Recorded, RecordedMessage};
 use crate::events::stream::check_stream_name;
-use crate::slots::parked::{self, ParkedMessage, ParkedOptions, ParkedRequest};
-use crate::slots::{ParkedSelection, RequestOutcome};
+use crate::events::{FeedFilter, RawEvent, Recorded, RecordedMessage, feed};
+use crate::slots::{
+    ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, RequestOutcome, parked,
+};
 
 /// A parked message with what was stored.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::Processors;
 use crate::error::Result;
-use crate::slots::status::{self, ProcessorStatus};
+use crate::slots::{ProcessorStatus, status};
 
 impl Processors {
     /// All processors, by name and version.

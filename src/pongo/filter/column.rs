@@ -2,15 +2,13 @@
 
 use serde_json::Value;
 
-use super::{
-    boolean_logic::{all_of, negated},
-    field_path::{SortKey, SortKeyKind},
-    filter_error::FilterError,
-    json_type::JsonType,
-    predicate::{Predicate, type_name},
-    sql_parameters::{SqlParameters, SqlValue},
-    value_condition::matches_regex,
-};
+use super::boolean_logic::{all_of, negated};
+use super::error::FilterError;
+use super::field_path::{SortKey, SortKeyKind};
+use super::json_type::JsonType;
+use super::predicate::{Predicate, type_name};
+use super::sql_parameters::{SqlParameters, SqlValue};
+use super::value_condition::matches_regex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {

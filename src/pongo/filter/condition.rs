@@ -18,15 +18,13 @@
 
 use serde_json::Value;
 
-use super::{
-    boolean_logic::{all_of, any_of, negated},
-    field_condition::field_condition,
-    field_path::Target,
-    filter_error::FilterError,
-    predicate::{predicates, type_name},
-    source::Source,
-    sql_parameters::SqlParameters,
-};
+use super::boolean_logic::{all_of, any_of, negated};
+use super::error::FilterError;
+use super::field_condition::field_condition;
+use super::field_path::Target;
+use super::predicate::{predicates, type_name};
+use super::source::Source;
+use super::sql_parameters::SqlParameters;
 
 /// Translates a filter into a condition for `WHERE`; its values go to `parameters`.
 ///

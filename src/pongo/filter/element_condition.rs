@@ -1,16 +1,14 @@
 //! Conditions on an element of an array, for `$elemMatch` in filters and `$pull` in updates.
 
-use super::{
-    boolean_logic::all_of,
-    condition::document_condition,
-    field_condition::field_condition,
-    field_path::FieldPath,
-    filter_error::FilterError,
-    predicate::{ElementFilter, element_filter, equal},
-    source::Source,
-    sql_parameters::SqlParameters,
-    value_condition::value_condition,
-};
+use super::boolean_logic::all_of;
+use super::condition::document_condition;
+use super::error::FilterError;
+use super::field_condition::field_condition;
+use super::field_path::FieldPath;
+use super::predicate::{ElementFilter, element_filter, equal};
+use super::source::Source;
+use super::sql_parameters::SqlParameters;
+use super::value_condition::value_condition;
 use serde_json::Value;
 
 /// The condition that an element satisfies what stands behind `$elemMatch`. It is TRUE or FALSE, never NULL.

@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{filter::Filter, filter_error::FilterError, json_type::JsonType, regex::RegexOption};
+use super::error::FilterError;
+use super::filter::Filter;
+use super::json_type::JsonType;
+use super::regex::RegexOption;
 use crate::json::{JsonError, to_json};
 
 /// Begins a condition on the field at a dotted path, such as `address.city` or `lines.0.price`.
@@ -54,7 +57,7 @@ pub struct Element {
     operators: Result<Map<String, Value>, FilterError>,
 }
 
-/// What [`Field::elem_match`] and [`Update::pull_where`](crate::pongo::Update::pull_where) demand of an element: a [`Filter`] of its fields, or conditions on the [`element`] itself.
+/// What [`Field::elem_match`] and [`Update::pull_where`](crate::pongo::update::Update::pull_where) demand of an element: a [`Filter`] of its fields, or conditions on the [`element`] itself.
 #[derive(Debug, Clone)]
 pub struct ElementFilter(Result<Value, FilterError>);
 

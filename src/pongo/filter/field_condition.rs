@@ -2,16 +2,14 @@
 
 use serde_json::Value;
 
-use super::{
-    boolean_logic::{all_of, any_of, negated},
-    field_path::FieldPath,
-    filter_error::FilterError,
-    index_range::index_range,
-    predicate::{ElementFilter, Predicate, RangeOperator, predicates},
-    source::Source,
-    sql_parameters::SqlParameters,
-    value_condition::value_condition,
-};
+use super::boolean_logic::{all_of, any_of, negated};
+use super::error::FilterError;
+use super::field_path::FieldPath;
+use super::index_range::index_range;
+use super::predicate::{ElementFilter, Predicate, RangeOperator, predicates};
+use super::source::Source;
+use super::sql_parameters::SqlParameters;
+use super::value_condition::value_condition;
 
 /// The longest list of values that becomes a JSON path predicate, which tries one after the other. A longer one
 /// is looked up by hash, and a GIN index does not serve that.

@@ -1,6 +1,9 @@
 //! Dotted field paths and the SQL that reads what they name.
 
-use super::{column::Column, filter_error::FilterError, index_key::STRING, source::Source};
+use super::column::Column;
+use super::error::FilterError;
+use super::index_key::STRING;
+use super::source::Source;
 use crate::pongo::dotted_path;
 
 /// What a key of a filter or of a sort document names.

@@ -5,7 +5,7 @@ use std::ops::Not;
 
 use serde_json::{Value, json};
 
-use super::filter_error::FilterError;
+use super::error::FilterError;
 
 /// Which documents of a collection to take.
 ///

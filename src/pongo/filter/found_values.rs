@@ -1,10 +1,8 @@
 //! The values that a path leads to, one by one.
 
-use super::{
-    column::Column,
-    field_path::{FieldPath, Target},
-    filter_error::FilterError,
-};
+use super::column::Column;
+use super::error::FilterError;
+use super::field_path::{FieldPath, Target};
 
 /// `FROM` items behind the table of a collection that give the column `found.value`: what the path leads to in a document,
 /// and the elements of what of that is an array.

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{filter_error::FilterError, json_type::JsonType, regex::Regex};
+use super::error::FilterError;
+use super::json_type::JsonType;
+use super::regex::Regex;
 use crate::json;
 
 /// One condition on the value of a field.

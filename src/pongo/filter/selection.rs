@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{field_path::FieldPath, filter_error::FilterError};
+use super::error::FilterError;
+use super::field_path::FieldPath;
 
 /// Which fields of a document a query reads.
 ///

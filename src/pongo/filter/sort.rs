@@ -2,13 +2,11 @@
 
 use serde_json::Value;
 
-use super::{
-    boolean_logic::{all_of, any_of},
-    column::Column,
-    field_path::{SortKey, Target},
-    filter_error::FilterError,
-    sql_parameters::{SqlParameters, SqlValue},
-};
+use super::boolean_logic::{all_of, any_of};
+use super::column::Column;
+use super::error::FilterError;
+use super::field_path::{SortKey, Target};
+use super::sql_parameters::{SqlParameters, SqlValue};
 
 /// A total order of documents: the fields of a sort document such as `{"totalAmount": -1}`, and the id.
 ///

@@ -7,7 +7,8 @@ use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 use serde_json::Value;
 
-use super::{filter_error::FilterError, regex::Regex};
+use super::error::FilterError;
+use super::regex::Regex;
 
 /// A value that a statement is given, never written into its text.
 #[derive(Debug, Clone)]

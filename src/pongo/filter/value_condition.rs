@@ -1,14 +1,12 @@
 //! Conditions on one JSON value as it is: no look at its elements when it is an array.
 
-use super::{
-    boolean_logic::{all_of, negated},
-    element_condition::element_matches,
-    filter_error::FilterError,
-    json_type::JsonType,
-    predicate::{ElementFilter, Predicate, RangeOperator},
-    regex::Regex,
-    sql_parameters::SqlParameters,
-};
+use super::boolean_logic::{all_of, negated};
+use super::element_condition::element_matches;
+use super::error::FilterError;
+use super::json_type::JsonType;
+use super::predicate::{ElementFilter, Predicate, RangeOperator};
+use super::regex::Regex;
+use super::sql_parameters::SqlParameters;
 use serde_json::Value;
 
 /// The condition that the SQL expression `value`, which is never NULL, satisfies all predicates.

@@ -3,13 +3,14 @@
 //! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
 //! that says what it builds, and the index gets its own name together with its comment.
 
-use crate::database::identifier;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Checkout, Connections, PooledTransaction, Sql, param, scalar};
+use super::catalog;
+use super::catalog::{Found, list, lock, look, note, rename};
+use super::declaration::Index;
+use crate::database::{
+    Checkout, Connections, PooledTransaction, RetryPolicy, SchemaSql, Sql, identifier, param,
+    retry, scalar,
+};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::index::declaration::Index;
-use crate::pongo::index::indexes::{self, Found, list, lock, look, note, rename};
 use postgres::error::SqlState;
 use postgres::types::Type;
 use std::time::Duration;
@@ -30,7 +31,7 @@ const WAIT_FOR_TURN: RetryPolicy =
 const BEGIN_ANEW: RetryPolicy = RetryPolicy::times(19);
 
 /// Creates an index outside of any transaction; false when it exists.
-pub(in crate::pongo) fn create_concurrently(
+pub(crate) fn create_concurrently(
     connections: &Connections,
     schema: &str,
     collection: &str,
@@ -101,7 +102,7 @@ impl Build<'_> {
         // Repeatable, because an index that exists is skipped.
         self.connections.run(true, |sql| {
             sql.batch(&statement)
-                .map_err(|source| indexes::refused(self.collection, self.index, source))
+                .map_err(|source| catalog::refused(self.collection, self.index, source))
         })?;
         self.finish()
     }
@@ -128,7 +129,7 @@ impl Build<'_> {
             )?;
             rename(sql, self.schema, &self.built_as, &self.name)?;
         } else {
-            indexes::drop(sql, self.schema, self.collection, &self.built_as)?;
+            catalog::drop(sql, self.schema, self.collection, &self.built_as)?;
         }
         transaction.commit()?;
         Ok(is_new)
@@ -173,22 +174,24 @@ impl Build<'_> {
 /// for. On a pool of the caller's, which may have no second connection, the server ends such a deadlock and the build
 /// begins anew.
 struct Turn {
-    _keeper: Checkout,
+    _connection: Checkout,
 }
 
 impl Turn {
     fn wait_for(connections: &Connections, schema: &str) -> Result<Option<Self>> {
-        let Some(mut keeper) = connections.dedicated()? else {
+        let Some(mut connection) = connections.dedicated()? else {
             return Ok(None);
         };
         let take = TAKE_TURN.in_schema(schema);
         retry(
             &WAIT_FOR_TURN,
-            |_| try_lock(keeper.sql(), &take),
+            |_| try_lock(connection.sql(), &take),
             |taken| matches!(taken, Ok(false)),
         )
         .map_err(|source| Error::database("wait for another build of an index", source))?;
-        Ok(Some(Self { _keeper: keeper }))
+        Ok(Some(Self {
+            _connection: connection,
+        }))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Indexes of collections: what they are, and what they are called.
 
-use crate::database::identifier;
-use crate::database::sha256::TextDigest;
+use crate::database::{TextDigest, identifier};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FilterError, container_expression, index_expression, index_presence};
 use serde::{Deserialize, Serialize};
@@ -48,21 +47,21 @@ pub struct Index {
 /// What makes an index the same as another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::pongo) struct IndexDefinition {
+pub(crate) struct IndexDefinition {
     /// None for the whole document.
-    pub(in crate::pongo) fields: Vec<String>,
-    pub(in crate::pongo) unique: bool,
-    pub(in crate::pongo) sparse: bool,
+    pub(crate) fields: Vec<String>,
+    pub(crate) unique: bool,
+    pub(crate) sparse: bool,
 }
 
 /// What the comment of an index says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::pongo) struct IndexNote {
+pub(crate) struct IndexNote {
     #[serde(flatten)]
-    pub(in crate::pongo) definition: IndexDefinition,
+    pub(crate) definition: IndexDefinition,
     /// Its name follows from the collection and the definition.
-    pub(in crate::pongo) has_own_name: bool,
+    pub(crate) has_own_name: bool,
 }
 
 impl Index {
@@ -148,36 +147,36 @@ impl Index {
     }
 
     /// Builds the index while others write to the collection, outside of any transaction. It takes longer, and waits for
-    /// transactions that were open before, such as that of a [`cursor`](crate::pongo::Find::cursor). What a build that failed has left
+    /// transactions that were open before, such as that of a [`cursor`](crate::pongo::read::Find::cursor). What a build that failed has left
     /// is removed by the next one.
     pub fn concurrently(mut self) -> Self {
         self.concurrently = true;
         self
     }
 
-    pub(in crate::pongo) fn is_concurrent(&self) -> bool {
+    pub(crate) fn is_concurrent(&self) -> bool {
         self.concurrently
     }
 
-    pub(in crate::pongo) fn definition(&self) -> &IndexDefinition {
+    pub(crate) fn definition(&self) -> &IndexDefinition {
         &self.definition
     }
 
-    pub(in crate::pongo) fn name(&self, collection: &str) -> String {
+    pub(crate) fn name(&self, collection: &str) -> String {
         self.name
             .clone()
             .unwrap_or_else(|| self.definition.name(collection))
     }
 
     /// The name under which it is built concurrently: two that are not the same have two.
-    pub(in crate::pongo) fn built_as(&self, collection: &str) -> String {
+    pub(crate) fn built_as(&self, collection: &str) -> String {
         let what = [collection, &self.name(collection), &self.comment()].join("\0");
         let digest = TextDigest::from(what.as_str()).text();
         format!("emt_index_{}", &digest[..2 * DIGEST_LENGTH])
     }
 
     /// What its comment has to say.
-    pub(in crate::pongo) fn comment(&self) -> String {
+    pub(crate) fn comment(&self) -> String {
         let note = IndexNote {
             definition: self.definition.clone(),
             has_own_name: self.name.is_some(),
@@ -187,7 +186,7 @@ impl Index {
     }
 
     /// Refuses an index that makes no sense, before anything is sent.
-    pub(in crate::pongo) fn check(&self, collection: &str) -> Result<()> {
+    pub(crate) fn check(&self, collection: &str) -> Result<()> {
         let refuse = |reason: &str| {
             Err(Error::invalid(
                 format!("an index of \"{collection}\""),
@@ -210,7 +209,7 @@ impl Index {
     }
 
     /// `CREATE INDEX`. It is not in a function of the schema, because `CONCURRENTLY` runs in none.
-    pub(in crate::pongo) fn statement(
+    pub(crate) fn statement(
         &self,
         schema: &str,
         collection: &str,
@@ -265,7 +264,7 @@ impl IndexDefinition {
     }
 
     /// The name that an index has where it was given none.
-    pub(in crate::pongo) fn name(&self, collection: &str) -> String {
+    pub(crate) fn name(&self, collection: &str) -> String {
         let ending = if self.unique { "_key" } else { "_idx" };
         let fields: Vec<String> = self.fields.iter().map(|field| snake_case(field)).collect();
         let fields = if fields.is_empty() {
@@ -284,7 +283,7 @@ impl IndexDefinition {
     }
 
     /// In words, for messages.
-    pub(in crate::pongo) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let kind = match (self.unique, self.sparse) {
             (true, true) => "unique and sparse, ",
             (true, false) => "unique, ",
@@ -299,7 +298,7 @@ impl IndexDefinition {
 
 impl IndexNote {
     /// What a comment says; `None` for one of somebody else.
-    pub(in crate::pongo) fn parse(comment: &str) -> Option<Self> {
+    pub(crate) fn parse(comment: &str) -> Option<Self> {
         serde_json::from_str(comment.strip_prefix(COMMENT)?).ok()
     }
 }

@@ -1,6 +1,8 @@
 //! Indexes of collections.
 
 pub(crate) mod build;
-mod collection;
-pub(crate) mod declaration;
-pub(crate) mod indexes;
+pub(crate) mod catalog;
+mod declaration;
+
+pub(crate) use catalog::Found;
+pub use declaration::{Index, IndexDescription};

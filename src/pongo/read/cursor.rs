@@ -1,11 +1,11 @@
 //! Reading any number of documents in bounded memory.
 
+use super::find::Find;
 use crate::database::{PooledTransaction, Sql};
+use crate::pongo::document::StoredDocument;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
-use crate::pongo::read::find::Find;
 use crate::pongo::statement::Statement;
-use crate::pongo::stored_document::StoredDocument;
 use postgres::Row;
 use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ static OPENED: AtomicU64 = AtomicU64::new(0);
 #[must_use = "an iterator does nothing until it is asked for documents"]
 pub struct Cursor<'c, 'a, T, D = T> {
     find: Find<'c, 'a, T, D>,
-    home: CursorPlace<'c, 'a>,
+    place: CursorPlace<'c, 'a>,
     statement: Statement,
     name: String,
     fetched: std::vec::IntoIter<Row>,
@@ -50,7 +50,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
     /// itself waits until the iterator is dropped: [`drop`](crate::pongo::Collection::drop), [`rename`](crate::pongo::Collection::rename),
     /// [`drop_index`](crate::pongo::Collection::drop_index), and an index that is built
-    /// [concurrently](crate::pongo::Index::concurrently). In the thread that has the iterator, that is for ever.
+    /// [concurrently](crate::pongo::index::Index::concurrently). In the thread that has the iterator, that is for ever.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -78,17 +78,17 @@ impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
         let statement = find.statement()?;
         let name = format!("emt_find_{}", OPENED.fetch_add(1, Ordering::Relaxed));
         let collection = find.collection;
-        let home = collection.home.on_table(&collection.name, || {
-            let mut home = match collection.home.begin()? {
+        let place = collection.executor.on_table(&collection.name, || {
+            let mut place = match collection.executor.begin()? {
                 Some(transaction) => CursorPlace::Own(transaction),
-                None => CursorPlace::Borrowed(&collection.home),
+                None => CursorPlace::Borrowed(&collection.executor),
             };
-            home.run(|sql| statement.declare(&name, sql))?;
-            Ok(home)
+            place.run(|sql| statement.declare(&name, sql))?;
+            Ok(place)
         })?;
         Ok(Self {
             find,
-            home,
+            place,
             statement,
             name,
             fetched: Vec::new().into_iter(),
@@ -100,7 +100,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Cursor<'c, 'a, T, D> {
         let batch_size = self.find.batch_size.min(MOST_FETCHED);
         let fetch = format!("FETCH {batch_size} FROM {}", self.name);
         let statement = &self.statement;
-        let rows = self.home.run(|sql| {
+        let rows = self.place.run(|sql| {
             sql.query_unnamed(&fetch, &[])
                 .map_err(|source| statement.error("find documents", source))
         })?;
@@ -124,7 +124,7 @@ impl CursorPlace<'_, '_> {
     fn run<R>(&mut self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
         match self {
             Self::Own(transaction) => run(transaction.sql()),
-            Self::Borrowed(home) => home.run_inside(run),
+            Self::Borrowed(executor) => executor.run_inside(run),
         }
     }
 }
@@ -144,10 +144,10 @@ impl<T, D: DeserializeOwned> Iterator for Cursor<'_, '_, T, D> {
 
 impl<T, D> Drop for Cursor<'_, '_, T, D> {
     fn drop(&mut self) {
-        if let CursorPlace::Borrowed(home) = &self.home {
+        if let CursorPlace::Borrowed(executor) = &self.place {
             let close = format!("CLOSE {}", self.name);
             // Where this fails, the transaction is at its end, and with it the cursor.
-            let _ = home.run_inside(|sql| {
+            let _ = executor.run_inside(|sql| {
                 sql.execute_unnamed(&close, &[])
                     .map_err(|source| Error::database("close a cursor", source))
             });

@@ -1,14 +1,12 @@
 //! Finding and counting documents.
 
 use crate::database::position::{from_sql, to_sql};
-use crate::database::scope::check_key;
-use crate::database::{Jsonb, param, scalar, scalars};
+use crate::database::{Jsonb, check_key, param, scalar, scalars};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{CollectionSql, DocumentTable};
+use crate::pongo::document::{CollectionSql, DOCUMENT, DocumentTable, StoredDocument};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
 use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
-use crate::pongo::stored_document::{DOCUMENT, StoredDocument};
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -154,14 +152,14 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
 /// A query of a collection.
 #[must_use = "a query does nothing until it is run"]
 pub struct Find<'c, 'a, T, D = T> {
-    pub(in crate::pongo) collection: &'c Collection<'a, T>,
+    pub(crate) collection: &'c Collection<'a, T>,
     filter: Filter,
     selection: Option<FieldSelection>,
-    pub(in crate::pongo) sort: Option<Value>,
-    pub(in crate::pongo) limit: Option<u64>,
-    pub(in crate::pongo) skip: u64,
-    pub(in crate::pongo) after: Option<String>,
-    pub(in crate::pongo) batch_size: u32,
+    pub(crate) sort: Option<Value>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) skip: u64,
+    pub(crate) after: Option<String>,
+    pub(crate) batch_size: u32,
     _document: PhantomData<fn() -> D>,
 }
 
@@ -302,7 +300,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         Ok(scalars::<String>(&rows)?.join("\n"))
     }
 
-    pub(in crate::pongo) fn statement(&self) -> Result<Statement> {
+    pub(crate) fn statement(&self) -> Result<Statement> {
         if self.after.is_some() {
             return Err(Error::invalid("after", "is for pages only: see Find::page"));
         }
@@ -325,7 +323,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     }
 
     /// A statement with the filter and the fields that are read.
-    pub(in crate::pongo) fn builder(&self) -> Result<StatementBuilder> {
+    pub(crate) fn builder(&self) -> Result<StatementBuilder> {
         if self.batch_size == 0 {
             return Err(Error::invalid("the batch size", "must be at least 1"));
         }
@@ -339,7 +337,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         Ok(builder.part("document", document))
     }
 
-    pub(in crate::pongo) fn decode(&self, document: &StoredDocument<'_>) -> Result<D> {
+    pub(crate) fn decode(&self, document: &StoredDocument<'_>) -> Result<D> {
         if self.selection.is_some() {
             let table = self.collection.table()?;
             return table.decode(Some(document.id), document.data);

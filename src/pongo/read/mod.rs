@@ -1,5 +1,9 @@
 //! Reading documents.
 
-pub(crate) mod cursor;
-pub(crate) mod find;
-pub(crate) mod page;
+mod cursor;
+mod find;
+mod page;
+
+pub use cursor::Cursor;
+pub use find::Find;
+pub use page::Page;

@@ -1,11 +1,11 @@
 //! Pages of a query: each begins behind the last document of the one before, wherever that is by now.
 
+use super::find::Find;
 use crate::database::get;
+use crate::pongo::document::StoredDocument;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{SortOrder, SqlValue};
-use crate::pongo::read::find::Find;
 use crate::pongo::statement::StatementSql;
-use crate::pongo::stored_document::StoredDocument;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;

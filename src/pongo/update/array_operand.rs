@@ -1,7 +1,7 @@
 //! The operands of `$push` and `$addToSet`: a value, or values behind `$each`.
 
+use super::error::UpdateError;
 use super::field::Field;
-use super::update_error::UpdateError;
 use crate::json::type_name;
 use serde_json::{Map, Value, json};
 

@@ -1,8 +1,7 @@
 //! Update documents, built field by field.
 
-use super::update_error::UpdateError;
-use crate::json::type_name;
-use crate::json::{JsonError, to_json};
+use super::error::UpdateError;
+use crate::json::{JsonError, to_json, type_name};
 use crate::pongo::filter::ElementFilter;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! MongoDB's rule that an update touches each field once.
 
-use super::update_error::UpdateError;
-use super::update_path::UpdatePath;
+use super::error::UpdateError;
+use super::path::UpdatePath;
 
 /// A path and the operator that changes what it names.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! An update document as an SQL expression.
 
+use super::error::UpdateError;
 use super::operation::{Operand, Operation, SqlOperation, operations};
-use super::update_error::UpdateError;
 use crate::pongo::filter::{SqlParameters, pull_condition};
 use serde_json::Value;
 

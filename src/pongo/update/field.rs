@@ -1,7 +1,7 @@
 //! A field that an operator changes, and the checks of its operands.
 
-use super::update_error::UpdateError;
-use super::update_path::UpdatePath;
+use super::error::UpdateError;
+use super::path::UpdatePath;
 use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
 use serde_json::{Value, json};
 use std::sync::Arc;

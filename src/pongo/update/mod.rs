@@ -3,15 +3,15 @@
 mod array_operand;
 mod builder;
 mod conflict;
+mod error;
 mod expression;
 mod field;
 mod operation;
+mod path;
 #[cfg(test)]
 mod tests;
-mod update_error;
-mod update_path;
 
 pub use builder::Update;
+pub use error::UpdateError;
 pub(crate) use expression::{UpdatePhase, update_expression};
 pub(crate) use operation::counts;
-pub use update_error::UpdateError;

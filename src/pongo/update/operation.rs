@@ -2,9 +2,9 @@
 
 use super::array_operand::{added_values, pushed_values};
 use super::conflict::{Touched, refuse_conflicts};
+use super::error::UpdateError;
 use super::field::Field;
-use super::update_error::UpdateError;
-use super::update_path::UpdatePath;
+use super::path::UpdatePath;
 use crate::json::type_name;
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -1,20 +1,18 @@
 //! Changing the first document that matches, in one statement.
 
+use super::options::{ReturnDocument, UpdateOptions};
+use super::outcome::Updated;
+use super::upsert::upsert_seed;
 use crate::database::position::from_sql;
-use crate::database::retry::{RetryPolicy, retry};
-use crate::database::scope::check_key;
-use crate::database::{Jsonb, Sql, get};
+use crate::database::{Jsonb, RetryPolicy, Sql, check_key, get, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{EncodedDocument, new_id};
-use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::document::{
+    DocumentConflict, EncodedDocument, ExpectedDocument, StoredDocument, Take, new_id,
+};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, SqlValue, pinned_id};
 use crate::pongo::statement::{PICK, Statement, StatementBuilder, StatementSql};
-use crate::pongo::stored_document::{StoredDocument, Take};
 use crate::pongo::update::{Update, UpdatePhase, counts};
-use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
-use crate::pongo::write::outcome::Updated;
-use crate::pongo::write::upsert::upsert_seed;
 use postgres::Row;
 use serde_json::Value;
 
@@ -86,23 +84,23 @@ const INSERTED_AFTER: &str = "inserted.data";
 const UPSERT_AGAIN: RetryPolicy = RetryPolicy::times(4);
 
 /// A change of one document.
-pub(in crate::pongo) struct Change<'c> {
-    pub(in crate::pongo) doing: &'static str,
-    pub(in crate::pongo) filter: Filter,
-    pub(in crate::pongo) options: &'c UpdateOptions,
-    pub(in crate::pongo) returned: Option<Returned<'c>>,
-    pub(in crate::pongo) new: NewDocument<'c>,
+pub(crate) struct Change<'c> {
+    pub(crate) doing: &'static str,
+    pub(crate) filter: Filter,
+    pub(crate) options: &'c UpdateOptions,
+    pub(crate) returned: Option<Returned<'c>>,
+    pub(crate) new: NewDocument<'c>,
 }
 
 /// Which form of the document is given, and who takes it. Where he cannot read it, nothing is changed.
 #[derive(Clone, Copy)]
-pub(in crate::pongo) struct Returned<'c> {
-    pub(in crate::pongo) form: ReturnDocument,
-    pub(in crate::pongo) take: Take<'c>,
+pub(crate) struct Returned<'c> {
+    pub(crate) form: ReturnDocument,
+    pub(crate) take: Take<'c>,
 }
 
 /// What becomes of the document.
-pub(in crate::pongo) enum NewDocument<'c> {
+pub(crate) enum NewDocument<'c> {
     Updated(&'c Update),
     Replaced(EncodedDocument),
 }
@@ -132,7 +130,7 @@ impl Returned<'_> {
 }
 
 impl Change<'_> {
-    pub(in crate::pongo) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
+    pub(crate) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
         let table = collection.table()?;
         let filter = self.filter.document().map_err(Error::Filter)?;
         let mut builder = StatementBuilder::new(table).filter(filter)?;
@@ -352,7 +350,7 @@ impl Change<'_> {
     }
 }
 
-pub(in crate::pongo) fn other_id(own: &str, found: &str) -> Error {
+pub(crate) fn other_id(own: &str, found: &str) -> Error {
     Error::invalid(
         format!("the document id \"{own}\""),
         format!("is not that of the document to be replaced, \"{found}\": an id never changes"),
@@ -360,7 +358,7 @@ pub(in crate::pongo) fn other_id(own: &str, found: &str) -> Error {
 }
 
 impl<T> Collection<'_, T> {
-    pub(in crate::pongo) fn conflict(
+    pub(crate) fn conflict(
         &self,
         id: Option<String>,
         expected: ExpectedDocument,

@@ -1,14 +1,14 @@
 //! Deleting documents.
 
+use super::options::DeleteOptions;
+use super::outcome::Deleted;
 use crate::database::position::from_sql;
 use crate::database::{Sql, get};
 use crate::pongo::collection::Collection;
+use crate::pongo::document::{StoredDocument, Take};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, pinned_id};
 use crate::pongo::statement::{PICK, StatementBuilder, StatementSql};
-use crate::pongo::stored_document::{StoredDocument, Take};
-use crate::pongo::write::options::DeleteOptions;
-use crate::pongo::write::outcome::Deleted;
 use serde::de::DeserializeOwned;
 
 const DELETE_ONE: StatementSql = StatementSql::new(

@@ -1,13 +1,12 @@
 //! Load, decide, store.
 
-use crate::database::param;
-use crate::database::retry::{RetryPolicy, retry};
+use super::versioned_writes::{VersionedWrites, versions};
+use crate::database::{RetryPolicy, param, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{CollectionSql, DocumentTable, check_ids};
-use crate::pongo::document_version::{DocumentConflict, ExpectedDocument};
+use crate::pongo::document::{
+    CollectionSql, DocumentConflict, DocumentTable, ExpectedDocument, StoredDocument, check_ids,
+};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::stored_document::StoredDocument;
-use crate::pongo::write::versioned_writes::{VersionedWrites, versions};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
@@ -406,8 +405,8 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         };
         let stored = match writes.len() {
             0 => return Ok(Written::default()),
-            1 => self.home.run(&self.name, false, run),
-            _ => self.home.atomically(&self.name, run),
+            1 => self.executor.run(&self.name, false, run),
+            _ => self.executor.atomically(&self.name, run),
         };
         stored.map_err(|error| {
             if error.is_conflict() || error.is_retryable() {

@@ -1,11 +1,11 @@
 //! Inserting documents, and writing them whether they exist or not.
 
+use super::outcome::{Inserted, Updated};
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, DocumentTable, EncodedDocument, check_ids};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::write::outcome::{Inserted, Updated};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
@@ -46,7 +46,7 @@ impl<T: Serialize> Collection<'_, T> {
         let (id, json) = self.encode(document)?.for_insert();
         let text = INSERT_ONE.with(table);
         let json = Jsonb(&json);
-        self.home.run(&self.name, false, |sql| {
+        self.executor.run(&self.name, false, |sql| {
             let parameters = [
                 param(&table.partition, Type::TEXT),
                 param(&id, Type::TEXT),
@@ -69,7 +69,7 @@ impl<T: Serialize> Collection<'_, T> {
         if documents.ids.is_empty() {
             return Ok(documents.ids);
         }
-        self.home.run(&self.name, false, |sql| {
+        self.executor.run(&self.name, false, |sql| {
             documents
                 .send(table, |parameters| {
                     sql.execute(&INSERT.with(table), parameters)
@@ -102,7 +102,7 @@ impl<T: Serialize> Collection<'_, T> {
         if documents.ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.home.run(&self.name, false, |sql| {
+        let rows = self.executor.run(&self.name, false, |sql| {
             documents
                 .send(table, |parameters| {
                     sql.query(&UPSERT.with(table), parameters)

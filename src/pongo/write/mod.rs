@@ -1,13 +1,18 @@
 //! Writing documents.
 
-pub(crate) mod change;
+mod change;
 mod delete;
-pub(crate) mod handle;
+mod handle;
 mod insert;
-pub(crate) mod options;
-pub(crate) mod outcome;
+mod options;
+mod outcome;
 mod replace;
-pub(crate) mod replace_many;
+mod replace_many;
 mod update;
 mod upsert;
 mod versioned_writes;
+
+pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
+pub use options::{DeleteOptions, ReturnDocument, UpdateOptions};
+pub use outcome::{Deleted, Inserted, Updated, UpdatedMany};
+pub use replace_many::Replacement;

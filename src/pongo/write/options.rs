@@ -1,6 +1,6 @@
 //! What a write may say beside the filter and the document.
 
-use crate::pongo::document_version::ExpectedDocument;
+use crate::pongo::document::ExpectedDocument;
 use crate::pongo::error::{Error, Result};
 use serde_json::Value;
 
@@ -13,10 +13,10 @@ use serde_json::Value;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct UpdateOptions {
-    pub(in crate::pongo) expected: ExpectedDocument,
-    pub(in crate::pongo) upsert: bool,
-    pub(in crate::pongo) sort: Option<Value>,
-    pub(in crate::pongo) reports_conflict: bool,
+    pub(crate) expected: ExpectedDocument,
+    pub(crate) upsert: bool,
+    pub(crate) sort: Option<Value>,
+    pub(crate) reports_conflict: bool,
 }
 
 impl UpdateOptions {
@@ -49,7 +49,7 @@ impl UpdateOptions {
         self
     }
 
-    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::Find::sort). Defaults to
+    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::read::Find::sort). Defaults to
     /// any of them.
     #[must_use]
     pub fn sort(mut self, order: Value) -> Self {
@@ -65,7 +65,7 @@ impl UpdateOptions {
     }
 
     /// For operations that give a document, and so have no place for a report.
-    pub(in crate::pongo) fn refuse_report(&self, operation: &str) -> Result<()> {
+    pub(crate) fn refuse_report(&self, operation: &str) -> Result<()> {
         refuse_report(self.reports_conflict, operation)
     }
 }
@@ -79,9 +79,9 @@ impl UpdateOptions {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
-    pub(in crate::pongo) expected: ExpectedDocument,
-    pub(in crate::pongo) sort: Option<Value>,
-    pub(in crate::pongo) reports_conflict: bool,
+    pub(crate) expected: ExpectedDocument,
+    pub(crate) sort: Option<Value>,
+    pub(crate) reports_conflict: bool,
 }
 
 impl DeleteOptions {
@@ -103,7 +103,7 @@ impl DeleteOptions {
         self
     }
 
-    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::Find::sort). Defaults to
+    /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::read::Find::sort). Defaults to
     /// any of them.
     #[must_use]
     pub fn sort(mut self, order: Value) -> Self {
@@ -119,7 +119,7 @@ impl DeleteOptions {
     }
 
     /// For operations that give a document, and so have no place for a report.
-    pub(in crate::pongo) fn refuse_report(&self, operation: &str) -> Result<()> {
+    pub(crate) fn refuse_report(&self, operation: &str) -> Result<()> {
         refuse_report(self.reports_conflict, operation)
     }
 }

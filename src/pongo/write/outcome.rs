@@ -1,6 +1,6 @@
 //! What writes have done.
 
-use crate::pongo::document_version::DocumentConflict;
+use crate::pongo::document::DocumentConflict;
 
 /// A document that was inserted.
 #[derive(Debug, Clone, PartialEq, Eq)]

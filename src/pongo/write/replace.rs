@@ -1,11 +1,11 @@
 //! Replacing documents as a whole.
 
+use super::change::{Change, NewDocument, Returned};
+use super::options::{ReturnDocument, UpdateOptions};
+use super::outcome::Updated;
 use crate::pongo::collection::Collection;
 use crate::pongo::error::Result;
 use crate::pongo::filter::Filter;
-use crate::pongo::write::change::{Change, NewDocument, Returned};
-use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
-use crate::pongo::write::outcome::Updated;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

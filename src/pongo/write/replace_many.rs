@@ -1,13 +1,12 @@
 //! Replacing several documents in one statement.
 
+use super::change::other_id;
+use super::outcome::Updated;
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get, param};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{CollectionSql, check_ids};
-use crate::pongo::document_version::ExpectedDocument;
+use crate::pongo::document::{CollectionSql, ExpectedDocument, check_ids};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::write::change::other_id;
-use crate::pongo::write::outcome::Updated;
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;

@@ -1,5 +1,8 @@
 //! Updating documents by operators.
 
+use super::change::{Change, NewDocument, Returned};
+use super::options::{ReturnDocument, UpdateOptions};
+use super::outcome::{Updated, UpdatedMany};
 use crate::database::get;
 use crate::database::position::from_sql;
 use crate::pongo::collection::Collection;
@@ -7,9 +10,6 @@ use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::Filter;
 use crate::pongo::statement::{StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase};
-use crate::pongo::write::change::{Change, NewDocument, Returned};
-use crate::pongo::write::options::{ReturnDocument, UpdateOptions};
-use crate::pongo::write::outcome::{Updated, UpdatedMany};
 use serde::de::DeserializeOwned;
 
 /// Locks the documents in one order, so that two updates of many do not wait for each other.

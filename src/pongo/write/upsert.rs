@@ -5,7 +5,7 @@ use crate::pongo::filter::{FilterError, equal_fields};
 use serde_json::{Map, Value};
 
 /// What a filter says about the document that it did not find: the fields that it compares by equality.
-pub(in crate::pongo) fn upsert_seed(filter: &Value) -> Result<Value> {
+pub(crate) fn upsert_seed(filter: &Value) -> Result<Value> {
     let mut seed = Map::new();
     for (path, value) in equal_fields(filter) {
         if !insert_at(&mut seed, path, value) {

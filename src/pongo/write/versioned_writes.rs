@@ -72,7 +72,7 @@ const DELETE: CollectionSql = CollectionSql::new("
 
 /// Documents to be written, by what is to happen to them: each kind is one statement.
 #[derive(Default)]
-pub(in crate::pongo) struct VersionedWrites<'w> {
+pub(crate) struct VersionedWrites<'w> {
     inserted: Vec<(&'w str, &'w [u8])>,
     /// With the version that is replaced.
     replaced: Vec<(&'w str, &'w [u8], u64)>,
@@ -80,25 +80,25 @@ pub(in crate::pongo) struct VersionedWrites<'w> {
 }
 
 impl<'w> VersionedWrites<'w> {
-    pub(in crate::pongo) fn insert(&mut self, id: &'w str, json: &'w [u8]) {
+    pub(crate) fn insert(&mut self, id: &'w str, json: &'w [u8]) {
         self.inserted.push((id, json));
     }
 
-    pub(in crate::pongo) fn replace(&mut self, id: &'w str, json: &'w [u8], version: u64) {
+    pub(crate) fn replace(&mut self, id: &'w str, json: &'w [u8], version: u64) {
         self.replaced.push((id, json, version));
     }
 
-    pub(in crate::pongo) fn delete(&mut self, id: &'w str, version: u64) {
+    pub(crate) fn delete(&mut self, id: &'w str, version: u64) {
         self.deleted.push((id, version));
     }
 
-    pub(in crate::pongo) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.inserted.len() + self.replaced.len() + self.deleted.len()
     }
 
     /// Runs at most three statements. Returns the versions of the documents that were written; those that were not what was
     /// expected are missing.
-    pub(in crate::pongo) fn send(
+    pub(crate) fn send(
         &self,
         table: &DocumentTable,
         sql: &mut dyn Sql,
@@ -251,7 +251,7 @@ const VERSIONS: CollectionSql =
     CollectionSql::new("SELECT _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)");
 
 /// The versions of those of the documents that exist.
-pub(in crate::pongo) fn versions(
+pub(crate) fn versions(
     table: &DocumentTable,
     sql: &mut dyn Sql,
     ids: &[&str],

@@ -29,7 +29,7 @@ fn a_pool_without_a_free_connection_says_so_after_its_timeout() -> anyhow::Resul
         .expect_err("none is free");
 
     assert!(
-        matches!(error, Error::Database(DatabaseError::Pool(_))),
+        matches!(error, Error::Database(DatabaseError::Pool { .. })),
         "{error:?}"
     );
     assert!(error.is_retryable() && !error.is_conflict());
@@ -235,7 +235,7 @@ fn a_pool_of_the_callers_that_is_exhausted_is_an_error_of_the_pool() -> anyhow::
         .expect_err("none is free");
 
     assert!(
-        matches!(error, Error::Database(DatabaseError::Pool(_))),
+        matches!(error, Error::Database(DatabaseError::Pool { .. })),
         "{error:?}"
     );
     Ok(())

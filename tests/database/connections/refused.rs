@@ -136,7 +136,7 @@ fn a_password_that_is_changed_later_does_not_show_either() -> anyhow::Result<()>
     wait_until("the pool says why there is no second connection", || {
         let error = store.begin().expect_err("the password is wrong");
         assert!(
-            matches!(error, Error::Database(DatabaseError::Pool(_))),
+            matches!(error, Error::Database(DatabaseError::Pool { .. })),
             "{error:?}"
         );
         text = shown(&error);

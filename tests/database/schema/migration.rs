@@ -21,7 +21,7 @@ fn names() -> Vec<String> {
 #[track_caller]
 fn refusal<T: std::fmt::Debug, E: Into<Error>>(result: Result<T, E>) -> String {
     match result.map_err(E::into) {
-        Err(Error::Database(DatabaseError::Schema(message))) => message,
+        Err(Error::Database(DatabaseError::Schema { message, .. })) => message,
         other => panic!("expected a refused schema, got {other:?}"),
     }
 }

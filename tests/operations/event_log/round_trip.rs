@@ -233,13 +233,13 @@ fn a_reader_or_writer_that_fails_is_reported() -> anyhow::Result<()> {
 
     let imported = store.import(failing, ImportOptions::new().batch_size(4));
     assert!(
-        matches!(imported, Err(Error::EventLog(EventLogError::Io(_)))),
+        matches!(imported, Err(Error::EventLog(EventLogError::Io { .. }))),
         "{imported:?}"
     );
     assert_eq!(numbers(&store)?.len(), 8, "the whole batches are stored");
     let exported = store.export(Failing, ExportOptions::new());
     assert!(
-        matches!(exported, Err(Error::EventLog(EventLogError::Io(_)))),
+        matches!(exported, Err(Error::EventLog(EventLogError::Io { .. }))),
         "{exported:?}"
     );
 

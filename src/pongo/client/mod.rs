@@ -1,18 +1,19 @@
 //! The client: collections without an event store.
 
-use super::collection::Collection;
-use super::error::{Error, Result};
-use super::executor::{CollectionTables, Executor, TransactionTables};
-use super::transaction::PongoTransaction;
+mod builder;
+mod transaction;
+
+pub use builder::PongoClientBuilder;
+pub use transaction::PongoTransaction;
+
 use crate::database::position::from_sql;
-use crate::database::schema::Schema;
-use crate::database::scope::DEFAULT_PARTITION;
-use crate::database::scope::Scope;
-use crate::database::scope::check_key;
-use crate::database::sql_template::SchemaSql;
 use crate::database::{
-    Connections, PooledTransaction, Transaction, check_open, param, refuse_async_context, scalar,
+    Connections, DEFAULT_PARTITION, PooledTransaction, Schema, SchemaSql, Scope, Transaction,
+    check_key, check_open, param, refuse_async_context, scalar,
 };
+use crate::pongo::collection::Collection;
+use crate::pongo::error::{Error, Result};
+use crate::pongo::executor::{CollectionTables, Executor, TransactionTables};
 use postgres::types::Type;
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ impl std::fmt::Debug for PongoClient {
 }
 
 impl PongoClient {
-    pub(super) fn new(connections: Connections, schema: Schema, may_create: bool) -> Self {
+    pub(crate) fn new(connections: Connections, schema: Schema, may_create: bool) -> Self {
         Self {
             scope: Scope {
                 schema: Arc::clone(schema.name()),
@@ -70,12 +71,12 @@ impl PongoClient {
 
     /// A collection of documents. Its table is created when it is first used, if the client may migrate.
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
-        let home = Executor::Connections {
+        let executor = Executor::Connections {
             connections: self.connections.clone(),
             scope: self.scope.clone(),
             tables: Arc::clone(&self.tables),
         };
-        Collection::new(home, name)
+        Collection::new(executor, name)
     }
 
     /// The same client as one tenant sees it: documents of its own in every collection. The default one, which is called

@@ -1,12 +1,11 @@
 //! Creating, dropping and renaming collections.
 
-use super::collection::Collection;
-use super::document::check_name;
-use super::error::{Error, Result};
-use super::index::indexes::rename_all;
+use super::Collection;
 use crate::database::schema::function_error;
-use crate::database::sql_template::SchemaSql;
-use crate::database::{param, scalar};
+use crate::database::{SchemaSql, param, scalar};
+use crate::pongo::document::check_name;
+use crate::pongo::error::{Error, Result};
+use crate::pongo::index::catalog::rename_all;
 use postgres::types::Type;
 
 const CREATE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_create($1)");
@@ -33,7 +32,7 @@ impl<T> Collection<'_, T> {
     /// Drops the collection with all its documents, those of all tenants; false when there was none. It can be used again,
     /// and is empty then.
     ///
-    /// Waits for transactions that use the collection; for one of a [`cursor`](super::Find::cursor) in the same thread, for
+    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for
     /// ever.
     ///
     /// # Errors
@@ -45,7 +44,7 @@ impl<T> Collection<'_, T> {
 
     /// Renames the collection, with its documents and indexes. The old name can be used again, and is empty then.
     ///
-    /// Waits for transactions that use the collection; for one of a [`cursor`](super::Find::cursor) in the same thread, for
+    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for
     /// ever.
     ///
     /// # Errors
@@ -54,27 +53,27 @@ impl<T> Collection<'_, T> {
     pub fn rename(self, new_name: &str) -> Result<Self> {
         check_name(&self.name)?;
         check_name(new_name)?;
-        let schema = self.home.schema();
+        let schema = self.executor.schema();
         let text = RENAME.in_schema(schema);
-        self.home.in_one_transaction(|sql| {
+        self.executor.in_one_transaction(|sql| {
             let names = [param(&self.name, Type::TEXT), param(&new_name, Type::TEXT)];
             sql.query(&text, &names)
                 .map_err(|source| refused("rename a collection", &self.name, source))?;
             rename_all(sql, schema, &self.name, new_name)
         })?;
-        self.home.forget(&self.name);
+        self.executor.forget(&self.name);
         Ok(self.renamed(new_name))
     }
 
     fn call(&self, doing: &'static str, template: SchemaSql) -> Result<bool> {
-        let text = template.in_schema(self.home.schema());
-        let changed = self.home.in_one_transaction(|sql| {
+        let text = template.in_schema(self.executor.schema());
+        let changed = self.executor.in_one_transaction(|sql| {
             let rows = sql
                 .query(&text, &[param(&self.name, Type::TEXT)])
                 .map_err(|source| refused(doing, &self.name, source))?;
             Ok(scalar(&rows)?.unwrap_or_default())
         })?;
-        self.home.forget(&self.name);
+        self.executor.forget(&self.name);
         Ok(changed)
     }
 }

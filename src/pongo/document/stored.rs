@@ -1,31 +1,31 @@
 //! Documents as they are read: the JSON of a row, with what its columns say of the id and the version.
 
-use super::error::Result;
 use crate::database::position::from_sql;
 use crate::database::{Jsonb, get};
+use crate::pongo::error::Result;
 use memchr::memmem;
 use postgres::Row;
 use std::io::Write;
 
 /// What a statement reads of a document; see [`StoredDocument::of_row`].
-pub(super) const DOCUMENT: &str = "data, _id, _version";
+pub(crate) const DOCUMENT: &str = "data, _id, _version";
 
 /// The names of the fields that come from columns, whatever the JSON says, as `jsonb` writes them: it escapes nothing in them.
 const COLUMNS: [&[u8]; 2] = [b"\"_id\":", b"\"_version\":"];
 
 /// Takes a document that a write gives, before the write is committed: where it cannot be read, nothing is written.
-pub(super) type Take<'t> = &'t dyn Fn(&StoredDocument<'_>) -> Result<()>;
+pub(crate) type Take<'t> = &'t dyn Fn(&StoredDocument<'_>) -> Result<()>;
 
 /// A document in a row.
-pub(super) struct StoredDocument<'r> {
-    pub(super) data: &'r [u8],
-    pub(super) id: &'r str,
-    pub(super) version: u64,
+pub(crate) struct StoredDocument<'r> {
+    pub(crate) data: &'r [u8],
+    pub(crate) id: &'r str,
+    pub(crate) version: u64,
 }
 
 impl<'r> StoredDocument<'r> {
     /// The document in the first three columns of a row, which are those of [`DOCUMENT`].
-    pub(super) fn of_row(row: &'r Row) -> Result<Self> {
+    pub(crate) fn of_row(row: &'r Row) -> Result<Self> {
         Ok(Self {
             data: get::<Jsonb<'r>>(row, 0)?.0,
             id: get(row, 1)?,
@@ -34,7 +34,7 @@ impl<'r> StoredDocument<'r> {
     }
 
     /// The JSON with the id and the version in it. Done here, because `jsonb ||` costs the server more than this costs us.
-    pub(super) fn json(&self) -> Vec<u8> {
+    pub(crate) fn json(&self) -> Vec<u8> {
         let Some(fields) = self.data.strip_suffix(b"}") else {
             return self.data.to_vec();
         };
@@ -77,7 +77,7 @@ fn is_column(field: &[u8]) -> bool {
 
 /// The JSON of an object without the fields that come from columns, and the JSON of its id. The others stay as they are, to the
 /// letter. Of two fields of one name the last counts, as in `jsonb`.
-pub(super) fn without_columns(json: Vec<u8>) -> serde_json::Result<(Vec<u8>, Option<Vec<u8>>)> {
+pub(crate) fn without_columns(json: Vec<u8>) -> serde_json::Result<(Vec<u8>, Option<Vec<u8>>)> {
     if !may_name_columns(&json) {
         return Ok((json, None));
     }
@@ -108,11 +108,11 @@ fn name_and_value(field: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The fields of an object in valid JSON, each as it stands there.
-pub(super) struct Fields<'j>(&'j [u8]);
+pub(crate) struct Fields<'j>(&'j [u8]);
 
 impl<'j> Fields<'j> {
     /// None of what is no object.
-    pub(super) fn of(json: &'j [u8]) -> Self {
+    pub(crate) fn of(json: &'j [u8]) -> Self {
         let fields = json.strip_prefix(b"{");
         Self(
             fields

@@ -1,12 +1,9 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
-use super::error::{Error, Result};
-use super::stored_document::{Fields, StoredDocument, without_columns};
-use crate::database::identifier;
-use crate::database::scope::check_key;
-use crate::database::sql_template::{SqlNames, SqlTemplate};
-use crate::database::{Jsonb, Sql, param};
+use super::stored::{Fields, StoredDocument, without_columns};
+use crate::database::{Jsonb, Sql, SqlNames, SqlTemplate, check_key, identifier, param};
 use crate::json::{self, JsonError};
+use crate::pongo::error::{Error, Result};
 use postgres::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -61,20 +58,20 @@ const TRUNCATE: CollectionSql = CollectionSql::new("DELETE FROM {table} WHERE _p
 const RESERVED: &str = "emt_";
 
 /// A document's JSON, as it is stored: the id and the version stand in columns, and nowhere else.
-pub(super) struct EncodedDocument {
-    pub(super) json: Vec<u8>,
+pub(crate) struct EncodedDocument {
+    pub(crate) json: Vec<u8>,
     /// The id that it names.
-    pub(super) id: Option<String>,
+    pub(crate) id: Option<String>,
 }
 
 impl EncodedDocument {
     /// The JSON and the id, which is a new one where it names none.
-    pub(super) fn for_insert(self) -> (String, Vec<u8>) {
+    pub(crate) fn for_insert(self) -> (String, Vec<u8>) {
         (self.id.unwrap_or_else(new_id), self.json)
     }
 
     /// Refuses what was meant to be an update. In a filter, such a field would be an operator, too.
-    pub(super) fn refuse_operators(self) -> Result<Self> {
+    pub(crate) fn refuse_operators(self) -> Result<Self> {
         let mut fields = Fields::of(&self.json);
         let Some(operator) = fields.find(|field| field.starts_with(b"\"$")) else {
             return Ok(self);
@@ -94,7 +91,7 @@ impl EncodedDocument {
 }
 
 /// An id for a document that has none. Later ones sort behind earlier ones.
-pub(super) fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
@@ -110,7 +107,7 @@ pub(crate) struct DocumentTable {
 }
 
 /// A statement on the table of a collection.
-pub(super) type CollectionSql = SqlTemplate<DocumentTable>;
+pub(crate) type CollectionSql = SqlTemplate<DocumentTable>;
 
 impl SqlNames for DocumentTable {
     const OPEN: &'static [&'static str] = &["schema", "table"];
@@ -125,7 +122,7 @@ impl SqlNames for DocumentTable {
 }
 
 /// Refuses names that no collection can have; the same as `emt_collection_check_name` in the schema.
-pub(super) fn check_name(collection: &str) -> Result<()> {
+pub(crate) fn check_name(collection: &str) -> Result<()> {
     identifier::check("the collection name", collection)?;
     if collection.starts_with(RESERVED) {
         return Err(Error::invalid(
@@ -137,7 +134,7 @@ pub(super) fn check_name(collection: &str) -> Result<()> {
 }
 
 /// Refuses ids that no document can have, and one that is given twice.
-pub(super) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result<()> {
+pub(crate) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result<()> {
     let mut seen = HashSet::new();
     for id in ids {
         check_key("the document id", id)?;
@@ -178,7 +175,7 @@ impl DocumentTable {
     }
 
     /// What it means that a document cannot be written.
-    pub(super) fn refused(&self, source: JsonError) -> Error {
+    pub(crate) fn refused(&self, source: JsonError) -> Error {
         Error::Json {
             collection: self.collection.clone(),
             id: None,
@@ -199,7 +196,7 @@ impl DocumentTable {
     }
 
     /// The stored form of a document's JSON, and the id in it.
-    pub(super) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
+    pub(crate) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let (json, id) = self.without_columns(json)?;
         let id = id.map(|id| serde_json::from_slice(&id)).transpose();
         let id = match id.map_err(|source| self.refused(JsonError::Serde(source)))? {

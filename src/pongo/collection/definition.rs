@@ -1,15 +1,15 @@
 //! Collections that a program declares, with their indexes.
 
-use super::document::check_name;
-use super::error::{Error, Result};
-use super::index::build::create_concurrently;
-use super::index::declaration::Index;
-use super::index::indexes::{self, Found};
-use crate::database::identifier;
-use crate::database::schema::{Declared, MigrationReport, create_collection};
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Connections, DatabaseError, Sql, param, scalar, scalars};
+use crate::database::schema::create_collection;
+use crate::database::{
+    Connections, DatabaseError, Declared, MigrationReport, SchemaSql, Sql, identifier, param,
+    scalar, scalars,
+};
+use crate::pongo::document::check_name;
+use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::sql_literal;
+use crate::pongo::index::build::create_concurrently;
+use crate::pongo::index::{Found, Index, catalog};
 use postgres::types::Type;
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ const CHECK_LAYOUT: SchemaSql = SchemaSql::new(
 
 /// A collection as a program declares it: with its indexes, as a part of the migration.
 ///
-/// It is given to [`PongoClientBuilder::collection`](super::PongoClientBuilder::collection), or to
+/// It is given to [`PongoClientBuilder::collection`](crate::pongo::client::PongoClientBuilder::collection), or to
 /// [`EventStoreBuilder::collection`](crate::EventStoreBuilder::collection) for the read model of a projection. Opening creates
 /// what is missing, if it may; nothing is ever dropped.
 ///
@@ -148,7 +148,7 @@ impl Declared for CollectionDefinitions {
         }
         for (collection, index) in self.indexes() {
             let found =
-                indexes::look(sql, schema, collection, index).map_err(Error::into_declared)?;
+                catalog::look(sql, schema, collection, index).map_err(Error::into_declared)?;
             report.add(index_item(collection, index), found != Found::Index);
         }
         Ok(report)
@@ -169,7 +169,7 @@ impl Declared for CollectionDefinitions {
         }
         for (collection, index) in self.indexes().filter(|(_, index)| !index.is_concurrent()) {
             let is_new =
-                indexes::create(sql, schema, collection, index).map_err(Error::into_declared)?;
+                catalog::create(sql, schema, collection, index).map_err(Error::into_declared)?;
             report.add(index_item(collection, index), is_new);
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! Setting up a client.
 
-use super::client::PongoClient;
-use super::definition::{CollectionDefinition, CollectionDefinitions};
-use super::error::Result;
-use crate::database::schema::{self, AutoMigration, Schema, SchemaPart};
-use crate::database::{ConnectionOptions, ConnectionSource, refuse_async_context};
+use super::PongoClient;
+use crate::database::{
+    AutoMigration, ConnectionOptions, ConnectionSource, Schema, SchemaPart, refuse_async_context,
+    schema,
+};
+use crate::pongo::collection::{CollectionDefinition, CollectionDefinitions};
+use crate::pongo::error::Result;
 use postgres::Client;
 use r2d2::ManageConnection;
 use std::sync::Arc;
@@ -59,7 +61,7 @@ impl std::fmt::Debug for PongoClientBuilder {
 }
 
 impl PongoClientBuilder {
-    pub(super) fn new(connection_string: &str) -> Self {
+    pub(crate) fn new(connection_string: &str) -> Self {
         Self::from_source(ConnectionSource::ConnectionString(
             connection_string.to_owned(),
         ))

@@ -1,10 +1,8 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
-use crate::database::sql_template::SchemaSql;
-use crate::database::{Sql, get, param, scalar};
-use crate::pongo::document::DocumentTable;
+use super::declaration::{Index, IndexDescription, IndexNote};
+use crate::database::{SchemaSql, Sql, get, param, scalar};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::index::declaration::{Index, IndexDescription, IndexNote};
 use postgres::error::SqlState;
 use postgres::types::Type;
 
@@ -33,7 +31,7 @@ const RENAME: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_rename($1, $
 
 /// What there is of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::pongo) enum Found {
+pub(crate) enum Found {
     Nothing,
     /// What a concurrent build that failed has left, or what one builds now.
     Invalid,
@@ -41,7 +39,7 @@ pub(in crate::pongo) enum Found {
 }
 
 /// Looks for an index. Something else under its name is an error.
-pub(in crate::pongo) fn look(
+pub(crate) fn look(
     sql: &mut dyn Sql,
     schema: &str,
     collection: &str,
@@ -81,7 +79,7 @@ pub(in crate::pongo) fn look(
 }
 
 /// Creates an index in the transaction; false when it exists.
-pub(in crate::pongo) fn create(
+pub(crate) fn create(
     sql: &mut dyn Sql,
     schema: &str,
     collection: &str,
@@ -103,12 +101,7 @@ pub(in crate::pongo) fn create(
 }
 
 /// Drops an index in the transaction; false when the collection has none of that name.
-pub(in crate::pongo) fn drop(
-    sql: &mut dyn Sql,
-    schema: &str,
-    collection: &str,
-    name: &str,
-) -> Result<bool> {
+pub(crate) fn drop(sql: &mut dyn Sql, schema: &str, collection: &str, name: &str) -> Result<bool> {
     let names = [param(&collection, Type::TEXT), param(&name, Type::TEXT)];
     let rows = sql
         .query(&DROP.in_schema(schema), &names)
@@ -116,7 +109,7 @@ pub(in crate::pongo) fn drop(
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-pub(in crate::pongo) fn list(
+pub(crate) fn list(
     sql: &mut dyn Sql,
     schema: &str,
     collection: &str,
@@ -138,7 +131,7 @@ pub(in crate::pongo) fn list(
 }
 
 /// Gives the indexes of a renamed collection the names that they would have been given under its new name.
-pub(in crate::pongo) fn rename_all(
+pub(crate) fn rename_all(
     sql: &mut dyn Sql,
     schema: &str,
     collection: &str,
@@ -159,12 +152,7 @@ pub(in crate::pongo) fn rename_all(
     Ok(())
 }
 
-pub(in crate::pongo) fn rename(
-    sql: &mut dyn Sql,
-    schema: &str,
-    name: &str,
-    new_name: &str,
-) -> Result<()> {
+pub(crate) fn rename(sql: &mut dyn Sql, schema: &str, name: &str, new_name: &str) -> Result<()> {
     let names = [param(&name, Type::TEXT), param(&new_name, Type::TEXT)];
     sql.query(&RENAME.in_schema(schema), &names)
         .map_err(|source| Error::database("rename an index", source))?;
@@ -172,14 +160,14 @@ pub(in crate::pongo) fn rename(
 }
 
 /// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
-pub(in crate::pongo) fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
+pub(crate) fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
     sql.query(&LOCK.in_schema(schema), &[param(&collection, Type::TEXT)])
         .map_err(|source| Error::database("lock a collection", source))?;
     Ok(())
 }
 
 /// Keeps what the index of that name was created as.
-pub(in crate::pongo) fn note(
+pub(crate) fn note(
     sql: &mut dyn Sql,
     schema: &str,
     collection: &str,
@@ -201,7 +189,7 @@ fn unlooked(source: postgres::Error) -> Error {
     Error::database("look at indexes", source)
 }
 
-pub(in crate::pongo) fn refused(collection: &str, index: &Index, source: postgres::Error) -> Error {
+pub(crate) fn refused(collection: &str, index: &Index, source: postgres::Error) -> Error {
     if source.code() == Some(&SqlState::UNIQUE_VIOLATION) {
         return Error::NotUnique {
             collection: collection.to_owned(),
@@ -210,53 +198,4 @@ pub(in crate::pongo) fn refused(collection: &str, index: &Index, source: postgre
         };
     }
     Error::database("create an index", source)
-}
-
-/// How the detail of a taken id begins: `(_id, _partition)=(1, emt:default)`, or `(_id)=(1)` in a table of Pongo for Node.
-const ID_COLUMNS: [&str; 2] = ["(_id, _partition)=(", "(_id)=("];
-
-impl DocumentTable {
-    /// The error of a statement that writes documents: of two values that must not be equal, either the id is taken, or
-    /// those of a unique index.
-    pub(in crate::pongo) fn write_error(
-        &self,
-        doing: &'static str,
-        source: postgres::Error,
-    ) -> Error {
-        if source.code() != Some(&SqlState::UNIQUE_VIOLATION) {
-            return Error::database(doing, source);
-        }
-        let error = source.as_db_error();
-        let constraint = error
-            .and_then(|error| error.constraint())
-            .unwrap_or_default();
-        // The detail is translated, but for the columns; a role that may not read them gets none.
-        let detail = error.and_then(|error| error.detail());
-        let key = detail.and_then(|detail| detail.find('(').map(|start| &detail[start..]));
-        let is_id = key.map_or(constraint.ends_with("_pkey"), |key| {
-            ID_COLUMNS.iter().any(|columns| key.starts_with(columns))
-        });
-        if is_id {
-            return Error::Exists {
-                collection: self.collection.clone(),
-                id: key.and_then(|key| self.taken_id(key)).unwrap_or_default(),
-            };
-        }
-        Error::NotUnique {
-            collection: self.collection.clone(),
-            index: constraint.to_owned(),
-            source,
-        }
-    }
-
-    fn taken_id(&self, key: &str) -> Option<String> {
-        let (_, values) = key.split_once("=(")?;
-        let id = if key.starts_with(ID_COLUMNS[0]) {
-            let end = values.rfind(&format!(", {})", self.partition))?;
-            &values[..end]
-        } else {
-            &values[..values.rfind(')')?]
-        };
-        Some(id.to_owned())
-    }
 }

@@ -9,7 +9,7 @@ type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
 /// Changes documents on their way out of a collection and into it, so that stored ones need not be changed with the code.
 ///
 /// Filters, updates, sorts and indexes work on what is stored; so does a query that reads some fields only
-/// ([`Find::select`](super::Find::select)).
+/// ([`Find::select`](crate::pongo::read::Find::select)).
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -40,8 +40,8 @@ type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
 /// ```
 #[derive(Clone, Default)]
 pub struct DocumentEvolution {
-    pub(super) upcast: Option<Hook>,
-    pub(super) downcast: Option<Hook>,
+    pub(crate) upcast: Option<Hook>,
+    pub(crate) downcast: Option<Hook>,
 }
 
 impl DocumentEvolution {

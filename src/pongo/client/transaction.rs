@@ -1,14 +1,18 @@
 //! Transactions of a client.
 
-use super::collection::Collection;
-use super::error::{Error, Result};
-use super::executor::{Executor, TransactionTables};
 use crate::database::Transaction;
+use crate::pongo::collection::Collection;
+use crate::pongo::error::{Error, Result};
+use crate::pongo::executor::{Executor, TransactionTables};
 use std::ops::{Deref, DerefMut};
 
 impl Transaction<'_> {
     /// A collection of documents, in this transaction. It borrows the transaction, so there is one at a time; to write to
-    /// another what is read from it, read with [`to_vec`](crate::pongo::Find::to_vec) instead of a cursor.
+    /// another what is read from it, read with [`to_vec`](crate::pongo::read::Find::to_vec) instead of a cursor.
+    ///
+    /// Its table has to be there. A [`PongoTransaction`] that may migrate creates it, and a
+    /// [`ProjectionContext`](crate::ProjectionContext) gives that of the new read model during a rebuild: both by a method of
+    /// their own, which a function that takes a `Transaction` does not call.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         Collection::new(Executor::transaction(self.reborrow()), name)
     }
@@ -16,7 +20,7 @@ impl Transaction<'_> {
 
 /// A [`Transaction`] over collections and SQL of your own: committed together, or not at all.
 ///
-/// [`PongoClient::with_transaction`](super::PongoClient::with_transaction) commits when its closure succeeds.
+/// [`PongoClient::with_transaction`](crate::pongo::PongoClient::with_transaction) commits when its closure succeeds.
 pub struct PongoTransaction<'a> {
     transaction: Transaction<'a>,
     tables: TransactionTables,
@@ -46,7 +50,7 @@ impl<'a> DerefMut for PongoTransaction<'a> {
 }
 
 impl<'a> PongoTransaction<'a> {
-    pub(super) fn new(transaction: Transaction<'a>, tables: TransactionTables) -> Self {
+    pub(crate) fn new(transaction: Transaction<'a>, tables: TransactionTables) -> Self {
         Self {
             transaction,
             tables,
@@ -56,7 +60,7 @@ impl<'a> PongoTransaction<'a> {
     /// A collection of documents, in this transaction. Its table is created when it is first used, if the client may migrate.
     ///
     /// It borrows the transaction, so there is one at a time. To write to another collection what is read from this one, read
-    /// with [`to_vec`](super::Find::to_vec): a [`cursor`](super::Find::cursor) keeps the transaction borrowed.
+    /// with [`to_vec`](crate::pongo::read::Find::to_vec): a [`cursor`](crate::pongo::read::Find::cursor) keeps the transaction borrowed.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -75,17 +79,17 @@ impl<'a> PongoTransaction<'a> {
     /// # }
     /// ```
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
-        let home = Executor::creating(self.transaction.reborrow(), &self.tables);
-        Collection::new(home, name)
+        let executor = Executor::creating(self.transaction.reborrow(), &self.tables);
+        Collection::new(executor, name)
     }
 
     /// Runs the closure; an error of this crate keeps its type.
-    pub(super) fn run<T>(&mut self, run: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> Result<T> {
+    pub(crate) fn run<T>(&mut self, run: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> Result<T> {
         run(self).map_err(Error::of_closure)
     }
 
     /// Commits, and tells others which tables are there now.
-    pub(super) fn commit(self) -> Result<()> {
+    pub(crate) fn commit(self) -> Result<()> {
         self.transaction.commit()?;
         self.tables.committed();
         Ok(())

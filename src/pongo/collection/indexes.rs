@@ -1,13 +1,12 @@
 //! The indexes of a collection, as its users see them.
 
+use super::Collection;
 use crate::database::identifier;
-use crate::pongo::collection::Collection;
 use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::index::build::create_concurrently;
-use crate::pongo::index::declaration::{Index, IndexDescription};
-use crate::pongo::index::indexes;
+use crate::pongo::index::{Index, IndexDescription, catalog};
 
 impl<T> Collection<'_, T> {
     /// The indexes of the collection, by name; without that of the ids.
@@ -16,15 +15,15 @@ impl<T> Collection<'_, T> {
     /// When the database cannot be asked.
     pub fn indexes(&self) -> Result<Vec<IndexDescription>> {
         check_name(&self.name)?;
-        self.home.run(&self.name, true, |sql| {
-            indexes::list(sql, self.home.schema(), &self.name)
+        self.executor.run(&self.name, true, |sql| {
+            catalog::list(sql, self.executor.schema(), &self.name)
         })
     }
 
     /// Creates an index; false when it exists.
     ///
     /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently). Then it waits itself, for
-    /// transactions that were open before; for one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
+    /// transactions that were open before; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for ever.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{Index, PongoClient};
@@ -44,27 +43,27 @@ impl<T> Collection<'_, T> {
     pub fn create_index(&self, index: &Index) -> Result<bool> {
         check_name(&self.name)?;
         index.check(&self.name)?;
-        let schema = self.home.schema();
+        let schema = self.executor.schema();
         if !index.is_concurrent() {
-            return self.home.atomically(&self.name, |sql| {
-                indexes::create(sql, schema, &self.name, index)
+            return self.executor.atomically(&self.name, |sql| {
+                catalog::create(sql, schema, &self.name, index)
             });
         }
-        let Executor::Connections { connections, .. } = &self.home else {
+        let Executor::Connections { connections, .. } = &self.executor else {
             return Err(Error::invalid(
                 format!("index \"{}\"", index.name(&self.name)),
                 "cannot be created concurrently inside a transaction",
             ));
         };
         // Its table has to be there first.
-        self.home.run(&self.name, true, |sql| {
-            indexes::look(sql, schema, &self.name, index)
+        self.executor.run(&self.name, true, |sql| {
+            catalog::look(sql, schema, &self.name, index)
         })?;
         create_concurrently(connections, schema, &self.name, index)
     }
 
     /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection; for
-    /// one of a [`cursor`](crate::pongo::Find::cursor) in the same thread, for ever.
+    /// one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for ever.
     ///
     /// # Errors
     /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) for an index that keeps the ids apart,
@@ -72,10 +71,10 @@ impl<T> Collection<'_, T> {
     pub fn drop_index(&self, name: &str) -> Result<bool> {
         check_name(&self.name)?;
         identifier::check("the index name", name)?;
-        let schema = self.home.schema();
-        self.home.atomically(&self.name, |sql| {
-            indexes::lock(sql, schema, &self.name)?;
-            indexes::drop(sql, schema, &self.name, name)
+        let schema = self.executor.schema();
+        self.executor.atomically(&self.name, |sql| {
+            catalog::lock(sql, schema, &self.name)?;
+            catalog::drop(sql, schema, &self.name, name)
         })
     }
 }

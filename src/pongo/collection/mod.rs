@@ -1,11 +1,18 @@
 //! Collections: a name, and what its statements run on.
 
-use super::document::{DocumentTable, EncodedDocument};
-use super::error::{Error, Result};
-use super::evolution::DocumentEvolution;
-use super::executor::Executor;
-use super::stored_document::{StoredDocument, Take};
+mod definition;
+mod evolution;
+mod indexes;
+mod lifecycle;
+
+pub use definition::CollectionDefinition;
+pub(crate) use definition::{CollectionDefinitions, collections_among};
+pub use evolution::DocumentEvolution;
+
 use crate::database::Sql;
+use crate::pongo::document::{DocumentTable, EncodedDocument, StoredDocument, Take};
+use crate::pongo::error::{Error, Result};
+use crate::pongo::executor::Executor;
 use postgres::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,8 +33,8 @@ type LooksAtRow<'l> = &'l dyn Fn(&Row) -> Result<()>;
 ///
 /// In the table, both are columns, and not in the JSON of the column `data`.
 pub struct Collection<'a, T> {
-    pub(super) home: Executor<'a>,
-    pub(super) name: String,
+    pub(crate) executor: Executor<'a>,
+    pub(crate) name: String,
     /// The table's name, where a rebuild keeps the documents in another one.
     table: Option<String>,
     /// Its quoted names are made once, not for each document that is read.
@@ -46,9 +53,9 @@ impl<T> std::fmt::Debug for Collection<'_, T> {
 }
 
 impl<'a, T> Collection<'a, T> {
-    pub(crate) fn new(home: Executor<'a>, name: &str) -> Self {
+    pub(crate) fn new(executor: Executor<'a>, name: &str) -> Self {
         Self {
-            home,
+            executor,
             name: name.to_owned(),
             table: None,
             documents: OnceLock::new(),
@@ -58,10 +65,10 @@ impl<'a, T> Collection<'a, T> {
     }
 
     /// A collection whose documents are in a table of another name.
-    pub(crate) fn in_table(home: Executor<'a>, name: &str, table: String) -> Self {
+    pub(crate) fn in_table(executor: Executor<'a>, name: &str, table: String) -> Self {
         Self {
             table: Some(table),
-            ..Self::new(home, name)
+            ..Self::new(executor, name)
         }
     }
 
@@ -70,18 +77,18 @@ impl<'a, T> Collection<'a, T> {
         &self.name
     }
 
-    pub(super) fn table(&self) -> Result<&Arc<DocumentTable>> {
+    pub(crate) fn table(&self) -> Result<&Arc<DocumentTable>> {
         if let Some(documents) = self.documents.get() {
             return Ok(documents);
         }
         let table = self.table.as_deref().unwrap_or(&self.name);
-        let (schema, partition) = (self.home.schema(), self.home.partition());
+        let (schema, partition) = (self.executor.schema(), self.executor.partition());
         let documents = DocumentTable::new(schema, partition, &self.name, table)?;
         Ok(self.documents.get_or_init(|| Arc::new(documents)))
     }
 
     /// The same collection under its new name.
-    pub(super) fn renamed(self, name: &str) -> Self {
+    pub(crate) fn renamed(self, name: &str) -> Self {
         Self {
             name: name.to_owned(),
             documents: OnceLock::new(),
@@ -97,22 +104,22 @@ impl<'a, T> Collection<'a, T> {
     }
 
     /// Runs a statement that writes: it is not repeated when the connection is lost, because it may have been done.
-    pub(super) fn write<R>(&self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
-        self.home.run(&self.name, false, run)
+    pub(crate) fn write<R>(&self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
+        self.executor.run(&self.name, false, run)
     }
 
     /// Runs a statement that reads.
-    pub(super) fn read<R>(&self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
-        self.home.run(&self.name, true, run)
+    pub(crate) fn read<R>(&self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
+        self.executor.run(&self.name, true, run)
     }
 
     /// The JSON that is stored for a document, and its id.
-    pub(super) fn encode<D: Serialize>(&self, document: &D) -> Result<EncodedDocument> {
+    pub(crate) fn encode<D: Serialize>(&self, document: &D) -> Result<EncodedDocument> {
         self.stored_form(self.table()?.encode(document)?)
     }
 
     /// The same for a document that was written as JSON already.
-    pub(super) fn stored_form(&self, json: Vec<u8>) -> Result<EncodedDocument> {
+    pub(crate) fn stored_form(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let table = self.table()?;
         let Some(downcast) = &self.evolution.downcast else {
             return table.identify(json);
@@ -123,7 +130,7 @@ impl<'a, T> Collection<'a, T> {
     }
 
     /// The document that a row stands for.
-    pub(super) fn decode<D: DeserializeOwned>(&self, stored: &StoredDocument<'_>) -> Result<D> {
+    pub(crate) fn decode<D: DeserializeOwned>(&self, stored: &StoredDocument<'_>) -> Result<D> {
         let (table, id, json) = (self.table()?, Some(stored.id), stored.json());
         let Some(upcast) = &self.evolution.upcast else {
             return table.decode(id, &json);
@@ -134,7 +141,7 @@ impl<'a, T> Collection<'a, T> {
     }
 
     /// Runs a statement that writes one document. What looks at its row can refuse it: then nothing is written.
-    pub(super) fn write_row(
+    pub(crate) fn write_row(
         &self,
         run: impl Fn(&mut dyn Sql) -> Result<Vec<Row>>,
         before_commit: Option<LooksAtRow<'_>>,
@@ -143,7 +150,7 @@ impl<'a, T> Collection<'a, T> {
         let Some(before_commit) = before_commit else {
             return self.write(first_row);
         };
-        self.home.atomically(&self.name, |sql| {
+        self.executor.atomically(&self.name, |sql| {
             let row = first_row(sql)?;
             row.as_ref().map(before_commit).transpose()?;
             Ok(row)
@@ -151,7 +158,7 @@ impl<'a, T> Collection<'a, T> {
     }
 
     /// The document that a write gives, as it was read before the write was committed.
-    pub(super) fn taken<D: DeserializeOwned, R>(
+    pub(crate) fn taken<D: DeserializeOwned, R>(
         &self,
         write: impl FnOnce(Take<'_>) -> Result<R>,
     ) -> Result<Option<D>> {
