@@ -108,7 +108,7 @@ impl LeaseRenewer {
                 .find(|mailbox| mailbox.processor.name == request.name);
             let projection = mailbox.and_then(|mailbox| match &mailbox.processor.handler {
                 Handler::Projector(projection) => Some(Arc::clone(projection)),
-                Handler::Each(_) | Handler::Batch(_) => None,
+                Handler::Reactor(_) => None,
             });
             let is_ours =
                 projection.is_some() || shared.store.projections().find(&request.name).is_some();

@@ -27,8 +27,55 @@ type Batch =
 
 pub(super) enum Handler {
     Projector(Arc<dyn Projection>),
+    Reactor(Reaction),
+}
+
+/// What a reactor does with events: with each, or with a batch at once.
+pub(super) enum Reaction {
     Each(Box<Each>),
     Batch(Box<Batch>),
+}
+
+impl Reaction {
+    /// The reactions to several enums as one. It takes a batch at once if one of them does.
+    pub(super) fn of_all(mut reactions: Vec<Self>, handled: &HandledEvents) -> Self {
+        if reactions.len() == 1 {
+            return reactions.remove(0);
+        }
+        let handled = handled.clone();
+        if reactions
+            .iter()
+            .all(|reaction| matches!(reaction, Self::Each(_)))
+        {
+            return Self::Each(Box::new(move |message, context| {
+                let indices = handled.handlers_of(message).into_iter();
+                indices
+                    .map(|index| &reactions[index])
+                    .try_for_each(|reaction| reaction.react(&[message], context))
+            }));
+        }
+        Self::Batch(Box::new(move |messages, context| {
+            for (indices, run) in handled.runs(messages) {
+                indices
+                    .into_iter()
+                    .try_for_each(|index| reactions[index].react(run, context))?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn react(
+        &self,
+        messages: &[&RecordedMessage],
+        context: &mut ReactorContext<'_>,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Each(each) => messages
+                .iter()
+                .try_for_each(|message| each(message, context)),
+            Self::Batch(batch) => batch(messages, context),
+        }
+    }
 }
 
 type Condition = dyn Fn(&RecordedMessage) -> bool + Send + Sync;

@@ -1,6 +1,6 @@
 //! Reactors: side effects, at least once.
 
-use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
+use super::processor::{Handler, Processor, ProcessorOptions, Reaction, processor_options};
 use super::reactor_context::ReactorContext;
 use crate::error::Result;
 use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
@@ -35,7 +35,8 @@ pub struct Reactor {
     name: String,
     version: u32,
     handled: HandledEvents,
-    handler: Handler,
+    /// One for each enum that is handled, in the same order.
+    reactions: Vec<Reaction>,
     options: ProcessorOptions,
 }
 
@@ -64,10 +65,19 @@ impl UnfinishedReactor {
         + Sync
         + 'static,
     ) -> Reactor {
-        let each = move |message: &RecordedMessage, context: &mut ReactorContext<'_>| {
-            handle(&message.decode()?, context)
-        };
-        self.finish::<E>(Handler::Each(Box::new(each)))
+        self.finish().on(handle)
+    }
+
+    /// Handles the events of an enum, one at a time. The same as [`each`](UnfinishedReactor::each); more enums can
+    /// [follow](Reactor::on).
+    pub fn on<E: Event>(
+        self,
+        handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Reactor {
+        self.finish().on(handle)
     }
 
     /// Handles all events of a batch at once. When it fails, the batch is repeated event by event.
@@ -85,15 +95,15 @@ impl UnfinishedReactor {
                 .collect::<Result<Vec<Recorded<E>>>>()?;
             handle(&events, context)
         };
-        self.finish::<E>(Handler::Batch(Box::new(batch)))
+        self.finish().with::<E>(Reaction::Batch(Box::new(batch)))
     }
 
-    fn finish<E: Event>(self, handler: Handler) -> Reactor {
+    fn finish(self) -> Reactor {
         Reactor {
             name: self.name,
             version: 1,
-            handled: HandledEvents::of::<E>(),
-            handler,
+            handled: HandledEvents::default(),
+            reactions: Vec::new(),
             options: ProcessorOptions::default(),
         }
     }
@@ -109,13 +119,51 @@ impl Reactor {
         UnfinishedReactor { name: name.into() }
     }
 
-    /// Handles these message types only. Defaults to all that the event enum has.
+    /// Handles the events of another enum, one at a time, in one order with those of the first.
+    ///
+    /// ```
+    /// use emmett_postgresql::{Event, Reactor, Recorded};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum OrderEvent { Placed {} }
+    /// # impl Event for OrderEvent { const CATEGORY: &'static str = "Order"; }
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum InvoiceEvent { Paid {} }
+    /// # impl Event for InvoiceEvent { const CATEGORY: &'static str = "Invoice"; }
+    /// # fn send_mail(_: &str) -> anyhow::Result<()> { Ok(()) }
+    /// let mails = Reactor::new("mails")
+    ///     .on(|_: &Recorded<OrderEvent>, _| send_mail("Thank you for your order"))
+    ///     .on(|_: &Recorded<InvoiceEvent>, _| send_mail("Thank you for your payment"));
+    /// ```
+    ///
+    /// After [`batch`](UnfinishedReactor::batch), its events belong to the batch, too: when one fails, all are repeated.
+    pub fn on<E: Event>(
+        self,
+        handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let each = move |message: &RecordedMessage, context: &mut ReactorContext<'_>| {
+            handle(&message.decode()?, context)
+        };
+        self.with::<E>(Reaction::Each(Box::new(each)))
+    }
+
+    fn with<E: Event>(mut self, reaction: Reaction) -> Self {
+        self.handled.add::<E>();
+        self.reactions.push(reaction);
+        self
+    }
+
+    /// Handles these message types only, of the enum whose handler was given last. Defaults to all that the enum has.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.handled.only_types(types);
         self
     }
 
-    /// Handles events of streams of these [categories](Event::CATEGORY) only. Defaults to those of the event enum.
+    /// Handles events of streams of these [categories](Event::CATEGORY) only, of the enum whose handler was given last.
+    /// Defaults to those of the enum.
     pub fn categories(mut self, categories: &[&str]) -> Self {
         self.handled.only_categories(categories);
         self
@@ -133,8 +181,8 @@ impl Reactor {
         Processor {
             name: self.name,
             version: i32::try_from(self.version).unwrap_or(i32::MAX),
+            handler: Handler::Reactor(Reaction::of_all(self.reactions, &self.handled)),
             handled: self.handled,
-            handler: self.handler,
             options: self.options,
         }
     }

@@ -31,6 +31,9 @@ pub(crate) struct EventSelection {
     pub(crate) event: String,
     pub(crate) categories: Option<Vec<String>>,
     pub(crate) types: Option<Vec<String>>,
+    /// The types that the enum has.
+    #[serde(skip)]
+    known: Option<Vec<String>>,
 }
 
 impl EventSelection {
@@ -39,7 +42,32 @@ impl EventSelection {
             event: std::any::type_name::<E>().to_owned(),
             categories: categories::<E>(),
             types: E::known_types(),
+            known: E::known_types(),
         }
+    }
+
+    /// Refuses types that the enum does not have, and categories that no stream can have: they would never be handled.
+    fn check(&self, what: &str) -> Result<()> {
+        let mut categories = self.categories.iter().flatten();
+        categories.try_for_each(|name| check_is_category(name))?;
+        let Some(asked) = &self.types else {
+            return Ok(());
+        };
+        if asked.is_empty() {
+            return Err(Error::invalid(what, "can handle no message type at all"));
+        }
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let unknown: Vec<&String> = asked.iter().filter(|name| !known.contains(name)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let reason = format!(
+            "cannot handle {unknown:?}: {} has the types {known:?}",
+            self.event
+        );
+        Err(Error::invalid(what, reason))
     }
 
     pub(crate) fn has(&self, stream: &str, message_type: &str) -> bool {
@@ -64,7 +92,7 @@ impl HandledEvents {
     /// Adds the events of another enum.
     #[must_use]
     pub fn and<E: Event>(mut self) -> Self {
-        self.0.push(EventSelection::of::<E>());
+        self.add::<E>();
         self
     }
 
@@ -75,6 +103,41 @@ impl HandledEvents {
 
     pub(crate) fn has_message(&self, message: &RecordedMessage) -> bool {
         self.has(&message.stream_name, &message.message_type)
+    }
+
+    /// Adds the events of another enum, for the next of several handlers.
+    pub(crate) fn add<E: Event>(&mut self) {
+        self.0.push(EventSelection::of::<E>());
+    }
+
+    /// Which of the handlers, one for each enum, a message is for. The first one for a message that none handles: it says why
+    /// it cannot be read.
+    pub(crate) fn handlers_of(&self, message: &RecordedMessage) -> Vec<usize> {
+        let (stream, message_type) = (&message.stream_name, &message.message_type);
+        let mut indices: Vec<usize> = (0..self.0.len())
+            .filter(|index| self.0[*index].has(stream, message_type))
+            .collect();
+        if indices.is_empty() && !self.0.is_empty() {
+            indices.push(0);
+        }
+        indices
+    }
+
+    /// Cuts messages into runs for the same handlers, so that each handler gets several at once and all keep their order.
+    pub(crate) fn runs<'m>(
+        &self,
+        messages: &'m [&'m RecordedMessage],
+    ) -> Vec<(Vec<usize>, &'m [&'m RecordedMessage])> {
+        if let [_] = self.0[..] {
+            return vec![(vec![0], messages)];
+        }
+        let is_same = |one: &&RecordedMessage, next: &&RecordedMessage| {
+            self.handlers_of(one) == self.handlers_of(next)
+        };
+        messages
+            .chunk_by(is_same)
+            .map(|run| (self.handlers_of(run[0]), run))
+            .collect()
     }
 
     /// Restricts the enum that was added last to these types.
@@ -110,11 +173,7 @@ impl HandledEvents {
         if self.0.is_empty() {
             return Err(Error::invalid(what, "handles no events: give it a handler"));
         }
-        let all = self
-            .0
-            .iter()
-            .filter_map(|events| events.categories.as_ref());
-        all.flatten().try_for_each(|name| check_is_category(name))
+        self.0.iter().try_for_each(|events| events.check(what))
     }
 }
 

@@ -76,7 +76,7 @@ impl EventStore {
     /// # use emmett_postgresql::{DocumentProjection, EventStore, RawEvent, Recorded};
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = EventStore::open("postgresql://localhost/shop")?;
-    /// fn event_counts() -> DocumentProjection<serde_json::Value, RawEvent> {
+    /// fn event_counts() -> DocumentProjection<serde_json::Value> {
     ///     DocumentProjection::single_stream("event_counts", |count, _: &Recorded<RawEvent>| {
     ///         let count: Option<serde_json::Value> = count;
     ///         let events = count.and_then(|count| count["events"].as_u64()).unwrap_or(0) + 1;

@@ -51,7 +51,7 @@ fn fill(store: &EventStore) -> anyhow::Result<()> {
 }
 
 /// How many events there are of each stream.
-fn counts<E: Event + 'static>(name: &str) -> DocumentProjection<Value, E> {
+fn counts<E: Event + 'static>(name: &str) -> DocumentProjection<Value> {
     DocumentProjection::single_stream(name, |count: Option<Value>, _: &Recorded<E>| {
         let events = count.and_then(|count| count["events"].as_u64());
         Some(json!({ "events": events.unwrap_or_default() + 1 }))
