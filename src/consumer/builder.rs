@@ -2,7 +2,7 @@
 
 use super::job::{Goal, RunReport};
 use super::mailbox::Mailbox;
-use super::processor::{Handler, Processor, StartFrom};
+use super::processor::{Processor, StartFrom};
 use super::projector::Projector;
 use super::reactor::Reactor;
 use super::running::Consumer;
@@ -221,6 +221,17 @@ impl ConsumerBuilder {
                 let what = format!("processor \"{}\"", processor.name);
                 return Err(Error::invalid(what, "is given twice"));
             }
+            let Some(projection) = processor.projection() else {
+                continue;
+            };
+            let keeps = |other: &Processor| {
+                let kept = other.projection();
+                kept.is_some_and(|kept| kept.name() == projection.name())
+            };
+            if self.processors[..index].iter().any(keeps) {
+                let what = format!("projection \"{}\"", projection.name());
+                return Err(Error::invalid(what, "is given to two processors"));
+            }
         }
         Ok(())
     }
@@ -229,8 +240,9 @@ impl ConsumerBuilder {
 /// Creates a processor's read model and slots; returns how many slots it has.
 fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
     let (store, key) = (&shared.store, shared.key(processor));
-    if let Handler::Projector(projection) = &processor.handler {
-        let failed = |source| Error::projection(processor.name.clone(), source);
+    let projection = processor.projection();
+    if let Some(projection) = projection {
+        let failed = |source| Error::projection(projection.name(), source);
         let mut transaction = PooledTransaction::begin(store.connections())?;
         if store.may_migrate() {
             let mut context = ProjectionContext::new(transaction.sql(), store.partition());
@@ -254,7 +266,8 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
                 .position
         }
     };
-    let slots = shared.run(|sql| key.register(sql, processor.new_slots(), start))?;
+    let kept = projection.map(|projection| projection.name());
+    let slots = shared.run(|sql| key.register(sql, processor.new_slots(), start, kept))?;
     let asked = processor.options.slots;
     if asked.is_some_and(|asked| asked != slots) {
         return Err(Error::invalid(

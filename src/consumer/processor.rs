@@ -121,6 +121,14 @@ impl Processor {
         self.handled.check(&what())
     }
 
+    /// The projection that it keeps.
+    pub(super) fn projection(&self) -> Option<&Arc<dyn Projection>> {
+        match &self.handler {
+            Handler::Projector(projection) => Some(projection),
+            Handler::Reactor(_) => None,
+        }
+    }
+
     pub(super) fn workers(&self) -> u32 {
         self.options.workers.unwrap_or(1)
     }

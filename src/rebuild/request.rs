@@ -5,7 +5,7 @@ use crate::database::{Sql, get, param};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, registry};
-use crate::slots::progress;
+use crate::slots::{processor_of, progress};
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
@@ -180,7 +180,8 @@ impl Rebuild<'_> {
                 ],
             )
             .map_err(|source| Error::in_partition("ask for a rebuild", &partition.name, source))?;
-            progress::is_running(sql, partition, &name)
+            let processor = processor_of(sql, partition, &name)?;
+            progress::is_running(sql, partition, processor.as_deref().unwrap_or(&name))
         })
     }
 }

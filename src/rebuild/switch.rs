@@ -8,7 +8,7 @@ use crate::database::{PooledTransaction, RetryPolicy, Sql, pause, retry};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::{RecordedMessage, feed};
 use crate::projection::{ProjectionType, registry};
-use crate::slots::ProcessorKey;
+use crate::slots::KeptProjection;
 use std::time::{Duration, Instant};
 
 /// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
@@ -86,8 +86,9 @@ impl Job<'_> {
         match self.projection_type {
             ProjectionType::Inline => self.try_switch_inline(progress, kept),
             ProjectionType::Asynchronous => {
-                let (processor, owner) = (self.processor(), self.shadow.owner());
-                let connections = self.store.connections();
+                let (owner, connections) = (self.shadow.owner(), self.store.connections());
+                let kept_projection = connections.run(true, |sql| self.kept_projection(sql))?;
+                let processor = &kept_projection;
                 // Before the switch locks anything: a batch that is under way has locked documents, and would wait for its
                 // slot while the switch waited for the documents.
                 connections.run(true, |sql| processor.hold(sql, &owner))?;
@@ -101,12 +102,9 @@ impl Job<'_> {
         }
     }
 
-    fn processor(&self) -> ProcessorKey<'_> {
-        ProcessorKey {
-            partition: self.partition(),
-            name: self.projection.name(),
-            version: self.version,
-        }
+    fn kept_projection(&self, sql: &mut dyn Sql) -> Result<KeptProjection<'_>> {
+        let name = self.projection.name();
+        KeptProjection::find(sql, self.partition(), name, self.version)
     }
 
     fn try_switch_inline(
@@ -136,7 +134,7 @@ impl Job<'_> {
         &self,
         progress: &mut Progress<'_>,
         kept: &[(String, String)],
-        processor: ProcessorKey<'_>,
+        processor: &KeptProjection<'_>,
         owner: &str,
     ) -> Result<Option<Duration>> {
         let begun = Instant::now();

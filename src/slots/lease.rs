@@ -9,7 +9,7 @@ use postgres::types::Type;
 use std::time::Duration;
 
 const REGISTER: PartitionSql =
-    PartitionSql::new("SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5) AS slots");
+    PartitionSql::new("SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5, $6) AS slots");
 
 const TAKE: PartitionSql = PartitionSql::new(
     "
@@ -102,13 +102,24 @@ pub(crate) struct RenewedSlot {
 
 impl ProcessorKey<'_> {
     /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
-    pub(crate) fn register(&self, sql: &mut dyn Sql, slots: u32, start: u64) -> Result<u32> {
+    /// `projection`: the one that it keeps.
+    pub(crate) fn register(
+        &self,
+        sql: &mut dyn Sql,
+        slots: u32,
+        start: u64,
+        projection: Option<&str>,
+    ) -> Result<u32> {
         let slots = i32::try_from(slots).unwrap_or(i32::MAX);
         let start = to_sql(start);
         let rows = sql
             .query(
                 &self.partition.sql(REGISTER),
-                &self.parameters([param(&slots, Type::INT4), param(&start, Type::INT8)]),
+                &self.parameters([
+                    param(&slots, Type::INT4),
+                    param(&start, Type::INT8),
+                    param(&projection, Type::TEXT),
+                ]),
             )
             .map_err(|source| self.refused("register a processor", source))?;
         let stored: i32 = rows.first().map_or(Ok(0), |row| get(row, "slots"))?;

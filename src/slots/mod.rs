@@ -90,3 +90,4 @@ pub(crate) use parking::Replay;
 pub use request::{ParkedSelection, RequestOutcome};
 pub use reset::ProcessorReset;
 pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};
+pub(crate) use switch::{KeptProjection, processor_of};

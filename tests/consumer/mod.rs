@@ -8,6 +8,7 @@ mod feed_held_back;
 mod fixtures;
 mod jobs;
 mod leases;
+mod named;
 mod operator;
 mod parallel;
 mod restart;
