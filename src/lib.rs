@@ -107,8 +107,8 @@
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
 
 pub use crate::consumer::{
-    Consumer, ConsumerBuilder, FailurePolicy, ProcessorRun, Projector, Reactor, ReactorContext,
-    RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
+    Consumer, ConsumerBuilder, FailurePolicy, OnNewTypes, ProcessorRun, Projector, Reactor,
+    ReactorContext, RunEnd, RunReport, StartFrom, StopHandle, UnfinishedReactor,
 };
 pub use crate::database::{
     AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,

@@ -25,7 +25,10 @@
 -- that has less than its share asks for the slot; its holder gives it up, and no other worker takes it before that time.
 -- taken_position: where it was taken last. crashes: how many leases in a row ran out there. attempted, attempts and
 -- attempt_epoch: after a crash, the message that is tried, by how many holders, and the last one of them. status: 'active'
--- or 'failed'. projection: the one that a projector keeps; none for a reactor. Room in the pages keeps updates off the index: every batch writes here.
+-- or 'failed'. projection: the one that a projector keeps; none for a reactor.
+-- handled: the events of which all up to the position are handled, or were decided about: those that the code of the
+-- last holder handles, as categories and types. passed_over: what older code did not handle, though newer code had; each up
+-- to which position (after) it is handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -46,6 +49,8 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     attempt_epoch   BIGINT,
     status          TEXT         NOT NULL DEFAULT 'active',
     projection      TEXT,
+    handled         JSONB,
+    passed_over     JSONB        NOT NULL DEFAULT '[]',
     last_error      TEXT,
     updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, processor, version, slot)
@@ -67,7 +72,8 @@ CREATE OR REPLACE FUNCTION public.emt_processor_register(
     _version    INTEGER,
     _slots      INTEGER,
     _start      BIGINT,
-    _projection TEXT DEFAULT NULL
+    _projection TEXT DEFAULT NULL,
+    _handled    JSONB DEFAULT NULL
 ) RETURNS INTEGER
     LANGUAGE plpgsql
     AS $$
@@ -125,8 +131,8 @@ BEGIN
     ON CONFLICT (subscription_id, partition, version) DO UPDATE
         SET last_updated = now()
     RETURNING last_processed_position INTO _checkpoint;
-    INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position, projection)
-    SELECT _partition, _name, _version, number, _checkpoint, _projection
+    INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position, projection, handled)
+    SELECT _partition, _name, _version, number, _checkpoint, _projection, _handled
       FROM generate_series(0, _slots - 1) AS number;
     RETURN _slots;
 END
@@ -305,7 +311,11 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     WITH reset AS (
         UPDATE public.emt_processor_slots AS slot
            SET position = _position, taken_position = NULL, crashes = 0, attempted = NULL, attempts = 0,
-               status = 'active', last_error = NULL, updated_at = now()
+               status = 'active', last_error = NULL, updated_at = now(),
+               -- What is handled anew was not handled beyond there.
+               passed_over = coalesce(
+                   (SELECT jsonb_agg(jsonb_set(passed, '{after}', to_jsonb(least((passed ->> 'after')::BIGINT, _position))))
+                      FROM jsonb_array_elements(slot.passed_over) AS passed), '[]')
          WHERE slot.partition = _partition AND slot.processor = _processor AND slot.version = _version
         RETURNING slot.slot
     )

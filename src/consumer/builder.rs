@@ -2,6 +2,8 @@
 
 use super::job::{Goal, RunReport};
 use super::mailbox::Mailbox;
+use super::new_types;
+use super::on_new_types::OnNewTypes;
 use super::processor::{Processor, StartFrom};
 use super::projector::Projector;
 use super::reactor::Reactor;
@@ -267,7 +269,8 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
         }
     };
     let kept = projection.map(|projection| projection.name());
-    let slots = shared.run(|sql| key.register(sql, processor.new_slots(), start, kept))?;
+    let slots = shared
+        .run(|sql| key.register(sql, processor.new_slots(), start, kept, &processor.handled))?;
     let asked = processor.options.slots;
     if asked.is_some_and(|asked| asked != slots) {
         return Err(Error::invalid(
@@ -277,6 +280,9 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
                 processor.new_slots()
             ),
         ));
+    }
+    if processor.options.on_new_types == OnNewTypes::Refuse {
+        new_types::refuse(shared, processor)?;
     }
     Ok(slots)
 }

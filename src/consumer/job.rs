@@ -150,6 +150,15 @@ fn refuse_others(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// Whether the processor may still have to handle what older code has passed over.
+fn is_undecided(shared: &Shared, key: &ProcessorKey<'_>) -> Result<bool> {
+    let mut mailboxes = shared.mailboxes.iter();
+    let Some(mailbox) = mailboxes.find(|mailbox| mailbox.processor.name == key.name) else {
+        return Ok(false);
+    };
+    shared.run(|sql| key.is_undecided(sql, &mailbox.processor.handled))
+}
+
 /// Waits for the goal, a failure, or a signal.
 fn watch(consumer: &Consumer, goal: Goal, target: Option<u64>, start: Instant) -> Result<RunEnd> {
     let shared = &consumer.shared;
@@ -165,7 +174,10 @@ fn watch(consumer: &Consumer, goal: Goal, target: Option<u64>, start: Instant) -
         }
         if let Some(target) = target {
             let reached = |key: &ProcessorKey<'_>| -> Result<bool> {
-                Ok(!open.contains(key.name) || shared.run(|sql| key.reached(sql))? >= target)
+                if !open.contains(key.name) {
+                    return Ok(true);
+                }
+                Ok(shared.run(|sql| key.reached(sql))? >= target && !is_undecided(shared, key)?)
             };
             match keys
                 .iter()

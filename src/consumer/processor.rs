@@ -1,6 +1,7 @@
 //! What a consumer runs: a handler with a name and options.
 
 use super::failure::FailurePolicy;
+use super::on_new_types::OnNewTypes;
 use super::reactor_context::ReactorContext;
 use crate::database::check_key;
 use crate::error::{Error, Result};
@@ -88,6 +89,7 @@ pub(super) struct ProcessorOptions {
     pub(super) start_from: StartFrom,
     pub(super) workers: Option<u32>,
     pub(super) slots: Option<u32>,
+    pub(super) on_new_types: OnNewTypes,
     pub(super) on_failure: FailurePolicy,
     pub(super) stop_after: Option<Box<Condition>>,
     pub(super) on_start: Hook<()>,
@@ -173,6 +175,13 @@ macro_rules! processor_options {
         /// Defaults to 16 for more than one worker, else to 1.
         pub fn slots(mut self, slots: u32) -> Self {
             self.options.slots = Some(slots);
+            self
+        }
+
+        /// What to do with events of types that this code handles, and code before it has passed over. Defaults to
+        /// [`OnNewTypes::FromHere`](crate::OnNewTypes::FromHere).
+        pub fn on_new_types(mut self, policy: crate::consumer::OnNewTypes) -> Self {
+            self.options.on_new_types = policy;
             self
         }
 

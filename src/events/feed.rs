@@ -34,6 +34,50 @@ const HEAD: PartitionSql = PartitionSql::new(
                     {schema}.emt_position_unused()) AS head",
 );
 
+/// The streams and types of messages only.
+const NAMES: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_id, message_type, global_position
+      FROM {feed}($1, $2, $3, TRUE, NULL, $4, $5)",
+);
+
+/// A message without its content.
+pub(crate) struct MessageName {
+    pub(crate) stream: String,
+    pub(crate) message_type: String,
+    pub(crate) position: u64,
+}
+
+/// The messages of a page, however many, without their content.
+pub(crate) fn names(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    after: u64,
+    up_to: u64,
+    filter: &FeedFilter,
+) -> Result<Vec<MessageName>> {
+    let (after, up_to) = (to_sql(after), to_sql(up_to));
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&after, Type::INT8),
+        param(&up_to, Type::INT8),
+        param(&filter.types, Type::TEXT_ARRAY),
+        param(&filter.categories, Type::TEXT_ARRAY),
+    ];
+    let rows = sql
+        .query_unnamed(&partition.sql(NAMES), &parameters)
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
+    rows.iter()
+        .map(|row| {
+            Ok(MessageName {
+                stream: get(row, "stream_id")?,
+                message_type: get(row, "message_type")?,
+                position: from_sql(get(row, "global_position")?),
+            })
+        })
+        .collect()
+}
+
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

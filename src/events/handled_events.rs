@@ -24,33 +24,97 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandledEvents(Vec<EventSelection>);
 
-/// Events of these types in streams of these categories; `None` means all.
+/// The events of an enum that are handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EventSelection {
     /// The event enum, by its path.
     pub(crate) event: String,
-    pub(crate) categories: Option<Vec<String>>,
-    pub(crate) types: Option<Vec<String>>,
+    #[serde(flatten)]
+    pub(crate) selection: Selection,
     /// The types that the enum has.
     #[serde(skip)]
     known: Option<Vec<String>>,
+}
+
+/// Events of these types in streams of these categories; `None` means all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Selection {
+    pub(crate) categories: Option<Vec<String>>,
+    pub(crate) types: Option<Vec<String>>,
+}
+
+impl Selection {
+    pub(crate) fn has(&self, stream: &str, message_type: &str) -> bool {
+        has_name(self.types.as_ref(), Some(message_type))
+            && has_name(self.categories.as_ref(), category(stream))
+    }
+
+    /// Whether it has all events of another one.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        is_within(other.types.as_ref(), self.types.as_ref())
+            && is_within(other.categories.as_ref(), self.categories.as_ref())
+    }
+
+    /// The same as selections of one category and one type each.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        let mut parts = Vec::new();
+        for category in each(self.categories.as_ref()) {
+            for message_type in each(self.types.as_ref()) {
+                parts.push(Self {
+                    categories: category.map(|name| vec![name.clone()]),
+                    types: message_type.map(|name| vec![name.clone()]),
+                });
+            }
+        }
+        parts
+    }
+
+    /// The same, written in one way only.
+    fn sorted(mut self) -> Self {
+        for names in [&mut self.categories, &mut self.types]
+            .into_iter()
+            .flatten()
+        {
+            names.sort_unstable();
+            names.dedup();
+        }
+        self
+    }
+}
+
+fn has_name(names: Option<&Vec<String>>, name: Option<&str>) -> bool {
+    names.is_none_or(|names| name.is_some_and(|name| names.iter().any(|known| known == name)))
+}
+
+fn is_within(names: Option<&Vec<String>>, all: Option<&Vec<String>>) -> bool {
+    let (Some(names), Some(all)) = (names, all) else {
+        return all.is_none();
+    };
+    names.iter().all(|name| all.contains(name))
+}
+
+/// Each name; `None` where it is of all.
+fn each(names: Option<&Vec<String>>) -> Vec<Option<&String>> {
+    names.map_or_else(|| vec![None], |names| names.iter().map(Some).collect())
 }
 
 impl EventSelection {
     fn of<E: Event>() -> Self {
         Self {
             event: std::any::type_name::<E>().to_owned(),
-            categories: categories::<E>(),
-            types: E::known_types(),
+            selection: Selection {
+                categories: categories::<E>(),
+                types: E::known_types(),
+            },
             known: E::known_types(),
         }
     }
 
     /// Refuses types that the enum does not have, and categories that no stream can have: they would never be handled.
     fn check(&self, what: &str) -> Result<()> {
-        let mut categories = self.categories.iter().flatten();
+        let mut categories = self.selection.categories.iter().flatten();
         categories.try_for_each(|name| check_is_category(name))?;
-        let Some(asked) = &self.types else {
+        let Some(asked) = &self.selection.types else {
             return Ok(());
         };
         if asked.is_empty() {
@@ -69,18 +133,6 @@ impl EventSelection {
         );
         Err(Error::invalid(what, reason))
     }
-
-    pub(crate) fn has(&self, stream: &str, message_type: &str) -> bool {
-        self.has_type(message_type)
-            && self.categories.as_ref().is_none_or(|names| {
-                category(stream).is_some_and(|name| names.iter().any(|known| known == name))
-            })
-    }
-
-    fn has_type(&self, message_type: &str) -> bool {
-        let types = self.types.as_ref();
-        types.is_none_or(|types| types.iter().any(|known| known == message_type))
-    }
 }
 
 impl HandledEvents {
@@ -98,7 +150,9 @@ impl HandledEvents {
 
     /// Whether a message of this type in this stream is among them.
     pub fn has(&self, stream: &str, message_type: &str) -> bool {
-        self.0.iter().any(|events| events.has(stream, message_type))
+        self.0
+            .iter()
+            .any(|events| events.selection.has(stream, message_type))
     }
 
     pub(crate) fn has_message(&self, message: &RecordedMessage) -> bool {
@@ -115,7 +169,7 @@ impl HandledEvents {
     pub(crate) fn handlers_of(&self, message: &RecordedMessage) -> Vec<usize> {
         let (stream, message_type) = (&message.stream_name, &message.message_type);
         let mut indices: Vec<usize> = (0..self.0.len())
-            .filter(|index| self.0[*index].has(stream, message_type))
+            .filter(|index| self.0[*index].selection.has(stream, message_type))
             .collect();
         if indices.is_empty() && !self.0.is_empty() {
             indices.push(0);
@@ -143,14 +197,14 @@ impl HandledEvents {
     /// Restricts the enum that was added last to these types.
     pub(crate) fn only_types(&mut self, types: &[&str]) {
         if let Some(last) = self.0.last_mut() {
-            last.types = Some(types.iter().map(|&name| name.to_owned()).collect());
+            last.selection.types = Some(types.iter().map(|&name| name.to_owned()).collect());
         }
     }
 
     /// Restricts the enum that was added last to these categories.
     pub(crate) fn only_categories<S: AsRef<str>>(&mut self, categories: &[S]) {
         if let Some(last) = self.0.last_mut() {
-            last.categories = Some(
+            last.selection.categories = Some(
                 categories
                     .iter()
                     .map(|name| name.as_ref().to_owned())
@@ -161,6 +215,18 @@ impl HandledEvents {
 
     pub(crate) fn selections(&self) -> &[EventSelection] {
         &self.0
+    }
+
+    /// The same without the enums, written in one way only.
+    pub(crate) fn sorted(&self) -> Vec<Selection> {
+        let all = self
+            .0
+            .iter()
+            .map(|events| events.selection.clone().sorted());
+        let mut all: Vec<Selection> = all.collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// What a statement is asked for: no less than these events, and more where several enums have different categories.
@@ -193,7 +259,15 @@ impl FeedFilter {
 
     /// What several readers together look for.
     pub(crate) fn union<'h>(handled: impl Iterator<Item = &'h HandledEvents>) -> Self {
-        let selections: Vec<&EventSelection> = handled.flat_map(|events| &events.0).collect();
+        Self::of(
+            handled
+                .flat_map(|events| &events.0)
+                .map(|events| &events.selection),
+        )
+    }
+
+    pub(crate) fn of<'s>(selections: impl Iterator<Item = &'s Selection>) -> Self {
+        let selections: Vec<&Selection> = selections.collect();
         Self {
             categories: union(selections.iter().map(|events| events.categories.as_ref())),
             types: union(selections.iter().map(|events| events.types.as_ref())),

@@ -16,7 +16,7 @@ mod wakeup;
 pub use event::{Event, RawEvent, StoredEvent};
 pub use feed::{Feed, FeedOptions, Horizon};
 pub use handled_events::HandledEvents;
-pub(crate) use handled_events::{EventSelection, FeedFilter};
+pub(crate) use handled_events::{EventSelection, FeedFilter, Selection};
 pub(crate) use integrity::SequenceSettings;
 pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
 pub(crate) use partition::{Partition, PartitionSql};

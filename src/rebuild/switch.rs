@@ -150,7 +150,7 @@ impl Job<'_> {
         let position = horizon.max(highest).max(progress.position);
         let handled = self.handle_in(sql, progress.position, position)?;
         self.replace(sql, kept)?;
-        processor.resume_after(sql, owner, position)?;
+        processor.resume_after(sql, owner, position, self.projection.handles())?;
         self.commit(transaction)?;
         let locked = begun.elapsed();
         progress.advance(handled, position);

@@ -4,12 +4,14 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql};
+use crate::events::{HandledEvents, Partition, PartitionSql};
 use postgres::types::Type;
+use serde_json::json;
 use std::time::Duration;
 
-const REGISTER: PartitionSql =
-    PartitionSql::new("SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5, $6) AS slots");
+const REGISTER: PartitionSql = PartitionSql::new(
+    "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5, $6, $7) AS slots",
+);
 
 const TAKE: PartitionSql = PartitionSql::new(
     "
@@ -102,16 +104,18 @@ pub(crate) struct RenewedSlot {
 
 impl ProcessorKey<'_> {
     /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
-    /// `projection`: the one that it keeps.
+    /// `projection`: the one that it keeps. `handled`: what its code handles.
     pub(crate) fn register(
         &self,
         sql: &mut dyn Sql,
         slots: u32,
         start: u64,
         projection: Option<&str>,
+        handled: &HandledEvents,
     ) -> Result<u32> {
         let slots = i32::try_from(slots).unwrap_or(i32::MAX);
         let start = to_sql(start);
+        let handled = json!(handled.sorted());
         let rows = sql
             .query(
                 &self.partition.sql(REGISTER),
@@ -119,6 +123,7 @@ impl ProcessorKey<'_> {
                     param(&slots, Type::INT4),
                     param(&start, Type::INT8),
                     param(&projection, Type::TEXT),
+                    param(&handled, Type::JSONB),
                 ]),
             )
             .map_err(|source| self.refused("register a processor", source))?;

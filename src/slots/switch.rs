@@ -4,8 +4,9 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql};
+use crate::events::{HandledEvents, Partition, PartitionSql};
 use postgres::types::Type;
+use serde_json::json;
 
 const HOLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_hold($1, $2, $3)");
 
@@ -38,6 +39,13 @@ const BEGIN_AT: PartitionSql = PartitionSql::new("
         SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()");
 
 const RESET: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_reset($1, $2, $3, $4)");
+
+/// Nothing that the rebuild handles was passed over, whatever code ran before it.
+const NOTE_HANDLED: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_processor_slots SET handled = $4, passed_over = '[]'
+     WHERE partition = $1 AND processor = $2 AND version = $3",
+);
 
 /// Older and newer versions must not write into the read model any more.
 const FAIL_OTHER_VERSIONS: PartitionSql = PartitionSql::new("
@@ -185,7 +193,14 @@ impl<'a> KeptProjection<'a> {
     }
 
     /// Has the workers of this version go on after a position, and stops those of all others. The slots are free then.
-    pub(crate) fn resume_after(&self, sql: &mut dyn Sql, owner: &str, position: u64) -> Result<()> {
+    /// `handled`: what the rebuild has handled.
+    pub(crate) fn resume_after(
+        &self,
+        sql: &mut dyn Sql,
+        owner: &str,
+        position: u64,
+        handled: &HandledEvents,
+    ) -> Result<()> {
         let position = to_sql(position);
         let key = self.key();
         let parameters = key.parameters([param(&position, Type::INT8)]);
@@ -196,6 +211,10 @@ impl<'a> KeptProjection<'a> {
             return Ok(());
         }
         sql.query(&self.partition.sql(RESET), &parameters)
+            .map_err(refused)?;
+        let handled = json!(handled.sorted());
+        let noted = key.parameters([param(&handled, Type::JSONB)]);
+        sql.execute(&self.partition.sql(NOTE_HANDLED), &noted)
             .map_err(refused)?;
         sql.execute(&self.partition.sql(FAIL_OTHER_VERSIONS), &parameters[..3])
             .map_err(refused)?;

@@ -9,6 +9,7 @@ mod fixtures;
 mod jobs;
 mod leases;
 mod named;
+mod new_types;
 mod operator;
 mod parallel;
 mod restart;

@@ -34,10 +34,12 @@ fn finding(one: &RegisteredEvents, other: &RegisteredEvents) -> Option<Finding> 
 
 /// A type that two enums have, where one of them has no category, so that nothing tells whose an event is.
 fn shared_type<'e>(one: &'e EventSelection, other: &EventSelection) -> Option<&'e str> {
-    if one.event == other.event || (one.categories.is_some() && other.categories.is_some()) {
+    let (first, second) = (&one.selection, &other.selection);
+    let have_categories = first.categories.is_some() && second.categories.is_some();
+    if one.event == other.event || have_categories {
         return None;
     }
-    let (types, others) = (one.types.as_ref()?, other.types.as_ref()?);
+    let (types, others) = (first.types.as_ref()?, second.types.as_ref()?);
     let shared = types.iter().find(|name| others.contains(name));
     shared.map(String::as_str)
 }
