@@ -19,7 +19,7 @@ pub enum OnNewTypes {
     /// passed over. The default.
     #[default]
     FromHere,
-    /// Does not start, with [`ProcessorError::NewTypes`], or stops where older code runs beside it.
+    /// Does not start, with [`ProcessorError::NewTypes`](crate::ProcessorError::NewTypes), or stops where older code runs beside it.
     Refuse,
     /// Handles the events that were passed over first, in their order, and then goes on. A projector does each of them exactly
     /// once, a reactor at least once. Later events of their streams were handled before them: a `tracing` warning names the
