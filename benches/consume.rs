@@ -165,7 +165,7 @@ fn upsert_each(client: &mut Client) -> Result<u64> {
 }
 
 /// A projection whose handler is the cost.
-fn laborious() -> DocumentProjection<serde_json::Value, CartEvent> {
+fn laborious() -> DocumentProjection<serde_json::Value> {
     DocumentProjection::single_stream(
         "laborious",
         |document: Option<serde_json::Value>, recorded: &Recorded<CartEvent>| {

@@ -62,7 +62,7 @@ impl CartSummary {
     }
 }
 
-pub(crate) fn cart_summaries() -> DocumentProjection<CartSummary, CartEvent> {
+pub(crate) fn cart_summaries() -> DocumentProjection<CartSummary> {
     DocumentProjection::single_stream(
         CART_SUMMARIES,
         |cart: Option<CartSummary>, recorded: &Recorded<CartEvent>| match &recorded.event {

@@ -40,7 +40,7 @@ struct Turnover {
 }
 
 /// One document per client.
-fn turnovers() -> DocumentProjection<Turnover, OrderEvent> {
+fn turnovers() -> DocumentProjection<Turnover> {
     DocumentProjection::multi_stream(
         "turnovers",
         |recorded: &Recorded<OrderEvent>| match &recorded.event {

@@ -26,7 +26,7 @@ struct Case {
     responsible: Option<String>,
 }
 
-fn cases() -> DocumentProjection<Case, RawEvent> {
+fn cases() -> DocumentProjection<Case> {
     DocumentProjection::single_stream(
         "cases",
         |case: Option<Case>, recorded: &Recorded<RawEvent>| {
@@ -49,7 +49,7 @@ struct Workload {
     streams: BTreeSet<String>,
 }
 
-fn workloads() -> DocumentProjection<Workload, RawEvent> {
+fn workloads() -> DocumentProjection<Workload> {
     DocumentProjection::multi_stream(
         "workloads",
         responsible,

@@ -13,11 +13,14 @@ struct CartSize {
     events: u64,
 }
 
-fn cart_sizes() -> DocumentProjection<CartSize, RawEvent> {
-    DocumentProjection::single_stream("cart_sizes", |cart: Option<CartSize>, _: &Recorded<_>| {
-        let events = cart.unwrap_or_default().events + 1;
-        Some(CartSize { events })
-    })
+fn cart_sizes() -> DocumentProjection<CartSize> {
+    DocumentProjection::single_stream(
+        "cart_sizes",
+        |cart: Option<CartSize>, _: &Recorded<RawEvent>| {
+            let events = cart.unwrap_or_default().events + 1;
+            Some(CartSize { events })
+        },
+    )
 }
 
 fn main() -> ExitCode {

@@ -65,7 +65,7 @@ struct CartSummary {
     total_amount: f64,
 }
 
-fn cart_summaries() -> DocumentProjection<CartSummary, ShoppingCartEvent> {
+fn cart_summaries() -> DocumentProjection<CartSummary> {
     DocumentProjection::single_stream(
         "cart_summaries",
         |cart: Option<CartSummary>, recorded: &Recorded<_>| {
@@ -99,7 +99,7 @@ struct ClientSummary {
     total_spent: f64,
 }
 
-fn client_summaries() -> DocumentProjection<ClientSummary, ShoppingCartEvent> {
+fn client_summaries() -> DocumentProjection<ClientSummary> {
     DocumentProjection::multi_stream(
         "client_summaries",
         |recorded: &Recorded<_>| match &recorded.event {

@@ -110,8 +110,8 @@
 #[cfg(feature = "job")]
 pub use crate::consumer::run_main;
 pub use crate::consumer::{
-    Consumer, ConsumerBuilder, FailurePolicy, Projector, Reactor, ReactorContext, RunUntil,
-    StartFrom, StopHandle, UnfinishedReactor,
+    Consumer, ConsumerBuilder, FailurePolicy, OnNewTypes, Projector, Reactor, ReactorContext,
+    RunUntil, StartFrom, StopHandle, UnfinishedReactor,
 };
 pub use crate::database::{
     AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,
@@ -122,9 +122,9 @@ pub use crate::error::{
     Result, RunEnd, RunReport,
 };
 pub use crate::events::{
-    Aggregate, AppendOptions, Appendable, Appended, Event, Feed, FeedOptions, Horizon, MessageKind,
-    NewMessage, RawEvent, ReadOptions, Recorded, RecordedMessage, StoredEvent, StreamIter,
-    StreamMessages, StreamRead, Tenant, TenantRemoval, Tenants,
+    Aggregate, AppendOptions, Appendable, Appended, Event, Feed, FeedOptions, HandledEvents,
+    Horizon, MessageKind, NewMessage, RawEvent, ReadOptions, Recorded, RecordedMessage,
+    StoredEvent, StreamIter, StreamMessages, StreamRead, Tenant, TenantRemoval, Tenants,
 };
 pub use crate::json::JsonError;
 pub use crate::operations::{

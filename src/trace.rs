@@ -70,6 +70,36 @@ pub(crate) fn failed(processor: &str, error: &Error) {
     let _ = (processor, error);
 }
 
+/// Events were passed over by older code of a processor, up to a position, and stay so.
+pub(crate) fn passed_over(processor: &str, types: &[String], messages: u64, position: u64) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        target: "emmett_postgresql",
+        processor,
+        types = types.join(", "),
+        messages,
+        position,
+        "older code has passed over events of types that are handled from here on"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (processor, types, messages, position);
+}
+
+/// Events that older code of a processor has passed over are handled now, after later ones of these streams.
+pub(crate) fn made_up_for(processor: &str, streams: &[&str], messages: usize, position: u64) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        target: "emmett_postgresql",
+        processor,
+        streams = streams.join(", "),
+        messages,
+        position,
+        "events that older code has passed over are handled, maybe after later ones of their streams"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (processor, streams, messages, position);
+}
+
 /// Messages were appended.
 pub(crate) fn appended(partition: &str, messages: usize) {
     #[cfg(feature = "tracing")]
@@ -136,6 +166,7 @@ mod tests {
             super::handled("carts", 3, 17);
             drop(span);
             super::appended("emt:default", 2);
+            super::passed_over("mails", &["Paid".to_owned()], 4, 20);
         });
         let notes = notes.0.lock().expect("no panic").join("\n");
         for part in [
@@ -143,6 +174,7 @@ mod tests {
             "position=17",
             "emmett_messages_handled=3",
             "emmett_messages_appended=2",
+            "processor=\"mails\" types=\"Paid\" messages=4 position=20",
         ] {
             assert!(notes.contains(part), "{notes}");
         }

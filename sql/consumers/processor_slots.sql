@@ -25,7 +25,10 @@
 -- that has less than its share asks for the slot; its holder gives it up, and no other worker takes it before that time.
 -- taken_position: where it was taken last. crashes: how many leases in a row ran out there. attempted, attempts and
 -- attempt_epoch: after a crash, the message that is tried, by how many holders, and the last one of them. status: 'active'
--- or 'failed'. Room in the pages keeps updates off the index: every batch writes here.
+-- or 'failed'. projection: the one that a projector keeps; none for a reactor.
+-- handled: the events of which all up to the position are handled, or were decided about: those that the code of the
+-- last holder handles, as categories and types. passed_over: what older code did not handle, though newer code had; each up
+-- to which position (after) it is handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -45,6 +48,9 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     attempts        INTEGER      NOT NULL DEFAULT 0,
     attempt_epoch   BIGINT,
     status          TEXT         NOT NULL DEFAULT 'active',
+    projection      TEXT,
+    handled         JSONB,
+    passed_over     JSONB        NOT NULL DEFAULT '[]',
     last_error      TEXT,
     updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, processor, version, slot)
@@ -57,14 +63,17 @@ CREATE OR REPLACE FUNCTION public.emt_processor_lock_key(_partition TEXT, _name 
 
 -- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
 -- library left a checkpoint, that, else _start. Returns how many slots it has: that number stays as it was first chosen,
--- because it decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it is a
--- projection of which another version is the active one: both would write into one read model.
+-- because it decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it keeps a
+-- projection of which another version is the active one, and SE013 where another processor keeps it: both would write into
+-- one read model.
 CREATE OR REPLACE FUNCTION public.emt_processor_register(
     _partition  TEXT,
     _name       TEXT,
     _version    INTEGER,
     _slots      INTEGER,
-    _start      BIGINT
+    _start      BIGINT,
+    _projection TEXT DEFAULT NULL,
+    _handled    JSONB DEFAULT NULL
 ) RETURNS INTEGER
     LANGUAGE plpgsql
     AS $$
@@ -72,16 +81,35 @@ DECLARE
     _active INTEGER;
     _present INTEGER;
     _checkpoint BIGINT;
+    _other TEXT;
 BEGIN
     PERFORM public.emt_partition_check(_partition);
-    -- Two programs that start together must not both find none, and the switch of a rebuild must not be overlooked.
-    PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, _name));
+    -- Two programs that start together must not both find none, and the switch of a rebuild, which knows the projection's
+    -- name only, must not be overlooked.
+    PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, least(_name, _projection)));
+    PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, greatest(_name, _projection)));
     SELECT projection.version INTO _active FROM public.emt_projections AS projection
-     WHERE projection.partition = _partition AND projection.name = _name
+     WHERE projection.partition = _partition AND projection.name = _projection
        AND projection.type = 'a' AND projection.status = 'active';
     IF _active <> _version THEN
-        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', _name, _version, _active
+        RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', _projection, _version, _active
             USING ERRCODE = 'SE010', HINT = 'Rebuild it with this program, or give it another name.';
+    END IF;
+    SELECT slot.processor INTO _other FROM public.emt_processor_slots AS slot
+     WHERE slot.partition = _partition AND slot.projection = _projection AND slot.processor <> _name
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'projection "%" is kept by the processor "%", so "%" cannot keep it', _projection, _other, _name
+            USING ERRCODE = 'SE013', HINT = 'To give the processor another name, forget it and rebuild the projection.';
+    END IF;
+    SELECT slot.projection INTO _other FROM public.emt_processor_slots AS slot
+     WHERE slot.partition = _partition AND slot.processor = _name AND slot.projection IS DISTINCT FROM _projection
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'processor "%" is %, but % here', _name,
+            coalesce('the projector of "' || _other || '"', 'a reactor'),
+            coalesce('the projector of "' || _projection || '"', 'a reactor')
+            USING ERRCODE = 'SE013', HINT = 'Give one of them another name.';
     END IF;
     UPDATE public.emt_processor_slots AS slot
        SET status = 'active', last_error = NULL, updated_at = now()
@@ -92,13 +120,19 @@ BEGIN
     IF _present > 0 THEN
         RETURN _present;
     END IF;
+    -- A rebuild before the first start has left where to begin under the projection's name, unless a reactor has that name.
+    SELECT subscription.last_processed_position INTO _checkpoint FROM public.emt_subscriptions AS subscription
+     WHERE subscription.subscription_id = _projection AND subscription.version = _version
+       AND subscription.partition = _partition
+       AND NOT EXISTS (SELECT FROM public.emt_processor_slots AS slot
+                        WHERE slot.partition = _partition AND slot.processor = _projection);
     INSERT INTO public.emt_subscriptions AS subscription (subscription_id, version, partition, last_processed_position)
-    VALUES (_name, _version, _partition, _start)
+    VALUES (_name, _version, _partition, coalesce(_checkpoint, _start))
     ON CONFLICT (subscription_id, partition, version) DO UPDATE
         SET last_updated = now()
     RETURNING last_processed_position INTO _checkpoint;
-    INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position)
-    SELECT _partition, _name, _version, number, _checkpoint
+    INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position, projection, handled)
+    SELECT _partition, _name, _version, number, _checkpoint, _projection, _handled
       FROM generate_series(0, _slots - 1) AS number;
     RETURN _slots;
 END
@@ -277,7 +311,11 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     WITH reset AS (
         UPDATE public.emt_processor_slots AS slot
            SET position = _position, taken_position = NULL, crashes = 0, attempted = NULL, attempts = 0,
-               status = 'active', last_error = NULL, updated_at = now()
+               status = 'active', last_error = NULL, updated_at = now(),
+               -- What is handled anew was not handled beyond there.
+               passed_over = coalesce(
+                   (SELECT jsonb_agg(jsonb_set(passed, '{after}', to_jsonb(least((passed ->> 'after')::BIGINT, _position))))
+                      FROM jsonb_array_elements(slot.passed_over) AS passed), '[]')
          WHERE slot.partition = _partition AND slot.processor = _processor AND slot.version = _version
         RETURNING slot.slot
     )

@@ -48,7 +48,7 @@ END
 $$;
 
 -- Creates a partition's own function for its feed, emt_feed_in_emt_default and so on: the first messages after one
--- position and up to another; of these types, or of all. _is_readable: _up_to is known to be at or below a horizon.
+-- position and up to another; of these types, or of all; of streams of these categories, or of all. _is_readable: _up_to is known to be at or below a horizon.
 -- Else the horizon is asked first, and is where the page ends; the first row tells it and the head, and has no
 -- message. Active and archived ones: a move between the two must not hide one. It names the tables, so that its plan
 -- is made once a session: a reader that waits for news has most of its time from it. The settings leave one plan,
@@ -67,7 +67,8 @@ CREATE OR REPLACE FUNCTION public.%1$I(
     _up_to        BIGINT,
     _is_readable  BOOLEAN,
     _page_size    BIGINT,
-    _types        TEXT[]
+    _types        TEXT[],
+    _categories   TEXT[]
 ) RETURNS TABLE (
     horizon BIGINT, head BIGINT,
     stream_id TEXT, stream_position BIGINT, global_position BIGINT, message_id TEXT, message_type TEXT,
@@ -96,8 +97,8 @@ BEGIN
         _end := least(_up_to, _horizon[1]);
     END IF;
     IF _end > _after THEN
-        -- A statement of its own: its snapshot sees what the horizon has waited for. The types are looked at above the
-        -- merge of the two sides: else each page would search all of one side for them.
+        -- A statement of its own: its snapshot sees what the horizon has waited for. The types and categories are
+        -- looked at above the merge of the two sides: else each page would search all of one side for them.
         RETURN QUERY
             SELECT NULL::BIGINT, NULL::BIGINT, message.* FROM (
                 SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
@@ -107,7 +108,8 @@ BEGIN
                  ORDER BY global_position
                 OFFSET 0
             ) AS message
-             WHERE _types IS NULL OR message_type = ANY (_types)
+             WHERE (_types IS NULL OR message_type = ANY (_types))
+               AND (_categories IS NULL OR public.emt_stream_category(stream_id) = ANY (_categories))
              ORDER BY global_position
              LIMIT _page_size;
     END IF;

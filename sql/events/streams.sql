@@ -11,3 +11,15 @@ CREATE TABLE IF NOT EXISTS public.emt_streams (
     is_archived      BOOLEAN  NOT NULL DEFAULT FALSE,
     PRIMARY KEY (stream_id, partition, is_archived)
 ) PARTITION BY LIST (partition);
+
+-- The category of a stream: what stands before the first '-' of its name; of a workflow's, the first three parts. NULL for a
+-- name without one. Computed from the name: stream_type is what the caller of Emmett's function says.
+CREATE OR REPLACE FUNCTION public.emt_stream_category(_stream TEXT) RETURNS TEXT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE
+               WHEN starts_with(_stream, 'emt:workflow:')
+                   THEN 'emt:workflow:' || nullif(split_part(_stream, ':', 3), '')
+               WHEN strpos(_stream, '-') > 1 THEN split_part(_stream, '-', 1)
+           END
+    $$;

@@ -20,11 +20,18 @@ CREATE TABLE IF NOT EXISTS public.emt_missed (
 -- For the look of each append, whether anything is noted: from missed_after on, because below there are only dead rows.
 CREATE INDEX IF NOT EXISTS emt_missed_look ON public.emt_missed (partition, global_position);
 
--- Whether a projection handles an event: the one place that knows what a definition's "handles" means. NULL is all types.
-CREATE OR REPLACE FUNCTION public.emt_projection_handles(_handles JSONB, _stream_id TEXT, _message_type TEXT)
+-- Whether a projection may handle an event: the one place that knows what a definition's "handles" and "categories" mean.
+-- Null is all. Of several enums, they are the unions: more may be noted than the code handles, and never less. A follower
+-- handles exactly what the code does, and deletes all rows.
+CREATE OR REPLACE FUNCTION public.emt_projection_handles(_definition JSONB, _stream_id TEXT, _message_type TEXT)
     RETURNS BOOLEAN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT jsonb_typeof(_handles) IS DISTINCT FROM 'array' OR _handles ? _message_type $$;
+    AS $$
+    SELECT (jsonb_typeof(_definition -> 'handles') IS DISTINCT FROM 'array'
+            OR _definition -> 'handles' ? _message_type)
+       AND (jsonb_typeof(_definition -> 'categories') IS DISTINCT FROM 'array'
+            OR coalesce(_definition -> 'categories' ? public.emt_stream_category(_stream_id), FALSE))
+    $$;
 
 -- Above READ COMMITTED, the snapshot may be older than a change of the projections. Locking the row fails then, with a
 -- serialization error. Runs as the owner, because writers may only read the row.
@@ -86,7 +93,7 @@ BEGIN
           FROM public.emt_partitions AS tenant, jsonb_each(tenant.inline_projections) AS known,
                unnest(_stream_ids, _message_types, _global_positions) AS message (stream_id, type, global_position)
          WHERE tenant.partition = _partition AND known.value ->> 'status' IN ('active', 'arming')
-           AND public.emt_projection_handles(known.value -> 'handles', message.stream_id, message.type)
+           AND public.emt_projection_handles(known.value, message.stream_id, message.type)
         ON CONFLICT DO NOTHING;
         RETURN '{}';
     END IF;
@@ -99,7 +106,7 @@ BEGIN
     END IF;
     WITH followed AS MATERIALIZED (
         SELECT known.value ->> 'name' AS name, (known.value -> 'version')::INTEGER AS version,
-               known.value -> 'handles' AS handles,
+               known.value AS definition,
                (known.value ->> 'status' = 'active'
                 AND _projections -> (known.value ->> 'name') = known.value -> 'version'
                 AND (SELECT missed.global_position FROM public.emt_missed AS missed
@@ -114,7 +121,7 @@ BEGIN
         SELECT _partition, followed.name, followed.version, message.global_position
           FROM followed, unnest(_stream_ids, _message_types, _global_positions) AS message (stream_id, type, global_position)
          WHERE NOT followed.is_run
-           AND public.emt_projection_handles(followed.handles, message.stream_id, message.type)
+           AND public.emt_projection_handles(followed.definition, message.stream_id, message.type)
         ON CONFLICT DO NOTHING
     )
     SELECT coalesce(array_agg(mine.number), '{}') INTO _run

@@ -13,6 +13,9 @@
 -- last_updated of an inline one tells that a program with its code lives: its follower renews it while something is missed.
 -- Emmett's own clients register inline projections, too, and keep them themselves: what they write into definition has no
 -- "handles", and such rows concern no append of ours.
+--
+-- definition: handles and categories, the types and categories that it handles, or null for all; events, the same for each
+-- of its event enums.
 CREATE TABLE IF NOT EXISTS public.emt_projections (
     version       INTEGER      NOT NULL DEFAULT 1,
     type          VARCHAR(1)   NOT NULL,
@@ -92,7 +95,7 @@ BEGIN
     IF TG_OP <> 'DELETE' THEN
         _known := _known || jsonb_build_object(_projection.version || ':' || _projection.name, jsonb_build_object(
             'name', _projection.name, 'version', _projection.version, 'status', _projection.status,
-            'handles', _projection.definition -> 'handles'));
+            'handles', _projection.definition -> 'handles', 'categories', _projection.definition -> 'categories'));
     END IF;
     UPDATE public.emt_partitions AS tenant
        SET inline_projections = _known,

@@ -2,7 +2,9 @@
 
 use super::job::{RunProgress, RunUntil};
 use super::mailbox::Mailbox;
-use super::processor::{Handler, Processor, StartFrom};
+use super::new_types;
+use super::on_new_types::OnNewTypes;
+use super::processor::{Processor, StartFrom};
 use super::projector::Projector;
 use super::reactor::Reactor;
 use super::running::Consumer;
@@ -13,7 +15,7 @@ use crate::database::position::small_to_sql;
 use crate::error::{Error, Result, RunReport};
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
-use crate::slots::{ProcessorKey, progress};
+use crate::slots::progress;
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
 use std::fmt;
@@ -264,6 +266,17 @@ impl ConsumerBuilder {
                 let what = format!("processor \"{}\"", processor.name);
                 return Err(Error::invalid(what, "is given twice"));
             }
+            let Some(projection) = processor.projection() else {
+                continue;
+            };
+            let keeps = |other: &Processor| {
+                let kept = other.projection();
+                kept.is_some_and(|kept| kept.name() == projection.name())
+            };
+            if self.processors[..index].iter().any(keeps) {
+                let what = format!("projection \"{}\"", projection.name());
+                return Err(Error::invalid(what, "is given to two processors"));
+            }
         }
         Ok(())
     }
@@ -271,9 +284,9 @@ impl ConsumerBuilder {
 
 /// Creates a processor's read model and slots; returns how many slots it has.
 fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
-    let (store, key) = (&shared.store, shared.key(processor));
-    if let Handler::Projector(projection) = &processor.handler {
-        let failed = |source| Error::projection(processor.name.clone(), source);
+    let store = &shared.store;
+    if let Some(projection) = processor.projection() {
+        let failed = |source| Error::projection(projection.name(), source);
         let mut transaction = PooledTransaction::begin(store.connections())?;
         if store.may_migrate() {
             let mut context = ProjectionContext::new(transaction.sql(), store.partition());
@@ -297,7 +310,7 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
                 .position
         }
     };
-    let slots = register_slots(shared, key, processor.new_slots(), start)?;
+    let slots = register_slots(shared, processor, start)?;
     let asked = processor.options.slots;
     if asked.is_some_and(|asked| asked != slots) {
         return Err(Error::invalid(
@@ -308,14 +321,19 @@ fn register(shared: &Shared, processor: &Processor) -> Result<u32> {
             ),
         ));
     }
+    if processor.options.on_new_types == OnNewTypes::Refuse {
+        new_types::refuse(shared, processor)?;
+    }
     Ok(slots)
 }
 
 /// One transaction: a processor that would begin ahead of the sequence leaves no slots there.
-fn register_slots(shared: &Shared, key: ProcessorKey<'_>, slots: u32, start: u64) -> Result<u32> {
+fn register_slots(shared: &Shared, processor: &Processor, start: u64) -> Result<u32> {
+    let key = shared.key(processor);
+    let kept = processor.projection().map(|projection| projection.name());
     let mut transaction = PooledTransaction::begin(shared.store.connections())?;
     let sql = transaction.sql();
-    let slots = key.register(sql, slots, start)?;
+    let slots = key.register(sql, processor.new_slots(), start, kept, &processor.handled)?;
     progress::refuse_ahead(sql, key.partition, key.name, Some(key.version))?;
     transaction.commit()?;
     Ok(slots)

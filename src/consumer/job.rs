@@ -133,6 +133,15 @@ fn refuse_others(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// Whether the processor may still have to handle what older code has passed over.
+fn is_undecided(shared: &Shared, key: &ProcessorKey<'_>) -> Result<bool> {
+    let mut mailboxes = shared.mailboxes.iter();
+    let Some(mailbox) = mailboxes.find(|mailbox| mailbox.processor.name == key.name) else {
+        return Ok(false);
+    };
+    shared.run(|sql| key.is_undecided(sql, &mailbox.processor.handled))
+}
+
 /// Waits for the goal, a failure, or a signal.
 struct Watch<'s> {
     shared: &'s Shared,
@@ -216,14 +225,23 @@ impl<'s> Watch<'s> {
         let Some(target) = self.target else {
             return Ok(None);
         };
-        let mut seen = self.keys.iter().zip(&self.positions);
-        let is_reached =
-            seen.all(|(key, position)| *position >= target || !self.open.contains(key.name));
-        Ok(is_reached.then_some(match self.until {
+        Ok(self.has_reached(target)?.then_some(match self.until {
             _ if self.open.is_empty() => RunEnd::ConditionMet,
             RunUntil::CaughtUp => RunEnd::CaughtUp,
             _ => RunEnd::PositionReached,
         }))
+    }
+
+    fn has_reached(&self, target: u64) -> Result<bool> {
+        for (key, position) in self.keys.iter().zip(&self.positions) {
+            if !self.open.contains(key.name) {
+                continue;
+            }
+            if *position < target || is_undecided(self.shared, key)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Waits for a signal, the end of a worker, or the time to look again.

@@ -1,7 +1,6 @@
 //! The thread that renews the leases of a consumer, also while its workers are busy or idle.
 
 use super::mailbox::Mailbox;
-use super::processor::Handler;
 use super::shared::Shared;
 use super::thread::spawn;
 use crate::database::{Checkout, Sql};
@@ -102,14 +101,12 @@ impl LeaseRenewer {
         let requests = self.ask(RebuildRequest::open)?;
         let shared = &self.shared;
         for request in requests {
-            let mailbox = shared
-                .mailboxes
-                .iter()
-                .find(|mailbox| mailbox.processor.name == request.name);
-            let projection = mailbox.and_then(|mailbox| match &mailbox.processor.handler {
-                Handler::Projector(projection) => Some(Arc::clone(projection)),
-                Handler::Each(_) | Handler::Batch(_) => None,
-            });
+            let is_kept = |mailbox: &&Arc<Mailbox>| {
+                let kept = mailbox.processor.projection();
+                kept.is_some_and(|projection| projection.name() == request.name)
+            };
+            let mailbox = shared.mailboxes.iter().find(is_kept);
+            let projection = mailbox.and_then(|mailbox| mailbox.processor.projection().cloned());
             let is_ours =
                 projection.is_some() || shared.store.projections().find(&request.name).is_some();
             if !is_ours || !self.rebuilding().insert(request.name.clone()) {

@@ -4,7 +4,7 @@ use super::mailbox::{Batch, Demand, Mailbox};
 use super::shared::Shared;
 use crate::database::BackOff;
 use crate::error::Result;
-use crate::events::{Horizon, feed};
+use crate::events::{FeedFilter, Horizon, feed};
 use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,6 @@ const HELD_SHORTEST: Duration = Duration::from_millis(1);
 const HELD_LONGEST: Duration = Duration::from_millis(8);
 
 const IDLE_SHORTEST: Duration = Duration::from_millis(5);
-
-/// A rare type is looked for in steps of so many positions, so that no statement takes long.
-const LONGEST_STEP: u64 = 50_000;
 
 pub(super) struct Poller {
     shared: Arc<Shared>,
@@ -135,19 +132,19 @@ impl Poller {
     fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Result<Option<u64>> {
         let (store, settings) = (&self.shared.store, &self.shared.settings);
         let known = self.horizon;
-        let types = types_of(waiting);
-        let (partition, size, types) = (store.partition(), settings.batch_size, types.as_deref());
+        let filter = &filter_of(waiting);
+        let (partition, size) = (store.partition(), settings.batch_size);
         let most = after
-            .saturating_add(LONGEST_STEP)
+            .saturating_add(feed::LONGEST_STEP)
             .min(settings.until.unwrap_or(u64::MAX));
         let (horizon, messages) = self.shared.run(|sql| {
             if known.position <= after {
-                return feed::poll(sql, partition, after, most, size, types);
+                return feed::poll(sql, partition, after, most, size, filter);
             }
             let up_to = most.min(known.position);
             Ok((
                 known,
-                feed::page(sql, partition, after, up_to, size, types)?,
+                feed::page(sql, partition, after, up_to, size, filter)?,
             ))
         })?;
         let up_to = most.min(horizon.position);
@@ -186,15 +183,13 @@ impl Poller {
     }
 }
 
-/// The types that any of the workers handles; `None` when one handles all.
-fn types_of(waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Option<Vec<String>> {
-    let mut union = Vec::new();
-    for (.., mailbox) in waiting {
-        union.extend_from_slice(mailbox.processor.types.as_slice()?);
-    }
-    union.sort_unstable();
-    union.dedup();
-    Some(union)
+/// What any of the workers handles. Each takes its own part of a batch.
+fn filter_of(waiting: &[(u64, Demand, Arc<Mailbox>)]) -> FeedFilter {
+    FeedFilter::union(
+        waiting
+            .iter()
+            .map(|(.., mailbox)| &mailbox.processor.handled),
+    )
 }
 
 /// Gives a batch to a worker that still wants it. There is room: only this thread sends.

@@ -1,11 +1,12 @@
 //! What a consumer runs: a handler with a name and options.
 
 use super::failure::FailurePolicy;
+use super::on_new_types::OnNewTypes;
 use super::reactor_context::ReactorContext;
 use crate::database::check_key;
 use crate::error::{Error, Result};
-use crate::events::RecordedMessage;
-use crate::projection::{HandledTypes, Projection};
+use crate::events::{HandledEvents, RecordedMessage};
+use crate::projection::{Projection, check_handled};
 use std::sync::Arc;
 
 /// Where a processor begins that has no checkpoint yet. One that has goes on there.
@@ -27,8 +28,55 @@ type Batch =
 
 pub(super) enum Handler {
     Projector(Arc<dyn Projection>),
+    Reactor(Reaction),
+}
+
+/// What a reactor does with events: with each, or with a batch at once.
+pub(super) enum Reaction {
     Each(Box<Each>),
     Batch(Box<Batch>),
+}
+
+impl Reaction {
+    /// The reactions to several enums as one. It takes a batch at once if one of them does.
+    pub(super) fn of_all(mut reactions: Vec<Self>, handled: &HandledEvents) -> Self {
+        if reactions.len() == 1 {
+            return reactions.remove(0);
+        }
+        let handled = handled.clone();
+        if reactions
+            .iter()
+            .all(|reaction| matches!(reaction, Self::Each(_)))
+        {
+            return Self::Each(Box::new(move |message, context| {
+                let indices = handled.handlers_of(message).into_iter();
+                indices
+                    .map(|index| &reactions[index])
+                    .try_for_each(|reaction| reaction.react(&[message], context))
+            }));
+        }
+        Self::Batch(Box::new(move |messages, context| {
+            for (indices, run) in handled.runs(messages) {
+                indices
+                    .into_iter()
+                    .try_for_each(|index| reactions[index].react(run, context))?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn react(
+        &self,
+        messages: &[&RecordedMessage],
+        context: &mut ReactorContext<'_>,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Each(each) => messages
+                .iter()
+                .try_for_each(|message| each(message, context)),
+            Self::Batch(batch) => batch(messages, context),
+        }
+    }
 }
 
 type Condition = dyn Fn(&RecordedMessage) -> bool + Send + Sync;
@@ -41,6 +89,7 @@ pub(super) struct ProcessorOptions {
     pub(super) start_from: StartFrom,
     pub(super) workers: Option<u32>,
     pub(super) slots: Option<u32>,
+    pub(super) on_new_types: OnNewTypes,
     pub(super) on_failure: FailurePolicy,
     pub(super) stop_after: Option<Box<Condition>>,
     pub(super) on_start: Hook<()>,
@@ -56,7 +105,7 @@ const SLOTS: u32 = 16;
 pub(super) struct Processor {
     pub(super) name: String,
     pub(super) version: i32,
-    pub(super) types: HandledTypes,
+    pub(super) handled: HandledEvents,
     pub(super) handler: Handler,
     pub(super) options: ProcessorOptions,
 }
@@ -65,17 +114,24 @@ impl Processor {
     pub(super) fn check(&self) -> Result<()> {
         check_key("the processor name", &self.name)?;
         let what = || format!("processor \"{}\"", self.name);
-        if let Handler::Projector(projection) = &self.handler {
-            projection.check()?;
-        }
-        self.types.check(what)?;
         if self.options.workers == Some(0) {
             return Err(Error::invalid(what(), "must have at least one worker"));
         }
         if self.options.slots == Some(0) {
             return Err(Error::invalid(what(), "must have at least one slot"));
         }
-        Ok(())
+        match self.projection() {
+            Some(projection) => check_handled(projection.as_ref()),
+            None => self.handled.check(&what()),
+        }
+    }
+
+    /// The projection that it keeps.
+    pub(super) fn projection(&self) -> Option<&Arc<dyn Projection>> {
+        match &self.handler {
+            Handler::Projector(projection) => Some(projection),
+            Handler::Reactor(_) => None,
+        }
     }
 
     pub(super) fn workers(&self) -> u32 {
@@ -94,9 +150,7 @@ impl Processor {
     }
 
     pub(super) fn handles(&self, message: &RecordedMessage) -> bool {
-        self.types
-            .as_slice()
-            .is_none_or(|types| types.iter().any(|name| name == message.message_type()))
+        self.handled.has_message(message)
     }
 }
 
@@ -124,6 +178,13 @@ macro_rules! processor_options {
         /// Defaults to 16 for more than one worker, else to 1.
         pub fn slots(mut self, slots: u32) -> Self {
             self.options.slots = Some(slots);
+            self
+        }
+
+        /// What to do with events of types that this code handles, and code before it has passed over. Defaults to
+        /// [`OnNewTypes::FromHere`](crate::OnNewTypes::FromHere).
+        pub fn on_new_types(mut self, policy: crate::consumer::OnNewTypes) -> Self {
+            self.options.on_new_types = policy;
             self
         }
 

@@ -2,14 +2,14 @@
 
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use crate::error::Result;
-use crate::projection::{HandledTypes, Projection, registry};
+use crate::projection::{Projection, registry};
 use std::fmt;
 use std::sync::Arc;
 
 /// A projection that a consumer keeps up to date, instead of every append.
 ///
 /// Its writes and its checkpoint are committed in one transaction a batch: whatever happens, no event is skipped and none is
-/// counted twice. The processor has the projection's name. Only the active version of a projection is kept:
+/// counted twice. The processor has the projection's name, or [one of its own](Projector::name). Only the active version of a projection is kept:
 /// [`rebuild_with`](crate::EventStore::rebuild_with) makes another one active.
 ///
 /// ```
@@ -26,6 +26,7 @@ use std::sync::Arc;
 /// ```
 #[must_use]
 pub struct Projector {
+    name: Option<String>,
     projection: Arc<dyn Projection>,
     options: ProcessorOptions,
 }
@@ -49,18 +50,28 @@ impl Projector {
     /// A projector with the default options.
     pub fn new(projection: impl Projection) -> Self {
         Self {
+            name: None,
             projection: Arc::new(projection),
             options: ProcessorOptions::default(),
         }
     }
 
+    /// The name of the processor, under which its checkpoint is kept, and by which [`wait_for`](crate::EventStore::wait_for),
+    /// [`processors`](crate::EventStore::processors) and reports know it. A projection is kept by one processor: starting
+    /// another one for it is an error. Defaults to the projection's name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     processor_options!();
 
     pub(super) fn into_processor(self) -> Result<Processor> {
+        let projection = self.projection.name();
         Ok(Processor {
-            name: self.projection.name().to_owned(),
+            name: self.name.unwrap_or_else(|| projection.to_owned()),
             version: registry::version(self.projection.as_ref())?,
-            types: HandledTypes::of_projection(self.projection.as_ref()),
+            handled: self.projection.handles().clone(),
             handler: Handler::Projector(self.projection),
             options: self.options,
         })

@@ -1,11 +1,10 @@
 //! Reactors: side effects, at least once.
 
-use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
+use super::processor::{Handler, Processor, ProcessorOptions, Reaction, processor_options};
 use super::reactor_context::ReactorContext;
 use crate::database::position::small_to_sql;
 use crate::error::Result;
-use crate::events::{Event, Recorded, RecordedMessage};
-use crate::projection::HandledTypes;
+use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 use std::fmt;
 
 /// Does something for each event: sends a mail, calls a service, appends an answer.
@@ -36,8 +35,9 @@ use std::fmt;
 pub struct Reactor {
     name: String,
     version: u32,
-    types: HandledTypes,
-    handler: Handler,
+    handled: HandledEvents,
+    /// One for each enum that is handled, in the same order.
+    reactions: Vec<Reaction>,
     options: ProcessorOptions,
 }
 
@@ -57,6 +57,7 @@ pub struct UnfinishedReactor {
     name: String,
     version: u32,
     can_handle: Option<Vec<String>>,
+    categories: Option<Vec<String>>,
     options: ProcessorOptions,
 }
 
@@ -78,10 +79,19 @@ impl UnfinishedReactor {
         + Sync
         + 'static,
     ) -> Reactor {
-        let each = move |message: &RecordedMessage, context: &mut ReactorContext<'_>| {
-            handle(&message.decode()?, context)
-        };
-        self.finish::<E>(Handler::Each(Box::new(each)))
+        self.begin::<E>(each(handle))
+    }
+
+    /// Handles the events of an enum, one at a time. The same as [`each`](UnfinishedReactor::each); more enums can
+    /// [follow](Reactor::on).
+    pub fn on<E: Event>(
+        self,
+        handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Reactor {
+        self.begin::<E>(each(handle))
     }
 
     /// Handles all events of a batch at once. When it fails, the batch is repeated event by event.
@@ -99,17 +109,24 @@ impl UnfinishedReactor {
                 .collect::<Result<Vec<Recorded<E>>>>()?;
             handle(&events, context)
         };
-        self.finish::<E>(Handler::Batch(Box::new(batch)))
+        self.begin::<E>(Reaction::Batch(Box::new(batch)))
     }
 
     /// Handles these message types only. One that the event enum does not have is an error when the consumer is started.
     /// Defaults to all that the enum has.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
-        self.can_handle = Some(types.iter().map(|&name| name.to_owned()).collect());
+        self.can_handle = Some(owned(types));
         self
     }
 
-    /// The version of the code. Another version is another processor, with a checkpoint of its own. Defaults to 1.
+    /// Handles events of streams of these [categories](Event::CATEGORY) only. Defaults to those of the event enum.
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.categories = Some(owned(categories));
+        self
+    }
+
+    /// The version of the code. Another version is another processor, with a checkpoint of its own. At most
+    /// 2,147,483,647. Defaults to 1.
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
@@ -117,19 +134,38 @@ impl UnfinishedReactor {
 
     processor_options!();
 
-    fn finish<E: Event>(self, handler: Handler) -> Reactor {
-        let mut types = HandledTypes::of::<E>();
-        if let Some(asked) = &self.can_handle {
-            types.restrict(asked);
-        }
-        Reactor {
+    /// The reactor with the handler of its first enum, to which the restrictions that were given belong.
+    fn begin<E: Event>(self, reaction: Reaction) -> Reactor {
+        let mut reactor = Reactor {
             name: self.name,
             version: self.version,
-            types,
-            handler,
+            handled: HandledEvents::default(),
+            reactions: Vec::new(),
             options: self.options,
         }
+        .with::<E>(reaction);
+        if let Some(types) = &self.can_handle {
+            reactor.handled.only_types(types);
+        }
+        if let Some(categories) = &self.categories {
+            reactor.handled.only_categories(categories);
+        }
+        reactor
     }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// A handler as a reaction to one message at a time.
+fn each<E: Event>(
+    handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync + 'static,
+) -> Reaction {
+    let each = move |message: &RecordedMessage, context: &mut ReactorContext<'_>| {
+        handle(&message.decode()?, context)
+    };
+    Reaction::Each(Box::new(each))
 }
 
 impl Reactor {
@@ -143,14 +179,56 @@ impl Reactor {
             name: name.into(),
             version: 1,
             can_handle: None,
+            categories: None,
             options: ProcessorOptions::default(),
         }
     }
 
-    /// Handles these message types only. One that the event enum does not have is an error when the consumer is started.
-    /// Defaults to all that the enum has.
+    /// Handles the events of another enum, one at a time, in one order with those of the first.
+    ///
+    /// ```
+    /// use emmett_postgresql::{Event, Reactor, Recorded};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum OrderEvent { Placed {} }
+    /// # impl Event for OrderEvent { const CATEGORY: &'static str = "Order"; }
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum InvoiceEvent { Paid {} }
+    /// # impl Event for InvoiceEvent { const CATEGORY: &'static str = "Invoice"; }
+    /// # fn send_mail(_: &str) -> anyhow::Result<()> { Ok(()) }
+    /// let mails = Reactor::new("mails")
+    ///     .on(|_: &Recorded<OrderEvent>, _| send_mail("Thank you for your order"))
+    ///     .on(|_: &Recorded<InvoiceEvent>, _| send_mail("Thank you for your payment"));
+    /// ```
+    ///
+    /// After [`batch`](UnfinishedReactor::batch), its events belong to the batch, too: when one fails, all are repeated.
+    pub fn on<E: Event>(
+        self,
+        handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.with::<E>(each(handle))
+    }
+
+    fn with<E: Event>(mut self, reaction: Reaction) -> Self {
+        self.handled.add::<E>();
+        self.reactions.push(reaction);
+        self
+    }
+
+    /// Handles these message types only, of the enum whose handler was given last. One that the enum does not have is an
+    /// error when the consumer is started. Defaults to all that the enum has.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
-        self.types.restrict(types);
+        self.handled.only_types(types);
+        self
+    }
+
+    /// Handles events of streams of these [categories](Event::CATEGORY) only, of the enum whose handler was given last.
+    /// Defaults to those of the enum.
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.handled.only_categories(categories);
         self
     }
 
@@ -168,8 +246,8 @@ impl Reactor {
         Ok(Processor {
             name: self.name,
             version: small_to_sql(&what, self.version)?,
-            types: self.types,
-            handler: self.handler,
+            handler: Handler::Reactor(Reaction::of_all(self.reactions, &self.handled)),
+            handled: self.handled,
             options: self.options,
         })
     }

@@ -84,6 +84,21 @@ pub enum ProcessorError {
         /// Where the processor is; `None` when it was never started.
         reached: Option<u64>,
     },
+    /// Code before this one has passed events over that this one handles, and
+    /// [`OnNewTypes::Refuse`](crate::OnNewTypes::Refuse) was asked for.
+    #[error("processor \"{processor}\" has passed over {missed} events up to position {position} of types that its code now \
+             handles: {}; choose with on_new_types", .types.join(", "))]
+    #[non_exhaustive]
+    NewTypes {
+        /// The processor's name.
+        processor: String,
+        /// The types of these events.
+        types: Vec<String>,
+        /// How many they are.
+        missed: u64,
+        /// Where the processor is.
+        position: u64,
+    },
     /// The message that was waited for is parked: the processor could not handle it, or an earlier one of its stream.
     #[error("processor \"{processor}\" has parked the message at position {position}{}", because(.error.as_deref()))]
     #[non_exhaustive]

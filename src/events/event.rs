@@ -33,6 +33,28 @@ pub trait Event: Serialize + DeserializeOwned {
     /// Defaults to 1.
     const SCHEMA_VERSION: u32 = 1;
 
+    /// The category of the streams that these events belong to: what stands before the first `-` of a stream's name. An
+    /// event of another category cannot be appended or read as this type, and projections, reactors and the feed pass it
+    /// over. Defaults to none: events of all streams.
+    ///
+    /// Name it. Two enums with one type name, such as `Created`, are told apart by their categories only: an
+    /// `InvoiceEvent::Created` would be decoded as an `OrderEvent::Created`. [`doctor`](crate::EventStore::doctor) finds such
+    /// enums of projections.
+    ///
+    /// ```
+    /// use emmett_postgresql::Event;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize)]
+    /// enum OrderEvent { Created { customer: String } }
+    /// impl Event for OrderEvent {
+    ///     const CATEGORY: &'static str = "Order";
+    /// }
+    /// ```
+    const CATEGORY: &'static str = "";
+
+    /// The categories, where there are several. Defaults to [`CATEGORY`](Event::CATEGORY).
+    const CATEGORIES: &'static [&'static str] = &[Self::CATEGORY];
+
     /// Types that this enum no longer has, but [`upcast`](Event::upcast) turns into ones that it has. Defaults to none.
     const FORMER_TYPES: &'static [&'static str] = &[];
 

@@ -4,6 +4,7 @@ use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Connections, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::event::Event;
+use crate::events::handled_events::{FeedFilter, HandledEvents};
 use crate::events::message::{Recorded, RecordedMessage};
 use crate::events::partition::{Partition, PartitionSql};
 use crate::events::stream::MessageRow;
@@ -12,13 +13,16 @@ use postgres::types::Type;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Rare events are looked for in steps of so many positions, so that no statement takes long.
+pub(crate) const LONGEST_STEP: u64 = 50_000;
+
 const HORIZON: PartitionSql = PartitionSql::new("SELECT {schema}.emt_horizon($1, $2)");
 
 const READ: PartitionSql = PartitionSql::new(
     "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata, horizon, head
-      FROM {feed}($1, $2, $3, $4, $5, $6)",
+      FROM {feed}($1, $2, $3, $4, $5, $6, $7)",
 );
 
 const AT: PartitionSql = PartitionSql::new(
@@ -34,6 +38,50 @@ const AT: PartitionSql = PartitionSql::new(
 const STREAM_ID: usize = 0;
 
 const HEAD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_position_head() AS head");
+
+/// The streams and types of messages only.
+const NAMES: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_id, message_type, global_position
+      FROM {feed}($1, $2, $3, TRUE, NULL, $4, $5)",
+);
+
+/// A message without its content.
+pub(crate) struct MessageName {
+    pub(crate) stream: String,
+    pub(crate) message_type: String,
+    pub(crate) position: u64,
+}
+
+/// The messages of a page, however many, without their content.
+pub(crate) fn names(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    after: u64,
+    up_to: u64,
+    filter: &FeedFilter,
+) -> Result<Vec<MessageName>> {
+    let (after, up_to) = (to_sql(after), to_sql(up_to));
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&after, Type::INT8),
+        param(&up_to, Type::INT8),
+        param(&filter.types, Type::TEXT_ARRAY),
+        param(&filter.categories, Type::TEXT_ARRAY),
+    ];
+    let rows = sql
+        .query_unnamed(&partition.sql(NAMES), &parameters)
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
+    rows.iter()
+        .map(|row| {
+            Ok(MessageName {
+                stream: get(row, "stream_id")?,
+                message_type: get(row, "message_type")?,
+                position: get_u64(row, "global_position")?,
+            })
+        })
+        .collect()
+}
 
 /// How far the feed can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +144,9 @@ pub(crate) fn page(
     after: u64,
     up_to: u64,
     limit: usize,
-    types: Option<&[String]>,
+    filter: &FeedFilter,
 ) -> Result<Vec<RecordedMessage>> {
-    let rows = read(sql, partition, after, up_to, true, limit, types)?;
+    let rows = read(sql, partition, after, up_to, true, limit, filter)?;
     rows.iter().map(to_message).collect()
 }
 
@@ -109,9 +157,9 @@ pub(crate) fn poll(
     after: u64,
     most: u64,
     limit: usize,
-    types: Option<&[String]>,
+    filter: &FeedFilter,
 ) -> Result<(Horizon, Vec<RecordedMessage>)> {
-    let rows = read(sql, partition, after, most, false, limit, types)?;
+    let rows = read(sql, partition, after, most, false, limit, filter)?;
     let Some((first, messages)) = rows.split_first() else {
         return Err(Error::schema(
             "the function of the feed did not tell its horizon".to_owned(),
@@ -132,7 +180,7 @@ fn read(
     up_to: u64,
     is_readable: bool,
     limit: usize,
-    types: Option<&[String]>,
+    filter: &FeedFilter,
 ) -> Result<Vec<Row>> {
     let (after, up_to) = (to_sql(after), to_sql(up_to));
     let limit = to_sql(limit);
@@ -142,7 +190,8 @@ fn read(
         param(&up_to, Type::INT8),
         param(&is_readable, Type::BOOL),
         param(&limit, Type::INT8),
-        param(&types, Type::TEXT_ARRAY),
+        param(&filter.types, Type::TEXT_ARRAY),
+        param(&filter.categories, Type::TEXT_ARRAY),
     ];
     sql.query(&partition.sql(READ), &parameters)
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))
@@ -164,9 +213,10 @@ fn to_message(row: &Row) -> Result<RecordedMessage> {
 /// use emmett_postgresql::FeedOptions;
 /// let news = FeedOptions::new().after(1_000).batch_size(100);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedOptions {
     after: u64,
+    categories: Option<Vec<String>>,
     batch_size: usize,
 }
 
@@ -174,6 +224,7 @@ impl Default for FeedOptions {
     fn default() -> Self {
         Self {
             after: 0,
+            categories: None,
             batch_size: 1_000,
         }
     }
@@ -192,6 +243,16 @@ impl FeedOptions {
         self
     }
 
+    /// Reads streams of these [categories](crate::Event::CATEGORY) only. Defaults to those of the event type.
+    ///
+    /// The feed begins with an error where no stream can have such a category. An event of a category that its type does not
+    /// have is an error, too.
+    #[must_use]
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.categories = Some(categories.iter().map(|&name| name.to_owned()).collect());
+        self
+    }
+
     /// How many messages are held in memory at a time. Defaults to 1,000.
     #[must_use]
     pub fn batch_size(mut self, messages: usize) -> Self {
@@ -207,7 +268,8 @@ impl FeedOptions {
 pub struct Feed<E> {
     connections: Connections,
     partition: Arc<Partition>,
-    types: Option<Vec<String>>,
+    handled: HandledEvents,
+    filter: FeedFilter,
     options: FeedOptions,
     /// How far the feed was found to be readable.
     horizon: u64,
@@ -231,12 +293,17 @@ impl<E: Event> Feed<E> {
         partition: Arc<Partition>,
         options: FeedOptions,
     ) -> Self {
+        let mut handled = HandledEvents::of::<E>();
+        if let Some(categories) = &options.categories {
+            handled.only_categories(categories);
+        }
         Self {
             connections,
             partition,
-            types: E::known_types(),
-            options,
+            filter: handled.filter(),
+            handled,
             horizon: options.after,
+            options,
             waiting: VecDeque::new(),
             ended: false,
             _event: std::marker::PhantomData,
@@ -244,7 +311,7 @@ impl<E: Event> Feed<E> {
     }
 
     /// The position up to which everything has been handed out: where a later reader goes on. Moves over messages of types
-    /// that `E` does not have, too.
+    /// and categories that `E` does not have, too.
     pub fn position(&self) -> u64 {
         match self.waiting.front() {
             Some(next) => next.global_position - 1,
@@ -253,51 +320,46 @@ impl<E: Event> Feed<E> {
     }
 
     fn fetch(&mut self) -> Result<()> {
-        let Self {
-            connections,
-            partition,
-            types,
-            options,
-            horizon,
-            ..
-        } = self;
-        let after = options.after;
-        let (reached, messages) = connections.run(true, |sql| {
-            let reached = if *horizon > after {
-                *horizon
+        self.handled.check("the feed")?;
+        let (after, size) = (self.options.after, self.options.batch_size);
+        let (partition, filter, known) = (&self.partition, &self.filter, self.horizon);
+        let (horizon, up_to, messages) = self.connections.run(true, |sql| {
+            let horizon = if known > after {
+                known
             } else {
                 self::horizon(sql, partition, after)?.position
             };
-            if reached <= after {
-                return Ok::<_, Error>((after, Vec::new()));
+            let up_to = step(filter, after, horizon);
+            if up_to <= after {
+                return Ok::<_, Error>((after, after, Vec::new()));
             }
-            Ok((
-                reached,
-                page(
-                    sql,
-                    partition,
-                    after,
-                    reached,
-                    options.batch_size,
-                    types.as_deref(),
-                )?,
-            ))
+            let messages = page(sql, partition, after, up_to, size, filter)?;
+            Ok((horizon, up_to, messages))
         })?;
-        *horizon = reached;
-        options.after = match messages.last() {
-            Some(last) if messages.len() == options.batch_size => last.global_position,
-            _ => reached,
+        self.horizon = horizon;
+        self.options.after = match messages.last() {
+            Some(last) if messages.len() == size => last.global_position,
+            _ => up_to,
         };
-        self.ended = messages.is_empty() && reached == options.after;
+        self.ended = messages.is_empty() && up_to == horizon;
         self.waiting = messages.into();
         Ok(())
+    }
+}
+
+/// Where a page ends at the latest.
+fn step(filter: &FeedFilter, after: u64, horizon: u64) -> u64 {
+    if filter.is_selective() {
+        horizon.min(after.saturating_add(LONGEST_STEP))
+    } else {
+        horizon
     }
 }
 
 impl<E: Event> Feed<E> {
     /// The next message, not decoded yet.
     pub(crate) fn next_message(&mut self) -> Option<Result<RecordedMessage>> {
-        if self.waiting.is_empty() {
+        while self.waiting.is_empty() {
             if self.ended {
                 return None;
             }

@@ -2,6 +2,7 @@
 
 use crate::database::check_text;
 use crate::error::{DecodeError, Error, Result};
+use crate::events::category::check_category;
 use crate::events::event::Event;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -208,7 +209,8 @@ pub struct OutgoingMessage {
 }
 
 impl OutgoingMessage {
-    fn new(stream: &str, event: &impl Event) -> Result<Self> {
+    fn new<E: Event>(stream: &str, event: &E) -> Result<Self> {
+        check_category::<E>(stream)?;
         let (message_type, data) = event.encode().map_err(|source| Error::Encode {
             stream: stream.to_owned(),
             source,
@@ -368,10 +370,12 @@ impl RecordedMessage {
     /// Reads the message as an event of type `E`.
     ///
     /// # Errors
-    /// [`Error::Decode`] when the type is not one of `E`'s, its content does not fit, or its kind, schema version or metadata
-    /// cannot be read; [`Error::Upcast`] when `E`'s hook refuses it.
+    /// [`Error::InvalidInput`] when the stream is of another [category](Event::CATEGORY) than `E`; [`Error::Decode`] when the
+    /// type is not one of `E`'s, its content does not fit, or its kind, schema version or metadata cannot be read;
+    /// [`Error::Upcast`] when `E`'s hook refuses it.
     pub fn decode<E: Event>(&self) -> Result<Recorded<E>> {
         self.refuse_damaged()?;
+        check_category::<E>(&self.stream_name)?;
         let event = crate::events::event::decode_stored(
             &self.message_type,
             self.schema_version,

@@ -1,9 +1,11 @@
 //! The log: messages, streams, the feed, and the partitions that keep tenants apart.
 
 pub(crate) mod bulk;
+mod category;
 mod codec;
 mod event;
 pub(crate) mod feed;
+mod handled_events;
 pub(crate) mod integrity;
 mod message;
 mod partition;
@@ -13,6 +15,8 @@ mod wakeup;
 
 pub use event::{Event, RawEvent, StoredEvent};
 pub use feed::{Feed, FeedOptions, Horizon};
+pub use handled_events::HandledEvents;
+pub(crate) use handled_events::{EventSelection, FeedFilter, Selection};
 pub(crate) use integrity::SequenceSettings;
 pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
 pub(crate) use partition::{Partition, PartitionSql};

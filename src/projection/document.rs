@@ -1,8 +1,9 @@
 //! Projections into documents: one per stream, or one per whatever the events name.
 
-use super::{HandledTypes, Projection, ProjectionContext};
+use super::{Projection, ProjectionContext};
 use crate::database::check_key;
-use crate::events::{Event, Recorded, RecordedMessage};
+use crate::error::Result;
+use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -13,6 +14,46 @@ const MULTI_STREAM: &str = "document:multi_stream";
 
 type DocumentIds<E> = Box<dyn Fn(&Recorded<E>) -> Vec<String> + Send + Sync>;
 type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync>;
+
+/// What is done with the events of one enum.
+trait EventHandler<D>: Send + Sync {
+    fn read<'h>(&'h self, message: &RecordedMessage) -> Result<Box<dyn Step<D> + 'h>>;
+}
+
+/// An event, and what is done with it.
+trait Step<D> {
+    fn document_ids(&self) -> Vec<String>;
+    fn evolve(&self, document: Option<D>) -> Option<D>;
+}
+
+struct TypedHandler<D, E> {
+    document_ids: DocumentIds<E>,
+    evolve: Evolve<D, E>,
+}
+
+struct TypedStep<'h, D, E> {
+    handler: &'h TypedHandler<D, E>,
+    recorded: Recorded<E>,
+}
+
+impl<D: 'static, E: Event + 'static> EventHandler<D> for TypedHandler<D, E> {
+    fn read<'h>(&'h self, message: &RecordedMessage) -> Result<Box<dyn Step<D> + 'h>> {
+        Ok(Box::new(TypedStep {
+            handler: self,
+            recorded: message.decode()?,
+        }))
+    }
+}
+
+impl<D, E> Step<D> for TypedStep<'_, D, E> {
+    fn document_ids(&self) -> Vec<String> {
+        (self.handler.document_ids)(&self.recorded)
+    }
+
+    fn evolve(&self, document: Option<D>) -> Option<D> {
+        (self.handler.evolve)(document, &self.recorded)
+    }
+}
 
 /// Keeps documents up to date: each event is folded into the documents that it belongs to.
 ///
@@ -74,16 +115,62 @@ type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sy
 ///     },
 /// );
 /// ```
-pub struct DocumentProjection<D, E> {
+///
+/// A read model of several aggregates has a handler for each of their enums:
+///
+/// ```
+/// # use emmett_postgresql::{DocumentProjection, Event, Recorded};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize)]
+/// enum OrderEvent { Placed { customer: String } }
+/// impl Event for OrderEvent {
+///     const CATEGORY: &'static str = "Order";
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum InvoiceEvent { Paid { customer: String, amount: u64 } }
+/// impl Event for InvoiceEvent {
+///     const CATEGORY: &'static str = "Invoice";
+/// }
+///
+/// #[derive(Serialize, Deserialize, Default)]
+/// struct Customer { orders: u32, paid: u64 }
+///
+/// let customers = DocumentProjection::named("customers")
+///     .on(
+///         |order: &Recorded<OrderEvent>| {
+///             let OrderEvent::Placed { customer } = &order.event;
+///             Some(customer.clone())
+///         },
+///         |customer: Option<Customer>, _| {
+///             let mut customer = customer.unwrap_or_default();
+///             customer.orders += 1;
+///             Some(customer)
+///         },
+///     )
+///     .on(
+///         |invoice: &Recorded<InvoiceEvent>| {
+///             let InvoiceEvent::Paid { customer, .. } = &invoice.event;
+///             Some(customer.clone())
+///         },
+///         |customer, invoice| {
+///             let mut customer = customer.unwrap_or_default();
+///             let InvoiceEvent::Paid { amount, .. } = &invoice.event;
+///             customer.paid += amount;
+///             Some(customer)
+///         },
+///     );
+/// ```
+pub struct DocumentProjection<D> {
     collection: String,
     version: u32,
     kind: &'static str,
-    types: HandledTypes,
-    document_ids: DocumentIds<E>,
-    evolve: Evolve<D, E>,
+    handled: HandledEvents,
+    /// One for each enum that is handled, in the same order.
+    handlers: Vec<Box<dyn EventHandler<D>>>,
 }
 
-impl<D, E> std::fmt::Debug for DocumentProjection<D, E> {
+impl<D> std::fmt::Debug for DocumentProjection<D> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("DocumentProjection")
@@ -93,51 +180,90 @@ impl<D, E> std::fmt::Debug for DocumentProjection<D, E> {
     }
 }
 
-impl<D, E: Event> DocumentProjection<D, E> {
+impl<D: 'static> DocumentProjection<D> {
     /// One document per stream, under the stream's name.
-    pub fn single_stream(
+    pub fn single_stream<E: Event + 'static>(
         collection: impl Into<String>,
         evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
     ) -> Self {
-        Self::new(
-            collection.into(),
-            SINGLE_STREAM,
-            |recorded| vec![recorded.stream_name.to_string()],
-            evolve,
-        )
+        Self::named(collection).on_stream(evolve)
     }
 
     /// The documents whose ids the event gives: an `Option` for one or none, a `Vec` for several.
-    pub fn multi_stream<I: IntoIterator<Item = String>>(
+    pub fn multi_stream<E: Event + 'static, I: IntoIterator<Item = String>>(
         collection: impl Into<String>,
         document_ids: impl Fn(&Recorded<E>) -> I + Send + Sync + 'static,
         evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
     ) -> Self {
-        let ids = move |recorded: &Recorded<E>| document_ids(recorded).into_iter().collect();
-        Self::new(collection.into(), MULTI_STREAM, ids, evolve)
+        Self::named(collection).on(document_ids, evolve)
     }
 
-    fn new(
-        collection: String,
-        kind: &'static str,
-        document_ids: impl Fn(&Recorded<E>) -> Vec<String> + Send + Sync + 'static,
-        evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
-    ) -> Self {
+    /// A projection that handles no events yet: see [`on`](DocumentProjection::on) and
+    /// [`on_stream`](DocumentProjection::on_stream).
+    #[must_use]
+    pub fn named(collection: impl Into<String>) -> Self {
         Self {
-            collection,
+            collection: collection.into(),
             version: 1,
-            kind,
-            types: HandledTypes::of::<E>(),
-            document_ids: Box::new(document_ids),
-            evolve: Box::new(evolve),
+            kind: SINGLE_STREAM,
+            handled: HandledEvents::default(),
+            handlers: Vec::new(),
         }
     }
 
-    /// Handles these message types only. One that the event enum does not have is an error when the store is opened, the
-    /// consumer started, or the projection rebuilt. Defaults to all that the enum has.
+    /// Handles the events of an enum, in the documents whose ids they give: an `Option` for one or none, a `Vec` for several.
+    /// The events of all enums are folded in their order.
+    #[must_use]
+    pub fn on<E: Event + 'static, I: IntoIterator<Item = String>>(
+        mut self,
+        document_ids: impl Fn(&Recorded<E>) -> I + Send + Sync + 'static,
+        evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
+    ) -> Self {
+        self.kind = MULTI_STREAM;
+        self.handle_with(
+            move |recorded: &Recorded<E>| document_ids(recorded).into_iter().collect(),
+            evolve,
+        )
+    }
+
+    /// Handles the events of an enum, in the document of their stream, under the stream's name.
+    #[must_use]
+    pub fn on_stream<E: Event + 'static>(
+        self,
+        evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
+    ) -> Self {
+        self.handle_with(
+            |recorded: &Recorded<E>| vec![recorded.stream_name.to_string()],
+            evolve,
+        )
+    }
+
+    fn handle_with<E: Event + 'static>(
+        mut self,
+        document_ids: impl Fn(&Recorded<E>) -> Vec<String> + Send + Sync + 'static,
+        evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
+    ) -> Self {
+        self.handled.add::<E>();
+        self.handlers.push(Box::new(TypedHandler {
+            document_ids: Box::new(document_ids),
+            evolve: Box::new(evolve),
+        }));
+        self
+    }
+
+    /// Handles these message types only, of the enum whose handler was given last. One that the enum does not have is an
+    /// error when the store is opened, the consumer started, or the projection rebuilt. Defaults to all that the enum has.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
-        self.types.restrict(types);
+        self.handled.only_types(types);
+        self
+    }
+
+    /// Handles events of streams of these [categories](Event::CATEGORY) only, of the enum whose handler was given last.
+    /// Defaults to those of the enum.
+    #[must_use]
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.handled.only_categories(categories);
         self
     }
 
@@ -148,35 +274,39 @@ impl<D, E: Event> DocumentProjection<D, E> {
         self
     }
 
-    /// The events of each document that is this worker's, by its id. Sorted, so that all writers lock the documents in one
-    /// order.
-    fn group<'e>(
-        &self,
-        events: &'e [Recorded<E>],
-        context: &ProjectionContext<'_>,
-    ) -> anyhow::Result<BTreeMap<String, Vec<&'e Recorded<E>>>> {
-        let mut groups: BTreeMap<String, Vec<&Recorded<E>>> = BTreeMap::new();
-        for event in events {
-            for id in (self.document_ids)(event) {
-                check_key("the document id", &id)?;
-                if !context.owns(&id) {
-                    continue;
-                }
-                let group = groups.entry(id).or_default();
-                // An id that is given twice for one event still means one event.
-                if group.last().is_none_or(|last| !std::ptr::eq(*last, event)) {
-                    group.push(event);
-                }
-            }
-        }
-        Ok(groups)
+    /// What a message means for the documents, by each handler that it is for.
+    fn read(&self, message: &RecordedMessage) -> Result<Vec<Box<dyn Step<D> + '_>>> {
+        let handlers = self.handled.handlers_of(message).into_iter();
+        handlers
+            .map(|index| self.handlers[index].read(message))
+            .collect()
     }
 }
 
-impl<D, E> Projection for DocumentProjection<D, E>
+/// The events of each document that is this worker's, by its id. Sorted, so that all writers lock the documents in one order.
+fn group<'e, 'h, D>(
+    steps: &'e [Box<dyn Step<D> + 'h>],
+    context: &ProjectionContext<'_>,
+) -> anyhow::Result<BTreeMap<String, Vec<&'e (dyn Step<D> + 'h)>>> {
+    let mut groups: BTreeMap<String, Vec<&(dyn Step<D> + 'h)>> = BTreeMap::new();
+    for step in steps {
+        let mut ids = step.document_ids();
+        // An id that is given twice for one event still means one event.
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            check_key("the document id", &id)?;
+            if context.owns(&id) {
+                groups.entry(id).or_default().push(&**step);
+            }
+        }
+    }
+    Ok(groups)
+}
+
+impl<D> Projection for DocumentProjection<D>
 where
     D: Serialize + DeserializeOwned + 'static,
-    E: Event + 'static,
 {
     fn name(&self) -> &str {
         &self.collection
@@ -190,13 +320,8 @@ where
         self.kind
     }
 
-    fn handles(&self) -> Option<&[String]> {
-        self.types.as_slice()
-    }
-
-    fn check(&self) -> crate::error::Result<()> {
-        self.types
-            .check(|| format!("projection \"{}\"", self.collection))
+    fn handles(&self) -> &HandledEvents {
+        &self.handled
     }
 
     fn tables(&self) -> &[String] {
@@ -207,7 +332,9 @@ where
         if self.kind == SINGLE_STREAM {
             return Ok(None);
         }
-        Ok(Some((self.document_ids)(&message.decode()?)))
+        let steps = self.read(message)?;
+        let ids = steps.iter().flat_map(|step| step.document_ids());
+        Ok(Some(ids.collect()))
     }
 
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
@@ -230,11 +357,11 @@ where
         context: &mut ProjectionContext<'_>,
     ) -> anyhow::Result<()> {
         let table = context.documents(&self.collection)?;
-        let events = messages
-            .iter()
-            .map(|message| message.decode())
-            .collect::<Result<Vec<Recorded<E>>, _>>()?;
-        let groups = self.group(&events, context)?;
+        let mut steps = Vec::new();
+        for message in messages {
+            steps.extend(self.read(message)?);
+        }
+        let groups = group(&steps, context)?;
         if groups.is_empty() {
             return Ok(());
         }
@@ -246,7 +373,7 @@ where
             };
             match group
                 .iter()
-                .fold(document, |document, event| (self.evolve)(document, event))
+                .fold(document, |document, step| step.evolve(document))
             {
                 Some(document) => {
                     written.push(id.as_str());

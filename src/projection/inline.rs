@@ -1,7 +1,7 @@
 //! The inline projections, which are written in the transaction of the append.
 
 use super::context::ProjectionContext;
-use super::projection::Projection;
+use super::projection::{Projection, check_handled};
 use super::registry::{self, ProjectionType};
 use crate::database::Sql;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ impl InlineProjections {
                     "is given twice",
                 ));
             }
-            projection.check()?;
+            check_handled(projection.as_ref())?;
             names.push(name);
             versions.push(registry::version(projection.as_ref())?);
         }
@@ -117,7 +117,7 @@ impl InlineProjections {
         partition: &Partition,
         mut messages: Vec<&RecordedMessage>,
     ) -> Result<()> {
-        messages.retain(|message| handles(projection, message));
+        messages.retain(|message| projection.handles().has_message(message));
         if messages.is_empty() {
             return Ok(());
         }
@@ -161,11 +161,4 @@ impl InlineProjections {
         }
         Ok(())
     }
-}
-
-/// Whether a projection handles a message; the same as `emt_projection_handles` in the schema.
-fn handles(projection: &dyn Projection, message: &RecordedMessage) -> bool {
-    projection
-        .handles()
-        .is_none_or(|types| types.contains(&message.message_type))
 }

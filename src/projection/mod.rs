@@ -2,7 +2,6 @@
 
 mod context;
 mod document;
-mod handled_types;
 mod inline;
 pub(crate) mod missed;
 #[expect(clippy::module_inception, reason = "it holds the trait `Projection`")]
@@ -13,8 +12,8 @@ mod sql;
 pub use context::ProjectionContext;
 pub(crate) use context::ShadowTables;
 pub use document::DocumentProjection;
-pub(crate) use handled_types::HandledTypes;
 pub(crate) use inline::InlineProjections;
 pub use projection::Projection;
+pub(crate) use projection::check_handled;
 pub use registry::{MissedEvents, ProjectionStatus, ProjectionType, RegisteredProjection};
 pub use sql::SqlProjection;

@@ -2,7 +2,7 @@
 
 use super::context::ProjectionContext;
 use crate::error::Result;
-use crate::events::RecordedMessage;
+use crate::events::{HandledEvents, RecordedMessage};
 
 /// Keeps a read model.
 ///
@@ -18,17 +18,8 @@ pub trait Projection: Send + Sync + 'static {
     /// What kind of projection this is, for the registry.
     fn kind(&self) -> &'static str;
 
-    /// The message types that it handles; `None` for all.
-    fn handles(&self) -> Option<&[String]>;
-
-    /// Whether it was set up as it can work. Asked when a store is opened with it, a consumer is started with it, or it is
-    /// rebuilt. Defaults to yes.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
+    /// The events that it handles: their categories and their types.
+    fn handles(&self) -> &HandledEvents;
 
     /// The tables and collections that it writes, all in the PostgreSQL schema of the store, those that others refer to first.
     /// Without any it cannot be [rebuilt](crate::EventStore::rebuild); with some, it takes their names from
@@ -60,7 +51,7 @@ pub trait Projection: Send + Sync + 'static {
     /// Whatever fails; nothing is emptied then.
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()>;
 
-    /// Handles messages of the types that it [`handles`](Projection::handles), in their order.
+    /// Handles messages that it [`handles`](Projection::handles), in their order.
     ///
     /// # Errors
     /// Whatever fails; the append is rolled back then, and its caller gets the error.
@@ -69,4 +60,10 @@ pub trait Projection: Send + Sync + 'static {
         messages: &[&RecordedMessage],
         context: &mut ProjectionContext<'_>,
     ) -> anyhow::Result<()>;
+}
+
+/// Refuses a projection that handles events which no message can be.
+pub(crate) fn check_handled(projection: &dyn Projection) -> Result<()> {
+    let what = format!("projection \"{}\"", projection.name());
+    projection.handles().check(&what)
 }

@@ -4,10 +4,11 @@ use super::Projection;
 use crate::database::position::{from_sql, get_u32, get_u64, small_to_sql, to_sql};
 use crate::database::{Sql, get, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql};
+use crate::events::{EventSelection, HandledEvents, Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use std::time::SystemTime;
 
 const REGISTER: PartitionSql =
@@ -47,6 +48,13 @@ const ACTIVATE: PartitionSql = PartitionSql::new(
                          ELSE 'inactive' END,
            last_updated = now()
      WHERE partition = $1 AND name = $2",
+);
+
+const HANDLED_EVENTS: PartitionSql = PartitionSql::new(
+    "
+    SELECT name, definition -> 'events' AS events FROM {schema}.emt_projections
+     WHERE partition = $1 AND status = 'active' AND jsonb_typeof(definition -> 'events') = 'array'
+     ORDER BY name COLLATE \"C\"",
 );
 
 /// The version whose read model is the live one, even where that has missed events.
@@ -251,6 +259,16 @@ fn registered(row: &Row) -> Result<RegisteredProjection> {
     })
 }
 
+/// What the registry keeps of the events that a projection handles: all types and all categories together, and each enum's.
+fn definition(handled: &HandledEvents) -> Value {
+    let all = handled.filter();
+    json!({
+        "handles": all.types,
+        "categories": all.categories,
+        "events": handled.selections(),
+    })
+}
+
 /// Registers a projection; an inline one has to be built then, before it is active.
 pub(crate) fn register(
     sql: &mut dyn Sql,
@@ -261,7 +279,7 @@ pub(crate) fn register(
 ) -> Result<()> {
     let letter = projection_type.letter();
     let (name, kind) = (projection.name(), projection.kind());
-    let definition = json!({ "handles": projection.handles() });
+    let definition = definition(projection.handles());
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&name, Type::TEXT),
@@ -412,6 +430,40 @@ pub(crate) fn activate(
     sql.execute(&partition.sql(ACTIVATE), &parameters)
         .map_err(|source| Error::in_partition("activate a projection", &partition.name, source))?;
     Ok(())
+}
+
+/// The events of an enum that an active projection handles.
+pub(crate) struct RegisteredEvents {
+    pub(crate) projection: String,
+    pub(crate) events: EventSelection,
+}
+
+/// What the active projections handle, each enum by itself.
+pub(crate) fn handled_events(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+) -> Result<Vec<RegisteredEvents>> {
+    let rows = sql
+        .query_unnamed(
+            &partition.sql(HANDLED_EVENTS),
+            &[param(&partition.name, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for the events of projections", source))?;
+    let mut handled = Vec::new();
+    for row in &rows {
+        let projection: String = get(row, "name")?;
+        let selections =
+            Vec::<EventSelection>::deserialize(get::<Value>(row, "events")?).map_err(|error| {
+                Error::schema(format!(
+                    "the events of projection \"{projection}\": {error}"
+                ))
+            })?;
+        handled.extend(selections.into_iter().map(|events| RegisteredEvents {
+            projection: projection.clone(),
+            events,
+        }));
+    }
+    Ok(handled)
 }
 
 /// The version of a projection whose read model is the live one; 0 where none is.

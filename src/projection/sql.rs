@@ -1,10 +1,10 @@
 //! Projections into tables of your own, by SQL.
 
-use super::{HandledTypes, Projection, ProjectionContext};
-use crate::events::{Event, Recorded, RecordedMessage};
+use super::{Projection, ProjectionContext};
+use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 
-type Handler<E> =
-    Box<dyn Fn(&[Recorded<E>], &mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync>;
+type Handler =
+    dyn Fn(&[&RecordedMessage], &mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync;
 type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync>;
 
 /// Keeps tables of your own up to date, in the transaction of the append.
@@ -47,17 +47,18 @@ type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> 
 /// To be [rebuilt](crate::EventStore::rebuild) beside the live read model, it has to declare its [tables](SqlProjection::tables),
 /// take their names from the [context](ProjectionContext::table), and say how they are
 /// [emptied](SqlProjection::truncate).
-pub struct SqlProjection<E> {
+pub struct SqlProjection {
     name: String,
     version: u32,
-    types: HandledTypes,
-    handle: Handler<E>,
+    handled: HandledEvents,
+    /// One for each enum that is handled, in the same order.
+    handlers: Vec<Box<Handler>>,
     tables: Vec<String>,
     init: Maintenance,
     truncate: Option<Maintenance>,
 }
 
-impl<E> std::fmt::Debug for SqlProjection<E> {
+impl std::fmt::Debug for SqlProjection {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("SqlProjection")
@@ -67,24 +68,70 @@ impl<E> std::fmt::Debug for SqlProjection<E> {
     }
 }
 
-impl<E: Event> SqlProjection<E> {
+impl SqlProjection {
     /// A projection whose handler gets the events of an append and its transaction.
-    pub fn new(
+    pub fn new<E: Event>(
         name: impl Into<String>,
         handle: impl Fn(&[Recorded<E>], &mut ProjectionContext<'_>) -> anyhow::Result<()>
         + Send
         + Sync
         + 'static,
     ) -> Self {
+        Self::named(name).on(handle)
+    }
+
+    /// A projection that handles no events yet: see [`on`](SqlProjection::on).
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             version: 1,
-            types: HandledTypes::of::<E>(),
-            handle: Box::new(handle),
+            handled: HandledEvents::default(),
+            handlers: Vec::new(),
             tables: Vec::new(),
             init: Box::new(|_| Ok(())),
             truncate: None,
         }
+    }
+
+    /// Handles the events of an enum. Where several enums have a handler, each gets the events that follow one another, so all
+    /// events are handled in their order.
+    ///
+    /// ```
+    /// use emmett_postgresql::{Event, Recorded, SqlProjection};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum OrderEvent { Placed {} }
+    /// # impl Event for OrderEvent { const CATEGORY: &'static str = "Order"; }
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum InvoiceEvent { Paid {} }
+    /// # impl Event for InvoiceEvent { const CATEGORY: &'static str = "Invoice"; }
+    /// let counts = SqlProjection::named("counts")
+    ///     .on(|orders: &[Recorded<OrderEvent>], context| {
+    ///         context.execute("UPDATE counts SET orders = orders + $1", &[&i64::try_from(orders.len())?])?;
+    ///         Ok(())
+    ///     })
+    ///     .on(|invoices: &[Recorded<InvoiceEvent>], context| {
+    ///         context.execute("UPDATE counts SET paid = paid + $1", &[&i64::try_from(invoices.len())?])?;
+    ///         Ok(())
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn on<E: Event>(
+        mut self,
+        handle: impl Fn(&[Recorded<E>], &mut ProjectionContext<'_>) -> anyhow::Result<()>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let decode_and_handle =
+            move |messages: &[&RecordedMessage], context: &mut ProjectionContext<'_>| {
+                let events = messages.iter().map(|message| message.decode());
+                handle(&events.collect::<Result<Vec<_>, _>>()?, context)
+            };
+        self.handled.add::<E>();
+        self.handlers.push(Box::new(decode_and_handle));
+        self
     }
 
     /// The tables (and collections) that it writes, all in the PostgreSQL schema of the store, those that others refer to
@@ -117,11 +164,19 @@ impl<E: Event> SqlProjection<E> {
         self
     }
 
-    /// Handles these message types only. One that the event enum does not have is an error when the store is opened, the
-    /// consumer started, or the projection rebuilt. Defaults to all that the enum has.
+    /// Handles these message types only, of the enum whose handler was given last. One that the enum does not have is an
+    /// error when the store is opened, the consumer started, or the projection rebuilt. Defaults to all that the enum has.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
-        self.types.restrict(types);
+        self.handled.only_types(types);
+        self
+    }
+
+    /// Handles events of streams of these [categories](Event::CATEGORY) only, of the enum whose handler was given last.
+    /// Defaults to those of the enum.
+    #[must_use]
+    pub fn categories(mut self, categories: &[&str]) -> Self {
+        self.handled.only_categories(categories);
         self
     }
 
@@ -133,7 +188,7 @@ impl<E: Event> SqlProjection<E> {
     }
 }
 
-impl<E: Event + 'static> Projection for SqlProjection<E> {
+impl Projection for SqlProjection {
     fn name(&self) -> &str {
         &self.name
     }
@@ -146,12 +201,8 @@ impl<E: Event + 'static> Projection for SqlProjection<E> {
         "sql"
     }
 
-    fn handles(&self) -> Option<&[String]> {
-        self.types.as_slice()
-    }
-
-    fn check(&self) -> crate::error::Result<()> {
-        self.types.check(|| format!("projection \"{}\"", self.name))
+    fn handles(&self) -> &HandledEvents {
+        &self.handled
     }
 
     fn tables(&self) -> &[String] {
@@ -174,10 +225,12 @@ impl<E: Event + 'static> Projection for SqlProjection<E> {
         messages: &[&RecordedMessage],
         context: &mut ProjectionContext<'_>,
     ) -> anyhow::Result<()> {
-        let events = messages
-            .iter()
-            .map(|message| message.decode())
-            .collect::<Result<Vec<Recorded<E>>, _>>()?;
-        (self.handle)(&events, &mut context.declaring(&self.tables))
+        let mut context = context.declaring(&self.tables);
+        for (handlers, run) in self.handled.runs(messages) {
+            for index in handlers {
+                (self.handlers[index])(run, &mut context)?;
+            }
+        }
+        Ok(())
     }
 }

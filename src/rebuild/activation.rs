@@ -4,7 +4,7 @@ use super::switch::{Blocked, WAIT_FOR_APPENDS};
 use super::{Rebuild, RebuildProgress, SWITCH_TIMEOUT, Target};
 use crate::database::{BackOff, PooledTransaction, Sql, pause};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::feed;
+use crate::events::{FeedFilter, feed};
 use crate::projection::{Projection, missed, registry};
 use crate::store::EventStore;
 use crate::trace;
@@ -205,8 +205,15 @@ impl Empty<'_> {
     }
 
     fn has_events(&self, sql: &mut dyn Sql, after: u64, up_to: u64) -> Result<bool> {
-        let (partition, types) = (self.store.partition(), self.projection.handles());
-        Ok(!feed::page(sql, partition, after, up_to, 1, types)?.is_empty())
+        let (partition, handled) = (self.store.partition(), self.projection.handles());
+        // Each enum by itself: the union would find events of another category.
+        for events in handled.selections() {
+            let filter = FeedFilter::of(std::iter::once(&events.selection));
+            if !feed::page(sql, partition, after, up_to, 1, &filter)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn try_switch(&self, searched: u64, noted_after: u64) -> Result<Result<bool, Blocked>> {

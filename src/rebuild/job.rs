@@ -63,15 +63,16 @@ impl Job<'_> {
     }
 
     pub(super) fn page(&self, sql: &mut dyn Sql, after: u64, up_to: u64) -> Result<Page> {
-        let types = self.projection.handles();
-        let messages = feed::page(sql, self.partition(), after, up_to, self.batch_size, types)?;
-        Ok(Page {
-            position: match messages.last() {
-                Some(last) if messages.len() == self.batch_size => last.global_position,
-                _ => up_to,
-            },
-            messages,
-        })
+        let handled = self.projection.handles();
+        let up_to = up_to.min(after.saturating_add(feed::LONGEST_STEP));
+        let (size, filter) = (self.batch_size, handled.filter());
+        let mut messages = feed::page(sql, self.partition(), after, up_to, size, &filter)?;
+        let position = match messages.last() {
+            Some(last) if messages.len() == size => last.global_position,
+            _ => up_to,
+        };
+        messages.retain(|message| handled.has_message(message));
+        Ok(Page { messages, position })
     }
 
     /// Counts a page, and says so now and then where others can see it.

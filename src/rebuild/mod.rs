@@ -21,7 +21,7 @@ pub use request::RequestedRebuild;
 use crate::database::{Connections, PooledTransaction};
 use crate::error::{Error, Result};
 use crate::projection::{
-    Projection, ProjectionContext, ProjectionType, RegisteredProjection, registry,
+    Projection, ProjectionContext, ProjectionType, RegisteredProjection, check_handled, registry,
 };
 use crate::slots;
 use crate::store::EventStore;
@@ -81,7 +81,7 @@ impl EventStore {
     /// # use emmett_postgresql::{DocumentProjection, EventStore, RawEvent, Recorded};
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = EventStore::open("postgresql://localhost/shop")?;
-    /// fn event_counts() -> DocumentProjection<serde_json::Value, RawEvent> {
+    /// fn event_counts() -> DocumentProjection<serde_json::Value> {
     ///     DocumentProjection::single_stream("event_counts", |count, _: &Recorded<RawEvent>| {
     ///         let count: Option<serde_json::Value> = count;
     ///         let events = count.and_then(|count| count["events"].as_u64()).unwrap_or(0) + 1;
@@ -204,7 +204,7 @@ impl<'s> Rebuild<'s> {
     pub fn run(self) -> Result<RebuildReport> {
         self.check_sizes()?;
         let (projection, projection_type) = self.projection()?;
-        projection.check()?;
+        check_handled(projection.as_ref())?;
         let name = projection.name();
         if projection.tables().is_empty() {
             return Err(Error::invalid(
@@ -215,7 +215,10 @@ impl<'s> Rebuild<'s> {
         self.check_pool()?;
         if projection_type == ProjectionType::Asynchronous {
             self.store.connections().run(true, |sql| {
-                slots::progress::refuse_ahead(sql, self.store.partition(), name, None)
+                let partition = self.store.partition();
+                let processor = slots::processor_of(sql, partition, name)?;
+                let processor = processor.as_deref().unwrap_or(name);
+                slots::progress::refuse_ahead(sql, partition, processor, None)
             })?;
         }
         self.register(projection.as_ref(), projection_type)?;

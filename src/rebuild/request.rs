@@ -5,8 +5,8 @@ use crate::database::position::{get_u32, small_to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::{Partition, PartitionSql};
-use crate::projection::{Projection, registry};
-use crate::slots::progress;
+use crate::projection::{Projection, check_handled, registry};
+use crate::slots::{processor_of, progress};
 use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
@@ -161,7 +161,7 @@ impl Rebuild<'_> {
         let name = match &self.target {
             Target::Inline(name) => name.clone(),
             Target::Asynchronous(projection) => {
-                projection.check()?;
+                check_handled(projection.as_ref())?;
                 projection.name().to_owned()
             }
         };
@@ -176,7 +176,9 @@ impl Rebuild<'_> {
                     "was never registered here",
                 ));
             }
-            progress::refuse_ahead(sql, partition, &name, None)?;
+            let processor = processor_of(sql, partition, &name)?;
+            let processor = processor.as_deref().unwrap_or(&name);
+            progress::refuse_ahead(sql, partition, processor, None)?;
             sql.execute(
                 &partition.sql(REQUEST),
                 &[
@@ -188,7 +190,7 @@ impl Rebuild<'_> {
                 ],
             )
             .map_err(|source| Error::in_partition("ask for a rebuild", &partition.name, source))?;
-            progress::is_running(sql, partition, &name)
+            progress::is_running(sql, partition, processor)
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::database::{PooledTransaction, RetryPolicy, Sql, pause, retry};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::{Horizon, RecordedMessage, feed};
 use crate::projection::{ProjectionType, missed, registry};
-use crate::slots::ProcessorKey;
+use crate::slots::KeptProjection;
 use crate::slots::progress::refuse_beyond;
 use std::time::{Duration, Instant};
 
@@ -95,8 +95,9 @@ impl Job<'_> {
         match self.projection_type {
             ProjectionType::Inline => self.try_switch_inline(progress, kept, noted_after),
             ProjectionType::Asynchronous => {
-                let (processor, owner) = (self.processor(), self.shadow.owner());
-                let connections = self.store.connections();
+                let (owner, connections) = (self.shadow.owner(), self.store.connections());
+                let kept_projection = connections.run(true, |sql| self.kept_projection(sql))?;
+                let processor = &kept_projection;
                 // Before the switch locks anything: a batch that is under way has locked documents, and would wait for its
                 // slot while the switch waited for the documents.
                 connections.run(true, |sql| processor.hold(sql, &owner))?;
@@ -110,12 +111,9 @@ impl Job<'_> {
         }
     }
 
-    fn processor(&self) -> ProcessorKey<'_> {
-        ProcessorKey {
-            partition: self.partition(),
-            name: self.projection.name(),
-            version: self.version,
-        }
+    fn kept_projection(&self, sql: &mut dyn Sql) -> Result<KeptProjection<'_>> {
+        let name = self.projection.name();
+        KeptProjection::find(sql, self.partition(), name, self.version)
     }
 
     fn try_switch_inline(
@@ -149,7 +147,7 @@ impl Job<'_> {
         &self,
         progress: &mut Progress<'_>,
         kept: &[(String, String)],
-        processor: ProcessorKey<'_>,
+        processor: &KeptProjection<'_>,
         owner: &str,
     ) -> Result<Option<Duration>> {
         let begun = Instant::now();
@@ -164,12 +162,12 @@ impl Job<'_> {
             position: horizon,
             head,
         } = feed::horizon(sql, self.partition(), progress.position)?;
-        refuse_beyond(processor.name, highest, head)?;
+        refuse_beyond(processor.processor_name(), highest, head)?;
         // All three were horizons once, and what was one stays one.
         let position = horizon.max(highest).max(progress.position);
         let handled = self.handle_in(sql, progress.position, position)?;
         self.replace(sql, kept)?;
-        processor.resume_after(sql, owner, position)?;
+        processor.resume_after(sql, owner, position, self.projection.handles())?;
         self.commit(transaction)?;
         let locked = begun.elapsed();
         progress.advance(handled, position);

@@ -4,12 +4,14 @@ use super::key::ProcessorKey;
 use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql};
+use crate::events::{HandledEvents, Partition, PartitionSql};
 use postgres::types::Type;
+use serde_json::json;
 use std::time::Duration;
 
-const REGISTER: PartitionSql =
-    PartitionSql::new("SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5) AS slots");
+const REGISTER: PartitionSql = PartitionSql::new(
+    "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5, $6, $7) AS slots",
+);
 
 const TAKE: PartitionSql = PartitionSql::new(
     "
@@ -102,13 +104,27 @@ pub(crate) struct RenewedSlot {
 
 impl ProcessorKey<'_> {
     /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
-    pub(crate) fn register(&self, sql: &mut dyn Sql, slots: u32, start: u64) -> Result<u32> {
+    /// `projection`: the one that it keeps. `handled`: what its code handles.
+    pub(crate) fn register(
+        &self,
+        sql: &mut dyn Sql,
+        slots: u32,
+        start: u64,
+        projection: Option<&str>,
+        handled: &HandledEvents,
+    ) -> Result<u32> {
         let slots = small_to_sql("the number of slots", slots)?;
         let start = stored_to_sql("the position to start from", start)?;
+        let handled = json!(handled.sorted());
         let rows = sql
             .query(
                 &self.partition.sql(REGISTER),
-                &self.parameters([param(&slots, Type::INT4), param(&start, Type::INT8)]),
+                &self.parameters([
+                    param(&slots, Type::INT4),
+                    param(&start, Type::INT8),
+                    param(&projection, Type::TEXT),
+                    param(&handled, Type::JSONB),
+                ]),
             )
             .map_err(|source| self.refused("register a processor", source))?;
         Ok(rows.first().map_or(Ok(0), |row| get_u32(row, "slots"))?)

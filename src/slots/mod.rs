@@ -70,6 +70,7 @@
 //!
 //! A message is never replayed before an earlier one of its stream. `tests/slots` checks each transition of both drawings.
 
+mod coverage;
 mod failure;
 mod key;
 mod known;
@@ -82,6 +83,7 @@ mod reset;
 pub(crate) mod status;
 mod switch;
 
+pub(crate) use coverage::{Coverage, Missed};
 pub(crate) use key::{OwnedSlots, ProcessorKey, slot_of};
 pub(crate) use known::{names, versions};
 pub(crate) use lease::{HeldSlot, Holder, RenewedSlot, renew};
@@ -90,3 +92,4 @@ pub(crate) use parking::Replay;
 pub use request::{ParkedSelection, RequestOutcome};
 pub use reset::ProcessorReset;
 pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};
+pub(crate) use switch::{KeptProjection, processor_of};

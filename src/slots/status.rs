@@ -47,7 +47,7 @@ const SLOTS: PartitionSql = PartitionSql::new("
     SELECT processor, version, slot, position, epoch, owner, worker,
            (extract(EPOCH FROM clock_timestamp() - taken_at) * 1000000)::BIGINT AS held_microseconds,
            (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
-           crashes, attempts, status, last_error, updated_at
+           crashes, attempts, status, last_error, updated_at, projection
       FROM {schema}.emt_processor_slots
      WHERE partition = $1
      ORDER BY slot");
@@ -60,6 +60,8 @@ pub struct ProcessorStatus {
     pub name: String,
     /// The version of its code.
     pub version: u32,
+    /// The projection that it keeps; `None` for a reactor, and for a processor that has not run here yet.
+    pub projection: Option<String>,
     /// Whether it runs.
     pub state: ProcessorState,
     /// It has handled every message up to this global position; the lowest of its slots' positions.
@@ -200,13 +202,15 @@ pub(crate) fn list(
     rows.iter()
         .map(|row| {
             let key = (get(row, "name")?, get(row, "version")?);
-            let slots = slots.remove(&key).unwrap_or_default();
-            status(row, slots, head)
+            let (projection, slots) = slots.remove(&key).unwrap_or_default();
+            status(row, projection, slots, head)
         })
         .collect()
 }
 
-type SlotsByProcessor = HashMap<(String, i32), Vec<SlotStatus>>;
+/// The projection that a processor keeps, and its slots.
+type Slots = (Option<String>, Vec<SlotStatus>);
+type SlotsByProcessor = HashMap<(String, i32), Slots>;
 
 fn slots(sql: &mut dyn Sql, partition: &Partition) -> Result<SlotsByProcessor> {
     let rows = sql
@@ -215,7 +219,9 @@ fn slots(sql: &mut dyn Sql, partition: &Partition) -> Result<SlotsByProcessor> {
     let mut slots = SlotsByProcessor::new();
     for row in &rows {
         let key = (get(row, "processor")?, get(row, "version")?);
-        slots.entry(key).or_default().push(slot(row)?);
+        let (projection, slots) = slots.entry(key).or_default();
+        *projection = get(row, "projection")?;
+        slots.push(slot(row)?);
     }
     Ok(slots)
 }
@@ -259,7 +265,12 @@ fn holder(row: &Row) -> Result<Option<SlotHolder>> {
     }))
 }
 
-fn status(row: &Row, slots: Vec<SlotStatus>, head: u64) -> Result<ProcessorStatus> {
+fn status(
+    row: &Row,
+    projection: Option<String>,
+    slots: Vec<SlotStatus>,
+    head: u64,
+) -> Result<ProcessorStatus> {
     let lag_time: Option<i64> = get(row, "lag_microseconds")?;
     let position = get_u64(row, "position")?;
     let is_ahead = furthest(&slots, position) > head;
@@ -270,6 +281,7 @@ fn status(row: &Row, slots: Vec<SlotStatus>, head: u64) -> Result<ProcessorStatu
     Ok(ProcessorStatus {
         name: get(row, "name")?,
         version: get_u32(row, "version")?,
+        projection,
         state: ProcessorState::of(&slots, is_ahead),
         position,
         head,

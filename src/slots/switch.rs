@@ -4,8 +4,9 @@ use super::key::ProcessorKey;
 use crate::database::position::{get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::PartitionSql;
+use crate::events::{HandledEvents, Partition, PartitionSql};
 use postgres::types::Type;
+use serde_json::json;
 
 const HOLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_hold($1, $2, $3)");
 
@@ -26,6 +27,10 @@ const LOCK_SLOTS: PartitionSql = PartitionSql::new(
        FOR UPDATE",
 );
 
+const SLOTS: PartitionSql = PartitionSql::new(
+    "SELECT FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2",
+);
+
 /// Where a processor begins that has no slots yet.
 const BEGIN_AT: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_subscriptions (subscription_id, version, partition, last_processed_position)
@@ -34,6 +39,13 @@ const BEGIN_AT: PartitionSql = PartitionSql::new("
         SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()");
 
 const RESET: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_reset($1, $2, $3, $4)");
+
+/// Nothing that the rebuild handles was passed over, whatever code ran before it.
+const NOTE_HANDLED: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_processor_slots SET handled = $4, passed_over = '[]'
+     WHERE partition = $1 AND processor = $2 AND version = $3",
+);
 
 /// Older and newer versions must not write into the read model any more.
 const FAIL_OTHER_VERSIONS: PartitionSql = PartitionSql::new("
@@ -46,13 +58,71 @@ const FORGET_PARKED: PartitionSql = PartitionSql::new(
     "DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2",
 );
 
-impl ProcessorKey<'_> {
+/// The processor that keeps a projection, whatever its name.
+const PROCESSOR: PartitionSql = PartitionSql::new(
+    "SELECT processor FROM {schema}.emt_processor_slots WHERE partition = $1 AND projection = $2 LIMIT 1",
+);
+
+/// The name of the processor that keeps a projection; `None` when none has run. It has the projection's name or one of its own,
+/// and only the table knows: nothing else derives it.
+pub(crate) fn processor_of(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    projection: &str,
+) -> Result<Option<String>> {
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&projection, Type::TEXT),
+    ];
+    let rows = sql
+        .query(&partition.sql(PROCESSOR), &parameters)
+        .map_err(|source| Error::database("look for the processor of a projection", source))?;
+    Ok(rows.first().map(|row| get(row, "processor")).transpose()?)
+}
+
+/// A version of a projection with the processor that keeps it.
+pub(crate) struct KeptProjection<'a> {
+    partition: &'a Partition,
+    projection: &'a str,
+    version: i32,
+    processor: Option<String>,
+}
+
+impl<'a> KeptProjection<'a> {
+    pub(crate) fn find(
+        sql: &mut dyn Sql,
+        partition: &'a Partition,
+        projection: &'a str,
+        version: i32,
+    ) -> Result<Self> {
+        Ok(Self {
+            partition,
+            projection,
+            version,
+            processor: processor_of(sql, partition, projection)?,
+        })
+    }
+
+    /// The name of its processor; the projection's, when none has run.
+    pub(crate) fn processor_name(&self) -> &str {
+        self.processor.as_deref().unwrap_or(self.projection)
+    }
+
+    /// Where a projection has no processor yet, its first one begins at a checkpoint under the projection's name.
+    fn key(&self) -> ProcessorKey<'_> {
+        ProcessorKey {
+            partition: self.partition,
+            name: self.processor_name(),
+            version: self.version,
+        }
+    }
+
     /// Takes all slots from the workers of all versions: a batch that is under way cannot be committed any more.
     pub(crate) fn hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
         self.run_with_owner(sql, HOLD, owner)
     }
 
-    /// Gives back what was [held](ProcessorKey::hold), if the switch did not succeed.
+    /// Gives back what was [held](KeptProjection::hold), if the switch did not succeed.
     pub(crate) fn release_hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
         self.run_with_owner(sql, RELEASE, owner)
     }
@@ -63,9 +133,12 @@ impl ProcessorKey<'_> {
         statement: PartitionSql,
         owner: &str,
     ) -> Result<()> {
+        let Some(processor) = &self.processor else {
+            return Ok(());
+        };
         let parameters = [
             param(&self.partition.name, Type::TEXT),
-            param(&self.name, Type::TEXT),
+            param(processor, Type::TEXT),
             param(&owner, Type::TEXT),
         ];
         sql.query(&self.partition.sql(statement), &parameters)
@@ -73,15 +146,26 @@ impl ProcessorKey<'_> {
         Ok(())
     }
 
-    /// Locks the slots and returns the highest position; `None` where a worker has taken one meanwhile.
+    /// Locks the slots and returns the highest position; `None` where a worker has taken one meanwhile, or a processor has run
+    /// for the first time.
     pub(crate) fn lock_hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<Option<u64>> {
+        let lock = [
+            param(&self.partition.name, Type::TEXT),
+            param(&self.projection, Type::TEXT),
+        ];
+        sql.query(&self.partition.sql(LOCK_PROCESSOR), &lock)
+            .map_err(not_stopped)?;
+        if processor_of(sql, self.partition, self.projection)? != self.processor {
+            return Ok(None);
+        }
+        let Some(processor) = &self.processor else {
+            return self.refuse_reactor(sql).map(|()| Some(0));
+        };
         let parameters = [
             param(&self.partition.name, Type::TEXT),
-            param(&self.name, Type::TEXT),
+            param(processor, Type::TEXT),
             param(&owner, Type::TEXT),
         ];
-        sql.query(&self.partition.sql(LOCK_PROCESSOR), &parameters[..2])
-            .map_err(not_stopped)?;
         let rows = sql
             .query(&self.partition.sql(LOCK_SLOTS), &parameters)
             .map_err(not_stopped)?;
@@ -95,14 +179,47 @@ impl ProcessorKey<'_> {
         Ok(Some(highest))
     }
 
+    /// A reactor of the projection's name has the place where the first processor of the projection would begin.
+    fn refuse_reactor(&self, sql: &mut dyn Sql) -> Result<()> {
+        let parameters = [
+            param(&self.partition.name, Type::TEXT),
+            param(&self.projection, Type::TEXT),
+        ];
+        let slots = sql
+            .query(&self.partition.sql(SLOTS), &parameters)
+            .map_err(not_stopped)?;
+        if slots.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            format!("projection \"{}\"", self.projection),
+            "a reactor has its name: start its projector before it is rebuilt",
+        ))
+    }
+
     /// Has the workers of this version go on after a position, and stops those of all others. The slots are free then.
-    pub(crate) fn resume_after(&self, sql: &mut dyn Sql, owner: &str, position: u64) -> Result<()> {
+    /// `handled`: what the rebuild has handled.
+    pub(crate) fn resume_after(
+        &self,
+        sql: &mut dyn Sql,
+        owner: &str,
+        position: u64,
+        handled: &HandledEvents,
+    ) -> Result<()> {
         let position = to_sql(position);
-        let parameters = self.parameters([param(&position, Type::INT8)]);
+        let key = self.key();
+        let parameters = key.parameters([param(&position, Type::INT8)]);
         let refused = |source| Error::database("set the position of a projection", source);
         sql.execute(&self.partition.sql(BEGIN_AT), &parameters)
             .map_err(refused)?;
+        if self.processor.is_none() {
+            return Ok(());
+        }
         sql.query(&self.partition.sql(RESET), &parameters)
+            .map_err(refused)?;
+        let handled = json!(handled.sorted());
+        let noted = key.parameters([param(&handled, Type::JSONB)]);
+        sql.execute(&self.partition.sql(NOTE_HANDLED), &noted)
             .map_err(refused)?;
         sql.execute(&self.partition.sql(FAIL_OTHER_VERSIONS), &parameters[..3])
             .map_err(refused)?;

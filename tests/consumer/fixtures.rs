@@ -14,7 +14,7 @@ pub(crate) struct Counted {
 }
 
 /// One document per stream: how many events, how many items, and the last version. Fails at an event out of order.
-pub(crate) fn counts(name: &str) -> DocumentProjection<Counted, CartEvent> {
+pub(crate) fn counts(name: &str) -> DocumentProjection<Counted> {
     DocumentProjection::single_stream(
         name,
         |counted: Option<Counted>, recorded: &Recorded<CartEvent>| {
@@ -47,7 +47,7 @@ pub(crate) fn counted(
 }
 
 /// A table with one row for each event that was handled.
-pub(crate) fn journal(name: &'static str) -> SqlProjection<CartEvent> {
+pub(crate) fn journal(name: &'static str) -> SqlProjection {
     SqlProjection::new(name, move |events: &[Recorded<CartEvent>], context| {
         for event in events {
             let position = i64::try_from(event.global_position)?;

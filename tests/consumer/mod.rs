@@ -9,6 +9,8 @@ mod feed_held_back;
 mod fixtures;
 mod jobs;
 mod leases;
+mod named;
+mod new_types;
 mod operator;
 mod parallel;
 mod restart;

@@ -116,7 +116,7 @@ struct Sold {
 }
 
 /// One document per product, from the events of many carts; the order in which they were folded stands in it.
-fn sales() -> DocumentProjection<Sold, CartEvent> {
+fn sales() -> DocumentProjection<Sold> {
     DocumentProjection::multi_stream(
         "sales",
         |recorded: &Recorded<CartEvent>| match &recorded.event {

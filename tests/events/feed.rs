@@ -93,8 +93,8 @@ fn batches_of_any_size_give_the_same_feed() -> anyhow::Result<()> {
 
     for batch_size in [0, 1, 2, 3, 6, 7, usize::MAX] {
         let options = FeedOptions::new().batch_size(batch_size);
-        let everything = positions(store.read_all::<CartEvent>(options))?;
-        let some_types = positions(store.read_all::<Confirmation>(options))?;
+        let everything = positions(store.read_all::<CartEvent>(options.clone()))?;
+        let some_types = positions(store.read_all::<Confirmation>(options.clone()))?;
         let behind = positions(store.read_all::<CartEvent>(options.after(4)))?;
 
         assert_eq!(everything, [1, 2, 3, 4, 5, 6], "{batch_size}");

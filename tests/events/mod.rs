@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+mod categories;
 mod damaged;
 mod feed;
 pub(crate) mod fence;

@@ -246,7 +246,7 @@ struct Items {
     read: Vec<String>,
 }
 
-fn items() -> DocumentProjection<Items, CartEvent> {
+fn items() -> DocumentProjection<Items> {
     DocumentProjection::multi_stream(
         "documents",
         |recorded: &Recorded<CartEvent>| {

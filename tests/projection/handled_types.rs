@@ -5,12 +5,12 @@ use emmett_postgresql::{
     DocumentProjection, Error, EventStore, RawEvent, Reactor, Recorded, Result, SqlProjection,
 };
 
-fn document(types: &[&str]) -> DocumentProjection<u32, CartEvent> {
+fn document(types: &[&str]) -> DocumentProjection<u32> {
     DocumentProjection::single_stream("carts", |_, _: &Recorded<CartEvent>| Some(1))
         .can_handle(types)
 }
 
-fn sql(types: &[&str]) -> SqlProjection<CartEvent> {
+fn sql(types: &[&str]) -> SqlProjection {
     SqlProjection::new("carts", |_: &[Recorded<CartEvent>], _| Ok(())).can_handle(types)
 }
 

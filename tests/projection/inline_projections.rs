@@ -20,7 +20,7 @@ struct Totals {
 }
 
 /// Counts each event in the document "all", and deletes the document when a cart is confirmed.
-fn totals() -> DocumentProjection<Totals, CartEvent> {
+fn totals() -> DocumentProjection<Totals> {
     DocumentProjection::multi_stream(
         "totals",
         |_: &Recorded<CartEvent>| Some("all".to_owned()),
@@ -277,7 +277,7 @@ fn a_projection_handles_only_the_types_that_it_names() -> anyhow::Result<()> {
 type Handler = fn(&[Recorded<CartEvent>], &mut ProjectionContext<'_>) -> anyhow::Result<()>;
 
 /// A table whose constraint is checked at commit.
-fn sales(handler: Handler) -> SqlProjection<CartEvent> {
+fn sales(handler: Handler) -> SqlProjection {
     SqlProjection::new("sales", handler).init(|context| {
         context.batch_execute(
             "CREATE TABLE IF NOT EXISTS sales (
@@ -473,7 +473,15 @@ fn projections_are_registered_with_their_types() -> anyhow::Result<()> {
     assert_eq!(row.get::<_, i32>(1), 1);
     assert_eq!(
         row.get::<_, Value>(5),
-        json!({"handles": ["ProductItemAdded"]})
+        json!({
+            "handles": ["ProductItemAdded"],
+            "categories": null,
+            "events": [{
+                "event": std::any::type_name::<CartEvent>(),
+                "categories": null,
+                "types": ["ProductItemAdded"],
+            }],
+        })
     );
     Ok(())
 }

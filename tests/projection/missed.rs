@@ -10,7 +10,7 @@ use postgres::Client;
 use serde_json::{Value, json};
 
 /// The versions of each stream's events, in the order in which they were handled; version 2 counts them negatively.
-fn order(version: u32) -> DocumentProjection<Value, CartEvent> {
+fn order(version: u32) -> DocumentProjection<Value> {
     DocumentProjection::single_stream("orders", move |order: Option<Value>, recorded| {
         let mut order = order.unwrap_or_else(|| json!({ "versions": [] }));
         if let Some(versions) = order["versions"].as_array_mut() {

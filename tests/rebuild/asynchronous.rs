@@ -16,7 +16,7 @@ const CHECKPOINT: &str = "
 /// Two slots at position 5, one of which a worker holds, and a message that it has parked.
 fn processor(client: &mut Client) -> anyhow::Result<()> {
     client.batch_execute(
-        "SELECT emt_processor_register('emt:default', 'items', 1, 2, 5);
+        "SELECT emt_processor_register('emt:default', 'items', 1, 2, 5, 'items');
          UPDATE emt_processor_slots
             SET owner = 'worker', worker = 1, epoch = 1, expires_at = clock_timestamp() + INTERVAL '1 hour',
                 status = 'failed', crashes = 1, taken_position = 5
@@ -73,7 +73,7 @@ fn a_processor_that_never_ran_begins_behind_the_rebuild() -> anyhow::Result<()> 
 
     store.rebuild_with(items()).run()?;
     database.client()?.query(
-        "SELECT emt_processor_register('emt:default', 'items', 1, 2, 0)",
+        "SELECT emt_processor_register('emt:default', 'items', 1, 2, 0, 'items')",
         &[],
     )?;
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// How many items were added, of each product and of all: one append writes two documents or more.
-fn items() -> DocumentProjection<Value, CartEvent> {
+fn items() -> DocumentProjection<Value> {
     DocumentProjection::multi_stream("items", ids, |item: Option<Value>, recorded| {
         let before = item.and_then(|item| item["n"].as_u64()).unwrap_or(0);
         Some(json!({ "n": before + quantity(recorded) }))

@@ -27,7 +27,7 @@ const CREATE: &str = "
     );";
 
 /// Two tables, one of which refers to the other, and numbers drawn by the database.
-fn sales() -> SqlProjection<CartEvent> {
+fn sales() -> SqlProjection {
     SqlProjection::new("sales", |events: &[Recorded<CartEvent>], context| {
         let (products, sales) = (context.table("products")?, context.table("sales")?);
         let tenant = context.partition().to_owned();

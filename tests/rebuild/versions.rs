@@ -1,13 +1,13 @@
 //! Two versions of a projection, side by side.
 
 use super::{assert_cleaned_up, folded, ids, model, quantity, store_with};
-use crate::support::{CartEvent, added, wait_until, wait_until_active};
+use crate::support::{added, wait_until, wait_until_active};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{DocumentProjection, EventStore, OnHistory, ProjectionStatus};
 use serde_json::{Value, json};
 
 /// Version 2 counts double.
-fn doubled() -> DocumentProjection<Value, CartEvent> {
+fn doubled() -> DocumentProjection<Value> {
     DocumentProjection::multi_stream("items", ids, |item: Option<Value>, recorded| {
         let before = item.and_then(|item| item["n"].as_u64()).unwrap_or(0);
         Some(json!({ "n": before + 2 * quantity(recorded) }))

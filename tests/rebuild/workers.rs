@@ -3,8 +3,8 @@
 use super::{assert_cleaned_up, store_with};
 use crate::support::{CartEvent, database};
 use emmett_postgresql::{
-    ConnectionOptions, DocumentProjection, EventStore, OnHistory, Projection, ProjectionContext,
-    RawEvent, Recorded, RecordedMessage,
+    ConnectionOptions, DocumentProjection, EventStore, HandledEvents, OnHistory, Projection,
+    ProjectionContext, RawEvent, Recorded, RecordedMessage,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -20,12 +20,12 @@ fn note(document: Option<Value>, recorded: &Recorded<RawEvent>) -> Option<Value>
     Some(document)
 }
 
-fn streams() -> DocumentProjection<Value, RawEvent> {
+fn streams() -> DocumentProjection<Value> {
     DocumentProjection::single_stream("streams", note)
 }
 
 /// Each number is noted by the document of its last digit, and by that of its tens.
-fn digits() -> DocumentProjection<Value, RawEvent> {
+fn digits() -> DocumentProjection<Value> {
     let ids = |recorded: &Recorded<RawEvent>| {
         let number = recorded.event.data["number"].as_u64().unwrap_or(0);
         [
@@ -84,7 +84,7 @@ fn many_workers_write_what_one_writes() -> anyhow::Result<()> {
 
 /// Passes everything on, and notes which thread was given which stream.
 struct Watched(
-    DocumentProjection<Value, CartEvent>,
+    DocumentProjection<Value>,
     Arc<Mutex<HashMap<String, Vec<ThreadId>>>>,
 );
 
@@ -98,7 +98,7 @@ impl Projection for Watched {
     fn kind(&self) -> &'static str {
         self.0.kind()
     }
-    fn handles(&self) -> Option<&[String]> {
+    fn handles(&self) -> &HandledEvents {
         self.0.handles()
     }
     fn tables(&self) -> &[String] {
@@ -130,9 +130,10 @@ impl Projection for Watched {
 fn each_stream_is_one_workers_and_the_work_is_shared() -> anyhow::Result<()> {
     let (database, _) = store_with(300)?;
     let seen = Arc::default();
-    let carts = DocumentProjection::single_stream("carts", |cart: Option<Value>, _| {
-        cart.or_else(|| Some(json!({})))
-    });
+    let carts = DocumentProjection::single_stream(
+        "carts",
+        |cart: Option<Value>, _: &Recorded<CartEvent>| cart.or_else(|| Some(json!({}))),
+    );
     let store = EventStore::builder(database.url())
         .inline_projection(Watched(carts, Arc::clone(&seen)))
         .on_history(OnHistory::Leave)

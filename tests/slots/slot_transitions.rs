@@ -365,7 +365,7 @@ fn a_rebuild_leaves_its_version_free_and_fails_the_others() -> anyhow::Result<()
         |_: Option<serde_json::Value>, _: &Recorded<CartEvent>| Some(json!({})),
     );
 
-    slot.set("version = 2")?;
+    slot.set("version = 2, projection = 'carts'")?;
     slot.store.rebuild_with(projection).run()?;
 
     slot.is("failed", None, 2)?;

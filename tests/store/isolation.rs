@@ -92,7 +92,7 @@ fn a_contended_append_is_a_serialization_error_and_no_conflict() -> anyhow::Resu
     Ok(())
 }
 
-fn counting(version: u32) -> DocumentProjection<Value, CartEvent> {
+fn counting(version: u32) -> DocumentProjection<Value> {
     DocumentProjection::single_stream("counts", |count: Option<Value>, _: &Recorded<CartEvent>| {
         let events = count
             .and_then(|count| count["events"].as_u64())

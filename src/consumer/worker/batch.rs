@@ -55,17 +55,24 @@ impl Worker {
         let (up_to, is_last) = self.cut_at_condition(&mut tasks, up_to);
         if tasks.is_empty() {
             self.reached = up_to;
-        } else if self.after_crash {
-            self.one_by_one(&tasks, up_to)?;
+        } else {
+            self.run_tasks(&tasks, up_to)?;
+        }
+        Ok(is_last.then_some(Ended::Condition))
+    }
+
+    pub(super) fn run_tasks(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), BatchError> {
+        if self.after_crash {
+            self.one_by_one(tasks, up_to)?;
             self.after_crash = false;
-        } else if let Err(error) = self.handle_together(&tasks, up_to) {
+        } else if let Err(error) = self.handle_together(tasks, up_to) {
             let BatchError::Handler(error) = error else {
                 return Err(error);
             };
             self.report_handler(&error);
-            self.one_by_one(&tasks, up_to)?;
+            self.one_by_one(tasks, up_to)?;
         }
-        Ok(is_last.then_some(Ended::Condition))
+        Ok(())
     }
 
     /// What this worker has to do with a message, if anything.
@@ -95,6 +102,9 @@ impl Worker {
     pub(super) fn slots_of(&self, message: &RecordedMessage) -> Vec<i32> {
         let position = message.global_position();
         let is_open = |slot: &i32| {
+            if let Some(replaying) = &self.replaying {
+                return replaying.coverage.slots.contains(slot);
+            }
             let held = self.held.iter().find(|held| held.slot == *slot);
             held.is_some_and(|held| held.position < position)
         };
@@ -149,9 +159,9 @@ impl Worker {
             .flat_map(|task| task.parked.iter().map(|slot| (*slot, task.message)))
             .collect();
         let slots: Vec<i32> = self
-            .held
+            .moving()
             .iter()
-            .filter(|held| held.position < up_to)
+            .filter(|held| self.replaying.is_some() || held.position < up_to)
             .map(|held| held.slot)
             .collect();
         self.handle(&handled, &slots, &parked, up_to)
@@ -188,7 +198,9 @@ impl Worker {
                 parking::park(transaction.sql()?, key, *slot, message, 0, None)?;
             }
         }
-        if !transaction.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
+        let held = self.moving();
+        self.note_caught_up(&mut transaction, &held, up_to)?;
+        if !transaction.commit(|sql| key.checkpoint(sql, holder, &held, up_to))? {
             return Err(BatchError::Lost);
         }
         shared.store.appended(appended);
@@ -213,6 +225,9 @@ impl Worker {
     }
 
     pub(super) fn note_checkpoint(&mut self, position: u64) {
+        if self.replaying.is_some() {
+            return;
+        }
         for slot in &mut self.held {
             slot.position = slot.position.max(position);
         }

@@ -2,7 +2,7 @@
 
 use super::{BatchError, Worker, survives};
 use crate::consumer::batch_transaction::BatchTransaction;
-use crate::consumer::processor::Handler;
+use crate::consumer::processor::{Handler, Reaction};
 use crate::consumer::thread::panic_text;
 use crate::error::{Error, is_database_cause};
 use crate::events::RecordedMessage;
@@ -36,12 +36,12 @@ impl Worker {
                 guarded(|| projection.handle(messages, &mut context))
                     .map_err(|error| (0, error.at(messages)))
             }
-            Handler::Batch(batch) => {
+            Handler::Reactor(Reaction::Batch(batch)) => {
                 let handled =
                     transaction.react(last, |context| guarded(|| batch(messages, context)));
                 handled.map_err(|error| (0, error.at(messages)))
             }
-            Handler::Each(each) => {
+            Handler::Reactor(Reaction::Each(each)) => {
                 for (done, message) in messages.iter().enumerate() {
                     transaction.begin_part();
                     let handled =

@@ -2,6 +2,7 @@
 
 mod batch;
 mod call;
+mod missed;
 mod one_by_one;
 mod requests;
 
@@ -10,7 +11,7 @@ use super::processor::Processor;
 use super::shared::Shared;
 use crate::database::BackOff;
 use crate::error::{Error, ProcessorError, Result};
-use crate::slots::{HeldSlot, parking};
+use crate::slots::{Coverage, HeldSlot, Missed, parking};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -44,7 +45,15 @@ pub(super) struct Worker {
     parked: HashSet<(i32, String)>,
     /// Holders of these slots have died here: one message at a time.
     after_crash: bool,
+    /// Set while events are handled that older code has passed over.
+    replaying: Option<Replaying>,
     lost_database: BackOff,
+}
+
+/// Slots of this worker that handle what was passed over, at or before their checkpoint.
+struct Replaying {
+    coverage: Coverage,
+    missed: Missed,
 }
 
 /// Why messages could not be handled.
@@ -88,6 +97,7 @@ impl Worker {
             checkpoint_written_at: Instant::now(),
             parked: HashSet::new(),
             after_crash: false,
+            replaying: None,
             lost_database: BackOff::new(Duration::from_millis(20), Duration::from_secs(2)),
         }
     }
@@ -240,6 +250,7 @@ impl Worker {
         self.forget();
         self.held = held;
         self.reached = self.checkpoint();
+        self.decide_about_new_types()?;
         self.checkpoint_written_at = Instant::now();
         if !self.held.is_empty() {
             let mut demand = self.mailbox.demand();

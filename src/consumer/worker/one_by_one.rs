@@ -27,6 +27,9 @@ impl Worker {
                 self.run_one(&task)?;
             }
         }
+        if self.replaying.is_some() {
+            return Ok(());
+        }
         self.reached = up_to;
         self.write_checkpoint()
     }
@@ -118,7 +121,9 @@ impl Worker {
             parking::park(transaction.sql()?, key, *slot, message, 0, None)?;
         }
         let up_to = message.global_position();
-        if !transaction.commit(|sql| key.checkpoint(sql, holder, &self.held, up_to))? {
+        let held = self.moving();
+        self.note_caught_up(&mut transaction, &held, up_to)?;
+        if !transaction.commit(|sql| key.checkpoint(sql, holder, &held, up_to))? {
             return Err(BatchError::Lost);
         }
         self.note_checkpoint(up_to);

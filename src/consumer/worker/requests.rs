@@ -3,7 +3,7 @@
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::error::Result;
-use crate::events::{RecordedMessage, feed};
+use crate::events::{FeedFilter, RecordedMessage, feed};
 use crate::slots::{Replay, parking};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,7 +37,8 @@ impl Worker {
             return Err(BatchError::Lost);
         };
         let (before, position) = (replay.position - 1, replay.position);
-        let page = shared.run(|sql| feed::page(sql, key.partition, before, position, 1, None))?;
+        let page = shared
+            .run(|sql| feed::page(sql, key.partition, before, position, 1, &FeedFilter::ALL))?;
         let messages: Vec<&RecordedMessage> = page.iter().collect();
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
         match self.call(&mut transaction, &messages, &[replay.slot]) {

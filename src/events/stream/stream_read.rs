@@ -2,6 +2,7 @@
 
 use crate::database::{Connections, Sql};
 use crate::error::{Error, Result};
+use crate::events::category::check_category;
 use crate::events::event::Event;
 use crate::events::message::Recorded;
 use crate::events::partition::Partition;
@@ -28,6 +29,7 @@ impl<E: Event> StreamRead<E> {
         stream: &str,
         options: &ReadOptions,
     ) -> Result<Self> {
+        check_category::<E>(stream)?;
         let mut events = Vec::new();
         let current_version = stream::read(sql, partition, &stream.into(), options, &mut |row| {
             events.push(row.decode()?);
@@ -63,6 +65,7 @@ impl<S> Aggregate<S> {
         initial: impl FnOnce() -> S,
         mut evolve: impl FnMut(S, Recorded<E>) -> S,
     ) -> Result<Self> {
+        check_category::<E>(stream)?;
         let mut state = Some(initial());
         let current_version = stream::read(sql, partition, &stream.into(), options, &mut |row| {
             let recorded = row.decode()?;
@@ -123,6 +126,7 @@ impl<E: Event> StreamIter<E> {
     }
 
     fn fetch(&mut self) -> Result<()> {
+        check_category::<E>(&self.stream)?;
         let page = self.options.limited_to(PAGE);
         let (version, events) = self.connections.run(true, |sql| {
             let mut events = VecDeque::new();

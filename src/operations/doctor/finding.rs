@@ -87,6 +87,8 @@ pub enum FindingKind {
     FollowingProjection,
     /// An inline projection is registered and not built.
     UnbuiltProjection,
+    /// Two event enums of projections have one type name in one category.
+    SharedType,
     /// The holder of a processor's slot has not renewed its lease.
     LeaseExpired,
     /// A processor has failed.
@@ -115,6 +117,7 @@ impl FindingKind {
             Self::OrphanedProjection => "orphanedProjection",
             Self::FollowingProjection => "followingProjection",
             Self::UnbuiltProjection => "unbuiltProjection",
+            Self::SharedType => "sharedType",
             Self::LeaseExpired => "leaseExpired",
             Self::ProcessorFailed => "processorFailed",
             Self::ProcessorAhead => "processorAhead",

@@ -6,6 +6,7 @@ mod finding;
 mod progress;
 mod projections;
 mod proof;
+mod shared_type;
 
 pub use fence::{FeedState, FenceHolder, HolderKind};
 pub use finding::{Finding, FindingKind, Severity};
@@ -89,6 +90,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     findings.extend(feed.findings());
     findings.extend(catalog::examine(sql, partition)?);
     findings.extend(projections::examine(sql, partition)?);
+    findings.extend(shared_type::examine(sql, partition)?);
     Ok(DoctorReport {
         feed: Some(feed),
         findings,

@@ -2,7 +2,7 @@
 
 use crate::database::Connections;
 use crate::error::{Error, Result};
-use crate::events::{Partition, RecordedMessage, feed};
+use crate::events::{FeedFilter, Partition, RecordedMessage, feed};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ pub(crate) fn prove(
     let mut after = from - 1;
     while after < to {
         let page = connections.run(true, |sql| {
-            feed::page(sql, partition, after, to, PAGE, None)
+            feed::page(sql, partition, after, to, PAGE, &FeedFilter::ALL)
         })?;
         let is_last = page.len() < PAGE;
         walk.take(&page);

@@ -4,7 +4,7 @@ use super::Processors;
 use crate::database::Sql;
 use crate::error::Result;
 use crate::events::stream::check_stream_name;
-use crate::events::{RawEvent, Recorded, RecordedMessage, feed};
+use crate::events::{FeedFilter, RawEvent, Recorded, RecordedMessage, feed};
 use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, RequestOutcome, parked,
 };
@@ -73,7 +73,7 @@ impl Processors {
     fn detail(&self, sql: &mut dyn Sql, parked: ParkedMessage) -> Result<ParkedDetail> {
         let position = parked.global_position;
         let before = position.saturating_sub(1);
-        let stored = feed::page(sql, &self.partition, before, position, 1, None)?;
+        let stored = feed::page(sql, &self.partition, before, position, 1, &FeedFilter::ALL)?;
         Ok(ParkedDetail {
             parked,
             message: stored.first().map(RecordedMessage::decode).transpose()?,

@@ -112,8 +112,8 @@ fn a_store_opens_connections_only_when_it_needs_them() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn counts() -> DocumentProjection<Value, CartEvent> {
-    DocumentProjection::single_stream("counts", |count: Option<Value>, _: &Recorded<_>| {
+fn counts() -> DocumentProjection<Value> {
+    DocumentProjection::single_stream("counts", |count: Option<Value>, _: &Recorded<CartEvent>| {
         let count = count.and_then(|count| count["n"].as_u64()).unwrap_or(0);
         Some(json!({"n": count + 1}))
     })

@@ -7,8 +7,8 @@ use emmett_postgresql::{
 };
 use serde_json::{Value, json};
 
-fn counts() -> DocumentProjection<Value, CartEvent> {
-    DocumentProjection::single_stream("counts", |count: Option<Value>, _: &Recorded<_>| {
+fn counts() -> DocumentProjection<Value> {
+    DocumentProjection::single_stream("counts", |count: Option<Value>, _: &Recorded<CartEvent>| {
         let count = count.and_then(|count| count["n"].as_u64()).unwrap_or(0);
         Some(json!({"n": count + 1}))
     })

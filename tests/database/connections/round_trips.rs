@@ -24,7 +24,7 @@ struct Cart {
     items: u32,
 }
 
-fn carts(name: &str) -> DocumentProjection<Cart, CartEvent> {
+fn carts(name: &str) -> DocumentProjection<Cart> {
     DocumentProjection::single_stream(name, |cart: Option<Cart>, recorded: &Recorded<_>| {
         let mut cart = cart.unwrap_or_default();
         if let CartEvent::ProductItemAdded { quantity, .. } = recorded.event {

@@ -23,7 +23,7 @@ fn open(database: &Database, schema: &str) -> Result<EventStore, Error> {
         .open()
 }
 
-fn counts() -> DocumentProjection<Value, RawEvent> {
+fn counts() -> DocumentProjection<Value> {
     DocumentProjection::single_stream("counts", |count: Option<Value>, _: &Recorded<RawEvent>| {
         let before = count.and_then(|count| count["events"].as_u64());
         Some(json!({ "events": before.unwrap_or(0) + 1 }))

@@ -14,7 +14,7 @@ struct Cart {
     items: u32,
 }
 
-fn carts() -> DocumentProjection<Cart, CartEvent> {
+fn carts() -> DocumentProjection<Cart> {
     DocumentProjection::single_stream("carts", |cart: Option<Cart>, recorded: &Recorded<_>| {
         let mut cart = cart.unwrap_or_default();
         if let CartEvent::ProductItemAdded { quantity, .. } = recorded.event {

@@ -251,8 +251,9 @@ fn page(
     let read = store.with_session(|session| {
         let statement = sent(session, "emt_feed_in_")?;
         rows_read(session, |session| {
-            let values: [&(dyn ToSql + Sync); 6] =
-                [&"emt:default", &after, &120_000_i64, &true, &size, &types];
+            let (end, all) = (120_000_i64, None::<&[&str]>);
+            let values: [&(dyn ToSql + Sync); 7] =
+                [&"emt:default", &after, &end, &true, &size, &types, &all];
             let rows = session.query(&statement, &values)?;
             positions = rows.iter().map(|row| row.get("global_position")).collect();
             Ok(())
@@ -358,7 +359,7 @@ fn use_all_statements(store: &EventStore) -> anyhow::Result<()> {
     store.stream_exists("Cart-4")?;
     store.set_stream_metadata("Cart-4", &Map::new())?;
     let near_the_end = FeedOptions::new().after(119_000);
-    assert!(store.read_all::<RawEvent>(near_the_end).count() > 999);
+    assert!(store.read_all::<RawEvent>(near_the_end.clone()).count() > 999);
     assert!(store.read_all::<CartEvent>(near_the_end).count() >= 2);
     Ok(())
 }

@@ -134,7 +134,15 @@ fn locks_of_feed(store: &EventStore, tenant: &str) -> anyhow::Result<Vec<(&'stat
         (
             "feed page",
             "emt_feed_in_",
-            &[&tenant, &after, &up_to, &true, &limit, &types],
+            &[
+                &tenant,
+                &after,
+                &up_to,
+                &true,
+                &limit,
+                &types,
+                &None::<Vec<String>>,
+            ],
         ),
     ];
     let find = "SELECT statement FROM pg_prepared_statements WHERE statement ~ $1";

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// One document per stream: how many events, and the sum of their numbers, in their order.
-fn cases() -> DocumentProjection<Value, RawEvent> {
+fn cases() -> DocumentProjection<Value> {
     DocumentProjection::single_stream(
         "cases",
         |case: Option<Value>, recorded: &Recorded<RawEvent>| {
@@ -25,7 +25,7 @@ fn cases() -> DocumentProjection<Value, RawEvent> {
 }
 
 /// One document per last digit, from the events of all streams.
-fn digits() -> DocumentProjection<Value, RawEvent> {
+fn digits() -> DocumentProjection<Value> {
     DocumentProjection::multi_stream(
         "digits",
         |recorded: &Recorded<RawEvent>| {

@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Fails where somebody adds a bomb, after the document of another projection was written.
-fn fails_at(
-    bomb: fn(&mut ProjectionContext<'_>) -> anyhow::Result<()>,
-) -> SqlProjection<CartEvent> {
+fn fails_at(bomb: fn(&mut ProjectionContext<'_>) -> anyhow::Result<()>) -> SqlProjection {
     SqlProjection::new("bombs", move |events: &[Recorded<CartEvent>], context| {
         let is_bomb = |recorded: &Recorded<_>| recorded.event == added("bomb", 1);
         if events.iter().any(is_bomb) {

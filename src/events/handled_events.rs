@@ -1,0 +1,292 @@
+//! Which events something handles: pairs of categories and types.
+
+use crate::error::{Error, Result};
+use crate::events::category::{categories, category, check_is_category};
+use crate::events::event::Event;
+use crate::events::message::RecordedMessage;
+use serde::{Deserialize, Serialize};
+
+/// The events that a projection or a reactor handles: of each event enum, its categories and its types.
+///
+/// ```
+/// use emmett_postgresql::{Event, HandledEvents};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize)]
+/// enum OrderEvent { Created { customer: String }, Cancelled }
+/// impl Event for OrderEvent {
+///     const CATEGORY: &'static str = "Order";
+/// }
+///
+/// let handled = HandledEvents::of::<OrderEvent>();
+/// assert!(handled.has("Order-1", "Created"));
+/// assert!(!handled.has("Invoice-1", "Created"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HandledEvents(Vec<EventSelection>);
+
+/// The events of an enum that are handled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EventSelection {
+    /// The event enum, by its path.
+    pub(crate) event: String,
+    #[serde(flatten)]
+    pub(crate) selection: Selection,
+    /// The types that the enum has.
+    #[serde(skip)]
+    known: Option<Vec<String>>,
+}
+
+/// Events of these types in streams of these categories; `None` means all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Selection {
+    pub(crate) categories: Option<Vec<String>>,
+    pub(crate) types: Option<Vec<String>>,
+}
+
+impl Selection {
+    pub(crate) fn has(&self, stream: &str, message_type: &str) -> bool {
+        has_name(self.types.as_ref(), Some(message_type))
+            && has_name(self.categories.as_ref(), category(stream))
+    }
+
+    /// Whether it has all events of another one.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        is_within(other.types.as_ref(), self.types.as_ref())
+            && is_within(other.categories.as_ref(), self.categories.as_ref())
+    }
+
+    /// The same as selections of one category and one type each.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        let mut parts = Vec::new();
+        for category in each(self.categories.as_ref()) {
+            for message_type in each(self.types.as_ref()) {
+                parts.push(Self {
+                    categories: category.map(|name| vec![name.clone()]),
+                    types: message_type.map(|name| vec![name.clone()]),
+                });
+            }
+        }
+        parts
+    }
+
+    /// The same, written in one way only.
+    fn sorted(mut self) -> Self {
+        for names in [&mut self.categories, &mut self.types]
+            .into_iter()
+            .flatten()
+        {
+            names.sort_unstable();
+            names.dedup();
+        }
+        self
+    }
+}
+
+fn has_name(names: Option<&Vec<String>>, name: Option<&str>) -> bool {
+    names.is_none_or(|names| name.is_some_and(|name| names.iter().any(|known| known == name)))
+}
+
+fn is_within(names: Option<&Vec<String>>, all: Option<&Vec<String>>) -> bool {
+    let (Some(names), Some(all)) = (names, all) else {
+        return all.is_none();
+    };
+    names.iter().all(|name| all.contains(name))
+}
+
+/// Each name; `None` where it is of all.
+fn each(names: Option<&Vec<String>>) -> Vec<Option<&String>> {
+    names.map_or_else(|| vec![None], |names| names.iter().map(Some).collect())
+}
+
+impl EventSelection {
+    fn of<E: Event>() -> Self {
+        Self {
+            event: std::any::type_name::<E>().to_owned(),
+            selection: Selection {
+                categories: categories::<E>(),
+                types: E::known_types(),
+            },
+            known: E::known_types(),
+        }
+    }
+
+    /// Refuses types that the enum does not have, and categories that no stream can have: they would never be handled.
+    fn check(&self, what: &str) -> Result<()> {
+        let mut categories = self.selection.categories.iter().flatten();
+        categories.try_for_each(|name| check_is_category(name))?;
+        let Some(asked) = &self.selection.types else {
+            return Ok(());
+        };
+        if asked.is_empty() {
+            return Err(Error::invalid(what, "can handle no message type at all"));
+        }
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let unknown: Vec<&String> = asked.iter().filter(|name| !known.contains(name)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let reason = format!(
+            "cannot handle {unknown:?}: {} has the types {known:?}",
+            self.event
+        );
+        Err(Error::invalid(what, reason))
+    }
+}
+
+impl HandledEvents {
+    /// The events of an enum: its [types](Event) in its [categories](Event::CATEGORIES).
+    pub fn of<E: Event>() -> Self {
+        Self(vec![EventSelection::of::<E>()])
+    }
+
+    /// Adds the events of another enum.
+    #[must_use]
+    pub fn and<E: Event>(mut self) -> Self {
+        self.add::<E>();
+        self
+    }
+
+    /// Whether a message of this type in this stream is among them.
+    pub fn has(&self, stream: &str, message_type: &str) -> bool {
+        self.0
+            .iter()
+            .any(|events| events.selection.has(stream, message_type))
+    }
+
+    pub(crate) fn has_message(&self, message: &RecordedMessage) -> bool {
+        self.has(&message.stream_name, &message.message_type)
+    }
+
+    /// Adds the events of another enum, for the next of several handlers.
+    pub(crate) fn add<E: Event>(&mut self) {
+        self.0.push(EventSelection::of::<E>());
+    }
+
+    /// Which of the handlers, one for each enum, a message is for. The first one for a message that none handles: it says why
+    /// it cannot be read.
+    pub(crate) fn handlers_of(&self, message: &RecordedMessage) -> Vec<usize> {
+        let (stream, message_type) = (&message.stream_name, &message.message_type);
+        let mut indices: Vec<usize> = (0..self.0.len())
+            .filter(|index| self.0[*index].selection.has(stream, message_type))
+            .collect();
+        if indices.is_empty() && !self.0.is_empty() {
+            indices.push(0);
+        }
+        indices
+    }
+
+    /// Cuts messages into runs for the same handlers, so that each handler gets several at once and all keep their order.
+    pub(crate) fn runs<'m>(
+        &self,
+        messages: &'m [&'m RecordedMessage],
+    ) -> Vec<(Vec<usize>, &'m [&'m RecordedMessage])> {
+        if let [_] = self.0[..] {
+            return vec![(vec![0], messages)];
+        }
+        let is_same = |one: &&RecordedMessage, next: &&RecordedMessage| {
+            self.handlers_of(one) == self.handlers_of(next)
+        };
+        messages
+            .chunk_by(is_same)
+            .map(|run| (self.handlers_of(run[0]), run))
+            .collect()
+    }
+
+    /// Restricts the enum that was added last to these types.
+    pub(crate) fn only_types<S: AsRef<str>>(&mut self, types: &[S]) {
+        if let Some(last) = self.0.last_mut() {
+            last.selection.types =
+                Some(types.iter().map(|name| name.as_ref().to_owned()).collect());
+        }
+    }
+
+    /// Restricts the enum that was added last to these categories.
+    pub(crate) fn only_categories<S: AsRef<str>>(&mut self, categories: &[S]) {
+        if let Some(last) = self.0.last_mut() {
+            last.selection.categories = Some(
+                categories
+                    .iter()
+                    .map(|name| name.as_ref().to_owned())
+                    .collect(),
+            );
+        }
+    }
+
+    pub(crate) fn selections(&self) -> &[EventSelection] {
+        &self.0
+    }
+
+    /// The same without the enums, written in one way only.
+    pub(crate) fn sorted(&self) -> Vec<Selection> {
+        let all = self
+            .0
+            .iter()
+            .map(|events| events.selection.clone().sorted());
+        let mut all: Vec<Selection> = all.collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// What a statement is asked for: no less than these events, and more where several enums have different categories.
+    pub(crate) fn filter(&self) -> FeedFilter {
+        FeedFilter::union(std::iter::once(self))
+    }
+
+    /// Refuses what no message can meet.
+    pub(crate) fn check(&self, what: &str) -> Result<()> {
+        if self.0.is_empty() {
+            return Err(Error::invalid(what, "handles no events: give it a handler"));
+        }
+        self.0.iter().try_for_each(|events| events.check(what))
+    }
+}
+
+/// What the statements of the feed look for; `None` means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FeedFilter {
+    pub(crate) categories: Option<Vec<String>>,
+    pub(crate) types: Option<Vec<String>>,
+}
+
+impl FeedFilter {
+    /// All messages.
+    pub(crate) const ALL: Self = Self {
+        categories: None,
+        types: None,
+    };
+
+    /// What several readers together look for.
+    pub(crate) fn union<'h>(handled: impl Iterator<Item = &'h HandledEvents>) -> Self {
+        Self::of(
+            handled
+                .flat_map(|events| &events.0)
+                .map(|events| &events.selection),
+        )
+    }
+
+    pub(crate) fn of<'s>(selections: impl Iterator<Item = &'s Selection>) -> Self {
+        let selections: Vec<&Selection> = selections.collect();
+        Self {
+            categories: union(selections.iter().map(|events| events.categories.as_ref())),
+            types: union(selections.iter().map(|events| events.types.as_ref())),
+        }
+    }
+
+    pub(crate) fn is_selective(&self) -> bool {
+        *self != Self::ALL
+    }
+}
+
+/// All names of several lists, each once; `None` where one of them is of all.
+fn union<'l>(lists: impl Iterator<Item = Option<&'l Vec<String>>>) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for list in lists {
+        names.extend_from_slice(list?);
+    }
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
+}
