@@ -4,7 +4,7 @@ use super::examples::example;
 use super::process::{Run, finish};
 use crate::support::store;
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded};
+use emmett_postgresql::{EventStore, RawEvent, Recorded, SqlProjection};
 use serde_json::json;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -81,8 +81,8 @@ fn a_job_without_a_database_or_beside_another_run_exits_with_75() -> anyhow::Res
 
     let (database, store) = store()?;
     orders(&store, 1)?;
-    let busy = Reactor::new("turnovers").each(|_: &Recorded<RawEvent>, _| Ok(()));
-    let consumer = store.consumer().reactor(busy).start()?;
+    let busy = SqlProjection::new("turnovers", |_: &[Recorded<RawEvent>], _| Ok(()));
+    let consumer = store.consumer().projector(busy).start()?;
     store.wait_for("turnovers", 1, Duration::from_secs(60))?;
     let run = finish(&mut job(database.url())?)?;
     assert_ended(&run, 75, "", "\"turnovers\" is run by another process");

@@ -1,5 +1,6 @@
 //! Events that programs without a projection append: noted, followed, and never missing where it says that it is active.
 
+mod categories;
 mod fleet;
 mod parts;
 mod states;

@@ -1,6 +1,6 @@
 //! A server that crashes and comes back.
 
-use crate::support::{CartEvent, added};
+use crate::support::{CartEvent, added, wait_until_active};
 use emmett_postgresql::testing::Server;
 use emmett_postgresql::{
     DatabaseError, DocumentProjection, Error, EventStore, NewMessage, Recorded,
@@ -45,6 +45,8 @@ fn a_store_survives_the_crash_of_its_server_with_everything_that_was_committed()
         (true, stored.global_positions)
     );
     projecting.append_to_stream("Cart-2", &[added("hat", 1)])?;
+    // The other program has appended without the projection, so it follows.
+    wait_until_active(&projecting);
     let count = projecting
         .collection::<Value>("counts")
         .find_one(json!({"_id": "Cart-2"}))?;
