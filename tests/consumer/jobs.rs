@@ -2,7 +2,7 @@ use super::fixtures::{counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store};
 use crossbeam_channel::bounded;
 use emmett_postgresql::{
-    Error, ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, RunReport,
+    Error, ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, RunReport, RunUntil,
     SqlProjection, StopHandle,
 };
 use std::error::Error as _;
@@ -264,4 +264,29 @@ fn a_job_that_ends_leaves_its_stop_handle_to_the_next_one() -> anyhow::Result<()
         .run_until_caught_up()?;
     assert!(matches!(report.end, RunEnd::Stopped), "{report:?}");
     Ok(())
+}
+
+#[test]
+fn a_service_runs_on_after_it_has_caught_up_until_it_is_stopped() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let stop = StopHandle::new();
+    let service = store.consumer().projector(counts("counts")).stop_on(&stop);
+
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| service.run(RunUntil::Stopped));
+        let patience = Duration::from_secs(60);
+        store.wait_for("counts", 1, patience)?;
+        // A second one is on standby: no error, unlike that of a job.
+        let standby = store.consumer().projector(counts("counts")).stop_on(&stop);
+        let second = scope.spawn(|| standby.run(RunUntil::Stopped));
+        let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+        store.wait_for("counts", appended.last_global_position, patience)?;
+        stop.stop();
+        let (first, second) = (running.join(), second.join());
+        let (first, second) = (first.expect("no panic")?, second.expect("no panic")?);
+        assert_eq!((first.end, second.end), (RunEnd::Stopped, RunEnd::Stopped));
+        assert_eq!(first.handled() + second.handled(), 2);
+        Ok(())
+    })
 }
