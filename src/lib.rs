@@ -134,7 +134,7 @@ pub use crate::operations::{
 };
 pub use crate::projection::{
     DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionStatus,
-    ProjectionType, RegisteredProjection, SqlProjection,
+    ProjectionType, ReadModel, RegisteredProjection, SqlProjection,
 };
 pub use crate::rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
 pub use crate::setup::EventStoreBuilder;

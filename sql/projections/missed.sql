@@ -199,6 +199,46 @@ CREATE OR REPLACE FUNCTION public.emt_missed_projections() RETURNS TABLE (partit
     SELECT noted.partition, noted.name, noted.version FROM noted
     $$;
 
+-- TRUE where an inline projection is active and has missed nothing; else raises SE014. A STABLE function sees what the
+-- statement sees that calls it, so a statement that also reads the read model reads what was found right.
+CREATE OR REPLACE FUNCTION public.emt_projection_require_active(_partition TEXT, _name TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _status TEXT;
+    _version INTEGER;
+    _lowest BIGINT;
+BEGIN
+    -- The version whose read model is the live one; else the one that will be.
+    SELECT CASE WHEN projection.status = 'arming' THEN 'building' ELSE projection.status END, projection.version,
+           missed.lowest
+      INTO _status, _version, _lowest
+      FROM public.emt_projections AS projection
+      JOIN public.emt_partitions AS tenant ON tenant.partition = projection.partition
+     CROSS JOIN LATERAL (
+           SELECT min(missed.global_position) AS lowest FROM public.emt_missed AS missed
+            WHERE missed.partition = projection.partition AND missed.name = projection.name
+              AND missed.version = projection.version AND missed.global_position > tenant.missed_after) AS missed
+     WHERE projection.partition = _partition AND projection.name = _name
+       AND projection.type = 'i' AND projection.definition ? 'handles'
+     ORDER BY projection.status IN ('active', 'stale') DESC, projection.version DESC
+     LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '"%" is not known to be right: no inline projection of that name is registered', _name
+            USING ERRCODE = 'SE014';
+    END IF;
+    IF _status <> 'active' THEN
+        RAISE EXCEPTION 'the read model of projection "%" (version %) is %', _name, _version, _status
+            USING ERRCODE = 'SE014';
+    END IF;
+    IF _lowest IS NOT NULL THEN
+        RAISE EXCEPTION 'the read model of projection "%" (version %) is following: it misses events from position % on',
+            _name, _version, _lowest USING ERRCODE = 'SE014';
+    END IF;
+    RETURN TRUE;
+END
+$$;
+
 -- Raises missed_after where nothing can be noted below any more, so that a look need not pass the rows that are gone.
 -- Runs as the owner, because writers may only read the row. The horizon first: what it has waited for is seen then.
 CREATE OR REPLACE FUNCTION public.emt_missed_advance(_partition TEXT) RETURNS VOID

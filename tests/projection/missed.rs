@@ -3,6 +3,7 @@
 mod categories;
 mod fleet;
 mod parts;
+mod readers;
 mod states;
 
 use crate::support::{CartEvent, added};
