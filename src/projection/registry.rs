@@ -36,9 +36,7 @@ const LIST: PartitionSql = PartitionSql::new(
 
 const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_share($1)");
 
-/// Waits for the appends that hold inline projections, and makes those that come later wait.
-const LOCK: PartitionSql =
-    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))");
+const LOCK: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_lock($1)");
 
 const ACTIVATE: PartitionSql = PartitionSql::new(
     "
