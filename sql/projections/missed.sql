@@ -1,7 +1,8 @@
 -- emt_missed: one row an event that an inline projection has not handled yet. The transaction that adds an event to a
 -- projection which it does not run notes the event here: a program without it, or with another version, Emmett's clients,
 -- psql, an import. A read model is right where its projection is active and has no row here, both in one snapshot. Programs
--- that have the code follow: they handle the event and delete its row, in one transaction.
+-- that have the code follow: they handle the event and delete its row, in one transaction. error says why they could not
+-- handle it; they try again.
 --
 -- Why this is exact. A row and its event commit together. A later append to the same stream has waited for the stream's row
 -- and looks after that; it sees the row and notes its own event, so the order of a stream is kept. A projection that
@@ -14,6 +15,7 @@ CREATE TABLE IF NOT EXISTS public.emt_missed (
     version          INTEGER      NOT NULL,
     global_position  BIGINT       NOT NULL,
     noted_at         TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    error            TEXT,
     PRIMARY KEY (partition, name, version, global_position)
 );
 

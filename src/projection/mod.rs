@@ -17,5 +17,7 @@ pub(crate) use inline::InlineProjections;
 pub use projection::Projection;
 pub(crate) use projection::check_handled;
 pub use read_model::ReadModel;
-pub use registry::{MissedEvents, ProjectionStatus, ProjectionType, RegisteredProjection};
+pub use registry::{
+    MissedEvents, ProjectionFailure, ProjectionStatus, ProjectionType, RegisteredProjection,
+};
 pub use sql::SqlProjection;

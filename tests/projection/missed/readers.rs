@@ -1,10 +1,8 @@
 //! Readers that take a read model only while it is right.
 
-use super::{event, with_version};
+use super::{event, hold_followers, with_version};
 use crate::support::{database, wait_until_active};
-use emmett_postgresql::testing::Database;
 use emmett_postgresql::{EventStore, OnHistory, ProjectionStatus, ReadModel, SqlProjection, pongo};
-use postgres::Client;
 use serde_json::{Value, json};
 
 /// Each way to read; what it gives.
@@ -53,15 +51,6 @@ fn refusals(orders: &ReadModel<'_, Value>) -> Vec<String> {
         .collect()
 }
 
-/// Keeps programs from following until its transaction ends.
-fn hold_followers(database: &Database) -> anyhow::Result<Client> {
-    let mut client = database.client()?;
-    client.batch_execute(
-        "BEGIN; SELECT pg_advisory_xact_lock(emt_missed_lock_key('emt:default', 'orders'))",
-    )?;
-    Ok(client)
-}
-
 #[test]
 fn a_read_model_that_is_not_active_is_not_read_in_any_way() -> anyhow::Result<()> {
     let database = database();
@@ -71,7 +60,7 @@ fn a_read_model_that_is_not_active_is_not_read_in_any_way() -> anyhow::Result<()
     let orders = plain.collection("orders").only_if_active();
     let active = read_in_all_ways(&orders);
 
-    let holder = hold_followers(&database)?;
+    let holder = hold_followers(&database, "orders")?;
     let missed = plain.append_to_stream("Cart-1", &event())?;
     let following = refusals(&orders);
     drop(holder);
@@ -177,7 +166,7 @@ fn a_cursor_reads_the_state_that_was_active_when_it_was_opened() -> anyhow::Resu
     let plain = EventStore::open(database.url())?;
     store.append_to_stream("Cart-1", &event())?;
     let orders = plain.collection::<Value>("orders").only_if_active();
-    let _holder = hold_followers(&database)?;
+    let _holder = hold_followers(&database, "orders")?;
 
     let cursor = orders.find(json!({})).cursor()?;
     plain.append_to_stream("Cart-2", &event())?;
