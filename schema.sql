@@ -51,6 +51,7 @@
 --   SE010  another version of the asynchronous projection is the active one
 --   SE011  the inline projection is not registered
 --   SE013  the projection is inline for one program and asynchronous for another
+--   SE014  the read model of the projection is not known to be right
 --   SE020  a message id was used for another message
 --   SE030  no collection can have this name or this layout
 --   SE031  the document does not fit the update

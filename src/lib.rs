@@ -133,8 +133,8 @@ pub use crate::operations::{
     Severity,
 };
 pub use crate::projection::{
-    DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionStatus,
-    ProjectionType, RegisteredProjection, SqlProjection,
+    DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionFailure,
+    ProjectionStatus, ProjectionType, ReadModel, RegisteredProjection, SqlProjection,
 };
 pub use crate::rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
 pub use crate::setup::EventStoreBuilder;

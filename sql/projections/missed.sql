@@ -1,7 +1,8 @@
 -- emt_missed: one row an event that an inline projection has not handled yet. The transaction that adds an event to a
 -- projection which it does not run notes the event here: a program without it, or with another version, Emmett's clients,
 -- psql, an import. A read model is right where its projection is active and has no row here, both in one snapshot. Programs
--- that have the code follow: they handle the event and delete its row, in one transaction.
+-- that have the code follow: they handle the event and delete its row, in one transaction. error says why they could not
+-- handle it; they try again.
 --
 -- Why this is exact. A row and its event commit together. A later append to the same stream has waited for the stream's row
 -- and looks after that; it sees the row and notes its own event, so the order of a stream is kept. A projection that
@@ -14,6 +15,7 @@ CREATE TABLE IF NOT EXISTS public.emt_missed (
     version          INTEGER      NOT NULL,
     global_position  BIGINT       NOT NULL,
     noted_at         TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    error            TEXT,
     PRIMARY KEY (partition, name, version, global_position)
 );
 
@@ -198,6 +200,46 @@ CREATE OR REPLACE FUNCTION public.emt_missed_projections() RETURNS TABLE (partit
     )
     SELECT noted.partition, noted.name, noted.version FROM noted
     $$;
+
+-- TRUE where an inline projection is active and has missed nothing; else raises SE014. A STABLE function sees what the
+-- statement sees that calls it, so a statement that also reads the read model reads what was found right.
+CREATE OR REPLACE FUNCTION public.emt_projection_require_active(_partition TEXT, _name TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    _status TEXT;
+    _version INTEGER;
+    _lowest BIGINT;
+BEGIN
+    -- The version whose read model is the live one; else the one that will be.
+    SELECT CASE WHEN projection.status = 'arming' THEN 'building' ELSE projection.status END, projection.version,
+           missed.lowest
+      INTO _status, _version, _lowest
+      FROM public.emt_projections AS projection
+      JOIN public.emt_partitions AS tenant ON tenant.partition = projection.partition
+     CROSS JOIN LATERAL (
+           SELECT min(missed.global_position) AS lowest FROM public.emt_missed AS missed
+            WHERE missed.partition = projection.partition AND missed.name = projection.name
+              AND missed.version = projection.version AND missed.global_position > tenant.missed_after) AS missed
+     WHERE projection.partition = _partition AND projection.name = _name
+       AND projection.type = 'i' AND projection.definition ? 'handles'
+     ORDER BY projection.status IN ('active', 'stale') DESC, projection.version DESC
+     LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '"%" is not known to be right: no inline projection of that name is registered', _name
+            USING ERRCODE = 'SE014';
+    END IF;
+    IF _status <> 'active' THEN
+        RAISE EXCEPTION 'the read model of projection "%" (version %) is %', _name, _version, _status
+            USING ERRCODE = 'SE014';
+    END IF;
+    IF _lowest IS NOT NULL THEN
+        RAISE EXCEPTION 'the read model of projection "%" (version %) is following: it misses events from position % on',
+            _name, _version, _lowest USING ERRCODE = 'SE014';
+    END IF;
+    RETURN TRUE;
+END
+$$;
 
 -- Raises missed_after where nothing can be noted below any more, so that a look need not pass the rows that are gone.
 -- Runs as the owner, because writers may only read the row. The horizon first: what it has waited for is seen then.

@@ -126,3 +126,8 @@ CREATE OR REPLACE FUNCTION public.emt_projection_lock_key(_partition TEXT) RETUR
 CREATE OR REPLACE FUNCTION public.emt_projection_share(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
     AS $$ SELECT pg_advisory_xact_lock_shared(public.emt_projection_lock_key(_partition)) IS NOT NULL $$;
+
+-- Holds them alone: waits for the appends that hold them, and makes those that come later wait.
+CREATE OR REPLACE FUNCTION public.emt_projection_lock(_partition TEXT) RETURNS BOOLEAN
+    LANGUAGE sql
+    AS $$ SELECT pg_advisory_xact_lock(public.emt_projection_lock_key(_partition)) IS NOT NULL $$;

@@ -38,9 +38,18 @@ fn list(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
                 missed.count, missed.first_position
             )
         });
+        let failure = projection
+            .failure
+            .as_ref()
+            .map_or_else(String::new, |failure| {
+                format!(
+                    "  fails at position {}: {}",
+                    failure.global_position, failure.error
+                )
+            });
         output.result(
             &format!(
-                "{}  version {}  {}  {written}  {}{missed}{rebuilding}",
+                "{}  version {}  {}  {written}  {}{missed}{failure}{rebuilding}",
                 projection.name, projection.version, projection.kind, projection.status
             ),
             &json!({
@@ -56,6 +65,10 @@ fn list(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
                         .since
                         .and_then(|since| since.elapsed().ok())
                         .map(|age| age.as_secs()),
+                })),
+                "failure": projection.failure.as_ref().map(|failure| json!({
+                    "globalPosition": failure.global_position,
+                    "error": failure.error,
                 })),
                 "rebuilding": projection.rebuilding,
             }),

@@ -4,12 +4,11 @@ use super::lease_renewer::LeaseRenewer;
 use super::mailbox::Mailbox;
 use super::poller::Poller;
 use super::shared::Shared;
-use super::thread::{panic_text, spawn};
+use super::thread::spawn;
 use super::worker::{Ended, Worker};
-use crate::error::{Error, ProcessorError, Result};
+use crate::error::{Error, ProcessorError, Result, caught};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -157,10 +156,8 @@ fn worker_thread(
     let processor = mailbox.processor.name.clone();
     move || {
         // A hook of the user's may panic outside the handler: nobody must wait for this worker for ever.
-        let ended = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or_else(|panic| {
-            let cause = anyhow::anyhow!("a worker panicked: {}", panic_text(&*panic));
-            Ended::Failed(Error::processor(processor.clone(), cause))
-        });
+        let ended = caught("a worker", || worker.run())
+            .unwrap_or_else(|cause| Ended::Failed(Error::processor(processor.clone(), cause)));
         // Nobody listens when the consumer is being dropped.
         let _ = endings.send(WorkerEnded { processor, ended });
     }

@@ -1,7 +1,6 @@
-//! Starting the threads of a consumer, and what a panic in one says.
+//! Starting the threads of a consumer.
 
 use crate::error::{Error, Result};
-use std::any::Any;
 use std::thread::JoinHandle;
 
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
@@ -11,13 +10,4 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
         .name(name)
         .spawn(run)
         .map_err(|source| Error::Thread { source })
-}
-
-/// What a panic says.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or_default()
 }

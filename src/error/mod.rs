@@ -2,6 +2,7 @@
 
 mod codec;
 mod event_log;
+mod panic;
 mod processor;
 mod projection;
 mod run_report;
@@ -10,6 +11,7 @@ mod tests;
 
 pub use codec::{DecodeError, EncodeError};
 pub use event_log::EventLogError;
+pub(crate) use panic::caught;
 pub use processor::ProcessorError;
 pub use projection::ProjectionError;
 pub use run_report::{ProcessorRun, RunEnd, RunReport};

@@ -346,6 +346,14 @@ impl RecordedMessage {
         self.global_position
     }
 
+    /// Where it stands, as errors say it.
+    pub(crate) fn place(&self) -> String {
+        format!(
+            "message {} of stream \"{}\", type \"{}\", at global position {}",
+            self.stream_position, self.stream_name, self.message_type, self.global_position
+        )
+    }
+
     pub(crate) fn unreadable(&self, source: impl Into<DecodeError>) -> Error {
         Error::Decode {
             stream: self.stream_name.to_string(),

@@ -12,6 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// With which SQLSTATE an update is refused.
 const UPDATE_REFUSED: &str = "SE031";
+/// With which SQLSTATE a guarded read is refused.
+const READ_REFUSED: &str = "SE014";
 
 /// What went wrong with documents.
 ///
@@ -125,6 +127,16 @@ pub enum Error {
     #[non_exhaustive]
     ReadModel {
         /// Which collection, and which projection.
+        message: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// The collection was to be read [only if it is right](crate::ReadModel), and that is not known of it. The message names
+    /// the state of its projection, and the lowest position that it misses.
+    #[error("{message}")]
+    #[non_exhaustive]
+    NotActive {
+        /// Which projection, and what is the matter with it.
         message: String,
         /// What the database said.
         source: postgres::Error,
@@ -246,11 +258,15 @@ impl From<DatabaseError> for Error {
             DatabaseError::Declared { source } => source
                 .downcast()
                 .unwrap_or_else(|source| Self::Database(DatabaseError::Declared { source })),
-            DatabaseError::Statement { source, .. } if is_refused_update(&source) => {
+            DatabaseError::Statement { source, .. } if is_refused(&source, UPDATE_REFUSED) => {
                 Self::UpdateRefused {
-                    message: source
-                        .as_db_error()
-                        .map_or_else(String::new, |error| error.message().to_owned()),
+                    message: message(&source),
+                    source,
+                }
+            }
+            DatabaseError::Statement { source, .. } if is_refused(&source, READ_REFUSED) => {
+                Self::NotActive {
+                    message: message(&source),
                     source,
                 }
             }
@@ -259,10 +275,14 @@ impl From<DatabaseError> for Error {
     }
 }
 
-fn is_refused_update(error: &postgres::Error) -> bool {
+fn is_refused(error: &postgres::Error, sqlstate: &str) -> bool {
+    error.code().is_some_and(|code| code.code() == sqlstate)
+}
+
+fn message(error: &postgres::Error) -> String {
     error
-        .code()
-        .is_some_and(|code| code.code() == UPDATE_REFUSED)
+        .as_db_error()
+        .map_or_else(String::new, |error| error.message().to_owned())
 }
 
 impl RoomError for Error {

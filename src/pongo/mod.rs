@@ -79,6 +79,7 @@ pub use filter::{
 };
 pub use index::{Index, IndexDescription};
 pub use read::{Cursor, Find, Page};
+pub(crate) use statement::ReadGuard;
 pub use update::{Update, UpdateError};
 pub use write::{
     DeleteOptions, Deleted, HandleId, HandleOptions, HandleOutcome, Handled, Inserted, Replacement,

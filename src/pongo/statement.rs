@@ -30,6 +30,22 @@ pub(super) const PICK: StatementSql = StatementSql::new(
     )",
 );
 
+/// A function of the database, by its name, that each statement which reads calls with the partition and the collection's
+/// name. It returns TRUE or raises an error. It has to be STABLE, to look at what the statement sees.
+#[derive(Clone, Copy)]
+pub(crate) struct ReadGuard(pub(crate) &'static str);
+
+impl ReadGuard {
+    /// It stands in the limit, because each plan evaluates that once, before the first row. A condition on the rows is left out
+    /// where the planner knows that none meets the filter.
+    pub(super) fn limit(self, schema: &str, collection: &str, rows: &str) -> String {
+        let function = self.0;
+        format!(
+            "LIMIT CASE WHEN {schema}.{function}($1, {collection}) THEN {rows}::BIGINT ELSE 0 END"
+        )
+    }
+}
+
 /// A part of a statement with a filter.
 pub(super) type StatementSql = SqlTemplate<StatementParts>;
 
@@ -109,6 +125,25 @@ impl StatementBuilder {
         };
         let order = SortOrder::parse(sort, &self.parts.table.schema).map_err(Error::Filter)?;
         Ok(self.part("order", format!("ORDER BY {}", order.clause())))
+    }
+
+    /// Fills in `{limit}`: how many rows are read at the most, and by whose leave.
+    pub(super) fn limit(mut self, guard: Option<ReadGuard>, rows: Option<u64>) -> Self {
+        let rows = rows.map(|rows| self.push(SqlValue::Bigint(to_sql(rows))));
+        let limit = match (guard, rows) {
+            (None, None) => String::new(),
+            (None, Some(rows)) => format!("LIMIT {rows}"),
+            (Some(guard), rows) => {
+                let table = Arc::clone(&self.parts.table);
+                let collection = self.push(SqlValue::Text(table.collection.clone()));
+                guard.limit(
+                    &table.schema,
+                    &collection,
+                    rows.as_deref().unwrap_or("NULL"),
+                )
+            }
+        };
+        self.part("limit", limit)
     }
 
     /// Fills in `{expected}`: the condition on the document that was picked.

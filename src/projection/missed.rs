@@ -39,6 +39,15 @@ const EXISTS: PartitionSql = PartitionSql::new(
                     WHERE partition = $1 AND name = $2 AND version = $3 AND global_position <= $4)",
 );
 
+/// The first one, because a follower handles them in order.
+const FAIL: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_missed SET error = $4
+     WHERE partition = $1 AND name = $2 AND version = $3
+       AND global_position = (SELECT min(missed.global_position) FROM {schema}.emt_missed AS missed
+                               WHERE missed.partition = $1 AND missed.name = $2 AND missed.version = $3)",
+);
+
 const ADVANCE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_advance($1)");
 
 /// A version of a projection that has missed events.
@@ -183,6 +192,26 @@ pub(crate) fn exists(
         .query(&partition.sql(EXISTS), &parameters)
         .map_err(|source| Error::in_partition("look for missed events", &partition.name, source))?;
     Ok(scalar(&rows)?.unwrap_or_default())
+}
+
+/// Keeps why the first missed event could not be handled.
+pub(crate) fn fail(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    (name, version): (&str, i32),
+    error: &str,
+) -> Result<()> {
+    // PostgreSQL's text cannot hold it.
+    let error = error.replace('\0', "\u{FFFD}");
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&version, Type::INT4),
+        param(&error, Type::TEXT),
+    ];
+    sql.execute(&partition.sql(FAIL), &parameters)
+        .map_err(|source| Error::in_partition("note a failure", &partition.name, source))?;
+    Ok(())
 }
 
 /// Spares later looks the rows that are gone.

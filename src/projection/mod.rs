@@ -6,6 +6,7 @@ mod inline;
 pub(crate) mod missed;
 #[expect(clippy::module_inception, reason = "it holds the trait `Projection`")]
 mod projection;
+mod read_model;
 pub(crate) mod registry;
 mod sql;
 
@@ -15,5 +16,8 @@ pub use document::DocumentProjection;
 pub(crate) use inline::InlineProjections;
 pub use projection::Projection;
 pub(crate) use projection::check_handled;
-pub use registry::{MissedEvents, ProjectionStatus, ProjectionType, RegisteredProjection};
+pub use read_model::ReadModel;
+pub use registry::{
+    MissedEvents, ProjectionFailure, ProjectionStatus, ProjectionType, RegisteredProjection,
+};
 pub use sql::SqlProjection;

@@ -18,7 +18,7 @@ const REGISTER: PartitionSql =
 const LIST: PartitionSql = PartitionSql::new(
     "
     SELECT projection.name, projection.version, projection.type, projection.kind, projection.status,
-           rebuild.position AS rebuilding, missed.count, missed.lowest, missed.since,
+           rebuild.position AS rebuilding, missed.count, missed.lowest, missed.since, failed.position AS failed, failed.error,
            coalesce(projection.last_updated < now() - INTERVAL '1 minute'
                     AND missed.since < now() - INTERVAL '1 minute', FALSE) AS is_left
       FROM {schema}.emt_projections AS projection
@@ -30,15 +30,20 @@ const LIST: PartitionSql = PartitionSql::new(
              FROM {schema}.emt_missed AS missed
             WHERE missed.partition = projection.partition AND missed.name = projection.name
               AND missed.version = projection.version AND projection.status = 'active') AS missed
+      LEFT JOIN LATERAL (
+           SELECT missed.global_position AS position, missed.error
+             FROM {schema}.emt_missed AS missed
+            WHERE missed.partition = projection.partition AND missed.name = projection.name
+              AND missed.version = projection.version AND projection.status = 'active'
+            ORDER BY missed.global_position
+            LIMIT 1) AS failed ON failed.error IS NOT NULL
      WHERE projection.partition = $1
      ORDER BY projection.name COLLATE \"C\", projection.version",
 );
 
 const SHARE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_share($1)");
 
-/// Waits for the appends that hold inline projections, and makes those that come later wait.
-const LOCK: PartitionSql =
-    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_projection_lock_key($1))");
+const LOCK: PartitionSql = PartitionSql::new("SELECT {schema}.emt_projection_lock($1)");
 
 const ACTIVATE: PartitionSql = PartitionSql::new(
     "
@@ -200,6 +205,17 @@ pub struct MissedEvents {
     pub since: Option<SystemTime>,
 }
 
+/// Why an inline projection does not follow: it cannot handle an event that it has missed. It is tried again, with pauses of
+/// up to a minute; the events after it wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProjectionFailure {
+    /// The event's global position.
+    pub global_position: u64,
+    /// What the projection said, with the event's stream and type.
+    pub error: String,
+}
+
 /// A version of a projection, as the store has registered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -216,6 +232,8 @@ pub struct RegisteredProjection {
     pub status: ProjectionStatus,
     /// What it has missed, where it is following or orphaned.
     pub missed: Option<MissedEvents>,
+    /// Why it does not follow, where it fails.
+    pub failure: Option<ProjectionFailure>,
     /// The global position that its rebuild has come to, where one runs or was interrupted.
     pub rebuilding: Option<u64>,
 }
@@ -253,10 +271,21 @@ fn registered(row: &Row) -> Result<RegisteredProjection> {
         kind: get(row, "kind")?,
         status: ProjectionStatus::from_sql(row, missed.is_some())?,
         missed,
+        failure: failure(row)?,
         rebuilding: get::<Option<i64>>(row, "rebuilding")?
             .map(from_sql)
             .transpose()?,
     })
+}
+
+fn failure(row: &Row) -> Result<Option<ProjectionFailure>> {
+    let Some(position) = get::<Option<i64>>(row, "failed")? else {
+        return Ok(None);
+    };
+    Ok(Some(ProjectionFailure {
+        global_position: from_sql(position)?,
+        error: get(row, "error")?,
+    }))
 }
 
 /// What the registry keeps of the events that a projection handles: all types and all categories together, and each enum's.

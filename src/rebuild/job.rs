@@ -183,14 +183,7 @@ impl Job<'_> {
     }
 
     pub(super) fn failed_at(&self, message: &RecordedMessage, source: anyhow::Error) -> Error {
-        let source = source.context(format!(
-            "message {} of stream \"{}\", type \"{}\", at global position {}",
-            message.stream_position,
-            message.stream_name,
-            message.message_type,
-            message.global_position
-        ));
-        failed(self.projection.as_ref(), source)
+        failed(self.projection.as_ref(), source.context(message.place()))
     }
 }
 

@@ -4,7 +4,7 @@
 //! nothing is missed and nothing is handled twice, and there is no checkpoint.
 
 use crate::database::{BackOff, Connections, PooledTransaction, Sql};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProjectionError, Result, caught};
 use crate::events::{Partition, RecordedMessage, feed};
 use crate::projection::missed::{self, MissedProjection};
 use crate::projection::{InlineProjections, Projection, registry};
@@ -32,6 +32,9 @@ const WAIT_FOR_APPENDS: &str =
 /// How long it waits for strangers to go away before it tries to end what they have begun again.
 const SHORTEST_RELAPSE_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_RELAPSE_PAUSE: Duration = Duration::from_secs(600);
+/// How long it leaves an event alone that a projection cannot handle.
+const SHORTEST_FAILURE_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_FAILURE_PAUSE: Duration = Duration::from_secs(60);
 /// Between two attempts that open appends have left no room for.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
 
@@ -94,6 +97,22 @@ struct Rounds {
     partitions: HashMap<String, Arc<Partition>>,
     followed: HashMap<MissedProjection, Following>,
     expires_at: Instant,
+}
+
+/// How much is handled in one transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// One event, to find the one that fails.
+    Single,
+    Batch,
+    /// All that is left, while no append runs a projection.
+    Last,
+}
+
+impl Pace {
+    fn limit(self) -> usize {
+        if self == Self::Single { 1 } else { BATCH }
+    }
 }
 
 /// What became of a batch.
@@ -171,12 +190,24 @@ impl Rounds {
             version: missed.version,
         };
         batches.renew()?;
-        let outcome = batches.handle_all(following);
-        match outcome {
-            Ok(is_left) => Ok(is_left),
+        if !following.may_follow() {
+            return Ok(false);
+        }
+        match batches.handle_all(following) {
+            Ok(is_left) => {
+                following.has_followed();
+                Ok(is_left)
+            }
             // Somebody stands in the way: a lock, a deadlock, a lost connection.
             Err(error) if error.is_retryable() => Ok(true),
-            Err(error) => Err(error),
+            Err(_) => match batches.find_failing()? {
+                None => Ok(true),
+                Some(error) => {
+                    following.has_failed();
+                    trace::failed(&missed.name, &error);
+                    Ok(false)
+                }
+            },
         }
     }
 }
@@ -201,7 +232,7 @@ impl Batches<'_> {
 
     fn handle_all(&self, following: &mut Following) -> Result<bool> {
         loop {
-            match self.run(false)? {
+            match self.run(Pace::Batch)? {
                 Batch::NotOurs => return Ok(false),
                 Batch::Handled(count) if count < BATCH => break,
                 Batch::Handled(_) => self.renew()?,
@@ -209,7 +240,7 @@ impl Batches<'_> {
         }
         if self.has_missed()? && following.may_end() {
             following.has_tried();
-            self.run(true)?;
+            self.run(Pace::Last)?;
         }
         if self.has_missed()? {
             return Ok(true);
@@ -220,6 +251,25 @@ impl Batches<'_> {
         Ok(false)
     }
 
+    /// After a batch has failed: handles the events before the one that fails, and keeps and returns its error. `None` where
+    /// none fails by itself.
+    fn find_failing(&self) -> Result<Option<Error>> {
+        loop {
+            match self.run(Pace::Single) {
+                Ok(Batch::Handled(0) | Batch::NotOurs) => return Ok(None),
+                Ok(Batch::Handled(_)) => {}
+                Err(error) if error.is_retryable() => return Ok(None),
+                Err(error) => {
+                    let text = text_of(&error);
+                    self.connections.run(true, |sql| {
+                        missed::fail(sql, self.partition, self.key(), &text)
+                    })?;
+                    return Ok(Some(error));
+                }
+            }
+        }
+    }
+
     fn has_missed(&self) -> Result<bool> {
         self.connections.run(true, |sql| {
             missed::exists(sql, self.partition, self.key(), u64::MAX)
@@ -228,7 +278,8 @@ impl Batches<'_> {
 
     /// Handles a batch. The last one lets no append run a projection meanwhile: they note their events as long as any is
     /// noted, so without it, the list would never be empty under appends without pause.
-    fn run(&self, is_last: bool) -> Result<Batch> {
+    fn run(&self, pace: Pace) -> Result<Batch> {
+        let is_last = pace == Pace::Last;
         let mut transaction = PooledTransaction::begin(self.connections)?;
         let sql = transaction.sql();
         set(
@@ -257,8 +308,8 @@ impl Batches<'_> {
         let horizon = feed::horizon(sql, self.partition, 0)?.position;
         let mut handled = 0;
         loop {
-            let messages = self.read(sql, horizon)?;
-            self.handle(sql, &messages, horizon)?;
+            let messages = self.read(sql, horizon, pace)?;
+            self.handle(sql, &messages, horizon, pace)?;
             handled += messages.len();
             if !is_last || messages.len() < BATCH {
                 break;
@@ -269,25 +320,53 @@ impl Batches<'_> {
         Ok(Batch::Handled(handled))
     }
 
-    fn read(&self, sql: &mut dyn Sql, horizon: u64) -> Result<Vec<RecordedMessage>> {
-        let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
+    fn read(&self, sql: &mut dyn Sql, horizon: u64, pace: Pace) -> Result<Vec<RecordedMessage>> {
+        let limit = i64::try_from(pace.limit()).unwrap_or(i64::MAX);
         missed::read(sql, self.partition, self.key(), horizon, limit)
     }
 
-    fn handle(&self, sql: &mut dyn Sql, messages: &[RecordedMessage], horizon: u64) -> Result<()> {
+    fn handle(
+        &self,
+        sql: &mut dyn Sql,
+        messages: &[RecordedMessage],
+        horizon: u64,
+        pace: Pace,
+    ) -> Result<()> {
         let up_to = match messages.last() {
-            Some(last) if messages.len() == BATCH => last.global_position,
+            Some(last) if messages.len() == pace.limit() => last.global_position,
             _ => horizon,
         };
         if !messages.is_empty() {
-            InlineProjections::run(
-                self.projection,
-                sql,
-                self.partition,
-                messages.iter().collect(),
-            )?;
+            self.call(sql, messages)?;
         }
         missed::delete(sql, self.partition, self.key(), up_to)
+    }
+
+    /// A panic must not end the thread: nothing would be followed any more.
+    fn call(&self, sql: &mut dyn Sql, messages: &[RecordedMessage]) -> Result<()> {
+        let (projection, all) = (self.projection, messages.iter().collect());
+        caught("the projection", || {
+            InlineProjections::run(projection, sql, self.partition, all)
+        })
+        .unwrap_or_else(|panic| Err(Error::projection(projection.name(), panic)))
+        .map_err(|error| match (error, messages) {
+            (Error::Projection(ProjectionError::Failed { source, .. }), [message]) => {
+                Error::projection(projection.name(), source.context(message.place()))
+            }
+            (error, _) => error,
+        })
+    }
+}
+
+/// What an operator needs: of a projection's own error, the cause.
+fn text_of(error: &Error) -> String {
+    match error {
+        Error::Projection(ProjectionError::Failed { source, .. }) => format!("{source:#}"),
+        error => {
+            let causes =
+                std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+        }
     }
 }
 
@@ -296,13 +375,15 @@ fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
         .map_err(|source| Error::database("follow a projection", source))
 }
 
-/// When to try to end what strangers have begun: at once the first time; later after a while, because each attempt makes
-/// appends wait for a moment.
+/// When to try again after a failure; and when to try to end what strangers have begun: at once the first time, later after
+/// a while, because each attempt makes appends wait for a moment.
 struct Following {
     has_missed: bool,
     ended_at: Option<Instant>,
     may_end_at: Instant,
     relapses: BackOff,
+    may_follow_at: Instant,
+    failures: BackOff,
 }
 
 impl Default for Following {
@@ -312,6 +393,8 @@ impl Default for Following {
             ended_at: None,
             may_end_at: Instant::now(),
             relapses: BackOff::new(SHORTEST_RELAPSE_PAUSE, LONGEST_RELAPSE_PAUSE),
+            may_follow_at: Instant::now(),
+            failures: BackOff::new(SHORTEST_FAILURE_PAUSE, LONGEST_FAILURE_PAUSE),
         }
     }
 }
@@ -331,6 +414,18 @@ impl Following {
         } else {
             self.relapses.reset();
         }
+    }
+
+    fn may_follow(&self) -> bool {
+        Instant::now() >= self.may_follow_at
+    }
+
+    fn has_failed(&mut self) {
+        self.may_follow_at = Instant::now() + self.failures.next();
+    }
+
+    fn has_followed(&mut self) {
+        self.failures.reset();
     }
 
     fn may_end(&self) -> bool {

@@ -1,10 +1,11 @@
-//! Consumers in processes of their own, which can be stopped and killed: this test binary, started again.
+//! Consumers in processes of their own.
 
 use super::fixtures::{counts, journal};
 use crate::support::CartEvent;
+use crate::support::child_process::ChildProcess;
 use emmett_postgresql::{Consumer, EventStore, FailurePolicy, Projector, Reactor, Recorded};
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::Read;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 const URL: &str = "EMT_TEST_CHILD_URL";
@@ -23,10 +24,7 @@ pub(crate) enum Kind {
 }
 
 /// A process with a consumer; killed when it is dropped.
-pub(crate) struct ChildConsumer {
-    process: Child,
-    output: BufReader<ChildStdout>,
-}
+pub(crate) struct ChildConsumer(ChildProcess);
 
 impl ChildConsumer {
     pub(crate) fn start(url: &str, kind: Kind) -> anyhow::Result<Self> {
@@ -35,66 +33,23 @@ impl ChildConsumer {
             Kind::Waits => "waits",
             Kind::Dies => "dies",
         };
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["--exact", "consumer::child::is_a_consumer", "--nocapture"])
-            .env(URL, url)
-            .env(KIND, kind)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let output = BufReader::new(process.stdout.take().expect("a pipe"));
-        let mut child = Self { process, output };
-        child.wait_for("started")?;
-        Ok(child)
-    }
-
-    /// Reads what it says, until it says this.
-    pub(crate) fn wait_for(&mut self, said: &str) -> anyhow::Result<()> {
-        let mut line = String::new();
-        while !line.trim_end().ends_with(said) {
-            line.clear();
-            anyhow::ensure!(
-                self.output.read_line(&mut line)? > 0,
-                "the child ended before it said {said}"
-            );
-        }
-        Ok(())
-    }
-
-    /// Sends a signal, STOP or CONT.
-    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let sent = Command::new("kill")
-            .args([format!("-{signal}"), self.process.id().to_string()])
-            .status()?;
-        anyhow::ensure!(sent.success(), "kill -{signal} failed");
-        Ok(())
-    }
-
-    /// Closes its standard input, which ends it, or lets its handler go on.
-    pub(crate) fn end_input(&mut self) {
-        drop(self.process.stdin.take());
-    }
-
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.process.try_wait().is_ok_and(|status| status.is_some())
-    }
-
-    /// Waits until it has ended by itself.
-    fn wait(&mut self) -> anyhow::Result<()> {
-        self.process.wait()?;
-        Ok(())
-    }
-
-    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.wait()
+        let variables = [(URL, url), (KIND, kind)];
+        let process = ChildProcess::start("consumer::child::is_a_consumer", &variables)?;
+        Ok(Self(process))
     }
 }
 
-impl Drop for ChildConsumer {
-    fn drop(&mut self) {
-        let _ = self.kill();
+impl Deref for ChildConsumer {
+    type Target = ChildProcess;
+
+    fn deref(&self) -> &ChildProcess {
+        &self.0
+    }
+}
+
+impl DerefMut for ChildConsumer {
+    fn deref_mut(&mut self) -> &mut ChildProcess {
+        &mut self.0
     }
 }
 

@@ -1,11 +1,14 @@
 //! Events that programs without a projection append: noted, followed, and never missing where it says that it is active.
 
 mod categories;
+mod failing;
 mod fleet;
 mod parts;
+mod readers;
 mod states;
 
 use crate::support::{CartEvent, added};
+use emmett_postgresql::testing::Database;
 use emmett_postgresql::{DocumentProjection, EventStore, EventStoreBuilder, Recorded};
 use postgres::Client;
 use serde_json::{Value, json};
@@ -74,4 +77,13 @@ fn insert(client: &mut Client, stream: &str, version: i64) -> Result<u64, postgr
 
 fn event() -> [CartEvent; 1] {
     [added("hat", 1)]
+}
+
+/// Keeps programs from following a projection until its transaction ends.
+fn hold_followers(database: &Database, projection: &str) -> anyhow::Result<Client> {
+    let mut client = database.client()?;
+    client.batch_execute("BEGIN")?;
+    let hold = "SELECT pg_advisory_xact_lock(emt_missed_lock_key('emt:default', $1))";
+    client.query(hold, &[&projection])?;
+    Ok(client)
 }

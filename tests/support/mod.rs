@@ -1,5 +1,6 @@
 //! What the tests share: a store on a fresh database, one example domain, and waiting for signals.
 
+pub(crate) mod child_process;
 pub(crate) mod schema_files;
 
 use emmett_postgresql::{Event, EventStore, EventStoreBuilder, testing};

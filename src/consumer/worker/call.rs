@@ -3,12 +3,10 @@
 use super::{BatchError, Worker, survives};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::{Handler, Reaction};
-use crate::consumer::thread::panic_text;
-use crate::error::{Error, is_database_cause};
+use crate::error::{Error, caught, is_database_cause};
 use crate::events::RecordedMessage;
 use crate::projection::ProjectionContext;
 use crate::slots::OwnedSlots;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Worker {
     /// What a projection may write: all, unless others hold the other slots.
@@ -61,13 +59,7 @@ impl Worker {
 
 /// Runs user code: a panic in it is its error, and an error of the database is none of its own.
 pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), BatchError> {
-    let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        Err(anyhow::anyhow!(
-            "the handler panicked: {}",
-            panic_text(&*panic)
-        ))
-    });
-    match outcome {
+    match caught("the handler", run).unwrap_or_else(Err) {
         Ok(()) => Ok(()),
         Err(error) if is_database_cause(&error) => Err(BatchError::Database(database_error(error))),
         Err(error) => Err(BatchError::Handler(error.into())),

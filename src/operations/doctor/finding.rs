@@ -85,6 +85,8 @@ pub enum FindingKind {
     OrphanedProjection,
     /// An inline projection has missed events for more than a minute, although a program that has it is there.
     FollowingProjection,
+    /// An inline projection cannot handle an event that it has missed.
+    FailingProjection,
     /// An inline projection is registered and not built.
     UnbuiltProjection,
     /// Two event enums of projections have one type name in one category.
@@ -116,6 +118,7 @@ impl FindingKind {
             Self::StaleProjection => "staleProjection",
             Self::OrphanedProjection => "orphanedProjection",
             Self::FollowingProjection => "followingProjection",
+            Self::FailingProjection => "failingProjection",
             Self::UnbuiltProjection => "unbuiltProjection",
             Self::SharedType => "sharedType",
             Self::LeaseExpired => "leaseExpired",

@@ -25,10 +25,10 @@ fn finding(projection: &RegisteredProjection) -> Option<Finding> {
         ProjectionStatus::Stale => Some(stale(projection)),
         ProjectionStatus::Building => Some(unbuilt(projection)),
         ProjectionStatus::Orphaned => projection.missed.map(|missed| orphaned(projection, missed)),
-        ProjectionStatus::Following => projection
-            .missed
-            .filter(is_old)
-            .map(|missed| following(projection, missed)),
+        ProjectionStatus::Following => failing(projection).or_else(|| {
+            let missed = projection.missed.filter(is_old);
+            missed.map(|missed| following(projection, missed))
+        }),
         ProjectionStatus::Active | ProjectionStatus::Inactive => None,
     }
 }
@@ -83,6 +83,22 @@ fn orphaned(projection: &RegisteredProjection, missed: MissedEvents) -> Finding 
     )
 }
 
+fn failing(projection: &RegisteredProjection) -> Option<Finding> {
+    let failure = projection.failure.as_ref()?;
+    Some(Finding::new(
+        FindingKind::FailingProjection,
+        Severity::Serious,
+        format!(
+            "{} cannot handle an event that it has missed, at position {}: {}",
+            title(projection),
+            failure.global_position,
+            failure.error
+        ),
+        "Correct the code of the projection and start its programs again: the event is tried again. Meanwhile, appends do not \
+         run the projection.",
+    ))
+}
+
 fn following(projection: &RegisteredProjection, missed: MissedEvents) -> Finding {
     Finding::new(
         FindingKind::FollowingProjection,
@@ -93,6 +109,6 @@ fn following(projection: &RegisteredProjection, missed: MissedEvents) -> Finding
             missed.count,
             missed.first_position
         ),
-        "Programs without it go on appending, or it fails: see the log of a program that has it.",
+        "Programs without it go on appending, or something holds the feed back.",
     )
 }

@@ -13,6 +13,7 @@ use crate::database::Sql;
 use crate::pongo::document::{DocumentTable, EncodedDocument, StoredDocument, Take};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
+use crate::pongo::statement::ReadGuard;
 use postgres::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +41,8 @@ pub struct Collection<'a, T> {
     /// Its quoted names are made once, not for each document that is read.
     documents: OnceLock<Arc<DocumentTable>>,
     evolution: DocumentEvolution,
+    /// By whose leave documents are read.
+    pub(crate) guard: Option<ReadGuard>,
     _document: PhantomData<fn() -> T>,
 }
 
@@ -60,6 +63,7 @@ impl<'a, T> Collection<'a, T> {
             table: None,
             documents: OnceLock::new(),
             evolution: DocumentEvolution::new(),
+            guard: None,
             _document: PhantomData,
         }
     }
@@ -100,6 +104,12 @@ impl<'a, T> Collection<'a, T> {
     #[must_use]
     pub fn evolving(mut self, evolution: DocumentEvolution) -> Self {
         self.evolution = evolution;
+        self
+    }
+
+    /// The same collection, whose documents are read only where the guard allows it.
+    pub(crate) fn guarded(mut self, guard: ReadGuard) -> Self {
+        self.guard = Some(guard);
         self
     }
 

@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 
 const FIND_BY_ID: CollectionSql = CollectionSql::new(
     "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2",
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2 ",
 );
 
 const FIND: StatementSql = StatementSql::new(
@@ -26,17 +26,19 @@ const FIND: StatementSql = StatementSql::new(
 );
 
 const COUNT: StatementSql =
-    StatementSql::new("SELECT count(*) FROM {table} WHERE _partition = $1 AND {filter}");
+    StatementSql::new("SELECT count(*) FROM {table} WHERE _partition = $1 AND {filter} {limit}");
 
-const EXISTS: StatementSql =
-    StatementSql::new("SELECT EXISTS (SELECT FROM {table} WHERE _partition = $1 AND {filter})");
+const EXISTS: StatementSql = StatementSql::new(
+    "SELECT EXISTS (SELECT FROM {table} WHERE _partition = $1 AND {filter}) {limit}",
+);
 
 const DISTINCT: StatementSql = StatementSql::new(
     "
     SELECT DISTINCT found.value
       FROM {table}, {values}
      WHERE _partition = $1 AND {filter}
-     ORDER BY found.value",
+     ORDER BY found.value
+     {limit}",
 );
 
 /// How many documents are fetched at once, where the query does not say.
@@ -90,6 +92,7 @@ impl<T> Collection<'_, T> {
         let statement = StatementBuilder::new(table)
             .filter(filter.document().map_err(Error::Filter)?)?
             .part("values", found_values(path).map_err(Error::Filter)?)
+            .limit(self.guard, None)
             .build(&[DISTINCT]);
         let rows = self.read(|sql| statement.query("list values", sql))?;
         scalars::<Jsonb<'_>>(&rows)?
@@ -102,7 +105,7 @@ impl<T> Collection<'_, T> {
         let table = self.table()?;
         let builder =
             StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
-        Ok(builder.build(&[template]))
+        Ok(builder.limit(self.guard, None).build(&[template]))
     }
 }
 
@@ -114,8 +117,12 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
     pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
         check_key("the document id", id)?;
         let table = self.table()?;
-        let text = FIND_BY_ID.with(table);
-        let parameters = [param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
+        let mut text = FIND_BY_ID.with(table);
+        let mut parameters = vec![param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
+        if let Some(guard) = self.guard {
+            text.push_str(&guard.limit(&table.schema, "$3", "NULL"));
+            parameters.push(param(&table.collection, Type::TEXT));
+        }
         let rows = self.read(|sql| {
             sql.query(&text, &parameters)
                 .map_err(|source| Error::database("find a document", source))
@@ -305,21 +312,14 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
             return Err(Error::invalid("after", "is for pages only: see Find::page"));
         }
         let mut builder = self.builder()?.order(self.sort.as_ref())?;
-        let limit = match self.limit {
-            Some(limit) => {
-                let limit = builder.push(SqlValue::Bigint(to_sql(limit)));
-                format!("LIMIT {limit}")
-            }
-            None => String::new(),
-        };
         let skip = if self.skip > 0 {
             let skip = builder.push(SqlValue::Bigint(to_sql(self.skip)));
             format!("OFFSET {skip}")
         } else {
             String::new()
         };
-        let builder = builder.part("limit", limit).part("skip", skip);
-        Ok(builder.build(&[FIND]))
+        let builder = builder.limit(self.collection.guard, self.limit);
+        Ok(builder.part("skip", skip).build(&[FIND]))
     }
 
     /// A statement with the filter and the fields that are read.

@@ -4,7 +4,7 @@ use super::find::Find;
 use crate::database::get;
 use crate::pongo::document::StoredDocument;
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{SortOrder, SqlValue};
+use crate::pongo::filter::SortOrder;
 use crate::pongo::statement::StatementSql;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -18,7 +18,7 @@ const PAGE: StatementSql = StatementSql::new(
       FROM {table}
      WHERE _partition = $1 AND {filter} AND {behind}
      ORDER BY {order}
-     LIMIT {limit}",
+     {limit}",
 );
 
 /// A page of documents; see [`Find::page`].
@@ -108,7 +108,7 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
             .part("behind", behind)
             .part("order", order.clause())
             // One more, to know whether there is a next page.
-            .value("limit", SqlValue::Bigint(i64::from(size) + 1))
+            .limit(self.collection.guard, Some(u64::from(size) + 1))
             .build(&[PAGE]);
         let mut rows = self
             .collection

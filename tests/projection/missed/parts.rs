@@ -2,9 +2,8 @@
 //! does not once that part is taken out.
 
 use super::{insert, with_version};
-use crate::events::fence::fixtures::{Change, Ground, fails_without};
-use crate::support::{CartEvent, added};
-use emmett_postgresql::ProjectionStatus;
+use crate::events::fence::fixtures::{Change, Ground, Scenario, fails_without};
+use crate::support::{added, wait_until};
 use postgres::Client;
 use postgres::error::SqlState;
 use std::thread;
@@ -24,8 +23,9 @@ fn activate(ground: &Ground) -> anyhow::Result<()> {
 fn append(client: &mut Client, stream: &str, is_runner: bool) -> Result<bool, postgres::Error> {
     let projections = is_runner.then(|| serde_json::json!({ "orders": 1 }));
     let row = client.query_one(
-        "SELECT emt_append($1, 'Cart', 'emt:default', NULL, ARRAY[gen_random_uuid()::TEXT], ARRAY['Added'], ARRAY['E'],
-                           ARRAY['1'], ARRAY['{}'::JSONB], ARRAY['{}'::JSONB], FALSE, $2)",
+        "SELECT emt_append($1, 'Cart', 'emt:default', NULL, ARRAY[gen_random_uuid()::TEXT], ARRAY['ProductItemAdded'],
+                           ARRAY['E'], ARRAY['1'], ARRAY['{\"productId\": \"hat\", \"quantity\": 1, \"price\": 1}'::JSONB],
+                           ARRAY['{}'::JSONB], FALSE, $2)",
         &[&stream, &projections],
     )?;
     let result: Vec<i64> = row.get(0);
@@ -158,44 +158,140 @@ fn a_switch_does_not_come_between_an_append_and_its_projections() -> anyhow::Res
     })
 }
 
-#[test]
-fn a_projection_becomes_active_once_the_appends_that_did_not_see_it_have_ended()
--> anyhow::Result<()> {
-    let ground = Ground::new()?;
-    let mut stranger = ground.begin()?;
-    stranger.query(
-        "SELECT emt_append('Cart-1', 'Cart', 'emt:default', NULL, ARRAY['a'], ARRAY['ProductItemAdded'], ARRAY['E'],
-                           ARRAY['1'], ARRAY['{\"productId\":\"a\",\"quantity\":1,\"price\":1}'::JSONB], ARRAY['{}'::JSONB])",
-        &[],
-    )?;
+/// Counts how often somebody asks for the projections alone.
+const COUNTING: [Change<'_>; 2] = [
+    Change::Sql("CREATE SEQUENCE attempts MINVALUE 0; SELECT setval('attempts', 0)"),
+    Change::Rewrite {
+        function: "emt_projection_lock",
+        replace: "SELECT ",
+        with: "SELECT nextval('public.attempts') > 0 AND ",
+    },
+];
 
-    let store = thread::scope(|scope| {
-        let opening = scope.spawn(|| with_version(ground.database.url(), 1).open());
-        crate::support::wait_until("it is arming", || {
-            let arming = "SELECT count(*) FROM emt_projections WHERE status = 'arming'";
-            let mut client = ground.client().expect("a connection");
-            client
-                .query_one(arming, &[])
-                .expect("a count")
-                .get::<_, i64>(0)
-                == 1
-        });
-        let is_open = !opening.is_finished();
-        stranger.batch_execute("COMMIT")?;
-        let store = opening.join().expect("no panic")?;
-        anyhow::ensure!(is_open, "it waited for the append");
-        Ok(store)
-    })?;
+fn attempts(ground: &Ground) -> i64 {
+    let mut client = ground.client().expect("a connection");
+    let attempts = "SELECT last_value FROM attempts";
+    client.query_one(attempts, &[]).expect("a number").get(0)
+}
 
-    assert_eq!(
-        store.registered_projections()?[0].status,
-        ProjectionStatus::Active
+/// The same as `fails_without`, for scenarios that wait until somebody has asked for the projections alone.
+#[track_caller]
+fn fails_without_counting(part: Change<'_>, scenario: Scenario) -> anyhow::Result<()> {
+    assert!(
+        scenario(&Ground::changed_by(&COUNTING)?)?,
+        "with the schema as it is"
     );
-    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
-    assert_eq!(store.read_stream::<CartEvent>("Cart-1")?.current_version, 2);
-    assert_eq!(
-        super::is_right_where_active(&mut ground.client()?)?,
-        Some(true)
+    let [create, count] = COUNTING;
+    assert!(
+        !scenario(&Ground::changed_by(&[create, count, part])?)?,
+        "with the part taken out"
     );
     Ok(())
+}
+
+/// A program opens beside a stranger that looked before anything was arming, and whose append is still open.
+fn is_right_after_an_open_append(ground: &Ground) -> anyhow::Result<bool> {
+    let mut stranger = ground.begin()?;
+    append(&mut stranger, "Cart-1", false)?;
+    let store = thread::scope(|scope| {
+        let opening = scope.spawn(|| with_version(ground.database.url(), 1).open());
+        // It has become active, or has tried in vain.
+        wait_until("the switch was tried", || {
+            opening.is_finished() || attempts(ground) >= 2
+        });
+        stranger.batch_execute("COMMIT")?;
+        anyhow::Ok(opening.join().expect("no panic")?)
+    })?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    Ok(super::is_right_where_active(&mut ground.client()?)? == Some(true))
+}
+
+/// Without it, what an append adds that looked too early is neither built nor noted.
+const GRACE: Change<'_> = Change::Rewrite {
+    function: "emt_position_head",
+    replace: "SELECT ",
+    with: "SELECT 0 * ",
+};
+
+#[test]
+fn an_empty_read_model_is_active_once_the_appends_that_did_not_see_it_have_ended()
+-> anyhow::Result<()> {
+    fails_without_counting(GRACE, is_right_after_an_open_append)
+}
+
+#[test]
+fn a_built_read_model_is_active_once_the_appends_that_did_not_see_it_have_ended()
+-> anyhow::Result<()> {
+    fails_without_counting(GRACE, |ground| {
+        append(&mut ground.client()?, "Cart-0", false)?;
+        is_right_after_an_open_append(ground)
+    })
+}
+
+/// An append that is open, and one that is committed above it: the feed cannot be read up to the second one.
+struct Overlap {
+    open: Client,
+    has_run: bool,
+}
+
+impl Overlap {
+    fn new(ground: &Ground, stream: &str) -> anyhow::Result<Self> {
+        let mut open = ground.begin()?;
+        let first = append(&mut open, &format!("{stream}-1"), true)?;
+        let second = append(&mut ground.client()?, &format!("{stream}-2"), true)?;
+        Ok(Self {
+            open,
+            has_run: first || second,
+        })
+    }
+}
+
+/// Programs with the projection append so that one is always open. Whether one of them has to run it again.
+fn ends_under_appends_without_pause(ground: &Ground) -> anyhow::Result<bool> {
+    let _store = with_version(ground.database.url(), 1).open()?;
+    let mut stranger = ground.begin()?;
+    append(&mut stranger, "Cart-s1", false)?;
+    append(&mut ground.client()?, "Cart-s2", false)?;
+    let mut last = Overlap::new(ground, "Cart-0")?;
+    stranger.batch_execute("COMMIT")?;
+
+    for round in 1..=8 {
+        let before = attempts(ground);
+        wait_until("the follower tries to end it", || attempts(ground) > before);
+        let next = thread::scope(|scope| {
+            let stream = format!("Cart-{round}");
+            let next = scope.spawn(move || Overlap::new(ground, &stream));
+            // It has appended, or waits for the follower, which waits for the last one.
+            wait_until("the next append has come", || {
+                next.is_finished() || waiting_for_projections(ground) == 2
+            });
+            last.open.batch_execute("COMMIT")?;
+            next.join().expect("no panic")
+        })?;
+        if next.has_run {
+            return Ok(true);
+        }
+        last = next;
+    }
+    Ok(false)
+}
+
+fn waiting_for_projections(ground: &Ground) -> i64 {
+    let waiting = "
+        SELECT count(*) FROM pg_locks
+         WHERE locktype = 'advisory' AND objsubid = 1 AND NOT granted
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let mut client = ground.client().expect("a connection");
+    client.query_one(waiting, &[]).expect("a number").get(0)
+}
+
+#[test]
+fn a_follower_ends_under_appends_without_pause() -> anyhow::Result<()> {
+    let exclusive_lock = Change::Rewrite {
+        function: "emt_projection_lock",
+        replace: "pg_advisory_xact_lock(",
+        with: "pg_advisory_xact_lock_shared(",
+    };
+
+    fails_without_counting(exclusive_lock, ends_under_appends_without_pause)
 }
