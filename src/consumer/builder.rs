@@ -18,6 +18,7 @@ use crate::projection::{ProjectionContext, ProjectionType, registry};
 use crate::slots::progress;
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,6 +223,7 @@ impl ConsumerBuilder {
             mailboxes: Vec::new(),
             stop: self.stop,
             poller: bounded(1),
+            rebuilding: Mutex::default(),
         };
         for processor in self.processors {
             let count = register(&shared, &processor)?;

@@ -1,7 +1,7 @@
 //! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
 
 use super::processor::Processor;
-use crate::error::Error;
+use crate::error::{Error, caught};
 use crate::events::RecordedMessage;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -46,8 +46,10 @@ pub(super) struct Mailbox {
     pub(super) leases_changed: AtomicBool,
     /// Somebody has asked for a replay or a discard.
     pub(super) requested: AtomicBool,
-    /// Why the feed cannot be read, if that will not pass by itself.
-    feed_error: Mutex<Option<Arc<Error>>>,
+    /// Why the worker cannot go on, where another thread has found that out.
+    fatal_error: Mutex<Option<Arc<Error>>>,
+    /// The worker's thread has ended, so its leases run out.
+    ended: AtomicBool,
     /// The slots as the worker knows them, with their epochs.
     held: Mutex<Vec<(i32, i64)>>,
     /// How many messages were handled.
@@ -64,7 +66,8 @@ impl Mailbox {
             demand: Mutex::default(),
             leases_changed: AtomicBool::new(true),
             requested: AtomicBool::new(true),
-            feed_error: Mutex::default(),
+            fatal_error: Mutex::default(),
+            ended: AtomicBool::new(false),
             held: Mutex::default(),
             handled: AtomicU64::new(0),
         }
@@ -74,25 +77,40 @@ impl Mailbox {
         self.demand.lock()
     }
 
-    /// Ends the worker: it would wait for ever for a feed that cannot be read.
+    /// Ends the worker: it would wait for ever for a feed that cannot be read, or report to nobody.
     pub(super) fn fail(&self, error: &Arc<Error>) {
-        *self.feed_error() = Some(Arc::clone(error));
+        *self.fatal_error() = Some(Arc::clone(error));
         let _ = self.bell.0.try_send(());
     }
 
-    pub(super) fn feed_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
-        self.feed_error.lock()
+    pub(super) fn fatal_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
+        self.fatal_error.lock()
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Vec<(i32, i64)>> {
         self.held.lock()
     }
 
-    /// Tells whoever wants to know of an error, also of one that is survived.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.ended.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells whoever wants to know of an error, also of one that is survived. A hook that panics ends the worker, not the
+    /// thread that has the error, which may serve other workers, too.
     pub(super) fn report(&self, error: &Error) {
-        trace::failed(&self.processor.name, error);
-        if let Some(hook) = &self.processor.options.on_error {
-            hook(error);
+        let name = &self.processor.name;
+        trace::failed(name, error);
+        let Some(hook) = &self.processor.options.on_error else {
+            return;
+        };
+        if let Err(panic) = caught("on_error", || hook(error)) {
+            let error = Error::processor(name.clone(), panic);
+            trace::failed(name, &error);
+            self.fail(&Arc::new(error));
         }
     }
 

@@ -1,13 +1,13 @@
 //! A consumer whose threads run.
 
-use super::lease_renewer::LeaseRenewer;
 use super::mailbox::Mailbox;
 use super::poller::Poller;
 use super::shared::Shared;
 use super::thread::spawn;
 use super::worker::{Ended, Worker};
-use crate::error::{Error, ProcessorError, Result, caught};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crate::error::{Error, ProcessorError, Result};
+use crate::slots::Leaseholder;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,7 +18,8 @@ pub(super) struct WorkerEnded {
     pub(super) ended: Ended,
 }
 
-/// A running consumer: a thread that reads the feed, a worker or more for each processor, and one that renews their leases.
+/// A running consumer: a thread that reads the feed, and a worker or more for each processor. One more thread renews the leases
+/// of all consumers of the store.
 ///
 /// Dropping it stops it, like [`stop`](Consumer::stop), but cannot report an error.
 #[must_use = "dropping it stops it"]
@@ -26,8 +27,6 @@ pub struct Consumer {
     pub(super) shared: Arc<Shared>,
     ended: Receiver<WorkerEnded>,
     workers: Vec<JoinHandle<()>>,
-    /// Closed when all workers have ended.
-    alive: Option<Sender<()>>,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -43,12 +42,10 @@ impl fmt::Debug for Consumer {
 impl Consumer {
     pub(super) fn start(shared: &Arc<Shared>, slots: &[u32]) -> Result<Self> {
         let (ended, endings) = unbounded();
-        let (alive, all_ended) = bounded(0);
         let mut consumer = Self {
             shared: Arc::clone(shared),
             ended: endings,
             workers: Vec::new(),
-            alive: Some(alive),
             helpers: Vec::new(),
         };
         for mailbox in &shared.mailboxes {
@@ -67,10 +64,7 @@ impl Consumer {
         consumer
             .helpers
             .push(spawn("emt:poller", move || poller.run())?);
-        let renewer = LeaseRenewer::new(Arc::clone(shared), all_ended);
-        consumer
-            .helpers
-            .push(spawn("emt:renew", move || renewer.run())?);
+        shared.store.lease_renewer().add(consumer.leaseholder())?;
         Ok(consumer)
     }
 
@@ -96,6 +90,10 @@ impl Consumer {
     /// How many messages a processor has handled since the consumer was started, by all its workers here.
     pub fn handled(&self, processor: &str) -> u64 {
         self.shared.handled(processor)
+    }
+
+    fn leaseholder(&self) -> Arc<dyn Leaseholder> {
+        Arc::clone(&self.shared) as Arc<dyn Leaseholder>
     }
 
     /// The endings of workers, as they come.
@@ -128,7 +126,10 @@ impl Consumer {
             }
         }
         self.shared.stop.stop();
-        self.alive = None;
+        self.shared
+            .store
+            .lease_renewer()
+            .remove(&self.leaseholder());
         for helper in self.helpers.drain(..) {
             // They hold nothing that a panic of theirs could spoil.
             let _ = helper.join();
@@ -155,9 +156,7 @@ fn worker_thread(
 ) -> impl FnOnce() + Send + 'static {
     let processor = mailbox.processor.name.clone();
     move || {
-        // A hook of the user's may panic outside the handler: nobody must wait for this worker for ever.
-        let ended = caught("a worker", || worker.run())
-            .unwrap_or_else(|cause| Ended::Failed(Error::processor(processor.clone(), cause)));
+        let ended = worker.run();
         // Nobody listens when the consumer is being dropped.
         let _ = endings.send(WorkerEnded { processor, ended });
     }

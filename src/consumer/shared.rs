@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,6 +35,8 @@ pub(super) struct Shared {
     pub(super) stop: StopHandle,
     /// Wakes the poller.
     pub(super) poller: (Sender<()>, Receiver<()>),
+    /// The rebuilds that were asked for and run here.
+    pub(super) rebuilding: Mutex<HashSet<String>>,
 }
 
 impl Shared {

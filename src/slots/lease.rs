@@ -1,10 +1,10 @@
-//! The leases of a running consumer: taking, renewing and releasing slots, and writing their checkpoints.
+//! The leases of a running consumer: taking and releasing slots, and writing their checkpoints.
 
 use super::key::ProcessorKey;
 use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql, to_sql};
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
-use crate::events::{HandledEvents, Partition, PartitionSql};
+use crate::error::Result;
+use crate::events::{HandledEvents, PartitionSql};
 use postgres::types::Type;
 use serde_json::json;
 use std::time::Duration;
@@ -18,21 +18,6 @@ const TAKE: PartitionSql = PartitionSql::new(
     SELECT slot, position, epoch, crashes
       FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, make_interval(secs => $6))",
 );
-
-/// Rows that a worker of this process is committing are passed over: its checkpoint renews the lease, too.
-const RENEW: PartitionSql = PartitionSql::new("
-    UPDATE {schema}.emt_processor_slots AS slot SET expires_at = clock_timestamp() + make_interval(secs => $3)
-      FROM (SELECT partition, processor, version, slot FROM {schema}.emt_processor_slots
-             WHERE partition = $1 AND owner = $2
-               FOR UPDATE SKIP LOCKED) AS held
-     WHERE slot.partition = held.partition AND slot.processor = held.processor AND slot.version = held.version
-       AND slot.slot = held.slot");
-
-/// Each slot that the process holds, locked or not, with what its worker has to know.
-const HELD: PartitionSql = PartitionSql::new("
-    SELECT processor, version, worker, slot, epoch, wanted_until > clock_timestamp() IS TRUE AS is_wanted
-      FROM {schema}.emt_processor_slots
-     WHERE partition = $1 AND owner = $2");
 
 /// The compare-and-set that makes a batch count: whoever has lost one of its slots changes too few rows, and so does everybody
 /// when the processor has failed.
@@ -90,16 +75,6 @@ pub(crate) struct HeldSlot {
     pub(crate) epoch: i64,
     /// How many holders have died at this position.
     pub(crate) crashes: i32,
-}
-
-/// What the table says of a slot that this process holds.
-pub(crate) struct RenewedSlot {
-    pub(crate) processor: String,
-    pub(crate) version: i32,
-    pub(crate) worker: i32,
-    pub(crate) slot: i32,
-    pub(crate) epoch: i64,
-    pub(crate) wanted: bool,
 }
 
 impl ProcessorKey<'_> {
@@ -267,37 +242,4 @@ impl ProcessorKey<'_> {
         let owner = |row| Ok((get(row, "owner")?, get(row, "until")?));
         rows.first().map(owner).transpose()
     }
-}
-
-/// Renews all leases of a process, and tells what it holds.
-pub(crate) fn renew(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    owner: &str,
-    lease: Duration,
-) -> Result<Vec<RenewedSlot>> {
-    let lease = lease.as_secs_f64();
-    let parameters = [
-        param(&partition.name, Type::TEXT),
-        param(&owner, Type::TEXT),
-        param(&lease, Type::FLOAT8),
-    ];
-    let refused = |source| Error::in_partition("renew leases", &partition.name, source);
-    sql.execute(&partition.sql(RENEW), &parameters)
-        .map_err(refused)?;
-    let rows = sql
-        .query(&partition.sql(HELD), &parameters[..2])
-        .map_err(refused)?;
-    rows.iter()
-        .map(|row| {
-            Ok(RenewedSlot {
-                processor: get(row, "processor")?,
-                version: get(row, "version")?,
-                worker: get(row, "worker")?,
-                slot: get(row, "slot")?,
-                epoch: get(row, "epoch")?,
-                wanted: get(row, "is_wanted")?,
-            })
-        })
-        .collect()
 }

@@ -6,7 +6,7 @@ use super::lease::{HeldSlot, Holder};
 use crate::database::position::{get_u64, small_to_sql, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql, RecordedMessage};
+use crate::events::{PartitionSql, RecordedMessage};
 use postgres::types::Type;
 
 const STREAMS: PartitionSql = PartitionSql::new(
@@ -21,10 +21,6 @@ const PARK: PartitionSql = PartitionSql::new("
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (partition, processor, version, slot, global_position) DO UPDATE
         SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL");
-
-const REQUESTS: PartitionSql = PartitionSql::new("
-    SELECT EXISTS (
-               SELECT FROM {schema}.emt_parked_messages WHERE partition = $1 AND request IS NOT NULL) AS has_requests");
 
 const DISCARD: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_parked_messages
@@ -108,18 +104,6 @@ pub(crate) fn park(
     )
     .map_err(|source| Error::database("park a message", source))?;
     Ok(())
-}
-
-/// Whether somebody has asked for a replay or a discard in the partition.
-pub(crate) fn has_requests(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
-    let rows = sql
-        .query(
-            &partition.sql(REQUESTS),
-            &[param(&partition.name, Type::TEXT)],
-        )
-        .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
-    let row = rows.first();
-    Ok(row.map_or(Ok(false), |row| get(row, "has_requests"))?)
 }
 
 /// Discards the messages of which that was asked.
