@@ -50,6 +50,15 @@ const HOLDS: PartitionSql = PartitionSql::new(
        AND slot.status = 'active'",
 );
 
+/// A slot that was taken since has another epoch: its position may be the next holder's work.
+const HAS_MOVED: PartitionSql = PartitionSql::new(
+    "
+    SELECT count(*) AS moved
+      FROM {schema}.emt_processor_slots AS slot
+      JOIN unnest($4, $5) AS held (slot, epoch) USING (slot, epoch)
+     WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.position >= $6",
+);
+
 const RELEASE: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_slot_release($1, $2, $3, $4, $5, $6)");
 
@@ -202,6 +211,30 @@ impl ProcessorKey<'_> {
             .map_err(|source| self.refused("look for a lease", source))?;
         let still: i64 = rows.first().map_or(Ok(0), |row| get(row, "still_held"))?;
         Ok(still == to_sql(held.len()))
+    }
+
+    /// Whether a checkpoint was moved whose outcome is unknown.
+    pub(crate) fn has_moved(
+        &self,
+        sql: &mut dyn Sql,
+        held: &[HeldSlot],
+        position: u64,
+    ) -> Result<bool> {
+        let slots: Vec<i32> = held.iter().map(|slot| slot.slot).collect();
+        let epochs: Vec<i64> = held.iter().map(|slot| slot.epoch).collect();
+        let position = to_sql(position);
+        let rows = sql
+            .query(
+                &self.partition.sql(HAS_MOVED),
+                &self.parameters([
+                    param(&slots, Type::INT4_ARRAY),
+                    param(&epochs, Type::INT8_ARRAY),
+                    param(&position, Type::INT8),
+                ]),
+            )
+            .map_err(|source| self.refused("look for a checkpoint", source))?;
+        let moved: i64 = rows.first().map_or(Ok(0), |row| get(row, "moved"))?;
+        Ok(moved == to_sql(held.len()))
     }
 
     /// Gives back all slots of a worker.

@@ -1,9 +1,11 @@
 //! Batches: what of them a worker has to do, in one transaction with its checkpoint.
 
-use super::{BatchError, Ended, Worker};
+use super::{BatchError, Ended, Unconfirmed, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::mailbox::Batch;
 use crate::consumer::processor::Handler;
+use crate::database::Sql;
+use crate::error::Error;
 use crate::events::RecordedMessage;
 use crate::slots::{parking, slot_of};
 use crate::trace;
@@ -200,15 +202,43 @@ impl Worker {
         }
         let held = self.moving();
         self.note_caught_up(&mut transaction, &held, up_to)?;
-        if !transaction.commit(|sql| key.checkpoint(sql, holder, &held, up_to))? {
+        let committed = transaction.commit(|sql| key.checkpoint(sql, holder, &held, up_to));
+        if committed.as_ref().is_err_and(Error::is_outcome_unknown) {
+            self.unconfirmed = Some(Unconfirmed {
+                held,
+                up_to,
+                handled,
+            });
+        }
+        if !committed? {
             return Err(BatchError::Lost);
         }
         shared.store.appended(appended);
         self.note_checkpoint(up_to);
-        mailbox.handled.fetch_add(handled as u64, Ordering::Relaxed);
+        self.count(handled);
         trace::handled(&mailbox.processor.name, handled, up_to);
         drop(span);
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Counts a batch whose commit got no answer, if the table has its checkpoint. Whoever asks how much was handled is told of
+    /// it, too.
+    pub(super) fn confirm(&mut self) -> Result<(), BatchError> {
+        let Some(batch) = &self.unconfirmed else {
+            return Ok(());
+        };
+        let key = self.shared.key(&self.mailbox.processor);
+        let moved = |sql: &mut dyn Sql| key.has_moved(sql, &batch.held, batch.up_to);
+        if self.shared.run(moved)? {
+            self.count(batch.handled);
+        }
+        self.unconfirmed = None;
+        Ok(())
+    }
+
+    fn count(&self, handled: usize) {
+        let counter = &self.mailbox.handled;
+        counter.fetch_add(handled as u64, Ordering::Relaxed);
     }
 
     /// A handler that fails for somebody who has lost his slots proves nothing: he has read what others wrote since.

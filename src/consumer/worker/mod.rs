@@ -50,9 +50,18 @@ pub(super) struct Worker {
     after_crash: bool,
     /// Set while events are handled that older code has passed over.
     replaying: Option<Replaying>,
+    /// A batch of which it is unknown whether it was committed.
+    unconfirmed: Option<Unconfirmed>,
     /// The table says already why the processor has stopped.
     is_noted: bool,
     lost_database: BackOff,
+}
+
+/// A batch whose commit got no answer.
+struct Unconfirmed {
+    held: Vec<HeldSlot>,
+    up_to: u64,
+    handled: usize,
 }
 
 /// Slots of this worker that handle what was passed over, at or before their checkpoint.
@@ -105,6 +114,7 @@ impl Worker {
             parked: HashSet::new(),
             after_crash: false,
             replaying: None,
+            unconfirmed: None,
             is_noted: false,
             lost_database: BackOff::new(Duration::from_millis(20), Duration::from_secs(2)),
         }
@@ -185,7 +195,8 @@ impl Worker {
         if self.mailbox.leases_changed.swap(false, Ordering::SeqCst) {
             self.look_at_leases()?;
         }
-        if self.mailbox.requested.swap(false, Ordering::SeqCst) && !self.held.is_empty() {
+        // Without slots, the request waits for them.
+        if !self.held.is_empty() && self.mailbox.requested.swap(false, Ordering::SeqCst) {
             self.work_off_requests()?;
         }
         let batch = if self.held.is_empty() || self.reached == self.checkpoint() {
@@ -259,6 +270,7 @@ impl Worker {
     /// Gives up and takes slots, and begins at the hindmost of those that it has then.
     fn look_at_leases(&mut self) -> Result<(), BatchError> {
         self.write_checkpoint()?;
+        self.confirm()?;
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let held = shared.run(|sql| key.take(sql, holder))?;
@@ -326,16 +338,16 @@ impl Worker {
     /// Stores what is done and gives the leases back.
     fn leave(&mut self) {
         let written = self.write_checkpoint();
+        let confirmed = self.confirm();
         let (key, holder) = (
             self.shared.key(&self.mailbox.processor),
             self.shared.holder(&self.mailbox),
         );
         let released = self.shared.run(|sql| key.release(sql, holder));
         // Where this fails, the leases run out by themselves; nothing is lost.
-        let errors = written
-            .err()
-            .and_then(BatchError::into_error)
+        let errors = [written, confirmed]
             .into_iter()
+            .filter_map(|done| done.err().and_then(BatchError::into_error))
             .chain(released.err());
         errors.for_each(|error| self.mailbox.report(&error));
         self.forget();
