@@ -1,7 +1,7 @@
 //! A consumer as the renewer of its store knows it: which of its workers live, and what they learn from a renewal.
 
 use super::mailbox::Mailbox;
-use super::requested_rebuilds;
+use super::rebuilding;
 use super::shared::Shared;
 use super::thread::spawn;
 use crate::error::Error;
@@ -60,7 +60,8 @@ impl Shared {
     fn look_for_rebuilds(self: Arc<Self>) {
         let shared = Arc::clone(&self);
         let begun = spawn("emt:rebuilds", move || {
-            if let Err(error) = requested_rebuilds::begin(&shared) {
+            shared.rebuilds.lock().forget_elsewhere();
+            if let Err(error) = rebuilding::begin(&shared) {
                 shared.not_renewed(&error);
             }
         });

@@ -16,6 +16,7 @@ mod processor;
 mod projector;
 mod reactor;
 mod reactor_context;
+mod rebuilding;
 mod requested_rebuilds;
 #[cfg(feature = "job")]
 mod run_main;

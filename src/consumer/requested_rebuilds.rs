@@ -1,55 +1,34 @@
-//! Rebuilds that somebody has asked for, of projections that this program has.
+//! What has become of the rebuilds that somebody has asked for.
 
-use super::mailbox::Mailbox;
-use super::shared::Shared;
-use super::thread::spawn;
-use crate::error::Result;
-use crate::projection::Projection;
-use crate::rebuild::RebuildRequest;
-use std::sync::Arc;
+use std::collections::HashSet;
 
-/// Begins those that do not run here yet.
-pub(super) fn begin(shared: &Arc<Shared>) -> Result<()> {
-    let partition = shared.store.partition();
-    for request in shared.run(|sql| RebuildRequest::open(sql, partition))? {
-        let mailbox = shared
-            .mailboxes
-            .iter()
-            .find(|mailbox| keeps(mailbox, &request));
-        let projection = mailbox.and_then(|mailbox| mailbox.processor.projection().cloned());
-        let is_ours =
-            projection.is_some() || shared.store.projections().find(&request.name).is_some();
-        if !is_ours || !shared.rebuilding.lock().insert(request.name.clone()) {
-            continue;
-        }
-        let (owner, mailbox) = (Arc::clone(shared), mailbox.map(Arc::clone));
-        let name = request.name.clone();
-        let begun = spawn("emt:rebuild", move || {
-            rebuild(&owner, &request, mailbox.as_deref(), projection);
-            owner.rebuilding.lock().remove(&request.name);
-        });
-        if let Err(error) = begun {
-            shared.rebuilding.lock().remove(&name);
-            return Err(error);
+/// What has become of the rebuilds that were asked for, by the names of their projections.
+#[derive(Default)]
+pub(super) struct RequestedRebuilds {
+    running: HashSet<String>,
+    /// Another program was at them.
+    elsewhere: HashSet<String>,
+}
+
+impl RequestedRebuilds {
+    /// False where it runs already, here or elsewhere.
+    pub(super) fn begin(&mut self, name: &str) -> bool {
+        !self.elsewhere.contains(name) && self.running.insert(name.to_owned())
+    }
+
+    pub(super) fn end(&mut self, name: &str, was_carried_out: bool) {
+        self.running.remove(name);
+        if !was_carried_out {
+            self.elsewhere.insert(name.to_owned());
         }
     }
-    Ok(())
-}
 
-fn keeps(mailbox: &Mailbox, request: &RebuildRequest) -> bool {
-    let kept = mailbox.processor.projection();
-    kept.is_some_and(|projection| projection.name() == request.name)
-}
+    pub(super) fn is_any_running(&self) -> bool {
+        !self.running.is_empty()
+    }
 
-/// Runs a rebuild to its end. It goes on when the consumer is stopped; when the process ends, it changes nothing.
-fn rebuild(
-    shared: &Shared,
-    request: &RebuildRequest,
-    mailbox: Option<&Mailbox>,
-    projection: Option<Arc<dyn Projection>>,
-) {
-    let outcome = request.carry_out(&shared.store, projection);
-    if let (Err(error), Some(mailbox)) = (outcome, mailbox) {
-        mailbox.report(&error);
+    /// Has those tried again that another program was at: it may have died.
+    pub(super) fn forget_elsewhere(&mut self) {
+        self.elsewhere.clear();
     }
 }

@@ -2,6 +2,7 @@
 
 use super::mailbox::Mailbox;
 use super::processor::Processor;
+use super::requested_rebuilds::RequestedRebuilds;
 use super::stop::StopHandle;
 use crate::database::Sql;
 use crate::error::Result;
@@ -9,7 +10,6 @@ use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,8 +35,7 @@ pub(super) struct Shared {
     pub(super) stop: StopHandle,
     /// Wakes the poller.
     pub(super) poller: (Sender<()>, Receiver<()>),
-    /// The rebuilds that were asked for and run here.
-    pub(super) rebuilding: Mutex<HashSet<String>>,
+    pub(super) rebuilds: Mutex<RequestedRebuilds>,
 }
 
 impl Shared {

@@ -22,6 +22,19 @@ const PARK: PartitionSql = PartitionSql::new("
     ON CONFLICT (partition, processor, version, slot, global_position) DO UPDATE
         SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL");
 
+/// Whether a worker has something to carry out: a discard, or the replay of the first parked message of a stream.
+const HAS_REQUESTS: PartitionSql = PartitionSql::new("
+    SELECT EXISTS (
+               SELECT FROM {schema}.emt_parked_messages
+                WHERE partition = $1 AND processor = $2 AND version = $3 AND request IS NOT NULL)
+           AND EXISTS (
+               SELECT FROM (
+                   SELECT request, row_number() OVER (PARTITION BY slot, stream_id ORDER BY global_position) AS number
+                     FROM {schema}.emt_parked_messages
+                    WHERE partition = $1 AND processor = $2 AND version = $3
+               ) AS parked
+                WHERE request = 'discard' OR request = 'replay' AND number = 1) AS has_requests");
+
 const DISCARD: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_parked_messages
      WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4) AND request = 'discard'");
@@ -104,6 +117,15 @@ pub(crate) fn park(
     )
     .map_err(|source| Error::database("park a message", source))?;
     Ok(())
+}
+
+/// Whether a replay or a discard was asked for that a worker can carry out.
+pub(crate) fn has_requests(sql: &mut dyn Sql, key: ProcessorKey<'_>) -> Result<bool> {
+    let rows = sql
+        .query(&key.partition.sql(HAS_REQUESTS), &key.parameters([]))
+        .map_err(|source| key.refused("look for requests", source))?;
+    let row = rows.first();
+    Ok(row.map_or(Ok(false), |row| get(row, "has_requests"))?)
 }
 
 /// Discards the messages of which that was asked.
