@@ -22,6 +22,10 @@ impl Leaseholder for Shared {
     fn renewed(self: Arc<Self>, workers: &[(LivingWorker, RenewedWorker)]) {
         for (worker, renewed) in workers {
             if let Some(mailbox) = self.mailbox_of(worker) {
+                worker
+                    .survived
+                    .iter()
+                    .for_each(|noted| mailbox.note_noted(noted));
                 tell(mailbox, renewed);
             }
         }
@@ -33,7 +37,7 @@ impl Leaseholder for Shared {
 
     fn not_renewed(&self, error: &Error) {
         for mailbox in &self.mailboxes {
-            mailbox.report(error);
+            mailbox.survive(error);
         }
     }
 }
@@ -47,6 +51,8 @@ impl Shared {
             owner: self.owner.clone(),
             worker: mailbox.worker,
             lease: self.settings.lease,
+            busy_for: mailbox.busy_for(),
+            survived: mailbox.survived(),
         }
     }
 

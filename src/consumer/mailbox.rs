@@ -3,11 +3,13 @@
 use super::processor::Processor;
 use crate::error::{Error, caught};
 use crate::events::RecordedMessage;
+use crate::slots::Survived;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
 #[derive(Clone)]
@@ -32,6 +34,17 @@ pub(super) struct Demand {
     pub(super) greeted: bool,
 }
 
+/// How the worker does.
+#[derive(Debug, Default)]
+struct Health {
+    /// Since when its handler runs.
+    busy_since: Option<Instant>,
+    /// How many errors it has survived since it got on.
+    errors: u32,
+    /// The last of them, until it is noted.
+    survived: Option<(String, Instant)>,
+}
+
 /// How many batches wait for a worker: one is handled, the next is there already.
 const WAITING_BATCHES: usize = 2;
 
@@ -50,6 +63,7 @@ pub(super) struct Mailbox {
     fatal_error: Mutex<Option<Arc<Error>>>,
     /// The worker's thread has ended, so its leases run out.
     ended: AtomicBool,
+    health: Mutex<Health>,
     /// The slots as the worker knows them, with their epochs.
     held: Mutex<Vec<(i32, i64)>>,
     /// How many messages were handled.
@@ -68,6 +82,7 @@ impl Mailbox {
             requested: AtomicBool::new(true),
             fatal_error: Mutex::default(),
             ended: AtomicBool::new(false),
+            health: Mutex::default(),
             held: Mutex::default(),
             handled: AtomicU64::new(0),
         }
@@ -111,6 +126,51 @@ impl Mailbox {
             let error = Error::processor(name.clone(), panic);
             trace::failed(name, &error);
             self.fail(&Arc::new(error));
+        }
+    }
+
+    /// Tells of an error after which the worker goes on, and keeps it for the next renewal.
+    pub(super) fn survive(&self, error: &Error) {
+        self.report(error);
+        let mut health = self.health.lock();
+        health.errors = health.errors.saturating_add(1);
+        health.survived = Some((error.with_causes(), Instant::now()));
+    }
+
+    /// The worker has got on.
+    pub(super) fn recover(&self) {
+        self.health.lock().errors = 0;
+    }
+
+    /// Runs the handler; how long it takes is told when the lease is renewed.
+    pub(super) fn while_busy<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.health.lock().busy_since = Some(Instant::now());
+        let done = run();
+        self.health.lock().busy_since = None;
+        done
+    }
+
+    pub(super) fn busy_for(&self) -> Option<Duration> {
+        let busy_since = self.health.lock().busy_since;
+        busy_since.map(|since| since.elapsed())
+    }
+
+    /// What was survived last and is not noted yet.
+    pub(super) fn survived(&self) -> Option<Survived> {
+        let health = self.health.lock();
+        let (error, at) = health.survived.as_ref()?;
+        Some(Survived {
+            error: error.clone(),
+            ago: at.elapsed(),
+            times: health.errors.max(1),
+        })
+    }
+
+    /// An error is noted, unless another came meanwhile.
+    pub(super) fn note_noted(&self, noted: &Survived) {
+        let mut health = self.health.lock();
+        if health.errors.max(1) == noted.times {
+            health.survived = None;
         }
     }
 

@@ -76,7 +76,7 @@ impl Poller {
                     self.shared
                         .mailboxes
                         .iter()
-                        .for_each(|mailbox| mailbox.report(&error));
+                        .for_each(|mailbox| mailbox.survive(&error));
                     Some(self.failed.next())
                 }
             };

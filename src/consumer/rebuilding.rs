@@ -62,7 +62,7 @@ fn rebuild(
         Err(error) => error,
     };
     if let Some(mailbox) = mailbox {
-        mailbox.report(&error);
+        mailbox.survive(&error);
     }
     shared.stop.pause(RETRY_AFTER);
     true

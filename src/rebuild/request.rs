@@ -100,7 +100,7 @@ impl RebuildRequest {
             // It is tried again.
             Err(error) if error.is_retryable() => Err(error),
             Err(error) => {
-                self.note(store, Some(&chain(&error)))?;
+                self.note(store, Some(&error.with_causes()))?;
                 Err(error)
             }
         }
@@ -124,18 +124,6 @@ impl RebuildRequest {
             })
             .map(drop)
     }
-}
-
-/// An error with its causes.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }
 
 impl Rebuild<'_> {

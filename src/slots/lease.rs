@@ -23,7 +23,7 @@ const TAKE: PartitionSql = PartitionSql::new(
 /// when the processor has failed.
 const CHECKPOINT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
-       SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, updated_at = now(),
+       SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, busy_since = NULL, updated_at = now(),
            expires_at = clock_timestamp() + make_interval(secs => $9)
       FROM unnest($6, $7, $8) AS held (slot, epoch, position)
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4

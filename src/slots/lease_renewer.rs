@@ -1,7 +1,8 @@
 //! The thread that renews the leases of all consumers of a store, also while their workers are busy or idle.
 
 use super::renewal::{LivingWorker, RenewedWorker, renew};
-use crate::database::{Checkout, Connections};
+use super::survived;
+use crate::database::{Checkout, Connections, Sql};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -161,11 +162,21 @@ impl RenewerThread {
             *connection = self.connections.dedicated()?;
         }
         match connection {
-            Some(connection) => renew(connection.sql(), &self.schema, workers),
+            Some(connection) => self.renew_by(connection.sql(), workers),
             None => self
                 .connections
-                .run(true, |sql| renew(sql, &self.schema, workers)),
+                .run(true, |sql| self.renew_by(sql, workers)),
         }
+    }
+
+    fn renew_by(&self, sql: &mut dyn Sql, workers: &[LivingWorker]) -> Result<Vec<RenewedWorker>> {
+        let renewed = renew(sql, &self.schema, workers)?;
+        for worker in workers {
+            if let Some(survived) = &worker.survived {
+                survived::note(sql, &self.schema, worker, survived)?;
+            }
+        }
+        Ok(renewed)
     }
 }
 

@@ -83,6 +83,7 @@ mod renewal;
 mod request;
 mod reset;
 pub(crate) mod status;
+mod survived;
 mod switch;
 
 pub(crate) use coverage::{Coverage, Missed};
@@ -92,8 +93,9 @@ pub(crate) use lease::{HeldSlot, Holder};
 pub(crate) use lease_renewer::{LeaseRenewer, Leaseholder};
 pub use parked::{ParkedMessage, ParkedOptions, ParkedRequest};
 pub(crate) use parking::Replay;
-pub(crate) use renewal::{LivingWorker, RenewedWorker};
+pub(crate) use renewal::{LivingWorker, RenewedWorker, Survived};
 pub use request::{ParkedSelection, RequestOutcome};
 pub use reset::ProcessorReset;
 pub use status::{ProcessorState, ProcessorStatus, SlotHolder, SlotStatus};
+pub use survived::SurvivedError;
 pub(crate) use switch::{KeptProjection, processor_of};

@@ -9,9 +9,11 @@ use std::time::Duration;
 /// Rows that a worker of this process is committing are passed over: its checkpoint renews the lease, too.
 const RENEW: SchemaSql = SchemaSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
-       SET expires_at = clock_timestamp() + make_interval(secs => held.lease)
-      FROM (SELECT held.partition, held.processor, held.version, held.slot, living.lease
-              FROM unnest($1, $2, $3, $4, $5, $6) AS living (partition, processor, version, owner, worker, lease)
+       SET expires_at = clock_timestamp() + make_interval(secs => held.lease),
+           busy_since = clock_timestamp() - make_interval(secs => held.busy_for)
+      FROM (SELECT held.partition, held.processor, held.version, held.slot, living.lease, living.busy_for
+              FROM unnest($1, $2, $3, $4, $5, $6, $7)
+                   AS living (partition, processor, version, owner, worker, lease, busy_for)
               JOIN {schema}.emt_processor_slots AS held USING (partition, processor, version, owner, worker)
                FOR UPDATE OF held SKIP LOCKED) AS held
      WHERE slot.partition = held.partition AND slot.processor = held.processor AND slot.version = held.version
@@ -38,6 +40,15 @@ const HELD: SchemaSql = SchemaSql::new("
            ) AS slot
      ORDER BY living.number");
 
+/// An error after which a worker went on, before it is noted.
+#[derive(Debug, Clone)]
+pub(crate) struct Survived {
+    pub(crate) error: String,
+    pub(crate) ago: Duration,
+    /// How many came in a row, without progress between them.
+    pub(crate) times: u32,
+}
+
 /// A worker whose thread runs, in whatever partition.
 pub(crate) struct LivingWorker {
     pub(crate) partition: String,
@@ -46,6 +57,10 @@ pub(crate) struct LivingWorker {
     pub(crate) owner: String,
     pub(crate) worker: i32,
     pub(crate) lease: Duration,
+    /// For how long its handler has been running; `None` while it does not.
+    pub(crate) busy_for: Option<Duration>,
+    /// What it has survived since the last renewal.
+    pub(crate) survived: Option<Survived>,
 }
 
 /// What the table says of a living worker.
@@ -76,6 +91,8 @@ pub(crate) fn renew(
     let numbers: Vec<i32> = workers.iter().map(|worker| worker.worker).collect();
     let leases = workers.iter().map(|worker| worker.lease.as_secs_f64());
     let leases: Vec<f64> = leases.collect();
+    let busy_for = |worker: &LivingWorker| worker.busy_for.map(|time| time.as_secs_f64());
+    let busy_for: Vec<Option<f64>> = workers.iter().map(busy_for).collect();
     let parameters = [
         param(&partitions, Type::TEXT_ARRAY),
         param(&processors, Type::TEXT_ARRAY),
@@ -83,6 +100,7 @@ pub(crate) fn renew(
         param(&owners, Type::TEXT_ARRAY),
         param(&numbers, Type::INT4_ARRAY),
         param(&leases, Type::FLOAT8_ARRAY),
+        param(&busy_for, Type::FLOAT8_ARRAY),
     ];
     let refused = |source| Error::database("renew leases", source);
     sql.execute(&RENEW.in_schema(schema), &parameters)

@@ -180,7 +180,7 @@ impl Worker {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
         let span = trace::batch(&mailbox.processor.name, messages.len());
-        let done = self.call(&mut transaction, messages, slots);
+        let done = mailbox.while_busy(|| self.call(&mut transaction, messages, slots));
         let (handled, up_to, failure) = match done {
             Ok(()) => (messages.len(), up_to, None),
             // What was done before the message that failed counts.
@@ -263,6 +263,7 @@ impl Worker {
         }
         self.reached = self.reached.max(position);
         self.checkpoint_written_at = Instant::now();
+        self.mailbox.recover();
     }
 
     /// Stores how far the worker has come where there was nothing to handle.

@@ -163,7 +163,7 @@ impl Worker {
                     self.forget();
                 }
                 Err(BatchError::Database(error)) if survives(&error) => {
-                    self.mailbox.report(&error);
+                    self.mailbox.survive(&error);
                     // What was committed is only known from the table.
                     self.mailbox.leases_changed.store(true, Ordering::SeqCst);
                     self.forget();

@@ -135,7 +135,7 @@ impl Worker {
 
     pub(super) fn report_handler(&self, error: &HandlerError) {
         let cause = anyhow::anyhow!("{:#}", error.cause).context(error.place.clone());
-        self.mailbox.report(&self.failed(cause));
+        self.mailbox.survive(&self.failed(cause));
     }
 }
 

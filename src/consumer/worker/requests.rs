@@ -41,7 +41,8 @@ impl Worker {
             .run(|sql| feed::page(sql, key.partition, before, position, 1, &FeedFilter::ALL))?;
         let messages: Vec<&RecordedMessage> = page.iter().collect();
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
-        match self.call(&mut transaction, &messages, &[replay.slot]) {
+        let done = mailbox.while_busy(|| self.call(&mut transaction, &messages, &[replay.slot]));
+        match done {
             Ok(()) => {}
             Err((_, error @ BatchError::Handler(_))) => {
                 drop(transaction);
