@@ -2,8 +2,8 @@ use super::fixtures::{journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::{
-    ConnectionOptions, Error, EventStore, FailurePolicy, ProcessorError, ProcessorState, Projector,
-    RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
+    ConnectionOptions, Error, EventStore, FailurePolicy, ParkedOptions, ProcessorError,
+    ProcessorState, Projector, RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -383,9 +383,10 @@ fn a_processor_that_repeats_what_fails_is_seen_to_do_so() -> anyhow::Result<()> 
         .connection_options(
             ConnectionOptions::new()
                 .pool_size(1)
-                .connection_timeout(Duration::from_millis(20)),
+                .connection_timeout(Duration::from_secs(1)),
         )
         .open()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
     // It has the only connection of the pool, and asks for another one.
     let inside = store.clone();
     let greedy = SqlProjection::new("greedy", move |_: &[Recorded<CartEvent>], _| {
@@ -397,7 +398,6 @@ fn a_processor_that_repeats_what_fails_is_seen_to_do_so() -> anyhow::Result<()> 
         .projector(greedy)
         .lease(Duration::from_millis(300))
         .start()?;
-    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
 
     let operator = EventStore::open(database.url())?;
     let processors = || operator.processors().list();
@@ -439,5 +439,51 @@ fn a_handler_that_runs_for_long_is_seen_to_do_so() -> anyhow::Result<()> {
     store.wait_for("slow", appended.last_global_position, LONG)?;
     assert_eq!(busy_for()?, None);
     consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn an_event_that_fails_is_handled_no_more_often_than_the_policy_says() -> anyhow::Result<()> {
+    for (retries, bad) in [(0, 1), (0, 3), (2, 1), (2, 3)] {
+        let (_database, store) = store()?;
+        let events: Vec<CartEvent> = (1..=4).map(|quantity| added("hat", quantity)).collect();
+        store.append_to_stream("Cart-1", &events)?;
+        let (seen, attempts) = unbounded();
+        let (report, reports) = unbounded();
+        let reactor = Reactor::new("mails")
+            .each(move |message: &Recorded<RawEvent>, _| {
+                seen.send(message.global_position)?;
+                anyhow::ensure!(message.global_position != bad, "no paper");
+                Ok(())
+            })
+            .on_failure(FailurePolicy::park().retries(retries, Duration::from_millis(1)))
+            .on_error(move |error| drop(report.send(error.to_string())));
+
+        let report = store.consumer().reactor(reactor).run_until_caught_up()?;
+
+        let expected: Vec<u64> = (1..=bad).chain((0..retries).map(|_| bad)).collect();
+        assert_eq!(attempts.try_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(reports.try_iter().count(), retries as usize + 1);
+        assert_eq!(report.handled(), bad - 1);
+        let parked = store.processors().parked("mails", ParkedOptions::new())?;
+        assert_eq!(parked[0].attempts, retries + 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_of_one_event_that_fails_is_handled_once() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let attempts = Arc::new(AtomicU32::new(0));
+    let counting = Arc::clone(&attempts);
+    let reactor = Reactor::new("mails")
+        .batch(move |_: &[Recorded<RawEvent>], _| {
+            counting.fetch_add(1, Ordering::SeqCst);
+            anyhow::bail!("no paper")
+        })
+        .on_failure(FailurePolicy::park());
+    let _ = store.consumer().reactor(reactor).run_until_caught_up()?;
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
     Ok(())
 }

@@ -23,6 +23,13 @@ pub(super) struct Task<'b> {
     pub(super) parked: Vec<i32>,
 }
 
+impl Task<'_> {
+    /// To be handled for some documents, and parked for others.
+    fn is_mixed(&self) -> bool {
+        !self.open.is_empty() && !self.parked.is_empty()
+    }
+}
+
 impl Worker {
     /// Handles a batch; all of it is done then, or the error says why not.
     pub(super) fn run_batch(&mut self, batch: &Batch) -> Result<Option<Ended>, BatchError> {
@@ -65,16 +72,24 @@ impl Worker {
 
     pub(super) fn run_tasks(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), BatchError> {
         if self.after_crash {
-            self.one_by_one(tasks, up_to)?;
+            self.one_by_one(tasks, up_to, None)?;
             self.after_crash = false;
-        } else if let Err(error) = self.handle_together(tasks, up_to) {
-            let BatchError::Handler(error) = error else {
-                return Err(error);
-            };
-            self.report_handler(&error);
-            self.one_by_one(tasks, up_to)?;
+            return Ok(());
         }
-        Ok(())
+        if tasks.iter().any(Task::is_mixed) {
+            return self.one_by_one(tasks, up_to, None);
+        }
+        let Err(error) = self.handle_together(tasks, up_to) else {
+            return Ok(());
+        };
+        let BatchError::Handler(error) = error else {
+            return Err(error);
+        };
+        if error.alone.is_some() {
+            return self.one_by_one(tasks, up_to, Some(error));
+        }
+        self.report_handler(&error);
+        self.one_by_one(tasks, up_to, None)
     }
 
     /// What this worker has to do with a message, if anything.
@@ -146,11 +161,6 @@ impl Worker {
         tasks: &[Task<'_>],
         up_to: u64,
     ) -> Result<(), BatchError> {
-        let is_mixed = |task: &&Task<'_>| !task.open.is_empty() && !task.parked.is_empty();
-        if tasks.iter().find(is_mixed).is_some() {
-            // To be handled for some documents, and parked for others.
-            return self.one_by_one(tasks, up_to);
-        }
         let handled: Vec<&RecordedMessage> = tasks
             .iter()
             .filter(|task| !task.open.is_empty())

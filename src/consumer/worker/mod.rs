@@ -87,12 +87,17 @@ struct HandlerError {
     cause: anyhow::Error,
     /// Names the messages; empty where there are none.
     place: String,
+    /// The position of the message, where it was handled alone: that was an attempt.
+    alone: Option<u64>,
 }
 
 impl From<anyhow::Error> for HandlerError {
     fn from(cause: anyhow::Error) -> Self {
-        let place = String::new();
-        Self { cause, place }
+        Self {
+            cause,
+            place: String::new(),
+            alone: None,
+        }
     }
 }
 
