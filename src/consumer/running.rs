@@ -3,14 +3,17 @@
 use super::mailbox::Mailbox;
 use super::poller::Poller;
 use super::shared::Shared;
-use super::thread::spawn;
+use super::thread::Thread;
 use super::worker::{Ended, Worker};
 use crate::error::{Error, ProcessorError, Result};
 use crate::slots::Leaseholder;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a consumer that is stopped waits for its threads, unless it is told.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a worker has ended.
 pub(super) struct WorkerEnded {
@@ -21,13 +24,13 @@ pub(super) struct WorkerEnded {
 /// A running consumer: a thread that reads the feed, and a worker or more for each processor. One more thread renews the leases
 /// of all consumers of the store.
 ///
-/// Dropping it stops it, like [`stop`](Consumer::stop), but cannot report an error.
+/// Dropping it stops it, like [`stop`](Consumer::stop), but cannot report an error, nor threads that have not ended.
 #[must_use = "dropping it stops it"]
 pub struct Consumer {
     pub(super) shared: Arc<Shared>,
     ended: Receiver<WorkerEnded>,
-    workers: Vec<JoinHandle<()>>,
-    helpers: Vec<JoinHandle<()>>,
+    workers: Vec<Thread>,
+    poller: Option<Thread>,
 }
 
 impl fmt::Debug for Consumer {
@@ -46,7 +49,7 @@ impl Consumer {
             shared: Arc::clone(shared),
             ended: endings,
             workers: Vec::new(),
-            helpers: Vec::new(),
+            poller: None,
         };
         for mailbox in &shared.mailboxes {
             shared.stop.notify(mailbox.bell.0.clone());
@@ -54,37 +57,65 @@ impl Consumer {
         shared.stop.notify(shared.poller.0.clone());
         for (mailbox, slots) in shared.mailboxes.iter().zip(slots) {
             let worker = Worker::new(Arc::clone(shared), Arc::clone(mailbox), *slots);
-            let thread = spawn(
-                &worker_name(mailbox),
-                worker_thread(worker, mailbox, ended.clone()),
-            )?;
+            let run = worker_thread(worker, mailbox, ended.clone());
+            let thread = Thread::start(&worker_name(mailbox), run)?;
             consumer.workers.push(thread);
         }
         let poller = Poller::new(Arc::clone(shared));
-        consumer
-            .helpers
-            .push(spawn("emt:poller", move || poller.run())?);
+        consumer.poller = Some(Thread::start("emt:poller", move || poller.run())?);
         shared.store.lease_renewer().add(consumer.leaseholder())?;
         Ok(consumer)
     }
 
     /// Stops it cleanly: batches in hand are finished or rolled back, and the leases are given back, so that others can go on
-    /// at once. Waits for the handlers that run.
+    /// at once. Waits for the handlers that run, up to 30 seconds: [`stop_within`](Consumer::stop_within) with that time.
     ///
     /// # Errors
-    /// [`ProcessorError::Failed`] when a processor had failed before.
-    pub fn stop(mut self) -> Result<()> {
+    /// Those of [`stop_within`](Consumer::stop_within).
+    pub fn stop(self) -> Result<()> {
+        self.stop_within(STOP_WITHIN)
+    }
+
+    /// Stops it cleanly, like [`stop`](Consumer::stop), and waits no longer than this time for its threads. One that has not
+    /// ended then, because its handler does not return or the database does not answer, ends alone. Its lease is not renewed,
+    /// so another worker takes over, and what it does after that is not committed.
+    ///
+    /// ```no_run
+    /// # use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = EventStore::open("postgresql://localhost/shop")?;
+    /// # let reactor = Reactor::new("audit").each(|_: &Recorded<RawEvent>, _| Ok(()));
+    /// let consumer = store.consumer().reactor(reactor).start()?;
+    /// // ...
+    /// consumer.stop_within(Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ProcessorError::StillRunning`], which names these threads; [`ProcessorError::Failed`] when a processor had failed
+    /// before.
+    pub fn stop_within(mut self, time: Duration) -> Result<()> {
         self.shared.stop.stop();
-        self.finish()
+        self.finish(time)
     }
 
     /// Waits until all processors have ended by themselves: because they failed, because a message met their
-    /// [`stop_after`](crate::Projector::stop_after), or because a [`StopHandle`](crate::StopHandle) was used.
+    /// [`stop_after`](crate::Projector::stop_after), or because a [`StopHandle`](crate::StopHandle) was used. After that, 30
+    /// seconds at the most.
     ///
     /// # Errors
-    /// [`ProcessorError::Failed`], of the first that failed.
+    /// [`ProcessorError::Failed`], of the first that failed; [`ProcessorError::StillRunning`].
     pub fn wait(mut self) -> Result<()> {
-        self.finish()
+        let (bell, stopped) = bounded(1);
+        self.shared.stop.notify(bell);
+        let workers = self.workers.iter();
+        // The first that does not end because the consumer was stopped is waited for below, as are those after it.
+        let _ = workers
+            .map(|worker| worker.wait_unless(&stopped))
+            .all(|ended| ended);
+        self.finish(STOP_WITHIN)
     }
 
     /// How many messages a processor has handled since the consumer was started, by all its workers here.
@@ -101,8 +132,8 @@ impl Consumer {
         &self.ended
     }
 
-    fn finish(&mut self) -> Result<()> {
-        let mut failure = self.join_workers();
+    fn finish(&mut self, time: Duration) -> Result<()> {
+        let mut failure = self.join(time);
         while let Ok(WorkerEnded { processor, ended }) = self.ended.try_recv() {
             if let (Ended::Failed(error), None) = (ended, &failure) {
                 failure = Some(match error {
@@ -114,34 +145,36 @@ impl Consumer {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Waits for the workers, then ends the threads that serve them.
-    fn join_workers(&mut self) -> Option<Error> {
-        let mut failure = None;
-        for worker in self.workers.drain(..) {
-            if worker.join().is_err() {
-                failure = Some(Error::processor(
-                    "of this consumer",
-                    anyhow::anyhow!("a worker panicked"),
-                ));
+    /// Stops the threads and waits for them.
+    fn join(&mut self, time: Duration) -> Option<Error> {
+        self.shared.stop.stop();
+        let deadline = Instant::now().checked_add(time);
+        let (mut failure, mut running) = (None, Vec::new());
+        for thread in self.workers.drain(..).chain(self.poller.take()) {
+            let name = thread.name.clone();
+            match thread.join_until(deadline) {
+                Some(true) => {}
+                Some(false) => failure = Some(anyhow::anyhow!("the thread {name} panicked")),
+                None => running.push(name),
             }
         }
-        self.shared.stop.stop();
         self.shared
             .store
             .lease_renewer()
             .remove(&self.leaseholder());
-        for helper in self.helpers.drain(..) {
-            // They hold nothing that a panic of theirs could spoil.
-            let _ = helper.join();
+        if running.is_empty() {
+            return failure.map(|panic| Error::processor("of this consumer", panic));
         }
-        failure
+        Some(Error::Processor(ProcessorError::StillRunning {
+            threads: running,
+            waited: time,
+        }))
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.shared.stop.stop();
-        self.join_workers();
+        self.join(STOP_WITHIN);
     }
 }
 
