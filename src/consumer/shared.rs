@@ -5,6 +5,7 @@ use super::processor::Processor;
 use super::stop::StopHandle;
 use crate::database::Sql;
 use crate::error::Result;
+use crate::events::BatchLimits;
 use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// How a consumer works.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) batch_size: usize,
+    pub(super) limits: BatchLimits,
     pub(super) lease: Duration,
     pub(super) longest_idle: Duration,
     /// Nothing after this position is handled.
