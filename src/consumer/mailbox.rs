@@ -1,7 +1,7 @@
 //! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
 
 use super::processor::Processor;
-use crate::error::{Error, caught};
+use crate::error::{Error, caught, chain};
 use crate::events::RecordedMessage;
 use crate::slots::Survived;
 use crate::trace;
@@ -134,7 +134,7 @@ impl Mailbox {
         self.report(error);
         let mut health = self.health.lock();
         health.errors = health.errors.saturating_add(1);
-        health.survived = Some((error.with_causes(), Instant::now()));
+        health.survived = Some((chain(error), Instant::now()));
     }
 
     /// The worker has got on.

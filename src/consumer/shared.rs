@@ -6,6 +6,7 @@ use super::requested_rebuilds::RequestedRebuilds;
 use super::stop::StopHandle;
 use crate::database::Sql;
 use crate::error::Result;
+use crate::events::BatchLimits;
 use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
@@ -17,7 +18,7 @@ use std::time::Duration;
 /// How a consumer works.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) batch_size: usize,
+    pub(super) limits: BatchLimits,
     pub(super) lease: Duration,
     pub(super) longest_idle: Duration,
     /// Nothing after this position is handled.

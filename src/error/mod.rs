@@ -164,18 +164,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error with its causes, as one text.
-    pub(crate) fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(source) = cause {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
-            cause = source.source();
-        }
-        text
-    }
-
     /// Whether an append, or the write of a document, met another version than it expected. Read it again, decide again, write
     /// again: the same call would fail again.
     pub fn is_conflict(&self) -> bool {
@@ -337,6 +325,18 @@ impl RoomError for Error {
             other => Err(other),
         }
     }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
 }
 
 /// Whether user code failed because the database was not there, rather than by its own fault.

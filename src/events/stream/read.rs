@@ -5,6 +5,7 @@ use super::read_options::ReadOptions;
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{DecodeError, Error, Result};
+use crate::events::batch_limits::{BatchFill, small_content, with_room};
 use crate::events::event::Event;
 use crate::events::message::{
     MessageKind, Metadata, Recorded, RecordedMessage, parse_schema_version,
@@ -12,6 +13,7 @@ use crate::events::message::{
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The stream's row comes first and is one row, so the messages arrive in the order of the inner query. The partition is
@@ -62,6 +64,22 @@ const READ_PAGE: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
 );
 
+const READ_SMALL: PartitionSql = PartitionSql::new(concat!(
+    "SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
+            message_schema_version, created, ",
+    small_content!("$8", "$9"),
+    " FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)"
+));
+
+const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
+    "SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
+            message_schema_version, created, message_data, message_metadata",
+    with_room!(
+        "{schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
+        "$8"
+    )
+));
+
 /// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
 pub(crate) fn read(
     sql: &mut dyn Sql,
@@ -70,8 +88,7 @@ pub(crate) fn read(
     options: &ReadOptions,
     each: &mut dyn FnMut(MessageRow<'_>) -> Result<()>,
 ) -> Result<u64> {
-    check_stream_name(stream)?;
-    let text = match (
+    let statement = match (
         options.max_count,
         options.include_archived,
         options.backwards,
@@ -82,11 +99,83 @@ pub(crate) fn read(
         (None, true, false) => READ_ARCHIVED_TOO,
         (None, true, true) => READ_ARCHIVED_TOO_BACKWARDS,
     };
+    let mut each = |row: MessageRow<'_>| each(row).map(|()| true);
+    read_rows(sql, partition, stream, options, (statement, &[]), &mut each)
+}
+
+/// A part of a stream that is within the limits of a batch.
+pub(crate) struct StreamPage<E> {
+    pub(crate) version: u64,
+    pub(crate) events: VecDeque<Recorded<E>>,
+    /// Nothing comes after it.
+    pub(crate) is_last: bool,
+}
+
+impl<E: Event> StreamPage<E> {
+    /// Takes a row; false when it has no room.
+    fn take(&mut self, fill: &mut BatchFill, row: MessageRow<'_>) -> Result<bool> {
+        // Without a size, its content was left out.
+        let has_room = row.json_size()?.is_some_and(|size| fill.add(size));
+        if has_room {
+            self.events.push_back(row.decode()?);
+        } else {
+            self.is_last = false;
+        }
+        Ok(has_room)
+    }
+}
+
+/// Reads a page of a stream.
+pub(crate) fn read_page<E: Event>(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &Arc<str>,
+    options: &ReadOptions,
+) -> Result<StreamPage<E>> {
+    let limits = options.limits;
+    let mut fill = BatchFill::new(limits);
+    let mut page = StreamPage {
+        version: 0,
+        events: VecDeque::new(),
+        is_last: true,
+    };
+    let options = options.limited_to(limits.rows() as u64);
+    let mut read = |statement, sizes: &[usize], page: &mut StreamPage<E>| {
+        let mut take = |row: MessageRow<'_>| page.take(&mut fill, row);
+        read_rows(
+            sql,
+            partition,
+            stream,
+            &options,
+            (statement, sizes),
+            &mut take,
+        )
+    };
+    let small = [limits.small_stored(), limits.small()];
+    page.version = read(READ_SMALL, &small, &mut page)?;
+    if !page.is_last && page.events.is_empty() {
+        page.version = read(READ_LARGE, &[limits.bytes], &mut page)?;
+    }
+    // Without any, the stream has been archived between the two statements.
+    page.is_last = page.events.is_empty() || page.is_last && !fill.is_full();
+    Ok(page)
+}
+
+fn read_rows(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &Arc<str>,
+    options: &ReadOptions,
+    (statement, sizes): (PartitionSql, &[usize]),
+    each: &mut dyn FnMut(MessageRow<'_>) -> Result<bool>,
+) -> Result<u64> {
+    check_stream_name(stream)?;
     let (name, from, to) = (&**stream, to_sql(options.from), to_sql(options.to));
     let limit = options.max_count.map(to_sql);
+    let sizes: Vec<i64> = sizes.iter().copied().map(to_sql).collect();
     let mut version = 0;
     let mut outcome = Ok(());
-    let mut read_row = |row: &Row| -> Result<()> {
+    let mut read_row = |row: &Row| -> Result<bool> {
         if version == 0 {
             version = get_u64(row, "stream_version")?;
             options.expected.check(stream, version)?;
@@ -101,7 +190,7 @@ pub(crate) fn read(
             .get::<Option<i64>>(MessageColumn::StreamPosition)?
             .is_none()
         {
-            return Ok(());
+            return Ok(true);
         }
         each(message)
     };
@@ -118,10 +207,18 @@ pub(crate) fn read(
             param(&options.include_archived, Type::BOOL),
         ]);
     }
-    sql.query_each(&partition.sql(text), &parameters, &mut |row| {
-        outcome = read_row(row);
-        outcome.is_ok()
-    })
+    parameters.extend(sizes.iter().map(|size| param(size, Type::INT8)));
+    sql.query_each(
+        &partition.sql(statement),
+        &parameters,
+        &mut |row| match read_row(row) {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                outcome = Err(error);
+                false
+            }
+        },
+    )
     .map_err(|source| Error::in_partition("read a stream", &partition.name, source))?;
     outcome?;
     if version == 0 {
@@ -155,6 +252,15 @@ pub(crate) struct MessageRow<'a> {
 impl MessageRow<'_> {
     fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: MessageColumn) -> Result<T> {
         Ok(get(self.row, self.first_column + column as usize)?)
+    }
+
+    /// How many bytes of JSON the message has; `None` where a part of it was left out.
+    pub(crate) fn json_size(&self) -> Result<Option<usize>> {
+        let data: Option<Jsonb<'_>> = self.get(MessageColumn::MessageData)?;
+        let metadata: Option<Jsonb<'_>> = self.get(MessageColumn::MessageMetadata)?;
+        Ok(data
+            .zip(metadata)
+            .map(|(data, metadata)| data.0.len() + metadata.0.len()))
     }
 
     fn position(&self, column: MessageColumn) -> Result<u64> {
