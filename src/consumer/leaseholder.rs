@@ -90,5 +90,5 @@ fn tell(mailbox: &Mailbox, renewed: &RenewedWorker) {
 fn has_changed(mailbox: &Mailbox, renewed: &RenewedWorker) -> bool {
     let processor = &mailbox.processor;
     let may_share = processor.workers() > 1 || processor.new_slots() > 1;
-    may_share || renewed.is_wanted || renewed.is_open || *mailbox.held() != renewed.held
+    may_share || renewed.may_change || *mailbox.held() != renewed.held
 }

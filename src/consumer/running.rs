@@ -110,11 +110,9 @@ impl Consumer {
     pub fn wait(mut self) -> Result<()> {
         let (bell, stopped) = bounded(1);
         self.shared.stop.notify(bell);
-        let workers = self.workers.iter();
         // The first that does not end because the consumer was stopped is waited for below, as are those after it.
-        let _ = workers
-            .map(|worker| worker.wait_unless(&stopped))
-            .all(|ended| ended);
+        let mut workers = self.workers.iter();
+        let _ = workers.all(|worker| worker.wait_unless(&stopped));
         self.finish(STOP_WITHIN)
     }
 

@@ -117,7 +117,9 @@ impl RenewerThread {
             has_failed = outcome.is_err();
             if let Err(error) = outcome {
                 connection = None;
-                holders.iter().for_each(|holder| holder.not_renewed(&error));
+                for holder in &holders {
+                    holder.not_renewed(&error);
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ const RENEW: SchemaSql = SchemaSql::new("
 
 /// Of each living worker, in their order: the slots that it holds, locked or not, and what it has to know.
 const HELD: SchemaSql = SchemaSql::new("
-    SELECT coalesce(slot.held, '{}') AS held, coalesce(slot.epochs, '{}') AS epochs, slot.is_wanted, slot.is_open,
+    SELECT coalesce(slot.held, '{}') AS held, coalesce(slot.epochs, '{}') AS epochs, slot.is_wanted OR slot.is_open AS may_change,
            EXISTS (SELECT FROM {schema}.emt_parked_messages AS parked
                     WHERE parked.partition = living.partition AND parked.processor = living.processor
                       AND parked.version = living.version AND parked.request IS NOT NULL) AS is_requested,
@@ -67,10 +67,8 @@ pub(crate) struct LivingWorker {
 pub(crate) struct RenewedWorker {
     /// The slots that it holds, with their epochs.
     pub(crate) held: Vec<(i32, i64)>,
-    /// Another worker wants one of them.
-    pub(crate) is_wanted: bool,
-    /// A slot of its processor is free, its lease has run out, or it has failed.
-    pub(crate) is_open: bool,
+    /// Another worker wants one of them; or a slot of its processor is free, its lease has run out, or it has failed.
+    pub(crate) may_change: bool,
     /// Somebody has asked for a replay or a discard of what its processor has parked.
     pub(crate) is_requested: bool,
     /// Somebody has asked for a rebuild in its partition.
@@ -116,8 +114,7 @@ fn renewed(row: &Row) -> Result<RenewedWorker> {
     let epochs: Vec<i64> = get(row, "epochs")?;
     Ok(RenewedWorker {
         held: slots.into_iter().zip(epochs).collect(),
-        is_wanted: get(row, "is_wanted")?,
-        is_open: get(row, "is_open")?,
+        may_change: get(row, "may_change")?,
         is_requested: get(row, "is_requested")?,
         is_rebuild_requested: get(row, "is_rebuild_requested")?,
     })
