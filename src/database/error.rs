@@ -1,6 +1,7 @@
 //! What fails between this program and the server: connections, statements, transactions, the schema.
 
 use super::endpoint::{ConnectError, ConnectionStringError};
+use super::sqlstate::{Meaning, Wait};
 use postgres::error::SqlState;
 
 pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
@@ -120,7 +121,7 @@ impl DatabaseError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Pool { .. } => true,
-            Self::Connect { source, .. } => last_attempt(source, is_retryable),
+            Self::Connect { source, .. } => last_attempt(source, Meaning::is_retryable),
             Self::Statement { source, .. } | Self::TransactionAborted { source } => {
                 is_retryable(source)
             }
@@ -137,7 +138,7 @@ impl DatabaseError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Pool { .. } | Self::UnknownOutcome { .. } => true,
-            Self::Connect { source, .. } => last_attempt(source, is_unavailable),
+            Self::Connect { source, .. } => last_attempt(source, Meaning::is_unavailable),
             Self::Statement { source, .. } | Self::TransactionAborted { source } => {
                 is_unavailable(source)
             }
@@ -209,11 +210,15 @@ impl RoomError for DatabaseError {
 }
 
 /// Answers a question about the last attempt to connect. A wrong password or certificate stays wrong.
-fn last_attempt(error: &ConnectError, meets: fn(&postgres::Error) -> bool) -> bool {
-    match error {
-        ConnectError::Failed { errors, .. } => errors.last().is_none_or(meets),
-        _ => false,
-    }
+fn last_attempt(error: &ConnectError, meets: fn(Meaning) -> bool) -> bool {
+    let ConnectError::Failed { errors, .. } = error else {
+        return false;
+    };
+    let last = errors.last();
+    last.is_none_or(|error| match error.as_db_error() {
+        Some(refusal) => meets(Meaning::of_refusal(refusal)),
+        None => lost_connection(error),
+    })
 }
 
 /// Whether one of the causes of a user's error is an error of the driver that meets the condition.
@@ -225,49 +230,36 @@ pub(crate) fn has_driver_cause(error: &anyhow::Error, meets: fn(&postgres::Error
 
 /// Whether the same statement may succeed when it is sent again.
 pub(crate) fn is_retryable(error: &postgres::Error) -> bool {
-    let passing = [
-        SqlState::T_R_DEADLOCK_DETECTED,
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::LOCK_NOT_AVAILABLE,
-    ];
-    is_unavailable(error)
-        || is_stale_plan(error)
-        || error.code().is_some_and(|code| passing.contains(code))
+    lost_connection(error) || meaning(error).is_some_and(Meaning::is_retryable)
 }
 
 /// Whether there was no server to ask, or the connection to it is gone.
 pub(crate) fn is_unavailable(error: &postgres::Error) -> bool {
-    lost_connection(error)
-        || ended_by_server(error)
-        || error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+    lost_connection(error) || meaning(error).is_some_and(Meaning::is_unavailable)
 }
 
 /// The connection has forgotten the statement already; prepared again, it works.
 pub(crate) fn is_stale_plan(error: &postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        error
-            .message()
-            .contains("cached plan must not change result type")
-            || (error.message().contains("prepared statement")
-                && error.message().contains("does not exist"))
-    })
+    meaning(error) == Some(Meaning::StalePlan)
+}
+
+/// What the server says of a statement; `None` when it has said nothing.
+pub(super) fn meaning(error: &postgres::Error) -> Option<Meaning> {
+    error.as_db_error().map(Meaning::of_statement)
 }
 
 /// Whether the server ended the session and said so: what it was doing was rolled back.
 pub(super) fn ended_by_server(error: &postgres::Error) -> bool {
-    let ending = [
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-    ];
-    error
-        .code()
-        .is_some_and(|code| ending.contains(code) || code.code() == "57P05")
+    meaning(error) == Some(Meaning::Wait(Wait::SessionEnded))
+}
+
+/// Whether the server is gone and has not said what became of the statement: nobody has, or a pooler has spoken for it.
+pub(super) fn lost_server(error: &postgres::Error) -> bool {
+    lost_connection(error) || meaning(error) == Some(Meaning::Wait(Wait::ServerLost))
 }
 
 /// Whether the connection broke without a word from the server.
-pub(super) fn lost_connection(error: &postgres::Error) -> bool {
+fn lost_connection(error: &postgres::Error) -> bool {
     use std::error::Error as _;
     error.code().is_none()
         && (error.is_closed()

@@ -17,6 +17,7 @@ mod sha256;
 mod source;
 mod sql;
 mod sql_template;
+mod sqlstate;
 mod transaction;
 mod transaction_control;
 

@@ -1,6 +1,6 @@
 //! Transactions on a connection of the pool, whose commit is never mistaken.
 
-use super::error::{DatabaseError, Result, RoomError, ended_by_server, lost_connection};
+use super::error::{DatabaseError, Result, RoomError, ended_by_server, lost_server};
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::retry::{RetryPolicy, retry};
 use super::sql::Sql;
@@ -69,7 +69,7 @@ impl PooledTransaction {
             self.open = false;
             return Ok(());
         };
-        if sent && lost_connection(&error) {
+        if sent && lost_server(&error) {
             return Err(DatabaseError::UnknownOutcome { source: error });
         }
         Err(DatabaseError::statement("commit the transaction", error))
@@ -138,7 +138,7 @@ impl Connections {
 
 fn names_dead_connection(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Statement { source, .. }
-        if lost_connection(source) || ended_by_server(source))
+        if lost_server(source) || ended_by_server(source))
 }
 
 /// The server says that it has closed a connection only where the statement did not commit.
@@ -146,7 +146,7 @@ fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
     let DatabaseError::Statement { source, .. } = error else {
         return false;
     };
-    if lost_connection(source) {
+    if lost_server(source) {
         return repeatable;
     }
     ended_by_server(source) || error.is_stale_plan()
@@ -154,7 +154,7 @@ fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
 
 fn unknown_outcome(error: DatabaseError) -> DatabaseError {
     match error {
-        DatabaseError::Statement { source, .. } if lost_connection(&source) => {
+        DatabaseError::Statement { source, .. } if lost_server(&source) => {
             DatabaseError::UnknownOutcome { source }
         }
         other => other,
