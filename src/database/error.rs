@@ -1,7 +1,8 @@
 //! What fails between this program and the server: connections, statements, transactions, the schema.
 
+use super::driver_error::{is_retryable, is_stale_plan, is_unavailable, lost_connection};
 use super::endpoint::{ConnectError, ConnectionStringError};
-use super::sqlstate::{Meaning, Wait};
+use super::sqlstate::Meaning;
 use postgres::error::SqlState;
 
 pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
@@ -219,51 +220,4 @@ fn last_attempt(error: &ConnectError, meets: fn(Meaning) -> bool) -> bool {
         Some(refusal) => meets(Meaning::of_refusal(refusal)),
         None => lost_connection(error),
     })
-}
-
-/// Whether one of the causes of a user's error is an error of the driver that meets the condition.
-pub(crate) fn has_driver_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref().is_some_and(meets))
-}
-
-/// Whether the same statement may succeed when it is sent again.
-pub(crate) fn is_retryable(error: &postgres::Error) -> bool {
-    lost_connection(error) || meaning(error).is_some_and(Meaning::is_retryable)
-}
-
-/// Whether there was no server to ask, or the connection to it is gone.
-pub(crate) fn is_unavailable(error: &postgres::Error) -> bool {
-    lost_connection(error) || meaning(error).is_some_and(Meaning::is_unavailable)
-}
-
-/// The connection has forgotten the statement already; prepared again, it works.
-pub(crate) fn is_stale_plan(error: &postgres::Error) -> bool {
-    meaning(error) == Some(Meaning::StalePlan)
-}
-
-/// What the server says of a statement; `None` when it has said nothing.
-pub(super) fn meaning(error: &postgres::Error) -> Option<Meaning> {
-    error.as_db_error().map(Meaning::of_statement)
-}
-
-/// Whether the server ended the session and said so: what it was doing was rolled back.
-pub(super) fn ended_by_server(error: &postgres::Error) -> bool {
-    meaning(error) == Some(Meaning::Wait(Wait::SessionEnded))
-}
-
-/// Whether the server is gone and has not said what became of the statement: nobody has, or a pooler has spoken for it.
-pub(super) fn lost_server(error: &postgres::Error) -> bool {
-    lost_connection(error) || meaning(error) == Some(Meaning::Wait(Wait::ServerLost))
-}
-
-/// Whether the connection broke without a word from the server.
-fn lost_connection(error: &postgres::Error) -> bool {
-    use std::error::Error as _;
-    error.code().is_none()
-        && (error.is_closed()
-            || error
-                .source()
-                .is_some_and(<dyn std::error::Error>::is::<std::io::Error>))
 }

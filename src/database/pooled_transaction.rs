@@ -1,6 +1,9 @@
 //! Transactions on a connection of the pool, whose commit is never mistaken.
 
-use super::error::{DatabaseError, Result, RoomError, ended_by_server, lost_server};
+use super::driver_error::{
+    ended_by_server, is_stale_plan, is_victim, is_wrong_server, lost_server,
+};
+use super::error::{DatabaseError, Result, RoomError};
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::retry::{RetryPolicy, retry};
 use super::sql::Sql;
@@ -41,7 +44,7 @@ impl PooledTransaction {
         retry(
             &REPLACEMENTS,
             |_| Self::begin_once(connections, begin),
-            |begun| begun.as_ref().is_err_and(names_dead_connection),
+            |begun| begun.as_ref().is_err_and(names_useless_connection),
         )
     }
 
@@ -95,9 +98,9 @@ impl Drop for PooledTransaction {
 }
 
 impl Connections {
-    /// Runs one statement that is its own transaction. A connection that the server had closed is replaced and the
-    /// statement repeated: the server says so only when the statement did not commit. `repeatable` repeats it after any
-    /// lost connection.
+    /// Runs one statement that is its own transaction. A connection that the server had closed, or that leads to a standby,
+    /// is replaced and the statement repeated, and so is one that has ended a deadlock: the server says so only when the
+    /// statement did not commit. `repeatable` repeats it after any lost connection.
     pub(crate) fn run<T, E: RoomError>(
         &self,
         repeatable: bool,
@@ -136,12 +139,19 @@ impl Connections {
     }
 }
 
+/// Whether another connection is needed. One that leads to a standby is dropped by the pool.
+fn names_useless_connection(error: &DatabaseError) -> bool {
+    names_dead_connection(error)
+        || matches!(error, DatabaseError::Statement { source, .. } if is_wrong_server(source))
+}
+
 fn names_dead_connection(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Statement { source, .. }
         if lost_server(source) || ended_by_server(source))
 }
 
-/// The server says that it has closed a connection only where the statement did not commit.
+/// The server says that it has closed a connection, or has chosen the statement to end a deadlock, only where the
+/// statement did not commit.
 fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
     let DatabaseError::Statement { source, .. } = error else {
         return false;
@@ -149,7 +159,7 @@ fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
     if lost_server(source) {
         return repeatable;
     }
-    ended_by_server(source) || error.is_stale_plan()
+    ended_by_server(source) || is_wrong_server(source) || is_stale_plan(source) || is_victim(source)
 }
 
 fn unknown_outcome(error: DatabaseError) -> DatabaseError {

@@ -39,6 +39,7 @@ pub(crate) struct Prepared {
 #[derive(Default)]
 struct State {
     log: Mutex<Log>,
+    target: Mutex<Option<Target>>,
     closed: AtomicBool,
 }
 
@@ -51,20 +52,25 @@ struct Log {
     pings: usize,
     prepared: Vec<Prepared>,
     loss: Option<(String, Loss)>,
+    translated: Vec<String>,
 }
 
 impl Proxy {
     /// Begins to listen. The store connects to [`url`](Proxy::url) then.
     pub(crate) fn to(database: &Database) -> anyhow::Result<Self> {
-        let server: postgres::Config = database.url().parse()?;
+        Self::to_server(database.url())
+    }
+
+    pub(crate) fn to_server(url: &str) -> anyhow::Result<Self> {
+        let server: postgres::Config = url.parse()?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let state = Arc::new(State::default());
-        let target = Target::of(&server);
+        *state.target() = Some(Target::of(&server));
         let accepting = Arc::clone(&state);
         thread::Builder::new()
             .name("test:proxy".into())
-            .spawn(move || accept(&listener, &target, &accepting))?;
+            .spawn(move || accept(&listener, &accepting))?;
         Ok(Self {
             url: url_through(&server, address.port()),
             address: address.to_string(),
@@ -74,6 +80,12 @@ impl Proxy {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Leads new connections to another server; those that there are stay.
+    pub(crate) fn lead_to(&self, url: &str) -> anyhow::Result<()> {
+        *self.state.target() = Some(Target::of(&url.parse()?));
+        Ok(())
     }
 
     /// How many round trips `run` takes, on all connections together. A connection that has rested for a second is asked
@@ -105,6 +117,11 @@ impl Proxy {
         self.log().pings
     }
 
+    /// Has answers say this in another language.
+    pub(crate) fn translate(&self, english: &str) {
+        self.log().translated.push(english.to_owned());
+    }
+
     /// Breaks the connection at the next round trip that carries out SQL with this text in it. Once.
     pub(crate) fn lose(&self, loss: Loss, sql: &str) {
         self.log().loss = Some((sql.to_owned(), loss));
@@ -127,6 +144,10 @@ impl State {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn target(&self) -> MutexGuard<'_, Option<Target>> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The same database with the proxy as its host.
@@ -142,6 +163,7 @@ fn url_through(server: &postgres::Config, port: u16) -> String {
     )
 }
 
+#[derive(Clone)]
 enum Target {
     Tcp(String),
     Socket(PathBuf),
@@ -184,18 +206,19 @@ impl Wire for UnixStream {
     }
 }
 
-fn accept(listener: &TcpListener, target: &Target, state: &Arc<State>) {
+fn accept(listener: &TcpListener, state: &Arc<State>) {
     for client in listener.incoming().flatten() {
         if state.closed.load(Ordering::Acquire) {
             return;
         }
         // A server that refuses shows itself as a closed connection.
         drop(client.set_nodelay(true));
-        drop(match target {
-            Target::Tcp(address) => {
+        drop(match state.target().clone() {
+            None => Ok(()),
+            Some(Target::Tcp(address)) => {
                 TcpStream::connect(address).and_then(|server| relay(client, server, state))
             }
-            Target::Socket(path) => {
+            Some(Target::Socket(path)) => {
                 UnixStream::connect(path).and_then(|server| relay(client, server, state))
             }
         });
@@ -213,6 +236,7 @@ fn relay<S: Wire>(client: TcpStream, server: S, state: &Arc<State>) -> io::Resul
         server: server.twin()?,
         client: client.twin()?,
         losing: Arc::clone(&losing),
+        state: Arc::clone(state),
     };
     let mut statements = Statements {
         connection,
@@ -365,6 +389,7 @@ struct Answers<S> {
     client: TcpStream,
     /// What is lost of the answer to the present turn, which is the last one.
     losing: Arc<OnceLock<Loss>>,
+    state: Arc<State>,
 }
 
 impl<S: Wire> Answers<S> {
@@ -375,12 +400,22 @@ impl<S: Wire> Answers<S> {
             if count == 0 {
                 return Ok(());
             }
+            self.translate(&mut buffer[..count]);
             let loss = self.losing.get();
             if loss != Some(&Loss::Answer) {
                 self.client.write_all(&buffer[..count])?;
             }
             if loss.is_some() {
                 return self.swallow(buffer[..count].to_vec());
+            }
+        }
+    }
+
+    fn translate(&self, answer: &mut [u8]) {
+        for english in &self.state.log().translated {
+            let text = english.as_bytes();
+            while let Some(start) = answer.windows(text.len()).position(|part| part == text) {
+                answer[start..start + text.len()].fill(b'?');
             }
         }
     }
