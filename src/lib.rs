@@ -82,6 +82,7 @@
 #![doc = include_str!("../sql/documents/selections.sql")]
 #![doc = include_str!("../sql/documents/indexes.sql")]
 #![doc = include_str!("../schema.sql")]
+#![doc = include_str!("../sql/operations/error_texts.sql")]
 #![doc = include_str!("../sql/events/partitions.sql")]
 #![doc = include_str!("../sql/events/streams.sql")]
 #![doc = include_str!("../sql/events/fence.sql")]

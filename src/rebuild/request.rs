@@ -2,7 +2,7 @@
 
 use super::{Rebuild, Target};
 use crate::database::position::{get_u32, small_to_sql};
-use crate::database::{Sql, get, param};
+use crate::database::{ErrorText, Sql, get, param};
 use crate::error::{Error, ProjectionError, Result};
 use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, check_handled, registry};
@@ -31,7 +31,7 @@ const DONE: PartitionSql = PartitionSql::new(
 );
 
 const FAILED: PartitionSql = PartitionSql::new(
-    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2",
+    "UPDATE {schema}.emt_rebuild_requests SET error = {schema}.emt_error_text($3) WHERE partition = $1 AND name = $2",
 );
 
 const OUTCOME: PartitionSql = PartitionSql::new(
@@ -109,6 +109,7 @@ impl RebuildRequest {
     fn note(&self, store: &EventStore, error: Option<&str>) -> Result<()> {
         let partition = store.partition();
         let (name, key) = (&self.name, param(&partition.name, Type::TEXT));
+        let error = error.map(ErrorText::new);
         store
             .connections()
             .run(true, |sql| {
@@ -117,7 +118,7 @@ impl RebuildRequest {
                     None => sql.execute(&partition.sql(DONE), &[key, name]),
                     Some(error) => sql.execute(
                         &partition.sql(FAILED),
-                        &[key, name, param(error, Type::TEXT)],
+                        &[key, name, param(error, Type::BYTEA)],
                     ),
                 };
                 noted.map_err(|source| Error::database("note what came of a rebuild", source))

@@ -4,6 +4,7 @@ mod basics;
 mod chaos;
 mod child;
 mod deciding;
+mod error_texts;
 mod failures;
 mod feed_held_back;
 mod fixtures;
