@@ -27,6 +27,9 @@ pub(crate) enum Loss {
     Answer,
     /// The server carries the statement out, and its answer is lost behind its beginning.
     PartOfAnswer,
+    /// The server carries the statement out, and in the place of its answer a pooler says with this SQLSTATE that it has lost
+    /// the server.
+    Pooler(&'static str),
 }
 
 /// A statement that was prepared, and on which connection.
@@ -402,11 +405,12 @@ impl<S: Wire> Answers<S> {
             }
             self.translate(&mut buffer[..count]);
             let loss = self.losing.get();
-            if loss != Some(&Loss::Answer) {
+            if !matches!(loss, Some(Loss::Answer | Loss::Pooler(_))) {
                 self.client.write_all(&buffer[..count])?;
             }
             if loss.is_some() {
-                return self.swallow(buffer[..count].to_vec());
+                self.swallow(buffer[..count].to_vec())?;
+                return self.speak_as_pooler();
             }
         }
     }
@@ -431,6 +435,15 @@ impl<S: Wire> Answers<S> {
             answer.extend(&more[..count]);
         }
         Ok(())
+    }
+
+    fn speak_as_pooler(&mut self) -> io::Result<()> {
+        let Some(Loss::Pooler(sqlstate)) = self.losing.get() else {
+            return Ok(());
+        };
+        let body = format!("SFATAL\0C{sqlstate}\0Mserver conn crashed?\0\0").into_bytes();
+        self.client
+            .write_all(&[&b"E"[..], &length_of(&body), &body].concat())
     }
 
     fn close(&self) {
