@@ -112,7 +112,7 @@
 pub use crate::consumer::run_main;
 pub use crate::consumer::{
     Consumer, ConsumerBuilder, FailurePolicy, OnNewTypes, Projector, Reactor, ReactorContext,
-    RunUntil, StartFrom, StopHandle, UnfinishedReactor,
+    RunUntil, StartFrom, StopHandle, UnfinishedReactor, Waiting,
 };
 pub use crate::database::{
     AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,

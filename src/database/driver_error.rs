@@ -26,6 +26,11 @@ pub(crate) fn is_stale_plan(error: &postgres::Error) -> bool {
     meaning(error) == Some(Meaning::StalePlan)
 }
 
+/// Whether the database does not fit the program.
+pub(super) fn is_misfit(error: &postgres::Error) -> bool {
+    meaning(error) == Some(Meaning::Ours)
+}
+
 /// Whether the server has chosen the transaction to end a deadlock.
 pub(super) fn is_victim(error: &postgres::Error) -> bool {
     error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)

@@ -1,6 +1,8 @@
 //! What fails between this program and the server: connections, statements, transactions, the schema.
 
-use super::driver_error::{is_retryable, is_stale_plan, is_unavailable, lost_connection};
+use super::driver_error::{
+    is_misfit, is_retryable, is_stale_plan, is_unavailable, lost_connection,
+};
 use super::endpoint::{ConnectError, ConnectionStringError};
 use super::sqlstate::Meaning;
 use postgres::error::SqlState;
@@ -150,6 +152,11 @@ impl DatabaseError {
     /// Whether a statement failed because the schema has changed since it was prepared; nothing was stored then.
     pub(crate) fn is_stale_plan(&self) -> bool {
         matches!(self, Self::Statement { source, .. } if is_stale_plan(source))
+    }
+
+    /// Whether a statement was refused because the database does not fit the program: that does not pass by itself.
+    pub(crate) fn is_misfit(&self) -> bool {
+        matches!(self, Self::Statement { source, .. } if is_misfit(source))
     }
 
     /// Gives a failed statement its meaning.

@@ -281,6 +281,16 @@ impl Checkout {
         }
     }
 
+    /// Whether the database was not well for a statement since this was asked last. Of a connection of the caller's pool,
+    /// nobody knows.
+    pub(crate) fn take_unwell(&mut self) -> bool {
+        match self {
+            Self::Own(connection) => std::mem::take(&mut connection.sql().was_unwell),
+            Self::Dedicated(connection) => std::mem::take(&mut connection.sql().was_unwell),
+            Self::Foreign(_) => false,
+        }
+    }
+
     /// Whether the connection is known to be lost.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.client().is_closed()

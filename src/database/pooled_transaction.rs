@@ -50,6 +50,7 @@ impl PooledTransaction {
 
     fn begin_once(connections: &Connections, begin: &str) -> Result<Self> {
         let mut checkout = connections.checkout()?;
+        checkout.take_unwell();
         let Err(error) = checkout.sql().batch(begin) else {
             return Ok(Self {
                 checkout,
@@ -62,6 +63,11 @@ impl PooledTransaction {
 
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {
         self.checkout.sql()
+    }
+
+    /// Whether the database was not well for a statement of the transaction since this was asked last.
+    pub(crate) fn take_unwell(&mut self) -> bool {
+        self.checkout.take_unwell()
     }
 
     /// Commits, or fails and rolls back.

@@ -1,6 +1,6 @@
 //! Running statements: prepared once a connection, or unnamed in one round trip.
 
-use super::driver_error::{is_stale_plan, is_wrong_server};
+use super::driver_error::{is_retryable, is_stale_plan, is_wrong_server};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::row::RowIndex;
 use postgres::types::private::BytesMut;
@@ -132,6 +132,8 @@ pub(crate) struct PreparingClient {
     statements: Option<PreparedStatements>,
     /// The connection leads to a standby: the server has refused to write.
     pub(crate) is_wrong_server: bool,
+    /// The database was not well for a statement, since somebody has last asked.
+    pub(crate) was_unwell: bool,
 }
 
 impl PreparingClient {
@@ -140,6 +142,7 @@ impl PreparingClient {
             client,
             statements: prepares.then(PreparedStatements::default),
             is_wrong_server: false,
+            was_unwell: false,
         }
     }
 
@@ -192,6 +195,7 @@ impl PreparingClient {
     fn noted<T>(&mut self, result: Result<T, postgres::Error>) -> Result<T, postgres::Error> {
         if let Err(error) = &result {
             self.is_wrong_server |= is_wrong_server(error);
+            self.was_unwell |= is_retryable(error);
         }
         result
     }

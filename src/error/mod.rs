@@ -328,6 +328,18 @@ impl RoomError for Error {
     }
 }
 
+/// An error with its causes.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
+
 /// Whether user code failed because the database was not there, rather than by its own fault.
 pub(crate) fn is_database_cause(error: &anyhow::Error) -> bool {
     error.chain().any(is_database_failure)

@@ -3,7 +3,7 @@
 use super::{Rebuild, Target};
 use crate::database::position::{get_u32, small_to_sql};
 use crate::database::{ErrorText, Sql, get, param};
-use crate::error::{Error, ProjectionError, Result};
+use crate::error::{Error, ProjectionError, Result, chain};
 use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, check_handled, registry};
 use crate::slots::{processor_of, progress};
@@ -125,18 +125,6 @@ impl RebuildRequest {
             })
             .map(drop)
     }
-}
-
-/// An error with its causes.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }
 
 impl Rebuild<'_> {

@@ -16,3 +16,4 @@ mod operator;
 mod parallel;
 mod restart;
 mod restored;
+mod waiting;
