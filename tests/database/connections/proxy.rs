@@ -55,6 +55,7 @@ struct Log {
     pings: usize,
     prepared: Vec<Prepared>,
     loss: Option<(String, Loss)>,
+    loses_always: bool,
     translated: Vec<String>,
 }
 
@@ -128,6 +129,12 @@ impl Proxy {
     /// Breaks the connection at the next round trip that carries out SQL with this text in it. Once.
     pub(crate) fn lose(&self, loss: Loss, sql: &str) {
         self.log().loss = Some((sql.to_owned(), loss));
+    }
+
+    /// Breaks each connection there.
+    pub(crate) fn always_lose(&self, loss: Loss, sql: &str) {
+        self.lose(loss, sql);
+        self.log().loses_always = true;
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -341,9 +348,11 @@ impl<S: Wire> Statements<S> {
         let sql = std::mem::take(&mut self.sql);
         let loss = {
             let mut log = self.state.log();
-            let loss = log
-                .loss
-                .take_if(|(part, _)| !sql.starts_with(PREPARE) && sql.contains(&*part));
+            let known = log.loss.clone();
+            let loss = known.filter(|(part, _)| !sql.starts_with(PREPARE) && sql.contains(part));
+            if loss.is_some() && !log.loses_always {
+                log.loss = None;
+            }
             match &*sql {
                 "" => log.pings += 1,
                 // The client does not wait for the answer to this one.
@@ -447,7 +456,10 @@ impl<S: Wire> Answers<S> {
     }
 
     fn close(&self) {
-        self.client.close();
+        // The driver forgets an error that it reads together with the end of the connection.
+        if !matches!(self.losing.get(), Some(Loss::Pooler(_))) {
+            self.client.close();
+        }
         self.server.close();
     }
 }
