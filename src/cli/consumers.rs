@@ -152,6 +152,7 @@ fn state_name(state: ProcessorState) -> &'static str {
         ProcessorState::Stopped => "stopped",
         ProcessorState::LeaseExpired => "leaseExpired",
         ProcessorState::Ahead => "ahead",
+        ProcessorState::Waiting => "waiting",
         ProcessorState::Failed => "failed",
     }
 }
@@ -172,6 +173,7 @@ fn slot_object(slot: &SlotStatus) -> Value {
         "lastError": slot.last_error,
         "survived": slot.survived.as_ref().map(survived_object),
         "busySeconds": slot.busy_for.map(|time| time.as_secs_f64()),
+        "retryAt": slot.retry_at.map(time),
         "updatedAt": time(slot.updated_at),
     })
 }

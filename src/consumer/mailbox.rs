@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
 #[derive(Clone)]
@@ -45,6 +45,16 @@ struct Health {
     survived: Option<(String, Instant)>,
 }
 
+/// Why a processor waits until the database is well again, and when it tries again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// What the database said, with its causes.
+    pub cause: String,
+    /// When the processor tries again.
+    pub retry_at: SystemTime,
+}
+
 /// How many batches wait for a worker: one is handled, the next is there already.
 const WAITING_BATCHES: usize = 2;
 
@@ -64,6 +74,8 @@ pub(super) struct Mailbox {
     /// The worker's thread has ended, so its leases run out.
     ended: AtomicBool,
     health: Mutex<Health>,
+    /// Why the worker waits for the database, and until when.
+    waiting: Mutex<Option<Waiting>>,
     /// The slots as the worker knows them, with their epochs.
     held: Mutex<Vec<(i32, i64)>>,
     /// How many messages were handled.
@@ -83,6 +95,7 @@ impl Mailbox {
             fatal_error: Mutex::default(),
             ended: AtomicBool::new(false),
             health: Mutex::default(),
+            waiting: Mutex::default(),
             held: Mutex::default(),
             handled: AtomicU64::new(0),
         }
@@ -100,6 +113,25 @@ impl Mailbox {
 
     pub(super) fn fatal_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
         self.fatal_error.lock()
+    }
+
+    pub(super) fn wait(&self, error: &Error, pause: Duration) {
+        *self.waiting.lock() = Some(Waiting {
+            cause: chain(error),
+            retry_at: SystemTime::now() + pause,
+        });
+    }
+
+    pub(super) fn go_on(&self) {
+        *self.waiting.lock() = None;
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.lock().is_some()
+    }
+
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        self.waiting.lock().clone()
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Vec<(i32, i64)>> {

@@ -1,6 +1,6 @@
 //! A consumer whose threads run.
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Waiting};
 use super::poller::Poller;
 use super::shared::Shared;
 use super::thread::Thread;
@@ -123,6 +123,17 @@ impl Consumer {
 
     fn leaseholder(&self) -> Arc<dyn Leaseholder> {
         Arc::clone(&self.shared) as Arc<dyn Leaseholder>
+    }
+
+    /// Why a processor waits for the database here, and when it tries again; `None` when it does not.
+    ///
+    /// A lock, a timeout, a full disk or a lost server never stops a processor, nor does it park an event. Where it can be
+    /// stored, [`EventStore::processors`](crate::EventStore::processors) shows it, too.
+    pub fn waiting(&self, processor: &str) -> Option<Waiting> {
+        let mut mailboxes = self.shared.mailboxes.iter();
+        mailboxes
+            .find(|mailbox| mailbox.processor.name == processor && mailbox.is_waiting())
+            .and_then(|mailbox| mailbox.waiting())
     }
 
     /// The endings of workers, as they come.

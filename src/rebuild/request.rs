@@ -2,7 +2,7 @@
 
 use super::{Rebuild, Target};
 use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql};
-use crate::database::{Sql, get, param};
+use crate::database::{ErrorText, Sql, get, param};
 use crate::error::{Error, ProjectionError, Result, chain};
 use crate::events::BatchLimits;
 use crate::events::{Partition, PartitionSql};
@@ -33,7 +33,7 @@ const DONE: PartitionSql = PartitionSql::new(
 );
 
 const FAILED: PartitionSql = PartitionSql::new(
-    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2",
+    "UPDATE {schema}.emt_rebuild_requests SET error = {schema}.emt_error_text($3) WHERE partition = $1 AND name = $2",
 );
 
 const OUTCOME: PartitionSql = PartitionSql::new(
@@ -115,6 +115,7 @@ impl RebuildRequest {
     fn note(&self, store: &EventStore, error: Option<&str>) -> Result<()> {
         let partition = store.partition();
         let (name, key) = (&self.name, param(&partition.name, Type::TEXT));
+        let error = error.map(ErrorText::new);
         store
             .connections()
             .run(true, |sql| {
@@ -123,7 +124,7 @@ impl RebuildRequest {
                     None => sql.execute(&partition.sql(DONE), &[key, name]),
                     Some(error) => sql.execute(
                         &partition.sql(FAILED),
-                        &[key, name, param(error, Type::TEXT)],
+                        &[key, name, param(error, Type::BYTEA)],
                     ),
                 };
                 noted.map_err(|source| Error::database("note what came of a rebuild", source))

@@ -2,7 +2,7 @@
 
 use super::key::ProcessorKey;
 use super::lease::Holder;
-use crate::database::{Sql, get, param};
+use crate::database::{ErrorText, Sql, get, param};
 use crate::error::Result;
 use crate::events::PartitionSql;
 use postgres::types::Type;
@@ -11,7 +11,7 @@ use postgres::types::Type;
 /// while another holds one.
 const FAIL: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
-       SET status = 'failed', last_error = $4, updated_at = now()
+       SET status = 'failed', last_error = {schema}.emt_error_text($4), updated_at = now()
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3
        AND NOT EXISTS (
                SELECT FROM {schema}.emt_processor_slots AS other
@@ -36,11 +36,12 @@ impl ProcessorKey<'_> {
         held: &[(i32, i64)],
         error: &str,
     ) -> Result<()> {
+        let error = ErrorText::new(error);
         let (slots, epochs): (Vec<i32>, Vec<i64>) = held.iter().copied().unzip();
         sql.execute(
             &self.partition.sql(FAIL),
             &self.parameters([
-                param(&error, Type::TEXT),
+                param(&error, Type::BYTEA),
                 param(&holder.owner, Type::TEXT),
                 param(&slots, Type::INT4_ARRAY),
                 param(&epochs, Type::INT8_ARRAY),

@@ -56,7 +56,8 @@ const SLOTS: PartitionSql = PartitionSql::new("
            (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
            (extract(EPOCH FROM clock_timestamp() - busy_since) * 1000000)::BIGINT AS busy_microseconds,
            (extract(EPOCH FROM clock_timestamp() - greatest(updated_at, taken_at)) * 1000000)::BIGINT AS quiet_microseconds,
-           crashes, attempts, status, last_error, updated_at, projection, survived_error, survived_at, survived_count
+           crashes, attempts, status, last_error, retry_at, updated_at, projection, survived_error, survived_at,
+           survived_count
       FROM {schema}.emt_processor_slots
      WHERE partition = $1
      ORDER BY slot");
@@ -114,6 +115,9 @@ pub enum ProcessorState {
     /// It is at a position that no append has drawn, so it would skip events: it does not run until it is reset.
     /// [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) says more.
     Ahead,
+    /// The database was not well for it: a lock, a timeout, a lost connection. It tries again by itself;
+    /// [`last_error`](ProcessorStatus::last_error) and [`retry_at`](SlotStatus::retry_at) say why and when.
+    Waiting,
     /// A slot of it has failed: it stays where it is until it is started anew or reset.
     Failed,
 }
@@ -147,6 +151,8 @@ impl ProcessorState {
             Self::Failed
         } else if slots.iter().any(expired) {
             Self::LeaseExpired
+        } else if slots.iter().any(|slot| slot.retry_at.is_some()) {
+            Self::Waiting
         } else if slots.iter().all(|slot| slot.holder.is_none()) {
             Self::Stopped
         } else if slots.iter().any(SlotStatus::hangs) {
@@ -182,6 +188,7 @@ impl fmt::Display for ProcessorState {
             Self::Stopped => "stopped",
             Self::LeaseExpired => "lease expired",
             Self::Ahead => "ahead",
+            Self::Waiting => "waiting",
             Self::Failed => "failed",
         })
     }
@@ -205,12 +212,15 @@ pub struct SlotStatus {
     pub attempts: u32,
     /// It has failed and is not taken any more.
     pub failed: bool,
-    /// Why it has failed.
+    /// Why it has failed, or waits.
     pub last_error: Option<String>,
     /// The last error after which its holder went on.
     pub survived: Option<SurvivedError>,
     /// For how long its holder's handler has been running, if it was when the lease was renewed last.
     pub busy_for: Option<Duration>,
+    /// When its holder tries again what the database was not well enough for, by the clock of the database server; `None`
+    /// unless it [waits](ProcessorState::Waiting).
+    pub retry_at: Option<SystemTime>,
     /// When it got on last, by the clock of the database server.
     pub updated_at: SystemTime,
     quiet_for: Duration,
@@ -305,6 +315,7 @@ fn slot(row: &Row) -> Result<SlotStatus> {
         last_error: get(row, "last_error")?,
         survived: survived(row)?,
         busy_for: busy_for.map(elapsed_from_sql),
+        retry_at: get(row, "retry_at")?,
         updated_at: get(row, "updated_at")?,
         quiet_for: elapsed_from_sql(get(row, "quiet_microseconds")?),
     })

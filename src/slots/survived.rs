@@ -1,23 +1,19 @@
 //! Errors after which a worker goes on: the last one is kept in its slots.
 
 use super::renewal::{LivingWorker, Survived};
-use crate::database::{SchemaSql, Sql, param};
+use crate::database::{ErrorText, SchemaSql, Sql, param};
 use crate::error::{Error, Result};
-use postgres::error::SqlState;
 use postgres::types::Type;
 use std::time::SystemTime;
 
 /// Nobody waits for it: a worker that commits has the row locked, and the next renewal notes the error.
 const NOTE: SchemaSql = SchemaSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
-       SET survived_error = $6, survived_count = $7, survived_at = clock_timestamp() - make_interval(secs => $8)
+       SET survived_error = {schema}.emt_error_text($6), survived_count = $7, survived_at = clock_timestamp() - make_interval(secs => $8)
       FROM (SELECT slot FROM {schema}.emt_processor_slots
              WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND worker = $5
                FOR UPDATE SKIP LOCKED) AS held
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.slot = held.slot");
-
-/// Maximum number of characters that are kept of an error.
-const LONGEST_TEXT: usize = 2_000;
 
 /// An error after which a processor went on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,47 +35,18 @@ pub(super) fn note(
     survived: &Survived,
 ) -> Result<()> {
     let times = i32::try_from(survived.times).unwrap_or(i32::MAX);
-    let ago = survived.ago.as_secs_f64();
-    let mut note = |error: String| {
-        let parameters = [
-            param(&worker.partition, Type::TEXT),
-            param(&worker.processor, Type::TEXT),
-            param(&worker.version, Type::INT4),
-            param(&worker.owner, Type::TEXT),
-            param(&worker.worker, Type::INT4),
-            param(&error, Type::TEXT),
-            param(&times, Type::INT4),
-            param(&ago, Type::FLOAT8),
-        ];
-        sql.execute(&NOTE.in_schema(schema), &parameters)
-    };
-    let noted = match note(storable(&survived.error)) {
-        Err(error) if error.code() == Some(&SqlState::UNTRANSLATABLE_CHARACTER) => {
-            note(survived.error.escape_default().take(LONGEST_TEXT).collect())
-        }
-        noted => noted,
-    };
-    noted.map_err(|source| Error::database("note an error", source))?;
+    let (error, ago) = (ErrorText::new(&survived.error), survived.ago.as_secs_f64());
+    let parameters = [
+        param(&worker.partition, Type::TEXT),
+        param(&worker.processor, Type::TEXT),
+        param(&worker.version, Type::INT4),
+        param(&worker.owner, Type::TEXT),
+        param(&worker.worker, Type::INT4),
+        param(&error, Type::BYTEA),
+        param(&times, Type::INT4),
+        param(&ago, Type::FLOAT8),
+    ];
+    sql.execute(&NOTE.in_schema(schema), &parameters)
+        .map_err(|source| Error::database("note an error", source))?;
     Ok(())
-}
-
-/// A text that a database can keep, if its encoding has the characters; a long one says that it was cut.
-fn storable(error: &str) -> String {
-    let mut characters = error.chars();
-    let text: String = characters.by_ref().take(LONGEST_TEXT).collect();
-    let is_cut = characters.next().is_some();
-    text.replace('\0', "\\0") + if is_cut { "..." } else { "" }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{LONGEST_TEXT, storable};
-
-    #[test]
-    fn an_error_can_be_kept_whatever_it_says() {
-        assert_eq!(storable("kein Gerät\n"), "kein Gerät\n");
-        assert_eq!(storable("a\0b"), "a\\0b");
-        let long = storable(&"x".repeat(10_000_000));
-        assert_eq!(long.len(), LONGEST_TEXT + 3);
-    }
 }

@@ -2,8 +2,8 @@ use super::fixtures::{journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::{
-    ConnectionOptions, Error, EventStore, FailurePolicy, ParkedOptions, ProcessorError,
-    ProcessorState, Projector, RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
+    ConnectionOptions, Error, EventStore, FailurePolicy, FindingKind, ParkedOptions,
+    ProcessorError, ProcessorState, Projector, RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -401,8 +401,11 @@ fn a_processor_that_repeats_what_fails_is_seen_to_do_so() -> anyhow::Result<()> 
 
     let operator = EventStore::open(database.url())?;
     let processors = || operator.processors().list();
-    wait_until("it is seen", || {
-        processors().is_ok_and(|all| all[0].state == ProcessorState::Repeating)
+    wait_until("the doctor sees it", || {
+        operator.doctor().is_ok_and(|report| {
+            let mut kinds = report.findings.iter().map(|finding| finding.kind);
+            kinds.any(|kind| kind == FindingKind::ProcessorRepeats)
+        })
     });
     let survived = processors()?.remove(0).survived.expect("an error");
     assert!(

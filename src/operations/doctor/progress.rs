@@ -100,7 +100,8 @@ fn hanging(processor: &ProcessorStatus) -> Option<Finding> {
 }
 
 fn repeating(processor: &ProcessorStatus) -> Option<Finding> {
-    if processor.state != ProcessorState::Repeating {
+    let goes_on = [ProcessorState::Repeating, ProcessorState::Waiting];
+    if !goes_on.contains(&processor.state) {
         return None;
     }
     let slot = processor.slots.iter().find(|slot| slot.repeats())?;
