@@ -3,7 +3,7 @@ use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::{
     ConnectionOptions, Error, EventStore, FailurePolicy, FindingKind, ParkedOptions,
-    ProcessorError, ProcessorState, Projector, RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
+    ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
