@@ -10,33 +10,6 @@ const BESIDE_JSON: usize = 256;
 /// page of such letters is up to four times too large before it is cut.
 const MOST_COMPRESSED: usize = 24;
 
-/// The content of small messages: large content that may have no room must not be sent. The stored size is known without reading
-/// the content, but may be that of compressed text. An array keeps its elements uncompressed, so it tells the real size. Content
-/// that is stored in a few bytes goes without that array, which would cost a page a fortieth of its time.
-macro_rules! small_content {
-    ($stored:literal, $real:literal) => {
-        concat!(
-            "CASE WHEN pg_column_size(message_data) <= ",
-            $stored,
-            " OR (pg_column_size(message_data) <= ",
-            $real,
-            " AND pg_column_size(ARRAY[message_data]) <= ",
-            $real,
-            ")
-              THEN message_data END AS message_data,
-            CASE WHEN pg_column_size(message_metadata) <= ",
-            $stored,
-            " OR (pg_column_size(message_metadata) <= ",
-            $real,
-            " AND pg_column_size(ARRAY[message_metadata]) <= ",
-            $real,
-            ")
-              THEN message_metadata END AS message_metadata"
-        )
-    };
-}
-pub(crate) use small_content;
-
 /// The first messages that have room in so many bytes, or one. Only for pages of large messages, because the sums cost each
 /// message something. The stored sizes bound how many are read to learn their real sizes.
 macro_rules! with_room {

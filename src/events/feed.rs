@@ -3,7 +3,7 @@
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Connections, Parameter, Sql, get, param, scalar};
 use crate::error::{Error, Result};
-use crate::events::batch_limits::{BatchFill, BatchLimits, Page, small_content, with_room};
+use crate::events::batch_limits::{BatchFill, BatchLimits, Page, with_room};
 use crate::events::event::Event;
 use crate::events::handled_events::{FeedFilter, HandledEvents};
 use crate::events::message::{Recorded, RecordedMessage};
@@ -19,12 +19,20 @@ pub(crate) const LONGEST_STEP: u64 = 50_000;
 
 const HORIZON: PartitionSql = PartitionSql::new("SELECT {schema}.emt_horizon($1, $2)");
 
-const READ_SMALL: PartitionSql = PartitionSql::new(concat!(
-    "SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
-            message_schema_version, created, ",
-    small_content!("$8", "$9"),
-    ", horizon, head FROM {feed}($1, $2, $3, $4, $5, $6, $7)"
-));
+/// Without the content of large messages, as `emt_stream_read_page` says.
+const READ_SMALL: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created,
+           CASE WHEN pg_column_size(message_data) <= $8
+                  OR (pg_column_size(message_data) <= $9 AND pg_column_size(ARRAY[message_data]) <= $9)
+                THEN message_data END AS message_data,
+           CASE WHEN pg_column_size(message_metadata) <= $8
+                  OR (pg_column_size(message_metadata) <= $9 AND pg_column_size(ARRAY[message_metadata]) <= $9)
+                THEN message_metadata END AS message_metadata,
+           horizon, head
+      FROM {feed}($1, $2, $3, $4, $5, $6, $7)",
+);
 
 const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
     "SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
@@ -277,14 +285,13 @@ impl Filling {
             first_column: STREAM_ID + 1,
             stream: &stream,
         };
-        // Without a size, its content was left out.
-        let has_room = row.json_size()?.is_some_and(|size| self.fill.add(size));
-        if has_room {
-            self.messages.push(row.to_message()?);
-        } else {
+        let content = row.sent_content()?;
+        let Some(content) = content.filter(|content| self.fill.add(content.size())) else {
             self.is_cut = true;
-        }
-        Ok(has_room)
+            return Ok(false);
+        };
+        self.messages.push(row.to_message(content)?);
+        Ok(true)
     }
 
     /// Reads one by one, so that no more large messages are in memory than have room.

@@ -5,7 +5,7 @@ use super::read_options::ReadOptions;
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{DecodeError, Error, Result};
-use crate::events::batch_limits::{BatchFill, small_content, with_room};
+use crate::events::batch_limits::{BatchFill, with_room};
 use crate::events::event::Event;
 use crate::events::message::{
     MessageKind, Metadata, Recorded, RecordedMessage, parse_schema_version,
@@ -64,12 +64,13 @@ const READ_PAGE: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
 );
 
-const READ_SMALL: PartitionSql = PartitionSql::new(concat!(
-    "SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
-            message_schema_version, created, ",
-    small_content!("$8", "$9"),
-    " FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)"
-));
+/// Without the content of large messages.
+const READ_SMALL: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created, message_data, message_metadata
+      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+);
 
 const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
     "SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
@@ -114,14 +115,13 @@ pub(crate) struct StreamPage<E> {
 impl<E: Event> StreamPage<E> {
     /// Takes a row; false when it has no room.
     fn take(&mut self, fill: &mut BatchFill, row: MessageRow<'_>) -> Result<bool> {
-        // Without a size, its content was left out.
-        let has_room = row.json_size()?.is_some_and(|size| fill.add(size));
-        if has_room {
-            self.events.push_back(row.decode()?);
-        } else {
+        let content = row.sent_content()?;
+        let Some(content) = content.filter(|content| fill.add(content.size())) else {
             self.is_last = false;
-        }
-        Ok(has_room)
+            return Ok(false);
+        };
+        self.events.push_back(row.decode_content(content)?);
+        Ok(true)
     }
 }
 
@@ -249,25 +249,48 @@ pub(crate) struct MessageRow<'a> {
     pub(crate) stream: &'a Arc<str>,
 }
 
+/// The JSON of a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Content<'a> {
+    data: &'a [u8],
+    metadata: &'a [u8],
+}
+
+impl Content<'_> {
+    pub(crate) fn size(self) -> usize {
+        self.data.len() + self.metadata.len()
+    }
+}
+
 impl MessageRow<'_> {
     fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: MessageColumn) -> Result<T> {
         Ok(get(self.row, self.first_column + column as usize)?)
     }
 
-    /// How many bytes of JSON the message has; `None` where a part of it was left out.
-    pub(crate) fn json_size(&self) -> Result<Option<usize>> {
+    fn content(&self) -> Result<Content<'_>> {
+        let data: Jsonb<'_> = self.get(MessageColumn::MessageData)?;
+        let metadata: Jsonb<'_> = self.get(MessageColumn::MessageMetadata)?;
+        Ok(Content {
+            data: data.0,
+            metadata: metadata.0,
+        })
+    }
+
+    /// `None` where the statement has left out a part of it, because it is large.
+    pub(crate) fn sent_content(&self) -> Result<Option<Content<'_>>> {
         let data: Option<Jsonb<'_>> = self.get(MessageColumn::MessageData)?;
         let metadata: Option<Jsonb<'_>> = self.get(MessageColumn::MessageMetadata)?;
-        Ok(data
-            .zip(metadata)
-            .map(|(data, metadata)| data.0.len() + metadata.0.len()))
+        Ok(data.zip(metadata).map(|(data, metadata)| Content {
+            data: data.0,
+            metadata: metadata.0,
+        }))
     }
 
     fn position(&self, column: MessageColumn) -> Result<u64> {
         Ok(from_sql(self.get(column)?)?)
     }
 
-    pub(crate) fn to_message(&self) -> Result<RecordedMessage> {
+    pub(crate) fn to_message(&self, content: Content<'_>) -> Result<RecordedMessage> {
         let kind = MessageKind::from_sql(self.get(MessageColumn::MessageKind)?);
         let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?);
         let damage = kind.as_ref().err().or(schema_version.as_ref().err());
@@ -282,19 +305,17 @@ impl MessageRow<'_> {
             kind: kind.unwrap_or_default(),
             schema_version: schema_version.unwrap_or_default(),
             recorded_at: self.get(MessageColumn::Created)?,
-            data: self
-                .get::<Jsonb<'_>>(MessageColumn::MessageData)?
-                .0
-                .to_vec(),
-            metadata: self
-                .get::<Jsonb<'_>>(MessageColumn::MessageMetadata)?
-                .0
-                .to_vec(),
+            data: content.data.to_vec(),
+            metadata: content.metadata.to_vec(),
         })
     }
 
     /// The message as an event of type `E`, decoded from the row itself.
     pub(crate) fn decode<E: Event>(&self) -> Result<Recorded<E>> {
+        self.decode_content(self.content()?)
+    }
+
+    fn decode_content<E: Event>(&self, content: Content<'_>) -> Result<Recorded<E>> {
         let stream_position = self.position(MessageColumn::StreamPosition)?;
         let message_type: &str = self.get(MessageColumn::MessageType)?;
         let unreadable = |source: DecodeError| Error::Decode {
@@ -307,16 +328,14 @@ impl MessageRow<'_> {
             .map_err(|damage| unreadable(damage.into()))?;
         let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?)
             .map_err(|damage| unreadable(damage.into()))?;
-        let data: Jsonb<'_> = self.get(MessageColumn::MessageData)?;
         let event = crate::events::event::decode_stored(
             message_type,
             schema_version,
-            data.0,
+            content.data,
             self.stream,
             stream_position,
         )?;
-        let metadata: Jsonb<'_> = self.get(MessageColumn::MessageMetadata)?;
-        let metadata = Metadata::parse(metadata.0).map_err(unreadable)?;
+        let metadata = Metadata::parse(content.metadata).map_err(unreadable)?;
         Ok(crate::Recorded {
             event,
             stream_name: Arc::clone(self.stream),
