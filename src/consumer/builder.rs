@@ -74,6 +74,7 @@ impl EventStore {
                 lease: Duration::from_secs(10),
                 longest_idle: Duration::from_millis(500),
                 until: None,
+                is_job: false,
             },
             stop: StopHandle::new(),
             invalid: None,
@@ -216,7 +217,9 @@ impl ConsumerBuilder {
             RunUntil::Position(position) => Some(position),
             RunUntil::Elapsed(_) | RunUntil::Stopped => None,
         };
-        let (shared, slots) = self.prepare(target)?;
+        let mut consumer = self;
+        consumer.settings.is_job = until != RunUntil::Stopped;
+        let (shared, slots) = consumer.prepare(target)?;
         super::job::run(&shared, &slots, until, target, on_progress)
     }
 

@@ -22,6 +22,7 @@ pub(super) struct Poller {
     idle: BackOff,
     held: BackOff,
     failed: BackOff,
+    is_failing: bool,
     horizon: Horizon,
 }
 
@@ -43,6 +44,7 @@ impl Poller {
             idle: BackOff::new(IDLE_SHORTEST, shared.settings.longest_idle),
             held: BackOff::new(HELD_SHORTEST, HELD_LONGEST),
             failed: BackOff::new(HELD_LONGEST, Duration::from_secs(1)),
+            is_failing: false,
             horizon: Horizon {
                 position: 0,
                 head: 0,
@@ -65,7 +67,7 @@ impl Poller {
                 }
                 Ok(Some(Round::Held)) => Some(self.held.next()),
                 Ok(None) => None,
-                Err(error) if !error.is_retryable() => {
+                Err(error) if !self.shared.outlasts(&error) => {
                     let error = Arc::new(error);
                     self.shared
                         .mailboxes
@@ -74,11 +76,13 @@ impl Poller {
                     return;
                 }
                 Err(error) => {
-                    self.shared
-                        .mailboxes
-                        .iter()
-                        .for_each(|mailbox| mailbox.report(&error));
-                    Some(self.failed.next())
+                    let pause = self.failed.next();
+                    self.is_failing = true;
+                    for mailbox in &self.shared.mailboxes {
+                        let is_there = !error.is_unavailable();
+                        self.shared.note_waiting(mailbox, &error, pause, is_there);
+                    }
+                    Some(pause)
                 }
             };
             self.wait(pause);
@@ -123,6 +127,13 @@ impl Poller {
             rest = &rest[served.max(there)..];
         }
         self.failed.reset();
+        if self.is_failing {
+            let mailboxes = &self.shared.mailboxes;
+            for mailbox in mailboxes {
+                self.shared.note_going_on(mailbox);
+            }
+            self.is_failing = mailboxes.iter().any(|mailbox| mailbox.is_waiting());
+        }
         if matches!(outcome, Round::Idle) && self.horizon.position < self.horizon.head {
             outcome = Round::Held;
         }

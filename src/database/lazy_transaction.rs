@@ -14,6 +14,8 @@ pub(crate) struct LazyTransaction {
     patience: Duration,
     begun: Option<PooledTransaction>,
     savepoint: Savepoint,
+    /// The database was not well for a part that was taken back.
+    was_unwell: bool,
 }
 
 impl LazyTransaction {
@@ -24,6 +26,7 @@ impl LazyTransaction {
             patience,
             begun: None,
             savepoint: Savepoint::None { earlier: false },
+            was_unwell: false,
         }
     }
 
@@ -34,6 +37,7 @@ impl LazyTransaction {
 
     /// Takes back what the present part has done.
     pub(crate) fn undo_part(&mut self) -> Result<()> {
+        self.was_unwell = self.take_unwell();
         match (self.savepoint, &mut self.begun) {
             (Savepoint::Begin, begun) => {
                 *begun = None;
@@ -53,6 +57,13 @@ impl LazyTransaction {
         let sql = self.begun.insert(transaction).sql();
         self.savepoint.set(sql)?;
         Ok(sql)
+    }
+
+    /// Whether the database was not well for a statement, whatever code made of its error.
+    pub(crate) fn take_unwell(&mut self) -> bool {
+        let begun = self.begun.as_mut();
+        let is_unwell = begun.is_some_and(PooledTransaction::take_unwell);
+        std::mem::take(&mut self.was_unwell) || is_unwell
     }
 
     fn begin(&mut self) -> Result<PooledTransaction> {

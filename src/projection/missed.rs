@@ -1,7 +1,7 @@
 //! The events that inline projections have not handled yet. Owns the statements on `emt_missed`.
 
 use crate::database::position::{from_sql, to_sql};
-use crate::database::{SchemaSql, Sql, get, param, scalar, scalars};
+use crate::database::{ErrorText, SchemaSql, Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
 use crate::events::{
     BatchLimits, InlineVersions, Page, Partition, PartitionSql, RecordedMessage, feed,
@@ -44,7 +44,7 @@ const EXISTS: PartitionSql = PartitionSql::new(
 /// The first one, because a follower handles them in order.
 const FAIL: PartitionSql = PartitionSql::new(
     "
-    UPDATE {schema}.emt_missed SET error = $4
+    UPDATE {schema}.emt_missed SET error = {schema}.emt_error_text($4)
      WHERE partition = $1 AND name = $2 AND version = $3
        AND global_position = (SELECT min(missed.global_position) FROM {schema}.emt_missed AS missed
                                WHERE missed.partition = $1 AND missed.name = $2 AND missed.version = $3)",
@@ -210,13 +210,12 @@ pub(crate) fn fail(
     (name, version): (&str, i32),
     error: &str,
 ) -> Result<()> {
-    // PostgreSQL's text cannot hold it.
-    let error = error.replace('\0', "\u{FFFD}");
+    let error = ErrorText::new(error);
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&name, Type::TEXT),
         param(&version, Type::INT4),
-        param(&error, Type::TEXT),
+        param(&error, Type::BYTEA),
     ];
     sql.execute(&partition.sql(FAIL), &parameters)
         .map_err(|source| Error::in_partition("note a failure", &partition.name, source))?;

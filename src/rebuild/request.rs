@@ -2,8 +2,8 @@
 
 use super::{Rebuild, Target};
 use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql};
-use crate::database::{Sql, get, param};
-use crate::error::{Error, ProjectionError, Result};
+use crate::database::{ErrorText, Sql, get, param};
+use crate::error::{Error, ProjectionError, Result, chain};
 use crate::events::BatchLimits;
 use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, check_handled, registry};
@@ -33,7 +33,7 @@ const DONE: PartitionSql = PartitionSql::new(
 );
 
 const FAILED: PartitionSql = PartitionSql::new(
-    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2",
+    "UPDATE {schema}.emt_rebuild_requests SET error = {schema}.emt_error_text($3) WHERE partition = $1 AND name = $2",
 );
 
 const OUTCOME: PartitionSql = PartitionSql::new(
@@ -115,6 +115,7 @@ impl RebuildRequest {
     fn note(&self, store: &EventStore, error: Option<&str>) -> Result<()> {
         let partition = store.partition();
         let (name, key) = (&self.name, param(&partition.name, Type::TEXT));
+        let error = error.map(ErrorText::new);
         store
             .connections()
             .run(true, |sql| {
@@ -123,7 +124,7 @@ impl RebuildRequest {
                     None => sql.execute(&partition.sql(DONE), &[key, name]),
                     Some(error) => sql.execute(
                         &partition.sql(FAILED),
-                        &[key, name, param(error, Type::TEXT)],
+                        &[key, name, param(error, Type::BYTEA)],
                     ),
                 };
                 noted.map_err(|source| Error::database("note what came of a rebuild", source))
@@ -138,18 +139,6 @@ fn get_size(row: &Row, column: &str) -> Result<usize> {
     let expected = "a size that this machine can address";
     size.try_into()
         .map_err(|_| Error::stored(column, size.to_string(), expected))
-}
-
-/// An error with its causes.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }
 
 impl Rebuild<'_> {

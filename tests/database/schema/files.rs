@@ -22,6 +22,18 @@ fn every_file_is_named_once_in_the_maps() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn they_have_only_characters_that_each_encoding_has() -> anyhow::Result<()> {
+    let mut found = vec!["schema.sql".to_owned()];
+    find(&schema_files::path(""), "sql", &mut found)?;
+    for name in found {
+        let sql = std::fs::read_to_string(schema_files::path(&name))?;
+        let other = sql.lines().find(|line| !line.is_ascii());
+        assert_eq!(other, None, "{name}");
+    }
+    Ok(())
+}
+
 fn find(root: &Path, folder: &str, found: &mut Vec<String>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(root.join(folder))? {
         let entry = entry?;
