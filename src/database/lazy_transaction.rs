@@ -5,6 +5,7 @@ use super::pool::Connections;
 use super::pooled_transaction::PooledTransaction;
 use super::savepoint::{Savepoint, roll_back_part};
 use super::sql::Sql;
+use super::verification::Verification;
 use std::time::Duration;
 
 /// A transaction that is begun when its first statement runs, and whose parts can be taken back one by one. A part that runs
@@ -12,16 +13,22 @@ use std::time::Duration;
 pub(crate) struct LazyTransaction {
     connections: Connections,
     patience: Duration,
+    verification: Verification,
     begun: Option<PooledTransaction>,
     savepoint: Savepoint,
 }
 
 impl LazyTransaction {
     /// `patience` is that of [`PooledTransaction::begin_within`].
-    pub(crate) fn new(connections: &Connections, patience: Duration) -> Self {
+    pub(crate) fn new(
+        connections: &Connections,
+        patience: Duration,
+        verification: &Verification,
+    ) -> Self {
         Self {
             connections: connections.clone(),
             patience,
+            verification: verification.clone(),
             begun: None,
             savepoint: Savepoint::None { earlier: false },
         }
@@ -57,7 +64,9 @@ impl LazyTransaction {
 
     fn begin(&mut self) -> Result<PooledTransaction> {
         self.savepoint = Savepoint::Begin;
-        PooledTransaction::begin_within(&self.connections, self.patience)
+        let mut begun = PooledTransaction::begin_within(&self.connections, self.patience)?;
+        begun.verify(&self.verification)?;
+        Ok(begun)
     }
 
     /// Runs the last statement and commits if it agrees; else everything is rolled back. Without a transaction, the
@@ -67,7 +76,9 @@ impl LazyTransaction {
         last: impl Fn(&mut dyn Sql) -> Result<bool, E>,
     ) -> Result<bool, E> {
         let Some(mut transaction) = self.begun else {
-            return self.connections.run(false, last);
+            return self
+                .connections
+                .run_verified(&self.verification, false, last);
         };
         let agreed = last(transaction.sql())?;
         if agreed {

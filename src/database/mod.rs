@@ -19,6 +19,7 @@ mod sql;
 mod sql_template;
 mod transaction;
 mod transaction_control;
+mod verification;
 
 pub(crate) use back_off::{BackOff, pause};
 pub use connection_options::ConnectionOptions;
@@ -40,3 +41,4 @@ pub(crate) use source::ConnectionSource;
 pub(crate) use sql::{Jsonb, Parameter, Sql, get, param, scalar, scalars};
 pub(crate) use sql_template::{SchemaSql, SqlNames, SqlTemplate};
 pub use transaction::Transaction;
+pub(crate) use verification::Verification;

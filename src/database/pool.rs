@@ -3,6 +3,7 @@
 use super::connection_options::ConnectionOptions;
 use super::error::{DatabaseError, Result};
 use super::sql::{PreparedStatements, PreparingClient, Sql};
+use super::verification::{Verification, VerifiedParts};
 use crate::database::endpoint::{ConnectError, Endpoint};
 use postgres::Client;
 use r2d2::{ManageConnection, Pool, PooledConnection};
@@ -21,6 +22,7 @@ pub(crate) struct Connection {
     used_at: Instant,
     suspicion: u64,
     broken: bool,
+    verified: VerifiedParts,
 }
 
 impl Connection {
@@ -34,6 +36,7 @@ impl Connection {
             used_at: Instant::now(),
             suspicion,
             broken: false,
+            verified: VerifiedParts::default(),
         }
     }
 
@@ -148,7 +151,11 @@ pub(crate) enum Connections {
         suspicion: Arc<AtomicU64>,
         prepared_statements: bool,
     },
-    Foreign(Arc<dyn ForeignPool>),
+    Foreign {
+        pool: Arc<dyn ForeignPool>,
+        /// Of all its connections: nothing tells them apart. Forgotten when one is found dead.
+        verified: VerifiedParts,
+    },
 }
 
 impl Connections {
@@ -175,7 +182,10 @@ impl Connections {
     }
 
     pub(crate) fn foreign<M: ManageConnection<Connection = Client>>(pool: Pool<M>) -> Self {
-        Self::Foreign(Arc::new(pool))
+        Self::Foreign {
+            pool: Arc::new(pool),
+            verified: VerifiedParts::default(),
+        }
     }
 
     pub(crate) fn checkout(&self) -> Result<Checkout> {
@@ -191,10 +201,12 @@ impl Connections {
                     .map_err(|source| DatabaseError::Pool { source })?,
                 prepared_statements: *prepared_statements,
             }),
-            Self::Foreign(pool) => Ok(Checkout::Foreign(
-                pool.get()
+            Self::Foreign { pool, verified } => Ok(Checkout::Foreign {
+                client: pool
+                    .get()
                     .map_err(|source| DatabaseError::Pool { source })?,
-            )),
+                verified: verified.clone(),
+            }),
         }
     }
 
@@ -231,8 +243,11 @@ impl Connections {
         if let Checkout::Own { connection, .. } = &mut checkout {
             connection.broken = true;
         }
-        if let Self::Own { suspicion, .. } = self {
-            suspicion.fetch_add(1, Ordering::AcqRel);
+        match self {
+            Self::Own { suspicion, .. } => {
+                suspicion.fetch_add(1, Ordering::AcqRel);
+            }
+            Self::Foreign { verified, .. } => verified.clear(),
         }
     }
 }
@@ -243,7 +258,10 @@ pub(crate) enum Checkout {
         connection: PooledConnection<ConnectionManager>,
         prepared_statements: bool,
     },
-    Foreign(Box<dyn ForeignConnection>),
+    Foreign {
+        client: Box<dyn ForeignConnection>,
+        verified: VerifiedParts,
+    },
     /// Outside the pool: closed when it is dropped.
     Dedicated {
         connection: Connection,
@@ -262,7 +280,7 @@ impl Checkout {
                 connection,
                 prepared_statements: false,
             } => &mut connection.sql().client,
-            Self::Foreign(client) => &mut ***client,
+            Self::Foreign { client, .. } => &mut ***client,
             Self::Dedicated {
                 connection,
                 prepared_statements: true,
@@ -278,8 +296,31 @@ impl Checkout {
     pub(crate) fn client(&mut self) -> &mut Client {
         match self {
             Self::Own { connection, .. } => &mut connection.sql().client,
-            Self::Foreign(client) => client,
+            Self::Foreign { client, .. } => client,
             Self::Dedicated { connection, .. } => &mut connection.sql().client,
+        }
+    }
+
+    /// Looks at what a part of the store relies on, unless it was found in order over this connection before.
+    pub(crate) fn verify(&mut self, verification: &Verification) -> Result<()> {
+        if self.verified().contains(verification) {
+            return Ok(());
+        }
+        self.verify_anew(verification)
+    }
+
+    /// The same, whatever was found before.
+    pub(crate) fn verify_anew(&mut self, verification: &Verification) -> Result<()> {
+        verification.run(self.sql())?;
+        self.verified().insert(verification);
+        Ok(())
+    }
+
+    fn verified(&self) -> &VerifiedParts {
+        match self {
+            Self::Own { connection, .. } => &connection.verified,
+            Self::Foreign { verified, .. } => verified,
+            Self::Dedicated { connection, .. } => &connection.verified,
         }
     }
 

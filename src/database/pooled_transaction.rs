@@ -4,6 +4,8 @@ use super::error::{DatabaseError, Result, RoomError, ended_by_server, lost_conne
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::retry::{RetryPolicy, retry};
 use super::sql::Sql;
+use super::verification::Verification;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
@@ -61,6 +63,11 @@ impl PooledTransaction {
         self.checkout.sql()
     }
 
+    /// Looks at what a part of the store relies on, where the connection is new.
+    pub(crate) fn verify(&mut self, verification: &Verification) -> Result<()> {
+        self.checkout.verify(verification)
+    }
+
     /// Commits, or fails and rolls back.
     pub(crate) fn commit(mut self) -> Result<()> {
         // Over a connection that is known to be lost, no COMMIT gets out.
@@ -103,17 +110,49 @@ impl Connections {
         repeatable: bool,
         mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.run_on(|| repeatable, |checkout| run(checkout.sql()))
+    }
+
+    /// The same for a statement that writes to a part of the store: looks at it first, where the connection is new.
+    pub(crate) fn run_verified<T, E: RoomError>(
+        &self,
+        verification: &Verification,
+        repeatable: bool,
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let is_sent = Cell::new(false);
+        self.run_on(
+            || repeatable || !is_sent.get(),
+            |checkout| {
+                is_sent.set(false);
+                checkout.verify(verification)?;
+                is_sent.set(true);
+                run(checkout.sql())
+            },
+        )
+    }
+
+    /// Looks at what a part of the store relies on, whatever was found before.
+    pub(crate) fn verify(&self, verification: &Verification) -> Result<()> {
+        self.run_on(|| true, |checkout| checkout.verify_anew(verification))
+    }
+
+    fn run_on<T, E: RoomError>(
+        &self,
+        is_repeatable: impl Fn() -> bool,
+        mut run: impl FnMut(&mut Checkout) -> Result<T, E>,
+    ) -> Result<T, E> {
         let done = retry(
             &REPLACEMENTS,
             |_| self.run_once(&mut run),
             |done| {
                 done.as_ref()
-                    .is_err_and(|error| may_repeat(error, repeatable))
+                    .is_err_and(|error| may_repeat(error, is_repeatable()))
             },
         );
         match done {
             Ok(done) => done,
-            Err(error) if repeatable => Err(error.into()),
+            Err(error) if is_repeatable() => Err(error.into()),
             Err(error) => Err(unknown_outcome(error).into()),
         }
     }
@@ -121,10 +160,10 @@ impl Connections {
     /// An error that is none of the database's is what the statement has come to.
     fn run_once<T, E: RoomError>(
         &self,
-        run: &mut impl FnMut(&mut dyn Sql) -> Result<T, E>,
+        run: &mut impl FnMut(&mut Checkout) -> Result<T, E>,
     ) -> Result<Result<T, E>> {
         let mut checkout = self.checkout()?;
-        let error = match run(checkout.sql()).map_err(E::into_database) {
+        let error = match run(&mut checkout).map_err(E::into_database) {
             Ok(done) => return Ok(Ok(done)),
             Err(Err(error)) => return Ok(Err(error)),
             Err(Ok(error)) => error,

@@ -125,6 +125,19 @@ pub enum Error {
         /// What the hook returned.
         source: anyhow::Error,
     },
+    /// The store was restored or repaired since the reader of its feed has come to its position: other messages may stand
+    /// up to there now. Read from a position before the restore, or from the beginning.
+    #[error(
+        "the store is at epoch {actual}, the position is of epoch {expected}: it was restored since, so other messages \
+             may stand up to there now"
+    )]
+    #[non_exhaustive]
+    StoreEpoch {
+        /// The epoch of the reader.
+        expected: u64,
+        /// The epoch of the store.
+        actual: u64,
+    },
     /// No tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it.
     #[error("there is no tenant \"{tenant}\"")]
     #[non_exhaustive]

@@ -3,6 +3,7 @@
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Connections, Sql, get, param, scalar};
 use crate::error::{Error, Result};
+use crate::events::epoch;
 use crate::events::event::Event;
 use crate::events::handled_events::{FeedFilter, HandledEvents};
 use crate::events::message::{Recorded, RecordedMessage};
@@ -218,6 +219,7 @@ pub struct FeedOptions {
     after: u64,
     categories: Option<Vec<String>>,
     batch_size: usize,
+    epoch: Option<u64>,
 }
 
 impl Default for FeedOptions {
@@ -226,6 +228,7 @@ impl Default for FeedOptions {
             after: 0,
             categories: None,
             batch_size: 1_000,
+            epoch: None,
         }
     }
 }
@@ -240,6 +243,27 @@ impl FeedOptions {
     #[must_use]
     pub fn after(mut self, position: u64) -> Self {
         self.after = position;
+        self
+    }
+
+    /// Fails with [`Error::StoreEpoch`] when the store is at another [epoch](crate::EventStore::epoch): it was restored since
+    /// the position was kept. Costs one more round trip a batch. Defaults to not looking.
+    ///
+    /// ```no_run
+    /// # use emmett_postgresql::{EventStore, FeedOptions, RawEvent};
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = EventStore::open("postgresql://localhost/shop")?;
+    /// # let (position, epoch) = (1_000, 0);
+    /// let news = FeedOptions::new().after(position).epoch(epoch);
+    /// for message in store.read_all::<RawEvent>(news) {
+    ///     println!("{}", message?.global_position);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
         self
     }
 
@@ -323,19 +347,24 @@ impl<E: Event> Feed<E> {
         self.handled.check("the feed")?;
         let (after, size) = (self.options.after, self.options.batch_size);
         let (partition, filter, known) = (&self.partition, &self.filter, self.horizon);
-        let (horizon, up_to, messages) = self.connections.run(true, |sql| {
+        let expected = self.options.epoch;
+        let fetched = self.connections.run(true, |sql| {
             let horizon = if known > after {
                 known
             } else {
                 self::horizon(sql, partition, after)?.position
             };
             let up_to = step(filter, after, horizon);
-            if up_to <= after {
-                return Ok::<_, Error>((after, after, Vec::new()));
-            }
-            let messages = page(sql, partition, after, up_to, size, filter)?;
-            Ok((horizon, up_to, messages))
-        })?;
+            let messages = if up_to <= after {
+                Vec::new()
+            } else {
+                page(sql, partition, after, up_to, size, filter)?
+            };
+            // After the page: an epoch that begins between the two must be noticed.
+            expected.map_or(Ok(()), |epoch| epoch::check(sql, partition, epoch))?;
+            Ok::<_, Error>((horizon.max(after), up_to.max(after), messages))
+        });
+        let (horizon, up_to, messages) = fetched?;
         self.horizon = horizon;
         self.options.after = match messages.last() {
             Some(last) if messages.len() == size => last.global_position,

@@ -3,6 +3,7 @@
 pub(crate) mod bulk;
 mod category;
 mod codec;
+pub(crate) mod epoch;
 mod event;
 pub(crate) mod feed;
 mod handled_events;

@@ -2,7 +2,7 @@
 
 use crate::database::{
     AutoMigration, Connections, DEFAULT_PARTITION, Declared, PooledTransaction, RetryPolicy,
-    Schema, SchemaPart, Transaction, refuse_async_context, retry,
+    Schema, SchemaPart, Sql, Transaction, refuse_async_context, retry,
 };
 use crate::error::{Error, Result};
 use crate::events::{
@@ -91,9 +91,27 @@ impl EventStore {
         })
     }
 
-    /// Creates what the projections need, and registers them.
+    /// Creates what is missing, looks at what the store relies on, and registers the projections.
     pub(crate) fn prepare(&self) -> Result<()> {
         self.schema().prepare(self.auto_migration)?;
+        self.verify()?;
+        self.prepare_own_projections()
+    }
+
+    /// Looks at what the store (this tenant) relies on, whatever was found before.
+    pub(crate) fn verify(&self) -> Result<()> {
+        Ok(self.connections.verify(self.partition.verification())?)
+    }
+
+    /// The same without the look, for what finds out what is wrong and mends it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn prepare_unverified(&self) -> Result<()> {
+        self.schema().prepare(self.auto_migration)?;
+        self.prepare_own_projections()
+    }
+
+    /// Creates what the projections need, and registers them.
+    fn prepare_own_projections(&self) -> Result<()> {
         if self.projections.is_empty() {
             return Ok(());
         }
@@ -165,7 +183,7 @@ impl EventStore {
     ) -> Result<Appended> {
         let append = options.prepare(stream, messages)?;
         if self.projections.is_empty() {
-            let stored = self.connections.run(append.has_own_ids(), |sql| {
+            let stored = self.run_append(append.has_own_ids(), |sql| {
                 stream::append(sql, &self.partition, &append, None)
             })?;
             self.appended(stored.newly_appended());
@@ -188,13 +206,24 @@ impl EventStore {
         }
         let repeatable = appends.iter().all(StreamAppend::has_own_ids);
         if self.projections.is_empty() {
-            let stored = self.connections.run(repeatable, |sql| {
+            let stored = self.run_append(repeatable, |sql| {
                 stream::append_to_streams(sql, &self.partition, &appends, None)
             })?;
             self.appended(stored.iter().map(Stored::newly_appended).sum());
             return Ok(stored.into_iter().map(Appended::from).collect());
         }
         self.append_in_session(repeatable, |session| session.append_all(&appends))
+    }
+
+    /// An append that is its own transaction.
+    fn run_append<T>(
+        &self,
+        repeatable: bool,
+        append: impl FnMut(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        let verification = self.partition.verification();
+        self.connections
+            .run_verified(verification, repeatable, append)
     }
 
     /// An append with its inline projections. Repeated where a migration has made a prepared statement stale, where the
@@ -414,7 +443,8 @@ impl EventStore {
     /// When no connection can be had.
     pub fn begin(&self) -> Result<Session<'static>> {
         self.register_projections()?;
-        let transaction = PooledTransaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
+        transaction.verify(self.partition.verification())?;
         let transaction = Transaction::pooled(transaction, self.partition.scope().clone());
         Ok(self.session(transaction).waking(self.wakeups.clone()))
     }

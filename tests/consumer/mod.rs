@@ -6,7 +6,7 @@ mod child;
 mod deciding;
 mod failures;
 mod feed_held_back;
-mod fixtures;
+pub(crate) mod fixtures;
 mod jobs;
 mod leases;
 mod named;

@@ -43,6 +43,7 @@ const NOUNS: &[&str] = &[
     "rebuild",
     "relation",
     "slot",
+    "store",
     "stream",
     "table",
     "update",
