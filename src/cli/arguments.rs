@@ -195,6 +195,10 @@ pub(super) struct StreamArguments {
     /// Print the stream even when it is archived
     #[arg(long)]
     pub(super) include_archived: bool,
+
+    /// Print on where events are missing, because they were deleted by hand
+    #[arg(long)]
+    pub(super) allow_gaps: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -112,6 +112,20 @@ pub enum Error {
         /// Why.
         source: DecodeError,
     },
+    /// Messages of a stream are missing: they were deleted by hand, or row level security hides them from this role. What was
+    /// read before them was right; a state without them is not.
+    /// [`ReadOptions::allow_gaps`](crate::ReadOptions::allow_gaps) reads on.
+    #[error("stream \"{stream}\": expected version {expected}, found {}: messages were deleted, or are hidden from this role",
+            found.map_or_else(|| "no more".to_owned(), |found| found.to_string()))]
+    #[non_exhaustive]
+    StreamGap {
+        /// The stream's name.
+        stream: String,
+        /// The version that should have come.
+        expected: u64,
+        /// The version that came; `None` where the messages ended.
+        found: Option<u64>,
+    },
     /// A user's upcast hook refused a stored message.
     #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be upcast")]
     #[non_exhaustive]

@@ -253,7 +253,7 @@ impl EventStore {
     /// Reads a stream. A stream that does not exist, or is archived, has no events and version 0.
     ///
     /// # Errors
-    /// [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Decode`] when a message does not fit `E`; [`Error::StreamGap`] when messages are missing.
     pub fn read_stream<E: Event>(&self, stream: &str) -> Result<StreamRead<E>> {
         self.read_stream_with(stream, ReadOptions::new())
     }
@@ -261,7 +261,8 @@ impl EventStore {
     /// Reads a part of a stream.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`,
+    /// [`Error::StreamGap`] when messages are missing.
     pub fn read_stream_with<E: Event>(
         &self,
         stream: &str,
@@ -285,7 +286,7 @@ impl EventStore {
     /// Folds the events of a stream into a state, as they arrive.
     ///
     /// # Errors
-    /// [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Decode`] when a message does not fit `E`; [`Error::StreamGap`] when messages are missing.
     pub fn aggregate_stream<S, E: Event>(
         &self,
         stream: &str,
@@ -302,7 +303,8 @@ impl EventStore {
     /// `initial` is called again if the connection is lost meanwhile: the stream is then read from the beginning.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`,
+    /// [`Error::StreamGap`] when messages are missing.
     pub fn aggregate_stream_with<S, E: Event>(
         &self,
         stream: &str,

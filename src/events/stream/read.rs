@@ -2,6 +2,7 @@
 
 use super::name::check_stream_name;
 use super::read_options::ReadOptions;
+use super::versions::Versions;
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{DecodeError, Error, Result};
@@ -62,7 +63,8 @@ const READ_PAGE: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
 );
 
-/// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
+/// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist. Fails where a
+/// version is missing among them.
 pub(crate) fn read(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -86,10 +88,12 @@ pub(crate) fn read(
     let limit = options.max_count.map(to_sql);
     let mut version = 0;
     let mut outcome = Ok(());
+    let mut versions = Versions::new(options, 0);
     let mut read_row = |row: &Row| -> Result<()> {
         if version == 0 {
             version = get_u64(row, "stream_version")?;
             options.expected.check(stream, version)?;
+            versions = Versions::new(options, version);
         }
         let message = MessageRow {
             row,
@@ -97,12 +101,10 @@ pub(crate) fn read(
             stream,
         };
         // The stream exists, but no message is in the range.
-        if message
-            .get::<Option<i64>>(MessageColumn::StreamPosition)?
-            .is_none()
-        {
+        let Some(found) = message.get(MessageColumn::StreamPosition)? else {
             return Ok(());
-        }
+        };
+        versions.found(stream, from_sql(found)?)?;
         each(message)
     };
     let mut parameters = vec![
@@ -127,6 +129,7 @@ pub(crate) fn read(
     if version == 0 {
         options.expected.check(stream, 0)?;
     }
+    versions.end(stream)?;
     Ok(version)
 }
 

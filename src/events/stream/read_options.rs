@@ -18,6 +18,9 @@ pub struct ReadOptions {
     pub(super) backwards: bool,
     pub(super) include_archived: bool,
     pub(super) expected: ExpectedVersion,
+    pub(super) allow_gaps: bool,
+    /// It goes on where an earlier page has ended.
+    pub(super) is_continued: bool,
 }
 
 impl Default for ReadOptions {
@@ -29,6 +32,8 @@ impl Default for ReadOptions {
             backwards: false,
             include_archived: false,
             expected: ExpectedVersion::Any,
+            allow_gaps: false,
+            is_continued: false,
         }
     }
 }
@@ -82,6 +87,14 @@ impl ReadOptions {
         self
     }
 
+    /// Reads on where messages are missing, because they were deleted by hand. Defaults to [`Error::StreamGap`]: a state that
+    /// is folded without them is wrong.
+    #[must_use]
+    pub fn allow_gaps(mut self) -> Self {
+        self.allow_gaps = true;
+        self
+    }
+
     pub(crate) fn next_page(mut self, last: u64, count: u64) -> Self {
         if self.backwards {
             self.to = last.saturating_sub(1);
@@ -90,6 +103,7 @@ impl ReadOptions {
         }
         self.max_count = self.max_count.map(|most| most.saturating_sub(count));
         self.expected = ExpectedVersion::Any;
+        self.is_continued = true;
         self
     }
 
