@@ -6,9 +6,9 @@
 --   'arming'    inline: it is built but for the last events. Each append notes what it adds (emt_missed), until it is active.
 --   'stale'     inline: it has missed events that nobody knows any more, and must be built anew.
 --
---   building, stale, inactive ──▶ arming ──▶ active ──▶ inactive (another version is activated)
---                                   │          └──────▶ stale    (too much is missed: emt_projection_expire)
---                                   └──────▶ what it was before  (the build has failed)
+--   building, stale, inactive --> arming --> active --> inactive (another version is activated)
+--                                   |          +------> stale    (too much is missed: emt_projection_expire)
+--                                   +------> what it was before  (the build has failed)
 --
 -- last_updated of an inline one tells that a program with its code lives: its follower renews it while something is missed.
 -- Emmett's own clients register inline projections, too, and keep them themselves: what they write into definition has no

@@ -22,6 +22,15 @@ fn every_file_is_named_once_in_the_maps() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A database of another encoding, such as LATIN1, would refuse the whole schema because of a comment.
+#[test]
+fn the_schema_is_ascii() -> anyhow::Result<()> {
+    let text = schema_files::event_store()?;
+    let other: Vec<_> = text.lines().filter(|line| !line.is_ascii()).collect();
+    assert!(other.is_empty(), "{other:?}");
+    Ok(())
+}
+
 fn find(root: &Path, folder: &str, found: &mut Vec<String>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(root.join(folder))? {
         let entry = entry?;
