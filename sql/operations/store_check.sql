@@ -17,7 +17,7 @@ BEGIN
     END IF;
     EXECUTE format('SELECT max(global_position) FROM public.%I', 'emt_messages_' || _suffix) INTO _highest;
     -- After the table: an append between the two must not look like a fault.
-    _head := public.emt_position_head();
+    SELECT last_value - (NOT is_called)::INTEGER INTO _head FROM public.emt_global_message_position;
     IF _head < _highest THEN
         RETURN format('the sequence emt_global_message_position is at %s, but partition "%s" has a message at position %s, so '
                       'appends would draw positions again and readers would skip events: run `emmett repair sequence`',

@@ -3,6 +3,9 @@
 use super::endpoint::{ConnectError, ConnectionStringError};
 use postgres::error::SqlState;
 
+/// What fails on a standby that is asked for a transaction that writes.
+pub(super) const BEGIN_A_TRANSACTION: &str = "begin a transaction";
+
 pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 
 /// What failed between this program and the server.
@@ -157,6 +160,19 @@ impl DatabaseError {
     /// Whether a statement failed because the schema has changed since it was prepared; nothing was stored then.
     pub(crate) fn is_stale_plan(&self) -> bool {
         matches!(self, Self::Statement { source, .. } if is_stale_plan(source))
+    }
+
+    /// Whether nothing can be written here: the server is a standby, or the role only reads.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let Self::Statement { doing, source } = self else {
+            return false;
+        };
+        // A standby has no code of its own for a transaction that wants to write.
+        let is_beginning = *doing == BEGIN_A_TRANSACTION;
+        source.code().is_some_and(|code| {
+            *code == SqlState::READ_ONLY_SQL_TRANSACTION
+                || is_beginning && *code == SqlState::FEATURE_NOT_SUPPORTED
+        })
     }
 
     /// Gives a failed statement its meaning.

@@ -5,6 +5,7 @@ mod connection_options;
 mod endpoint;
 mod error;
 pub(crate) mod identifier;
+mod isolation;
 mod lazy_transaction;
 mod pool;
 mod pooled_transaction;

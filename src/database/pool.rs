@@ -2,6 +2,7 @@
 
 use super::connection_options::ConnectionOptions;
 use super::error::{DatabaseError, Result};
+use super::isolation::{Isolation, OpenError};
 use super::sql::{PreparedStatements, PreparingClient, Sql};
 use super::verification::{Verification, VerifiedParts};
 use crate::database::endpoint::{ConnectError, Endpoint};
@@ -63,16 +64,12 @@ impl Drop for Connection {
     }
 }
 
-/// A backend may give its memory back to the system after each statement, and get it again page by page for the next one: that took a
-/// fifth of the time of inserting 100 documents. Once a block of this size was freed, glibc keeps twice as much (mallopt(3),
-/// `M_MMAP_THRESHOLD`, the dynamic threshold). With another C library it does nothing.
-const KEEP_MEMORY: &str = "SELECT length(repeat('x', 524288))";
-
 /// Opens, tests and discards connections for r2d2.
 pub(crate) struct ConnectionManager {
     endpoint: Arc<Endpoint>,
     /// Rises whenever a connection was found dead: then the others, too, are asked before they are handed out.
     suspicion: Arc<AtomicU64>,
+    isolation: Isolation,
 }
 
 impl ManageConnection for ConnectionManager {
@@ -81,13 +78,7 @@ impl ManageConnection for ConnectionManager {
 
     fn connect(&self) -> Result<Connection, ConnectionTestError> {
         let suspicion = self.suspicion.load(Ordering::Acquire);
-        let mut client = self
-            .endpoint
-            .connect()
-            .map_err(ConnectionTestError::Connect)?;
-        client
-            .simple_query(KEEP_MEMORY)
-            .map_err(ConnectionTestError::Prepare)?;
+        let client = self.isolation.open(&self.endpoint)?;
         Ok(Connection::new(client, suspicion))
     }
 
@@ -127,6 +118,15 @@ pub(crate) enum ConnectionTestError {
     Test(#[source] postgres::Error),
 }
 
+impl From<OpenError> for ConnectionTestError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Connect(source) => Self::Connect(source),
+            OpenError::Prepare(source) => Self::Prepare(source),
+        }
+    }
+}
+
 /// A pool that the caller brought, with its type erased.
 pub(crate) trait ForeignPool: Send + Sync {
     fn get(&self) -> Result<Box<dyn ForeignConnection>, r2d2::Error>;
@@ -149,9 +149,11 @@ pub(crate) enum Connections {
         endpoint: Arc<Endpoint>,
         pool: Pool<ConnectionManager>,
         suspicion: Arc<AtomicU64>,
+        isolation: Isolation,
         prepared_statements: bool,
     },
     Foreign {
+        isolation: Isolation,
         pool: Arc<dyn ForeignPool>,
         /// Of all its connections: nothing tells them apart. Forgotten when one is found dead.
         verified: VerifiedParts,
@@ -161,10 +163,12 @@ pub(crate) enum Connections {
 impl Connections {
     pub(crate) fn open(endpoint: Endpoint, options: &ConnectionOptions) -> Self {
         let suspicion = Arc::new(AtomicU64::new(0));
+        let isolation = Isolation::default();
         let endpoint = Arc::new(endpoint);
         let manager = ConnectionManager {
             endpoint: Arc::clone(&endpoint),
             suspicion: Arc::clone(&suspicion),
+            isolation: isolation.clone(),
         };
         let pool = Pool::builder()
             .max_size(options.pool_size)
@@ -177,12 +181,14 @@ impl Connections {
             endpoint,
             pool,
             suspicion,
+            isolation,
             prepared_statements: options.prepared_statements,
         }
     }
 
     pub(crate) fn foreign<M: ManageConnection<Connection = Client>>(pool: Pool<M>) -> Self {
         Self::Foreign {
+            isolation: Isolation::default(),
             pool: Arc::new(pool),
             verified: VerifiedParts::default(),
         }
@@ -201,7 +207,7 @@ impl Connections {
                     .map_err(|source| DatabaseError::Pool { source })?,
                 prepared_statements: *prepared_statements,
             }),
-            Self::Foreign { pool, verified } => Ok(Checkout::Foreign {
+            Self::Foreign { pool, verified, .. } => Ok(Checkout::Foreign {
                 client: pool
                     .get()
                     .map_err(|source| DatabaseError::Pool { source })?,
@@ -216,22 +222,30 @@ impl Connections {
         refuse_async_context()?;
         let Self::Own {
             endpoint,
+            isolation,
             prepared_statements,
             ..
         } = self
         else {
             return Ok(None);
         };
-        let client = endpoint
-            .connect()
-            .map_err(|source| DatabaseError::Connect {
+        let client = isolation.open(endpoint).map_err(|error| match error {
+            OpenError::Connect(source) => DatabaseError::Connect {
                 server: endpoint.describe(),
                 source,
-            })?;
+            },
+            OpenError::Prepare(source) => DatabaseError::statement("open a connection", source),
+        })?;
         Ok(Some(Checkout::Dedicated {
             connection: Connection::new(client, 0),
             prepared_statements: *prepared_statements,
         }))
+    }
+
+    pub(super) fn isolation(&self) -> &Isolation {
+        match self {
+            Self::Own { isolation, .. } | Self::Foreign { isolation, .. } => isolation,
+        }
     }
 
     pub(crate) fn can_be_dedicated(&self) -> bool {

@@ -256,6 +256,11 @@ impl Error {
         }
     }
 
+    /// Whether nothing can be written here: the server is a standby, or the role only reads.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_read_only())
+    }
+
     /// Whether the partition does not know the program's inline projections.
     pub(crate) fn is_unregistered_projection(&self) -> bool {
         matches!(self, Self::Projection(error) if error.is_unregistered())

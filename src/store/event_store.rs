@@ -110,17 +110,23 @@ impl EventStore {
         self.prepare_own_projections()
     }
 
-    /// Creates what the projections need, and registers them.
+    /// Creates what the projections need, and registers them. Where nothing can be written, streams and documents can be read
+    /// all the same: nothing is appended there, so no projection has to be known.
     fn prepare_own_projections(&self) -> Result<()> {
-        if self.projections.is_empty() {
+        match self.init_projections() {
+            Err(error) if error.is_read_only() => Ok(()),
+            other => other,
+        }?;
+        self.register_projections()
+    }
+
+    fn init_projections(&self) -> Result<()> {
+        if self.projections.is_empty() || !self.may_migrate() {
             return Ok(());
         }
-        if self.auto_migration == AutoMigration::CreateOrUpdate {
-            let mut transaction = PooledTransaction::begin(&self.connections)?;
-            self.projections.init(transaction.sql(), &self.partition)?;
-            transaction.commit()?;
-        }
-        self.register_projections()
+        let mut transaction = PooledTransaction::begin(&self.connections)?;
+        self.projections.init(transaction.sql(), &self.partition)?;
+        Ok(transaction.commit()?)
     }
 
     /// The same store as one tenant sees it: streams, feed and documents of its own. The default one is seen without.
@@ -234,7 +240,8 @@ impl EventStore {
         append: impl Fn(&mut Session<'_>) -> Result<T>,
     ) -> Result<T> {
         let once = || -> Result<T> {
-            let mut session = self.begin()?;
+            self.register_projections()?;
+            let mut session = self.session_in(PooledTransaction::begin(&self.connections)?)?;
             let appended = append(&mut session)?;
             session.commit()?;
             Ok(appended)
@@ -439,13 +446,16 @@ impl EventStore {
         Ok(done)
     }
 
-    /// Begins a transaction that the caller commits.
+    /// Begins a transaction that the caller commits. On a standby it can read streams and documents.
     ///
     /// # Errors
     /// When no connection can be had.
     pub fn begin(&self) -> Result<Session<'static>> {
         self.register_projections()?;
-        let mut transaction = PooledTransaction::begin(&self.connections)?;
+        self.session_in(PooledTransaction::begin_or_read(&self.connections)?)
+    }
+
+    fn session_in(&self, mut transaction: PooledTransaction) -> Result<Session<'static>> {
         transaction.verify(self.partition.verification())?;
         let transaction = Transaction::pooled(transaction, self.partition.scope().clone());
         Ok(self.session(transaction).waking(self.wakeups.clone()))
@@ -534,7 +544,10 @@ impl EventStore {
         if self.projections.is_empty() || self.registered().contains(&self.partition.name) {
             return Ok(());
         }
-        self.prepare_projections()
+        match self.prepare_projections() {
+            Err(error) if error.is_read_only() => Ok(()),
+            other => other,
+        }
     }
 
     /// Registers the projections in this partition, and makes them active, as the builder was told.

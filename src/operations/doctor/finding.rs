@@ -65,7 +65,7 @@ pub enum FindingKind {
     AppendsBlocked,
     /// The server is a standby, from which the feed cannot be read.
     Standby,
-    /// Statements of their own do not run at READ COMMITTED here, so the feed cannot be read.
+    /// Statements of their own do not run at READ COMMITTED here, so each one takes a transaction.
     Isolation,
     /// A sequence is behind the tables: that of the positions has not drawn some that are stored, or a partition's flag that
     /// it has inline projections was lost. Appends are refused.
