@@ -63,6 +63,7 @@
 --   SE040  a refused stream among several; never leaves emt_append_to_streams
 
 \ir sql/documents.sql
+\ir sql/operations/error_texts.sql
 
 -- Events
 \ir sql/events/partitions.sql

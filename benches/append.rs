@@ -12,6 +12,27 @@ use std::thread;
 const THREADS: [usize; 3] = [1, 8, 32];
 const EVENTS: [usize; 2] = [1, 100];
 
+/// What an append does for the read model beside storing its events.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum ReadModel {
+    /// No projection is registered.
+    Absent,
+    /// The store has the projection and runs it.
+    Inline,
+    /// Another program has registered the projection: the events are noted as missed.
+    Missed,
+}
+
+impl ReadModel {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Absent => "",
+            Self::Inline => ", 1 document",
+            Self::Missed => ", noted as missed",
+        }
+    }
+}
+
 /// Appends through a store that all threads share.
 pub(crate) struct StoreAppender {
     store: EventStore,
@@ -30,14 +51,23 @@ pub(crate) fn store_appenders(
     database: &Database,
     threads: usize,
     count: usize,
-    projects: bool,
+    read_model: ReadModel,
 ) -> Result<Vec<StoreAppender>> {
     let mut builder = EventStore::builder(database.url())
         .connection_options(ConnectionOptions::new().pool_size(u32::try_from(threads)?));
-    if projects {
-        builder = builder.inline_projection(cart_summaries());
+    match read_model {
+        ReadModel::Absent => {}
+        ReadModel::Inline => builder = builder.inline_projection(cart_summaries()),
+        ReadModel::Missed => register(database)?,
     }
     Ok(appenders(&builder.open()?, threads, count))
+}
+
+fn register(database: &Database) -> Result<()> {
+    EventStore::builder(database.url())
+        .inline_projection(cart_summaries())
+        .open()?;
+    Ok(())
 }
 
 pub(crate) fn appenders(store: &EventStore, threads: usize, count: usize) -> Vec<StoreAppender> {
@@ -84,9 +114,10 @@ fn append_alone(appender: &mut impl Appender, mut streams: Streams, turn: Turn) 
 }
 
 pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
-    for (projects, with) in [(false, ""), (true, ", 1 document")] {
+    for read_model in [ReadModel::Absent, ReadModel::Inline, ReadModel::Missed] {
         for count in EVENTS {
             for threads in THREADS {
+                let with = read_model.suffix();
                 let plural = |number| if number == 1 { "" } else { "s" };
                 let name = format!(
                     "append {count} event{}{with}, {threads} thread{}",
@@ -97,8 +128,9 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
                     continue;
                 }
                 let database = crate::database(server)?;
-                let mut ours = store_appenders(&database, threads, count, projects)?;
-                let mut plain = plain_appenders(&database, threads, count, projects)?;
+                let mut ours = store_appenders(&database, threads, count, read_model)?;
+                let mut plain =
+                    plain_appenders(&database, threads, count, read_model == ReadModel::Inline)?;
                 harness.compare(
                     &name,
                     |turn| append(&mut ours, turn),

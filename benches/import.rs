@@ -13,10 +13,6 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
         return Ok(());
     }
     let database = crate::database(server)?;
-    // The read model of the other benches is not part of an import's work here.
-    database
-        .client()?
-        .execute("DELETE FROM emt_projections", &[])?;
     let store = EventStore::builder(database.url())
         .connection_options(ConnectionOptions::new().pool_size(1))
         .open()?;

@@ -1,6 +1,6 @@
 //! What an append costs in a store of a million events, against one that was empty.
 
-use crate::append::{append, store_appenders};
+use crate::append::{ReadModel, append, store_appenders};
 use crate::harness::Harness;
 use anyhow::Result;
 use emmett_postgresql::testing::Server;
@@ -31,8 +31,8 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     client.batch_execute(&FILL.replace("{streams}", &streams.to_string()))?;
     client.batch_execute("VACUUM ANALYZE")?;
     client.batch_execute("CHECKPOINT")?;
-    let mut filled = store_appenders(&large, THREADS, 1, false)?;
-    let mut fresh = store_appenders(&empty, THREADS, 1, false)?;
+    let mut filled = store_appenders(&large, THREADS, 1, ReadModel::Absent)?;
+    let mut fresh = store_appenders(&empty, THREADS, 1, ReadModel::Absent)?;
     harness.compare(
         name,
         |turn| append(&mut filled, turn),

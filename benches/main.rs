@@ -43,9 +43,10 @@ fn main() -> Result<()> {
 /// A database with the store's tables, and beside them those of the plain side.
 fn database(server: &Server) -> Result<Database> {
     let database = server.create_database()?;
-    EventStore::builder(database.url())
-        .inline_projection(shop::cart_summaries())
-        .open()?;
+    let store = EventStore::open(database.url())?;
+    store
+        .collection::<shop::CartSummary>(shop::CART_SUMMARIES)
+        .create()?;
     plain::create_tables(&mut database.client()?)?;
     Ok(database)
 }

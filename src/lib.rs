@@ -82,6 +82,7 @@
 #![doc = include_str!("../sql/documents/selections.sql")]
 #![doc = include_str!("../sql/documents/indexes.sql")]
 #![doc = include_str!("../schema.sql")]
+#![doc = include_str!("../sql/operations/error_texts.sql")]
 #![doc = include_str!("../sql/events/partitions.sql")]
 #![doc = include_str!("../sql/events/streams.sql")]
 #![doc = include_str!("../sql/events/fence.sql")]
@@ -113,7 +114,7 @@
 pub use crate::consumer::run_main;
 pub use crate::consumer::{
     Consumer, ConsumerBuilder, FailurePolicy, OnNewTypes, Projector, Reactor, ReactorContext,
-    RunUntil, StartFrom, StopHandle, UnfinishedReactor,
+    RunUntil, StartFrom, StopHandle, UnfinishedReactor, Waiting,
 };
 pub use crate::database::{
     AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,

@@ -16,6 +16,7 @@
 --   (no row) --- register --> free
 --   any      --- reset -----> the same, at another position; failed becomes what it was
 --   any      --- fail ------> failed     --- register ------> what it was
+--   held     --- wait ------> waiting    --- go on ------> held
 --   any      --- hold ------> rebuilding --- release -------> free
 --                             rebuilding --- five minutes --> expired
 --   not held --- forget ----> (no row)
@@ -26,11 +27,11 @@
 -- wanted_by, wanted_until: a worker that has less than its share asks for the slot; its holder gives it up, and no other
 -- worker takes it before that time. taken_position: where it was taken last. crashes: how many leases in a row ran out
 -- there. attempted, attempts and attempt_epoch: after a crash, the message that is tried, by how many holders, and the
--- last one of them. status: 'active' or 'failed'. projection: the one that a projector keeps; none for a reactor.
--- handled: the events of which all up to the position are handled, or were decided about: those that the code of the last
--- holder handles, as categories and types. passed_over: what older code did not handle, though newer code had; each up to
--- which position (after) it is handled. Together they never become less. Room in the pages keeps updates off the index:
--- every batch writes here.
+-- last one of them. status: 'active' or 'failed'. retry_at: the database was not well, as last_error says; the holder
+-- tries again then. projection: the one that a projector keeps; none for a reactor. handled: the events of which all up
+-- to the position are handled, or were decided about: those that the code of the last holder handles, as categories and
+-- types. passed_over: what older code did not handle, though newer code had; each up to which position (after) it is
+-- handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -55,6 +56,7 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     handled         JSONB,
     passed_over     JSONB        NOT NULL DEFAULT '[]',
     last_error      TEXT,
+    retry_at        TIMESTAMPTZ,
     updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, processor, version, slot)
 ) WITH (fillfactor = 50);
@@ -180,7 +182,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_release(
     LANGUAGE sql
     AS $$
     UPDATE public.emt_processor_slots AS slot
-       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0,
+       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0, retry_at = NULL,
            attempts = CASE WHEN slot.attempt_epoch = slot.epoch THEN greatest(slot.attempts - 1, 0) ELSE slot.attempts END
      WHERE slot.partition = _partition AND slot.processor = _processor AND slot.owner = _owner
        AND (_version IS NULL OR slot.version = _version) AND (_worker IS NULL OR slot.worker = _worker)
@@ -262,7 +264,8 @@ BEGIN
                               THEN taken.crashes + 1 ELSE 0 END,
                taken_position = taken.position,
                wanted_by = NULL,
-               wanted_until = NULL
+               wanted_until = NULL,
+               retry_at = NULL
          WHERE taken.partition = _partition AND taken.processor = _processor
            AND taken.version = _version AND taken.slot = ANY (_free);
         _mine := _mine + cardinality(_free);
@@ -305,7 +308,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT
     UPDATE public.emt_processor_slots AS slot
        SET owner = _owner, worker = 0, taken_at = clock_timestamp(),
            expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL,
-           wanted_by = NULL, wanted_until = NULL
+           wanted_by = NULL, wanted_until = NULL, retry_at = NULL
      WHERE slot.partition = _partition AND slot.processor = _processor;
     $$;
 

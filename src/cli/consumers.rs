@@ -142,6 +142,7 @@ fn state_name(state: ProcessorState) -> &'static str {
         ProcessorState::Stopped => "stopped",
         ProcessorState::LeaseExpired => "leaseExpired",
         ProcessorState::Ahead => "ahead",
+        ProcessorState::Waiting => "waiting",
         ProcessorState::Failed => "failed",
     }
 }
@@ -160,6 +161,7 @@ fn slot_object(slot: &SlotStatus) -> Value {
         "attempts": slot.attempts,
         "failed": slot.failed,
         "lastError": slot.last_error,
+        "retryAt": slot.retry_at.map(time),
         "updatedAt": time(slot.updated_at),
     })
 }

@@ -54,6 +54,11 @@ impl<'s> BatchTransaction<'s> {
         outcome
     }
 
+    /// Whether the database was not well for a statement, whatever the handler made of its error.
+    pub(super) fn take_unwell(&mut self) -> bool {
+        self.transaction.take_unwell()
+    }
+
     /// Runs the last statement and commits if it agrees; else everything is rolled back.
     pub(super) fn commit(self, last: impl Fn(&mut dyn Sql) -> Result<bool>) -> Result<bool> {
         self.transaction.commit(last)

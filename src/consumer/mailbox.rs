@@ -1,13 +1,14 @@
 //! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
 
 use super::processor::Processor;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::events::RecordedMessage;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
 #[derive(Clone)]
@@ -32,6 +33,16 @@ pub(super) struct Demand {
     pub(super) greeted: bool,
 }
 
+/// Why a processor waits until the database is well again, and when it tries again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// What the database said, with its causes.
+    pub cause: String,
+    /// When the processor tries again.
+    pub retry_at: SystemTime,
+}
+
 /// How many batches wait for a worker: one is handled, the next is there already.
 const WAITING_BATCHES: usize = 2;
 
@@ -48,6 +59,8 @@ pub(super) struct Mailbox {
     pub(super) requested: AtomicBool,
     /// Why the feed cannot be read, if that will not pass by itself.
     feed_error: Mutex<Option<Arc<Error>>>,
+    /// Why the worker waits for the database, and until when.
+    waiting: Mutex<Option<Waiting>>,
     /// The slots as the worker knows them, with their epochs.
     held: Mutex<Vec<(i32, i64)>>,
     /// How many messages were handled.
@@ -65,6 +78,7 @@ impl Mailbox {
             leases_changed: AtomicBool::new(true),
             requested: AtomicBool::new(true),
             feed_error: Mutex::default(),
+            waiting: Mutex::default(),
             held: Mutex::default(),
             handled: AtomicU64::new(0),
         }
@@ -82,6 +96,25 @@ impl Mailbox {
 
     pub(super) fn feed_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
         self.feed_error.lock()
+    }
+
+    pub(super) fn wait(&self, error: &Error, pause: Duration) {
+        *self.waiting.lock() = Some(Waiting {
+            cause: chain(error),
+            retry_at: SystemTime::now() + pause,
+        });
+    }
+
+    pub(super) fn go_on(&self) {
+        *self.waiting.lock() = None;
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.lock().is_some()
+    }
+
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        self.waiting.lock().clone()
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Vec<(i32, i64)>> {

@@ -28,6 +28,7 @@ mod worker;
 pub use builder::ConsumerBuilder;
 pub use failure::FailurePolicy;
 pub use job::RunUntil;
+pub use mailbox::Waiting;
 pub use on_new_types::OnNewTypes;
 pub use processor::StartFrom;
 pub use projector::Projector;

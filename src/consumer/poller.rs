@@ -4,6 +4,7 @@ use super::mailbox::{Batch, Demand, Mailbox};
 use super::shared::Shared;
 use crate::database::BackOff;
 use crate::error::Result;
+use crate::events::feed::Part;
 use crate::events::{FeedFilter, Horizon, feed};
 use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub(super) struct Poller {
     idle: BackOff,
     held: BackOff,
     failed: BackOff,
+    is_failing: bool,
     horizon: Horizon,
 }
 
@@ -42,6 +44,7 @@ impl Poller {
             idle: BackOff::new(IDLE_SHORTEST, shared.settings.longest_idle),
             held: BackOff::new(HELD_SHORTEST, HELD_LONGEST),
             failed: BackOff::new(HELD_LONGEST, Duration::from_secs(1)),
+            is_failing: false,
             horizon: Horizon {
                 position: 0,
                 head: 0,
@@ -64,7 +67,7 @@ impl Poller {
                 }
                 Ok(Some(Round::Held)) => Some(self.held.next()),
                 Ok(None) => None,
-                Err(error) if !error.is_retryable() => {
+                Err(error) if !self.shared.outlasts(&error) => {
                     let error = Arc::new(error);
                     self.shared
                         .mailboxes
@@ -73,11 +76,13 @@ impl Poller {
                     return;
                 }
                 Err(error) => {
-                    self.shared
-                        .mailboxes
-                        .iter()
-                        .for_each(|mailbox| mailbox.report(&error));
-                    Some(self.failed.next())
+                    let pause = self.failed.next();
+                    self.is_failing = true;
+                    for mailbox in &self.shared.mailboxes {
+                        let is_there = !error.is_unavailable();
+                        self.shared.note_waiting(mailbox, &error, pause, is_there);
+                    }
+                    Some(pause)
                 }
             };
             self.wait(pause);
@@ -122,6 +127,13 @@ impl Poller {
             rest = &rest[served.max(there)..];
         }
         self.failed.reset();
+        if self.is_failing {
+            let mailboxes = &self.shared.mailboxes;
+            for mailbox in mailboxes {
+                self.shared.note_going_on(mailbox);
+            }
+            self.is_failing = mailboxes.iter().any(|mailbox| mailbox.is_waiting());
+        }
         if matches!(outcome, Round::Idle) && self.horizon.position < self.horizon.head {
             outcome = Round::Held;
         }
@@ -132,34 +144,32 @@ impl Poller {
     fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Result<Option<u64>> {
         let (store, settings) = (&self.shared.store, &self.shared.settings);
         let known = self.horizon;
-        let filter = &filter_of(waiting);
-        let (partition, size) = (store.partition(), settings.batch_size);
-        let most = after
-            .saturating_add(feed::LONGEST_STEP)
-            .min(settings.until.unwrap_or(u64::MAX));
-        let (horizon, messages) = self.shared.run(|sql| {
+        let filter = filter_of(waiting);
+        let (partition, limits) = (store.partition(), settings.limits);
+        let part = Part {
+            after,
+            up_to: after
+                .saturating_add(feed::LONGEST_STEP)
+                .min(settings.until.unwrap_or(u64::MAX)),
+            filter: &filter,
+        };
+        let (horizon, page) = self.shared.run(|sql| {
             if known.position <= after {
-                return feed::poll(sql, partition, after, most, size, filter);
+                return feed::poll(sql, partition, part, limits);
             }
-            let up_to = most.min(known.position);
-            Ok((
-                known,
-                feed::page(sql, partition, after, up_to, size, filter)?,
-            ))
+            let up_to = part.up_to.min(known.position);
+            let page = feed::page(sql, partition, Part { up_to, ..part }, limits)?;
+            Ok((known, page))
         })?;
-        let up_to = most.min(horizon.position);
         self.horizon = horizon;
-        if up_to <= after {
+        let reached = page.position;
+        if reached <= after {
             greet(waiting, after, horizon);
             return Ok(None);
         }
-        let reached = match messages.last() {
-            Some(last) if messages.len() == settings.batch_size => last.global_position(),
-            _ => up_to,
-        };
         let batch = Batch {
             generation: 0,
-            messages: messages.into(),
+            messages: page.messages.into(),
             up_to: reached,
             head: horizon.head,
         };

@@ -1,7 +1,7 @@
 //! A consumer whose threads run.
 
 use super::lease_renewer::LeaseRenewer;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Waiting};
 use super::poller::Poller;
 use super::shared::Shared;
 use super::thread::spawn;
@@ -96,6 +96,17 @@ impl Consumer {
     /// How many messages a processor has handled since the consumer was started, by all its workers here.
     pub fn handled(&self, processor: &str) -> u64 {
         self.shared.handled(processor)
+    }
+
+    /// Why a processor waits for the database here, and when it tries again; `None` when it does not.
+    ///
+    /// A lock, a timeout, a full disk or a lost server never stops a processor, nor does it park an event. Where it can be
+    /// stored, [`EventStore::processors`](crate::EventStore::processors) shows it, too.
+    pub fn waiting(&self, processor: &str) -> Option<Waiting> {
+        let mut mailboxes = self.shared.mailboxes.iter();
+        mailboxes
+            .find(|mailbox| mailbox.processor.name == processor && mailbox.is_waiting())
+            .and_then(|mailbox| mailbox.waiting())
     }
 
     /// The endings of workers, as they come.

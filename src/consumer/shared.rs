@@ -3,8 +3,9 @@
 use super::mailbox::Mailbox;
 use super::processor::Processor;
 use super::stop::StopHandle;
-use crate::database::Sql;
-use crate::error::Result;
+use crate::database::{PooledTransaction, Sql};
+use crate::error::{Error, Result, chain};
+use crate::events::BatchLimits;
 use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
@@ -12,14 +13,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// How long a note about a processor may take.
+const LONGEST_NOTE: Duration = Duration::from_millis(500);
+
 /// How a consumer works.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) batch_size: usize,
+    pub(super) limits: BatchLimits,
     pub(super) lease: Duration,
     pub(super) longest_idle: Duration,
     /// Nothing after this position is handled.
     pub(super) until: Option<u64>,
+    /// Whether the run ends by itself.
+    pub(super) is_job: bool,
 }
 
 /// What all threads of a consumer share.
@@ -50,6 +56,54 @@ impl Shared {
             worker: mailbox.worker,
             lease: self.settings.lease,
         }
+    }
+
+    /// Whether the consumer goes on after such an error of a statement of ours. A service outlasts each of the database's but
+    /// those that say that the database does not fit the program: what is wrong may be mended under it. A job has to end,
+    /// so it outlasts what passes by itself.
+    pub(super) fn outlasts(&self, error: &Error) -> bool {
+        let passes = error.is_retryable() || error.is_outcome_unknown();
+        passes
+            || !self.settings.is_job
+                && matches!(error, Error::Database(error) if !error.is_misfit())
+    }
+
+    /// Shows that a worker waits for the database: to its own process, and in the table, if the database is there.
+    pub(super) fn note_waiting(
+        &self,
+        mailbox: &Mailbox,
+        error: &Error,
+        pause: Duration,
+        is_there: bool,
+    ) {
+        mailbox.report(error);
+        mailbox.wait(error, pause);
+        if !is_there {
+            return;
+        }
+        let (key, cause) = (self.key(&mailbox.processor), chain(error));
+        // The slots may be what is locked; the next attempt notes it again.
+        let _ = self.note(|sql| key.wait(sql, &self.owner, &cause, pause));
+    }
+
+    /// Shows that a worker waits no more.
+    pub(super) fn note_going_on(&self, mailbox: &Mailbox) {
+        if !mailbox.is_waiting() {
+            return;
+        }
+        let key = self.key(&mailbox.processor);
+        // Else it stays waiting: the next batch that is handled notes it.
+        if self.note(|sql| key.go_on(sql, &self.owner)).is_ok() {
+            mailbox.go_on();
+        }
+    }
+
+    /// A note is not worth waiting for behind a lock.
+    fn note(&self, write: impl FnOnce(&mut dyn Sql) -> Result<()>) -> Result<()> {
+        let mut transaction =
+            PooledTransaction::begin_within(self.store.connections(), LONGEST_NOTE)?;
+        write(transaction.sql())?;
+        Ok(transaction.commit()?)
     }
 
     pub(super) fn ring_poller(&self) {

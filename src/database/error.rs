@@ -1,10 +1,11 @@
 //! What fails between this program and the server: connections, statements, transactions, the schema.
 
+use super::driver_error::{
+    is_misfit, is_retryable, is_stale_plan, is_unavailable, lost_connection,
+};
 use super::endpoint::{ConnectError, ConnectionStringError};
+use super::sqlstate::Meaning;
 use postgres::error::SqlState;
-
-/// What fails on a standby that is asked for a transaction that writes.
-pub(super) const BEGIN_A_TRANSACTION: &str = "begin a transaction";
 
 pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 
@@ -132,7 +133,7 @@ impl DatabaseError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Pool { .. } => true,
-            Self::Connect { source, .. } => last_attempt(source, is_retryable),
+            Self::Connect { source, .. } => last_attempt(source, Meaning::is_retryable),
             Self::Statement { source, .. } | Self::TransactionAborted { source } => {
                 is_retryable(source)
             }
@@ -149,7 +150,7 @@ impl DatabaseError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Pool { .. } | Self::UnknownOutcome { .. } => true,
-            Self::Connect { source, .. } => last_attempt(source, is_unavailable),
+            Self::Connect { source, .. } => last_attempt(source, Meaning::is_unavailable),
             Self::Statement { source, .. } | Self::TransactionAborted { source } => {
                 is_unavailable(source)
             }
@@ -162,17 +163,9 @@ impl DatabaseError {
         matches!(self, Self::Statement { source, .. } if is_stale_plan(source))
     }
 
-    /// Whether nothing can be written here: the server is a standby, or the role only reads.
-    pub(crate) fn is_read_only(&self) -> bool {
-        let Self::Statement { doing, source } = self else {
-            return false;
-        };
-        // A standby has no code of its own for a transaction that wants to write.
-        let is_beginning = *doing == BEGIN_A_TRANSACTION;
-        source.code().is_some_and(|code| {
-            *code == SqlState::READ_ONLY_SQL_TRANSACTION
-                || is_beginning && *code == SqlState::FEATURE_NOT_SUPPORTED
-        })
+    /// Whether a statement was refused because the database does not fit the program: that does not pass by itself.
+    pub(crate) fn is_misfit(&self) -> bool {
+        matches!(self, Self::Statement { source, .. } if is_misfit(source))
     }
 
     /// Gives a failed statement its meaning.
@@ -234,69 +227,13 @@ impl RoomError for DatabaseError {
 }
 
 /// Answers a question about the last attempt to connect. A wrong password or certificate stays wrong.
-fn last_attempt(error: &ConnectError, meets: fn(&postgres::Error) -> bool) -> bool {
-    match error {
-        ConnectError::Failed { errors, .. } => errors.last().is_none_or(meets),
-        _ => false,
-    }
-}
-
-/// Whether one of the causes of a user's error is an error of the driver that meets the condition.
-pub(crate) fn has_driver_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref().is_some_and(meets))
-}
-
-/// Whether the same statement may succeed when it is sent again.
-pub(crate) fn is_retryable(error: &postgres::Error) -> bool {
-    let passing = [
-        SqlState::T_R_DEADLOCK_DETECTED,
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::LOCK_NOT_AVAILABLE,
-    ];
-    is_unavailable(error)
-        || is_stale_plan(error)
-        || error.code().is_some_and(|code| passing.contains(code))
-}
-
-/// Whether there was no server to ask, or the connection to it is gone.
-pub(crate) fn is_unavailable(error: &postgres::Error) -> bool {
-    lost_connection(error)
-        || ended_by_server(error)
-        || error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
-}
-
-/// The connection has forgotten the statement already; prepared again, it works.
-pub(crate) fn is_stale_plan(error: &postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        error
-            .message()
-            .contains("cached plan must not change result type")
-            || (error.message().contains("prepared statement")
-                && error.message().contains("does not exist"))
+fn last_attempt(error: &ConnectError, meets: fn(Meaning) -> bool) -> bool {
+    let ConnectError::Failed { errors, .. } = error else {
+        return false;
+    };
+    let last = errors.last();
+    last.is_none_or(|error| match error.as_db_error() {
+        Some(refusal) => meets(Meaning::of_refusal(refusal)),
+        None => lost_connection(error),
     })
-}
-
-/// Whether the server ended the session and said so: what it was doing was rolled back.
-pub(super) fn ended_by_server(error: &postgres::Error) -> bool {
-    let ending = [
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-    ];
-    error
-        .code()
-        .is_some_and(|code| ending.contains(code) || code.code() == "57P05")
-}
-
-/// Whether the connection broke without a word from the server.
-pub(super) fn lost_connection(error: &postgres::Error) -> bool {
-    use std::error::Error as _;
-    error.code().is_none()
-        && (error.is_closed()
-            || error
-                .source()
-                .is_some_and(<dyn std::error::Error>::is::<std::io::Error>))
 }

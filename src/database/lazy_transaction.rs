@@ -16,6 +16,8 @@ pub(crate) struct LazyTransaction {
     verification: Verification,
     begun: Option<PooledTransaction>,
     savepoint: Savepoint,
+    /// The database was not well for a part that was taken back.
+    was_unwell: bool,
 }
 
 impl LazyTransaction {
@@ -31,6 +33,7 @@ impl LazyTransaction {
             verification: verification.clone(),
             begun: None,
             savepoint: Savepoint::None { earlier: false },
+            was_unwell: false,
         }
     }
 
@@ -41,6 +44,7 @@ impl LazyTransaction {
 
     /// Takes back what the present part has done.
     pub(crate) fn undo_part(&mut self) -> Result<()> {
+        self.was_unwell = self.take_unwell();
         match (self.savepoint, &mut self.begun) {
             (Savepoint::Begin, begun) => {
                 *begun = None;
@@ -60,6 +64,13 @@ impl LazyTransaction {
         let sql = self.begun.insert(transaction).sql();
         self.savepoint.set(sql)?;
         Ok(sql)
+    }
+
+    /// Whether the database was not well for a statement, whatever code made of its error.
+    pub(crate) fn take_unwell(&mut self) -> bool {
+        let begun = self.begun.as_mut();
+        let is_unwell = begun.is_some_and(PooledTransaction::take_unwell);
+        std::mem::take(&mut self.was_unwell) || is_unwell
     }
 
     fn begin(&mut self) -> Result<PooledTransaction> {

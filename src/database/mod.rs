@@ -2,8 +2,10 @@
 
 mod back_off;
 mod connection_options;
+mod driver_error;
 mod endpoint;
 mod error;
+mod error_text;
 pub(crate) mod identifier;
 mod isolation;
 mod lazy_transaction;
@@ -18,16 +20,19 @@ mod sha256;
 mod source;
 mod sql;
 mod sql_template;
+mod sqlstate;
 mod transaction;
 mod transaction_control;
 mod verification;
 
 pub(crate) use back_off::{BackOff, pause};
 pub use connection_options::ConnectionOptions;
+pub(crate) use driver_error::{has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
 pub(crate) use endpoint::with_database;
 pub use endpoint::{ConnectError, ConnectionStringError};
 pub use error::DatabaseError;
-pub(crate) use error::{RoomError, has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
+pub(crate) use error::RoomError;
+pub(crate) use error_text::ErrorText;
 pub(crate) use lazy_transaction::LazyTransaction;
 pub(crate) use pool::{Checkout, Connections, refuse_async_context};
 pub(crate) use pooled_transaction::PooledTransaction;

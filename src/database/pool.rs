@@ -1,12 +1,13 @@
 //! The pool: connections that are tested only when they have rested, and replaced when they died.
 
 use super::connection_options::ConnectionOptions;
+use super::driver_error::reason;
 use super::error::{DatabaseError, Result};
 use super::isolation::{Isolation, OpenError};
-use super::sql::{PreparedStatements, PreparingClient, Sql};
+use super::sql::{PreparingClient, Sql};
 use super::verification::{Verification, VerifiedParts};
 use crate::database::endpoint::{ConnectError, Endpoint};
-use postgres::Client;
+use postgres::{Client, SimpleQueryMessage};
 use r2d2::{ManageConnection, Pool, PooledConnection};
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -27,13 +28,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(client: Client, suspicion: u64) -> Self {
-        let sql = PreparingClient {
-            client,
-            statements: PreparedStatements::default(),
-        };
+    fn new(client: Client, prepares: bool, suspicion: u64) -> Self {
         Self {
-            sql: Some(Box::new(sql)),
+            sql: Some(Box::new(PreparingClient::new(client, prepares))),
             used_at: Instant::now(),
             suspicion,
             broken: false,
@@ -46,6 +43,10 @@ impl Connection {
         self.sql
             .as_mut()
             .expect("a connection is only empty while it is dropped")
+    }
+
+    fn is_wrong_server(&self) -> bool {
+        self.sql.as_ref().is_some_and(|sql| sql.is_wrong_server)
     }
 }
 
@@ -64,10 +65,15 @@ impl Drop for Connection {
     }
 }
 
+/// On a standby, and where a server was made to refuse writes before it is replaced.
+const IS_READ_ONLY: &str = "SHOW transaction_read_only";
+
 /// Opens, tests and discards connections for r2d2.
 pub(crate) struct ConnectionManager {
     endpoint: Arc<Endpoint>,
-    /// Rises whenever a connection was found dead: then the others, too, are asked before they are handed out.
+    prepared_statements: bool,
+    /// Rises whenever a connection was found dead, or to lead to a standby: then the others, too, are asked before they are
+    /// handed out.
     suspicion: Arc<AtomicU64>,
     isolation: Isolation,
 }
@@ -79,7 +85,7 @@ impl ManageConnection for ConnectionManager {
     fn connect(&self) -> Result<Connection, ConnectionTestError> {
         let suspicion = self.suspicion.load(Ordering::Acquire);
         let client = self.isolation.open(&self.endpoint)?;
-        Ok(Connection::new(client, suspicion))
+        Ok(Connection::new(client, self.prepared_statements, suspicion))
     }
 
     fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectionTestError> {
@@ -89,16 +95,17 @@ impl ManageConnection for ConnectionManager {
         if rested < TRUSTED_FOR && !suspected && !connection.sql().client.is_closed() {
             return Ok(());
         }
-        connection
-            .sql()
-            .client
-            .simple_query("")
-            .map_err(ConnectionTestError::Test)?;
+        test(&mut connection.sql().client, suspected)?;
         connection.suspicion = suspicion;
         Ok(())
     }
 
+    /// Looked at whenever a connection comes back.
     fn has_broken(&self, connection: &mut Connection) -> bool {
+        if connection.is_wrong_server() {
+            self.suspicion.fetch_add(1, Ordering::AcqRel);
+            return true;
+        }
         connection.broken
             || connection
                 .sql
@@ -107,15 +114,33 @@ impl ManageConnection for ConnectionManager {
     }
 }
 
+/// Asks whether the server is there; a connection under suspicion, whether it still leads to a server that writes.
+fn test(client: &mut Client, is_suspected: bool) -> Result<(), ConnectionTestError> {
+    let question = if is_suspected { IS_READ_ONLY } else { "" };
+    let answer = client
+        .simple_query(question)
+        .map_err(ConnectionTestError::Test)?;
+    let is_read_only = answer
+        .iter()
+        .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on")));
+    if is_read_only {
+        return Err(ConnectionTestError::WrongServer);
+    }
+    Ok(())
+}
+
 /// Why the pool could not open a connection, or threw one away.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectionTestError {
     #[error(transparent)]
     Connect(ConnectError),
-    #[error("a new connection could not be prepared")]
+    /// The pool keeps the text only, so it has the cause in it.
+    #[error("a new connection could not be prepared: {}", reason(.0))]
     Prepare(#[source] postgres::Error),
-    #[error("an idle connection had died")]
+    #[error("an idle connection had died: {}", reason(.0))]
     Test(#[source] postgres::Error),
+    #[error("an idle connection leads to a server that only reads")]
+    WrongServer,
 }
 
 impl From<OpenError> for ConnectionTestError {
@@ -153,8 +178,8 @@ pub(crate) enum Connections {
         prepared_statements: bool,
     },
     Foreign {
-        isolation: Isolation,
         pool: Arc<dyn ForeignPool>,
+        isolation: Isolation,
         /// Of all its connections: nothing tells them apart. Forgotten when one is found dead.
         verified: VerifiedParts,
     },
@@ -167,6 +192,7 @@ impl Connections {
         let endpoint = Arc::new(endpoint);
         let manager = ConnectionManager {
             endpoint: Arc::clone(&endpoint),
+            prepared_statements: options.prepared_statements,
             suspicion: Arc::clone(&suspicion),
             isolation: isolation.clone(),
         };
@@ -188,8 +214,8 @@ impl Connections {
 
     pub(crate) fn foreign<M: ManageConnection<Connection = Client>>(pool: Pool<M>) -> Self {
         Self::Foreign {
-            isolation: Isolation::default(),
             pool: Arc::new(pool),
+            isolation: Isolation::default(),
             verified: VerifiedParts::default(),
         }
     }
@@ -197,16 +223,10 @@ impl Connections {
     pub(crate) fn checkout(&self) -> Result<Checkout> {
         refuse_async_context()?;
         match self {
-            Self::Own {
-                pool,
-                prepared_statements,
-                ..
-            } => Ok(Checkout::Own {
-                connection: pool
-                    .get()
+            Self::Own { pool, .. } => Ok(Checkout::Own(
+                pool.get()
                     .map_err(|source| DatabaseError::Pool { source })?,
-                prepared_statements: *prepared_statements,
-            }),
+            )),
             Self::Foreign { pool, verified, .. } => Ok(Checkout::Foreign {
                 client: pool
                     .get()
@@ -236,10 +256,8 @@ impl Connections {
             },
             OpenError::Prepare(source) => DatabaseError::statement("open a connection", source),
         })?;
-        Ok(Some(Checkout::Dedicated {
-            connection: Connection::new(client, 0),
-            prepared_statements: *prepared_statements,
-        }))
+        let connection = Connection::new(client, *prepared_statements, 0);
+        Ok(Some(Checkout::Dedicated(connection)))
     }
 
     pub(super) fn isolation(&self) -> &Isolation {
@@ -254,7 +272,7 @@ impl Connections {
 
     /// Throws a connection away that was found dead, and has the resting ones asked before they are used.
     pub(crate) fn discard(&self, mut checkout: Checkout) {
-        if let Checkout::Own { connection, .. } = &mut checkout {
+        if let Checkout::Own(connection) = &mut checkout {
             connection.broken = true;
         }
         match self {
@@ -268,50 +286,40 @@ impl Connections {
 
 /// A connection, until it is dropped.
 pub(crate) enum Checkout {
-    Own {
-        connection: PooledConnection<ConnectionManager>,
-        prepared_statements: bool,
-    },
+    Own(PooledConnection<ConnectionManager>),
     Foreign {
         client: Box<dyn ForeignConnection>,
         verified: VerifiedParts,
     },
     /// Outside the pool: closed when it is dropped.
-    Dedicated {
-        connection: Connection,
-        prepared_statements: bool,
-    },
+    Dedicated(Connection),
 }
 
 impl Checkout {
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {
         match self {
-            Self::Own {
-                connection,
-                prepared_statements: true,
-            } => connection.sql(),
-            Self::Own {
-                connection,
-                prepared_statements: false,
-            } => &mut connection.sql().client,
+            Self::Own(connection) => connection.sql(),
             Self::Foreign { client, .. } => &mut ***client,
-            Self::Dedicated {
-                connection,
-                prepared_statements: true,
-            } => connection.sql(),
-            Self::Dedicated {
-                connection,
-                prepared_statements: false,
-            } => &mut connection.sql().client,
+            Self::Dedicated(connection) => connection.sql(),
         }
     }
 
     /// The client itself, for what is no statement.
     pub(crate) fn client(&mut self) -> &mut Client {
         match self {
-            Self::Own { connection, .. } => &mut connection.sql().client,
+            Self::Own(connection) => &mut connection.sql().client,
             Self::Foreign { client, .. } => client,
-            Self::Dedicated { connection, .. } => &mut connection.sql().client,
+            Self::Dedicated(connection) => &mut connection.sql().client,
+        }
+    }
+
+    /// Whether the database was not well for a statement since this was asked last. Of a connection of the caller's pool,
+    /// nobody knows.
+    pub(crate) fn take_unwell(&mut self) -> bool {
+        match self {
+            Self::Own(connection) => std::mem::take(&mut connection.sql().was_unwell),
+            Self::Dedicated(connection) => std::mem::take(&mut connection.sql().was_unwell),
+            Self::Foreign { .. } => false,
         }
     }
 
@@ -332,9 +340,9 @@ impl Checkout {
 
     fn verified(&self) -> &VerifiedParts {
         match self {
-            Self::Own { connection, .. } => &connection.verified,
+            Self::Own(connection) => &connection.verified,
             Self::Foreign { verified, .. } => verified,
-            Self::Dedicated { connection, .. } => &connection.verified,
+            Self::Dedicated(connection) => &connection.verified,
         }
     }
 
@@ -345,7 +353,7 @@ impl Checkout {
 
     /// Has the pool throw the connection away instead of handing it out again.
     pub(crate) fn poison(&mut self) {
-        if let Self::Own { connection, .. } = self {
+        if let Self::Own(connection) = self {
             connection.broken = true;
         }
     }

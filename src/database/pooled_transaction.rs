@@ -1,8 +1,9 @@
 //! Transactions on a connection of the pool, whose commit is never mistaken.
 
-use super::error::{
-    BEGIN_A_TRANSACTION, DatabaseError, Result, RoomError, ended_by_server, lost_connection,
+use super::driver_error::{
+    ended_by_server, is_stale_plan, is_victim, is_wrong_server, lost_server,
 };
+use super::error::{DatabaseError, Result, RoomError};
 use super::isolation::{READ_COMMITTED, may_be_isolation};
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::retry::{RetryPolicy, retry};
@@ -33,12 +34,9 @@ impl PooledTransaction {
         Self::begin_by(connections, BEGIN)
     }
 
-    /// The same where a transaction that only reads will do, because the server is a standby.
-    pub(crate) fn begin_or_read(connections: &Connections) -> Result<Self> {
-        match Self::begin(connections) {
-            Err(error) if error.is_read_only() => Self::begin_by(connections, BEGIN_ALONE),
-            begun => begun,
-        }
+    /// The same for code of the user's, which may only read: it can write where the server and the role let it by default.
+    pub(crate) fn begin_by_default(connections: &Connections) -> Result<Self> {
+        Self::begin_by(connections, BEGIN_ALONE)
     }
 
     /// Begins a transaction that the server ends when it is idle for longer than `patience`, or when one statement takes
@@ -56,12 +54,13 @@ impl PooledTransaction {
         retry(
             &REPLACEMENTS,
             |_| Self::begin_once(connections, begin),
-            |begun| begun.as_ref().is_err_and(names_dead_connection),
+            |begun| begun.as_ref().is_err_and(names_useless_connection),
         )
     }
 
     fn begin_once(connections: &Connections, begin: &str) -> Result<Self> {
         let mut checkout = connections.checkout()?;
+        checkout.take_unwell();
         let Err(error) = checkout.sql().batch(begin) else {
             return Ok(Self {
                 checkout,
@@ -69,11 +68,16 @@ impl PooledTransaction {
             });
         };
         connections.discard(checkout);
-        Err(DatabaseError::statement(BEGIN_A_TRANSACTION, error))
+        Err(DatabaseError::statement("begin a transaction", error))
     }
 
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {
         self.checkout.sql()
+    }
+
+    /// Whether the database was not well for a statement of the transaction since this was asked last.
+    pub(crate) fn take_unwell(&mut self) -> bool {
+        self.checkout.take_unwell()
     }
 
     /// Looks at what a part of the store relies on, where the connection is new.
@@ -89,7 +93,7 @@ impl PooledTransaction {
             self.open = false;
             return Ok(());
         };
-        if sent && lost_connection(&error) {
+        if sent && lost_server(&error) {
             return Err(DatabaseError::UnknownOutcome { source: error });
         }
         Err(DatabaseError::statement("commit the transaction", error))
@@ -115,9 +119,9 @@ impl Drop for PooledTransaction {
 }
 
 impl Connections {
-    /// Runs one statement that is its own transaction. A connection that the server had closed is replaced and the
-    /// statement repeated: the server says so only when the statement did not commit. `repeatable` repeats it after any
-    /// lost connection.
+    /// Runs one statement that is its own transaction. A connection that the server had closed, or that leads to a standby,
+    /// is replaced and the statement repeated, and so is one that has ended a deadlock: the server says so only when the
+    /// statement did not commit. `repeatable` repeats it after any lost connection.
     pub(crate) fn run<T, E: RoomError>(
         &self,
         repeatable: bool,
@@ -255,7 +259,7 @@ impl Checkout {
     ) -> Result<T, E> {
         self.sql()
             .batch(BEGIN_ALONE)
-            .map_err(|source| DatabaseError::statement(BEGIN_A_TRANSACTION, source))?;
+            .map_err(|source| DatabaseError::statement("begin a transaction", source))?;
         let done = run(self).and_then(|done| {
             self.sql()
                 .batch(COMMIT)
@@ -269,25 +273,32 @@ impl Checkout {
     }
 }
 
-fn names_dead_connection(error: &DatabaseError) -> bool {
-    matches!(error, DatabaseError::Statement { source, .. }
-        if lost_connection(source) || ended_by_server(source))
+/// Whether another connection is needed. One that leads to a standby is dropped by the pool.
+fn names_useless_connection(error: &DatabaseError) -> bool {
+    names_dead_connection(error)
+        || matches!(error, DatabaseError::Statement { source, .. } if is_wrong_server(source))
 }
 
-/// The server says that it has closed a connection only where the statement did not commit.
+fn names_dead_connection(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Statement { source, .. }
+        if lost_server(source) || ended_by_server(source))
+}
+
+/// The server says that it has closed a connection, or has chosen the statement to end a deadlock, only where the
+/// statement did not commit.
 fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
     let DatabaseError::Statement { source, .. } = error else {
         return false;
     };
-    if lost_connection(source) {
+    if lost_server(source) {
         return repeatable;
     }
-    ended_by_server(source) || error.is_stale_plan()
+    ended_by_server(source) || is_wrong_server(source) || is_stale_plan(source) || is_victim(source)
 }
 
 fn unknown_outcome(error: DatabaseError) -> DatabaseError {
     match error {
-        DatabaseError::Statement { source, .. } if lost_connection(&source) => {
+        DatabaseError::Statement { source, .. } if lost_server(&source) => {
             DatabaseError::UnknownOutcome { source }
         }
         other => other,

@@ -1,5 +1,6 @@
 //! Running statements: prepared once a connection, or unnamed in one round trip.
 
+use super::driver_error::{is_retryable, is_stale_plan, is_wrong_server};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::row::RowIndex;
 use postgres::types::private::BytesMut;
@@ -95,7 +96,7 @@ pub(crate) trait Sql: Send {
 ///
 /// Bounded: a store with many tenants or many kinds of filters has no end of them.
 #[derive(Default)]
-pub(crate) struct PreparedStatements(HashMap<String, Statement>);
+struct PreparedStatements(HashMap<String, Statement>);
 
 const MOST_PREPARED: usize = 256;
 
@@ -119,46 +120,82 @@ impl PreparedStatements {
 
     /// A migration can make a plan stale; the next use prepares it again.
     fn forget_if_stale(&mut self, sql: &str, error: &postgres::Error) {
-        use postgres::error::SqlState;
-        let stale = [
-            SqlState::FEATURE_NOT_SUPPORTED,
-            SqlState::INVALID_SQL_STATEMENT_NAME,
-        ];
-        if error.code().is_some_and(|code| stale.contains(code)) {
+        if is_stale_plan(error) {
             self.0.remove(sql);
         }
     }
 }
 
-/// A client with its prepared statements.
+/// A client with the statements that it has prepared, if it may keep any.
 pub(crate) struct PreparingClient {
     pub(crate) client: Client,
-    pub(crate) statements: PreparedStatements,
+    statements: Option<PreparedStatements>,
+    /// The connection leads to a standby: the server has refused to write.
+    pub(crate) is_wrong_server: bool,
+    /// The database was not well for a statement, since somebody has last asked.
+    pub(crate) was_unwell: bool,
 }
 
 impl PreparingClient {
+    pub(crate) fn new(client: Client, prepares: bool) -> Self {
+        Self {
+            client,
+            statements: prepares.then(PreparedStatements::default),
+            is_wrong_server: false,
+            was_unwell: false,
+        }
+    }
+
+    /// Runs a statement that is prepared, or one that is not where none is kept.
     fn run<T>(
         &mut self,
         sql: &str,
         parameters: &[Parameter<'_>],
-        run: impl Fn(&mut Client, &Statement, &[&(dyn ToSql + Sync)]) -> Result<T, postgres::Error>,
+        run: impl FnOnce(&mut Client, &Statement, &[&(dyn ToSql + Sync)]) -> Result<T, postgres::Error>,
+        run_unnamed: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
     ) -> Result<T, postgres::Error> {
         let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
         let values: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
-        self.run_prepared(sql, &types, &values, run)
+        self.run_prepared(
+            sql,
+            &types,
+            |client, statement| run(client, statement, &values),
+            run_unnamed,
+        )
     }
 
     fn run_prepared<T>(
         &mut self,
         sql: &str,
         types: &[Type],
-        values: &[&(dyn ToSql + Sync)],
-        run: impl Fn(&mut Client, &Statement, &[&(dyn ToSql + Sync)]) -> Result<T, postgres::Error>,
+        run: impl FnOnce(&mut Client, &Statement) -> Result<T, postgres::Error>,
+        run_unnamed: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
     ) -> Result<T, postgres::Error> {
-        let statement = self.statements.get(&mut self.client, sql, types)?;
-        let result = run(&mut self.client, &statement, values);
+        let Some(statements) = &mut self.statements else {
+            return self.run_noting(run_unnamed);
+        };
+        let result = statements
+            .get(&mut self.client, sql, types)
+            .and_then(|statement| run(&mut self.client, &statement));
         if let Err(error) = &result {
-            self.statements.forget_if_stale(sql, error);
+            statements.forget_if_stale(sql, error);
+        }
+        self.noted(result)
+    }
+
+    fn run_noting<T>(
+        &mut self,
+        run: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
+    ) -> Result<T, postgres::Error> {
+        let result = run(&mut self.client);
+        self.noted(result)
+    }
+
+    /// Each error of the connection passes here, those of a user's statements too, so the pool hears of them.
+    fn noted<T>(&mut self, result: Result<T, postgres::Error>) -> Result<T, postgres::Error> {
+        if let Err(error) = &result {
+            self.is_wrong_server |= is_wrong_server(error);
+            self.was_unwell |= is_retryable(error);
         }
         result
     }
@@ -170,15 +207,21 @@ impl Sql for PreparingClient {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, postgres::Error> {
-        self.run(sql, parameters, |client, statement, values| {
-            client.query(statement, values)
-        })
+        self.run(
+            sql,
+            parameters,
+            |client, statement, values| client.query(statement, values),
+            |client| client.query_typed(sql, parameters),
+        )
     }
 
     fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, postgres::Error> {
-        self.run(sql, parameters, |client, statement, values| {
-            client.execute(statement, values)
-        })
+        self.run(
+            sql,
+            parameters,
+            |client, statement, values| client.execute(statement, values),
+            |client| client.execute_typed(sql, parameters),
+        )
     }
 
     fn query_unnamed(
@@ -186,7 +229,7 @@ impl Sql for PreparingClient {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, postgres::Error> {
-        self.client.query_typed(sql, parameters)
+        self.run_noting(|client| client.query_typed(sql, parameters))
     }
 
     fn execute_unnamed(
@@ -194,7 +237,7 @@ impl Sql for PreparingClient {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<u64, postgres::Error> {
-        self.client.execute_typed(sql, parameters)
+        self.run_noting(|client| client.execute_typed(sql, parameters))
     }
 
     fn query_each(
@@ -203,16 +246,20 @@ impl Sql for PreparingClient {
         parameters: &[Parameter<'_>],
         each: &mut dyn FnMut(&Row) -> bool,
     ) -> Result<(), postgres::Error> {
+        let Some(statements) = &mut self.statements else {
+            return self.run_noting(|client| client.query_each(sql, parameters, each));
+        };
         let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
-        let statement = self.statements.get(&mut self.client, sql, &types)?;
-        let result = self
-            .client
-            .query_raw(&statement, parameters.iter().map(|(value, _)| *value))
-            .and_then(|rows| hand_over(rows, each));
+        let result = statements
+            .get(&mut self.client, sql, &types)
+            .and_then(|statement| {
+                let values = parameters.iter().map(|(value, _)| *value);
+                hand_over(self.client.query_raw(&statement, values)?, each)
+            });
         if let Err(error) = &result {
-            self.statements.forget_if_stale(sql, error);
+            statements.forget_if_stale(sql, error);
         }
-        result
+        self.noted(result)
     }
 
     fn query_untyped(
@@ -220,9 +267,12 @@ impl Sql for PreparingClient {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, postgres::Error> {
-        self.run_prepared(sql, &[], values, |client, statement, values| {
-            client.query(statement, values)
-        })
+        self.run_prepared(
+            sql,
+            &[],
+            |client, statement| client.query(statement, values),
+            |client| client.query(sql, values),
+        )
     }
 
     fn execute_untyped(
@@ -230,13 +280,16 @@ impl Sql for PreparingClient {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, postgres::Error> {
-        self.run_prepared(sql, &[], values, |client, statement, values| {
-            client.execute(statement, values)
-        })
+        self.run_prepared(
+            sql,
+            &[],
+            |client, statement| client.execute(statement, values),
+            |client| client.execute(sql, values),
+        )
     }
 
     fn batch(&mut self, sql: &str) -> Result<(), postgres::Error> {
-        self.client.batch_execute(sql)
+        self.run_noting(|client| client.batch_execute(sql))
     }
 
     fn copy_in<'a>(&'a mut self, sql: &str) -> Result<postgres::CopyInWriter<'a>, postgres::Error> {

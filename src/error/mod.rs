@@ -202,8 +202,9 @@ impl Error {
     }
 
     /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lock that was not
-    /// granted in time, a lost connection, a server that is starting, a pool without a free connection, a statement that was
-    /// prepared before a migration. Nothing was stored.
+    /// granted in time, a timeout, a cancelled query, a lost connection, a connection that leads to a standby, a server that is
+    /// starting or has no memory or disk left, a pool without a free connection, a statement that was prepared before a
+    /// migration. Nothing was stored.
     ///
     /// Version conflicts are not retryable: the decision has to be made again. Nor is an unknown outcome.
     pub fn is_retryable(&self) -> bool {
@@ -229,9 +230,9 @@ impl Error {
         }
     }
 
-    /// Whether the database could not be used: the server cannot be reached, is starting or shutting down, has no free
-    /// connection, or the connection was lost; or the pool has no free connection. Pause before the next call; a health check
-    /// fails.
+    /// Whether the database could not be used: the server cannot be reached, is a standby, is starting or shutting down, or
+    /// has no connection, memory or disk left; the connection was lost; or the pool has no free connection. Pause before the
+    /// next call; a health check fails.
     ///
     /// Such an error is retryable, unless its [outcome is unknown](Error::is_outcome_unknown).
     pub fn is_unavailable(&self) -> bool {
@@ -254,11 +255,6 @@ impl Error {
             }
             _ => false,
         }
-    }
-
-    /// Whether nothing can be written here: the server is a standby, or the role only reads.
-    pub(crate) fn is_read_only(&self) -> bool {
-        matches!(self, Self::Database(error) if error.is_read_only())
     }
 
     /// Whether the partition does not know the program's inline projections.
@@ -357,6 +353,18 @@ impl RoomError for Error {
             other => Err(other),
         }
     }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
 }
 
 /// Whether user code failed because the database was not there, rather than by its own fault.

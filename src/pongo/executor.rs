@@ -27,11 +27,7 @@ impl CollectionTables {
 
     fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
         if self.is_missing(name) {
-            match connections.run(true, |sql| create_collection(sql, schema, name)) {
-                // Only what is there can be read here.
-                Err(error) if error.is_read_only() => return Ok(()),
-                created => created?,
-            }
+            connections.run(true, |sql| create_collection(sql, schema, name))?;
             self.remember(name);
         }
         Ok(())

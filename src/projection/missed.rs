@@ -1,9 +1,11 @@
 //! The events that inline projections have not handled yet. Owns the statements on `emt_missed`.
 
-use crate::database::position::to_sql;
-use crate::database::{SchemaSql, Sql, get, param, scalar, scalars};
+use crate::database::position::{from_sql, to_sql};
+use crate::database::{ErrorText, SchemaSql, Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
-use crate::events::{InlineVersions, Partition, PartitionSql, RecordedMessage, feed};
+use crate::events::{
+    BatchLimits, InlineVersions, Page, Partition, PartitionSql, RecordedMessage, feed,
+};
 use postgres::types::Type;
 
 const NOTE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_note($1, $2, $3, $4, $5)");
@@ -42,7 +44,7 @@ const EXISTS: PartitionSql = PartitionSql::new(
 /// The first one, because a follower handles them in order.
 const FAIL: PartitionSql = PartitionSql::new(
     "
-    UPDATE {schema}.emt_missed SET error = $4
+    UPDATE {schema}.emt_missed SET error = {schema}.emt_error_text($4)
      WHERE partition = $1 AND name = $2 AND version = $3
        AND global_position = (SELECT min(missed.global_position) FROM {schema}.emt_missed AS missed
                                WHERE missed.partition = $1 AND missed.name = $2 AND missed.version = $3)",
@@ -117,15 +119,15 @@ pub(crate) fn try_follow(sql: &mut dyn Sql, partition: &Partition, name: &str) -
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// The first missed events at or below a horizon.
+/// The first missed events at or below a horizon, and how far there are no others.
 pub(crate) fn read(
     sql: &mut dyn Sql,
     partition: &Partition,
     (name, version): (&str, i32),
-    up_to: u64,
-    limit: i64,
-) -> Result<Vec<RecordedMessage>> {
-    let up_to = to_sql(up_to);
+    horizon: u64,
+    limits: BatchLimits,
+) -> Result<Page> {
+    let (up_to, limit) = (to_sql(horizon), to_sql(limits.messages));
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&name, Type::TEXT),
@@ -136,7 +138,14 @@ pub(crate) fn read(
     let rows = sql
         .query(&partition.sql(READ), &parameters)
         .map_err(|source| Error::in_partition("read missed events", &partition.name, source))?;
-    feed::at(sql, partition, &scalars(&rows)?)
+    let positions: Vec<i64> = scalars(&rows)?;
+    let messages = feed::at(sql, partition, &positions, limits)?;
+    let position = match (messages.last(), positions.last()) {
+        (Some(last), _) if messages.len() < positions.len() => last.global_position,
+        (_, Some(&last)) if positions.len() >= limits.messages => from_sql(last)?,
+        _ => horizon,
+    };
+    Ok(Page { messages, position })
 }
 
 /// Forgets missed events up to a position.
@@ -201,13 +210,12 @@ pub(crate) fn fail(
     (name, version): (&str, i32),
     error: &str,
 ) -> Result<()> {
-    // PostgreSQL's text cannot hold it.
-    let error = error.replace('\0', "\u{FFFD}");
+    let error = ErrorText::new(error);
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&name, Type::TEXT),
         param(&version, Type::INT4),
-        param(&error, Type::TEXT),
+        param(&error, Type::BYTEA),
     ];
     sql.execute(&partition.sql(FAIL), &parameters)
         .map_err(|source| Error::in_partition("note a failure", &partition.name, source))?;

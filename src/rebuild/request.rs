@@ -1,27 +1,29 @@
 //! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
 
 use super::{Rebuild, Target};
-use crate::database::position::{get_u32, small_to_sql};
-use crate::database::{Sql, get, param};
-use crate::error::{Error, ProjectionError, Result};
+use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql};
+use crate::database::{ErrorText, Sql, get, param};
+use crate::error::{Error, ProjectionError, Result, chain};
+use crate::events::BatchLimits;
 use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, check_handled, registry};
 use crate::slots::{processor_of, progress};
 use crate::store::EventStore;
+use postgres::Row;
 use postgres::types::Type;
 use std::sync::Arc;
 
 /// A second request replaces the first one, and what came of it.
 const REQUEST: PartitionSql = PartitionSql::new("
-    INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, keep_old)
-    VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, max_batch_bytes, keep_old)
+    VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (partition, name) DO UPDATE
-        SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
-            error = NULL, requested_at = now()");
+        SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, max_batch_bytes = EXCLUDED.max_batch_bytes,
+            keep_old = EXCLUDED.keep_old, error = NULL, requested_at = now()");
 
 const OPEN: PartitionSql = PartitionSql::new(
     "
-    SELECT name, workers, batch_size, keep_old FROM {schema}.emt_rebuild_requests
+    SELECT name, workers, batch_size, max_batch_bytes, keep_old FROM {schema}.emt_rebuild_requests
      WHERE partition = $1 AND error IS NULL
      ORDER BY requested_at, name",
 );
@@ -31,7 +33,7 @@ const DONE: PartitionSql = PartitionSql::new(
 );
 
 const FAILED: PartitionSql = PartitionSql::new(
-    "UPDATE {schema}.emt_rebuild_requests SET error = $3 WHERE partition = $1 AND name = $2",
+    "UPDATE {schema}.emt_rebuild_requests SET error = {schema}.emt_error_text($3) WHERE partition = $1 AND name = $2",
 );
 
 const OUTCOME: PartitionSql = PartitionSql::new(
@@ -43,7 +45,7 @@ const OUTCOME: PartitionSql = PartitionSql::new(
 pub(crate) struct RebuildRequest {
     pub(crate) name: String,
     workers: u32,
-    batch_size: usize,
+    limits: BatchLimits,
     keep_old: bool,
 }
 
@@ -70,7 +72,10 @@ impl RebuildRequest {
                 Ok(Self {
                     name: get(row, "name")?,
                     workers: get_u32(row, "workers")?,
-                    batch_size: get_u32(row, "batch_size")? as usize,
+                    limits: BatchLimits {
+                        messages: get_size(row, "batch_size")?,
+                        bytes: get_size(row, "max_batch_bytes")?,
+                    },
                     keep_old: get(row, "keep_old")?,
                 })
             })
@@ -90,7 +95,8 @@ impl RebuildRequest {
         };
         let mut rebuild = Rebuild::new(store, target)
             .workers(self.workers)
-            .batch_size(self.batch_size);
+            .batch_size(self.limits.messages)
+            .max_batch_bytes(self.limits.bytes);
         if self.keep_old {
             rebuild = rebuild.keep_old();
         }
@@ -109,6 +115,7 @@ impl RebuildRequest {
     fn note(&self, store: &EventStore, error: Option<&str>) -> Result<()> {
         let partition = store.partition();
         let (name, key) = (&self.name, param(&partition.name, Type::TEXT));
+        let error = error.map(ErrorText::new);
         store
             .connections()
             .run(true, |sql| {
@@ -117,7 +124,7 @@ impl RebuildRequest {
                     None => sql.execute(&partition.sql(DONE), &[key, name]),
                     Some(error) => sql.execute(
                         &partition.sql(FAILED),
-                        &[key, name, param(error, Type::TEXT)],
+                        &[key, name, param(error, Type::BYTEA)],
                     ),
                 };
                 noted.map_err(|source| Error::database("note what came of a rebuild", source))
@@ -126,16 +133,12 @@ impl RebuildRequest {
     }
 }
 
-/// An error with its causes.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
+/// A size that was stored by a program of another machine.
+fn get_size(row: &Row, column: &str) -> Result<usize> {
+    let size = get_u64(row, column)?;
+    let expected = "a size that this machine can address";
+    size.try_into()
+        .map_err(|_| Error::stored(column, size.to_string(), expected))
 }
 
 impl Rebuild<'_> {
@@ -153,8 +156,8 @@ impl Rebuild<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when no projection of the name was ever registered, and for a number of workers or messages
-    /// that is 0 or above 2,147,483,647; [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead
+    /// [`Error::InvalidInput`] when no projection of the name was ever registered, and for a number of workers, messages or
+    /// bytes that is 0 or cannot be stored; [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead
     /// of the sequence.
     pub fn request(self) -> Result<bool> {
         self.check_sizes()?;
@@ -167,7 +170,11 @@ impl Rebuild<'_> {
         };
         let partition = self.store.partition();
         let workers = small_to_sql("the number of workers", self.workers)?;
-        let batch_size = small_to_sql("the batch size", self.batch_size as u64)?;
+        let batch_size = stored_to_sql("the batch size", self.limits.messages as u64)?;
+        let max_batch_bytes = stored_to_sql(
+            "the maximum number of bytes of a batch",
+            self.limits.bytes as u64,
+        )?;
         let keep_old = self.keep_old;
         self.store.connections().run(true, |sql| {
             if !registry::is_registered(sql, partition, &name)? {
@@ -185,7 +192,8 @@ impl Rebuild<'_> {
                     param(&partition.name, Type::TEXT),
                     param(&name, Type::TEXT),
                     param(&workers, Type::INT4),
-                    param(&batch_size, Type::INT4),
+                    param(&batch_size, Type::INT8),
+                    param(&max_batch_bytes, Type::INT8),
                     param(&keep_old, Type::BOOL),
                 ],
             )

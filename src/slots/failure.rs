@@ -1,7 +1,7 @@
 //! A processor that has failed: it is stopped everywhere, until it is started anew or reset.
 
 use super::key::ProcessorKey;
-use crate::database::{Sql, get, param};
+use crate::database::{ErrorText, Sql, get, param};
 use crate::error::Result;
 use crate::events::PartitionSql;
 use postgres::types::Type;
@@ -9,7 +9,7 @@ use postgres::types::Type;
 const FAIL: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_processor_slots
-       SET status = 'failed', last_error = $4, updated_at = now()
+       SET status = 'failed', last_error = {schema}.emt_error_text($4), updated_at = now()
      WHERE partition = $1 AND processor = $2 AND version = $3",
 );
 
@@ -23,9 +23,10 @@ const FAILURE: PartitionSql = PartitionSql::new(
 impl ProcessorKey<'_> {
     /// Stops the processor for everybody.
     pub(crate) fn fail(&self, sql: &mut dyn Sql, error: &str) -> Result<()> {
+        let error = ErrorText::new(error);
         sql.execute(
             &self.partition.sql(FAIL),
-            &self.parameters([param(&error, Type::TEXT)]),
+            &self.parameters([param(&error, Type::BYTEA)]),
         )
         .map_err(|source| self.refused("note a failure", source))?;
         Ok(())

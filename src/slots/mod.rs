@@ -21,6 +21,7 @@
 //!   (no row) --- register --> free
 //!   any      --- reset -----> the same, at another position; failed becomes what it was
 //!   any      --- fail ------> failed     --- register ------> what it was
+//!   held     --- wait ------> waiting    --- go on ------> held
 //!   any      --- hold ------> rebuilding --- release -------> free
 //!                             rebuilding --- five minutes --> expired
 //!   not held --- forget ----> (no row)
@@ -35,6 +36,7 @@
 //! | promised | no `owner`, `wanted_by` until `wanted_until` |
 //! | expired | `owner`, `expires_at` in the past |
 //! | after crash | held, `crashes` above 0 |
+//! | waiting | held; `retry_at`: the database was not well |
 //! | rebuilding | held by a rebuild, for the moment of its switch |
 //! | failed | `status` is `failed`, whatever the other columns say |
 //!
@@ -82,6 +84,7 @@ mod request;
 mod reset;
 pub(crate) mod status;
 mod switch;
+mod waiting;
 
 pub(crate) use coverage::{Coverage, Missed};
 pub(crate) use key::{OwnedSlots, ProcessorKey, slot_of};

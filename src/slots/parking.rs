@@ -4,7 +4,7 @@
 use super::key::ProcessorKey;
 use super::lease::{HeldSlot, Holder};
 use crate::database::position::{get_u64, small_to_sql, to_sql};
-use crate::database::{Sql, get, param};
+use crate::database::{ErrorText, Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql, RecordedMessage};
 use postgres::types::Type;
@@ -18,7 +18,7 @@ const STREAMS: PartitionSql = PartitionSql::new(
 const PARK: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_parked_messages
         (partition, processor, version, slot, global_position, stream_id, stream_position, message_type, attempts, error)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {schema}.emt_error_text($10))
     ON CONFLICT (partition, processor, version, slot, global_position) DO UPDATE
         SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL");
 
@@ -53,7 +53,7 @@ const REPLAY_FAILED: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_parked_messages
        SET request = NULL,
            attempts = CASE WHEN global_position = $5 THEN attempts + 1 ELSE attempts END,
-           error = CASE WHEN global_position = $5 THEN $7 ELSE error END
+           error = CASE WHEN global_position = $5 THEN {schema}.emt_error_text($7) ELSE error END
      WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND stream_id = $6 AND request = 'replay'");
 
 /// Locks a slot row while a parked message is handled; no row when it was lost.
@@ -93,6 +93,7 @@ pub(crate) fn park(
     let position = to_sql(message.global_position());
     let stream_position = to_sql(message.stream_position());
     let (stream, kind) = (message.stream_name(), message.message_type());
+    let error = error.map(ErrorText::new);
     let attempts = small_to_sql("the number of attempts", attempts)?;
     sql.execute(
         &key.partition.sql(PARK),
@@ -103,7 +104,7 @@ pub(crate) fn park(
             param(&stream_position, Type::INT8),
             param(&kind, Type::TEXT),
             param(&attempts, Type::INT4),
-            param(&error, Type::TEXT),
+            param(&error, Type::BYTEA),
         ]),
     )
     .map_err(|source| Error::database("park a message", source))?;
@@ -183,14 +184,14 @@ pub(crate) fn replay_failed(
     replay: &Replay,
     error: &str,
 ) -> Result<()> {
-    let position = to_sql(replay.position);
+    let (position, error) = (to_sql(replay.position), ErrorText::new(error));
     sql.execute(
         &key.partition.sql(REPLAY_FAILED),
         &key.parameters([
             param(&replay.slot, Type::INT4),
             param(&position, Type::INT8),
             param(&replay.stream, Type::TEXT),
-            param(&error, Type::TEXT),
+            param(&error, Type::BYTEA),
         ]),
     )
     .map_err(|source| Error::database("note a failed replay", source))?;

@@ -49,7 +49,7 @@ const SLOTS: PartitionSql = PartitionSql::new("
     SELECT processor, version, slot, position, epoch, owner, worker,
            (extract(EPOCH FROM clock_timestamp() - taken_at) * 1000000)::BIGINT AS held_microseconds,
            (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
-           crashes, attempts, status, last_error, updated_at, projection
+           crashes, attempts, status, last_error, retry_at, updated_at, projection
       FROM {schema}.emt_processor_slots
      WHERE partition = $1
      ORDER BY slot");
@@ -104,6 +104,9 @@ pub enum ProcessorState {
     /// run until it is reset. [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) and
     /// [`ProcessorError::OldEpoch`](crate::ProcessorError::OldEpoch) say more.
     Ahead,
+    /// The database was not well for it: a lock, a timeout, a lost connection. It tries again by itself;
+    /// [`last_error`](ProcessorStatus::last_error) and [`retry_at`](SlotStatus::retry_at) say why and when.
+    Waiting,
     /// A slot of it has failed: it stays where it is until it is started anew or reset.
     Failed,
 }
@@ -132,6 +135,8 @@ impl ProcessorState {
             Self::Failed
         } else if slots.iter().any(expired) {
             Self::LeaseExpired
+        } else if slots.iter().any(|slot| slot.retry_at.is_some()) {
+            Self::Waiting
         } else if slots.iter().any(|slot| slot.holder.is_some()) {
             Self::Running
         } else {
@@ -147,6 +152,7 @@ impl fmt::Display for ProcessorState {
             Self::Stopped => "stopped",
             Self::LeaseExpired => "lease expired",
             Self::Ahead => "ahead",
+            Self::Waiting => "waiting",
             Self::Failed => "failed",
         })
     }
@@ -172,6 +178,9 @@ pub struct SlotStatus {
     pub failed: bool,
     /// Its last error.
     pub last_error: Option<String>,
+    /// When its holder tries again what the database was not well enough for, by the clock of the database server; `None`
+    /// unless it [waits](ProcessorState::Waiting).
+    pub retry_at: Option<SystemTime>,
     /// When it got on last, by the clock of the database server.
     pub updated_at: SystemTime,
 }
@@ -245,6 +254,7 @@ fn slot(row: &Row) -> Result<SlotStatus> {
         attempts: get_u32(row, "attempts")?,
         failed: has_failed(row)?,
         last_error: get(row, "last_error")?,
+        retry_at: get(row, "retry_at")?,
         updated_at: get(row, "updated_at")?,
     })
 }

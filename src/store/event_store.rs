@@ -2,7 +2,7 @@
 
 use crate::database::{
     AutoMigration, Connections, DEFAULT_PARTITION, Declared, PooledTransaction, RetryPolicy,
-    Schema, SchemaPart, Sql, Transaction, refuse_async_context, retry,
+    Schema, SchemaPart, Sql, Transaction, refuse_async_context, retry, scalar,
 };
 use crate::error::{Error, Result};
 use crate::events::{
@@ -22,6 +22,9 @@ use std::sync::Arc;
 
 /// How often an append with inline projections is repeated, where that is safe.
 const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
+
+const CAN_WRITE: &str =
+    "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
 
 /// An event store in a PostgreSQL database.
 ///
@@ -110,23 +113,27 @@ impl EventStore {
         self.prepare_own_projections()
     }
 
-    /// Creates what the projections need, and registers them. Where nothing can be written, streams and documents can be read
-    /// all the same: nothing is appended there, so no projection has to be known.
+    /// Creates what the projections need, and registers them.
     fn prepare_own_projections(&self) -> Result<()> {
-        match self.init_projections() {
-            Err(error) if error.is_read_only() => Ok(()),
-            other => other,
-        }?;
+        if self.projections.is_empty() || !self.can_write()? {
+            return Ok(());
+        }
+        if self.may_migrate() {
+            let mut transaction = PooledTransaction::begin(&self.connections)?;
+            self.projections.init(transaction.sql(), &self.partition)?;
+            transaction.commit()?;
+        }
         self.register_projections()
     }
 
-    fn init_projections(&self) -> Result<()> {
-        if self.projections.is_empty() || !self.may_migrate() {
-            return Ok(());
-        }
-        let mut transaction = PooledTransaction::begin(&self.connections)?;
-        self.projections.init(transaction.sql(), &self.partition)?;
-        Ok(transaction.commit()?)
+    /// Whether anything can be written here. On a standby, nothing is appended, so no projection has to be registered.
+    fn can_write(&self) -> Result<bool> {
+        self.connections.run(true, |sql| {
+            let rows = sql
+                .query_unnamed(CAN_WRITE, &[])
+                .map_err(|source| Error::database("look for a standby", source))?;
+            Ok(scalar(&rows)?.unwrap_or(true))
+        })
     }
 
     /// The same store as one tenant sees it: streams, feed and documents of its own. The default one is seen without.
@@ -452,7 +459,7 @@ impl EventStore {
     /// When no connection can be had.
     pub fn begin(&self) -> Result<Session<'static>> {
         self.register_projections()?;
-        self.session_in(PooledTransaction::begin_or_read(&self.connections)?)
+        self.session_in(PooledTransaction::begin_by_default(&self.connections)?)
     }
 
     fn session_in(&self, mut transaction: PooledTransaction) -> Result<Session<'static>> {
@@ -544,10 +551,10 @@ impl EventStore {
         if self.projections.is_empty() || self.registered().contains(&self.partition.name) {
             return Ok(());
         }
-        match self.prepare_projections() {
-            Err(error) if error.is_read_only() => Ok(()),
-            other => other,
+        if !self.can_write()? {
+            return Ok(());
         }
+        self.prepare_projections()
     }
 
     /// Registers the projections in this partition, and makes them active, as the builder was told.

@@ -6,18 +6,18 @@ use std::fmt;
 /// [`Server::create_database`](super::Server::create_database) and
 /// [`Server::clone_database`](super::Server::clone_database).
 ///
-/// On a throwaway server it goes with the server. On one that ran before (`EMMETT_DATABASE_URL`) it
-/// is dropped with this value, together with whatever connections it still has; a process that is
-/// killed leaves it behind.
-#[must_use = "a database on an existing server is dropped with this value"]
+/// It is dropped with this value, together with the connections that it still has. A process that
+/// is killed leaves it on a server that ran before (`EMMETT_DATABASE_URL`); a throwaway server
+/// takes it along.
+#[must_use = "the database is dropped with this value"]
 pub struct Database {
     name: String,
     url: String,
-    drop_through: Option<String>,
+    drop_through: String,
 }
 
 impl Database {
-    pub(super) fn new(name: String, url: String, drop_through: Option<String>) -> Self {
+    pub(super) fn new(name: String, url: String, drop_through: String) -> Self {
         Self {
             name,
             url,
@@ -40,16 +40,15 @@ impl Database {
         maintenance::connect(&self.url)
     }
 
-    fn remove(&self, through: &str) -> Result<(), ServerError> {
-        maintenance::drop_database(&mut maintenance::connect(through)?, &self.name)
+    fn remove(&self) -> Result<(), ServerError> {
+        maintenance::drop_database(&mut maintenance::connect(&self.drop_through)?, &self.name)
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Some(through) = &self.drop_through {
-            drop(self.remove(through));
-        }
+        // The server may be gone already, and its databases with it.
+        drop(self.remove());
     }
 }
 

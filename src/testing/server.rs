@@ -87,7 +87,7 @@ impl Server {
     pub fn clone_database(&self, template: &str) -> Result<Database, ServerError> {
         let name = format!("emt_test_{:016x}", random_number());
         create_database(&mut self.maintenance_client()?, &name, template)?;
-        let drop_through = self.process.is_none().then(|| self.maintenance_url.clone());
+        let drop_through = self.maintenance_url.clone();
         Ok(Database::new(name.clone(), self.url(&name), drop_through))
     }
 

@@ -129,7 +129,8 @@ fn processors_speak_json() -> anyhow::Result<()> {
         "storeEpoch": 0, "lag": 1, "lagSeconds": null, "parked": 1, "waiting": 1, "lastError": null,
         "slots": [{
             "slot": 0, "position": 3, "epoch": 1, "owner": "host-1/4711", "worker": 7, "heldSeconds": null,
-            "leaseSeconds": null, "crashes": 0, "attempts": 0, "failed": false, "lastError": null, "updatedAt": null,
+            "leaseSeconds": null, "crashes": 0, "attempts": 0, "failed": false, "lastError": null, "retryAt": null,
+            "updatedAt": null,
         }],
     });
     assert_eq!(object, expected);

@@ -89,7 +89,7 @@ fn projections_speak_json() -> anyhow::Result<()> {
         listed,
         json!({
             "name": "cart_sizes", "version": 1, "kind": "document:single_stream", "type": "inline",
-            "status": "building", "missed": null, "rebuilding": null
+            "status": "building", "missed": null, "failure": null, "rebuilding": null
         })
     );
     Ok(())

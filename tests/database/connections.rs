@@ -1,6 +1,7 @@
 //! Connections: what an operation costs, where connections come from, and what becomes of it when they are lost.
 
 mod asynchronous;
+mod failover;
 mod killed;
 mod pools;
 pub(crate) mod proxy;

@@ -67,7 +67,11 @@ fn what_the_server_says_decides_in_all_rooms_alike() -> anyhow::Result<()> {
         ("57P03", UNAVAILABLE),
         ("57P05", UNAVAILABLE),
         ("25P03", UNAVAILABLE),
-        ("57014", NONE),
+        ("57014", RETRYABLE),
+        ("25006", UNAVAILABLE),
+        ("SE002", UNAVAILABLE),
+        ("53100", UNAVAILABLE),
+        ("08P01", UNAVAILABLE),
         ("23505", NONE),
         ("42501", NONE),
     ] {
@@ -133,7 +137,7 @@ fn an_exhausted_pool_is_unavailable() -> anyhow::Result<()> {
     let database = database();
     let options = ConnectionOptions::new()
         .pool_size(1)
-        .connection_timeout(Duration::from_millis(50));
+        .connection_timeout(Duration::from_secs(1));
     let store = quiet(database.url()).connection_options(options).open()?;
     let _only = store.begin()?;
 

@@ -1,5 +1,6 @@
 //! Batches: what of them a worker has to do, in one transaction with its checkpoint.
 
+use super::call::refused_commit;
 use super::{BatchError, Ended, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::mailbox::Batch;
@@ -193,14 +194,18 @@ impl Worker {
         };
         let appended = transaction.appended();
         let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
+        let was_unwell = transaction.take_unwell();
+        let refused = |error| refused_commit(error, was_unwell, messages);
         for (slot, message) in parked {
             if message.global_position() <= up_to {
-                parking::park(transaction.sql()?, key, *slot, message, 0, None)?;
+                parking::park(transaction.sql()?, key, *slot, message, 0, None).map_err(refused)?;
             }
         }
         let held = self.moving();
-        self.note_caught_up(&mut transaction, &held, up_to)?;
-        if !transaction.commit(|sql| key.checkpoint(sql, holder, &held, up_to))? {
+        self.note_caught_up(&mut transaction, &held, up_to)
+            .map_err(refused)?;
+        let committed = transaction.commit(|sql| key.checkpoint(sql, holder, &held, up_to));
+        if !committed.map_err(refused)? {
             return Err(BatchError::Lost);
         }
         shared.store.appended(appended);

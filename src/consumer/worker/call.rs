@@ -1,8 +1,9 @@
 //! Calling user code.
 
-use super::{BatchError, Worker, survives};
+use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::processor::{Handler, Reaction};
+use crate::database::DatabaseError;
 use crate::error::{Error, caught, is_database_cause};
 use crate::events::RecordedMessage;
 use crate::projection::ProjectionContext;
@@ -15,8 +16,28 @@ impl Worker {
         (self.all_slots > 1).then(|| OwnedSlots::new(self.all_slots, slots))
     }
 
-    /// Calls the handler; says how many messages were handled before it failed.
+    /// Calls the handler; says how many messages were handled before it failed. It is blamed only where the database was
+    /// well, whatever it made of the database's error.
     pub(super) fn call(
+        &self,
+        transaction: &mut BatchTransaction<'_>,
+        messages: &[&RecordedMessage],
+        slots: &[i32],
+    ) -> Result<(), (usize, BatchError)> {
+        let called = self.call_handler(transaction, messages, slots);
+        called.map_err(|(done, error)| match error {
+            BatchError::Handler(error) if transaction.take_unwell() => {
+                let source = error.cause.context(error.place);
+                (
+                    done,
+                    BatchError::Unwell(Box::new(Error::Session { source })),
+                )
+            }
+            error => (done, error),
+        })
+    }
+
+    fn call_handler(
         &self,
         transaction: &mut BatchTransaction<'_>,
         messages: &[&RecordedMessage],
@@ -61,17 +82,28 @@ impl Worker {
 pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), BatchError> {
     match caught("the handler", run).unwrap_or_else(Err) {
         Ok(()) => Ok(()),
-        Err(error) if is_database_cause(&error) => Err(BatchError::Database(database_error(error))),
+        Err(error) if is_database_cause(&error) => {
+            Err(BatchError::Unwell(Box::new(Error::of_closure(error))))
+        }
         Err(error) => Err(BatchError::Handler(error.into())),
     }
 }
 
-pub(super) fn database_error(error: anyhow::Error) -> Error {
-    match Error::of_closure(error) {
-        error if survives(&error) => error,
-        error @ Error::Session { .. } => error,
-        error => Error::Session {
-            source: error.into(),
-        },
+/// What it means that a transaction in which a handler has run cannot be committed: the handler has passed over the error of a
+/// statement, or ended the transaction. That is its own fault, unless the database was not well.
+pub(super) fn refused_commit(
+    error: Error,
+    was_unwell: bool,
+    messages: &[&RecordedMessage],
+) -> BatchError {
+    let is_of_handler = !messages.is_empty()
+        && matches!(
+            error,
+            Error::Database(DatabaseError::TransactionAborted { .. })
+        );
+    match error {
+        error if !is_of_handler => BatchError::Database(error),
+        error if was_unwell => BatchError::Unwell(Box::new(error)),
+        error => BatchError::Handler(anyhow::Error::new(error).into()).at(messages),
     }
 }

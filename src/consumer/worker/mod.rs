@@ -62,8 +62,10 @@ enum BatchError {
     Handler(HandlerError),
     /// The slots were lost to somebody else, or reset.
     Lost,
-    /// The database has failed.
+    /// A statement of ours has failed.
     Database(Error),
+    /// The handler has failed because the database was not well.
+    Unwell(Box<Error>),
 }
 
 /// What a handler returned, and with which messages.
@@ -130,13 +132,9 @@ impl Worker {
                     self.mailbox.leases_changed.store(true, Ordering::SeqCst);
                     self.forget();
                 }
-                Err(BatchError::Database(error)) if survives(&error) => {
-                    self.mailbox.report(&error);
-                    // What was committed is only known from the table.
-                    self.mailbox.leases_changed.store(true, Ordering::SeqCst);
-                    self.forget();
-                    let pause = self.lost_database.next();
-                    self.shared.stop.pause(pause);
+                Err(BatchError::Unwell(error)) => self.wait_for_database(&error, true),
+                Err(BatchError::Database(error)) if self.shared.outlasts(&error) => {
+                    self.wait_for_database(&error, !error.is_unavailable());
                 }
                 Err(BatchError::Database(error)) => {
                     return Ended::Failed(self.failed(error.into()));
@@ -146,6 +144,17 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Shows why the worker waits, and tries again after a pause.
+    fn wait_for_database(&mut self, error: &Error, is_there: bool) {
+        // What was committed is only known from the table.
+        self.mailbox.leases_changed.store(true, Ordering::SeqCst);
+        self.forget();
+        let pause = self.lost_database.next();
+        self.shared
+            .note_waiting(&self.mailbox, error, pause, is_there);
+        self.shared.stop.pause(pause);
     }
 
     /// Does one thing: looks at the leases, works off requests, handles a batch, or waits for one of these.
@@ -182,6 +191,7 @@ impl Worker {
             return Ok(Some(ended));
         }
         self.lost_database.reset();
+        self.shared.note_going_on(&self.mailbox);
         let is_target = self
             .shared
             .settings
@@ -305,12 +315,8 @@ impl BatchError {
     fn into_error(self) -> Option<Error> {
         match self {
             Self::Database(error) => Some(error),
+            Self::Unwell(error) => Some(*error),
             Self::Handler(_) | Self::Lost => None,
         }
     }
-}
-
-/// Whether the worker goes on after such an error of the database: it will pass, or only its outcome is unknown.
-fn survives(error: &Error) -> bool {
-    error.is_retryable() || error.is_outcome_unknown()
 }

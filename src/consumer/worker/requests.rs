@@ -1,9 +1,10 @@
 //! Replays and discards that somebody has asked for.
 
+use super::call::refused_commit;
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::error::Result;
-use crate::events::{FeedFilter, RecordedMessage, feed};
+use crate::events::{RecordedMessage, feed};
 use crate::slots::{Replay, parking};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,15 +37,24 @@ impl Worker {
         else {
             return Err(BatchError::Lost);
         };
-        let (before, position) = (replay.position - 1, replay.position);
-        let page = shared
-            .run(|sql| feed::page(sql, key.partition, before, position, 1, &FeedFilter::ALL))?;
-        let messages: Vec<&RecordedMessage> = page.iter().collect();
+        let position = replay.position;
+        let message = shared.run(|sql| feed::message_at(sql, key.partition, position))?;
+        let messages: Vec<&RecordedMessage> = message.iter().collect();
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
-        match self.call(&mut transaction, &messages, &[replay.slot]) {
-            Ok(()) => {}
-            Err((_, error @ BatchError::Handler(_))) => {
-                drop(transaction);
+        let called = self
+            .call(&mut transaction, &messages, &[replay.slot])
+            .map_err(|(_, error)| error);
+        let unparked = called.and_then(|()| {
+            let was_unwell = transaction.take_unwell();
+            transaction.sql()?;
+            transaction
+                .commit(|sql| parking::unpark(sql, key, holder, slot, position))
+                .map_err(|error| refused_commit(error, was_unwell, &messages))
+        });
+        match unparked {
+            Ok(true) => {}
+            Ok(false) => return Err(BatchError::Lost),
+            Err(error @ BatchError::Handler(_)) => {
                 let BatchError::Handler(error) = self.unless_lost(error)? else {
                     return Err(BatchError::Lost);
                 };
@@ -53,11 +63,7 @@ impl Worker {
                 shared.run(|sql| parking::replay_failed(sql, key, replay, &error))?;
                 return Ok(());
             }
-            Err((_, error)) => return Err(error),
-        }
-        transaction.sql()?;
-        if !transaction.commit(|sql| parking::unpark(sql, key, holder, slot, position))? {
-            return Err(BatchError::Lost);
+            Err(error) => return Err(error),
         }
         self.mailbox
             .handled

@@ -11,13 +11,13 @@ mod sslmode;
 #[cfg(feature = "tls")]
 mod tls;
 
+use super::driver_error::reason;
 use connection_string::{Parameters, invalid_value};
 use postgres::config::{LoadBalanceHosts, SslMode as DriverSslMode};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 use sslmode::{Encryption, SslMode};
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -300,12 +300,7 @@ impl Failures {
             Transport::Tls(DriverSslMode::Require, _) => " with TLS",
             _ => "",
         };
-        let reason = match (error.as_db_error(), error.source()) {
-            (Some(refusal), _) => refusal.to_string(),
-            (None, Some(cause)) => format!("{error}: {cause}"),
-            (None, None) => error.to_string(),
-        };
-        let message = format!("{host}{how}: {reason}");
+        let message = format!("{host}{how}: {}", reason(&error));
         if self.messages.last() != Some(&message) {
             self.messages.push(message);
         }

@@ -36,6 +36,7 @@ pub(super) const DOCUMENTS: Map = Map {
 pub(super) const EVENT_STORE: Map = Map {
     sql: include_str!("../../../schema.sql"),
     files: &files!["../../../":
+        "sql/operations/error_texts.sql",
         "sql/events/partitions.sql",
         "sql/events/streams.sql",
         "sql/events/fence.sql",

@@ -27,6 +27,9 @@ pub(crate) enum Loss {
     Answer,
     /// The server carries the statement out, and its answer is lost behind its beginning.
     PartOfAnswer,
+    /// The server carries the statement out, and in the place of its answer a pooler says with this SQLSTATE that it has lost
+    /// the server.
+    Pooler(&'static str),
 }
 
 /// A statement that was prepared, and on which connection.
@@ -39,6 +42,7 @@ pub(crate) struct Prepared {
 #[derive(Default)]
 struct State {
     log: Mutex<Log>,
+    target: Mutex<Option<Target>>,
     closed: AtomicBool,
 }
 
@@ -51,20 +55,26 @@ struct Log {
     pings: usize,
     prepared: Vec<Prepared>,
     loss: Option<(String, Loss)>,
+    loses_always: bool,
+    translated: Vec<String>,
 }
 
 impl Proxy {
     /// Begins to listen. The store connects to [`url`](Proxy::url) then.
     pub(crate) fn to(database: &Database) -> anyhow::Result<Self> {
-        let server: postgres::Config = database.url().parse()?;
+        Self::to_server(database.url())
+    }
+
+    pub(crate) fn to_server(url: &str) -> anyhow::Result<Self> {
+        let server: postgres::Config = url.parse()?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let state = Arc::new(State::default());
-        let target = Target::of(&server);
+        *state.target() = Some(Target::of(&server));
         let accepting = Arc::clone(&state);
         thread::Builder::new()
             .name("test:proxy".into())
-            .spawn(move || accept(&listener, &target, &accepting))?;
+            .spawn(move || accept(&listener, &accepting))?;
         Ok(Self {
             url: url_through(&server, address.port()),
             address: address.to_string(),
@@ -74,6 +84,12 @@ impl Proxy {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Leads new connections to another server; those that there are stay.
+    pub(crate) fn lead_to(&self, url: &str) -> anyhow::Result<()> {
+        *self.state.target() = Some(Target::of(&url.parse()?));
+        Ok(())
     }
 
     /// How many round trips `run` takes, on all connections together. A connection that has rested for a second is asked
@@ -105,9 +121,20 @@ impl Proxy {
         self.log().pings
     }
 
+    /// Has answers say this in another language.
+    pub(crate) fn translate(&self, english: &str) {
+        self.log().translated.push(english.to_owned());
+    }
+
     /// Breaks the connection at the next round trip that carries out SQL with this text in it. Once.
     pub(crate) fn lose(&self, loss: Loss, sql: &str) {
         self.log().loss = Some((sql.to_owned(), loss));
+    }
+
+    /// Breaks each connection there.
+    pub(crate) fn always_lose(&self, loss: Loss, sql: &str) {
+        self.lose(loss, sql);
+        self.log().loses_always = true;
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -127,6 +154,10 @@ impl State {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn target(&self) -> MutexGuard<'_, Option<Target>> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The same database with the proxy as its host.
@@ -142,6 +173,7 @@ fn url_through(server: &postgres::Config, port: u16) -> String {
     )
 }
 
+#[derive(Clone)]
 enum Target {
     Tcp(String),
     Socket(PathBuf),
@@ -184,18 +216,19 @@ impl Wire for UnixStream {
     }
 }
 
-fn accept(listener: &TcpListener, target: &Target, state: &Arc<State>) {
+fn accept(listener: &TcpListener, state: &Arc<State>) {
     for client in listener.incoming().flatten() {
         if state.closed.load(Ordering::Acquire) {
             return;
         }
         // A server that refuses shows itself as a closed connection.
         drop(client.set_nodelay(true));
-        drop(match target {
-            Target::Tcp(address) => {
+        drop(match state.target().clone() {
+            None => Ok(()),
+            Some(Target::Tcp(address)) => {
                 TcpStream::connect(address).and_then(|server| relay(client, server, state))
             }
-            Target::Socket(path) => {
+            Some(Target::Socket(path)) => {
                 UnixStream::connect(path).and_then(|server| relay(client, server, state))
             }
         });
@@ -213,6 +246,7 @@ fn relay<S: Wire>(client: TcpStream, server: S, state: &Arc<State>) -> io::Resul
         server: server.twin()?,
         client: client.twin()?,
         losing: Arc::clone(&losing),
+        state: Arc::clone(state),
     };
     let mut statements = Statements {
         connection,
@@ -314,9 +348,11 @@ impl<S: Wire> Statements<S> {
         let sql = std::mem::take(&mut self.sql);
         let loss = {
             let mut log = self.state.log();
-            let loss = log
-                .loss
-                .take_if(|(part, _)| !sql.starts_with(PREPARE) && sql.contains(&*part));
+            let known = log.loss.clone();
+            let loss = known.filter(|(part, _)| !sql.starts_with(PREPARE) && sql.contains(part));
+            if loss.is_some() && !log.loses_always {
+                log.loss = None;
+            }
             match &*sql {
                 "" => log.pings += 1,
                 // The client does not wait for the answer to this one.
@@ -365,6 +401,7 @@ struct Answers<S> {
     client: TcpStream,
     /// What is lost of the answer to the present turn, which is the last one.
     losing: Arc<OnceLock<Loss>>,
+    state: Arc<State>,
 }
 
 impl<S: Wire> Answers<S> {
@@ -375,12 +412,23 @@ impl<S: Wire> Answers<S> {
             if count == 0 {
                 return Ok(());
             }
+            self.translate(&mut buffer[..count]);
             let loss = self.losing.get();
-            if loss != Some(&Loss::Answer) {
+            if !matches!(loss, Some(Loss::Answer | Loss::Pooler(_))) {
                 self.client.write_all(&buffer[..count])?;
             }
             if loss.is_some() {
-                return self.swallow(buffer[..count].to_vec());
+                self.swallow(buffer[..count].to_vec())?;
+                return self.speak_as_pooler();
+            }
+        }
+    }
+
+    fn translate(&self, answer: &mut [u8]) {
+        for english in &self.state.log().translated {
+            let text = english.as_bytes();
+            while let Some(start) = answer.windows(text.len()).position(|part| part == text) {
+                answer[start..start + text.len()].fill(b'?');
             }
         }
     }
@@ -398,8 +446,20 @@ impl<S: Wire> Answers<S> {
         Ok(())
     }
 
+    fn speak_as_pooler(&mut self) -> io::Result<()> {
+        let Some(Loss::Pooler(sqlstate)) = self.losing.get() else {
+            return Ok(());
+        };
+        let body = format!("SFATAL\0C{sqlstate}\0Mserver conn crashed?\0\0").into_bytes();
+        self.client
+            .write_all(&[&b"E"[..], &length_of(&body), &body].concat())
+    }
+
     fn close(&self) {
-        self.client.close();
+        // The driver forgets an error that it reads together with the end of the connection.
+        if !matches!(self.losing.get(), Some(Loss::Pooler(_))) {
+            self.client.close();
+        }
         self.server.close();
     }
 }

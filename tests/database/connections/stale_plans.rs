@@ -1,5 +1,6 @@
 //! Statements that were prepared before a migration.
 
+use super::proxy::Proxy;
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::{
     ConnectionOptions, DocumentProjection, EventStore, Recorded, SqlProjection,
@@ -167,5 +168,38 @@ fn statements_that_the_user_has_thrown_away_are_prepared_again() -> anyhow::Resu
         2
     );
     assert_eq!(store.read_stream::<CartEvent>("Cart-1")?.events.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_stale_statement_is_recognised_in_any_language() -> anyhow::Result<()> {
+    let database = database();
+    let proxy = Proxy::to(&database)?;
+    proxy.translate("cached plan must not change result type");
+    proxy.translate("does not exist");
+    let counts = DocumentProjection::single_stream(
+        "counts",
+        |count: Option<Value>, _: &Recorded<CartEvent>| count.or_else(|| Some(json!({}))),
+    );
+    let store = EventStore::builder(proxy.url())
+        .connection_options(ConnectionOptions::new().pool_size(1))
+        .inline_projection(counts)
+        .open()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    store.read_stream::<CartEvent>("Cart-1")?;
+
+    for change in [
+        "ALTER TABLE counts ALTER COLUMN _id TYPE VARCHAR",
+        "ALTER TABLE emt_messages ALTER COLUMN message_type TYPE VARCHAR",
+    ] {
+        database.client()?.batch_execute(change)?;
+        store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+        store.read_stream::<CartEvent>("Cart-1")?;
+    }
+    store.with_session(|session| Ok(session.batch_execute("DEALLOCATE ALL")?))?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+
+    let read = store.read_stream::<CartEvent>("Cart-1")?;
+    assert_eq!(read.events.len(), 4);
     Ok(())
 }

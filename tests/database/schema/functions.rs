@@ -27,6 +27,7 @@ const NOUNS: &[&str] = &[
     "caller",
     "collection",
     "document",
+    "error",
     "feed",
     "fence",
     "grant",

@@ -249,3 +249,39 @@ fn assert_every_append_is_stored(
     assert!(positions.is_sorted());
     Ok(())
 }
+
+#[test]
+fn a_single_statement_that_ends_a_deadlock_is_repeated() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    for stream in ["Cart-1", "Cart-2"] {
+        store.append_to_stream(stream, &[added("hat", 1)])?;
+    }
+    let lock =
+        |stream: &str| format!("SELECT FROM emt_streams WHERE stream_id = '{stream}' FOR UPDATE");
+    let (mut other, mut observer) = (database.client()?, database.client()?);
+    // The append looks for a deadlock, and finds it, long before.
+    other.batch_execute("BEGIN; SET LOCAL deadlock_timeout = '1h'")?;
+    other.batch_execute(&lock("Cart-2"))?;
+
+    let appended = std::thread::scope(|scope| -> anyhow::Result<_> {
+        let appending = scope.spawn(|| {
+            store.append_to_streams(vec![
+                StreamMessages::new("Cart-1", &[added("hat", 1)])?,
+                StreamMessages::new("Cart-2", &[added("hat", 1)])?,
+            ])
+        });
+        wait_until("the append waits", || {
+            let waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            observer
+                .query(waiting, &[])
+                .is_ok_and(|rows| !rows.is_empty())
+        });
+        other.batch_execute(&lock("Cart-1"))?;
+        other.batch_execute("COMMIT")?;
+        Ok(appending.join().expect("no panic"))
+    })??;
+
+    let versions = appended.iter().map(|one| one.next_expected_version);
+    assert!(versions.eq([2, 2]));
+    Ok(())
+}

@@ -9,6 +9,9 @@ use emmett_postgresql::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+/// As `PgBouncer` says it.
+const CRASHED: Loss = Loss::Pooler("08P01");
+
 #[derive(Debug, PartialEq, Serialize, Deserialize, Default)]
 struct Cart {
     items: u32,
@@ -77,7 +80,11 @@ fn with_id() -> NewMessage<CartEvent> {
 
 #[test]
 fn an_append_with_own_ids_is_repeated_and_stored_once() -> anyhow::Result<()> {
-    for (loss, already_appended) in [(Loss::Answer, true), (Loss::Statement, false)] {
+    for (loss, already_appended) in [
+        (Loss::Answer, true),
+        (CRASHED, true),
+        (Loss::Statement, false),
+    ] {
         let stores = Stores::open()?;
         stores.proxy.lose(loss, "emt_append_in_");
 
@@ -93,7 +100,7 @@ fn an_append_with_own_ids_is_repeated_and_stored_once() -> anyhow::Result<()> {
 
 #[test]
 fn the_outcome_of_an_append_without_own_ids_is_unknown() -> anyhow::Result<()> {
-    for (loss, stored) in [(Loss::Answer, 1), (Loss::Statement, 0)] {
+    for (loss, stored) in [(Loss::Answer, 1), (CRASHED, 1), (Loss::Statement, 0)] {
         let stores = Stores::open()?;
         stores.proxy.lose(loss, "emt_append_in_");
 
@@ -116,7 +123,11 @@ fn the_outcome_of_an_append_without_own_ids_is_unknown() -> anyhow::Result<()> {
 
 #[test]
 fn an_append_to_several_streams_is_repeated_if_all_ids_are_own() -> anyhow::Result<()> {
-    for (loss, already_appended) in [(Loss::Answer, true), (Loss::Statement, false)] {
+    for (loss, already_appended) in [
+        (Loss::Answer, true),
+        (CRASHED, true),
+        (Loss::Statement, false),
+    ] {
         let stores = Stores::open()?;
         let streams = || -> Result<Vec<_>, Error> {
             Ok(vec![
@@ -138,7 +149,7 @@ fn an_append_to_several_streams_is_repeated_if_all_ids_are_own() -> anyhow::Resu
 #[test]
 fn the_outcome_of_an_append_to_several_streams_is_unknown_if_one_has_no_ids() -> anyhow::Result<()>
 {
-    for (loss, stored) in [(Loss::Answer, 1), (Loss::Statement, 0)] {
+    for (loss, stored) in [(Loss::Answer, 1), (CRASHED, 1), (Loss::Statement, 0)] {
         let stores = Stores::open()?;
         let streams = vec![
             StreamMessages::new("Cart-1", &[with_id()])?,
@@ -160,7 +171,11 @@ fn the_outcome_of_an_append_to_several_streams_is_unknown_if_one_has_no_ids() ->
 
 #[test]
 fn an_append_with_own_ids_that_loses_its_commit_is_projected_once() -> anyhow::Result<()> {
-    for (loss, already_appended) in [(Loss::Answer, true), (Loss::Statement, false)] {
+    for (loss, already_appended) in [
+        (Loss::Answer, true),
+        (CRASHED, true),
+        (Loss::Statement, false),
+    ] {
         let stores = Stores::open_with_projection()?;
         stores.proxy.lose(loss, "; COMMIT");
 
@@ -177,7 +192,11 @@ fn an_append_with_own_ids_that_loses_its_commit_is_projected_once() -> anyhow::R
 
 #[test]
 fn the_outcome_of_a_lost_commit_without_own_ids_is_unknown_but_whole() -> anyhow::Result<()> {
-    for (loss, stored, items) in [(Loss::Answer, 1, Some(1)), (Loss::Statement, 0, None)] {
+    for (loss, stored, items) in [
+        (Loss::Answer, 1, Some(1)),
+        (CRASHED, 1, Some(1)),
+        (Loss::Statement, 0, None),
+    ] {
         let stores = Stores::open_with_projection()?;
         stores.proxy.lose(loss, "; COMMIT");
 
@@ -208,7 +227,7 @@ fn a_connection_lost_before_the_commit_stores_nothing_and_is_retryable() -> anyh
     };
     let losses = before_the_commit
         .iter()
-        .flat_map(|sql| [(sql, Loss::Answer), (sql, Loss::Statement)]);
+        .flat_map(|sql| [(sql, Loss::Answer), (sql, CRASHED), (sql, Loss::Statement)]);
 
     for (number, (sql, loss)) in (1..).zip(losses) {
         let stream = format!("Cart-{number}");
@@ -227,7 +246,7 @@ fn a_connection_lost_before_the_commit_stores_nothing_and_is_retryable() -> anyh
 
 #[test]
 fn a_session_that_loses_its_commit_has_an_unknown_outcome() -> anyhow::Result<()> {
-    for (loss, stored) in [(Loss::Answer, 1), (Loss::Statement, 0)] {
+    for (loss, stored) in [(Loss::Answer, 1), (CRASHED, 1), (Loss::Statement, 0)] {
         let stores = Stores::open()?;
         stores.proxy.lose(loss, "; COMMIT");
 
@@ -254,12 +273,33 @@ fn a_session_that_loses_its_commit_has_an_unknown_outcome() -> anyhow::Result<()
 fn a_read_that_loses_its_answer_is_repeated() -> anyhow::Result<()> {
     let stores = Stores::open()?;
     stores.lossy.read_stream::<CartEvent>("Cart-0")?;
-    for loss in [Loss::Answer, Loss::Statement] {
+    for loss in [Loss::Answer, CRASHED, Loss::Statement] {
         stores.proxy.lose(loss, "message_data");
 
         let read = stores.lossy.read_stream::<CartEvent>("Cart-0")?;
 
         assert_eq!(read.events.len(), 1, "{loss:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_a_pooler_says_of_a_lost_server_the_outcome_is_unknown() -> anyhow::Result<()> {
+    for sqlstate in [
+        "08P01", "08000", "08003", "08006", "08007", "58000", "57P02", "XX000", "0A000",
+    ] {
+        let stores = Stores::open()?;
+        stores.proxy.lose(Loss::Pooler(sqlstate), "emt_append_in_");
+
+        let outcome = stores.lossy.append_to_stream("Cart-1", &[added("hat", 1)]);
+
+        let error = outcome.expect_err("the answer is lost");
+        assert!(error.is_outcome_unknown(), "{sqlstate}: {error:?}");
+        assert!(
+            !error.is_retryable(),
+            "{sqlstate}: a repeat is stored twice"
+        );
+        assert_eq!(stores.stored("Cart-1")?, 1);
     }
     Ok(())
 }

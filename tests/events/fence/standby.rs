@@ -1,7 +1,7 @@
 //! A hot standby shows neither who is writing nor how far the sequence is, so the feed is not read from one.
 
 use super::fixtures::{Change, DEFAULT, Reader, append};
-use crate::support::wait_until;
+use crate::support::standby::Standby;
 use emmett_postgresql::{
     AutoMigration, DocumentProjection, EventStore, FindingKind, RawEvent, Recorded, testing::Server,
 };
@@ -64,7 +64,7 @@ fn streams_and_documents_can_be_read_from_a_standby_with_inline_projections() ->
     let standby = Standby::start(&mut client)?;
 
     for migration in [AutoMigration::None, AutoMigration::CreateOrUpdate] {
-        let reader = open(&standby.url, migration)?;
+        let reader = open(standby.url(), migration)?;
 
         let count = json!({ "_id": "Note-1" });
         let counts = reader.collection::<Value>("counts");
@@ -112,69 +112,3 @@ const WITHOUT_THE_CHECK: Change<'static> = Change::Rewrite {
     replace: "pg_is_in_recovery()",
     with: "FALSE",
 };
-
-/// Beside the primary's files, so that it goes with them: a server ends soon after its files are gone.
-struct Standby {
-    url: String,
-    stop: String,
-    primary: String,
-}
-
-impl Standby {
-    /// Started by the primary itself, which runs as the right user and knows where its programs are.
-    fn start(primary: &mut Client) -> anyhow::Result<Self> {
-        let places = "
-            SELECT (SELECT setting FROM pg_config WHERE name = 'BINDIR'),
-                   regexp_replace(current_setting('data_directory'), '/data$', '')";
-        let row = primary.query_one(places, &[])?;
-        let (programs, directory): (String, String) = (row.get(0), row.get(1));
-        let data = format!("{directory}/standby");
-        run(
-            primary,
-            &format!(
-                "{programs}/pg_basebackup -h {directory} -U postgres -D {data} -R -c fast --no-sync &&
-                 {programs}/pg_ctl start -D {data} -l {directory}/standby-log -w -o \"-p 5433\""
-            ),
-        )?;
-        Ok(Self {
-            url: format!("postgresql:///postgres?host={directory}&port=5433&user=postgres"),
-            stop: format!("{programs}/pg_ctl stop -D {data} -m immediate"),
-            primary: format!("postgresql:///postgres?host={directory}&user=postgres"),
-        })
-    }
-
-    fn store(&self) -> anyhow::Result<EventStore> {
-        Ok(EventStore::builder(&self.url)
-            .auto_migration(AutoMigration::None)
-            .open()?)
-    }
-
-    fn wait_until_replayed(&self, primary: &mut Client) -> anyhow::Result<()> {
-        let now = "SELECT pg_current_wal_insert_lsn()::TEXT";
-        let written: String = primary.query_one(now, &[])?.get(0);
-        let mut standby = Client::connect(&self.url, NoTls)?;
-        let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::TEXT::PG_LSN";
-        wait_until("the standby has replayed everything", || {
-            standby
-                .query_one(replayed, &[&written])
-                .is_ok_and(|row| row.get(0))
-        });
-        Ok(())
-    }
-}
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        if let Ok(mut primary) = Client::connect(&self.primary, NoTls) {
-            drop(run(&mut primary, &self.stop));
-        }
-    }
-}
-
-/// Runs a command as the server's user.
-fn run(server: &mut Client, command: &str) -> anyhow::Result<()> {
-    let quoted = command.replace('\'', "''");
-    Ok(server.batch_execute(&format!(
-        "COPY (SELECT) TO PROGRAM '({quoted}) >/dev/null 2>&1'"
-    ))?)
-}
