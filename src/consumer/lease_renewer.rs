@@ -62,7 +62,9 @@ impl LeaseRenewer {
             self.connection = store.connections().dedicated()?;
         }
         match &mut self.connection {
-            Some(connection) => ask(connection.sql(), store.partition()),
+            Some(connection) => store
+                .connections()
+                .run_over(connection, |sql| ask(sql, store.partition())),
             None => self.shared.run(|sql| ask(sql, store.partition())),
         }
     }
