@@ -128,9 +128,9 @@ impl Poller {
         self.failed.reset();
         if self.is_failing {
             let mailboxes = &self.shared.mailboxes;
-            mailboxes
-                .iter()
-                .for_each(|mailbox| self.shared.note_going_on(mailbox));
+            for mailbox in mailboxes {
+                self.shared.note_going_on(mailbox);
+            }
             self.is_failing = mailboxes.iter().any(|mailbox| mailbox.is_waiting());
         }
         if matches!(outcome, Round::Idle) && self.horizon.position < self.horizon.head {

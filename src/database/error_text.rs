@@ -20,11 +20,14 @@ impl ErrorText {
         }
         let kept = &text[..end];
         // PostgreSQL's text cannot hold it.
-        let mut storable = kept.replace('\0', "\\0");
-        if kept.len() < text.len() {
-            storable.push_str(&format!(" [cut off here, of {} bytes]", text.len()));
+        let storable = kept.replace('\0', "\\0");
+        if kept.len() == text.len() {
+            return Self(storable);
         }
-        Self(storable)
+        Self(format!(
+            "{storable} [cut off here, of {} bytes]",
+            text.len()
+        ))
     }
 }
 

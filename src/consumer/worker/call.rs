@@ -28,7 +28,10 @@ impl Worker {
         called.map_err(|(done, error)| match error {
             BatchError::Handler(error) if transaction.take_unwell() => {
                 let source = error.cause.context(error.place);
-                (done, BatchError::Unwell(Error::Session { source }))
+                (
+                    done,
+                    BatchError::Unwell(Box::new(Error::Session { source })),
+                )
             }
             error => (done, error),
         })
@@ -80,7 +83,7 @@ pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Ba
     match caught("the handler", run).unwrap_or_else(Err) {
         Ok(()) => Ok(()),
         Err(error) if is_database_cause(&error) => {
-            Err(BatchError::Unwell(Error::of_closure(error)))
+            Err(BatchError::Unwell(Box::new(Error::of_closure(error))))
         }
         Err(error) => Err(BatchError::Handler(error.into())),
     }
@@ -100,7 +103,7 @@ pub(super) fn refused_commit(
         );
     match error {
         error if !is_of_handler => BatchError::Database(error),
-        error if was_unwell => BatchError::Unwell(error),
+        error if was_unwell => BatchError::Unwell(Box::new(error)),
         error => BatchError::Handler(anyhow::Error::new(error).into()).at(messages),
     }
 }

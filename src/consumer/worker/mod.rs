@@ -65,7 +65,7 @@ enum BatchError {
     /// A statement of ours has failed.
     Database(Error),
     /// The handler has failed because the database was not well.
-    Unwell(Error),
+    Unwell(Box<Error>),
 }
 
 /// What a handler returned, and with which messages.
@@ -314,7 +314,8 @@ impl Worker {
 impl BatchError {
     fn into_error(self) -> Option<Error> {
         match self {
-            Self::Database(error) | Self::Unwell(error) => Some(error),
+            Self::Database(error) => Some(error),
+            Self::Unwell(error) => Some(*error),
             Self::Handler(_) | Self::Lost => None,
         }
     }

@@ -65,10 +65,9 @@ impl Meaning {
             }
             // Sent by a signal handler, which may interrupt a commit.
             "57P02" => Self::Wait(Wait::ServerLost),
-            // A connection of the server's own, to a foreign server.
-            "HV00N" => Self::Wait(Wait::Exhausted),
             "55006" | "55P03" | "57000" | "57014" => Self::Wait(Wait::InTheWay),
-            "XX001" | "XX002" => Self::Wait(Wait::Exhausted),
+            // HV00N: the server cannot connect to a foreign server. XX: its data are damaged.
+            "HV00N" | "XX001" | "XX002" => Self::Wait(Wait::Exhausted),
             "3D000" | "SE001" | "SE003" | "SE010" | "SE011" | "SE013" | "SE014" | "SE040" => {
                 Self::Ours
             }

@@ -1,6 +1,6 @@
 //! Where connections come from: the store's own pool, and pools of the caller's.
 
-use super::proxy::Proxy;
+use super::proxy::{Loss, Proxy};
 use crate::support::{CartEvent, added, database, quiet, store};
 use emmett_postgresql::{
     AppendOptions, ConnectionOptions, DatabaseError, DocumentProjection, Error, EventStore,
@@ -284,4 +284,21 @@ fn without_prepared_statements_everything_works() -> anyhow::Result<()> {
         .open()?;
 
     use_everything(&store)
+}
+
+#[test]
+fn a_pool_that_gets_no_connection_says_what_the_pooler_says() -> anyhow::Result<()> {
+    let database = database();
+    EventStore::open(database.url())?;
+    let proxy = Proxy::to(&database)?;
+    proxy.always_lose(Loss::Pooler("08P01"), "");
+
+    let options = ConnectionOptions::new().connection_timeout(Duration::from_secs(2));
+    let store = EventStore::builder(proxy.url())
+        .connection_options(options)
+        .open();
+
+    let text = format!("{:#}", anyhow::Error::from(store.expect_err("no server")));
+    assert!(text.contains("FATAL: server conn crashed?"), "{text}");
+    Ok(())
 }

@@ -9,7 +9,7 @@ use emmett_postgresql::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// As PgBouncer says it.
+/// As `PgBouncer` says it.
 const CRASHED: Loss = Loss::Pooler("08P01");
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, Default)]
