@@ -1,6 +1,11 @@
 -- Reads a part of a stream: _page_size messages at the most, each with the stream's version; one row without a
 -- message where the stream exists and the part is empty. The settings leave one plan, the walk along the versions:
 -- for a stream that is longer than most, the planner would read and sort all that is left of it for each page.
+--
+-- Data and metadata that are larger than _small bytes are NULL: what may have no room must not be sent. The stored size is
+-- known without reading the content, but may be that of compressed text. An array keeps its elements uncompressed, so it
+-- tells the real size. Content that is stored in _small_stored bytes goes without that array, which would cost a page a
+-- fortieth of its time.
 CREATE OR REPLACE FUNCTION public.emt_stream_read_page(
     _partition         TEXT,
     _stream_id         TEXT,
@@ -8,7 +13,9 @@ CREATE OR REPLACE FUNCTION public.emt_stream_read_page(
     _last              BIGINT,
     _page_size         BIGINT,
     _backwards         BOOLEAN,
-    _include_archived  BOOLEAN
+    _include_archived  BOOLEAN,
+    _small_stored      BIGINT DEFAULT 9223372036854775807,
+    _small             BIGINT DEFAULT 9223372036854775807
 ) RETURNS TABLE (
     stream_version BIGINT, stream_position BIGINT, global_position BIGINT, message_id TEXT, message_type TEXT,
     message_kind VARCHAR(1), message_schema_version TEXT, created TIMESTAMPTZ, message_data JSONB,
@@ -30,7 +37,13 @@ BEGIN
           FROM public.%I AS stream
           LEFT JOIN LATERAL (
                    SELECT stream_position, global_position, message_id, message_type, message_kind,
-                          message_schema_version, created, message_data, message_metadata
+                          message_schema_version, created,
+                          CASE WHEN pg_column_size(message_data) <= $6
+                                 OR (pg_column_size(message_data) <= $7 AND pg_column_size(ARRAY[message_data]) <= $7)
+                               THEN message_data END,
+                          CASE WHEN pg_column_size(message_metadata) <= $6
+                                 OR (pg_column_size(message_metadata) <= $7 AND pg_column_size(ARRAY[message_metadata]) <= $7)
+                               THEN message_metadata END
                      FROM public.%I
                     WHERE stream_id = stream.stream_id AND stream_position BETWEEN $3 AND $4
                     ORDER BY stream_position %s
@@ -39,6 +52,6 @@ BEGIN
          WHERE stream.stream_id = $1 AND stream.partition = $2
         $sql$, 'emt_streams_' || _tables, 'emt_messages_' || _tables,
         CASE WHEN _backwards THEN 'DESC' ELSE 'ASC' END)
-        USING _stream_id, _partition, _first, _last, _page_size;
+        USING _stream_id, _partition, _first, _last, _page_size, _small_stored, _small;
 END
 $$;

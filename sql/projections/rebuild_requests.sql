@@ -1,12 +1,13 @@
 -- emt_rebuild_requests: one row a rebuild that a program without the projection's code has asked for. A consumer that has
 -- the code carries it out and deletes the row. error: the rebuild failed; it is not tried again.
 CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
-    partition     TEXT         NOT NULL,
-    name          TEXT         NOT NULL,
-    workers       INTEGER      NOT NULL,
-    batch_size    INTEGER      NOT NULL,
-    keep_old      BOOLEAN      NOT NULL,
-    error         TEXT,
-    requested_at  TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    partition        TEXT         NOT NULL,
+    name             TEXT         NOT NULL,
+    workers          INTEGER      NOT NULL,
+    batch_size       BIGINT       NOT NULL,
+    max_batch_bytes  BIGINT       NOT NULL,
+    keep_old         BOOLEAN      NOT NULL,
+    error            TEXT,
+    requested_at     TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, name)
 );

@@ -13,6 +13,7 @@ use super::stop::StopHandle;
 use crate::database::PooledTransaction;
 use crate::database::position::small_to_sql;
 use crate::error::{Error, Result, RunReport};
+use crate::events::BatchLimits;
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
 use crate::slots::progress;
@@ -69,7 +70,7 @@ impl EventStore {
             store: self.clone(),
             processors: Vec::new(),
             settings: Settings {
-                batch_size: 1_000,
+                limits: BatchLimits::default(),
                 lease: Duration::from_secs(10),
                 longest_idle: Duration::from_millis(500),
                 until: None,
@@ -111,7 +112,23 @@ impl ConsumerBuilder {
     /// How many messages are handled in one transaction at the most. Up to three such batches are in memory for each worker.
     /// At least 1; defaults to 1,000.
     pub fn batch_size(mut self, messages: usize) -> Self {
-        self.settings.batch_size = messages;
+        self.settings.limits.messages = messages;
+        self
+    }
+
+    /// Maximum number of bytes of the messages that are handled in one transaction: their JSON, and 256 bytes for each. A single
+    /// larger message passes. Up to three such batches are in memory for each worker, but workers at the same place of the feed
+    /// share them. At least 1: [`start`](Self::start) fails with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/mydb")?;
+    /// let small_batches = store.consumer().batch_size(500).max_batch_bytes(4 * 1024 * 1024);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.bytes = bytes;
         self
     }
 
@@ -247,9 +264,7 @@ impl ConsumerBuilder {
         if self.processors.is_empty() {
             return Err(Error::invalid("the consumer", "has no processors"));
         }
-        if self.settings.batch_size == 0 {
-            return Err(Error::invalid("the batch size", "must be at least 1"));
-        }
+        self.settings.limits.check()?;
         if self.settings.longest_idle < SHORTEST_POLL_INTERVAL {
             let reason = format!("must be at least {SHORTEST_POLL_INTERVAL:?}");
             return Err(Error::invalid("the poll interval", reason));

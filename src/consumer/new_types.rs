@@ -3,7 +3,7 @@
 use super::processor::Processor;
 use super::shared::Shared;
 use crate::error::{Error, ProcessorError, Result};
-use crate::events::feed;
+use crate::events::feed::{self, Part};
 use crate::slots::{Coverage, Missed};
 use std::collections::BTreeSet;
 
@@ -27,9 +27,14 @@ pub(super) fn count(
             return Ok(None);
         }
         let up_to = missed.up_to.min(after.saturating_add(feed::LONGEST_STEP));
-        for name in shared.run(|sql| feed::names(sql, key.partition, after, up_to, &filter))? {
-            let (stream, message_type) = (&name.stream, &name.message_type);
-            let is_missed = coverage.has_missed(missed, stream, message_type, name.position);
+        let part = Part {
+            after,
+            up_to,
+            filter: &filter,
+        };
+        for name in shared.run(|sql| feed::names(sql, key.partition, part, None))? {
+            let (stream, message_type) = (&name.stream_name, &name.message_type);
+            let is_missed = coverage.has_missed(missed, stream, message_type, name.global_position);
             if is_missed {
                 messages += 1;
                 types.insert(name.message_type);

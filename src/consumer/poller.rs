@@ -4,6 +4,7 @@ use super::mailbox::{Batch, Demand, Mailbox};
 use super::shared::Shared;
 use crate::database::BackOff;
 use crate::error::Result;
+use crate::events::feed::Part;
 use crate::events::{FeedFilter, Horizon, feed};
 use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
@@ -143,34 +144,32 @@ impl Poller {
     fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Result<Option<u64>> {
         let (store, settings) = (&self.shared.store, &self.shared.settings);
         let known = self.horizon;
-        let filter = &filter_of(waiting);
-        let (partition, size) = (store.partition(), settings.batch_size);
-        let most = after
-            .saturating_add(feed::LONGEST_STEP)
-            .min(settings.until.unwrap_or(u64::MAX));
-        let (horizon, messages) = self.shared.run(|sql| {
+        let filter = filter_of(waiting);
+        let (partition, limits) = (store.partition(), settings.limits);
+        let part = Part {
+            after,
+            up_to: after
+                .saturating_add(feed::LONGEST_STEP)
+                .min(settings.until.unwrap_or(u64::MAX)),
+            filter: &filter,
+        };
+        let (horizon, page) = self.shared.run(|sql| {
             if known.position <= after {
-                return feed::poll(sql, partition, after, most, size, filter);
+                return feed::poll(sql, partition, part, limits);
             }
-            let up_to = most.min(known.position);
-            Ok((
-                known,
-                feed::page(sql, partition, after, up_to, size, filter)?,
-            ))
+            let up_to = part.up_to.min(known.position);
+            let page = feed::page(sql, partition, Part { up_to, ..part }, limits)?;
+            Ok((known, page))
         })?;
-        let up_to = most.min(horizon.position);
         self.horizon = horizon;
-        if up_to <= after {
+        let reached = page.position;
+        if reached <= after {
             greet(waiting, after, horizon);
             return Ok(None);
         }
-        let reached = match messages.last() {
-            Some(last) if messages.len() == settings.batch_size => last.global_position(),
-            _ => up_to,
-        };
         let batch = Batch {
             generation: 0,
-            messages: messages.into(),
+            messages: page.messages.into(),
             up_to: reached,
             head: horizon.head,
         };

@@ -5,6 +5,7 @@ use super::processor::Processor;
 use super::stop::StopHandle;
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result, chain};
+use crate::events::BatchLimits;
 use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
@@ -18,7 +19,7 @@ const LONGEST_NOTE: Duration = Duration::from_millis(500);
 /// How a consumer works.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) batch_size: usize,
+    pub(super) limits: BatchLimits,
     pub(super) lease: Duration,
     pub(super) longest_idle: Duration,
     /// Nothing after this position is handled.

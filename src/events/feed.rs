@@ -1,8 +1,9 @@
 //! The feed: all messages of a partition in global order, as far as nothing can be added below. Reads `emt_messages`.
 
 use crate::database::position::{from_sql, get_u64, to_sql};
-use crate::database::{Connections, Sql, get, param, scalar};
+use crate::database::{Connections, Parameter, Sql, get, param, scalar};
 use crate::error::{Error, Result};
+use crate::events::batch_limits::{BatchFill, BatchLimits, Page, with_room};
 use crate::events::event::Event;
 use crate::events::handled_events::{FeedFilter, HandledEvents};
 use crate::events::message::{Recorded, RecordedMessage};
@@ -18,56 +19,79 @@ pub(crate) const LONGEST_STEP: u64 = 50_000;
 
 const HORIZON: PartitionSql = PartitionSql::new("SELECT {schema}.emt_horizon($1, $2)");
 
-const READ: PartitionSql = PartitionSql::new(
+/// Without the content of large messages, as `emt_stream_read_page` says.
+const READ_SMALL: PartitionSql = PartitionSql::new(
     "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
-           message_schema_version, created, message_data, message_metadata, horizon, head
+           message_schema_version, created,
+           CASE WHEN pg_column_size(message_data) <= $8
+                  OR (pg_column_size(message_data) <= $9 AND pg_column_size(ARRAY[message_data]) <= $9)
+                THEN message_data END AS message_data,
+           CASE WHEN pg_column_size(message_metadata) <= $8
+                  OR (pg_column_size(message_metadata) <= $9 AND pg_column_size(ARRAY[message_metadata]) <= $9)
+                THEN message_metadata END AS message_metadata,
+           horizon, head
       FROM {feed}($1, $2, $3, $4, $5, $6, $7)",
 );
 
-const AT: PartitionSql = PartitionSql::new(
-    "
-    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
-           message_schema_version, created, message_data, message_metadata
-      FROM {messages}
-     WHERE global_position = ANY($1)
-     ORDER BY global_position",
-);
+const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
+    "SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+            message_schema_version, created, message_data, message_metadata",
+    with_room!("{feed}($1, $2, $3, TRUE, $4, $5, $6)", "$7")
+));
+
+const AT: PartitionSql = PartitionSql::new(concat!(
+    "SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+            message_schema_version, created, message_data, message_metadata",
+    with_room!(
+        "(SELECT * FROM {messages} WHERE global_position = ANY($1) ORDER BY global_position)",
+        "$2"
+    )
+));
 
 /// By its number, because the rows are many. The columns of the message come after it.
 const STREAM_ID: usize = 0;
 
 const HEAD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_position_head() AS head");
 
-/// The streams and types of messages only.
+/// Without the content of the messages.
 const NAMES: PartitionSql = PartitionSql::new(
     "
-    SELECT stream_id, message_type, global_position
-      FROM {feed}($1, $2, $3, TRUE, NULL, $4, $5)",
+    SELECT stream_id, stream_position, message_type, global_position
+      FROM {feed}($1, $2, $3, TRUE, $4, $5, $6)",
 );
+
+/// Which part of the feed is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) after: u64,
+    pub(crate) up_to: u64,
+    pub(crate) filter: &'a FeedFilter,
+}
 
 /// A message without its content.
 pub(crate) struct MessageName {
-    pub(crate) stream: String,
+    pub(crate) stream_name: Arc<str>,
+    pub(crate) stream_position: u64,
     pub(crate) message_type: String,
-    pub(crate) position: u64,
+    pub(crate) global_position: u64,
 }
 
-/// The messages of a page, however many, without their content.
+/// The messages of a part that ends at or below a horizon, without their content: the first ones, or all.
 pub(crate) fn names(
     sql: &mut dyn Sql,
     partition: &Partition,
-    after: u64,
-    up_to: u64,
-    filter: &FeedFilter,
+    part: Part<'_>,
+    limit: Option<usize>,
 ) -> Result<Vec<MessageName>> {
-    let (after, up_to) = (to_sql(after), to_sql(up_to));
+    let (after, up_to, limit) = (to_sql(part.after), to_sql(part.up_to), limit.map(to_sql));
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&after, Type::INT8),
         param(&up_to, Type::INT8),
-        param(&filter.types, Type::TEXT_ARRAY),
-        param(&filter.categories, Type::TEXT_ARRAY),
+        param(&limit, Type::INT8),
+        param(&part.filter.types, Type::TEXT_ARRAY),
+        param(&part.filter.categories, Type::TEXT_ARRAY),
     ];
     let rows = sql
         .query_unnamed(&partition.sql(NAMES), &parameters)
@@ -75,9 +99,10 @@ pub(crate) fn names(
     rows.iter()
         .map(|row| {
             Ok(MessageName {
-                stream: get(row, "stream_id")?,
+                stream_name: get::<&str>(row, "stream_id")?.into(),
+                stream_position: get_u64(row, "stream_position")?,
                 message_type: get(row, "message_type")?,
-                position: get_u64(row, "global_position")?,
+                global_position: get_u64(row, "global_position")?,
             })
         })
         .collect()
@@ -125,41 +150,44 @@ pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     Ok(rows.first().map_or(Ok(0), |row| get_u64(row, "head"))?)
 }
 
-/// The messages at these positions, which must be at or below a horizon.
+/// The messages at these positions, which must be at or below a horizon: the first of them that have room.
 pub(crate) fn at(
     sql: &mut dyn Sql,
     partition: &Partition,
     positions: &[i64],
+    limits: BatchLimits,
 ) -> Result<Vec<RecordedMessage>> {
-    let rows = sql
-        .query(&partition.sql(AT), &[param(&positions, Type::INT8_ARRAY)])
-        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
-    rows.iter().map(to_message).collect()
+    let bytes = to_sql(limits.bytes);
+    let parameters = [
+        param(&positions, Type::INT8_ARRAY),
+        param(&bytes, Type::INT8),
+    ];
+    let mut filling = Filling::new(limits);
+    filling.read_each(sql, partition, AT, &parameters)?;
+    Ok(filling.messages)
 }
 
-/// Messages after one position, up to another, which must be at or below a horizon.
+/// The messages of a part, which must end at or below a horizon, as far as they have room.
 pub(crate) fn page(
     sql: &mut dyn Sql,
     partition: &Partition,
-    after: u64,
-    up_to: u64,
-    limit: usize,
-    filter: &FeedFilter,
-) -> Result<Vec<RecordedMessage>> {
-    let rows = read(sql, partition, after, up_to, true, limit, filter)?;
-    rows.iter().map(to_message).collect()
+    part: Part<'_>,
+    limits: BatchLimits,
+) -> Result<Page> {
+    let rows = read_small(sql, partition, part, true, limits)?;
+    let mut filling = Filling::new(limits);
+    filling.take_all(&rows)?;
+    filling.complete(sql, partition, part)
 }
 
-/// Messages after one position, up to another, but no further than the horizon, which is asked in the same round trip.
+/// The messages of a part, but no further than the horizon, which is asked in the same round trip.
 pub(crate) fn poll(
     sql: &mut dyn Sql,
     partition: &Partition,
-    after: u64,
-    most: u64,
-    limit: usize,
-    filter: &FeedFilter,
-) -> Result<(Horizon, Vec<RecordedMessage>)> {
-    let rows = read(sql, partition, after, most, false, limit, filter)?;
+    part: Part<'_>,
+    limits: BatchLimits,
+) -> Result<(Horizon, Page)> {
+    let rows = read_small(sql, partition, part, false, limits)?;
     let Some((first, messages)) = rows.split_first() else {
         return Err(Error::schema(
             "the function of the feed did not tell its horizon".to_owned(),
@@ -169,42 +197,164 @@ pub(crate) fn poll(
         position: get_u64(first, "horizon")?,
         head: get_u64(first, "head")?,
     };
-    let messages = messages.iter().map(to_message).collect::<Result<_>>()?;
-    Ok((horizon, messages))
+    let up_to = part.up_to.min(horizon.position);
+    let mut filling = Filling::new(limits);
+    filling.take_all(messages)?;
+    let page = filling.complete(sql, partition, Part { up_to, ..part })?;
+    Ok((horizon, page))
 }
 
-fn read(
+/// The message at a position, however large it is.
+pub(crate) fn message_at(
     sql: &mut dyn Sql,
     partition: &Partition,
-    after: u64,
-    up_to: u64,
+    position: u64,
+) -> Result<Option<RecordedMessage>> {
+    let part = Part {
+        after: position.saturating_sub(1),
+        up_to: position,
+        filter: &FeedFilter::ALL,
+    };
+    let page = page(sql, partition, part, BatchLimits::one_message())?;
+    Ok(page.messages.into_iter().next())
+}
+
+/// All rows at once: one by one, each costs a tenth more.
+fn read_small(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    part: Part<'_>,
     is_readable: bool,
-    limit: usize,
-    filter: &FeedFilter,
+    limits: BatchLimits,
 ) -> Result<Vec<Row>> {
-    let (after, up_to) = (to_sql(after), to_sql(up_to));
-    let limit = to_sql(limit);
+    let (after, up_to, rows) = (
+        to_sql(part.after),
+        to_sql(part.up_to),
+        to_sql(limits.rows()),
+    );
+    let (stored, real) = (to_sql(limits.small_stored()), to_sql(limits.small()));
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&after, Type::INT8),
         param(&up_to, Type::INT8),
         param(&is_readable, Type::BOOL),
-        param(&limit, Type::INT8),
-        param(&filter.types, Type::TEXT_ARRAY),
-        param(&filter.categories, Type::TEXT_ARRAY),
+        param(&rows, Type::INT8),
+        param(&part.filter.types, Type::TEXT_ARRAY),
+        param(&part.filter.categories, Type::TEXT_ARRAY),
+        param(&stored, Type::INT8),
+        param(&real, Type::INT8),
     ];
-    sql.query(&partition.sql(READ), &parameters)
+    sql.query(&partition.sql(READ_SMALL), &parameters)
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))
 }
 
-fn to_message(row: &Row) -> Result<RecordedMessage> {
-    let stream: Arc<str> = get::<&str>(row, STREAM_ID)?.into();
-    MessageRow {
-        row,
-        first_column: STREAM_ID + 1,
-        stream: &stream,
+/// A page that is being read, until it is full.
+struct Filling {
+    fill: BatchFill,
+    limits: BatchLimits,
+    messages: Vec<RecordedMessage>,
+    /// There is a message more that has no room.
+    is_cut: bool,
+}
+
+impl Filling {
+    fn new(limits: BatchLimits) -> Self {
+        Self {
+            fill: BatchFill::new(limits),
+            limits,
+            messages: Vec::new(),
+            is_cut: false,
+        }
     }
-    .to_message()
+
+    fn take_all(&mut self, rows: &[Row]) -> Result<()> {
+        self.messages.reserve(rows.len());
+        for row in rows {
+            if !self.take(row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a row; false when it has no room.
+    fn take(&mut self, row: &Row) -> Result<bool> {
+        let stream: Arc<str> = get::<&str>(row, STREAM_ID)?.into();
+        let row = MessageRow {
+            row,
+            first_column: STREAM_ID + 1,
+            stream: &stream,
+        };
+        let content = row.sent_content()?;
+        let Some(content) = content.filter(|content| self.fill.add(content.size())) else {
+            self.is_cut = true;
+            return Ok(false);
+        };
+        self.messages.push(row.to_message(content)?);
+        Ok(true)
+    }
+
+    /// Reads one by one, so that no more large messages are in memory than have room.
+    fn read_each(
+        &mut self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        statement: PartitionSql,
+        parameters: &[Parameter<'_>],
+    ) -> Result<()> {
+        let mut outcome = Ok(());
+        let mut take = |row: &Row| match self.take(row) {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                outcome = Err(error);
+                false
+            }
+        };
+        sql.query_each(&partition.sql(statement), parameters, &mut take)
+            .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
+        outcome
+    }
+
+    /// Reads from the first message on, where it is a large one, and says how far the page has come.
+    fn complete(
+        mut self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        part: Part<'_>,
+    ) -> Result<Page> {
+        if self.is_cut && self.fill.is_empty() {
+            self.read_large(sql, partition, part)?;
+        }
+        let position = match self.messages.last() {
+            Some(last) if self.is_cut || self.fill.is_full() => last.global_position,
+            None if self.is_cut => part.after,
+            _ => part.up_to,
+        };
+        Ok(Page {
+            messages: self.messages,
+            position,
+        })
+    }
+
+    fn read_large(
+        &mut self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        part: Part<'_>,
+    ) -> Result<()> {
+        let (after, up_to) = (to_sql(part.after), to_sql(part.up_to));
+        let (rows, bytes) = (to_sql(self.limits.rows()), to_sql(self.limits.bytes));
+        let parameters = [
+            param(&partition.name, Type::TEXT),
+            param(&after, Type::INT8),
+            param(&up_to, Type::INT8),
+            param(&rows, Type::INT8),
+            param(&part.filter.types, Type::TEXT_ARRAY),
+            param(&part.filter.categories, Type::TEXT_ARRAY),
+            param(&bytes, Type::INT8),
+        ];
+        self.read_each(sql, partition, READ_LARGE, &parameters)
+    }
 }
 
 /// Where to begin in the feed, and where to stop.
@@ -213,21 +363,11 @@ fn to_message(row: &Row) -> Result<RecordedMessage> {
 /// use emmett_postgresql::FeedOptions;
 /// let news = FeedOptions::new().after(1_000).batch_size(100);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FeedOptions {
     after: u64,
     categories: Option<Vec<String>>,
-    batch_size: usize,
-}
-
-impl Default for FeedOptions {
-    fn default() -> Self {
-        Self {
-            after: 0,
-            categories: None,
-            batch_size: 1_000,
-        }
-    }
+    limits: BatchLimits,
 }
 
 impl FeedOptions {
@@ -253,10 +393,19 @@ impl FeedOptions {
         self
     }
 
-    /// How many messages are held in memory at a time. Defaults to 1,000.
+    /// Maximum number of messages that are held in memory at a time. At least 1: the feed begins with
+    /// [`Error::InvalidInput`] for 0. Defaults to 1,000.
     #[must_use]
     pub fn batch_size(mut self, messages: usize) -> Self {
-        self.batch_size = messages.max(1);
+        self.limits.messages = messages;
+        self
+    }
+
+    /// Maximum number of bytes of the messages that are held in memory at a time: their JSON, and 256 bytes for each. A single
+    /// larger message passes. At least 1: the feed begins with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
+    #[must_use]
+    pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
         self
     }
 }
@@ -321,9 +470,9 @@ impl<E: Event> Feed<E> {
 
     fn fetch(&mut self) -> Result<()> {
         self.handled.check("the feed")?;
-        let (after, size) = (self.options.after, self.options.batch_size);
+        let (after, limits) = (self.options.after, self.options.limits.check()?);
         let (partition, filter, known) = (&self.partition, &self.filter, self.horizon);
-        let (horizon, up_to, messages) = self.connections.run(true, |sql| {
+        let (horizon, page) = self.connections.run(true, |sql| {
             let horizon = if known > after {
                 known
             } else {
@@ -331,18 +480,19 @@ impl<E: Event> Feed<E> {
             };
             let up_to = step(filter, after, horizon);
             if up_to <= after {
-                return Ok::<_, Error>((after, after, Vec::new()));
+                return Ok::<_, Error>((after, Page::end(after)));
             }
-            let messages = page(sql, partition, after, up_to, size, filter)?;
-            Ok((horizon, up_to, messages))
+            let part = Part {
+                after,
+                up_to,
+                filter,
+            };
+            Ok((horizon, page(sql, partition, part, limits)?))
         })?;
         self.horizon = horizon;
-        self.options.after = match messages.last() {
-            Some(last) if messages.len() == size => last.global_position,
-            _ => up_to,
-        };
-        self.ended = messages.is_empty() && up_to == horizon;
-        self.waiting = messages.into();
+        self.options.after = page.position;
+        self.ended = page.messages.is_empty() && page.position == horizon;
+        self.waiting = page.messages.into();
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The log: messages, streams, the feed, and the partitions that keep tenants apart.
 
+mod batch_limits;
 pub(crate) mod bulk;
 mod category;
 mod codec;
@@ -13,6 +14,7 @@ pub(crate) mod stream;
 mod tenant;
 mod wakeup;
 
+pub(crate) use batch_limits::{BatchLimits, Page};
 pub use event::{Event, RawEvent, StoredEvent};
 pub use feed::{Feed, FeedOptions, Horizon};
 pub use handled_events::HandledEvents;

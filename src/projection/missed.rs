@@ -1,9 +1,11 @@
 //! The events that inline projections have not handled yet. Owns the statements on `emt_missed`.
 
-use crate::database::position::to_sql;
+use crate::database::position::{from_sql, to_sql};
 use crate::database::{ErrorText, SchemaSql, Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
-use crate::events::{InlineVersions, Partition, PartitionSql, RecordedMessage, feed};
+use crate::events::{
+    BatchLimits, InlineVersions, Page, Partition, PartitionSql, RecordedMessage, feed,
+};
 use postgres::types::Type;
 
 const NOTE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_note($1, $2, $3, $4, $5)");
@@ -117,15 +119,15 @@ pub(crate) fn try_follow(sql: &mut dyn Sql, partition: &Partition, name: &str) -
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// The first missed events at or below a horizon.
+/// The first missed events at or below a horizon, and how far there are no others.
 pub(crate) fn read(
     sql: &mut dyn Sql,
     partition: &Partition,
     (name, version): (&str, i32),
-    up_to: u64,
-    limit: i64,
-) -> Result<Vec<RecordedMessage>> {
-    let up_to = to_sql(up_to);
+    horizon: u64,
+    limits: BatchLimits,
+) -> Result<Page> {
+    let (up_to, limit) = (to_sql(horizon), to_sql(limits.messages));
     let parameters = [
         param(&partition.name, Type::TEXT),
         param(&name, Type::TEXT),
@@ -136,7 +138,14 @@ pub(crate) fn read(
     let rows = sql
         .query(&partition.sql(READ), &parameters)
         .map_err(|source| Error::in_partition("read missed events", &partition.name, source))?;
-    feed::at(sql, partition, &scalars(&rows)?)
+    let positions: Vec<i64> = scalars(&rows)?;
+    let messages = feed::at(sql, partition, &positions, limits)?;
+    let position = match (messages.last(), positions.last()) {
+        (Some(last), _) if messages.len() < positions.len() => last.global_position,
+        (_, Some(&last)) if positions.len() >= limits.messages => from_sql(last)?,
+        _ => horizon,
+    };
+    Ok(Page { messages, position })
 }
 
 /// Forgets missed events up to a position.

@@ -4,7 +4,8 @@ use super::switch::{Blocked, WAIT_FOR_APPENDS};
 use super::{Rebuild, RebuildProgress, SWITCH_TIMEOUT, Target};
 use crate::database::{BackOff, PooledTransaction, Sql, pause};
 use crate::error::{Error, ProjectionError, Result};
-use crate::events::{FeedFilter, feed};
+use crate::events::FeedFilter;
+use crate::events::feed::{self, Part};
 use crate::projection::{Projection, missed, registry};
 use crate::store::EventStore;
 use crate::trace;
@@ -208,8 +209,12 @@ impl Empty<'_> {
         let (partition, handled) = (self.store.partition(), self.projection.handles());
         // Each enum by itself: the union would find events of another category.
         for events in handled.selections() {
-            let filter = FeedFilter::of(std::iter::once(&events.selection));
-            if !feed::page(sql, partition, after, up_to, 1, &filter)?.is_empty() {
+            let part = Part {
+                after,
+                up_to,
+                filter: &FeedFilter::of(std::iter::once(&events.selection)),
+            };
+            if !feed::names(sql, partition, part, Some(1))?.is_empty() {
                 return Ok(true);
             }
         }

@@ -25,7 +25,7 @@ impl Job<'_> {
                 self.handle_up_to(horizon.position, progress)?;
             }
             lost += usize::from(distance >= before);
-            if distance <= self.batch_size as u64 || lost == LOST_ROUNDS {
+            if distance <= self.limits.messages as u64 || lost == LOST_ROUNDS {
                 return Ok(());
             }
             before = distance;
@@ -34,7 +34,7 @@ impl Job<'_> {
 
     fn handle_up_to(&self, up_to: u64, progress: &mut Progress<'_>) -> Result<()> {
         let distance = up_to.saturating_sub(progress.position);
-        if self.workers > 1 && distance > self.batch_size as u64 {
+        if self.workers > 1 && distance > self.limits.messages as u64 {
             return workers::handle_up_to(self, up_to, progress);
         }
         while progress.position < up_to {

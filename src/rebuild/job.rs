@@ -6,6 +6,8 @@ use super::progress::{Progress, RebuildReport};
 use super::shadow::Shadow;
 use crate::database::{DatabaseError, PooledTransaction, RetryPolicy, Sql, retry};
 use crate::error::{Error, ProjectionError, Result};
+use crate::events::feed::Part;
+use crate::events::{BatchLimits, Page};
 use crate::events::{Partition, RecordedMessage, feed};
 use crate::projection::{Projection, ProjectionContext, ProjectionType};
 use crate::slots::OwnedSlots;
@@ -26,7 +28,7 @@ pub(super) struct Job<'s> {
     pub(super) version: i32,
     pub(super) shadow: Shadow,
     pub(super) workers: u32,
-    pub(super) batch_size: usize,
+    pub(super) limits: BatchLimits,
     pub(super) keep_old: bool,
     pub(super) switch_timeout: Duration,
 }
@@ -64,15 +66,14 @@ impl Job<'_> {
 
     pub(super) fn page(&self, sql: &mut dyn Sql, after: u64, up_to: u64) -> Result<Page> {
         let handled = self.projection.handles();
-        let up_to = up_to.min(after.saturating_add(feed::LONGEST_STEP));
-        let (size, filter) = (self.batch_size, handled.filter());
-        let mut messages = feed::page(sql, self.partition(), after, up_to, size, &filter)?;
-        let position = match messages.last() {
-            Some(last) if messages.len() == size => last.global_position,
-            _ => up_to,
+        let part = Part {
+            after,
+            up_to: up_to.min(after.saturating_add(feed::LONGEST_STEP)),
+            filter: &handled.filter(),
         };
-        messages.retain(|message| handled.has_message(message));
-        Ok(Page { messages, position })
+        let mut page = feed::page(sql, self.partition(), part, self.limits)?;
+        page.messages.retain(|message| handled.has_message(message));
+        Ok(page)
     }
 
     /// Counts a page, and says so now and then where others can see it.
@@ -185,11 +186,4 @@ impl Job<'_> {
     pub(super) fn failed_at(&self, message: &RecordedMessage, source: anyhow::Error) -> Error {
         failed(self.projection.as_ref(), source.context(message.place()))
     }
-}
-
-/// A part of the feed.
-pub(super) struct Page {
-    pub(super) messages: Vec<RecordedMessage>,
-    /// The position up to which it has everything.
-    pub(super) position: u64,
 }

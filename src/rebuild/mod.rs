@@ -20,6 +20,7 @@ pub use request::RequestedRebuild;
 
 use crate::database::{Connections, PooledTransaction};
 use crate::error::{Error, Result};
+use crate::events::BatchLimits;
 use crate::projection::{
     Projection, ProjectionContext, ProjectionType, RegisteredProjection, check_handled, registry,
 };
@@ -129,7 +130,7 @@ pub struct Rebuild<'s> {
     store: &'s EventStore,
     target: Target,
     workers: u32,
-    batch_size: usize,
+    limits: BatchLimits,
     keep_old: bool,
     switch_timeout: Duration,
     on_progress: Box<dyn FnMut(RebuildProgress) + 's>,
@@ -140,7 +141,7 @@ impl std::fmt::Debug for Rebuild<'_> {
         formatter
             .debug_struct("Rebuild")
             .field("workers", &self.workers)
-            .field("batch_size", &self.batch_size)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
@@ -151,7 +152,7 @@ impl<'s> Rebuild<'s> {
             store,
             target,
             workers: 1,
-            batch_size: 1_000,
+            limits: BatchLimits::default(),
             keep_old: false,
             switch_timeout: SWITCH_TIMEOUT,
             on_progress: Box::new(|_| ()),
@@ -168,7 +169,15 @@ impl<'s> Rebuild<'s> {
 
     /// How many messages are handled in one transaction. At least 1; defaults to 1,000.
     pub fn batch_size(mut self, messages: usize) -> Self {
-        self.batch_size = messages;
+        self.limits.messages = messages;
+        self
+    }
+
+    /// Maximum number of bytes of the messages that are handled in one transaction: their JSON, and 256 bytes for each. A single
+    /// larger message passes. Of several workers, each has up to three such batches in memory, and shares those that others
+    /// have, too. At least 1: the rebuild fails with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
+    pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
         self
     }
 
@@ -233,7 +242,7 @@ impl<'s> Rebuild<'s> {
                 version,
                 shadow,
                 workers: self.workers,
-                batch_size: self.batch_size,
+                limits: self.limits,
                 keep_old: self.keep_old,
                 switch_timeout: self.switch_timeout,
             };
@@ -277,10 +286,7 @@ impl<'s> Rebuild<'s> {
         if self.workers == 0 {
             return Err(Error::invalid("a rebuild", "must have at least one worker"));
         }
-        if self.batch_size == 0 {
-            return Err(Error::invalid("the batch size", "must be at least 1"));
-        }
-        Ok(())
+        self.limits.check().map(drop)
     }
 
     /// Without a word, a pool that is too small would wait for its timeout.

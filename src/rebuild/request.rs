@@ -1,27 +1,29 @@
 //! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
 
 use super::{Rebuild, Target};
-use crate::database::position::{get_u32, small_to_sql};
+use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql};
 use crate::database::{ErrorText, Sql, get, param};
 use crate::error::{Error, ProjectionError, Result, chain};
+use crate::events::BatchLimits;
 use crate::events::{Partition, PartitionSql};
 use crate::projection::{Projection, check_handled, registry};
 use crate::slots::{processor_of, progress};
 use crate::store::EventStore;
+use postgres::Row;
 use postgres::types::Type;
 use std::sync::Arc;
 
 /// A second request replaces the first one, and what came of it.
 const REQUEST: PartitionSql = PartitionSql::new("
-    INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, keep_old)
-    VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, max_batch_bytes, keep_old)
+    VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (partition, name) DO UPDATE
-        SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, keep_old = EXCLUDED.keep_old,
-            error = NULL, requested_at = now()");
+        SET workers = EXCLUDED.workers, batch_size = EXCLUDED.batch_size, max_batch_bytes = EXCLUDED.max_batch_bytes,
+            keep_old = EXCLUDED.keep_old, error = NULL, requested_at = now()");
 
 const OPEN: PartitionSql = PartitionSql::new(
     "
-    SELECT name, workers, batch_size, keep_old FROM {schema}.emt_rebuild_requests
+    SELECT name, workers, batch_size, max_batch_bytes, keep_old FROM {schema}.emt_rebuild_requests
      WHERE partition = $1 AND error IS NULL
      ORDER BY requested_at, name",
 );
@@ -43,7 +45,7 @@ const OUTCOME: PartitionSql = PartitionSql::new(
 pub(crate) struct RebuildRequest {
     pub(crate) name: String,
     workers: u32,
-    batch_size: usize,
+    limits: BatchLimits,
     keep_old: bool,
 }
 
@@ -70,7 +72,10 @@ impl RebuildRequest {
                 Ok(Self {
                     name: get(row, "name")?,
                     workers: get_u32(row, "workers")?,
-                    batch_size: get_u32(row, "batch_size")? as usize,
+                    limits: BatchLimits {
+                        messages: get_size(row, "batch_size")?,
+                        bytes: get_size(row, "max_batch_bytes")?,
+                    },
                     keep_old: get(row, "keep_old")?,
                 })
             })
@@ -90,7 +95,8 @@ impl RebuildRequest {
         };
         let mut rebuild = Rebuild::new(store, target)
             .workers(self.workers)
-            .batch_size(self.batch_size);
+            .batch_size(self.limits.messages)
+            .max_batch_bytes(self.limits.bytes);
         if self.keep_old {
             rebuild = rebuild.keep_old();
         }
@@ -127,6 +133,14 @@ impl RebuildRequest {
     }
 }
 
+/// A size that was stored by a program of another machine.
+fn get_size(row: &Row, column: &str) -> Result<usize> {
+    let size = get_u64(row, column)?;
+    let expected = "a size that this machine can address";
+    size.try_into()
+        .map_err(|_| Error::stored(column, size.to_string(), expected))
+}
+
 impl Rebuild<'_> {
     /// Leaves the rebuild to a running consumer, of whatever process, whose program has the projection: as one of its
     /// projectors, or inline. Tells whether one keeps the projection now; otherwise the request waits until one is started.
@@ -142,8 +156,8 @@ impl Rebuild<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when no projection of the name was ever registered, and for a number of workers or messages
-    /// that is 0 or above 2,147,483,647; [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead
+    /// [`Error::InvalidInput`] when no projection of the name was ever registered, and for a number of workers, messages or
+    /// bytes that is 0 or cannot be stored; [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead
     /// of the sequence.
     pub fn request(self) -> Result<bool> {
         self.check_sizes()?;
@@ -156,7 +170,11 @@ impl Rebuild<'_> {
         };
         let partition = self.store.partition();
         let workers = small_to_sql("the number of workers", self.workers)?;
-        let batch_size = small_to_sql("the batch size", self.batch_size as u64)?;
+        let batch_size = stored_to_sql("the batch size", self.limits.messages as u64)?;
+        let max_batch_bytes = stored_to_sql(
+            "the maximum number of bytes of a batch",
+            self.limits.bytes as u64,
+        )?;
         let keep_old = self.keep_old;
         self.store.connections().run(true, |sql| {
             if !registry::is_registered(sql, partition, &name)? {
@@ -174,7 +192,8 @@ impl Rebuild<'_> {
                     param(&partition.name, Type::TEXT),
                     param(&name, Type::TEXT),
                     param(&workers, Type::INT4),
-                    param(&batch_size, Type::INT4),
+                    param(&batch_size, Type::INT8),
+                    param(&max_batch_bytes, Type::INT8),
                     param(&keep_old, Type::BOOL),
                 ],
             )

@@ -1,8 +1,9 @@
 //! Several workers at one rebuild: each has some of the streams, or of the documents.
 
-use super::job::{Job, Page};
+use super::job::Job;
 use super::progress::Progress;
 use crate::error::{Error, Result};
+use crate::events::Page;
 use crate::events::RecordedMessage;
 use crate::slots::{OwnedSlots, slot_of};
 use crossbeam_channel::{Receiver, Sender, bounded};

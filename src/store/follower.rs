@@ -5,7 +5,7 @@
 
 use crate::database::{BackOff, Connections, PooledTransaction, Sql};
 use crate::error::{Error, ProjectionError, Result, caught};
-use crate::events::{Partition, RecordedMessage, feed};
+use crate::events::{BatchLimits, Page, Partition, RecordedMessage, feed};
 use crate::projection::missed::{self, MissedProjection};
 use crate::projection::{InlineProjections, Projection, registry};
 use crate::trace;
@@ -14,8 +14,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Small, because a batch holds documents that appends may wait for.
-const BATCH: usize = 200;
+/// Few messages, because a batch holds documents that appends may wait for.
+const LIMITS: BatchLimits = BatchLimits {
+    messages: 200,
+    bytes: BatchLimits::DEFAULT_BYTES,
+};
 /// How soon it looks again while something is missed, and while nothing is.
 const BUSY: Duration = Duration::from_millis(25);
 const IDLE: Duration = Duration::from_secs(1);
@@ -110,16 +113,22 @@ enum Pace {
 }
 
 impl Pace {
-    fn limit(self) -> usize {
-        if self == Self::Single { 1 } else { BATCH }
+    fn limits(self) -> BatchLimits {
+        if self == Self::Single {
+            BatchLimits::one_message()
+        } else {
+            LIMITS
+        }
     }
 }
 
 /// What became of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Batch {
-    /// So many events were handled, and what is left is another's or above the horizon.
-    Handled(usize),
+    /// What is left is another's or above the horizon.
+    Handled,
+    /// There are more.
+    HandledSome,
     /// Another program follows, or the version is not active.
     NotOurs,
 }
@@ -234,8 +243,8 @@ impl Batches<'_> {
         loop {
             match self.run(Pace::Batch)? {
                 Batch::NotOurs => return Ok(false),
-                Batch::Handled(count) if count < BATCH => break,
-                Batch::Handled(_) => self.renew()?,
+                Batch::Handled => break,
+                Batch::HandledSome => self.renew()?,
             }
         }
         if self.has_missed()? && following.may_end() {
@@ -256,8 +265,8 @@ impl Batches<'_> {
     fn find_failing(&self) -> Result<Option<Error>> {
         loop {
             match self.run(Pace::Single) {
-                Ok(Batch::Handled(0) | Batch::NotOurs) => return Ok(None),
-                Ok(Batch::Handled(_)) => {}
+                Ok(Batch::Handled | Batch::NotOurs) => return Ok(None),
+                Ok(Batch::HandledSome) => {}
                 Err(error) if error.is_retryable() => return Ok(None),
                 Err(error) => {
                     let text = text_of(&error);
@@ -306,40 +315,30 @@ impl Batches<'_> {
             return Ok(Batch::NotOurs);
         }
         let horizon = feed::horizon(sql, self.partition, 0)?.position;
-        let mut handled = 0;
-        loop {
-            let messages = self.read(sql, horizon, pace)?;
-            self.handle(sql, &messages, horizon, pace)?;
-            handled += messages.len();
-            if !is_last || messages.len() < BATCH {
+        let (mut handled, mut position) = (0, 0);
+        while position < horizon {
+            let batch = missed::read(sql, self.partition, self.key(), horizon, pace.limits())?;
+            self.handle(sql, &batch)?;
+            handled += batch.messages.len();
+            position = batch.position;
+            if !is_last {
                 break;
             }
         }
         transaction.commit()?;
         trace::followed(name, handled);
-        Ok(Batch::Handled(handled))
+        Ok(if position < horizon {
+            Batch::HandledSome
+        } else {
+            Batch::Handled
+        })
     }
 
-    fn read(&self, sql: &mut dyn Sql, horizon: u64, pace: Pace) -> Result<Vec<RecordedMessage>> {
-        let limit = i64::try_from(pace.limit()).unwrap_or(i64::MAX);
-        missed::read(sql, self.partition, self.key(), horizon, limit)
-    }
-
-    fn handle(
-        &self,
-        sql: &mut dyn Sql,
-        messages: &[RecordedMessage],
-        horizon: u64,
-        pace: Pace,
-    ) -> Result<()> {
-        let up_to = match messages.last() {
-            Some(last) if messages.len() == pace.limit() => last.global_position,
-            _ => horizon,
-        };
-        if !messages.is_empty() {
-            self.call(sql, messages)?;
+    fn handle(&self, sql: &mut dyn Sql, page: &Page) -> Result<()> {
+        if !page.messages.is_empty() {
+            self.call(sql, &page.messages)?;
         }
-        missed::delete(sql, self.partition, self.key(), up_to)
+        missed::delete(sql, self.partition, self.key(), page.position)
     }
 
     /// A panic must not end the thread: nothing would be followed any more.

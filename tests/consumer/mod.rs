@@ -16,4 +16,5 @@ mod operator;
 mod parallel;
 mod restart;
 mod restored;
+mod under_fire;
 mod waiting;

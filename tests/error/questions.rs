@@ -137,7 +137,7 @@ fn an_exhausted_pool_is_unavailable() -> anyhow::Result<()> {
     let database = database();
     let options = ConnectionOptions::new()
         .pool_size(1)
-        .connection_timeout(Duration::from_millis(50));
+        .connection_timeout(Duration::from_secs(1));
     let store = quiet(database.url()).connection_options(options).open()?;
     let _only = store.begin()?;
 

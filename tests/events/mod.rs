@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+mod batch_bytes;
 mod categories;
 mod damaged;
 mod feed;

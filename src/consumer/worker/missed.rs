@@ -6,7 +6,8 @@ use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::new_types::{count, refused};
 use crate::consumer::on_new_types::OnNewTypes;
 use crate::error::Result as StoreResult;
-use crate::events::{RecordedMessage, feed};
+use crate::events::RecordedMessage;
+use crate::events::feed::{self, Part};
 use crate::slots::{Coverage, HeldSlot, Missed};
 use crate::trace;
 use std::collections::BTreeSet;
@@ -82,19 +83,19 @@ impl Worker {
         if shared.stop.is_stopped() {
             return Err(BatchError::Lost);
         }
-        let (size, filter) = (shared.settings.batch_size, missed.filter());
-        let up_to = missed.up_to.min(after.saturating_add(feed::LONGEST_STEP));
-        let partition = shared.store.partition();
-        let page = shared.run(|sql| feed::page(sql, partition, after, up_to, size, &filter))?;
-        let reached = match page.last() {
-            Some(last) if page.len() == size => last.global_position(),
-            _ => up_to,
+        let (partition, limits) = (shared.store.partition(), shared.settings.limits);
+        let part = Part {
+            after,
+            up_to: missed.up_to.min(after.saturating_add(feed::LONGEST_STEP)),
+            filter: &missed.filter(),
         };
+        let page = shared.run(|sql| feed::page(sql, partition, part, limits))?;
+        let reached = page.position;
         let is_missed = |message: &&RecordedMessage| {
             let (stream, message_type) = (message.stream_name(), message.message_type());
             coverage.has_missed(missed, stream, message_type, message.global_position())
         };
-        let missed = page.iter().filter(is_missed);
+        let missed = page.messages.iter().filter(is_missed);
         let tasks: Vec<Task<'_>> = missed.filter_map(|message| self.task(message)).collect();
         if tasks.is_empty() {
             return Ok(reached);

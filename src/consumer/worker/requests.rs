@@ -4,7 +4,7 @@ use super::call::refused_commit;
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::error::Result;
-use crate::events::{FeedFilter, RecordedMessage, feed};
+use crate::events::{RecordedMessage, feed};
 use crate::slots::{Replay, parking};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,10 +37,9 @@ impl Worker {
         else {
             return Err(BatchError::Lost);
         };
-        let (before, position) = (replay.position - 1, replay.position);
-        let page = shared
-            .run(|sql| feed::page(sql, key.partition, before, position, 1, &FeedFilter::ALL))?;
-        let messages: Vec<&RecordedMessage> = page.iter().collect();
+        let position = replay.position;
+        let message = shared.run(|sql| feed::message_at(sql, key.partition, position))?;
+        let messages: Vec<&RecordedMessage> = message.iter().collect();
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
         let called = self
             .call(&mut transaction, &messages, &[replay.slot])

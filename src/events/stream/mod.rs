@@ -12,7 +12,7 @@ mod stream_read;
 pub(crate) use append::{append, append_to_streams};
 pub use append_options::{AppendOptions, StreamMessages};
 pub(crate) use name::{check_stream_name, stream_type};
-pub(crate) use read::{MessageRow, read};
+pub(crate) use read::{MessageRow, read, read_page};
 pub use read_options::ReadOptions;
 pub(crate) use row::{move_stream, set_metadata, version};
 pub use stored::Appended;

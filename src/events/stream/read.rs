@@ -5,6 +5,7 @@ use super::read_options::ReadOptions;
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{DecodeError, Error, Result};
+use crate::events::batch_limits::{BatchFill, with_room};
 use crate::events::event::Event;
 use crate::events::message::{
     MessageKind, Metadata, Recorded, RecordedMessage, parse_schema_version,
@@ -12,6 +13,7 @@ use crate::events::message::{
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The stream's row comes first and is one row, so the messages arrive in the order of the inner query. The partition is
@@ -62,6 +64,23 @@ const READ_PAGE: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
 );
 
+/// Without the content of large messages.
+const READ_SMALL: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created, message_data, message_metadata
+      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+);
+
+const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
+    "SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
+            message_schema_version, created, message_data, message_metadata",
+    with_room!(
+        "{schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
+        "$8"
+    )
+));
+
 /// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
 pub(crate) fn read(
     sql: &mut dyn Sql,
@@ -70,8 +89,7 @@ pub(crate) fn read(
     options: &ReadOptions,
     each: &mut dyn FnMut(MessageRow<'_>) -> Result<()>,
 ) -> Result<u64> {
-    check_stream_name(stream)?;
-    let text = match (
+    let statement = match (
         options.max_count,
         options.include_archived,
         options.backwards,
@@ -82,11 +100,82 @@ pub(crate) fn read(
         (None, true, false) => READ_ARCHIVED_TOO,
         (None, true, true) => READ_ARCHIVED_TOO_BACKWARDS,
     };
+    let mut each = |row: MessageRow<'_>| each(row).map(|()| true);
+    read_rows(sql, partition, stream, options, (statement, &[]), &mut each)
+}
+
+/// A part of a stream that is within the limits of a batch.
+pub(crate) struct StreamPage<E> {
+    pub(crate) version: u64,
+    pub(crate) events: VecDeque<Recorded<E>>,
+    /// Nothing comes after it.
+    pub(crate) is_last: bool,
+}
+
+impl<E: Event> StreamPage<E> {
+    /// Takes a row; false when it has no room.
+    fn take(&mut self, fill: &mut BatchFill, row: MessageRow<'_>) -> Result<bool> {
+        let content = row.sent_content()?;
+        let Some(content) = content.filter(|content| fill.add(content.size())) else {
+            self.is_last = false;
+            return Ok(false);
+        };
+        self.events.push_back(row.decode_content(content)?);
+        Ok(true)
+    }
+}
+
+/// Reads a page of a stream.
+pub(crate) fn read_page<E: Event>(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &Arc<str>,
+    options: &ReadOptions,
+) -> Result<StreamPage<E>> {
+    let limits = options.limits;
+    let mut fill = BatchFill::new(limits);
+    let mut page = StreamPage {
+        version: 0,
+        events: VecDeque::new(),
+        is_last: true,
+    };
+    let options = options.limited_to(limits.rows() as u64);
+    let mut read = |statement, sizes: &[usize], page: &mut StreamPage<E>| {
+        let mut take = |row: MessageRow<'_>| page.take(&mut fill, row);
+        read_rows(
+            sql,
+            partition,
+            stream,
+            &options,
+            (statement, sizes),
+            &mut take,
+        )
+    };
+    let small = [limits.small_stored(), limits.small()];
+    page.version = read(READ_SMALL, &small, &mut page)?;
+    if !page.is_last && page.events.is_empty() {
+        page.version = read(READ_LARGE, &[limits.bytes], &mut page)?;
+    }
+    // Without any, the stream has been archived between the two statements.
+    page.is_last = page.events.is_empty() || page.is_last && !fill.is_full();
+    Ok(page)
+}
+
+fn read_rows(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    stream: &Arc<str>,
+    options: &ReadOptions,
+    (statement, sizes): (PartitionSql, &[usize]),
+    each: &mut dyn FnMut(MessageRow<'_>) -> Result<bool>,
+) -> Result<u64> {
+    check_stream_name(stream)?;
     let (name, from, to) = (&**stream, to_sql(options.from), to_sql(options.to));
     let limit = options.max_count.map(to_sql);
+    let sizes: Vec<i64> = sizes.iter().copied().map(to_sql).collect();
     let mut version = 0;
     let mut outcome = Ok(());
-    let mut read_row = |row: &Row| -> Result<()> {
+    let mut read_row = |row: &Row| -> Result<bool> {
         if version == 0 {
             version = get_u64(row, "stream_version")?;
             options.expected.check(stream, version)?;
@@ -101,7 +190,7 @@ pub(crate) fn read(
             .get::<Option<i64>>(MessageColumn::StreamPosition)?
             .is_none()
         {
-            return Ok(());
+            return Ok(true);
         }
         each(message)
     };
@@ -118,10 +207,18 @@ pub(crate) fn read(
             param(&options.include_archived, Type::BOOL),
         ]);
     }
-    sql.query_each(&partition.sql(text), &parameters, &mut |row| {
-        outcome = read_row(row);
-        outcome.is_ok()
-    })
+    parameters.extend(sizes.iter().map(|size| param(size, Type::INT8)));
+    sql.query_each(
+        &partition.sql(statement),
+        &parameters,
+        &mut |row| match read_row(row) {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                outcome = Err(error);
+                false
+            }
+        },
+    )
     .map_err(|source| Error::in_partition("read a stream", &partition.name, source))?;
     outcome?;
     if version == 0 {
@@ -152,16 +249,48 @@ pub(crate) struct MessageRow<'a> {
     pub(crate) stream: &'a Arc<str>,
 }
 
+/// The JSON of a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Content<'a> {
+    data: &'a [u8],
+    metadata: &'a [u8],
+}
+
+impl Content<'_> {
+    pub(crate) fn size(self) -> usize {
+        self.data.len() + self.metadata.len()
+    }
+}
+
 impl MessageRow<'_> {
     fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: MessageColumn) -> Result<T> {
         Ok(get(self.row, self.first_column + column as usize)?)
+    }
+
+    fn content(&self) -> Result<Content<'_>> {
+        let data: Jsonb<'_> = self.get(MessageColumn::MessageData)?;
+        let metadata: Jsonb<'_> = self.get(MessageColumn::MessageMetadata)?;
+        Ok(Content {
+            data: data.0,
+            metadata: metadata.0,
+        })
+    }
+
+    /// `None` where the statement has left out a part of it, because it is large.
+    pub(crate) fn sent_content(&self) -> Result<Option<Content<'_>>> {
+        let data: Option<Jsonb<'_>> = self.get(MessageColumn::MessageData)?;
+        let metadata: Option<Jsonb<'_>> = self.get(MessageColumn::MessageMetadata)?;
+        Ok(data.zip(metadata).map(|(data, metadata)| Content {
+            data: data.0,
+            metadata: metadata.0,
+        }))
     }
 
     fn position(&self, column: MessageColumn) -> Result<u64> {
         Ok(from_sql(self.get(column)?)?)
     }
 
-    pub(crate) fn to_message(&self) -> Result<RecordedMessage> {
+    pub(crate) fn to_message(&self, content: Content<'_>) -> Result<RecordedMessage> {
         let kind = MessageKind::from_sql(self.get(MessageColumn::MessageKind)?);
         let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?);
         let damage = kind.as_ref().err().or(schema_version.as_ref().err());
@@ -176,19 +305,17 @@ impl MessageRow<'_> {
             kind: kind.unwrap_or_default(),
             schema_version: schema_version.unwrap_or_default(),
             recorded_at: self.get(MessageColumn::Created)?,
-            data: self
-                .get::<Jsonb<'_>>(MessageColumn::MessageData)?
-                .0
-                .to_vec(),
-            metadata: self
-                .get::<Jsonb<'_>>(MessageColumn::MessageMetadata)?
-                .0
-                .to_vec(),
+            data: content.data.to_vec(),
+            metadata: content.metadata.to_vec(),
         })
     }
 
     /// The message as an event of type `E`, decoded from the row itself.
     pub(crate) fn decode<E: Event>(&self) -> Result<Recorded<E>> {
+        self.decode_content(self.content()?)
+    }
+
+    fn decode_content<E: Event>(&self, content: Content<'_>) -> Result<Recorded<E>> {
         let stream_position = self.position(MessageColumn::StreamPosition)?;
         let message_type: &str = self.get(MessageColumn::MessageType)?;
         let unreadable = |source: DecodeError| Error::Decode {
@@ -201,16 +328,14 @@ impl MessageRow<'_> {
             .map_err(|damage| unreadable(damage.into()))?;
         let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?)
             .map_err(|damage| unreadable(damage.into()))?;
-        let data: Jsonb<'_> = self.get(MessageColumn::MessageData)?;
         let event = crate::events::event::decode_stored(
             message_type,
             schema_version,
-            data.0,
+            content.data,
             self.stream,
             stream_position,
         )?;
-        let metadata: Jsonb<'_> = self.get(MessageColumn::MessageMetadata)?;
-        let metadata = Metadata::parse(metadata.0).map_err(unreadable)?;
+        let metadata = Metadata::parse(content.metadata).map_err(unreadable)?;
         Ok(crate::Recorded {
             event,
             stream_name: Arc::clone(self.stream),

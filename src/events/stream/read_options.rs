@@ -2,6 +2,7 @@
 
 use crate::database::ExpectedVersion;
 use crate::error::{Error, Result};
+use crate::events::BatchLimits;
 
 /// Which messages of a stream to read, and in which order.
 ///
@@ -18,6 +19,7 @@ pub struct ReadOptions {
     pub(super) backwards: bool,
     pub(super) include_archived: bool,
     pub(super) expected: ExpectedVersion,
+    pub(super) limits: BatchLimits,
 }
 
 impl Default for ReadOptions {
@@ -29,6 +31,7 @@ impl Default for ReadOptions {
             backwards: false,
             include_archived: false,
             expected: ExpectedVersion::Any,
+            limits: BatchLimits::default(),
         }
     }
 }
@@ -79,6 +82,16 @@ impl ReadOptions {
     #[must_use]
     pub fn expected_version(mut self, expected: impl Into<ExpectedVersion>) -> Self {
         self.expected = expected.into();
+        self
+    }
+
+    /// Maximum number of bytes of the messages that [`read_stream_iter`](crate::EventStore::read_stream_iter) holds in memory:
+    /// their JSON, and 256 bytes for each. A single larger message passes. The iterator never holds more than 1,000 messages.
+    /// Other reads return all that was asked for, however large. At least 1: the iterator begins with [`Error::InvalidInput`]
+    /// for 0. Defaults to 16 MiB.
+    #[must_use]
+    pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
         self
     }
 

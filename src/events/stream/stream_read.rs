@@ -1,7 +1,7 @@
 //! What reading a stream gives: its events, a state folded from them, or an iterator.
 
 use crate::database::{Connections, Sql};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::category::check_category;
 use crate::events::event::Event;
 use crate::events::message::Recorded;
@@ -81,9 +81,6 @@ impl<S> Aggregate<S> {
     }
 }
 
-/// How many messages the iterator holds.
-const PAGE: u64 = 1_000;
-
 /// The events of a stream of any length, in bounded memory. Holds no connection between two pages.
 ///
 /// Ends at the version that the stream had when the first page was read.
@@ -127,27 +124,21 @@ impl<E: Event> StreamIter<E> {
 
     fn fetch(&mut self) -> Result<()> {
         check_category::<E>(&self.stream)?;
-        let page = self.options.limited_to(PAGE);
-        let (version, events) = self.connections.run(true, |sql| {
-            let mut events = VecDeque::new();
-            let version = stream::read(sql, &self.partition, &self.stream, &page, &mut |row| {
-                events.push_back(row.decode::<E>()?);
-                Ok(())
-            })?;
-            Ok::<_, Error>((version, events))
+        self.options.limits.check()?;
+        let page = self.connections.run(true, |sql| {
+            stream::read_page(sql, &self.partition, &self.stream, &self.options)
         })?;
         if !self.started {
             self.started = true;
             // A stream that is archived meanwhile must not look like one that ends here.
-            self.options = self.options.up_to(version).include_archived();
+            self.options = self.options.up_to(page.version).include_archived();
         }
-        self.ended = (events.len() as u64) < PAGE;
-        if let Some(last) = events.back() {
-            self.options = self
-                .options
-                .next_page(last.stream_position, events.len() as u64);
+        self.ended = page.is_last;
+        if let Some(last) = page.events.back() {
+            let count = page.events.len() as u64;
+            self.options = self.options.next_page(last.stream_position, count);
         }
-        self.waiting = events;
+        self.waiting = page.events;
         Ok(())
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::database::Connections;
 use crate::error::{Error, Result};
-use crate::events::{FeedFilter, Partition, RecordedMessage, feed};
+use crate::events::feed::{self, MessageName, Part};
+use crate::events::{FeedFilter, Partition};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// How many messages are held in memory at a time.
+/// Of how many messages the positions are held in memory at a time.
 const PAGE: usize = 1_000;
 
 /// How many violations are described; all are counted.
@@ -73,9 +74,12 @@ pub(crate) fn prove(
     };
     let mut after = from - 1;
     while after < to {
-        let page = connections.run(true, |sql| {
-            feed::page(sql, partition, after, to, PAGE, &FeedFilter::ALL)
-        })?;
+        let part = Part {
+            after,
+            up_to: to,
+            filter: &FeedFilter::ALL,
+        };
+        let page = connections.run(true, |sql| feed::names(sql, partition, part, Some(PAGE)))?;
         let is_last = page.len() < PAGE;
         walk.take(&page);
         let Some(last) = page.last().filter(|_| !is_last) else {
@@ -97,7 +101,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn take(&mut self, page: &[RecordedMessage]) {
+    fn take(&mut self, page: &[MessageName]) {
         let met_before = match (self.last, page.first()) {
             (Some((position, count)), Some(first)) if first.global_position == position => count,
             _ => 0,
@@ -109,7 +113,7 @@ impl Walk {
         }
     }
 
-    fn check_position(&mut self, message: &RecordedMessage) {
+    fn check_position(&mut self, message: &MessageName) {
         let position = message.global_position;
         let count = match self.last {
             Some((last, count)) if last == position => count + 1,
@@ -124,7 +128,7 @@ impl Walk {
         self.last = Some((position, count));
     }
 
-    fn check_version(&mut self, message: &RecordedMessage) {
+    fn check_version(&mut self, message: &MessageName) {
         let (found, position) = (message.stream_position, message.global_position);
         let before = self
             .versions

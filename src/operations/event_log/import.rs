@@ -38,6 +38,9 @@ impl EventStore {
     }
 }
 
+/// A batch of large lines is stored before it has all that it could have.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
 struct Import<'s, 'p> {
     store: &'s EventStore,
     options: ImportOptions<'p>,
@@ -49,6 +52,8 @@ struct Import<'s, 'p> {
     stored: u64,
     bytes: u64,
     batch: Vec<BatchLine>,
+    /// How many bytes of the log the batch has.
+    batch_bytes: usize,
     report: ImportReport,
 }
 
@@ -63,6 +68,7 @@ impl<'s, 'p> Import<'s, 'p> {
             stored: 0,
             bytes: 0,
             batch: Vec::new(),
+            batch_bytes: 0,
             report: ImportReport::default(),
         }
     }
@@ -84,7 +90,8 @@ impl<'s, 'p> Import<'s, 'p> {
             self.bytes += read as u64;
             self.report.lines += 1;
             self.take(trim_end(&text))?;
-            if self.batch.len() == self.options.batch_size {
+            self.batch_bytes += read;
+            if self.batch.len() == self.options.batch_size || self.batch_bytes >= MOST_BYTES {
                 self.store_batch()?;
             }
         }
@@ -173,6 +180,7 @@ impl<'s, 'p> Import<'s, 'p> {
             }
             self.batch.clear();
         }
+        self.batch_bytes = 0;
         (self.options.progress)(ImportProgress {
             bytes: self.bytes,
             lines: self.report.lines,

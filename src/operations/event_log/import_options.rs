@@ -33,8 +33,8 @@ impl<'p> ImportOptions<'p> {
         Self::default()
     }
 
-    /// How many lines are stored in one transaction, and held in memory. At least 1; defaults to
-    /// 5,000.
+    /// How many lines are stored in one transaction, and held in memory. A batch of large lines ends after
+    /// 16 MiB. At least 1; defaults to 5,000.
     #[must_use]
     pub fn batch_size(mut self, lines: usize) -> Self {
         self.batch_size = lines;

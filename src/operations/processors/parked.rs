@@ -4,7 +4,7 @@ use super::Processors;
 use crate::database::Sql;
 use crate::error::Result;
 use crate::events::stream::check_stream_name;
-use crate::events::{FeedFilter, RawEvent, Recorded, RecordedMessage, feed};
+use crate::events::{RawEvent, Recorded, RecordedMessage, feed};
 use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, RequestOutcome, parked,
 };
@@ -72,11 +72,10 @@ impl Processors {
 
     fn detail(&self, sql: &mut dyn Sql, parked: ParkedMessage) -> Result<ParkedDetail> {
         let position = parked.global_position;
-        let before = position.saturating_sub(1);
-        let stored = feed::page(sql, &self.partition, before, position, 1, &FeedFilter::ALL)?;
+        let stored = feed::message_at(sql, &self.partition, position)?;
         Ok(ParkedDetail {
             parked,
-            message: stored.first().map(RecordedMessage::decode).transpose()?,
+            message: stored.as_ref().map(RecordedMessage::decode).transpose()?,
         })
     }
 

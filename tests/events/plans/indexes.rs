@@ -234,7 +234,7 @@ fn a_part_of_a_long_stream_costs_what_it_returns() -> anyhow::Result<()> {
 
 /// A statement that the store's connection has sent.
 fn sent(session: &mut Session<'_>, part: &str) -> anyhow::Result<String> {
-    let find = "SELECT statement FROM pg_prepared_statements WHERE position($1 IN statement) > 0 AND statement !~ 'pg_'";
+    let find = "SELECT statement FROM pg_prepared_statements WHERE position($1 IN statement) > 0 AND statement !~ 'pg_prepared'";
     let rows = session.query(find, &[&part])?;
     anyhow::ensure!(rows.len() == 1, "{} statements with {part}", rows.len());
     Ok(rows[0].get(0))
@@ -252,8 +252,18 @@ fn page(
         let statement = sent(session, "emt_feed_in_")?;
         rows_read(session, |session| {
             let (end, all) = (120_000_i64, None::<&[&str]>);
-            let values: [&(dyn ToSql + Sync); 7] =
-                [&"emt:default", &after, &end, &true, &size, &types, &all];
+            let (stored, real) = (16_000_i64, 16_000_i64);
+            let values: [&(dyn ToSql + Sync); 9] = [
+                &"emt:default",
+                &after,
+                &end,
+                &true,
+                &size,
+                &types,
+                &all,
+                &stored,
+                &real,
+            ];
             let rows = session.query(&statement, &values)?;
             positions = rows.iter().map(|row| row.get("global_position")).collect();
             Ok(())

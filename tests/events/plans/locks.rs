@@ -128,7 +128,7 @@ fn locks_of_feed(store: &EventStore, tenant: &str) -> anyhow::Result<Vec<(&'stat
         .read_all::<RawEvent>(FeedOptions::new())
         .for_each(drop);
     let types = CartEvent::known_types();
-    let (after, up_to, limit) = (0_i64, 1_000_000_i64, 10_i64);
+    let (after, up_to, limit, bytes) = (0_i64, 1_000_000_i64, 10_i64, 16_000_i64);
     let statements: [(_, _, &[&(dyn ToSql + Sync)]); 2] = [
         ("feed horizon", "emt_horizon", &[&tenant, &after]),
         (
@@ -142,6 +142,8 @@ fn locks_of_feed(store: &EventStore, tenant: &str) -> anyhow::Result<Vec<(&'stat
                 &limit,
                 &types,
                 &None::<Vec<String>>,
+                &bytes,
+                &bytes,
             ],
         ),
     ];
