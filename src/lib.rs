@@ -143,7 +143,7 @@ pub use crate::rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, Req
 pub use crate::setup::EventStoreBuilder;
 pub use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset, ProcessorState,
-    ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
+    ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus, SurvivedError,
 };
 pub use crate::store::{EventStore, Session};
 

@@ -28,7 +28,10 @@
 -- worker takes it before that time. taken_position: where it was taken last. crashes: how many leases in a row ran out
 -- there. attempted, attempts and attempt_epoch: after a crash, the message that is tried, by how many holders, and the
 -- last one of them. status: 'active' or 'failed'. retry_at: the database was not well, as last_error says; the holder
--- tries again then. projection: the one that a projector keeps; none for a reactor. handled: the events of which all up
+-- tries again then. projection: the one that a projector keeps; none for a reactor. busy_since: since when the holder's
+-- handler has been running, as the holder said when it renewed its lease last; a checkpoint clears it. survived_error,
+-- survived_at, survived_count: the last error after which a holder went on, and how often in a row one came without
+-- progress. updated_at: when the position moved last, or the slot failed or was reset. handled: the events of which all up
 -- to the position are handled, or were decided about: those that the code of the last holder handles, as categories and
 -- types. passed_over: what older code did not handle, though newer code had; each up to which position (after) it is
 -- handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
@@ -56,6 +59,10 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     handled         JSONB,
     passed_over     JSONB        NOT NULL DEFAULT '[]',
     last_error      TEXT,
+    busy_since      TIMESTAMPTZ,
+    survived_error  TEXT,
+    survived_at     TIMESTAMPTZ,
+    survived_count  INTEGER      NOT NULL DEFAULT 0,
     retry_at        TIMESTAMPTZ,
     updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, processor, version, slot)
@@ -182,7 +189,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_release(
     LANGUAGE sql
     AS $$
     UPDATE public.emt_processor_slots AS slot
-       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0, retry_at = NULL,
+       SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0, busy_since = NULL, retry_at = NULL,
            attempts = CASE WHEN slot.attempt_epoch = slot.epoch THEN greatest(slot.attempts - 1, 0) ELSE slot.attempts END
      WHERE slot.partition = _partition AND slot.processor = _processor AND slot.owner = _owner
        AND (_version IS NULL OR slot.version = _version) AND (_worker IS NULL OR slot.worker = _worker)
@@ -263,6 +270,7 @@ BEGIN
                crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
                               THEN taken.crashes + 1 ELSE 0 END,
                taken_position = taken.position,
+               busy_since = NULL,
                wanted_by = NULL,
                wanted_until = NULL,
                retry_at = NULL
@@ -307,7 +315,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT
     SELECT public.emt_slot_raise_epoch(_partition, _processor, NULL, NULL);
     UPDATE public.emt_processor_slots AS slot
        SET owner = _owner, worker = 0, taken_at = clock_timestamp(),
-           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL,
+           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL, busy_since = NULL,
            wanted_by = NULL, wanted_until = NULL, retry_at = NULL
      WHERE slot.partition = _partition AND slot.processor = _processor;
     $$;
@@ -326,7 +334,8 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     WITH reset AS (
         UPDATE public.emt_processor_slots AS slot
            SET position = _position, store_epoch = public.emt_store_epoch(), taken_position = NULL, crashes = 0,
-               attempted = NULL, attempts = 0, status = 'active', last_error = NULL, updated_at = now(),
+               attempted = NULL, attempts = 0, status = 'active', last_error = NULL, busy_since = NULL,
+               updated_at = now(),
                -- What is handled anew was not handled beyond there.
                passed_over = coalesce(
                    (SELECT jsonb_agg(jsonb_set(passed, '{after}', to_jsonb(least((passed ->> 'after')::BIGINT, _position))))

@@ -11,3 +11,11 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
     requested_at     TIMESTAMPTZ  NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, name)
 );
+
+-- Whether a rebuild that nobody has carried out is asked for in a partition. Workers ask it whenever they renew their leases.
+CREATE OR REPLACE FUNCTION public.emt_rebuild_requested(_partition TEXT) RETURNS BOOLEAN
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT EXISTS (SELECT FROM public.emt_rebuild_requests AS request
+                    WHERE request.partition = _partition AND request.error IS NULL)
+    $$;

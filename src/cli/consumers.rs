@@ -6,7 +6,7 @@ use super::table::{Table, duration, plain, time};
 use crate::operations::Processors;
 use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorState, ProcessorStatus,
-    RequestOutcome, SlotHolder, SlotStatus,
+    RequestOutcome, SlotHolder, SlotStatus, SurvivedError,
 };
 use crate::store::EventStore;
 use anyhow::bail;
@@ -110,8 +110,16 @@ fn status_row(processor: &ProcessorStatus) -> Vec<String> {
         dash((!owners.is_empty()).then(|| owners.join(", "))),
         dash(lease.map(duration)),
         parked,
-        dash(processor.last_error.clone()),
+        dash(last_error(processor)),
     ]
+}
+
+fn last_error(processor: &ProcessorStatus) -> Option<String> {
+    let survived = processor.survived.as_ref().map(|survived| {
+        let (times, at) = (survived.times, time(survived.at));
+        format!("{times} times, last at {at}: {}", survived.error)
+    });
+    processor.last_error.clone().or(survived)
 }
 
 fn dash(text: Option<String>) -> String {
@@ -132,6 +140,7 @@ fn status_object(processor: &ProcessorStatus) -> Value {
         "parked": processor.parked,
         "waiting": processor.waiting,
         "lastError": processor.last_error,
+        "survived": processor.survived.as_ref().map(survived_object),
         "slots": processor.slots.iter().map(slot_object).collect::<Vec<_>>(),
     })
 }
@@ -139,6 +148,9 @@ fn status_object(processor: &ProcessorStatus) -> Value {
 fn state_name(state: ProcessorState) -> &'static str {
     match state {
         ProcessorState::Running => "running",
+        ProcessorState::Hanging => "hanging",
+        ProcessorState::Repeating => "repeating",
+        ProcessorState::StandingStill => "standingStill",
         ProcessorState::Stopped => "stopped",
         ProcessorState::LeaseExpired => "leaseExpired",
         ProcessorState::Ahead => "ahead",
@@ -161,9 +173,15 @@ fn slot_object(slot: &SlotStatus) -> Value {
         "attempts": slot.attempts,
         "failed": slot.failed,
         "lastError": slot.last_error,
+        "survived": slot.survived.as_ref().map(survived_object),
+        "busySeconds": slot.busy_for.map(|time| time.as_secs_f64()),
         "retryAt": slot.retry_at.map(time),
         "updatedAt": time(slot.updated_at),
     })
+}
+
+fn survived_object(survived: &SurvivedError) -> Value {
+    json!({ "error": survived.error, "at": time(survived.at), "times": survived.times })
 }
 
 fn parked(

@@ -19,6 +19,7 @@ use crate::projection::{ProjectionContext, ProjectionType, registry};
 use crate::slots::progress;
 use crate::store::EventStore;
 use crossbeam_channel::bounded;
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +172,8 @@ impl ConsumerBuilder {
     }
 
     /// Runs until everything was handled that is in the store now, then returns: a batch job, bounded, resumable, one at a
-    /// time.
+    /// time. What was asked for is carried out before it returns: replays and discards of what its processors have parked, and
+    /// rebuilds of projections that the program has. A rebuild that another program is at is left to that one.
     ///
     /// # Errors
     /// [`ProcessorError::Busy`](crate::ProcessorError::Busy) when another process runs one of the processors, and those of
@@ -243,6 +245,7 @@ impl ConsumerBuilder {
             mailboxes: Vec::new(),
             stop: self.stop,
             poller: bounded(1),
+            rebuilds: Mutex::default(),
         };
         for processor in self.processors {
             let count = register(&shared, &processor)?;

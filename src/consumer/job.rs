@@ -1,10 +1,11 @@
 //! Batch jobs: consumers that end by themselves.
 
+use super::rebuilding;
 use super::running::{Consumer, WorkerEnded};
 use super::shared::Shared;
 use super::worker::Ended;
 use crate::error::{Error, ProcessorError, ProcessorRun, Result, RunEnd, RunReport};
-use crate::slots::ProcessorKey;
+use crate::slots::{ProcessorKey, parking};
 use crossbeam_channel::{Receiver, bounded, select};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunUntil {
-    /// Everything was handled that is in the store when the run begins: a batch job.
+    /// Everything was handled that is in the store when the run begins: a batch job. Replays, discards and rebuilds that were
+    /// asked for are carried out, too.
     CaughtUp,
-    /// Everything up to a global position was handled; nothing after it is.
+    /// Everything up to a global position was handled; nothing after it is, but for parked messages whose replay was asked for.
     Position(u64),
     /// The time is up. Batches in hand are finished.
     Elapsed(Duration),
@@ -144,7 +146,7 @@ fn is_undecided(shared: &Shared, key: &ProcessorKey<'_>) -> Result<bool> {
 
 /// Waits for the goal, a failure, or a signal.
 struct Watch<'s> {
-    shared: &'s Shared,
+    shared: &'s Arc<Shared>,
     endings: &'s Receiver<WorkerEnded>,
     stopped: Receiver<()>,
     until: RunUntil,
@@ -161,7 +163,7 @@ struct Watch<'s> {
 
 impl<'s> Watch<'s> {
     fn new(
-        shared: &'s Shared,
+        shared: &'s Arc<Shared>,
         endings: &'s Receiver<WorkerEnded>,
         until: RunUntil,
         target: Option<u64>,
@@ -237,11 +239,24 @@ impl<'s> Watch<'s> {
             if !self.open.contains(key.name) {
                 continue;
             }
-            if *position < target || is_undecided(self.shared, key)? {
+            if *position < target || is_undecided(self.shared, key)? || self.has_requests(key)? {
                 return Ok(false);
             }
         }
-        Ok(true)
+        // An operator's request may have waited for this job.
+        rebuilding::begin(self.shared).map(|is_rebuilding| !is_rebuilding)
+    }
+
+    /// Whether somebody has asked for what the processor's workers still have to carry out; they are told so at once.
+    fn has_requests(&self, key: &ProcessorKey<'_>) -> Result<bool> {
+        let has_requests = self.shared.run(|sql| parking::has_requests(sql, *key))?;
+        if has_requests {
+            let mailboxes = self.shared.mailboxes.iter();
+            mailboxes
+                .filter(|mailbox| mailbox.processor.name == key.name)
+                .for_each(|mailbox| mailbox.ring(&mailbox.requested));
+        }
+        Ok(has_requests)
     }
 
     /// Waits for a signal, the end of a worker, or the time to look again.

@@ -1,14 +1,15 @@
 //! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
 
 use super::processor::Processor;
-use crate::error::{Error, chain};
+use crate::error::{Error, caught, chain};
 use crate::events::RecordedMessage;
+use crate::slots::Survived;
 use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
 #[derive(Clone)]
@@ -31,6 +32,17 @@ pub(super) struct Demand {
     pub(super) after: Option<u64>,
     /// Whether it was told where the feed ends since it began there.
     pub(super) greeted: bool,
+}
+
+/// How the worker does.
+#[derive(Debug, Default)]
+struct Health {
+    /// Since when its handler runs.
+    busy_since: Option<Instant>,
+    /// How many errors it has survived since it got on.
+    errors: u32,
+    /// The last of them, until it is noted.
+    survived: Option<(String, Instant)>,
 }
 
 /// Why a processor waits until the database is well again, and when it tries again.
@@ -57,8 +69,11 @@ pub(super) struct Mailbox {
     pub(super) leases_changed: AtomicBool,
     /// Somebody has asked for a replay or a discard.
     pub(super) requested: AtomicBool,
-    /// Why the feed cannot be read, if that will not pass by itself.
-    feed_error: Mutex<Option<Arc<Error>>>,
+    /// Why the worker cannot go on, where another thread has found that out.
+    fatal_error: Mutex<Option<Arc<Error>>>,
+    /// The worker's thread has ended, so its leases run out.
+    ended: AtomicBool,
+    health: Mutex<Health>,
     /// Why the worker waits for the database, and until when.
     waiting: Mutex<Option<Waiting>>,
     /// The slots as the worker knows them, with their epochs.
@@ -77,7 +92,9 @@ impl Mailbox {
             demand: Mutex::default(),
             leases_changed: AtomicBool::new(true),
             requested: AtomicBool::new(true),
-            feed_error: Mutex::default(),
+            fatal_error: Mutex::default(),
+            ended: AtomicBool::new(false),
+            health: Mutex::default(),
             waiting: Mutex::default(),
             held: Mutex::default(),
             handled: AtomicU64::new(0),
@@ -88,14 +105,14 @@ impl Mailbox {
         self.demand.lock()
     }
 
-    /// Ends the worker: it would wait for ever for a feed that cannot be read.
+    /// Ends the worker: it would wait for ever for a feed that cannot be read, or report to nobody.
     pub(super) fn fail(&self, error: &Arc<Error>) {
-        *self.feed_error() = Some(Arc::clone(error));
+        *self.fatal_error() = Some(Arc::clone(error));
         let _ = self.bell.0.try_send(());
     }
 
-    pub(super) fn feed_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
-        self.feed_error.lock()
+    pub(super) fn fatal_error(&self) -> MutexGuard<'_, Option<Arc<Error>>> {
+        self.fatal_error.lock()
     }
 
     pub(super) fn wait(&self, error: &Error, pause: Duration) {
@@ -121,11 +138,71 @@ impl Mailbox {
         self.held.lock()
     }
 
-    /// Tells whoever wants to know of an error, also of one that is survived.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.ended.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells whoever wants to know of an error, also of one that is survived. A hook that panics ends the worker, not the
+    /// thread that has the error, which may serve other workers, too.
     pub(super) fn report(&self, error: &Error) {
-        trace::failed(&self.processor.name, error);
-        if let Some(hook) = &self.processor.options.on_error {
-            hook(error);
+        let name = &self.processor.name;
+        trace::failed(name, error);
+        let Some(hook) = &self.processor.options.on_error else {
+            return;
+        };
+        if let Err(panic) = caught("on_error", || hook(error)) {
+            let error = Error::processor(name.clone(), panic);
+            trace::failed(name, &error);
+            self.fail(&Arc::new(error));
+        }
+    }
+
+    /// Tells of an error after which the worker goes on, and keeps it for the next renewal.
+    pub(super) fn survive(&self, error: &Error) {
+        self.report(error);
+        let mut health = self.health.lock();
+        health.errors = health.errors.saturating_add(1);
+        health.survived = Some((chain(error), Instant::now()));
+    }
+
+    /// The worker has got on.
+    pub(super) fn recover(&self) {
+        self.health.lock().errors = 0;
+    }
+
+    /// Runs the handler; how long it takes is told when the lease is renewed.
+    pub(super) fn while_busy<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.health.lock().busy_since = Some(Instant::now());
+        let done = run();
+        self.health.lock().busy_since = None;
+        done
+    }
+
+    pub(super) fn busy_for(&self) -> Option<Duration> {
+        let busy_since = self.health.lock().busy_since;
+        busy_since.map(|since| since.elapsed())
+    }
+
+    /// What was survived last and is not noted yet.
+    pub(super) fn survived(&self) -> Option<Survived> {
+        let health = self.health.lock();
+        let (error, at) = health.survived.as_ref()?;
+        Some(Survived {
+            error: error.clone(),
+            ago: at.elapsed(),
+            times: health.errors.max(1),
+        })
+    }
+
+    /// An error is noted, unless another came meanwhile.
+    pub(super) fn note_noted(&self, noted: &Survived) {
+        let mut health = self.health.lock();
+        if health.errors.max(1) == noted.times {
+            health.survived = None;
         }
     }
 

@@ -1,13 +1,13 @@
 //! Consumers: read models and reactions in the background.
 //!
-//! One thread reads the feed for all processors of a consumer and hands batches to their workers over bounded channels;
-//! another renews their leases.
+//! One thread reads the feed for all processors of a consumer and hands batches to their workers over bounded channels. One
+//! thread of the store renews the leases of all its consumers.
 
 mod batch_transaction;
 mod builder;
 mod failure;
 mod job;
-mod lease_renewer;
+mod leaseholder;
 mod mailbox;
 mod new_types;
 mod on_new_types;
@@ -16,6 +16,8 @@ mod processor;
 mod projector;
 mod reactor;
 mod reactor_context;
+mod rebuilding;
+mod requested_rebuilds;
 #[cfg(feature = "job")]
 mod run_main;
 mod running;

@@ -71,7 +71,8 @@ impl fmt::Debug for UnfinishedReactor {
 }
 
 impl UnfinishedReactor {
-    /// Handles one event at a time.
+    /// Handles one event at a time. An event that fails is handled again only as often as the
+    /// [policy](crate::FailurePolicy::retries) says; those before it are done.
     pub fn each<E: Event>(
         self,
         handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
@@ -94,7 +95,8 @@ impl UnfinishedReactor {
         self.begin::<E>(each(handle))
     }
 
-    /// Handles all events of a batch at once. When it fails, the batch is repeated event by event.
+    /// Handles all events of a batch at once. When it fails with several events, each is handled alone then, before the
+    /// [policy](crate::FailurePolicy) counts: what the handler did outside of the context for some of them is repeated.
     pub fn batch<E: Event>(
         self,
         handle: impl Fn(&[Recorded<E>], &mut ReactorContext<'_>) -> anyhow::Result<()>

@@ -2,6 +2,7 @@
 
 use super::mailbox::Mailbox;
 use super::processor::Processor;
+use super::requested_rebuilds::RequestedRebuilds;
 use super::stop::StopHandle;
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result, chain};
@@ -9,6 +10,7 @@ use crate::events::BatchLimits;
 use crate::slots::{Holder, ProcessorKey};
 use crate::store::EventStore;
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,6 +41,7 @@ pub(super) struct Shared {
     pub(super) stop: StopHandle,
     /// Wakes the poller.
     pub(super) poller: (Sender<()>, Receiver<()>),
+    pub(super) rebuilds: Mutex<RequestedRebuilds>,
 }
 
 impl Shared {
@@ -76,7 +79,7 @@ impl Shared {
         pause: Duration,
         is_there: bool,
     ) {
-        mailbox.report(error);
+        mailbox.survive(error);
         mailbox.wait(error, pause);
         if !is_there {
             return;

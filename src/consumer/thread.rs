@@ -1,7 +1,9 @@
-//! Starting the threads of a consumer.
+//! The threads of a consumer: they are started, and waited for no longer than a time.
 
 use crate::error::{Error, Result};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     // The operating system wants names without U+0000; Linux shows the first 15 bytes.
@@ -10,4 +12,44 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
         .name(name)
         .spawn(run)
         .map_err(|source| Error::Thread { source })
+}
+
+/// A thread whose end can be waited for until a deadline.
+pub(super) struct Thread {
+    pub(super) name: String,
+    handle: JoinHandle<()>,
+    /// Closed when it ends, also by a panic.
+    ended: Receiver<()>,
+}
+
+impl Thread {
+    pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Self> {
+        let (running, ended) = bounded::<()>(0);
+        let handle = spawn(name, move || {
+            let _running = running;
+            run();
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            handle,
+            ended,
+        })
+    }
+
+    /// Waits until it ends, or until something is received; tells whether it has ended.
+    pub(super) fn wait_unless(&self, interrupt: &Receiver<()>) -> bool {
+        let mut select = Select::new();
+        let ended = select.recv(&self.ended);
+        select.recv(interrupt);
+        select.ready() == ended
+    }
+
+    /// Waits until it ends, but no longer than until the deadline, if there is one. `None` when it still runs then: it ends alone. Else
+    /// whether it ended without a panic.
+    pub(super) fn join_until(self, deadline: Option<Instant>) -> Option<bool> {
+        let is_running = deadline.is_some_and(|deadline| {
+            self.ended.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout)
+        });
+        (!is_running).then(|| self.handle.join().is_ok())
+    }
 }

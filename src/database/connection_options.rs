@@ -41,7 +41,11 @@ impl ConnectionOptions {
         Self::default()
     }
 
-    /// Maximum number of connections, at least 1. They are opened when they are needed. Defaults to 10.
+    /// Maximum number of connections in the pool, at least 1. They are opened when they are needed. Defaults to 10.
+    ///
+    /// A store has up to three more outside its pool, however many consumers and tenants it has: one renews the leases of all
+    /// its consumers, one hears wake-ups while a consumer runs, and one sends them while others listen. Building an index takes
+    /// one more as long as it lasts.
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.pool_size = connections;
         self

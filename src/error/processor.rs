@@ -83,6 +83,17 @@ pub enum ProcessorError {
         /// The epoch of the store.
         store_epoch: u64,
     },
+    /// Threads of a consumer have not ended in time after it was stopped: a handler does not return, or the database does not
+    /// answer. They end alone, and what they do is not committed once others hold their slots: their leases are not renewed
+    /// any more.
+    #[error("the consumer was stopped, but these threads have not ended within {waited:?}: {}", .threads.join(", "))]
+    #[non_exhaustive]
+    StillRunning {
+        /// The names of the threads: `emt:` and the processor's name with the worker's number, or `emt:poller`.
+        threads: Vec<String>,
+        /// How long they were waited for.
+        waited: std::time::Duration,
+    },
     /// Another process runs the processor, and it can only run once.
     #[error("processor \"{processor}\" is run by another process: {owner}")]
     #[non_exhaustive]

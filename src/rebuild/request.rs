@@ -82,13 +82,13 @@ impl RebuildRequest {
             .collect()
     }
 
-    /// Carries it out, with the code of a projection that a consumer keeps, or of an inline one of the store. Another program
-    /// may be at it already; then it is that one's.
+    /// Carries it out, with the code of a projection that a consumer keeps, or of an inline one of the store. False when another
+    /// program is at it already; then it is that one's.
     pub(crate) fn carry_out(
         &self,
         store: &EventStore,
         asynchronous: Option<Arc<dyn Projection>>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let target = match asynchronous {
             Some(projection) => Target::Asynchronous(projection),
             None => Target::Inline(self.name.clone()),
@@ -101,8 +101,8 @@ impl RebuildRequest {
             rebuild = rebuild.keep_old();
         }
         match rebuild.run() {
-            Ok(_) => self.note(store, None),
-            Err(Error::Projection(ProjectionError::RebuildRunning { .. })) => Ok(()),
+            Ok(_) => self.note(store, None).map(|()| true),
+            Err(Error::Projection(ProjectionError::RebuildRunning { .. })) => Ok(false),
             // It is tried again.
             Err(error) if error.is_retryable() => Err(error),
             Err(error) => {

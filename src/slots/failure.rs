@@ -1,17 +1,24 @@
 //! A processor that has failed: it is stopped everywhere, until it is started anew or reset.
 
 use super::key::ProcessorKey;
+use super::lease::Holder;
 use crate::database::{ErrorText, Sql, get, param};
 use crate::error::Result;
 use crate::events::PartitionSql;
 use postgres::types::Type;
 
-const FAIL: PartitionSql = PartitionSql::new(
-    "
-    UPDATE {schema}.emt_processor_slots
+/// A worker that has lost a slot meanwhile, or to a reset, says nothing about its new holder. One that held none says nothing
+/// while another holds one.
+const FAIL: PartitionSql = PartitionSql::new("
+    UPDATE {schema}.emt_processor_slots AS slot
        SET status = 'failed', last_error = {schema}.emt_error_text($4), updated_at = now()
-     WHERE partition = $1 AND processor = $2 AND version = $3",
-);
+     WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3
+       AND NOT EXISTS (
+               SELECT FROM {schema}.emt_processor_slots AS other
+                 LEFT JOIN unnest($6, $7) AS held (slot, epoch) ON held.slot = other.slot
+                WHERE other.partition = $1 AND other.processor = $2 AND other.version = $3
+                  AND CASE WHEN cardinality($6) = 0 THEN other.owner <> $5 AND other.expires_at > clock_timestamp()
+                           ELSE other.epoch <> held.epoch END)");
 
 const FAILURE: PartitionSql = PartitionSql::new(
     "
@@ -21,12 +28,24 @@ const FAILURE: PartitionSql = PartitionSql::new(
 );
 
 impl ProcessorKey<'_> {
-    /// Stops the processor for everybody.
-    pub(crate) fn fail(&self, sql: &mut dyn Sql, error: &str) -> Result<()> {
+    /// Stops the processor for everybody, unless others hold by now what this worker held.
+    pub(crate) fn fail(
+        &self,
+        sql: &mut dyn Sql,
+        holder: Holder<'_>,
+        held: &[(i32, i64)],
+        error: &str,
+    ) -> Result<()> {
         let error = ErrorText::new(error);
+        let (slots, epochs): (Vec<i32>, Vec<i64>) = held.iter().copied().unzip();
         sql.execute(
             &self.partition.sql(FAIL),
-            &self.parameters([param(&error, Type::BYTEA)]),
+            &self.parameters([
+                param(&error, Type::BYTEA),
+                param(&holder.owner, Type::TEXT),
+                param(&slots, Type::INT4_ARRAY),
+                param(&epochs, Type::INT8_ARRAY),
+            ]),
         )
         .map_err(|source| self.refused("note a failure", source))?;
         Ok(())

@@ -1,10 +1,10 @@
-//! The leases of a running consumer: taking, renewing and releasing slots, and writing their checkpoints.
+//! The leases of a running consumer: taking and releasing slots, and writing their checkpoints.
 
 use super::key::ProcessorKey;
 use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql, to_sql};
 use crate::database::{Sql, get, param};
-use crate::error::{Error, Result};
-use crate::events::{HandledEvents, Partition, PartitionSql};
+use crate::error::Result;
+use crate::events::{HandledEvents, PartitionSql};
 use postgres::types::Type;
 use serde_json::json;
 use std::time::Duration;
@@ -19,26 +19,11 @@ const TAKE: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, make_interval(secs => $6))",
 );
 
-/// Rows that a worker of this process is committing are passed over: its checkpoint renews the lease, too.
-const RENEW: PartitionSql = PartitionSql::new("
-    UPDATE {schema}.emt_processor_slots AS slot SET expires_at = clock_timestamp() + make_interval(secs => $3)
-      FROM (SELECT partition, processor, version, slot FROM {schema}.emt_processor_slots
-             WHERE partition = $1 AND owner = $2
-               FOR UPDATE SKIP LOCKED) AS held
-     WHERE slot.partition = held.partition AND slot.processor = held.processor AND slot.version = held.version
-       AND slot.slot = held.slot");
-
-/// Each slot that the process holds, locked or not, with what its worker has to know.
-const HELD: PartitionSql = PartitionSql::new("
-    SELECT processor, version, worker, slot, epoch, wanted_until > clock_timestamp() IS TRUE AS is_wanted
-      FROM {schema}.emt_processor_slots
-     WHERE partition = $1 AND owner = $2");
-
 /// The compare-and-set that makes a batch count: whoever has lost one of its slots changes too few rows, and so does everybody
 /// when the processor has failed.
 const CHECKPOINT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
-       SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, updated_at = now(),
+       SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, busy_since = NULL, updated_at = now(),
            expires_at = clock_timestamp() + make_interval(secs => $9)
       FROM unnest($6, $7, $8) AS held (slot, epoch, position)
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
@@ -63,6 +48,15 @@ const HOLDS: PartitionSql = PartitionSql::new(
       JOIN unnest($5, $6) AS held (slot, epoch) USING (slot, epoch)
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
        AND slot.status = 'active'",
+);
+
+/// A slot that was taken since has another epoch: its position may be the next holder's work.
+const HAS_MOVED: PartitionSql = PartitionSql::new(
+    "
+    SELECT count(*) AS moved
+      FROM {schema}.emt_processor_slots AS slot
+      JOIN unnest($4, $5) AS held (slot, epoch) USING (slot, epoch)
+     WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.position >= $6",
 );
 
 const RELEASE: PartitionSql =
@@ -90,16 +84,6 @@ pub(crate) struct HeldSlot {
     pub(crate) epoch: i64,
     /// How many holders have died at this position.
     pub(crate) crashes: i32,
-}
-
-/// What the table says of a slot that this process holds.
-pub(crate) struct RenewedSlot {
-    pub(crate) processor: String,
-    pub(crate) version: i32,
-    pub(crate) worker: i32,
-    pub(crate) slot: i32,
-    pub(crate) epoch: i64,
-    pub(crate) wanted: bool,
 }
 
 impl ProcessorKey<'_> {
@@ -229,6 +213,30 @@ impl ProcessorKey<'_> {
         Ok(still == to_sql(held.len()))
     }
 
+    /// Whether a checkpoint was moved whose outcome is unknown.
+    pub(crate) fn has_moved(
+        &self,
+        sql: &mut dyn Sql,
+        held: &[HeldSlot],
+        position: u64,
+    ) -> Result<bool> {
+        let slots: Vec<i32> = held.iter().map(|slot| slot.slot).collect();
+        let epochs: Vec<i64> = held.iter().map(|slot| slot.epoch).collect();
+        let position = to_sql(position);
+        let rows = sql
+            .query(
+                &self.partition.sql(HAS_MOVED),
+                &self.parameters([
+                    param(&slots, Type::INT4_ARRAY),
+                    param(&epochs, Type::INT8_ARRAY),
+                    param(&position, Type::INT8),
+                ]),
+            )
+            .map_err(|source| self.refused("look for a checkpoint", source))?;
+        let moved: i64 = rows.first().map_or(Ok(0), |row| get(row, "moved"))?;
+        Ok(moved == to_sql(held.len()))
+    }
+
     /// Gives back all slots of a worker.
     pub(crate) fn release(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<()> {
         self.release_where(sql, holder, false)
@@ -267,37 +275,4 @@ impl ProcessorKey<'_> {
         let owner = |row| Ok((get(row, "owner")?, get(row, "until")?));
         rows.first().map(owner).transpose()
     }
-}
-
-/// Renews all leases of a process, and tells what it holds.
-pub(crate) fn renew(
-    sql: &mut dyn Sql,
-    partition: &Partition,
-    owner: &str,
-    lease: Duration,
-) -> Result<Vec<RenewedSlot>> {
-    let lease = lease.as_secs_f64();
-    let parameters = [
-        param(&partition.name, Type::TEXT),
-        param(&owner, Type::TEXT),
-        param(&lease, Type::FLOAT8),
-    ];
-    let refused = |source| Error::in_partition("renew leases", &partition.name, source);
-    sql.execute(&partition.sql(RENEW), &parameters)
-        .map_err(refused)?;
-    let rows = sql
-        .query(&partition.sql(HELD), &parameters[..2])
-        .map_err(refused)?;
-    rows.iter()
-        .map(|row| {
-            Ok(RenewedSlot {
-                processor: get(row, "processor")?,
-                version: get(row, "version")?,
-                worker: get(row, "worker")?,
-                slot: get(row, "slot")?,
-                epoch: get(row, "epoch")?,
-                wanted: get(row, "is_wanted")?,
-            })
-        })
-        .collect()
 }

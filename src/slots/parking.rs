@@ -6,7 +6,7 @@ use super::lease::{HeldSlot, Holder};
 use crate::database::position::{get_u64, small_to_sql, to_sql};
 use crate::database::{ErrorText, Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql, RecordedMessage};
+use crate::events::{PartitionSql, RecordedMessage};
 use postgres::types::Type;
 
 const STREAMS: PartitionSql = PartitionSql::new(
@@ -22,9 +22,18 @@ const PARK: PartitionSql = PartitionSql::new("
     ON CONFLICT (partition, processor, version, slot, global_position) DO UPDATE
         SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL");
 
-const REQUESTS: PartitionSql = PartitionSql::new("
+/// Whether a worker has something to carry out: a discard, or the replay of the first parked message of a stream.
+const HAS_REQUESTS: PartitionSql = PartitionSql::new("
     SELECT EXISTS (
-               SELECT FROM {schema}.emt_parked_messages WHERE partition = $1 AND request IS NOT NULL) AS has_requests");
+               SELECT FROM {schema}.emt_parked_messages
+                WHERE partition = $1 AND processor = $2 AND version = $3 AND request IS NOT NULL)
+           AND EXISTS (
+               SELECT FROM (
+                   SELECT request, row_number() OVER (PARTITION BY slot, stream_id ORDER BY global_position) AS number
+                     FROM {schema}.emt_parked_messages
+                    WHERE partition = $1 AND processor = $2 AND version = $3
+               ) AS parked
+                WHERE request = 'discard' OR request = 'replay' AND number = 1) AS has_requests");
 
 const DISCARD: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_parked_messages
@@ -111,14 +120,11 @@ pub(crate) fn park(
     Ok(())
 }
 
-/// Whether somebody has asked for a replay or a discard in the partition.
-pub(crate) fn has_requests(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
+/// Whether a replay or a discard was asked for that a worker can carry out.
+pub(crate) fn has_requests(sql: &mut dyn Sql, key: ProcessorKey<'_>) -> Result<bool> {
     let rows = sql
-        .query(
-            &partition.sql(REQUESTS),
-            &[param(&partition.name, Type::TEXT)],
-        )
-        .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
+        .query(&key.partition.sql(HAS_REQUESTS), &key.parameters([]))
+        .map_err(|source| key.refused("look for requests", source))?;
     let row = rows.first();
     Ok(row.map_or(Ok(false), |row| get(row, "has_requests"))?)
 }

@@ -1,5 +1,6 @@
 //! How far the processors are, and who holds them.
 
+use super::survived::SurvivedError;
 use crate::database::position::{elapsed_from_sql, get_u32, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
@@ -13,6 +14,12 @@ use std::time::{Duration, SystemTime};
 
 /// Maximum lag that is counted.
 const MOST_LAG: u64 = 1_000_000;
+
+/// A handler that runs for longer hangs; a processor that does not move for longer, although messages wait, stands still.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many errors in a row, without progress, are a repetition.
+const REPETITION: u32 = 2;
 
 /// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
 const PROCESSORS: PartitionSql = PartitionSql::new("
@@ -49,7 +56,10 @@ const SLOTS: PartitionSql = PartitionSql::new("
     SELECT processor, version, slot, position, epoch, owner, worker,
            (extract(EPOCH FROM clock_timestamp() - taken_at) * 1000000)::BIGINT AS held_microseconds,
            (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
-           crashes, attempts, status, last_error, retry_at, updated_at, projection
+           (extract(EPOCH FROM clock_timestamp() - busy_since) * 1000000)::BIGINT AS busy_microseconds,
+           (extract(EPOCH FROM clock_timestamp() - greatest(updated_at, taken_at)) * 1000000)::BIGINT AS quiet_microseconds,
+           crashes, attempts, status, last_error, retry_at, updated_at, projection, survived_error, survived_at,
+           survived_count
       FROM {schema}.emt_processor_slots
      WHERE partition = $1
      ORDER BY slot");
@@ -84,6 +94,8 @@ pub struct ProcessorStatus {
     pub slots: Vec<SlotStatus>,
     /// The last error of any slot; a slot that has failed comes first.
     pub last_error: Option<String>,
+    /// The last error after which a worker of it went on.
+    pub survived: Option<SurvivedError>,
     /// How many messages it could not handle and has parked.
     pub parked: u64,
     /// Number of messages that wait because an earlier one of their stream is parked.
@@ -94,8 +106,15 @@ pub struct ProcessorStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProcessorState {
-    /// Somebody holds at least one of its slots.
+    /// A worker holds at least one of its slots, and nothing below is the case.
     Running,
+    /// Its handler has been running for more than a minute.
+    Hanging,
+    /// A worker repeats what fails: several errors in a row, and messages wait.
+    Repeating,
+    /// A worker holds it, and messages have waited for more than a minute, but its position has not moved for as long. An open
+    /// append may hold the feed back; [`EventStore::doctor`](crate::EventStore::doctor) knows.
+    StandingStill,
     /// Nobody holds it.
     Stopped,
     /// Whoever held a slot of it has not renewed its lease in time and was not replaced yet.
@@ -123,8 +142,13 @@ impl ProcessorStatus {
     }
 }
 
+fn last_survived(slots: &[SlotStatus]) -> Option<SurvivedError> {
+    let survived = slots.iter().filter_map(|slot| slot.survived.as_ref());
+    survived.max_by_key(|survived| survived.at).cloned()
+}
+
 impl ProcessorState {
-    fn of(slots: &[SlotStatus], is_ahead: bool) -> Self {
+    fn of(slots: &[SlotStatus], is_ahead: bool, lag_time: Option<Duration>) -> Self {
         let expired = |slot: &SlotStatus| {
             let holder = slot.holder.as_ref();
             holder.is_some_and(|holder| holder.lease_left.is_none())
@@ -137,11 +161,28 @@ impl ProcessorState {
             Self::LeaseExpired
         } else if slots.iter().any(|slot| slot.retry_at.is_some()) {
             Self::Waiting
-        } else if slots.iter().any(|slot| slot.holder.is_some()) {
-            Self::Running
-        } else {
+        } else if slots.iter().all(|slot| slot.holder.is_none()) {
             Self::Stopped
+        } else if slots.iter().any(SlotStatus::hangs) {
+            Self::Hanging
+        } else {
+            Self::of_running(slots, lag_time)
         }
+    }
+
+    /// Without messages that wait, there is nothing to move on to.
+    fn of_running(slots: &[SlotStatus], lag_time: Option<Duration>) -> Self {
+        let Some(lag_time) = lag_time else {
+            return Self::Running;
+        };
+        if slots.iter().any(SlotStatus::repeats) {
+            return Self::Repeating;
+        }
+        let hindmost = slots.iter().min_by_key(|slot| slot.position);
+        if lag_time >= PATIENCE && hindmost.is_some_and(SlotStatus::is_quiet) {
+            return Self::StandingStill;
+        }
+        Self::Running
     }
 }
 
@@ -149,6 +190,9 @@ impl fmt::Display for ProcessorState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Running => "running",
+            Self::Hanging => "hanging",
+            Self::Repeating => "repeating",
+            Self::StandingStill => "standing still",
             Self::Stopped => "stopped",
             Self::LeaseExpired => "lease expired",
             Self::Ahead => "ahead",
@@ -176,13 +220,36 @@ pub struct SlotStatus {
     pub attempts: u32,
     /// It has failed and is not taken any more.
     pub failed: bool,
-    /// Its last error.
+    /// Why it has failed, or waits.
     pub last_error: Option<String>,
+    /// The last error after which its holder went on.
+    pub survived: Option<SurvivedError>,
+    /// For how long its holder's handler has been running, if it was when the lease was renewed last.
+    pub busy_for: Option<Duration>,
     /// When its holder tries again what the database was not well enough for, by the clock of the database server; `None`
     /// unless it [waits](ProcessorState::Waiting).
     pub retry_at: Option<SystemTime>,
     /// When it got on last, by the clock of the database server.
     pub updated_at: SystemTime,
+    quiet_for: Duration,
+}
+
+impl SlotStatus {
+    /// Whether its handler has been running for too long.
+    pub(crate) fn hangs(&self) -> bool {
+        self.busy_for.is_some_and(|time| time >= PATIENCE)
+    }
+
+    /// Whether its holder has survived several errors since it got on last.
+    pub(crate) fn repeats(&self) -> bool {
+        let survived = self.survived.as_ref();
+        survived.is_some_and(|last| last.times >= REPETITION && last.at > self.updated_at)
+    }
+
+    /// Whether it was taken long ago and has not moved for as long.
+    fn is_quiet(&self) -> bool {
+        self.quiet_for >= PATIENCE
+    }
 }
 
 /// Who holds a slot.
@@ -245,6 +312,7 @@ fn slots(sql: &mut dyn Sql, partition: &Partition) -> Result<SlotsByProcessor> {
 }
 
 fn slot(row: &Row) -> Result<SlotStatus> {
+    let busy_for: Option<i64> = get(row, "busy_microseconds")?;
     Ok(SlotStatus {
         slot: get_u32(row, "slot")?,
         position: get_u64(row, "position")?,
@@ -254,9 +322,23 @@ fn slot(row: &Row) -> Result<SlotStatus> {
         attempts: get_u32(row, "attempts")?,
         failed: has_failed(row)?,
         last_error: get(row, "last_error")?,
+        survived: survived(row)?,
+        busy_for: busy_for.map(elapsed_from_sql),
         retry_at: get(row, "retry_at")?,
         updated_at: get(row, "updated_at")?,
+        quiet_for: elapsed_from_sql(get(row, "quiet_microseconds")?),
     })
+}
+
+fn survived(row: &Row) -> Result<Option<SurvivedError>> {
+    let Some(error) = get(row, "survived_error")? else {
+        return Ok(None);
+    };
+    Ok(Some(SurvivedError {
+        error,
+        at: get(row, "survived_at")?,
+        times: get_u32(row, "survived_count")?,
+    }))
 }
 
 fn has_failed(row: &Row) -> Result<bool> {
@@ -292,6 +374,7 @@ fn status(
     store_epoch: u64,
 ) -> Result<ProcessorStatus> {
     let lag_time: Option<i64> = get(row, "lag_microseconds")?;
+    let lag_time = lag_time.map(elapsed_from_sql);
     let position = get_u64(row, "position")?;
     let error = |failed: bool| {
         let mut slots = slots.iter().filter(|slot| slot.failed == failed);
@@ -307,12 +390,14 @@ fn status(
         epoch: get_u64(row, "epoch")?,
         store_epoch,
         lag: get_u64(row, "lag")?,
-        lag_time: lag_time.map(elapsed_from_sql),
+        lag_time,
         last_error: error(true).or_else(|| error(false)),
+        survived: last_survived(&slots),
         parked: get_u64(row, "parked")?,
         waiting: get_u64(row, "waiting")?,
         slots,
     };
-    status.state = ProcessorState::of(&status.slots, status.reach().check(&status.name).is_err());
+    let is_ahead = status.reach().check(&status.name).is_err();
+    status.state = ProcessorState::of(&status.slots, is_ahead, status.lag_time);
     Ok(status)
 }

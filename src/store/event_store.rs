@@ -12,6 +12,7 @@ use crate::events::{
 };
 use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
+use crate::slots::LeaseRenewer;
 use crate::store::follower::Follower;
 use crate::store::session::{Session, run_in};
 use crossbeam_channel::bounded;
@@ -41,6 +42,7 @@ pub struct EventStore {
     collections: Arc<CollectionTables>,
     declared: Arc<CollectionDefinitions>,
     wakeups: Wakeups,
+    lease_renewer: LeaseRenewer,
     /// Makes registered projections active.
     activate: Arc<Activate>,
     /// Follows what they have missed; started by the first registration.
@@ -82,6 +84,7 @@ impl EventStore {
             activate,
             follower: Arc::new(Mutex::new(follower)),
             wakeups: Wakeups::new(&connections, schema, notifications),
+            lease_renewer: LeaseRenewer::new(&connections, schema),
             connections,
             partition: Arc::new(Partition::new(schema, DEFAULT_PARTITION)?),
             projections: projections.followed_by(bell),
@@ -540,6 +543,10 @@ impl EventStore {
 
     pub(crate) fn wakeups(&self) -> &Wakeups {
         &self.wakeups
+    }
+
+    pub(crate) fn lease_renewer(&self) -> &LeaseRenewer {
+        &self.lease_renewer
     }
 
     pub(crate) fn projections(&self) -> &InlineProjections {

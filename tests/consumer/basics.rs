@@ -1,11 +1,12 @@
 use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::{
     Error, Event, FailurePolicy, ParkedOptions, ProcessorError, Projector, RawEvent, Reactor,
     Recorded, RunEnd, StartFrom,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -432,5 +433,52 @@ fn what_the_slots_and_the_parked_messages_should_not_hold_is_an_error() -> anyho
     client.batch_execute("UPDATE emt_processor_slots SET crashes = 0, status = 'paused'")?;
     let error = store.processors().list().expect_err("no such status");
     assert!(error.to_string().contains("\"paused\""), "{error}");
+    Ok(())
+}
+
+#[test]
+fn stopping_names_the_threads_that_hang_and_another_consumer_takes_over() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let (enter, entered) = bounded(1);
+    let (go, may_go) = bounded::<()>(0);
+    let (end, ended) = bounded(1);
+    let hanging = Reactor::new("mails").each(move |_: &Recorded<RawEvent>, context| {
+        enter.send(())?;
+        let _ = may_go.recv();
+        context.append_to_stream("Mail-1", &[RawEvent::new("Sent", json!({}))])?;
+        Ok(())
+    });
+    let hanging = hanging.on_stop(move || end.send(()).unwrap_or_default());
+    let quick = Reactor::new("mails").each(|_: &Recorded<RawEvent>, _| Ok(()));
+    let lease = Duration::from_millis(300);
+    let consumer = store.consumer().reactor(hanging).lease(lease).start()?;
+    let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    entered.recv()?;
+
+    let error = consumer
+        .stop_within(Duration::from_millis(10))
+        .expect_err("its handler does not return");
+    let Error::Processor(ProcessorError::StillRunning { threads, .. }) = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(threads, &["emt:mails/0"]);
+    assert!(
+        error.to_string().ends_with("within 10ms: emt:mails/0"),
+        "{error}"
+    );
+
+    let other = store.consumer().reactor(quick).lease(lease).start()?;
+    store.wait_for(
+        "mails",
+        appended.last_global_position,
+        Duration::from_secs(60),
+    )?;
+    drop(go);
+    ended.recv_timeout(LONG)?;
+    other.stop()?;
+    assert!(
+        !store.stream_exists("Mail-1")?,
+        "what the first did came too late"
+    );
     Ok(())
 }

@@ -1,9 +1,9 @@
 use super::fixtures::{journal, journaled, stored};
-use crate::support::{CartEvent, added, store};
-use crossbeam_channel::unbounded;
+use crate::support::{CartEvent, added, store, wait_until};
+use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::{
-    Error, EventStore, FailurePolicy, ProcessorError, Projector, RawEvent, Reactor, Recorded,
-    RunEnd, SqlProjection,
+    ConnectionOptions, Error, EventStore, FailurePolicy, FindingKind, ParkedOptions,
+    ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -373,5 +373,120 @@ fn a_projection_is_kept_by_appends_or_by_a_consumer_but_not_by_both() -> anyhow:
         .expect_err("its events would be counted twice")
         .to_string();
     assert!(text.contains("\"others\" is kept by a consumer"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_processor_that_repeats_what_fails_is_seen_to_do_so() -> anyhow::Result<()> {
+    let database = crate::support::database();
+    let store = EventStore::builder(database.url())
+        .connection_options(
+            ConnectionOptions::new()
+                .pool_size(1)
+                .connection_timeout(Duration::from_secs(1)),
+        )
+        .open()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    // It has the only connection of the pool, and asks for another one.
+    let inside = store.clone();
+    let greedy = SqlProjection::new("greedy", move |_: &[Recorded<CartEvent>], _| {
+        inside.stream_exists("Cart-1")?;
+        Ok(())
+    });
+    let consumer = store
+        .consumer()
+        .projector(greedy)
+        .lease(Duration::from_millis(300))
+        .start()?;
+
+    let operator = EventStore::open(database.url())?;
+    let processors = || operator.processors().list();
+    wait_until("the doctor sees it", || {
+        operator.doctor().is_ok_and(|report| {
+            let mut kinds = report.findings.iter().map(|finding| finding.kind);
+            kinds.any(|kind| kind == FindingKind::ProcessorRepeats)
+        })
+    });
+    let survived = processors()?.remove(0).survived.expect("an error");
+    assert!(
+        survived.times >= 2 && survived.error.contains("no database connection"),
+        "{survived:?}"
+    );
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_handler_that_runs_for_long_is_seen_to_do_so() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let (go, may_go) = bounded::<()>(1);
+    let slow = Reactor::new("slow").each(move |_: &Recorded<RawEvent>, _| Ok(may_go.recv()?));
+    let consumer = store
+        .consumer()
+        .reactor(slow)
+        .lease(Duration::from_millis(300))
+        .start()?;
+    let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let busy_for = || {
+        store
+            .processors()
+            .list()
+            .map(|all| all[0].slots[0].busy_for)
+    };
+
+    let a_while = Duration::from_millis(600);
+    wait_until("it is seen", || {
+        busy_for().is_ok_and(|busy| busy.is_some_and(|time| time >= a_while))
+    });
+    go.send(())?;
+    store.wait_for("slow", appended.last_global_position, LONG)?;
+    assert_eq!(busy_for()?, None);
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn an_event_that_fails_is_handled_no_more_often_than_the_policy_says() -> anyhow::Result<()> {
+    for (retries, bad) in [(0, 1), (0, 3), (2, 1), (2, 3)] {
+        let (_database, store) = store()?;
+        let events: Vec<CartEvent> = (1..=4).map(|quantity| added("hat", quantity)).collect();
+        store.append_to_stream("Cart-1", &events)?;
+        let (seen, attempts) = unbounded();
+        let (report, reports) = unbounded();
+        let reactor = Reactor::new("mails")
+            .each(move |message: &Recorded<RawEvent>, _| {
+                seen.send(message.global_position)?;
+                anyhow::ensure!(message.global_position != bad, "no paper");
+                Ok(())
+            })
+            .on_failure(FailurePolicy::park().retries(retries, Duration::from_millis(1)))
+            .on_error(move |error| drop(report.send(error.to_string())));
+
+        let report = store.consumer().reactor(reactor).run_until_caught_up()?;
+
+        let expected: Vec<u64> = (1..=bad).chain((0..retries).map(|_| bad)).collect();
+        assert_eq!(attempts.try_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(reports.try_iter().count(), retries as usize + 1);
+        assert_eq!(report.handled(), bad - 1);
+        let parked = store.processors().parked("mails", ParkedOptions::new())?;
+        assert_eq!(parked[0].attempts, retries + 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_of_one_event_that_fails_is_handled_once() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let attempts = Arc::new(AtomicU32::new(0));
+    let counting = Arc::clone(&attempts);
+    let reactor = Reactor::new("mails")
+        .batch(move |_: &[Recorded<RawEvent>], _| {
+            counting.fetch_add(1, Ordering::SeqCst);
+            anyhow::bail!("no paper")
+        })
+        .on_failure(FailurePolicy::park());
+    let _ = store.consumer().reactor(reactor).run_until_caught_up()?;
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
     Ok(())
 }

@@ -1,11 +1,14 @@
-use super::fixtures::{counts, journal, journaled, stored};
-use crate::support::{CartEvent, added, store};
+use super::fixtures::{counted, counts, journal, journaled, stored};
+use crate::database::connections::proxy::{Loss, Proxy};
+use crate::support::{CartEvent, added, database, store};
 use crossbeam_channel::bounded;
 use emmett_postgresql::{
-    Error, ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, RunReport, RunUntil,
-    SqlProjection, StopHandle,
+    ConsumerBuilder, Error, EventStore, FailurePolicy, ParkedSelection, ProcessorError, Projector,
+    RawEvent, Reactor, Recorded, RequestedRebuild, RunEnd, RunReport, RunUntil, SqlProjection,
+    StopHandle,
 };
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -289,4 +292,99 @@ fn a_service_runs_on_after_it_has_caught_up_until_it_is_stopped() -> anyhow::Res
         assert_eq!(first.handled() + second.handled(), 2);
         Ok(())
     })
+}
+
+#[test]
+fn a_batch_whose_commit_got_no_answer_is_counted_once() -> anyhow::Result<()> {
+    let database = database();
+    let proxy = Arc::new(Proxy::to(&database)?);
+    let store = EventStore::open(proxy.url())?;
+    for number in 0..30 {
+        store.append_to_stream(&format!("Cart-{number}"), &[added("hat", 1)])?;
+    }
+    let _ = store.consumer().projector(journal("journal")).run_to(0)?;
+    for loss in [Loss::Answer, Loss::Statement] {
+        let losing = Projector::new(journal("journal")).on_start({
+            let proxy = Arc::clone(&proxy);
+            move || proxy.lose(loss, "SAVEPOINT emt_commit; COMMIT")
+        });
+        let before = journaled(&mut database.client()?, "journal")?.len();
+        let report = store
+            .consumer()
+            .projector(losing)
+            .batch_size(10)
+            .run_to(if before == 0 { 20 } else { 30 })?;
+        let after = journaled(&mut database.client()?, "journal")?.len();
+        assert_eq!(report.handled(), (after - before) as u64, "{loss:?}");
+    }
+    let mut client = database.client()?;
+    assert_eq!(journaled(&mut client, "journal")?, stored(&mut client)?);
+    Ok(())
+}
+
+#[test]
+fn a_job_with_nothing_new_carries_out_what_was_asked_for() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1), added("hat", 2)])?;
+    store.append_to_stream("Cart-2", &[added("hat", 1)])?;
+    let names: Vec<String> = (0..8).map(|number| format!("mails{number}")).collect();
+    let job = |is_broken: bool| {
+        let reactors = names.iter().map(|name| {
+            Reactor::new(name.as_str())
+                .each(move |message: &Recorded<RawEvent>, _| {
+                    anyhow::ensure!(!is_broken || &*message.stream_name != "Cart-1", "no paper");
+                    Ok(())
+                })
+                .on_failure(FailurePolicy::park())
+        });
+        let consumer = store.consumer().projector(counts("counts"));
+        reactors
+            .fold(consumer, ConsumerBuilder::reactor)
+            .run_until_caught_up()
+    };
+    assert_eq!(job(true)?.handled(), 3 + 8);
+    for name in &names {
+        store
+            .processors()
+            .replay(name, &ParkedSelection::Stream("Cart-1".to_owned()))?;
+    }
+    database
+        .client()?
+        .batch_execute("UPDATE counts SET data = '{\"events\": 99, \"items\": 0, \"last\": 2}'")?;
+    store.rebuild("counts").request()?;
+
+    let report = job(false)?;
+
+    assert_eq!(report.handled(), 2 * 8);
+    for processor in store.processors().list()? {
+        assert_eq!(
+            (processor.parked, processor.waiting),
+            (0, 0),
+            "{}",
+            processor.name
+        );
+    }
+    let requested = store.requested_rebuild("counts")?;
+    assert_eq!(requested, RequestedRebuild::Done);
+    let counted = counted(&store, "counts", "Cart-1")?;
+    assert_eq!(counted.map(|counted| counted.events), Some(2));
+    Ok(())
+}
+
+#[test]
+fn a_replay_that_fails_again_does_not_keep_a_job() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1), added("hat", 2)])?;
+    let job = || {
+        let broken = Reactor::new("mails")
+            .each(|_: &Recorded<RawEvent>, _| anyhow::bail!("no paper"))
+            .on_failure(FailurePolicy::park());
+        store.consumer().reactor(broken).run_until_caught_up()
+    };
+    let _ = job()?;
+    store.processors().replay("mails", &ParkedSelection::All)?;
+    let _ = job()?;
+    let processors = store.processors().list()?;
+    assert_eq!((processors[0].parked, processors[0].waiting), (1, 1));
+    Ok(())
 }

@@ -1,7 +1,9 @@
 use super::child::{ChildConsumer, Kind, LEASE};
 use super::fixtures::{journal, journaled, stored};
 use crate::support::{added, store, wait_until};
-use emmett_postgresql::{ConnectionOptions, EventStore, RawEvent, Reactor, Recorded};
+use emmett_postgresql::{
+    ConnectionOptions, EventStore, ProcessorState, RawEvent, Reactor, Recorded,
+};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -288,5 +290,138 @@ fn a_program_that_keeps_its_whole_pool_busy_keeps_its_leases() -> anyhow::Result
     );
     drop(busy);
     consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_has_ended_without_giving_its_lease_back_is_not_renewed() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    database.client()?.batch_execute(
+        "CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON emt_processor_slots FOR EACH ROW
+            WHEN (OLD.processor = 'ends' AND OLD.owner IS NOT NULL AND NEW.owner IS NULL) EXECUTE FUNCTION refuse()",
+    )?;
+    let quiet = |name: &str| Reactor::new(name).each(|_: &Recorded<RawEvent>, _| Ok(()));
+    let lease = Duration::from_millis(300);
+    let consumer = store
+        .consumer()
+        .reactor(quiet("ends").stop_after(|_| true))
+        .reactor(quiet("lives"))
+        .lease(lease)
+        .start()?;
+    let first = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    store.wait_for("ends", first.last_global_position, LONG)?;
+
+    let other = store
+        .consumer()
+        .reactor(quiet("ends"))
+        .lease(lease)
+        .start()?;
+    let second = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    store.wait_for("ends", second.last_global_position, LONG)?;
+    store.wait_for("lives", second.last_global_position, LONG)?;
+
+    assert_eq!((consumer.handled("ends"), other.handled("ends")), (1, 1));
+    consumer.stop()?;
+    other.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_failure_is_noted_as_soon_as_it_can_be() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let mut client = database.client()?;
+    client.batch_execute(
+        "CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON emt_processor_slots FOR EACH ROW
+            WHEN (NEW.status = 'failed') EXECUTE FUNCTION refuse()",
+    )?;
+    let (report, reports) = crossbeam_channel::unbounded();
+    let broken = Reactor::new("broken")
+        .each(|_: &Recorded<RawEvent>, _| anyhow::bail!("out of paper"))
+        .on_error(move |error| {
+            let _ = report.send(error.to_string());
+        });
+    let consumer = store.consumer().reactor(broken).start()?;
+    let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+    let refused = |error: &String| error.contains("note a failure");
+    let attempts = reports.iter().filter(refused).take(2);
+    assert_eq!(attempts.count(), 2);
+
+    client.batch_execute("DROP TRIGGER refuse ON emt_processor_slots")?;
+    let error = store
+        .wait_for("broken", appended.last_global_position, LONG)
+        .expect_err("it has failed");
+    assert!(error.to_string().contains("out of paper"), "{error}");
+    let processors = store.processors().list()?;
+    assert_eq!(processors[0].state, ProcessorState::Failed);
+    assert!(consumer.wait().is_err());
+    Ok(())
+}
+
+#[test]
+fn a_failure_of_a_worker_that_has_lost_its_slot_does_not_stop_the_new_holder() -> anyhow::Result<()>
+{
+    let (database, store) = store()?;
+    let client = Mutex::new(database.client()?);
+    let panics = Reactor::new("robbed")
+        .each(|_: &Recorded<RawEvent>, _| Ok(()))
+        .stop_after(move |_| {
+            let robbed = "UPDATE emt_processor_slots SET owner = 'robber', epoch = epoch + 1";
+            client
+                .lock()
+                .expect("no panic")
+                .batch_execute(robbed)
+                .expect("it is robbed");
+            panic!("too late")
+        });
+    let consumer = store.consumer().reactor(panics).start()?;
+    store.append_to_stream("Cart-1", &[added("hat", 1)])?;
+
+    assert!(consumer.wait().is_err());
+    let processors = store.processors().list()?;
+    assert_eq!(processors[0].state, ProcessorState::Running);
+    Ok(())
+}
+
+#[test]
+fn one_thread_and_one_connection_renew_the_leases_of_all_consumers_of_a_store() -> anyhow::Result<()>
+{
+    let (database, store) = store()?;
+    let lease = Duration::from_millis(300);
+    let mut consumers = Vec::new();
+    for number in 0..5 {
+        store.tenants().add(&format!("tenant{number}"))?;
+        let tenant = store.tenant(&format!("tenant{number}"))?;
+        let reactor = Reactor::new("quiet").each(|_: &Recorded<RawEvent>, _| Ok(()));
+        consumers.push(tenant.consumer().reactor(reactor).lease(lease).start()?);
+    }
+    let mut client = database.client()?;
+    let renewed = "SELECT count(*) FROM emt_processor_slots WHERE expires_at > taken_at + INTERVAL '3 seconds'";
+    wait_until("all were renewed for some time", || {
+        client
+            .query_one(renewed, &[])
+            .is_ok_and(|row| row.get::<_, i64>(0) == 5)
+    });
+    let connections = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND query LIKE '%unnest($1, $2, $3, $4, $5)%'
+                          AND pid <> pg_backend_pid()";
+    assert_eq!(client.query_one(connections, &[])?.get::<_, i64>(0), 1);
+    let all = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let all: i64 = client.query_one(all, &[])?.get(0);
+    assert!(
+        all <= 3 + 3,
+        "{all} connections, of which three are outside the pool"
+    );
+
+    for consumer in consumers {
+        consumer.stop()?;
+    }
+    wait_until("its connection is closed", || {
+        client
+            .query_one(connections, &[])
+            .is_ok_and(|row| row.get::<_, i64>(0) == 0)
+    });
     Ok(())
 }

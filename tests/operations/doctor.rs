@@ -5,7 +5,7 @@ use crate::support::{added, store};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     AutoMigration, DoctorReport, DocumentProjection, Error, EventStore, Finding, FindingKind,
-    HolderKind, ProcessorError, RawEvent, Recorded, Severity,
+    HolderKind, ProcessorError, ProcessorState, RawEvent, Recorded, Severity,
 };
 use postgres::Client;
 use serde_json::{Value, json};
@@ -518,6 +518,64 @@ fn an_isolation_level_that_costs_round_trips_is_found_in_a_pool_of_the_callers()
         .client()?
         .batch_execute(&strict("read committed"))?;
     assert_healthy(&store);
+    Ok(())
+}
+
+#[test]
+fn a_processor_that_hangs_repeats_or_stands_still_is_found() -> anyhow::Result<()> {
+    let (database, store) = shop()?;
+    let mut rows = Rows::of(&database)?;
+    rows.register("carts", 2, 4)?;
+    rows.take("carts", "host-1/4711", 600)?;
+    let look = |state, kind, words: &str| {
+        let found = only(&store)?;
+        let processor = store.processors().list()?.remove(0);
+        anyhow::ensure!(found.problem.contains(words), "{found:?}");
+        assert_eq!((processor.state, found.kind), (state, kind));
+        assert_eq!(found.severity, Severity::Warning);
+        anyhow::Ok(())
+    };
+
+    rows.change(
+        "carts",
+        "busy_since = clock_timestamp() - INTERVAL '3 minutes'",
+    )?;
+    let words = "has been running for 180 s, with messages after position 4";
+    look(ProcessorState::Hanging, FindingKind::HandlerHangs, words)?;
+
+    rows.change(
+        "carts",
+        "busy_since = NULL, survived_error = 'no pool', survived_at = clock_timestamp(), survived_count = 7",
+    )?;
+    let words = "repeats what fails after position 4, 7 times so far: no pool";
+    look(
+        ProcessorState::Repeating,
+        FindingKind::ProcessorRepeats,
+        words,
+    )?;
+
+    // It has got on since, and messages wait for a moment only.
+    rows.change("carts", "updated_at = clock_timestamp()")?;
+    assert_healthy(&store);
+
+    let long_ago = "clock_timestamp() - INTERVAL '5 minutes'";
+    rows.change(
+        "carts",
+        &format!("updated_at = {long_ago}, survived_at = {long_ago} - INTERVAL '1 s'"),
+    )?;
+    assert_healthy(&store);
+    rows.change("carts", &format!("taken_at = {long_ago}"))?;
+    assert_healthy(&store);
+    database
+        .client()?
+        .batch_execute(&format!("UPDATE emt_messages SET created = {long_ago}"))?;
+    let words = "stands still at position 4, although 2 messages wait";
+    look(
+        ProcessorState::StandingStill,
+        FindingKind::ProcessorStandsStill,
+        words,
+    )?;
+
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! Batches: what of them a worker has to do, in one transaction with its checkpoint.
 
 use super::call::refused_commit;
-use super::{BatchError, Ended, Worker};
+use super::{BatchError, Ended, Unconfirmed, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::mailbox::Batch;
 use crate::consumer::processor::Handler;
+use crate::database::Sql;
+use crate::error::Error;
 use crate::events::RecordedMessage;
 use crate::slots::{parking, slot_of};
 use crate::trace;
@@ -20,6 +22,13 @@ pub(super) struct Task<'b> {
     pub(super) open: Vec<i32>,
     /// Where an earlier message of its stream is parked.
     pub(super) parked: Vec<i32>,
+}
+
+impl Task<'_> {
+    /// To be handled for some documents, and parked for others.
+    fn is_mixed(&self) -> bool {
+        !self.open.is_empty() && !self.parked.is_empty()
+    }
 }
 
 impl Worker {
@@ -64,16 +73,24 @@ impl Worker {
 
     pub(super) fn run_tasks(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), BatchError> {
         if self.after_crash {
-            self.one_by_one(tasks, up_to)?;
+            self.one_by_one(tasks, up_to, None)?;
             self.after_crash = false;
-        } else if let Err(error) = self.handle_together(tasks, up_to) {
-            let BatchError::Handler(error) = error else {
-                return Err(error);
-            };
-            self.report_handler(&error);
-            self.one_by_one(tasks, up_to)?;
+            return Ok(());
         }
-        Ok(())
+        if tasks.iter().any(Task::is_mixed) {
+            return self.one_by_one(tasks, up_to, None);
+        }
+        let Err(error) = self.handle_together(tasks, up_to) else {
+            return Ok(());
+        };
+        let BatchError::Handler(error) = error else {
+            return Err(error);
+        };
+        if error.alone.is_some() {
+            return self.one_by_one(tasks, up_to, Some(error));
+        }
+        self.report_handler(&error);
+        self.one_by_one(tasks, up_to, None)
     }
 
     /// What this worker has to do with a message, if anything.
@@ -145,11 +162,6 @@ impl Worker {
         tasks: &[Task<'_>],
         up_to: u64,
     ) -> Result<(), BatchError> {
-        let is_mixed = |task: &&Task<'_>| !task.open.is_empty() && !task.parked.is_empty();
-        if tasks.iter().find(is_mixed).is_some() {
-            // To be handled for some documents, and parked for others.
-            return self.one_by_one(tasks, up_to);
-        }
         let handled: Vec<&RecordedMessage> = tasks
             .iter()
             .filter(|task| !task.open.is_empty())
@@ -179,7 +191,7 @@ impl Worker {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
         let span = trace::batch(&mailbox.processor.name, messages.len());
-        let done = self.call(&mut transaction, messages, slots);
+        let done = mailbox.while_busy(|| self.call(&mut transaction, messages, slots));
         let (handled, up_to, failure) = match done {
             Ok(()) => (messages.len(), up_to, None),
             // What was done before the message that failed counts.
@@ -205,15 +217,42 @@ impl Worker {
         self.note_caught_up(&mut transaction, &held, up_to)
             .map_err(refused)?;
         let committed = transaction.commit(|sql| key.checkpoint(sql, holder, &held, up_to));
+        if committed.as_ref().is_err_and(Error::is_outcome_unknown) {
+            self.unconfirmed = Some(Unconfirmed {
+                held,
+                up_to,
+                handled,
+            });
+        }
         if !committed.map_err(refused)? {
             return Err(BatchError::Lost);
         }
         shared.store.appended(appended);
         self.note_checkpoint(up_to);
-        mailbox.handled.fetch_add(handled as u64, Ordering::Relaxed);
+        self.count(handled);
         trace::handled(&mailbox.processor.name, handled, up_to);
         drop(span);
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Counts a batch whose commit got no answer, if the table has its checkpoint. Whoever asks how much was handled is told of
+    /// it, too.
+    pub(super) fn confirm(&mut self) -> Result<(), BatchError> {
+        let Some(batch) = &self.unconfirmed else {
+            return Ok(());
+        };
+        let key = self.shared.key(&self.mailbox.processor);
+        let moved = |sql: &mut dyn Sql| key.has_moved(sql, &batch.held, batch.up_to);
+        if self.shared.run(moved)? {
+            self.count(batch.handled);
+        }
+        self.unconfirmed = None;
+        Ok(())
+    }
+
+    fn count(&self, handled: usize) {
+        let counter = &self.mailbox.handled;
+        counter.fetch_add(handled as u64, Ordering::Relaxed);
     }
 
     /// A handler that fails for somebody who has lost his slots proves nothing: he has read what others wrote since.
@@ -238,6 +277,7 @@ impl Worker {
         }
         self.reached = self.reached.max(position);
         self.checkpoint_written_at = Instant::now();
+        self.mailbox.recover();
     }
 
     /// Stores how far the worker has come where there was nothing to handle.

@@ -9,8 +9,8 @@ mod requests;
 use super::mailbox::{Batch, Mailbox};
 use super::processor::Processor;
 use super::shared::Shared;
-use crate::database::BackOff;
-use crate::error::{Error, ProcessorError, Result};
+use crate::database::{BackOff, pause};
+use crate::error::{Error, ProcessorError, Result, caught};
 use crate::slots::{Coverage, HeldSlot, Missed, parking};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// Where nothing has to be handled, the checkpoint follows after this time.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
+
+/// Between attempts to note a failure.
+const LONGEST_NOTE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a worker has ended.
 #[derive(Debug)]
@@ -47,7 +50,18 @@ pub(super) struct Worker {
     after_crash: bool,
     /// Set while events are handled that older code has passed over.
     replaying: Option<Replaying>,
+    /// A batch of which it is unknown whether it was committed.
+    unconfirmed: Option<Unconfirmed>,
+    /// The table says already why the processor has stopped.
+    is_noted: bool,
     lost_database: BackOff,
+}
+
+/// A batch whose commit got no answer.
+struct Unconfirmed {
+    held: Vec<HeldSlot>,
+    up_to: u64,
+    handled: usize,
 }
 
 /// Slots of this worker that handle what was passed over, at or before their checkpoint.
@@ -64,6 +78,8 @@ enum BatchError {
     Lost,
     /// A statement of ours has failed.
     Database(Error),
+    /// The processor was stopped, by another worker or with another version; the reason is noted.
+    Stopped(String),
     /// The handler has failed because the database was not well.
     Unwell(Box<Error>),
 }
@@ -73,12 +89,17 @@ struct HandlerError {
     cause: anyhow::Error,
     /// Names the messages; empty where there are none.
     place: String,
+    /// The position of the message, where it was handled alone: that was an attempt.
+    alone: Option<u64>,
 }
 
 impl From<anyhow::Error> for HandlerError {
     fn from(cause: anyhow::Error) -> Self {
-        let place = String::new();
-        Self { cause, place }
+        Self {
+            cause,
+            place: String::new(),
+            alone: None,
+        }
     }
 }
 
@@ -100,23 +121,39 @@ impl Worker {
             parked: HashSet::new(),
             after_crash: false,
             replaying: None,
+            unconfirmed: None,
+            is_noted: false,
             lost_database: BackOff::new(Duration::from_millis(20), Duration::from_secs(2)),
         }
     }
 
+    /// Runs to the end. User code may panic outside the handler, too: then the processor has failed.
     pub(super) fn run(mut self) -> Ended {
-        if let Some(hook) = &self.processor().options.on_start {
-            hook(());
-        }
-        let ended = self.work();
+        let ended = self.caught(|worker| {
+            if let Some(hook) = &worker.processor().options.on_start {
+                hook(());
+            }
+            worker.work()
+        });
         if let Ended::Failed(error) = &ended {
             self.note_failure(error);
         }
         self.leave();
-        if let Some(hook) = &self.processor().options.on_stop {
-            hook(());
+        self.mailbox.end();
+        let stopped = self.caught(|worker| {
+            if let Some(hook) = &worker.processor().options.on_stop {
+                hook(());
+            }
+            Ended::Stopped
+        });
+        match (ended, stopped) {
+            (Ended::Failed(error), _) | (_, Ended::Failed(error)) => Ended::Failed(error),
+            (ended, _) => ended,
         }
-        ended
+    }
+
+    fn caught(&mut self, run: impl FnOnce(&mut Self) -> Ended) -> Ended {
+        caught("a worker", || run(self)).unwrap_or_else(|panic| Ended::Failed(self.failed(panic)))
     }
 
     fn processor(&self) -> &Processor {
@@ -142,6 +179,10 @@ impl Worker {
                 Err(BatchError::Handler(error)) => {
                     return Ended::Failed(self.failed(error.cause));
                 }
+                Err(BatchError::Stopped(reason)) => {
+                    self.is_noted = true;
+                    return Ended::Failed(self.failed(anyhow::Error::msg(reason)));
+                }
             }
         }
     }
@@ -162,13 +203,14 @@ impl Worker {
         if self.shared.stop.is_stopped() {
             return Ok(Some(Ended::Stopped));
         }
-        if let Some(error) = self.mailbox.feed_error().take() {
+        if let Some(error) = self.mailbox.fatal_error().take() {
             return Err(BatchError::Handler(anyhow::Error::new(error).into()));
         }
         if self.mailbox.leases_changed.swap(false, Ordering::SeqCst) {
             self.look_at_leases()?;
         }
-        if self.mailbox.requested.swap(false, Ordering::SeqCst) && !self.held.is_empty() {
+        // Without slots, the request waits for them.
+        if !self.held.is_empty() && self.mailbox.requested.swap(false, Ordering::SeqCst) {
             self.work_off_requests()?;
         }
         let batch = if self.held.is_empty() || self.reached == self.checkpoint() {
@@ -243,12 +285,13 @@ impl Worker {
     /// Gives up and takes slots, and begins at the hindmost of those that it has then.
     fn look_at_leases(&mut self) -> Result<(), BatchError> {
         self.write_checkpoint()?;
+        self.confirm()?;
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let held = shared.run(|sql| key.take(sql, holder))?;
         // Another worker may have failed: the processor stops everywhere.
         if let Some(failure) = shared.run(|sql| key.failure(sql))? {
-            return Err(BatchError::Handler(anyhow::Error::msg(failure).into()));
+            return Err(BatchError::Stopped(failure));
         }
         if held == self.held {
             return Ok(());
@@ -276,34 +319,50 @@ impl Worker {
         Error::processor(self.processor().name.clone(), source)
     }
 
-    /// Lets everybody see why the processor has stopped.
+    /// Lets everybody see why the processor has stopped. It is noted until it is noted: a failure that nobody sees looks like a
+    /// processor that runs. A consumer that is stopped meanwhile tries that for the time of a lease.
     fn note_failure(&self, error: &Error) {
         self.mailbox.report(error);
         let Error::Processor(ProcessorError::Failed { cause, .. }) = error else {
             return;
         };
-        let (key, text) = (
-            self.shared.key(&self.mailbox.processor),
-            format!("{cause:#}"),
-        );
-        if let Err(error) = self.shared.run(|sql| key.fail(sql, &text)) {
-            self.mailbox.report(&error);
+        if self.is_noted {
+            return;
         }
+        let (failed_at, text) = (Instant::now(), format!("{cause:#}"));
+        let mut pauses = BackOff::new(Duration::from_millis(20), LONGEST_NOTE_PAUSE);
+        while let Err(error) = self.note_once(&text) {
+            self.mailbox.report(&error);
+            let is_over = failed_at.elapsed() >= self.shared.settings.lease;
+            if is_over && self.shared.stop.is_stopped() {
+                return;
+            }
+            pause(pauses.next());
+        }
+    }
+
+    fn note_once(&self, text: &str) -> Result<()> {
+        let (key, holder) = (
+            self.shared.key(&self.mailbox.processor),
+            self.shared.holder(&self.mailbox),
+        );
+        let held = self.mailbox.held().clone();
+        self.shared.run(|sql| key.fail(sql, holder, &held, text))
     }
 
     /// Stores what is done and gives the leases back.
     fn leave(&mut self) {
         let written = self.write_checkpoint();
+        let confirmed = self.confirm();
         let (key, holder) = (
             self.shared.key(&self.mailbox.processor),
             self.shared.holder(&self.mailbox),
         );
         let released = self.shared.run(|sql| key.release(sql, holder));
         // Where this fails, the leases run out by themselves; nothing is lost.
-        let errors = written
-            .err()
-            .and_then(BatchError::into_error)
+        let errors = [written, confirmed]
             .into_iter()
+            .filter_map(|done| done.err().and_then(BatchError::into_error))
             .chain(released.err());
         errors.for_each(|error| self.mailbox.report(&error));
         self.forget();
@@ -316,7 +375,7 @@ impl BatchError {
         match self {
             Self::Database(error) => Some(error),
             Self::Unwell(error) => Some(*error),
-            Self::Handler(_) | Self::Lost => None,
+            Self::Handler(_) | Self::Lost | Self::Stopped(_) => None,
         }
     }
 }

@@ -11,8 +11,14 @@ use std::sync::Arc;
 const DEADLY_ATTEMPTS: i32 = 5;
 
 impl Worker {
-    /// Handles the messages each alone, so that the one that cannot be handled is known, and parks it or stops there.
-    pub(super) fn one_by_one(&mut self, tasks: &[Task<'_>], up_to: u64) -> Result<(), BatchError> {
+    /// Handles the messages each alone, so that the one that cannot be handled is known, and parks it or stops there. `tried`: one
+    /// of them was handled alone already, and failed; it is not handled again for nothing.
+    pub(super) fn one_by_one(
+        &mut self,
+        tasks: &[Task<'_>],
+        up_to: u64,
+        mut tried: Option<HandlerError>,
+    ) -> Result<(), BatchError> {
         for task in tasks {
             if self.shared.stop.is_stopped() {
                 return Ok(());
@@ -24,7 +30,8 @@ impl Worker {
             if task.open.is_empty() {
                 self.park_behind(&task)?;
             } else {
-                self.run_one(&task)?;
+                let position = Some(task.message.global_position());
+                self.run_one(&task, tried.take_if(|tried| tried.alone == position))?;
             }
         }
         if self.replaying.is_some() {
@@ -45,7 +52,11 @@ impl Worker {
     }
 
     /// Handles one message, again and again as the policy says, and parks it in the end.
-    pub(super) fn run_one(&mut self, task: &Task<'_>) -> Result<(), BatchError> {
+    pub(super) fn run_one(
+        &mut self,
+        task: &Task<'_>,
+        mut tried: Option<HandlerError>,
+    ) -> Result<(), BatchError> {
         let message = task.message;
         if self.after_crash && self.is_deadly(task)? {
             let reason = "the process ended while it was handled, each time";
@@ -55,7 +66,10 @@ impl Worker {
             task.parked.iter().map(|slot| (*slot, message)).collect();
         let mut failed = 0;
         loop {
-            let handled = self.handle(&[message], &task.open, &after, message.global_position());
+            let handled = match tried.take() {
+                Some(error) => Err(BatchError::Handler(error)),
+                None => self.handle(&[message], &task.open, &after, message.global_position()),
+            };
             let Err(BatchError::Handler(error)) = handled else {
                 return handled;
             };
@@ -135,7 +149,7 @@ impl Worker {
 
     pub(super) fn report_handler(&self, error: &HandlerError) {
         let cause = anyhow::anyhow!("{:#}", error.cause).context(error.place.clone());
-        self.mailbox.report(&self.failed(cause));
+        self.mailbox.survive(&self.failed(cause));
     }
 }
 
@@ -144,8 +158,15 @@ impl BatchError {
     pub(super) fn at(self, messages: &[&RecordedMessage]) -> Self {
         match self {
             Self::Handler(HandlerError { cause, .. }) => {
-                let place = cannot_handle(messages);
-                Self::Handler(HandlerError { cause, place })
+                let alone = match messages {
+                    [message] => Some(message.global_position()),
+                    _ => None,
+                };
+                Self::Handler(HandlerError {
+                    cause,
+                    place: cannot_handle(messages),
+                    alone,
+                })
             }
             other => other,
         }

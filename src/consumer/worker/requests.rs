@@ -41,8 +41,8 @@ impl Worker {
         let message = shared.run(|sql| feed::message_at(sql, key.partition, position))?;
         let messages: Vec<&RecordedMessage> = message.iter().collect();
         let mut transaction = BatchTransaction::new(&shared.store, shared.settings.lease);
-        let called = self
-            .call(&mut transaction, &messages, &[replay.slot])
+        let called = mailbox
+            .while_busy(|| self.call(&mut transaction, &messages, &[replay.slot]))
             .map_err(|(_, error)| error);
         let unparked = called.and_then(|()| {
             let was_unwell = transaction.take_unwell();

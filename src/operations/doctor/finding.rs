@@ -94,6 +94,12 @@ pub enum FindingKind {
     SharedType,
     /// The holder of a processor's slot has not renewed its lease.
     LeaseExpired,
+    /// The handler of a processor has been running for more than a minute.
+    HandlerHangs,
+    /// A processor repeats what fails, and does not get on.
+    ProcessorRepeats,
+    /// A processor runs, and has not moved for more than a minute, although messages wait.
+    ProcessorStandsStill,
     /// A processor has failed.
     ProcessorFailed,
     /// A processor is beyond the last position that was drawn, or of an earlier epoch of the store.
@@ -123,6 +129,9 @@ impl FindingKind {
             Self::UnbuiltProjection => "unbuiltProjection",
             Self::SharedType => "sharedType",
             Self::LeaseExpired => "leaseExpired",
+            Self::HandlerHangs => "handlerHangs",
+            Self::ProcessorRepeats => "processorRepeats",
+            Self::ProcessorStandsStill => "processorStandsStill",
             Self::ProcessorFailed => "processorFailed",
             Self::ProcessorAhead => "processorAhead",
             Self::ParkedMessages => "parkedMessages",

@@ -50,7 +50,9 @@ fn examine(
     processors: &Processors,
 ) -> Result<DoctorReport> {
     let mut report = connections.run(true, |sql| examine_tables(sql, partition))?;
-    report.findings.extend(progress::examine(processors)?);
+    let horizon = report.feed.as_ref().map(|feed| feed.horizon);
+    let findings = progress::examine(processors, horizon)?;
+    report.findings.extend(findings);
     report
         .findings
         .sort_by_key(|finding| std::cmp::Reverse(finding.severity));

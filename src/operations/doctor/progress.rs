@@ -3,20 +3,25 @@
 use super::finding::{Finding, FindingKind, Severity};
 use crate::error::Result;
 use crate::operations::processors::Processors;
-use crate::slots::ProcessorStatus;
+use crate::slots::{ProcessorState, ProcessorStatus};
 
-pub(super) fn examine(processors: &Processors) -> Result<Vec<Finding>> {
+/// `horizon`: how far the feed can be read.
+pub(super) fn examine(processors: &Processors, horizon: Option<u64>) -> Result<Vec<Finding>> {
     let processors = processors.list()?;
+    let findings = |processor| findings(processor, horizon);
     Ok(processors.iter().flat_map(findings).collect())
 }
 
-fn findings(processor: &ProcessorStatus) -> Vec<Finding> {
+fn findings(processor: &ProcessorStatus, horizon: Option<u64>) -> Vec<Finding> {
     let mut findings = Vec::new();
     match ahead(processor) {
         Some(ahead) => findings.push(ahead),
         None => findings.extend(failed(processor)),
     }
     findings.extend(expired(processor));
+    findings.extend(hanging(processor));
+    findings.extend(repeating(processor));
+    findings.extend(standing_still(processor, horizon));
     findings.extend(parked(processor));
     findings
 }
@@ -93,6 +98,61 @@ fn expired(processor: &ProcessorStatus) -> Option<Finding> {
         ),
         "Whoever runs the processor next takes over by itself; see whether its program still runs.",
     ))
+}
+
+fn hanging(processor: &ProcessorStatus) -> Option<Finding> {
+    let slot = processor.slots.iter().find(|slot| slot.hangs())?;
+    let seconds = slot.busy_for.unwrap_or_default().as_secs();
+    Some(Finding::new(
+        FindingKind::HandlerHangs,
+        Severity::Warning,
+        format!(
+            "{}: its handler has been running for {seconds} s, with messages after position {}.",
+            title(processor),
+            slot.position
+        ),
+        "See what the handler waits for; its lease is kept as long as its program lives.",
+    ))
+}
+
+fn repeating(processor: &ProcessorStatus) -> Option<Finding> {
+    let goes_on = [ProcessorState::Repeating, ProcessorState::Waiting];
+    if !goes_on.contains(&processor.state) {
+        return None;
+    }
+    let slot = processor.slots.iter().find(|slot| slot.repeats())?;
+    let survived = slot.survived.as_ref()?;
+    Some(Finding::new(
+        FindingKind::ProcessorRepeats,
+        Severity::Warning,
+        format!(
+            "{} repeats what fails after position {}, {} times so far: {}",
+            title(processor),
+            slot.position,
+            survived.times,
+            survived.error
+        ),
+        "Mend the cause: it goes on by itself then.",
+    ))
+}
+
+/// One that has come to the horizon stands still because of an open append, which is a finding of its own.
+fn standing_still(processor: &ProcessorStatus, horizon: Option<u64>) -> Option<Finding> {
+    let is_held = horizon.is_some_and(|horizon| processor.position >= horizon);
+    let stands_still = processor.state == ProcessorState::StandingStill;
+    (stands_still && !is_held).then(|| {
+        Finding::new(
+            FindingKind::ProcessorStandsStill,
+            Severity::Warning,
+            format!(
+                "{} stands still at position {}, although {} messages wait.",
+                title(processor),
+                processor.position,
+                processor.lag
+            ),
+            "See whether its program gets connections; start it again if it does not go on.",
+        )
+    })
 }
 
 fn parked(processor: &ProcessorStatus) -> Option<Finding> {

@@ -1,0 +1,52 @@
+//! Errors after which a worker goes on: the last one is kept in its slots.
+
+use super::renewal::{LivingWorker, Survived};
+use crate::database::{ErrorText, SchemaSql, Sql, param};
+use crate::error::{Error, Result};
+use postgres::types::Type;
+use std::time::SystemTime;
+
+/// Nobody waits for it: a worker that commits has the row locked, and the next renewal notes the error.
+const NOTE: SchemaSql = SchemaSql::new("
+    UPDATE {schema}.emt_processor_slots AS slot
+       SET survived_error = {schema}.emt_error_text($6), survived_count = $7, survived_at = clock_timestamp() - make_interval(secs => $8)
+      FROM (SELECT slot FROM {schema}.emt_processor_slots
+             WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND worker = $5
+               FOR UPDATE SKIP LOCKED) AS held
+     WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.slot = held.slot");
+
+/// An error after which a processor went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SurvivedError {
+    /// What went wrong.
+    pub error: String,
+    /// When, by the clock of the database server.
+    pub at: SystemTime,
+    /// Number of errors in a row up to this one, without progress between them.
+    pub times: u32,
+}
+
+/// Notes an error in the slots of a worker; where it holds none, nobody asks.
+pub(super) fn note(
+    sql: &mut dyn Sql,
+    schema: &str,
+    worker: &LivingWorker,
+    survived: &Survived,
+) -> Result<()> {
+    let times = i32::try_from(survived.times).unwrap_or(i32::MAX);
+    let (error, ago) = (ErrorText::new(&survived.error), survived.ago.as_secs_f64());
+    let parameters = [
+        param(&worker.partition, Type::TEXT),
+        param(&worker.processor, Type::TEXT),
+        param(&worker.version, Type::INT4),
+        param(&worker.owner, Type::TEXT),
+        param(&worker.worker, Type::INT4),
+        param(&error, Type::BYTEA),
+        param(&times, Type::INT4),
+        param(&ago, Type::FLOAT8),
+    ];
+    sql.execute(&NOTE.in_schema(schema), &parameters)
+        .map_err(|source| Error::database("note an error", source))?;
+    Ok(())
+}
