@@ -11,6 +11,7 @@
 --   emt_partitions        the partitions (tenants)
 --   emt_streams           the streams and their versions
 --   emt_messages          the messages: events and commands
+--   emt_store_epochs      the times since which positions may have been drawn again
 --   emt_projections       the projections, their versions, and which one is active
 --   emt_missed            the events that an inline projection has not handled yet
 --   emt_subscriptions     the processors, and where each began
@@ -69,6 +70,7 @@
 \ir sql/events/streams.sql
 \ir sql/events/fence.sql
 \ir sql/events/messages.sql
+\ir sql/events/store_epochs.sql
 \ir sql/events/append.sql
 \ir sql/events/append_refusal.sql
 \ir sql/events/append_to_streams.sql
@@ -94,6 +96,7 @@
 
 -- Operations
 \ir sql/operations/imports.sql
+\ir sql/operations/store_check.sql
 \ir sql/operations/grants.sql
 
 -- Last, because it needs all of the above: the partition of a store without tenants.

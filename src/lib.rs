@@ -87,6 +87,7 @@
 #![doc = include_str!("../sql/events/streams.sql")]
 #![doc = include_str!("../sql/events/fence.sql")]
 #![doc = include_str!("../sql/events/messages.sql")]
+#![doc = include_str!("../sql/events/store_epochs.sql")]
 #![doc = include_str!("../sql/events/append.sql")]
 #![doc = include_str!("../sql/events/append_refusal.sql")]
 #![doc = include_str!("../sql/events/append_to_streams.sql")]
@@ -104,6 +105,7 @@
 #![doc = include_str!("../sql/projections/shadow_tables.sql")]
 #![doc = include_str!("../sql/projections/replaced_documents.sql")]
 #![doc = include_str!("../sql/operations/imports.sql")]
+#![doc = include_str!("../sql/operations/store_check.sql")]
 #![doc = include_str!("../sql/operations/grants.sql")]
 #![doc = "```"]
 #![warn(clippy::unwrap_used, clippy::print_stdout)]
@@ -131,7 +133,7 @@ pub use crate::json::JsonError;
 pub use crate::operations::{
     DoctorReport, ExportOptions, ExportReport, FeedProof, FeedState, FenceHolder, Finding,
     FindingKind, HolderKind, ImportOptions, ImportProgress, ImportReport, ParkedDetail, Processors,
-    Severity,
+    SequenceRepair, Severity,
 };
 pub use crate::projection::{
     DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionFailure,

@@ -4,6 +4,7 @@
 mod cli;
 mod consumer;
 mod database;
+mod day;
 mod error;
 mod events;
 mod operations;

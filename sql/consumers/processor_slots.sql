@@ -22,18 +22,19 @@
 --   not held --- forget ----> (no row)
 --   any      --- its tenant is removed --> (no row)
 --
--- epoch: raised by take, hold and reset, so the holder before can commit nothing more. wanted_by, wanted_until: a worker
--- that has less than its share asks for the slot; its holder gives it up, and no other worker takes it before that time.
--- taken_position: where it was taken last. crashes: how many leases in a row ran out there. attempted, attempts and
--- attempt_epoch: after a crash, the message that is tried, by how many holders, and the last one of them. status: 'active'
--- or 'failed'. retry_at: the database was not well, as last_error says; the holder tries again then. projection: the one that a
--- projector keeps; none for a reactor.
--- busy_since: since when the holder's handler has been running, as the holder said when it renewed its lease last; a
--- checkpoint clears it. survived_error, survived_at, survived_count: the last error after which a holder went on, and how often
--- in a row one came without progress. updated_at: when the position moved last, or the slot failed or was reset.
--- handled: the events of which all up to the position are handled, or were decided about: those that the code of the
--- last holder handles, as categories and types. passed_over: what older code did not handle, though newer code had; each up
--- to which position (after) it is handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
+-- epoch: raised by take, hold and reset, so the holder before can commit nothing more. store_epoch: that of the store
+-- (emt_store_epochs) in which the position holds; below the store's own, the slot does not run until it is reset.
+-- wanted_by, wanted_until: a worker that has less than its share asks for the slot; its holder gives it up, and no other
+-- worker takes it before that time. taken_position: where it was taken last. crashes: how many leases in a row ran out
+-- there. attempted, attempts and attempt_epoch: after a crash, the message that is tried, by how many holders, and the
+-- last one of them. status: 'active' or 'failed'. retry_at: the database was not well, as last_error says; the holder
+-- tries again then. projection: the one that a projector keeps; none for a reactor. busy_since: since when the holder's
+-- handler has been running, as the holder said when it renewed its lease last; a checkpoint clears it. survived_error,
+-- survived_at, survived_count: the last error after which a holder went on, and how often in a row one came without
+-- progress. updated_at: when the position moved last, or the slot failed or was reset. handled: the events of which all up
+-- to the position are handled, or were decided about: those that the code of the last holder handles, as categories and
+-- types. passed_over: what older code did not handle, though newer code had; each up to which position (after) it is
+-- handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -41,6 +42,7 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     slot            INTEGER      NOT NULL,
     position        BIGINT       NOT NULL,
     epoch           BIGINT       NOT NULL DEFAULT 0,
+    store_epoch     BIGINT       NOT NULL DEFAULT 0,
     owner           TEXT,
     worker          INTEGER,
     taken_at        TIMESTAMPTZ,
@@ -91,6 +93,7 @@ DECLARE
     _active INTEGER;
     _present INTEGER;
     _checkpoint BIGINT;
+    _store_epoch BIGINT;
     _other TEXT;
 BEGIN
     PERFORM public.emt_partition_check(_partition);
@@ -136,13 +139,21 @@ BEGIN
        AND subscription.partition = _partition
        AND NOT EXISTS (SELECT FROM public.emt_processor_slots AS slot
                         WHERE slot.partition = _partition AND slot.processor = _projection);
+    SELECT public.emt_store_epoch_of(subscription.last_processed_position, subscription.last_updated) INTO _store_epoch
+      FROM public.emt_subscriptions AS subscription
+     WHERE subscription.version = _version AND subscription.partition = _partition
+       AND (subscription.subscription_id = _name OR subscription.subscription_id = _projection AND _checkpoint IS NOT NULL)
+     ORDER BY subscription.subscription_id = _name DESC
+     LIMIT 1;
     INSERT INTO public.emt_subscriptions AS subscription (subscription_id, version, partition, last_processed_position)
     VALUES (_name, _version, _partition, coalesce(_checkpoint, _start))
     ON CONFLICT (subscription_id, partition, version) DO UPDATE
         SET last_updated = now()
     RETURNING last_processed_position INTO _checkpoint;
-    INSERT INTO public.emt_processor_slots (partition, processor, version, slot, position, projection, handled)
-    SELECT _partition, _name, _version, number, _checkpoint, _projection, _handled
+    INSERT INTO public.emt_processor_slots
+        (partition, processor, version, slot, position, store_epoch, projection, handled)
+    SELECT _partition, _name, _version, number, _checkpoint, coalesce(_store_epoch, public.emt_store_epoch()), _projection,
+           _handled
       FROM generate_series(0, _slots - 1) AS number;
     RETURN _slots;
 END
@@ -322,8 +333,9 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     SELECT public.emt_slot_raise_epoch(_partition, _processor, _version, NULL);
     WITH reset AS (
         UPDATE public.emt_processor_slots AS slot
-           SET position = _position, taken_position = NULL, crashes = 0, attempted = NULL, attempts = 0,
-               status = 'active', last_error = NULL, busy_since = NULL, updated_at = now(),
+           SET position = _position, store_epoch = public.emt_store_epoch(), taken_position = NULL, crashes = 0,
+               attempted = NULL, attempts = 0, status = 'active', last_error = NULL, busy_since = NULL,
+               updated_at = now(),
                -- What is handled anew was not handled beyond there.
                passed_over = coalesce(
                    (SELECT jsonb_agg(jsonb_set(passed, '{after}', to_jsonb(least((passed ->> 'after')::BIGINT, _position))))

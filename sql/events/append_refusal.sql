@@ -32,7 +32,7 @@ BEGIN
                                'emt_streams_' || _suffix || '_active')
                     USING _stream_id, _count;
             END IF;
-            RETURN 3 || _repeated;
+            RETURN ARRAY[3::BIGINT] || _repeated;
         END IF;
     END IF;
 

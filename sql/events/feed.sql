@@ -29,7 +29,7 @@ BEGIN
         RAISE EXCEPTION 'the sequence emt_global_message_position is at %, behind the position % that was read before',
             _head, _after
             USING ERRCODE = 'SE003',
-                  HINT = 'Was the database restored? Set the sequence beyond the last position, or reset the reader.';
+                  HINT = 'Was the database restored? Run `emmett repair sequence`; then reset the reader.';
     END IF;
     IF _head = _after THEN
         RETURN ARRAY[_head, _head];

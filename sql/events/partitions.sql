@@ -51,6 +51,11 @@ BEGIN
         RAISE EXCEPTION 'a tenant''s name must have 1 to 41 characters, "%" has %', _partition, length(_suffix)
             USING ERRCODE = 'SE004';
     END IF;
+    -- Its bytes would count as characters here, and the program counts characters: they would give other table names.
+    IF getdatabaseencoding() = 'SQL_ASCII' AND _partition ~ '[^\x01-\x7F]' THEN
+        RAISE EXCEPTION 'a tenant''s name must be ASCII in a database without an encoding, "%" is not', _partition
+            USING ERRCODE = 'SE004', HINT = 'The encoding of the database is SQL_ASCII. Create it with UTF8.';
+    END IF;
     -- emt_streams_shop_active would be the tables of tenant "shop_active", and a leaf table of tenant "shop".
     IF _suffix ~ '_(active|archived)$' THEN
         RAISE EXCEPTION 'a tenant''s name must not end with _active or _archived, as "%" does', _partition
@@ -66,6 +71,7 @@ BEGIN
         RETURN FALSE;
     END IF;
 
+    PERFORM public.emt_table_use_default_space();
     FOREACH _table IN ARRAY ARRAY['emt_streams', 'emt_messages'] LOOP
         PERFORM public.emt_partition_attach(
             _table, _table || '_' || _suffix, _partition, ' PARTITION BY LIST (is_archived)');

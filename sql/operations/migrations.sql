@@ -8,6 +8,19 @@ BEGIN
 END
 $$;
 
+-- Has the transaction create its tables where the database's are, if default_tablespace names that place: PostgreSQL refuses
+-- partitioned tables then. Another place stays.
+CREATE OR REPLACE FUNCTION public.emt_table_use_default_space() RETURNS VOID
+    LANGUAGE sql
+    AS $$
+    SELECT set_config('default_tablespace', '', TRUE)
+      FROM pg_database AS here
+      JOIN pg_tablespace AS space ON space.oid = here.dattablespace
+     WHERE here.datname = current_database() AND space.spcname = current_setting('default_tablespace')
+    $$;
+
+SELECT public.emt_table_use_default_space();
+
 -- emt_migrations: one row an applied version: 1 is sql/documents.sql, 2 is schema.sql. The row comes last, in the same
 -- transaction, so a version that is listed is complete. psql leaves checksum NULL, and the library accepts that: it
 -- compares names then, and notes the checksum of its own files when it migrates. Other content of the same version is

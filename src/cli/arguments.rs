@@ -89,6 +89,16 @@ pub(super) enum Command {
     ///
     /// Exit code 4: something serious was found.
     Doctor(DoctorArguments),
+    /// Mend what a restore or a replication has left behind
+    Repair {
+        #[command(subcommand)]
+        command: RepairCommand,
+    },
+    /// Say that the database was restored to an earlier state: a new epoch of the store begins
+    ///
+    /// Run it after the restore and before the first append. Readers that keep their position elsewhere notice the epoch.
+    /// Processors go on where they are, if that is at or below the last position; others do not run until they are reset.
+    Restored(RestoredArguments),
     /// List the projections and rebuild their read models
     Projections {
         #[command(subcommand)]
@@ -117,6 +127,23 @@ pub(super) enum MigrateCommand {
     },
     /// Say whether the schema is up to date
     Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RepairCommand {
+    /// Set the sequences of all tenants to where the tables are
+    ///
+    /// Stop all writers first. Where positions may have been drawn for the second time, a new epoch of the store begins, and
+    /// processors do not run until they are reset.
+    Sequence,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoredArguments {
+    /// The last global position that was not drawn again; processors after it do not run until they are reset [default: the
+    /// last one that was drawn]
+    #[arg(long, value_name = "POSITION")]
+    pub(super) to: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +195,10 @@ pub(super) struct StreamArguments {
     /// Print the stream even when it is archived
     #[arg(long)]
     pub(super) include_archived: bool,
+
+    /// Print on where events are missing, because they were deleted by hand
+    #[arg(long)]
+    pub(super) allow_gaps: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -133,6 +133,8 @@ fn status_object(processor: &ProcessorStatus) -> Value {
         "state": state_name(processor.state),
         "position": processor.position,
         "head": processor.head,
+        "epoch": processor.epoch,
+        "storeEpoch": processor.store_epoch,
         "lag": processor.lag,
         "lagSeconds": processor.lag_time.map(|lag| lag.as_secs_f64()),
         "parked": processor.parked,

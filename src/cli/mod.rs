@@ -8,6 +8,7 @@ mod exit_code;
 mod migrate;
 mod output;
 mod projections;
+mod restore;
 mod store_arguments;
 mod stream;
 mod table;
@@ -79,8 +80,12 @@ fn dispatch(
         Command::Export(export) => event_log::export(&export, &store.open()?, output)?,
         Command::Stream(stream) => stream::run(&stream, &store.open()?, output)?,
         Command::Consumers { command } => consumers::run(command, &store.open()?, output)?,
-        Command::Doctor(doctor) => return doctor::run(&doctor, &store.open()?, output),
+        Command::Doctor(doctor) => return doctor::run(&doctor, &store.open_unverified()?, output),
         Command::Projections { command } => projections::run(command, &store.open()?, output)?,
+        Command::Repair { command } => {
+            restore::repair(&command, &store.open_unverified()?, output)?;
+        }
+        Command::Restored(restored) => restore::restored(&restored, &store.open()?, output)?,
         Command::Tenants { command } => tenants::run(command, &store.open()?, output)?,
     }
     Ok(ExitCode::SUCCESS)

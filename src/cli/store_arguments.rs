@@ -2,6 +2,7 @@
 
 use super::arguments::Connection;
 use crate::database::AutoMigration;
+use crate::error::Result;
 use crate::rebuild::OnHistory;
 use crate::setup::EventStoreBuilder;
 use crate::store::EventStore;
@@ -25,6 +26,22 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
     }
 
     pub(super) fn open(self) -> anyhow::Result<EventStore> {
+        self.open_by(EventStoreBuilder::open)
+    }
+
+    /// The same without a look at what the store relies on, for commands that find out what is wrong and mend it.
+    pub(super) fn open_unverified(self) -> anyhow::Result<EventStore> {
+        self.open_by(|builder| {
+            let store = builder.open_unchecked()?;
+            store.prepare_unverified()?;
+            Ok(store)
+        })
+    }
+
+    fn open_by(
+        self,
+        open: impl FnOnce(EventStoreBuilder) -> Result<EventStore>,
+    ) -> anyhow::Result<EventStore> {
         let tenant = self.connection.tenant.clone();
         let no_migration = self.connection.no_migration;
         // A command builds read models where it is told to.
@@ -32,7 +49,7 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
         if no_migration {
             builder = builder.auto_migration(AutoMigration::None);
         }
-        let store = builder.open()?;
+        let store = open(builder)?;
         Ok(match tenant {
             Some(tenant) => store.tenant(&tenant)?,
             None => store,

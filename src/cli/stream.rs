@@ -56,6 +56,9 @@ fn options(arguments: &StreamArguments) -> ReadOptions {
     if arguments.include_archived {
         options = options.include_archived();
     }
+    if arguments.allow_gaps {
+        options = options.allow_gaps();
+    }
     options
 }
 

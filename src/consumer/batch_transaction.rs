@@ -17,7 +17,11 @@ impl<'s> BatchTransaction<'s> {
     pub(super) fn new(store: &'s EventStore, patience: Duration) -> Self {
         Self {
             store,
-            transaction: LazyTransaction::new(store.connections(), patience),
+            transaction: LazyTransaction::new(
+                store.connections(),
+                patience,
+                store.partition().verification(),
+            ),
             appended: 0,
         }
     }

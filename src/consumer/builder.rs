@@ -231,6 +231,7 @@ impl ConsumerBuilder {
             return Err(error);
         }
         self.check()?;
+        self.store.verify()?;
         self.store.register_projections()?;
         let mut mailboxes = Vec::new();
         let mut slots = Vec::new();

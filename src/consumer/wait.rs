@@ -26,7 +26,8 @@ impl EventStore {
     /// # Errors
     /// [`ProcessorError::WaitTimeout`] after the time; [`ProcessorError::MessageParked`] when the message at the position is
     /// parked; [`ProcessorError::Failed`] when the processor has stopped in front of it;
-    /// [`ProcessorError::Ahead`] when the processor is ahead of the sequence, so its position says nothing.
+    /// [`ProcessorError::Ahead`] when the processor is ahead of the sequence, so its position says nothing;
+    /// [`ProcessorError::OldEpoch`] when the store was restored since.
     pub fn wait_for(&self, processor: &str, position: u64, timeout: Duration) -> Result<()> {
         let start = Instant::now();
         let mut pauses = BackOff::new(Duration::from_millis(1), Duration::from_millis(25));
@@ -55,7 +56,7 @@ impl EventStore {
                 registry::reached(sql, partition, processor, position)
             });
         };
-        progress::refuse_beyond(processor, progress.furthest, progress.head)?;
+        progress.reach.check(processor)?;
         if let Some(error) = progress.parked {
             return Err(Error::Processor(ProcessorError::MessageParked {
                 processor: processor.to_owned(),

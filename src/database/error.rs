@@ -70,6 +70,15 @@ pub enum DatabaseError {
         /// The case, and the next step.
         message: String,
     },
+    /// The database has all that the store needs, but not in a state in which it can be written to: its sequences are behind
+    /// its tables, as after logical replication or a careless restore. The message names the case and the next step. Nothing
+    /// was stored.
+    #[error("{message}")]
+    #[non_exhaustive]
+    Inconsistent {
+        /// The case, and the next step.
+        message: String,
+    },
     /// A stored value is none that this library, or Emmett, writes. Nothing was taken for it.
     #[error("{what} is stored as {value}, but must be {expected}")]
     #[non_exhaustive]

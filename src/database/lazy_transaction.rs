@@ -5,6 +5,7 @@ use super::pool::Connections;
 use super::pooled_transaction::PooledTransaction;
 use super::savepoint::{Savepoint, roll_back_part};
 use super::sql::Sql;
+use super::verification::Verification;
 use std::time::Duration;
 
 /// A transaction that is begun when its first statement runs, and whose parts can be taken back one by one. A part that runs
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub(crate) struct LazyTransaction {
     connections: Connections,
     patience: Duration,
+    verification: Verification,
     begun: Option<PooledTransaction>,
     savepoint: Savepoint,
     /// The database was not well for a part that was taken back.
@@ -20,10 +22,15 @@ pub(crate) struct LazyTransaction {
 
 impl LazyTransaction {
     /// `patience` is that of [`PooledTransaction::begin_within`].
-    pub(crate) fn new(connections: &Connections, patience: Duration) -> Self {
+    pub(crate) fn new(
+        connections: &Connections,
+        patience: Duration,
+        verification: &Verification,
+    ) -> Self {
         Self {
             connections: connections.clone(),
             patience,
+            verification: verification.clone(),
             begun: None,
             savepoint: Savepoint::None { earlier: false },
             was_unwell: false,
@@ -68,7 +75,9 @@ impl LazyTransaction {
 
     fn begin(&mut self) -> Result<PooledTransaction> {
         self.savepoint = Savepoint::Begin;
-        PooledTransaction::begin_within(&self.connections, self.patience)
+        let mut begun = PooledTransaction::begin_within(&self.connections, self.patience)?;
+        begun.verify(&self.verification)?;
+        Ok(begun)
     }
 
     /// Runs the last statement and commits if it agrees; else everything is rolled back. Without a transaction, the
@@ -78,7 +87,9 @@ impl LazyTransaction {
         last: impl Fn(&mut dyn Sql) -> Result<bool, E>,
     ) -> Result<bool, E> {
         let Some(mut transaction) = self.begun else {
-            return self.connections.run(false, last);
+            return self
+                .connections
+                .run_verified(&self.verification, false, last);
         };
         let agreed = last(transaction.sql())?;
         if agreed {

@@ -3,7 +3,9 @@
 use super::connection_options::ConnectionOptions;
 use super::driver_error::reason;
 use super::error::{DatabaseError, Result};
+use super::isolation::{Isolation, OpenError};
 use super::sql::{PreparingClient, Sql};
+use super::verification::{Verification, VerifiedParts};
 use crate::database::endpoint::{ConnectError, Endpoint};
 use postgres::{Client, SimpleQueryMessage};
 use r2d2::{ManageConnection, Pool, PooledConnection};
@@ -22,6 +24,7 @@ pub(crate) struct Connection {
     used_at: Instant,
     suspicion: u64,
     broken: bool,
+    verified: VerifiedParts,
 }
 
 impl Connection {
@@ -31,6 +34,7 @@ impl Connection {
             used_at: Instant::now(),
             suspicion,
             broken: false,
+            verified: VerifiedParts::default(),
         }
     }
 
@@ -61,11 +65,6 @@ impl Drop for Connection {
     }
 }
 
-/// A backend may give its memory back to the system after each statement, and get it again page by page for the next one: that took a
-/// fifth of the time of inserting 100 documents. Once a block of this size was freed, glibc keeps twice as much (mallopt(3),
-/// `M_MMAP_THRESHOLD`, the dynamic threshold). With another C library it does nothing.
-const KEEP_MEMORY: &str = "SELECT length(repeat('x', 524288))";
-
 /// On a standby, and where a server was made to refuse writes before it is replaced.
 const IS_READ_ONLY: &str = "SHOW transaction_read_only";
 
@@ -76,6 +75,7 @@ pub(crate) struct ConnectionManager {
     /// Rises whenever a connection was found dead, or to lead to a standby: then the others, too, are asked before they are
     /// handed out.
     suspicion: Arc<AtomicU64>,
+    isolation: Isolation,
 }
 
 impl ManageConnection for ConnectionManager {
@@ -84,13 +84,7 @@ impl ManageConnection for ConnectionManager {
 
     fn connect(&self) -> Result<Connection, ConnectionTestError> {
         let suspicion = self.suspicion.load(Ordering::Acquire);
-        let mut client = self
-            .endpoint
-            .connect()
-            .map_err(ConnectionTestError::Connect)?;
-        client
-            .simple_query(KEEP_MEMORY)
-            .map_err(ConnectionTestError::Prepare)?;
+        let client = self.isolation.open(&self.endpoint)?;
         Ok(Connection::new(client, self.prepared_statements, suspicion))
     }
 
@@ -149,6 +143,15 @@ pub(crate) enum ConnectionTestError {
     WrongServer,
 }
 
+impl From<OpenError> for ConnectionTestError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Connect(source) => Self::Connect(source),
+            OpenError::Prepare(source) => Self::Prepare(source),
+        }
+    }
+}
+
 /// A pool that the caller brought, with its type erased.
 pub(crate) trait ForeignPool: Send + Sync {
     fn get(&self) -> Result<Box<dyn ForeignConnection>, r2d2::Error>;
@@ -171,19 +174,27 @@ pub(crate) enum Connections {
         endpoint: Arc<Endpoint>,
         pool: Pool<ConnectionManager>,
         suspicion: Arc<AtomicU64>,
+        isolation: Isolation,
         prepared_statements: bool,
     },
-    Foreign(Arc<dyn ForeignPool>),
+    Foreign {
+        pool: Arc<dyn ForeignPool>,
+        isolation: Isolation,
+        /// Of all its connections: nothing tells them apart. Forgotten when one is found dead.
+        verified: VerifiedParts,
+    },
 }
 
 impl Connections {
     pub(crate) fn open(endpoint: Endpoint, options: &ConnectionOptions) -> Self {
         let suspicion = Arc::new(AtomicU64::new(0));
+        let isolation = Isolation::default();
         let endpoint = Arc::new(endpoint);
         let manager = ConnectionManager {
             endpoint: Arc::clone(&endpoint),
             prepared_statements: options.prepared_statements,
             suspicion: Arc::clone(&suspicion),
+            isolation: isolation.clone(),
         };
         let pool = Pool::builder()
             .max_size(options.pool_size)
@@ -196,12 +207,17 @@ impl Connections {
             endpoint,
             pool,
             suspicion,
+            isolation,
             prepared_statements: options.prepared_statements,
         }
     }
 
     pub(crate) fn foreign<M: ManageConnection<Connection = Client>>(pool: Pool<M>) -> Self {
-        Self::Foreign(Arc::new(pool))
+        Self::Foreign {
+            pool: Arc::new(pool),
+            isolation: Isolation::default(),
+            verified: VerifiedParts::default(),
+        }
     }
 
     pub(crate) fn checkout(&self) -> Result<Checkout> {
@@ -211,10 +227,12 @@ impl Connections {
                 pool.get()
                     .map_err(|source| DatabaseError::Pool { source })?,
             )),
-            Self::Foreign(pool) => Ok(Checkout::Foreign(
-                pool.get()
+            Self::Foreign { pool, verified, .. } => Ok(Checkout::Foreign {
+                client: pool
+                    .get()
                     .map_err(|source| DatabaseError::Pool { source })?,
-            )),
+                verified: verified.clone(),
+            }),
         }
     }
 
@@ -224,20 +242,28 @@ impl Connections {
         refuse_async_context()?;
         let Self::Own {
             endpoint,
+            isolation,
             prepared_statements,
             ..
         } = self
         else {
             return Ok(None);
         };
-        let client = endpoint
-            .connect()
-            .map_err(|source| DatabaseError::Connect {
+        let client = isolation.open(endpoint).map_err(|error| match error {
+            OpenError::Connect(source) => DatabaseError::Connect {
                 server: endpoint.describe(),
                 source,
-            })?;
+            },
+            OpenError::Prepare(source) => DatabaseError::statement("open a connection", source),
+        })?;
         let connection = Connection::new(client, *prepared_statements, 0);
         Ok(Some(Checkout::Dedicated(connection)))
+    }
+
+    pub(super) fn isolation(&self) -> &Isolation {
+        match self {
+            Self::Own { isolation, .. } | Self::Foreign { isolation, .. } => isolation,
+        }
     }
 
     pub(crate) fn can_be_dedicated(&self) -> bool {
@@ -249,8 +275,11 @@ impl Connections {
         if let Checkout::Own(connection) = &mut checkout {
             connection.broken = true;
         }
-        if let Self::Own { suspicion, .. } = self {
-            suspicion.fetch_add(1, Ordering::AcqRel);
+        match self {
+            Self::Own { suspicion, .. } => {
+                suspicion.fetch_add(1, Ordering::AcqRel);
+            }
+            Self::Foreign { verified, .. } => verified.clear(),
         }
     }
 }
@@ -258,7 +287,10 @@ impl Connections {
 /// A connection, until it is dropped.
 pub(crate) enum Checkout {
     Own(PooledConnection<ConnectionManager>),
-    Foreign(Box<dyn ForeignConnection>),
+    Foreign {
+        client: Box<dyn ForeignConnection>,
+        verified: VerifiedParts,
+    },
     /// Outside the pool: closed when it is dropped.
     Dedicated(Connection),
 }
@@ -267,7 +299,7 @@ impl Checkout {
     pub(crate) fn sql(&mut self) -> &mut dyn Sql {
         match self {
             Self::Own(connection) => connection.sql(),
-            Self::Foreign(client) => &mut ***client,
+            Self::Foreign { client, .. } => &mut ***client,
             Self::Dedicated(connection) => connection.sql(),
         }
     }
@@ -276,7 +308,7 @@ impl Checkout {
     pub(crate) fn client(&mut self) -> &mut Client {
         match self {
             Self::Own(connection) => &mut connection.sql().client,
-            Self::Foreign(client) => client,
+            Self::Foreign { client, .. } => client,
             Self::Dedicated(connection) => &mut connection.sql().client,
         }
     }
@@ -287,7 +319,30 @@ impl Checkout {
         match self {
             Self::Own(connection) => std::mem::take(&mut connection.sql().was_unwell),
             Self::Dedicated(connection) => std::mem::take(&mut connection.sql().was_unwell),
-            Self::Foreign(_) => false,
+            Self::Foreign { .. } => false,
+        }
+    }
+
+    /// Looks at what a part of the store relies on, unless it was found in order over this connection before.
+    pub(crate) fn verify(&mut self, verification: &Verification) -> Result<()> {
+        if self.verified().contains(verification) {
+            return Ok(());
+        }
+        self.verify_anew(verification)
+    }
+
+    /// The same, whatever was found before.
+    pub(crate) fn verify_anew(&mut self, verification: &Verification) -> Result<()> {
+        verification.run(self.sql())?;
+        self.verified().insert(verification);
+        Ok(())
+    }
+
+    fn verified(&self) -> &VerifiedParts {
+        match self {
+            Self::Own(connection) => &connection.verified,
+            Self::Foreign { verified, .. } => verified,
+            Self::Dedicated(connection) => &connection.verified,
         }
     }
 

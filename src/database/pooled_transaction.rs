@@ -4,15 +4,20 @@ use super::driver_error::{
     ended_by_server, is_stale_plan, is_victim, is_wrong_server, lost_server,
 };
 use super::error::{DatabaseError, Result, RoomError};
+use super::isolation::{READ_COMMITTED, may_be_isolation};
 use super::pool::{Checkout, Connections, refuse_async_context};
 use super::retry::{RetryPolicy, retry};
-use super::sql::Sql;
+use super::sql::{Sql, scalar};
+use super::verification::Verification;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
 /// statement has failed. SAVEPOINT fails there, and it fails where the transaction was already ended by other means.
 const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const BEGIN_ALONE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const ISOLATION: &str = "SELECT current_setting('transaction_isolation')";
 
 /// How many dead connections are replaced before their error is returned.
 const REPLACEMENTS: RetryPolicy = RetryPolicy::times(3);
@@ -27,6 +32,11 @@ impl PooledTransaction {
     /// Begins a transaction. A connection that turns out to be dead is replaced: nothing has happened on it.
     pub(crate) fn begin(connections: &Connections) -> Result<Self> {
         Self::begin_by(connections, BEGIN)
+    }
+
+    /// The same for code of the user's, which may only read: it can write where the server and the role let it by default.
+    pub(crate) fn begin_by_default(connections: &Connections) -> Result<Self> {
+        Self::begin_by(connections, BEGIN_ALONE)
     }
 
     /// Begins a transaction that the server ends when it is idle for longer than `patience`, or when one statement takes
@@ -68,6 +78,11 @@ impl PooledTransaction {
     /// Whether the database was not well for a statement of the transaction since this was asked last.
     pub(crate) fn take_unwell(&mut self) -> bool {
         self.checkout.take_unwell()
+    }
+
+    /// Looks at what a part of the store relies on, where the connection is new.
+    pub(crate) fn verify(&mut self, verification: &Verification) -> Result<()> {
+        self.checkout.verify(verification)
     }
 
     /// Commits, or fails and rolls back.
@@ -112,28 +127,118 @@ impl Connections {
         repeatable: bool,
         mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.run_on(|| repeatable, |checkout| run(checkout.sql()))
+    }
+
+    /// The same for a statement that writes to a part of the store: looks at it first, where the connection is new.
+    pub(crate) fn run_verified<T, E: RoomError>(
+        &self,
+        verification: &Verification,
+        repeatable: bool,
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let is_sent = Cell::new(false);
+        self.run_on(
+            || repeatable || !is_sent.get(),
+            |checkout| {
+                is_sent.set(false);
+                checkout.verify(verification)?;
+                is_sent.set(true);
+                run(checkout.sql())
+            },
+        )
+    }
+
+    /// Looks at what a part of the store relies on, whatever was found before.
+    pub(crate) fn verify(&self, verification: &Verification) -> Result<()> {
+        self.run_on(|| true, |checkout| checkout.verify_anew(verification))
+    }
+
+    fn run_on<T, E: RoomError>(
+        &self,
+        is_repeatable: impl Fn() -> bool,
+        mut run: impl FnMut(&mut Checkout) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let in_transaction = Cell::new(false);
         let done = retry(
             &REPLACEMENTS,
-            |_| self.run_once(&mut run),
+            |_| {
+                in_transaction.set(self.isolation().is_by_transaction());
+                self.run_once(in_transaction.get(), &mut run)
+            },
             |done| {
-                done.as_ref()
-                    .is_err_and(|error| may_repeat(error, repeatable))
+                done.as_ref().is_err_and(|error| {
+                    may_repeat(error, is_repeatable())
+                        || !in_transaction.get() && self.has_other_isolation(error)
+                })
             },
         );
         match done {
             Ok(done) => done,
-            Err(error) if repeatable => Err(error.into()),
+            Err(error) if is_repeatable() => Err(error.into()),
             Err(error) => Err(unknown_outcome(error).into()),
         }
+    }
+
+    /// Runs a statement over a connection that the caller keeps.
+    pub(crate) fn run_over<T, E: RoomError>(
+        &self,
+        checkout: &mut Checkout,
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.isolation().is_by_transaction() {
+            return checkout.run_in_transaction(&mut |checkout| run(checkout.sql()));
+        }
+        run(checkout.sql())
+    }
+
+    /// Runs a statement that can be in no transaction, and may be repeated.
+    pub(crate) fn run_outside<T, E: RoomError>(
+        &self,
+        mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let done = retry(
+            &REPLACEMENTS,
+            |_| self.run_once(false, &mut |checkout| run(checkout.sql())),
+            |done| done.as_ref().is_err_and(|error| may_repeat(error, true)),
+        );
+        done?
+    }
+
+    /// Whether a statement has failed because it ran at another isolation level than READ COMMITTED. From then on, each one
+    /// is put into a transaction. The statement stored nothing, so it may be repeated.
+    fn has_other_isolation(&self, error: &DatabaseError) -> bool {
+        if !may_be_isolation(error) {
+            return false;
+        }
+        if self.isolation().is_by_transaction() {
+            return true;
+        }
+        let Ok(mut checkout) = self.checkout() else {
+            return false;
+        };
+        let rows = checkout.sql().query_unnamed(ISOLATION, &[]);
+        let level = rows.ok().and_then(|rows| scalar::<String>(&rows).ok()?);
+        let is_other = level.is_some_and(|level| level != READ_COMMITTED);
+        if is_other {
+            self.isolation().set_by_transaction();
+        }
+        is_other
     }
 
     /// An error that is none of the database's is what the statement has come to.
     fn run_once<T, E: RoomError>(
         &self,
-        run: &mut impl FnMut(&mut dyn Sql) -> Result<T, E>,
+        in_transaction: bool,
+        run: &mut impl FnMut(&mut Checkout) -> Result<T, E>,
     ) -> Result<Result<T, E>> {
         let mut checkout = self.checkout()?;
-        let error = match run(checkout.sql()).map_err(E::into_database) {
+        let done = if in_transaction {
+            checkout.run_in_transaction(run)
+        } else {
+            run(&mut checkout)
+        };
+        let error = match done.map_err(E::into_database) {
             Ok(done) => return Ok(Ok(done)),
             Err(Err(error)) => return Ok(Err(error)),
             Err(Ok(error)) => error,
@@ -142,6 +247,29 @@ impl Connections {
             self.discard(checkout);
         }
         Err(error)
+    }
+}
+
+impl Checkout {
+    /// Runs a statement in a transaction that says READ COMMITTED. It says nothing of reading and writing: what the role may do
+    /// by default is deliberate.
+    fn run_in_transaction<T, E: RoomError>(
+        &mut self,
+        run: &mut impl FnMut(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.sql()
+            .batch(BEGIN_ALONE)
+            .map_err(|source| DatabaseError::statement("begin a transaction", source))?;
+        let done = run(self).and_then(|done| {
+            self.sql()
+                .batch(COMMIT)
+                .map_err(|source| DatabaseError::statement("commit the transaction", source))?;
+            Ok(done)
+        });
+        if done.is_err() && self.sql().batch("ROLLBACK").is_err() {
+            self.poison();
+        }
+        done
     }
 }
 

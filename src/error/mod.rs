@@ -112,6 +112,20 @@ pub enum Error {
         /// Why.
         source: DecodeError,
     },
+    /// Messages of a stream are missing: they were deleted by hand, or row level security hides them from this role. What was
+    /// read before them was right; a state without them is not.
+    /// [`ReadOptions::allow_gaps`](crate::ReadOptions::allow_gaps) reads on.
+    #[error("stream \"{stream}\": expected version {expected}, found {}: messages were deleted, or are hidden from this role",
+            found.map_or_else(|| "no more".to_owned(), |found| found.to_string()))]
+    #[non_exhaustive]
+    StreamGap {
+        /// The stream's name.
+        stream: String,
+        /// The version that should have come.
+        expected: u64,
+        /// The version that came; `None` where the messages ended.
+        found: Option<u64>,
+    },
     /// A user's upcast hook refused a stored message.
     #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be upcast")]
     #[non_exhaustive]
@@ -124,6 +138,19 @@ pub enum Error {
         message_type: String,
         /// What the hook returned.
         source: anyhow::Error,
+    },
+    /// The store was restored or repaired since the reader of its feed has come to its position: other messages may stand
+    /// up to there now. Read from a position before the restore, or from the beginning.
+    #[error(
+        "the store is at epoch {actual}, the position is of epoch {expected}: it was restored since, so other messages \
+             may stand up to there now"
+    )]
+    #[non_exhaustive]
+    StoreEpoch {
+        /// The epoch of the reader.
+        expected: u64,
+        /// The epoch of the store.
+        actual: u64,
     },
     /// No tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it.
     #[error("there is no tenant \"{tenant}\"")]

@@ -63,6 +63,26 @@ pub enum ProcessorError {
         /// The last position that any append has drawn.
         head: u64,
     },
+    /// A processor has come to its position before the store was restored or repaired. Other messages may stand up to there
+    /// now, which it would skip, so it does not run.
+    ///
+    /// [Reset](crate::Processors::reset) it: to its position, if it was restored together with the events, else to the last
+    /// position of before.
+    #[error(
+        "processor \"{processor}\" is at position {position} of epoch {epoch}, the store is at epoch {store_epoch}: positions \
+         may have been drawn again, so it would skip events. Reset the processor"
+    )]
+    #[non_exhaustive]
+    OldEpoch {
+        /// The processor's name.
+        processor: String,
+        /// The highest position of its slots.
+        position: u64,
+        /// The lowest epoch of its slots.
+        epoch: u64,
+        /// The epoch of the store.
+        store_epoch: u64,
+    },
     /// Threads of a consumer have not ended in time after it was stopped: a handler does not return, or the database does not
     /// answer. They end alone, and what they do is not committed once others hold their slots: their leases are not renewed
     /// any more.

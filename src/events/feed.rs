@@ -4,6 +4,7 @@ use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Connections, Parameter, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::batch_limits::{BatchFill, BatchLimits, Page, with_room};
+use crate::events::epoch;
 use crate::events::event::Event;
 use crate::events::handled_events::{FeedFilter, HandledEvents};
 use crate::events::message::{Recorded, RecordedMessage};
@@ -368,6 +369,7 @@ pub struct FeedOptions {
     after: u64,
     categories: Option<Vec<String>>,
     limits: BatchLimits,
+    epoch: Option<u64>,
 }
 
 impl FeedOptions {
@@ -380,6 +382,27 @@ impl FeedOptions {
     #[must_use]
     pub fn after(mut self, position: u64) -> Self {
         self.after = position;
+        self
+    }
+
+    /// Fails with [`Error::StoreEpoch`] when the store is at another [epoch](crate::EventStore::epoch): it was restored since
+    /// the position was kept. Costs one more round trip a batch. Defaults to not looking.
+    ///
+    /// ```no_run
+    /// # use emmett_postgresql::{EventStore, FeedOptions, RawEvent};
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = EventStore::open("postgresql://localhost/shop")?;
+    /// # let (position, epoch) = (1_000, 0);
+    /// let news = FeedOptions::new().after(position).epoch(epoch);
+    /// for message in store.read_all::<RawEvent>(news) {
+    ///     println!("{}", message?.global_position);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
         self
     }
 
@@ -472,6 +495,7 @@ impl<E: Event> Feed<E> {
         self.handled.check("the feed")?;
         let (after, limits) = (self.options.after, self.options.limits.check()?);
         let (partition, filter, known) = (&self.partition, &self.filter, self.horizon);
+        let expected = self.options.epoch;
         let (horizon, page) = self.connections.run(true, |sql| {
             let horizon = if known > after {
                 known
@@ -479,15 +503,19 @@ impl<E: Event> Feed<E> {
                 self::horizon(sql, partition, after)?.position
             };
             let up_to = step(filter, after, horizon);
-            if up_to <= after {
-                return Ok::<_, Error>((after, Page::end(after)));
-            }
-            let part = Part {
-                after,
-                up_to,
-                filter,
+            let read = if up_to <= after {
+                (after, Page::end(after))
+            } else {
+                let part = Part {
+                    after,
+                    up_to,
+                    filter,
+                };
+                (horizon, page(sql, partition, part, limits)?)
             };
-            Ok((horizon, page(sql, partition, part, limits)?))
+            // After the page: an epoch that begins between the two must be noticed.
+            expected.map_or(Ok(()), |epoch| epoch::check(sql, partition, epoch))?;
+            Ok::<_, Error>(read)
         })?;
         self.horizon = horizon;
         self.options.after = page.position;

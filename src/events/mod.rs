@@ -4,6 +4,7 @@ mod batch_limits;
 pub(crate) mod bulk;
 mod category;
 mod codec;
+pub(crate) mod epoch;
 mod event;
 pub(crate) mod feed;
 mod handled_events;

@@ -1,6 +1,6 @@
 //! One tenant's share of the tables, and their names.
 
-use crate::database::{Scope, SqlNames, SqlTemplate, identifier};
+use crate::database::{Scope, SqlNames, SqlTemplate, Verification, identifier};
 use crate::error::{Error, Result};
 use parking_lot::RwLock;
 use postgres::error::SqlState;
@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// `emt_messages_` and `_archived` leave 41 of the 63 bytes that a table's name may have.
 const LONGEST_SUFFIX: usize = 41;
 
+/// What a writer relies on and the tables cannot guard: the sequences.
+const CHECK: PartitionSql = PartitionSql::new("SELECT {schema}.emt_store_check($1)");
+
 /// A partition, and the statements that touch its own tables only.
 ///
 /// A statement on the parent tables with the partition as a parameter would lock the tables of every tenant.
@@ -18,6 +21,7 @@ pub(crate) struct Partition {
     pub(crate) name: String,
     scope: Scope,
     names: PartitionNames,
+    verification: Verification,
     /// By the address of the template.
     statements: RwLock<HashMap<(usize, usize), Arc<str>>>,
 }
@@ -31,6 +35,7 @@ impl Partition {
                 schema: Arc::clone(schema),
                 partition: name.into(),
             },
+            verification: Verification::new(name, CHECK.with(&names)),
             names,
             statements: RwLock::default(),
         })
@@ -42,6 +47,11 @@ impl Partition {
 
     pub(crate) fn schema(&self) -> &Arc<str> {
         &self.scope.schema
+    }
+
+    /// What is looked at before the first write over a connection.
+    pub(crate) fn verification(&self) -> &Verification {
+        &self.verification
     }
 
     /// The statement with the names of the partition.

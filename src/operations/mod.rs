@@ -3,9 +3,11 @@
 mod doctor;
 mod event_log;
 mod processors;
+mod restore;
 
 pub use doctor::{
     DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
 };
 pub use event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport};
 pub use processors::{ParkedDetail, Processors};
+pub use restore::SequenceRepair;

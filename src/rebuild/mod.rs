@@ -222,6 +222,7 @@ impl<'s> Rebuild<'s> {
             ));
         }
         self.check_pool()?;
+        self.store.verify()?;
         if projection_type == ProjectionType::Asynchronous {
             self.store.connections().run(true, |sql| {
                 let partition = self.store.partition();

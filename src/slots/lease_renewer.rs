@@ -164,7 +164,9 @@ impl RenewerThread {
             *connection = self.connections.dedicated()?;
         }
         match connection {
-            Some(connection) => self.renew_by(connection.sql(), workers),
+            Some(connection) => self
+                .connections
+                .run_over(connection, |sql| self.renew_by(sql, workers)),
             None => self
                 .connections
                 .run(true, |sql| self.renew_by(sql, workers)),

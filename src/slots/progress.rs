@@ -4,7 +4,7 @@ use super::key::ProcessorKey;
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, ProcessorError, Result};
-use crate::events::{Partition, PartitionSql, feed};
+use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 
 const REACHED: PartitionSql = PartitionSql::new(
@@ -13,18 +13,30 @@ const REACHED: PartitionSql = PartitionSql::new(
      WHERE partition = $1 AND processor = $2 AND version = $3",
 );
 
-/// The highest position of any slot, of one version or of all; where it has no slots, where it would begin.
+/// The highest position of any slot, of one version or of all; where it has no slots, where it would begin. The sequence is
+/// read after them: appends draw further positions meanwhile.
 const FURTHEST: PartitionSql = PartitionSql::new("
-    SELECT coalesce((SELECT max(position) FROM {schema}.emt_processor_slots
-                      WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3)),
-                    (SELECT max(last_processed_position) FROM {schema}.emt_subscriptions
-                      WHERE partition = $1 AND subscription_id = $2 AND ($3 IS NULL OR version = $3)),
-                    0) AS position");
+    WITH slot AS (
+        SELECT max(position) AS position, min(store_epoch) AS epoch FROM {schema}.emt_processor_slots
+         WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3)
+    ), beginning AS (
+        SELECT max(last_processed_position) AS position,
+               min({schema}.emt_store_epoch_of(last_processed_position, last_updated)) AS epoch
+          FROM {schema}.emt_subscriptions
+         WHERE partition = $1 AND subscription_id = $2 AND ($3 IS NULL OR version = $3)
+    ), known AS MATERIALIZED (
+        SELECT coalesce(slot.position, beginning.position, 0) AS position,
+               coalesce(slot.epoch, beginning.epoch, {schema}.emt_store_epoch()) AS epoch
+          FROM slot, beginning
+    )
+    SELECT position AS furthest, epoch, {schema}.emt_position_head() AS head, {schema}.emt_store_epoch() AS store_epoch
+      FROM known");
 
 /// Of the newest version.
 const PROGRESS: PartitionSql = PartitionSql::new(
     "
     SELECT min(slot.position) AS position, max(slot.position) AS furthest, {schema}.emt_position_head() AS head,
+           min(slot.store_epoch) AS epoch, {schema}.emt_store_epoch() AS store_epoch,
            bool_or(slot.status = 'failed') AS has_failed,
            max(slot.last_error) AS last_error,
            (SELECT array_agg(coalesce(parked.error, '') ORDER BY parked.slot)
@@ -42,13 +54,47 @@ const IS_RUNNING: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM {schema}.emt_processor_slots
                     WHERE partition = $1 AND processor = $2 AND expires_at > clock_timestamp()) AS is_running");
 
-/// How far a processor is, and what has become of one message.
-pub(crate) struct Progress {
-    pub(crate) position: u64,
+/// The furthest position of a processor, beside what the store says of positions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reach {
     /// The highest position of its slots.
     pub(crate) furthest: u64,
     /// The last position that was drawn.
     pub(crate) head: u64,
+    /// The lowest epoch of its slots.
+    pub(crate) epoch: u64,
+    pub(crate) store_epoch: u64,
+}
+
+impl Reach {
+    fn from_row(row: &postgres::Row) -> Result<Self> {
+        Ok(Self {
+            furthest: get_u64(row, "furthest")?,
+            head: get_u64(row, "head")?,
+            epoch: get_u64(row, "epoch")?,
+            store_epoch: get_u64(row, "store_epoch")?,
+        })
+    }
+
+    /// Fails where the position says nothing: no append has drawn it, or it was drawn again.
+    pub(crate) fn check(self, processor: &str) -> Result<()> {
+        refuse_beyond(processor, self.furthest, self.head)?;
+        if self.epoch == self.store_epoch {
+            return Ok(());
+        }
+        Err(Error::Processor(ProcessorError::OldEpoch {
+            processor: processor.to_owned(),
+            position: self.furthest,
+            epoch: self.epoch,
+            store_epoch: self.store_epoch,
+        }))
+    }
+}
+
+/// How far a processor is, and what has become of one message.
+pub(crate) struct Progress {
+    pub(crate) position: u64,
+    pub(crate) reach: Reach,
     /// Why it has failed, if it has.
     pub(crate) failure: Option<String>,
     /// Why the message is parked, if it is; empty when it comes after another parked one.
@@ -66,7 +112,7 @@ impl ProcessorKey<'_> {
     }
 }
 
-/// Fails for a processor that is ahead of the sequence: of one version, or of any.
+/// Fails for a processor that is ahead of the sequence, or of an earlier epoch: of one version, or of any.
 pub(crate) fn refuse_ahead(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -81,9 +127,8 @@ pub(crate) fn refuse_ahead(
     let rows = sql
         .query(&partition.sql(FURTHEST), &parameters)
         .map_err(|source| Error::in_partition("look at a processor", &partition.name, source))?;
-    let position = rows.first().map_or(Ok(0), |row| get(row, "position"))?;
-    // After the position: appends draw further ones meanwhile.
-    refuse_beyond(processor, from_sql(position)?, feed::head(sql, partition)?)
+    rows.first()
+        .map_or(Ok(()), |row| Reach::from_row(row)?.check(processor))
 }
 
 /// Fails for a position of a processor that no append has drawn.
@@ -123,8 +168,7 @@ fn progress(row: &postgres::Row) -> Result<Progress> {
     let has_failed: bool = get(row, "has_failed")?;
     Ok(Progress {
         position: get_u64(row, "position")?,
-        furthest: get_u64(row, "furthest")?,
-        head: get_u64(row, "head")?,
+        reach: Reach::from_row(row)?,
         failure: has_failed.then(|| error.unwrap_or_default()),
         parked: parked.and_then(|errors| errors.into_iter().next()),
     })

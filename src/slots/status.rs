@@ -4,7 +4,8 @@ use super::survived::SurvivedError;
 use crate::database::position::{elapsed_from_sql, get_u32, get_u64, to_sql};
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
-use crate::events::{Partition, PartitionSql, feed};
+use crate::events::{Partition, PartitionSql, epoch, feed};
+use crate::slots::progress::Reach;
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::HashMap;
@@ -23,12 +24,13 @@ const REPETITION: u32 = 2;
 /// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
 const PROCESSORS: PartitionSql = PartitionSql::new("
     WITH processor AS (
-        SELECT processor AS name, version, min(position) AS position
+        SELECT processor AS name, version, min(position) AS position, min(store_epoch) AS epoch
           FROM {schema}.emt_processor_slots
          WHERE partition = $1
          GROUP BY processor, version
          UNION ALL
-        SELECT subscription_id, version, last_processed_position
+        SELECT subscription_id, version, last_processed_position,
+               {schema}.emt_store_epoch_of(last_processed_position, last_updated)
           FROM {schema}.emt_subscriptions AS adopted
          WHERE partition = $1
            AND NOT EXISTS (SELECT FROM {schema}.emt_processor_slots AS slot
@@ -41,7 +43,7 @@ const PROCESSORS: PartitionSql = PartitionSql::new("
          WHERE partition = $1
          GROUP BY processor, version
     )
-    SELECT processor.name, processor.version, processor.position, lag.messages AS lag,
+    SELECT processor.name, processor.version, processor.position, processor.epoch, lag.messages AS lag,
            (extract(EPOCH FROM clock_timestamp() - lag.oldest) * 1000000)::BIGINT AS lag_microseconds,
            coalesce(parked.failed, 0) AS parked, coalesce(parked.waiting, 0) AS waiting
       FROM processor
@@ -78,6 +80,11 @@ pub struct ProcessorStatus {
     pub position: u64,
     /// The last global position that any append has drawn, of whatever tenant.
     pub head: u64,
+    /// The [epoch](crate::EventStore::epoch) of the store in which its position holds; the lowest of its slots. Below
+    /// `store_epoch`, it does not run until it is reset.
+    pub epoch: u64,
+    /// The epoch of the store.
+    pub store_epoch: u64,
     /// Number of stored messages after its position, of whatever type; at most 1,000,000. Where it has several slots, some
     /// of them are handled already.
     pub lag: u64,
@@ -112,8 +119,9 @@ pub enum ProcessorState {
     Stopped,
     /// Whoever held a slot of it has not renewed its lease in time and was not replaced yet.
     LeaseExpired,
-    /// It is at a position that no append has drawn, so it would skip events: it does not run until it is reset.
-    /// [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) says more.
+    /// It is at a position that no append has drawn, or of an earlier epoch of the store, so it would skip events: it does not
+    /// run until it is reset. [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) and
+    /// [`ProcessorError::OldEpoch`](crate::ProcessorError::OldEpoch) say more.
     Ahead,
     /// The database was not well for it: a lock, a timeout, a lost connection. It tries again by itself;
     /// [`last_error`](ProcessorStatus::last_error) and [`retry_at`](SlotStatus::retry_at) say why and when.
@@ -123,15 +131,15 @@ pub enum ProcessorState {
 }
 
 impl ProcessorStatus {
-    /// The highest position of its slots.
-    pub(crate) fn furthest(&self) -> u64 {
-        furthest(&self.slots, self.position)
+    pub(crate) fn reach(&self) -> Reach {
+        let positions = self.slots.iter().map(|slot| slot.position);
+        Reach {
+            furthest: positions.max().unwrap_or(self.position),
+            head: self.head,
+            epoch: self.epoch,
+            store_epoch: self.store_epoch,
+        }
     }
-}
-
-fn furthest(slots: &[SlotStatus], position: u64) -> u64 {
-    let positions = slots.iter().map(|slot| slot.position);
-    positions.max().unwrap_or(position)
 }
 
 fn last_survived(slots: &[SlotStatus]) -> Option<SurvivedError> {
@@ -275,11 +283,12 @@ pub(crate) fn list(
         .query_unnamed(&partition.sql(PROCESSORS), &parameters)
         .map_err(|source| Error::in_partition("list the processors", &partition.name, source))?;
     let head = feed::head(sql, partition)?;
+    let store_epoch = epoch::current(sql, partition)?;
     rows.iter()
         .map(|row| {
             let key = (get(row, "name")?, get(row, "version")?);
             let (projection, slots) = slots.remove(&key).unwrap_or_default();
-            status(row, projection, slots, head)
+            status(row, projection, slots, head, store_epoch)
         })
         .collect()
 }
@@ -362,22 +371,24 @@ fn status(
     projection: Option<String>,
     slots: Vec<SlotStatus>,
     head: u64,
+    store_epoch: u64,
 ) -> Result<ProcessorStatus> {
     let lag_time: Option<i64> = get(row, "lag_microseconds")?;
     let lag_time = lag_time.map(elapsed_from_sql);
     let position = get_u64(row, "position")?;
-    let is_ahead = furthest(&slots, position) > head;
     let error = |failed: bool| {
         let mut slots = slots.iter().filter(|slot| slot.failed == failed);
         slots.find_map(|slot| slot.last_error.clone())
     };
-    Ok(ProcessorStatus {
+    let mut status = ProcessorStatus {
         name: get(row, "name")?,
         version: get_u32(row, "version")?,
         projection,
-        state: ProcessorState::of(&slots, is_ahead, lag_time),
+        state: ProcessorState::Stopped,
         position,
         head,
+        epoch: get_u64(row, "epoch")?,
+        store_epoch,
         lag: get_u64(row, "lag")?,
         lag_time,
         last_error: error(true).or_else(|| error(false)),
@@ -385,5 +396,8 @@ fn status(
         parked: get_u64(row, "parked")?,
         waiting: get_u64(row, "waiting")?,
         slots,
-    })
+    };
+    let is_ahead = status.reach().check(&status.name).is_err();
+    status.state = ProcessorState::of(&status.slots, is_ahead, status.lag_time);
+    Ok(status)
 }

@@ -2,7 +2,7 @@
 
 use crate::database::{
     AutoMigration, Connections, DEFAULT_PARTITION, Declared, PooledTransaction, RetryPolicy,
-    Schema, SchemaPart, Transaction, refuse_async_context, retry,
+    Schema, SchemaPart, Sql, Transaction, refuse_async_context, retry, scalar,
 };
 use crate::error::{Error, Result};
 use crate::events::{
@@ -23,6 +23,9 @@ use std::sync::Arc;
 
 /// How often an append with inline projections is repeated, where that is safe.
 const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
+
+const CAN_WRITE: &str =
+    "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
 
 /// An event store in a PostgreSQL database.
 ///
@@ -94,18 +97,46 @@ impl EventStore {
         })
     }
 
-    /// Creates what the projections need, and registers them.
+    /// Creates what is missing, looks at what the store relies on, and registers the projections.
     pub(crate) fn prepare(&self) -> Result<()> {
         self.schema().prepare(self.auto_migration)?;
-        if self.projections.is_empty() {
+        self.verify()?;
+        self.prepare_own_projections()
+    }
+
+    /// Looks at what the store (this tenant) relies on, whatever was found before.
+    pub(crate) fn verify(&self) -> Result<()> {
+        Ok(self.connections.verify(self.partition.verification())?)
+    }
+
+    /// The same without the look, for what finds out what is wrong and mends it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn prepare_unverified(&self) -> Result<()> {
+        self.schema().prepare(self.auto_migration)?;
+        self.prepare_own_projections()
+    }
+
+    /// Creates what the projections need, and registers them.
+    fn prepare_own_projections(&self) -> Result<()> {
+        if self.projections.is_empty() || !self.can_write()? {
             return Ok(());
         }
-        if self.auto_migration == AutoMigration::CreateOrUpdate {
+        if self.may_migrate() {
             let mut transaction = PooledTransaction::begin(&self.connections)?;
             self.projections.init(transaction.sql(), &self.partition)?;
             transaction.commit()?;
         }
         self.register_projections()
+    }
+
+    /// Whether anything can be written here. On a standby, nothing is appended, so no projection has to be registered.
+    fn can_write(&self) -> Result<bool> {
+        self.connections.run(true, |sql| {
+            let rows = sql
+                .query_unnamed(CAN_WRITE, &[])
+                .map_err(|source| Error::database("look for a standby", source))?;
+            Ok(scalar(&rows)?.unwrap_or(true))
+        })
     }
 
     /// The same store as one tenant sees it: streams, feed and documents of its own. The default one is seen without.
@@ -168,7 +199,7 @@ impl EventStore {
     ) -> Result<Appended> {
         let append = options.prepare(stream, messages)?;
         if self.projections.is_empty() {
-            let stored = self.connections.run(append.has_own_ids(), |sql| {
+            let stored = self.run_append(append.has_own_ids(), |sql| {
                 stream::append(sql, &self.partition, &append, None)
             })?;
             self.appended(stored.newly_appended());
@@ -191,13 +222,24 @@ impl EventStore {
         }
         let repeatable = appends.iter().all(StreamAppend::has_own_ids);
         if self.projections.is_empty() {
-            let stored = self.connections.run(repeatable, |sql| {
+            let stored = self.run_append(repeatable, |sql| {
                 stream::append_to_streams(sql, &self.partition, &appends, None)
             })?;
             self.appended(stored.iter().map(Stored::newly_appended).sum());
             return Ok(stored.into_iter().map(Appended::from).collect());
         }
         self.append_in_session(repeatable, |session| session.append_all(&appends))
+    }
+
+    /// An append that is its own transaction.
+    fn run_append<T>(
+        &self,
+        repeatable: bool,
+        append: impl FnMut(&mut dyn Sql) -> Result<T>,
+    ) -> Result<T> {
+        let verification = self.partition.verification();
+        self.connections
+            .run_verified(verification, repeatable, append)
     }
 
     /// An append with its inline projections. Repeated where a migration has made a prepared statement stale, where the
@@ -208,7 +250,8 @@ impl EventStore {
         append: impl Fn(&mut Session<'_>) -> Result<T>,
     ) -> Result<T> {
         let once = || -> Result<T> {
-            let mut session = self.begin()?;
+            self.register_projections()?;
+            let mut session = self.session_in(PooledTransaction::begin(&self.connections)?)?;
             let appended = append(&mut session)?;
             session.commit()?;
             Ok(appended)
@@ -227,7 +270,7 @@ impl EventStore {
     /// Reads a stream. A stream that does not exist, or is archived, has no events and version 0.
     ///
     /// # Errors
-    /// [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Decode`] when a message does not fit `E`; [`Error::StreamGap`] when messages are missing.
     pub fn read_stream<E: Event>(&self, stream: &str) -> Result<StreamRead<E>> {
         self.read_stream_with(stream, ReadOptions::new())
     }
@@ -235,7 +278,8 @@ impl EventStore {
     /// Reads a part of a stream.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`,
+    /// [`Error::StreamGap`] when messages are missing.
     pub fn read_stream_with<E: Event>(
         &self,
         stream: &str,
@@ -259,7 +303,7 @@ impl EventStore {
     /// Folds the events of a stream into a state, as they arrive.
     ///
     /// # Errors
-    /// [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Decode`] when a message does not fit `E`; [`Error::StreamGap`] when messages are missing.
     pub fn aggregate_stream<S, E: Event>(
         &self,
         stream: &str,
@@ -276,7 +320,8 @@ impl EventStore {
     /// `initial` is called again if the connection is lost meanwhile: the stream is then read from the beginning.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`.
+    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`,
+    /// [`Error::StreamGap`] when messages are missing.
     pub fn aggregate_stream_with<S, E: Event>(
         &self,
         stream: &str,
@@ -411,13 +456,17 @@ impl EventStore {
         Ok(done)
     }
 
-    /// Begins a transaction that the caller commits.
+    /// Begins a transaction that the caller commits. On a standby it can read streams and documents.
     ///
     /// # Errors
     /// When no connection can be had.
     pub fn begin(&self) -> Result<Session<'static>> {
         self.register_projections()?;
-        let transaction = PooledTransaction::begin(&self.connections)?;
+        self.session_in(PooledTransaction::begin_by_default(&self.connections)?)
+    }
+
+    fn session_in(&self, mut transaction: PooledTransaction) -> Result<Session<'static>> {
+        transaction.verify(self.partition.verification())?;
         let transaction = Transaction::pooled(transaction, self.partition.scope().clone());
         Ok(self.session(transaction).waking(self.wakeups.clone()))
     }
@@ -507,6 +556,9 @@ impl EventStore {
     /// Registers the projections in this partition, once per process.
     pub(crate) fn register_projections(&self) -> Result<()> {
         if self.projections.is_empty() || self.registered().contains(&self.partition.name) {
+            return Ok(());
+        }
+        if !self.can_write()? {
             return Ok(());
         }
         self.prepare_projections()

@@ -573,3 +573,45 @@ fn help_and_version_are_results() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_sequence_behind_its_table_is_repaired_and_a_restore_is_told() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    store.append_to_stream("Cart-1", &[added("shoes", 1), added("hat", 1)])?;
+    drop(store);
+    let set_back = "SELECT setval('emt_global_message_position', 1)";
+    database.client()?.batch_execute(set_back)?;
+
+    let refused = run_on(&database, &["stream", "Cart-1"])?;
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("run `emmett repair sequence`"),
+        "{refused:?}"
+    );
+    assert_eq!(run_on(&database, &["doctor"])?.code, 4);
+
+    assert_eq!(
+        succeed(&database, &["repair", "sequence"])?,
+        "set emt_global_message_position from 1 to 2\n\
+         positions may have been drawn again meanwhile: the store is at epoch 1 now, and processors do not run until they are \
+         reset\n"
+    );
+    assert_eq!(
+        run_on(&database, &["--json", "repair", "sequence"])?.json()?,
+        json!({ "found": 2, "head": 2, "epoch": 1, "partitions": [], "repaired": false })
+    );
+    assert_eq!(
+        succeed(&database, &["doctor"])?.lines().last(),
+        Some("nothing is wrong")
+    );
+    assert_eq!(
+        succeed(&database, &["restored"])?,
+        "the store is at epoch 2 now\n"
+    );
+    assert_eq!(
+        run_on(&database, &["restored", "--to", "1", "--json"])?.json()?,
+        json!({ "epoch": 3 })
+    );
+    assert_eq!(run_on(&database, &["restored", "--to", "3"])?.code, 1);
+    Ok(())
+}

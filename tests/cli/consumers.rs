@@ -125,8 +125,9 @@ fn processors_speak_json() -> anyhow::Result<()> {
     }
     assert!(slot["updatedAt"].take().is_string());
     let expected = json!({
-        "processor": "carts", "version": 1, "state": "running", "position": 3, "head": 4, "lag": 1,
-        "lagSeconds": null, "parked": 1, "waiting": 1, "lastError": null, "survived": null,
+        "processor": "carts", "version": 1, "state": "running", "position": 3, "head": 4, "epoch": 0,
+        "storeEpoch": 0, "lag": 1, "lagSeconds": null, "parked": 1, "waiting": 1, "lastError": null,
+        "survived": null,
         "slots": [{
             "slot": 0, "position": 3, "epoch": 1, "owner": "host-1/4711", "worker": 7, "heldSeconds": null,
             "leaseSeconds": null, "crashes": 0, "attempts": 0, "failed": false, "lastError": null, "retryAt": null,

@@ -7,7 +7,7 @@ mod deciding;
 mod error_texts;
 mod failures;
 mod feed_held_back;
-mod fixtures;
+pub(crate) mod fixtures;
 mod jobs;
 mod leases;
 mod named;

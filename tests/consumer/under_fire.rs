@@ -1,7 +1,7 @@
 //! Faults of the database that pass by themselves: every processor goes on by itself, and no healthy event is parked.
 
 use super::fixtures::{counted, counts, journal, journaled, stored};
-use crate::support::{CartEvent, added, database};
+use crate::support::{CartEvent, added, database, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
     ConnectionOptions, ConsumerBuilder, EventStore, FailurePolicy, FeedOptions, ParkedOptions,
@@ -107,9 +107,7 @@ fn write(store: &EventStore, writer: usize, over: &AtomicBool) {
     while !over.load(Ordering::SeqCst) {
         number += 1;
         let stream = format!("Cart-{writer}-{}", number % STREAMS);
-        if store.append_to_stream(&stream, &[added("hat", 1)]).is_err() {
-            thread::sleep(Duration::from_millis(5));
-        }
+        let _ = store.append_to_stream(&stream, &[added("hat", 1)]);
     }
 }
 
@@ -145,10 +143,16 @@ impl Fault {
     }
 }
 
+/// A fault lasts for a time: nothing says when it has done its harm.
+fn last_for(time: Duration) {
+    let end = Instant::now() + time;
+    wait_until("the fault is over", || Instant::now() >= end);
+}
+
 fn lock(client: &mut Client, table: &str, time: Duration) -> anyhow::Result<()> {
     let mut transaction = client.transaction()?;
     transaction.batch_execute(&format!("LOCK TABLE {table}"))?;
-    thread::sleep(time);
+    last_for(time);
     Ok(transaction.commit()?)
 }
 
@@ -157,7 +161,7 @@ fn set(database: &Database, setting: &str, time: Duration) -> anyhow::Result<()>
     client.batch_execute("SET default_transaction_read_only = off; SET statement_timeout = 0")?;
     client.batch_execute(&format!("ALTER DATABASE {} SET {setting}", database.name()))?;
     end_connections(&mut client)?;
-    thread::sleep(time);
+    last_for(time);
     client.batch_execute(&format!("ALTER DATABASE {} RESET ALL", database.name()))?;
     // Those that have the setting stay: the store has to find out.
     Ok(())

@@ -5,4 +5,5 @@ pub(crate) mod connections;
 mod grants;
 mod names;
 mod schema;
+mod settings;
 mod tls;

@@ -1,6 +1,7 @@
-//! Reading streams: parts of them, folded, page by page, and while they change.
+//! Reading streams: parts of them, folded, page by page, while they change, and with gaps.
 
 mod aggregate;
+mod gaps;
 mod growing;
 mod iterator;
 mod model;

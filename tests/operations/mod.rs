@@ -3,3 +3,4 @@
 mod doctor;
 mod event_log;
 pub(crate) mod processors;
+mod restored;

@@ -34,6 +34,7 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("keepalives_idle", "30"),
     ("keepalives_interval", "10"),
 ];
+const READ_COMMITTED: &str = r"-c default_transaction_isolation=read\ committed";
 const DEFAULT_KEEPALIVES_COUNT: u32 = 3;
 const DEFAULT_TCP_USER_TIMEOUT_MILLISECONDS: u32 = 30_000;
 
@@ -89,11 +90,24 @@ impl Endpoint {
 
     /// Opens a connection to the first host that can be reached and fits.
     pub(crate) fn connect(&self) -> Result<Client, ConnectError> {
+        self.connect_by(&self.config)
+    }
+
+    /// The same for a session whose statements run at READ COMMITTED, whatever the role's default is. Said when the session
+    /// begins, because a pooler either refuses that or passes over it; a SET would reach the sessions of strangers.
+    pub(crate) fn connect_at_read_committed(&self) -> Result<Client, ConnectError> {
+        let mut config = self.config.clone();
+        let options = [config.get_options().unwrap_or_default(), READ_COMMITTED].join(" ");
+        config.options(options.trim_start());
+        self.connect_by(&config)
+    }
+
+    fn connect_by(&self, config: &Config) -> Result<Client, ConnectError> {
         let mut failures = Failures::default();
         for host in self.hosts_in_order() {
             let transports = self.transports(host)?;
             for transport in &transports {
-                match self.attempt(host, transport) {
+                match attempt(config.clone(), host, transport) {
                     Ok(client) => return Ok(client),
                     Err(error) => failures.add(host, transport, error),
                 }
@@ -155,15 +169,18 @@ impl Endpoint {
     fn transports(&self, _host: &Host) -> Result<Vec<Transport>, ConnectError> {
         Ok(vec![Transport::Plain])
     }
+}
 
-    fn attempt(&self, host: &Host, transport: &Transport) -> Result<Client, postgres::Error> {
-        let mut config = self.config.clone();
-        host.add_to(&mut config);
-        match transport {
-            Transport::Plain => config.ssl_mode(DriverSslMode::Disable).connect(NoTls),
-            #[cfg(feature = "tls")]
-            Transport::Tls(mode, connector) => config.ssl_mode(*mode).connect(connector.clone()),
-        }
+fn attempt(
+    mut config: Config,
+    host: &Host,
+    transport: &Transport,
+) -> Result<Client, postgres::Error> {
+    host.add_to(&mut config);
+    match transport {
+        Transport::Plain => config.ssl_mode(DriverSslMode::Disable).connect(NoTls),
+        #[cfg(feature = "tls")]
+        Transport::Tls(mode, connector) => config.ssl_mode(*mode).connect(connector.clone()),
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) const EVENT_STORE: Map = Map {
         "sql/events/streams.sql",
         "sql/events/fence.sql",
         "sql/events/messages.sql",
+        "sql/events/store_epochs.sql",
         "sql/events/append.sql",
         "sql/events/append_refusal.sql",
         "sql/events/append_to_streams.sql",
@@ -58,6 +59,7 @@ pub(super) const EVENT_STORE: Map = Map {
         "sql/projections/shadow_tables.sql",
         "sql/projections/replaced_documents.sql",
         "sql/operations/imports.sql",
+        "sql/operations/store_check.sql",
         "sql/operations/grants.sql",
     ],
 };

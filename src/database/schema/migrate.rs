@@ -4,7 +4,7 @@ use super::adoption::{adopt, is_emmetts, remark};
 use super::applied::{applied, check_history, record};
 use super::migration::SchemaPart;
 use super::report::MigrationReport;
-use super::server::check_server;
+use super::server::{check_server, encoding_remark};
 use super::statement::migration_failed;
 use super::text::render;
 use crate::database::error::Result;
@@ -40,6 +40,7 @@ pub(super) fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result
         adopt(sql, schema)?;
         report.applied.push("adopt_emmett".to_owned());
     }
+    report.remarks.extend(encoding_remark(sql)?);
     report.remarks.extend(remark(sql, schema)?);
     Ok(report)
 }

@@ -2,13 +2,15 @@
 
 use super::statement::look_failed;
 use crate::database::error::{DatabaseError, Result};
-use crate::database::{Sql, get};
+use crate::database::{Sql, get, scalar};
 
 /// PostgreSQL 13 is the first with `pg_current_xact_id`.
 const OLDEST_SERVER: i32 = 130_000;
 
 const SERVER_VERSION: &str = "
     SELECT current_setting('server_version_num')::INTEGER AS number, current_setting('server_version') AS version";
+
+const ENCODING: &str = "SELECT getdatabaseencoding()::TEXT";
 
 pub(super) fn check_server(sql: &mut dyn Sql) -> Result<()> {
     let rows = sql.query(SERVER_VERSION, &[]).map_err(look_failed)?;
@@ -22,4 +24,25 @@ pub(super) fn check_server(sql: &mut dyn Sql) -> Result<()> {
     Err(DatabaseError::schema(format!(
         "the server runs PostgreSQL {version}, this library needs 13 or newer"
     )))
+}
+
+/// What to expect of a database that does not keep UTF-8.
+pub(super) fn encoding_remark(sql: &mut dyn Sql) -> Result<Option<String>> {
+    let rows = sql.query(ENCODING, &[]).map_err(look_failed)?;
+    let encoding: String = scalar(&rows)?.unwrap_or_default();
+    Ok(remark_on(&encoding))
+}
+
+fn remark_on(encoding: &str) -> Option<String> {
+    match encoding {
+        "UTF8" => None,
+        "SQL_ASCII" => Some(
+            "the encoding of the database is SQL_ASCII: it counts bytes as characters, so names of tenants have to be ASCII, and \
+             filters and sort orders take other texts apart; create it with UTF8"
+                .to_owned(),
+        ),
+        other => Some(format!(
+            "the encoding of the database is {other}: texts with characters that it does not have are refused; create it with UTF8"
+        )),
+    }
 }

@@ -8,6 +8,7 @@ mod read_options;
 mod row;
 mod stored;
 mod stream_read;
+mod versions;
 
 pub(crate) use append::{append, append_to_streams};
 pub use append_options::{AppendOptions, StreamMessages};

@@ -2,6 +2,7 @@
 
 use super::name::check_stream_name;
 use super::read_options::ReadOptions;
+use super::versions::Versions;
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Jsonb, Sql, get, param};
 use crate::error::{DecodeError, Error, Result};
@@ -81,7 +82,8 @@ const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
     )
 ));
 
-/// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist.
+/// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist. Fails where a
+/// version is missing among them.
 pub(crate) fn read(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -101,7 +103,12 @@ pub(crate) fn read(
         (None, true, true) => READ_ARCHIVED_TOO_BACKWARDS,
     };
     let mut each = |row: MessageRow<'_>| each(row).map(|()| true);
-    read_rows(sql, partition, stream, options, (statement, &[]), &mut each)
+    let statement = SizedStatement {
+        statement,
+        sizes: &[],
+        may_be_cut: false,
+    };
+    read_rows(sql, partition, stream, options, statement, &mut each)
 }
 
 /// A part of a stream that is within the limits of a batch.
@@ -140,25 +147,37 @@ pub(crate) fn read_page<E: Event>(
         is_last: true,
     };
     let options = options.limited_to(limits.rows() as u64);
-    let mut read = |statement, sizes: &[usize], page: &mut StreamPage<E>| {
+    let mut read = |statement: SizedStatement<'_>, page: &mut StreamPage<E>| {
         let mut take = |row: MessageRow<'_>| page.take(&mut fill, row);
-        read_rows(
-            sql,
-            partition,
-            stream,
-            &options,
-            (statement, sizes),
-            &mut take,
-        )
+        read_rows(sql, partition, stream, &options, statement, &mut take)
     };
-    let small = [limits.small_stored(), limits.small()];
-    page.version = read(READ_SMALL, &small, &mut page)?;
+    let small = SizedStatement {
+        statement: READ_SMALL,
+        sizes: &[limits.small_stored(), limits.small()],
+        may_be_cut: false,
+    };
+    page.version = read(small, &mut page)?;
     if !page.is_last && page.events.is_empty() {
-        page.version = read(READ_LARGE, &[limits.bytes], &mut page)?;
+        let large = SizedStatement {
+            statement: READ_LARGE,
+            sizes: &[limits.bytes],
+            may_be_cut: true,
+        };
+        page.version = read(large, &mut page)?;
     }
     // Without any, the stream has been archived between the two statements.
     page.is_last = page.events.is_empty() || page.is_last && !fill.is_full();
     Ok(page)
+}
+
+/// A statement that reads a part of a stream.
+#[derive(Clone, Copy)]
+struct SizedStatement<'a> {
+    statement: PartitionSql,
+    /// Its last parameters.
+    sizes: &'a [usize],
+    /// It ends where the next message has no room, and does not say so.
+    may_be_cut: bool,
 }
 
 fn read_rows(
@@ -166,7 +185,11 @@ fn read_rows(
     partition: &Partition,
     stream: &Arc<str>,
     options: &ReadOptions,
-    (statement, sizes): (PartitionSql, &[usize]),
+    SizedStatement {
+        statement,
+        sizes,
+        may_be_cut,
+    }: SizedStatement<'_>,
     each: &mut dyn FnMut(MessageRow<'_>) -> Result<bool>,
 ) -> Result<u64> {
     check_stream_name(stream)?;
@@ -175,10 +198,13 @@ fn read_rows(
     let sizes: Vec<i64> = sizes.iter().copied().map(to_sql).collect();
     let mut version = 0;
     let mut outcome = Ok(());
+    let mut versions = Versions::new(options, 0);
+    let mut is_cut = may_be_cut;
     let mut read_row = |row: &Row| -> Result<bool> {
         if version == 0 {
             version = get_u64(row, "stream_version")?;
             options.expected.check(stream, version)?;
+            versions = Versions::new(options, version);
         }
         let message = MessageRow {
             row,
@@ -186,12 +212,10 @@ fn read_rows(
             stream,
         };
         // The stream exists, but no message is in the range.
-        if message
-            .get::<Option<i64>>(MessageColumn::StreamPosition)?
-            .is_none()
-        {
+        let Some(found) = message.get(MessageColumn::StreamPosition)? else {
             return Ok(true);
-        }
+        };
+        versions.found(stream, from_sql(found)?)?;
         each(message)
     };
     let mut parameters = vec![
@@ -212,7 +236,10 @@ fn read_rows(
         &partition.sql(statement),
         &parameters,
         &mut |row| match read_row(row) {
-            Ok(goes_on) => goes_on,
+            Ok(goes_on) => {
+                is_cut |= !goes_on;
+                goes_on
+            }
             Err(error) => {
                 outcome = Err(error);
                 false
@@ -223,6 +250,9 @@ fn read_rows(
     outcome?;
     if version == 0 {
         options.expected.check(stream, 0)?;
+    }
+    if !is_cut {
+        versions.end(stream)?;
     }
     Ok(version)
 }

@@ -12,6 +12,10 @@ use crate::events::BatchLimits;
 /// let from_five = ReadOptions::new().from(5).to(20);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct ReadOptions {
     pub(super) from: u64,
     pub(super) to: u64,
@@ -20,6 +24,9 @@ pub struct ReadOptions {
     pub(super) include_archived: bool,
     pub(super) expected: ExpectedVersion,
     pub(super) limits: BatchLimits,
+    pub(super) allow_gaps: bool,
+    /// It goes on where an earlier page has ended.
+    pub(super) is_continued: bool,
 }
 
 impl Default for ReadOptions {
@@ -32,6 +39,8 @@ impl Default for ReadOptions {
             include_archived: false,
             expected: ExpectedVersion::Any,
             limits: BatchLimits::default(),
+            allow_gaps: false,
+            is_continued: false,
         }
     }
 }
@@ -95,6 +104,14 @@ impl ReadOptions {
         self
     }
 
+    /// Reads on where messages are missing, because they were deleted by hand. Defaults to [`Error::StreamGap`]: a state that
+    /// is folded without them is wrong.
+    #[must_use]
+    pub fn allow_gaps(mut self) -> Self {
+        self.allow_gaps = true;
+        self
+    }
+
     pub(crate) fn next_page(mut self, last: u64, count: u64) -> Self {
         if self.backwards {
             self.to = last.saturating_sub(1);
@@ -103,6 +120,7 @@ impl ReadOptions {
         }
         self.max_count = self.max_count.map(|most| most.saturating_sub(count));
         self.expected = ExpectedVersion::Any;
+        self.is_continued = true;
         self
     }
 

@@ -1,7 +1,7 @@
 //! What the feed and the appends rely on.
 
 use super::finding::{Finding, FindingKind, Severity};
-use crate::database::Sql;
+use crate::database::{DatabaseError, Sql};
 use crate::error::Result;
 use crate::events::{Partition, PartitionSql, SequenceSettings, feed, integrity};
 
@@ -23,17 +23,25 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
 fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
     let highest = integrity::highest_position(sql, partition)?;
     let last = feed::head(sql, partition)?;
-    if highest <= last {
-        return Ok(None);
-    }
-    let sequence = partition.sql(POSITIONS);
+    let problem = if highest <= last {
+        match partition.verification().run(sql) {
+            Ok(()) => return Ok(None),
+            Err(DatabaseError::Inconsistent { message }) => {
+                format!("Appends are refused: {message}.")
+            }
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        format!(
+            "The sequence of the positions is at {last}, but there is a message at {highest}: appends are refused, because \
+             they would draw positions again and readers would skip events."
+        )
+    };
     Ok(Some(Finding::new(
         FindingKind::SequenceBehind,
         Severity::Serious,
-        format!(
-            "The sequence of the positions is at {last}, but there is a message at {highest}: appends will fail, or not be delivered."
-        ),
-        format!("Was the database restored? SELECT setval('{sequence}', {highest})"),
+        problem,
+        "Was the database restored, or is it a logical replica? Stop all writers; then run `emmett repair sequence`.",
     )))
 }
 

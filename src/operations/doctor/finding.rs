@@ -65,9 +65,10 @@ pub enum FindingKind {
     AppendsBlocked,
     /// The server is a standby, from which the feed cannot be read.
     Standby,
-    /// Statements of their own do not run at READ COMMITTED here, so the feed cannot be read.
+    /// Statements of their own do not run at READ COMMITTED here, so each one takes a transaction.
     Isolation,
-    /// The sequence has not drawn positions that are stored.
+    /// A sequence is behind the tables: that of the positions has not drawn some that are stored, or a partition's flag that
+    /// it has inline projections was lost. Appends are refused.
     SequenceBehind,
     /// The sequence draws positions in advance, or not upwards.
     SequenceSettings,
@@ -101,7 +102,7 @@ pub enum FindingKind {
     ProcessorStandsStill,
     /// A processor has failed.
     ProcessorFailed,
-    /// A processor is beyond the last position that was drawn.
+    /// A processor is beyond the last position that was drawn, or of an earlier epoch of the store.
     ProcessorAhead,
     /// A processor has parked messages.
     ParkedMessages,

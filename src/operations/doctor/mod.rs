@@ -71,8 +71,11 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     if isolation != "read committed" {
         findings.push(Finding::new(
             FindingKind::Isolation,
-            Severity::Serious,
-            format!("Statements run at isolation level \"{isolation}\" here, so the feed cannot be read."),
+            Severity::Warning,
+            format!(
+                "Statements run at isolation level \"{isolation}\" here, so each one takes a transaction of its own: three round \
+                 trips."
+            ),
             "Set default_transaction_isolation to 'read committed' for this role or database.",
         ));
     }

@@ -14,8 +14,10 @@ pub(super) fn examine(processors: &Processors, horizon: Option<u64>) -> Result<V
 
 fn findings(processor: &ProcessorStatus, horizon: Option<u64>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(failed(processor));
-    findings.extend(ahead(processor));
+    match ahead(processor) {
+        Some(ahead) => findings.push(ahead),
+        None => findings.extend(failed(processor)),
+    }
     findings.extend(expired(processor));
     findings.extend(hanging(processor));
     findings.extend(repeating(processor));
@@ -47,19 +49,33 @@ fn failed(processor: &ProcessorStatus) -> Option<Finding> {
 }
 
 fn ahead(processor: &ProcessorStatus) -> Option<Finding> {
-    let at = processor.furthest();
-    (at > processor.head).then(|| {
-        Finding::new(
-            FindingKind::ProcessorAhead,
-            Severity::Serious,
-            format!(
-                "{} is at position {at}, but the last one that was drawn is {}: it would skip events.",
-                title(processor),
-                processor.head
-            ),
+    let reach = processor.reach();
+    let (problem, advice) = if reach.furthest > reach.head {
+        (
+            format!("but the last one that was drawn is {}", reach.head),
             "Was the database restored? Mend the sequence first; then reset the processor.",
         )
-    })
+    } else if reach.epoch < reach.store_epoch {
+        (
+            format!(
+                "of epoch {}, but the store is at epoch {}: positions may have been drawn again",
+                reach.epoch, reach.store_epoch
+            ),
+            "Reset it: to its position if it was restored together with the events, else to the last position of before.",
+        )
+    } else {
+        return None;
+    };
+    Some(Finding::new(
+        FindingKind::ProcessorAhead,
+        Severity::Serious,
+        format!(
+            "{} is at position {}, {problem}: it would skip events.",
+            title(processor),
+            reach.furthest
+        ),
+        advice,
+    ))
 }
 
 fn expired(processor: &ProcessorStatus) -> Option<Finding> {

@@ -168,6 +168,7 @@ impl<'s, 'p> Import<'s, 'p> {
             };
             let mut transaction = PooledTransaction::begin(self.store.connections())?;
             let partition = self.partition();
+            transaction.verify(partition.verification())?;
             part.store(transaction.sql(), partition, &self.name, self.stored)?;
             self.store_messages(transaction.sql())?;
             transaction.commit()?;

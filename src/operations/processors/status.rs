@@ -2,7 +2,6 @@
 
 use super::Processors;
 use crate::error::Result;
-use crate::slots::progress::refuse_beyond;
 use crate::slots::{ProcessorStatus, status};
 
 impl Processors {
@@ -45,10 +44,11 @@ impl Processors {
         Ok(positions.min().unwrap_or(0))
     }
 
-    /// The position up to which a processor is done, if that says anything: not for one that is ahead of the sequence.
+    /// The position up to which a processor is done, if that says anything: not for one that is ahead of the sequence or
+    /// of an earlier epoch.
     pub(crate) fn drawn_position(&self, name: &str) -> Result<u64> {
         for one in self.named(name)? {
-            refuse_beyond(name, one.furthest(), one.head)?;
+            one.reach().check(name)?;
         }
         self.position(name)
     }

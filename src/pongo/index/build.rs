@@ -100,7 +100,7 @@ impl Build<'_> {
             .index
             .statement(self.schema, self.collection, &self.built_as, true)?;
         // Repeatable, because an index that exists is skipped.
-        self.connections.run(true, |sql| {
+        self.connections.run_outside(|sql| {
             sql.batch(&statement)
                 .map_err(|source| catalog::refused(self.collection, self.index, source))
         })?;
@@ -163,7 +163,7 @@ impl Build<'_> {
                 identifier::qualify(self.schema, &name)
             );
             self.connections
-                .run(true, |sql| sql.batch(&drop).map_err(refused))?;
+                .run_outside(|sql| sql.batch(&drop).map_err(refused))?;
         }
         Ok(())
     }

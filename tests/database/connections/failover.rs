@@ -37,7 +37,11 @@ fn connections_to_a_standby_are_replaced_once_the_name_leads_to_the_primary_agai
     // Finds the dead connections.
     store.read_stream::<CartEvent>("Cart-1")?;
     let refused = store.append_to_stream("Cart-1", &[added("hat", 1)]);
-    let begun = store.begin().map(drop);
+    // A session begins there: it may only read.
+    let append = |store: &EventStore| {
+        store.with_session(|session| Ok(session.append_to_stream("Cart-1", &[added("hat", 1)])?))
+    };
+    let begun = append(&store).map(drop);
     assert!(errors.recv()?, "the consumer waits");
     fill_pool(&store);
     proxy.lead_to(&primary_url)?;

@@ -293,7 +293,7 @@ fn a_pool_that_gets_no_connection_says_what_the_pooler_says() -> anyhow::Result<
     let proxy = Proxy::to(&database)?;
     proxy.always_lose(Loss::Pooler("08P01"), "");
 
-    let options = ConnectionOptions::new().connection_timeout(Duration::from_millis(100));
+    let options = ConnectionOptions::new().connection_timeout(Duration::from_secs(2));
     let store = EventStore::builder(proxy.url())
         .connection_options(options)
         .open();

@@ -44,6 +44,7 @@ const NOUNS: &[&str] = &[
     "rebuild",
     "relation",
     "slot",
+    "store",
     "stream",
     "table",
     "update",

@@ -1,0 +1,83 @@
+-- What a store relies on and the tables cannot guard: its sequences, which logical replication and careless restores leave
+-- behind the tables.
+
+-- Says what is wrong and what to do about it; NULL where nothing is. One statement, for each new connection: it looks at one
+-- partition, because a look at all would load the tables of every tenant into every session.
+CREATE OR REPLACE FUNCTION public.emt_store_check(_partition TEXT) RETURNS TEXT
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_partition_suffix(_partition);
+    _highest BIGINT;
+    _head BIGINT;
+BEGIN
+    -- Without its tables there is no such tenant; the statement that needs them says so.
+    IF to_regclass(format('public.%I', 'emt_messages_' || _suffix)) IS NULL THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT max(global_position) FROM public.%I', 'emt_messages_' || _suffix) INTO _highest;
+    -- After the table: an append between the two must not look like a fault.
+    SELECT last_value - (NOT is_called)::INTEGER INTO _head FROM public.emt_global_message_position;
+    IF _head < _highest THEN
+        RETURN format('the sequence emt_global_message_position is at %s, but partition "%s" has a message at position %s, so '
+                      'appends would draw positions again and readers would skip events: run `emmett repair sequence`',
+                      _head, _partition, _highest);
+    END IF;
+    -- The row before the flag, which is set before the row can be seen.
+    IF EXISTS (SELECT FROM public.emt_partitions AS tenant
+                WHERE tenant.partition = _partition AND tenant.inline_projections <> '{}')
+       AND pg_sequence_last_value(to_regclass(format('public.%I', 'emt_inline_in_' || _suffix))) = 0 THEN
+        RETURN format('the sequence emt_inline_in_%s was set back, so inline projections would miss events of partition "%s": '
+                      'run `emmett repair sequence`', _suffix, _partition);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- Sets the sequences to where the tables of all partitions are. behind: where the sequence of the positions was. Where it
+-- has drawn any since it was set back, they may have been drawn for the second time: a new epoch begins, and inline read
+-- models count as stale in partitions whose flag was lost. Needs the owner of the schema.
+CREATE OR REPLACE FUNCTION public.emt_store_repair()
+    RETURNS TABLE (behind BIGINT, head BIGINT, epoch BIGINT, partitions TEXT[])
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _highest BIGINT;
+    _has_drawn BOOLEAN;
+    _partition TEXT;
+BEGIN
+    -- A second repair must not set back what the first has set and appends have drawn since.
+    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.repair', 0));
+    SELECT max(global_position) INTO _highest FROM public.emt_messages;
+    behind := public.emt_position_head();
+    head := behind;
+    epoch := public.emt_store_epoch();
+    SELECT is_called INTO _has_drawn FROM public.emt_global_message_position;
+    IF behind < _highest THEN
+        PERFORM setval('public.emt_global_message_position', _highest);
+        head := _highest;
+        IF _has_drawn THEN
+            epoch := public.emt_store_epoch_begin(0);
+        END IF;
+    END IF;
+    partitions := ARRAY(
+        SELECT tenant.partition FROM public.emt_partitions AS tenant
+         WHERE tenant.inline_projections <> '{}'
+           AND pg_sequence_last_value(
+                   to_regclass(format('public.%I', 'emt_inline_in_' || tenant.table_suffix))) = 0
+         ORDER BY tenant.partition COLLATE "C");
+    FOREACH _partition IN ARRAY partitions LOOP
+        PERFORM nextval(format('public.%I', 'emt_inline_in_' || public.emt_partition_suffix(_partition)));
+        IF _has_drawn THEN
+            UPDATE public.emt_projections AS projection
+               SET status = 'stale', last_updated = now()
+             WHERE projection.partition = _partition AND projection.type = 'i' AND projection.status = 'active'
+               AND projection.definition ? 'handles';
+        END IF;
+    END LOOP;
+    PERFORM setval(pg_get_serial_sequence('public.emt_rebuilds', 'id'), rebuild.highest)
+       FROM (SELECT max(id) AS highest FROM public.emt_rebuilds) AS rebuild
+      WHERE rebuild.highest > coalesce(pg_sequence_last_value(pg_get_serial_sequence('public.emt_rebuilds', 'id')), 0);
+    RETURN NEXT;
+END
+$$;

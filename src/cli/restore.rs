@@ -1,0 +1,76 @@
+//! `emmett repair` and `emmett restored`.
+
+use super::arguments::{RepairCommand, RestoredArguments};
+use super::output::Output;
+use crate::operations::SequenceRepair;
+use crate::store::EventStore;
+use serde_json::json;
+
+pub(super) fn repair(
+    command: &RepairCommand,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    match command {
+        RepairCommand::Sequence => {
+            let epoch = store.epoch()?;
+            repair_sequence(&store.repair_sequence()?, epoch, output)
+        }
+    }
+}
+
+fn repair_sequence(
+    repair: &SequenceRepair,
+    epoch_before: u64,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    output.object(&json!({
+        "found": repair.found,
+        "head": repair.head,
+        "epoch": repair.epoch,
+        "partitions": repair.partitions,
+        "repaired": repair.has_repaired(),
+    }))?;
+    output.text(&lines(repair, epoch_before).join("\n"))
+}
+
+fn lines(repair: &SequenceRepair, epoch_before: u64) -> Vec<String> {
+    let mut lines = Vec::new();
+    if repair.head > repair.found {
+        lines.push(format!(
+            "set emt_global_message_position from {} to {}",
+            repair.found, repair.head
+        ));
+    }
+    if repair.epoch > epoch_before {
+        lines.push(format!(
+            "positions may have been drawn again meanwhile: the store is at epoch {} now, and processors do not run until they \
+             are reset",
+            repair.epoch
+        ));
+    }
+    for partition in &repair.partitions {
+        lines.push(format!(
+            "appends look for the inline projections of \"{partition}\" again; those that count as stale have to be rebuilt"
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("nothing to repair: the sequences are where the tables are".to_owned());
+    }
+    lines
+}
+
+pub(super) fn restored(
+    arguments: &RestoredArguments,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let epoch = match arguments.to {
+        Some(position) => store.restored_to(position)?,
+        None => store.restored()?,
+    };
+    output.result(
+        &format!("the store is at epoch {epoch} now"),
+        &json!({ "epoch": epoch }),
+    )
+}

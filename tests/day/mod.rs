@@ -1,0 +1,4 @@
+//! A user's whole day under the settings, encodings and versions of PostgreSQL that a store meets.
+
+mod program;
+mod settings;
