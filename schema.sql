@@ -25,7 +25,9 @@
 -- emt_subscriptions and emt_projections are Emmett's tables.
 --
 -- Naming rules
---   Every name is qualified: nothing depends on search_path.
+--   Every name is qualified: nothing depends on search_path. Each function sets its own, or, where that would cost too much,
+--   calls functions by their schema and compares values of exactly the types of PostgreSQL's operators. Functions of this
+--   schema get arguments of exactly their types, and all of them: others may be able to add functions of the same name.
 --   A function's name begins with the thing on which it works: emt_stream_move, emt_json_put_at. Emmett's clients call
 --   emt_append_to_stream, emt_sanitize_name and emt_add_partition, which therefore have Emmett's names and parameters.
 --   _name is a parameter or a local, a bare name is a column. Columns of a returned table have the names that callers read.
@@ -50,7 +52,7 @@
 --   SE004  no tenant can have this name
 --   SE005  there is no such tenant
 --   SE010  another version of the asynchronous projection is the active one
---   SE011  the inline projection is not registered
+--   SE011  the projection is not registered
 --   SE013  the projection is inline for one program and asynchronous for another
 --   SE014  the read model of the projection is not known to be right
 --   SE020  a message id was used for another message

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
 
 -- Deletes the slots of all processors of a partition and what they have parked. For a partition that is removed.
 CREATE OR REPLACE FUNCTION public.emt_processor_delete_all(_partition TEXT) RETURNS VOID
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     DELETE FROM public.emt_processor_slots AS slot WHERE slot.partition = _partition;
     DELETE FROM public.emt_parked_messages AS parked WHERE parked.partition = _partition;

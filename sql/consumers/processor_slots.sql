@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
 
 -- The key of the advisory lock under which a processor gets its slots, or a position from which they all go on.
 CREATE OR REPLACE FUNCTION public.emt_processor_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.processor/' || _partition || '/' || _name, 0) $$;
 
 -- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
@@ -87,7 +87,7 @@ CREATE OR REPLACE FUNCTION public.emt_processor_register(
     _projection TEXT DEFAULT NULL,
     _handled    JSONB DEFAULT NULL
 ) RETURNS INTEGER
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _active INTEGER;
@@ -167,7 +167,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_raise_epoch(
     _version    INTEGER,
     _slots      INTEGER[]
 ) RETURNS VOID
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     UPDATE public.emt_processor_slots AS slot
        SET epoch = slot.epoch + 1
@@ -186,7 +186,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_release(
     _worker       INTEGER,
     _only_wanted  BOOLEAN
 ) RETURNS VOID
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     UPDATE public.emt_processor_slots AS slot
        SET owner = NULL, worker = NULL, expires_at = NULL, crashes = 0, busy_since = NULL, retry_at = NULL,
@@ -209,7 +209,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_take(
     _worker     INTEGER,
     _lease      INTERVAL
 ) RETURNS TABLE (slot INTEGER, "position" BIGINT, epoch BIGINT, crashes INTEGER)
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _self TEXT := _owner || '/' || _worker;
@@ -310,9 +310,9 @@ $$;
 -- Takes all slots of a processor, of all versions, from their holders: for the switch of a rebuild. A switch that dies
 -- leaves them free after five minutes. Without taken_position, their position is not blamed for that.
 CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT, _owner TEXT) RETURNS VOID
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT public.emt_slot_raise_epoch(_partition, _processor, NULL, NULL);
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, NULL::INTEGER, NULL::INTEGER[]);
     UPDATE public.emt_processor_slots AS slot
        SET owner = _owner, worker = 0, taken_at = clock_timestamp(),
            expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL, busy_since = NULL,
@@ -328,9 +328,9 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     _version    INTEGER,
     _position   BIGINT
 ) RETURNS BIGINT
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT public.emt_slot_raise_epoch(_partition, _processor, _version, NULL);
+    SELECT public.emt_slot_raise_epoch(_partition, _processor, _version, NULL::INTEGER[]);
     WITH reset AS (
         UPDATE public.emt_processor_slots AS slot
            SET position = _position, store_epoch = public.emt_store_epoch(), taken_position = NULL, crashes = 0,
@@ -349,7 +349,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
 -- Those of the partitions in which a worker holds a slot, and so listens. clock_timestamp, which is volatile, makes the plan
 -- look into the index once for each partition, whatever the planner believes.
 CREATE OR REPLACE FUNCTION public.emt_slot_listening(_partitions TEXT[]) RETURNS SETOF TEXT
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT listening.partition
       FROM unnest(_partitions) AS listening (partition)

@@ -3,7 +3,7 @@
 -- Checks that a table of somebody else can be used as a collection. Returns the columns of its primary key; a table of
 -- Pongo's Node library has (_id) only. Raises SE030 and says what does not fit.
 CREATE OR REPLACE FUNCTION public.emt_collection_check_layout(_name TEXT) RETURNS TEXT
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _table REGCLASS := public.emt_relation(_name);
@@ -52,7 +52,7 @@ $$;
 
 -- Whether a table has a unique index on (_id, _partition) beside its primary key.
 CREATE OR REPLACE FUNCTION public.emt_collection_has_id_index(_relation REGCLASS) RETURNS BOOLEAN
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT EXISTS (
         SELECT FROM pg_index
@@ -67,7 +67,7 @@ CREATE OR REPLACE FUNCTION public.emt_document_put_columns() RETURNS TRIGGER
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    NEW.data := NEW.data || jsonb_build_object('_id', NEW._id, '_version', NEW._version::TEXT);
+    NEW.data := NEW.data || pg_catalog.jsonb_build_object('_id', NEW._id, '_version', NEW._version::TEXT);
     RETURN NEW;
 END
 $$;
@@ -76,7 +76,7 @@ $$;
 -- the default partition in the place of its own, a unique index beside its primary key, which is (_id), and a trigger
 -- that keeps its JSON as it was: both libraries can use it then.
 CREATE OR REPLACE FUNCTION public.emt_collection_recognise(_name TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _table REGCLASS := public.emt_relation(_name);

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS public.emt_collections (
 -- Returns the relation of a name; NULL where there is none. Reads the catalogue, because to_regclass may not see what
 -- others have created or dropped while this transaction waited for them.
 CREATE OR REPLACE FUNCTION public.emt_relation(_name TEXT) RETURNS REGCLASS
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT oid::REGCLASS FROM pg_catalog.pg_class
      WHERE relnamespace = 'public'::REGNAMESPACE AND relname = _name
@@ -22,14 +22,14 @@ CREATE OR REPLACE FUNCTION public.emt_relation(_name TEXT) RETURNS REGCLASS
 
 -- The table whose grants a new collection gets. Where there are events, roles that may use them may use the documents.
 CREATE OR REPLACE FUNCTION public.emt_collection_grants_source() RETURNS TEXT
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE WHEN to_regclass('public.emt_streams') IS NULL THEN 'emt_collections' ELSE 'emt_streams' END
     $$;
 
 -- Raises SE030 for a name that no collection can have.
 CREATE OR REPLACE FUNCTION public.emt_collection_check_name(_name TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     IF octet_length(_name) NOT BETWEEN 1 AND 63 THEN
@@ -44,13 +44,13 @@ $$;
 
 -- Keeps others from creating, dropping or renaming a collection of this name until the transaction ends.
 CREATE OR REPLACE FUNCTION public.emt_collection_lock(_name TEXT) RETURNS VOID
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$ SELECT pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || _name, 0)) $$;
 
 -- Creates the table of a document collection; FALSE where it exists. A table that is not registered is recognised if it
 -- has the layout of a collection, and adopted if Pongo's Node library has made it. Raises SE030 for any other table.
 CREATE OR REPLACE FUNCTION public.emt_collection_create(_name TEXT) RETURNS BOOLEAN
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     PERFORM public.emt_collection_check_name(_name);
@@ -88,7 +88,7 @@ $$;
 
 -- Raises SE032 where a projection keeps the collection: the projection would go on with another one, or with none.
 CREATE OR REPLACE FUNCTION public.emt_collection_refuse_read_model(_name TEXT, _doing TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _projection TEXT;
@@ -107,7 +107,7 @@ $$;
 
 -- Drops a collection with all its documents, those of all tenants; FALSE where there is none.
 CREATE OR REPLACE FUNCTION public.emt_collection_drop(_name TEXT) RETURNS BOOLEAN
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _exists BOOLEAN;
@@ -130,7 +130,7 @@ $$;
 
 -- Renames a collection. Raises SE030 where the new name is taken, SE033 where there is no such collection.
 CREATE OR REPLACE FUNCTION public.emt_collection_rename(_name TEXT, _new_name TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     PERFORM public.emt_collection_check_name(_new_name);
@@ -155,7 +155,7 @@ $$;
 
 -- Deletes the documents of a partition in all collections, and returns how many.
 CREATE OR REPLACE FUNCTION public.emt_document_delete_all(_partition TEXT) RETURNS BIGINT
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _table TEXT;
@@ -174,7 +174,7 @@ $$;
 
 -- The same for a tenant of a client's. Raises SE034 for one that an event store knows: its events would stay.
 CREATE OR REPLACE FUNCTION public.emt_document_delete_tenant(_partition TEXT) RETURNS BIGINT
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _is_registered BOOLEAN := FALSE;

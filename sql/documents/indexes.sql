@@ -9,24 +9,25 @@ CREATE OR REPLACE FUNCTION public.emt_index_key(_value JSONB) RETURNS TEXT
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
-    _type TEXT := jsonb_typeof(_value);
+    _type TEXT := pg_catalog.jsonb_typeof(_value);
     _number NUMERIC;
     _text TEXT;
     _digits TEXT;
 BEGIN
     IF _type = 'number' THEN
         _number := _value::NUMERIC;
-        IF _number = 0 THEN
+        IF _number = 0.0 THEN
             RETURN '3b';
         END IF;
-        _text := trim_scale(abs(_number))::TEXT;
-        _digits := replace(_text, '.', '');
-        _text := (199999 + strpos(_text || '.', '.') - length(_digits) + length(ltrim(_digits, '0')))::TEXT
-                 || btrim(_digits, '0');
-        RETURN CASE WHEN _number > 0 THEN '3c' || _text
-                    ELSE '3a' || translate(_text, '0123456789', '9876543210') || '~' END;
+        _text := pg_catalog.trim_scale(pg_catalog.abs(_number))::TEXT;
+        _digits := pg_catalog.replace(_text, '.', '');
+        _text := (199999 + pg_catalog.strpos(_text || '.', '.') - pg_catalog.length(_digits)
+                  + pg_catalog.length(pg_catalog.ltrim(_digits, '0')))::TEXT
+                 || pg_catalog.btrim(_digits, '0');
+        RETURN CASE WHEN _number > 0.0 THEN '3c' || _text
+                    ELSE '3a' || pg_catalog.translate(_text, '0123456789', '9876543210') || '~' END;
     END IF;
-    RETURN CASE _type WHEN 'string' THEN '2' || (_value #>> '{}')
+    RETURN CASE _type WHEN 'string' THEN '2' || (_value #>> '{}'::TEXT[])
                       WHEN 'boolean' THEN '4' || _value::TEXT
                       WHEN 'array' THEN CASE WHEN _value = '[]' THEN '0' ELSE '5' END
                       WHEN 'object' THEN '6'
@@ -36,7 +37,7 @@ $$;
 
 -- Keeps the definition of an index. Raises SE035 where the index of that name has another one.
 CREATE OR REPLACE FUNCTION public.emt_index_note(_collection TEXT, _name TEXT, _definition TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _index OID := public.emt_relation(_name);
@@ -51,7 +52,7 @@ $$;
 
 -- Drops an index of a collection; FALSE where there is none. Raises SE035 for one that keeps the ids apart.
 CREATE OR REPLACE FUNCTION public.emt_index_drop(_collection TEXT, _name TEXT) RETURNS BOOLEAN
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _index OID := public.emt_relation(_name);
@@ -75,7 +76,7 @@ $$;
 
 -- Renames an index.
 CREATE OR REPLACE FUNCTION public.emt_index_rename(_name TEXT, _new_name TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     EXECUTE format('ALTER INDEX public.%I RENAME TO %I', _name, _new_name);
@@ -85,12 +86,12 @@ $$;
 -- Renames the indexes that a failed CREATE INDEX CONCURRENTLY has left under these names. The caller holds the lock of
 -- index builds, so an index that is not valid is not being built. Returns the names of all that can be dropped.
 CREATE OR REPLACE FUNCTION public.emt_index_discard(_collection TEXT, _names TEXT[]) RETURNS TEXT[]
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _table REGCLASS := public.emt_relation(_collection);
 BEGIN
-    PERFORM public.emt_index_rename(relname, 'emt_invalid_' || indexrelid)
+    PERFORM public.emt_index_rename(relname::TEXT, 'emt_invalid_' || indexrelid)
        FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
       WHERE indrelid = _table AND NOT indisvalid AND relname = ANY(_names);
     RETURN ARRAY(SELECT relname::TEXT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid

@@ -6,11 +6,11 @@
 CREATE OR REPLACE FUNCTION public.emt_json_type_name(_value JSONB) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT CASE jsonb_typeof(_value)
+    SELECT CASE pg_catalog.jsonb_typeof(_value)
                WHEN 'null' THEN 'null'
                WHEN 'array' THEN 'an array'
                WHEN 'object' THEN 'an object'
-               ELSE 'a ' || jsonb_typeof(_value)
+               ELSE 'a ' || pg_catalog.jsonb_typeof(_value)
            END
     $$;
 
@@ -23,7 +23,7 @@ CREATE OR REPLACE FUNCTION public.emt_json_is_position(_name TEXT) RETURNS BOOLE
 CREATE OR REPLACE FUNCTION public.emt_json_child(_value JSONB, _name TEXT) RETURNS JSONB
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT CASE jsonb_typeof(_value)
+    SELECT CASE pg_catalog.jsonb_typeof(_value)
                WHEN 'object' THEN _value -> _name
                WHEN 'array' THEN CASE WHEN public.emt_json_is_position(_name) THEN _value -> _name::INTEGER END
            END
@@ -51,7 +51,7 @@ CREATE OR REPLACE FUNCTION public.emt_json_put_at(_document JSONB, _names TEXT[]
     AS $$
 DECLARE
     _container JSONB := _document;
-    _length INTEGER := cardinality(_names);
+    _length INTEGER := pg_catalog.cardinality(_names);
     _level INTEGER := 1;
     _next JSONB;
 BEGIN
@@ -63,22 +63,22 @@ BEGIN
     END LOOP;
 
     FOR _missing IN REVERSE _length .. _level + 1 LOOP
-        _value := jsonb_build_object(_names[_missing], _value);
+        _value := pg_catalog.jsonb_build_object(_names[_missing], _value);
     END LOOP;
 
-    IF jsonb_typeof(_container) = 'object' THEN
-        RETURN jsonb_set(_document, _names[:_level], _value);
+    IF pg_catalog.jsonb_typeof(_container) = 'object' THEN
+        RETURN pg_catalog.jsonb_set(_document, _names[:_level], _value);
     END IF;
-    IF jsonb_typeof(_container) <> 'array' OR NOT public.emt_json_is_position(_names[_level]) THEN
-        PERFORM public.emt_update_refuse(_operator, array_to_string(_names, '.'),
-            format('cannot create the field `%s` in `%s`, which holds %s', _names[_level],
-                   array_to_string(_names[:_level - 1], '.'), public.emt_json_type_name(_container)));
+    IF pg_catalog.jsonb_typeof(_container) <> 'array' OR NOT public.emt_json_is_position(_names[_level]) THEN
+        PERFORM public.emt_update_refuse(_operator, pg_catalog.array_to_string(_names, '.'),
+            pg_catalog.format('cannot create the field `%s` in `%s`, which holds %s', _names[_level],
+                   pg_catalog.array_to_string(_names[:_level - 1], '.'), public.emt_json_type_name(_container)));
     END IF;
-    IF _names[_level]::INTEGER < jsonb_array_length(_container) THEN
-        RETURN jsonb_set(_document, _names[:_level], _value);
+    IF _names[_level]::INTEGER < pg_catalog.jsonb_array_length(_container) THEN
+        RETURN pg_catalog.jsonb_set(_document, _names[:_level], _value);
     END IF;
-    RETURN jsonb_set(_document, _names[:_level - 1],
-        public.emt_array_extend(_container, _names[_level], _value, _operator, array_to_string(_names, '.')));
+    RETURN pg_catalog.jsonb_set(_document, _names[:_level - 1],
+        public.emt_array_extend(_container, _names[_level], _value, _operator, pg_catalog.array_to_string(_names, '.')));
 END
 $$;
 
@@ -88,12 +88,13 @@ CREATE OR REPLACE FUNCTION public.emt_array_extend(_elements JSONB, _name TEXT, 
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
-    _missing INTEGER := _name::INTEGER - jsonb_array_length(_elements);
+    _missing INTEGER := _name::INTEGER - pg_catalog.jsonb_array_length(_elements);
 BEGIN
     IF _missing > 10000 THEN
         PERFORM public.emt_update_refuse(_operator, _path, 'would put more than 10000 nulls at the end of an array');
     END IF;
-    RETURN _elements || to_jsonb(array_fill('null'::JSONB, ARRAY[_missing])) || jsonb_build_array(_value);
+    RETURN _elements || pg_catalog.to_jsonb(pg_catalog.array_fill('null'::JSONB, ARRAY[_missing]))
+           || pg_catalog.jsonb_build_array(_value);
 END
 $$;
 
@@ -102,12 +103,12 @@ CREATE OR REPLACE FUNCTION public.emt_json_remove_at(_document JSONB, _names TEX
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
-    _container JSONB := public.emt_json_value_at(_document, _names[:cardinality(_names) - 1]);
+    _container JSONB := public.emt_json_value_at(_document, _names[:pg_catalog.cardinality(_names) - 1]);
 BEGIN
-    IF public.emt_json_child(_container, _names[cardinality(_names)]) IS NULL THEN
+    IF public.emt_json_child(_container, _names[pg_catalog.cardinality(_names)]) IS NULL THEN
         RETURN _document;
-    ELSIF jsonb_typeof(_container) = 'array' THEN
-        RETURN jsonb_set(_document, _names, 'null');
+    ELSIF pg_catalog.jsonb_typeof(_container) = 'array' THEN
+        RETURN pg_catalog.jsonb_set(_document, _names, 'null');
     END IF;
     RETURN _document #- _names;
 END
@@ -118,8 +119,8 @@ CREATE OR REPLACE FUNCTION public.emt_json_rename_at(_document JSONB, _path TEXT
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
-    _names TEXT[] := string_to_array(_path, '.');
-    _new_names TEXT[] := string_to_array(_renamed, '.');
+    _names TEXT[] := pg_catalog.string_to_array(_path, '.');
+    _new_names TEXT[] := pg_catalog.string_to_array(_renamed, '.');
     _value JSONB := public.emt_json_value_at(_document, _names);
 BEGIN
     IF _value IS NULL THEN
@@ -127,13 +128,13 @@ BEGIN
     END IF;
     IF public.emt_json_crosses_array(_document, _names) OR public.emt_json_crosses_array(_document, _new_names) THEN
         PERFORM public.emt_update_refuse('$rename', _path,
-            format('to `%s` meets an array, whose elements have no names', _renamed));
+            pg_catalog.format('to `%s` meets an array, whose elements have no names', _renamed));
     END IF;
     _document := public.emt_json_put_at(public.emt_json_remove_at(_document, _names), _new_names, _value, '$rename');
     -- Only here can the document become deeper than the library could see.
-    IF jsonb_path_exists(_document, 'strict $.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
+    IF pg_catalog.jsonb_path_exists(_document, 'strict $.**{127} ? (@.type() == "object" || @.type() == "array")') THEN
         PERFORM public.emt_update_refuse('$rename', _path,
-            format('to `%s` nests the document deeper than 127 levels', _renamed));
+            pg_catalog.format('to `%s` nests the document deeper than 127 levels', _renamed));
     END IF;
     RETURN _document;
 END
@@ -144,8 +145,8 @@ CREATE OR REPLACE FUNCTION public.emt_json_crosses_array(_document JSONB, _names
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 BEGIN
-    FOR _length IN 1 .. cardinality(_names) - 1 LOOP
-        IF jsonb_typeof(_document #> _names[:_length]) = 'array' THEN
+    FOR _length IN 1 .. pg_catalog.cardinality(_names) - 1 LOOP
+        IF pg_catalog.jsonb_typeof(_document #> _names[:_length]) = 'array' THEN
             RETURN TRUE;
         END IF;
     END LOOP;
@@ -158,8 +159,8 @@ $$;
 CREATE OR REPLACE FUNCTION public.emt_json_precedes(_value JSONB, _other JSONB) RETURNS BOOLEAN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT CASE WHEN jsonb_typeof(_value) = 'string' AND jsonb_typeof(_other) = 'string'
-                THEN (_value #>> '{}') COLLATE "C" < (_other #>> '{}') COLLATE "C"
+    SELECT CASE WHEN pg_catalog.jsonb_typeof(_value) = 'string' AND pg_catalog.jsonb_typeof(_other) = 'string'
+                THEN (_value #>> '{}'::TEXT[]) COLLATE "C" < (_other #>> '{}'::TEXT[]) COLLATE "C"
                 ELSE _value < _other
            END
     $$;

@@ -7,11 +7,11 @@ CREATE OR REPLACE FUNCTION public.emt_document_select(_document JSONB, _fields J
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 BEGIN
-    CASE jsonb_typeof(_document)
+    CASE pg_catalog.jsonb_typeof(_document)
     WHEN 'object' THEN
         RETURN (
-            SELECT coalesce(jsonb_object_agg(field.key, selected.value), '{}')
-              FROM jsonb_each(_document) AS field
+            SELECT coalesce(pg_catalog.jsonb_object_agg(field.key, selected.value), '{}')
+              FROM pg_catalog.jsonb_each(_document) AS field
              CROSS JOIN LATERAL (SELECT _fields -> field.key AS value) AS inner_fields
              CROSS JOIN LATERAL (
                    SELECT CASE
@@ -24,8 +24,8 @@ BEGIN
              WHERE selected.value IS NOT NULL);
     WHEN 'array' THEN
         RETURN (
-            SELECT coalesce(jsonb_agg(selected.value ORDER BY element.number), '[]')
-              FROM jsonb_array_elements(_document) WITH ORDINALITY AS element (value, number)
+            SELECT coalesce(pg_catalog.jsonb_agg(selected.value ORDER BY element.number), '[]')
+              FROM pg_catalog.jsonb_array_elements(_document) WITH ORDINALITY AS element (value, number)
              CROSS JOIN LATERAL (
                    SELECT public.emt_document_select(element.value, _fields, _inclusive) AS value) AS selected
              WHERE selected.value IS NOT NULL);

@@ -23,25 +23,25 @@ DECLARE
     _value JSONB;
 BEGIN
     -- Counting in a field of the document itself is the most frequent update, and each expression has its price.
-    IF jsonb_array_length(_operations) = 1 AND _operations #>> '{0,operator}' IN ('$inc', '$mul')
-       AND strpos(_operations #>> '{0,path}', '.') = 0 THEN
-        RETURN jsonb_set(_document, ARRAY[_operations #>> '{0,path}'], public.emt_number_calculate(
-            _document -> (_operations #>> '{0,path}'), _operations #>> '{0,operator}',
-            _operations #>> '{0,path}', _operations #> '{0,value}'));
+    IF pg_catalog.jsonb_array_length(_operations) = 1 AND _operations #>> '{0,operator}'::TEXT[] IN ('$inc', '$mul')
+       AND pg_catalog.strpos(_operations #>> '{0,path}'::TEXT[], '.') = 0 THEN
+        RETURN pg_catalog.jsonb_set(_document, ARRAY[_operations #>> '{0,path}'::TEXT[]], public.emt_number_calculate(
+            _document -> (_operations #>> '{0,path}'::TEXT[]), _operations #>> '{0,operator}'::TEXT[],
+            _operations #>> '{0,path}'::TEXT[], _operations #> '{0,value}'::TEXT[]));
     END IF;
-    FOR _number IN 0 .. jsonb_array_length(_operations) - 1 LOOP
+    FOR _number IN 0 .. pg_catalog.jsonb_array_length(_operations) - 1 LOOP
         _operation := _operations -> _number;
-        _operator := _operation ->> 'operator';
+        _operator := _operation ->> 'operator'::TEXT;
         -- A name never contains a dot.
-        _names := string_to_array(_operation ->> 'path', '.');
+        _names := pg_catalog.string_to_array(_operation ->> 'path'::TEXT, '.');
         IF _operator = '$unset' THEN
             _document := public.emt_json_remove_at(_document, _names);
         ELSIF _operator = '$rename' THEN
-            _document := public.emt_json_rename_at(_document, _operation ->> 'path', _operation ->> 'value');
-        ELSIF cardinality(_names) = 1 THEN
+            _document := public.emt_json_rename_at(_document, _operation ->> 'path'::TEXT, _operation ->> 'value'::TEXT);
+        ELSIF pg_catalog.cardinality(_names) = 1 THEN
             -- The same as below, without the calls that a field of the document itself does not need.
             _value := public.emt_update_value(_document -> _names[1], _operation, _pulled);
-            _document := CASE WHEN _value IS NULL THEN _document ELSE jsonb_set(_document, _names, _value) END;
+            _document := CASE WHEN _value IS NULL THEN _document ELSE pg_catalog.jsonb_set(_document, _names, _value) END;
         ELSE
             _value := public.emt_update_value(public.emt_json_value_at(_document, _names), _operation, _pulled);
             IF _value IS NOT NULL THEN
@@ -59,20 +59,20 @@ CREATE OR REPLACE FUNCTION public.emt_update_value(_present JSONB, _operation JS
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
 DECLARE
-    _operator TEXT := _operation ->> 'operator';
-    _value JSONB := _operation -> 'value';
+    _operator TEXT := _operation ->> 'operator'::TEXT;
+    _value JSONB := _operation -> 'value'::TEXT;
 BEGIN
     CASE _operator
         WHEN '$set', '$setOnInsert' THEN
             RETURN _value;
         WHEN '$inc', '$mul' THEN
-            RETURN public.emt_number_calculate(_present, _operator, _operation ->> 'path', _value);
+            RETURN public.emt_number_calculate(_present, _operator, _operation ->> 'path'::TEXT, _value);
         WHEN '$min' THEN
             RETURN CASE WHEN _present IS NULL OR public.emt_json_precedes(_value, _present) THEN _value END;
         WHEN '$max' THEN
             RETURN CASE WHEN _present IS NULL OR public.emt_json_precedes(_present, _value) THEN _value END;
         WHEN '$currentDate' THEN
-            RETURN to_jsonb(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+            RETURN pg_catalog.to_jsonb(pg_catalog.to_char(pg_catalog.now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
         ELSE
             RETURN public.emt_array_update(_present, _operation, _pulled);
     END CASE;
@@ -87,7 +87,7 @@ CREATE OR REPLACE FUNCTION public.emt_number_calculate(_present JSONB, _operator
 DECLARE
     _result NUMERIC;
 BEGIN
-    IF jsonb_typeof(_present) IS DISTINCT FROM 'number' THEN
+    IF pg_catalog.jsonb_typeof(_present) IS DISTINCT FROM 'number' THEN
         IF _present IS NULL THEN
             RETURN CASE _operator WHEN '$inc' THEN _operand ELSE '0' END;
         END IF;
@@ -98,14 +98,14 @@ BEGIN
                    WHEN '$inc' THEN _present::NUMERIC + _operand::NUMERIC
                    ELSE _present::NUMERIC * _operand::NUMERIC
                END;
-    IF scale(_result) > 0 OR abs(_result) > 1e300 THEN
+    IF pg_catalog.scale(_result) > 0 OR pg_catalog.abs(_result) > 1e300 THEN
         -- Beyond the largest float nothing could read the document.
-        IF abs(_result) > 1.7976931348623157e308 THEN
+        IF pg_catalog.abs(_result) > 1.7976931348623157e308 THEN
             PERFORM public.emt_update_refuse(_operator, _path, 'makes a number beyond 1.7976931348623157e308');
         END IF;
         _result := public.emt_number_readable(_result, _present::NUMERIC, _operand::NUMERIC);
     END IF;
-    RETURN to_jsonb(_result);
+    RETURN pg_catalog.to_jsonb(_result);
 END
 $$;
 
@@ -126,5 +126,5 @@ $$;
 CREATE OR REPLACE FUNCTION public.emt_number_nearest_float(_number NUMERIC) RETURNS NUMERIC
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT CASE WHEN abs(_number) BETWEEN 1e-300 AND 1e300 THEN _number::FLOAT8::TEXT::NUMERIC ELSE _number END
+    SELECT CASE WHEN pg_catalog.abs(_number) BETWEEN 1e-300 AND 1e300 THEN _number::FLOAT8::TEXT::NUMERIC ELSE _number END
     $$;

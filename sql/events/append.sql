@@ -20,7 +20,7 @@
 -- tenth; and what few appends need stands elsewhere, because every expression costs all of them. The partition is a
 -- parameter all the same: a name that only resembles this one's must not get in.
 CREATE OR REPLACE FUNCTION public.emt_append_create(_partition TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _suffix TEXT := public.emt_partition_suffix(_partition);
@@ -54,7 +54,7 @@ BEGIN
     INSERT INTO public.%2$I AS stream
         (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
     VALUES
-        (_stream_id, cardinality(_message_types), _partition, _stream_type, '{}', FALSE)
+        (_stream_id, pg_catalog.cardinality(_message_types), _partition, _stream_type, '{}', FALSE)
     ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
         SET stream_position = stream.stream_position + EXCLUDED.stream_position
         WHERE _expected_version IS NULL
@@ -62,16 +62,16 @@ BEGIN
            OR _expected_version = -1
     RETURNING stream.stream_position INTO _version;
 
-    IF (_version > cardinality(_message_types) AND NOT _find_repeated) IS NOT TRUE THEN
+    IF (_version > pg_catalog.cardinality(_message_types) AND NOT _find_repeated) IS NOT TRUE THEN
         -- Seldom more than a new stream, in a partition that has never archived one. Looked at in a statement of its own:
         -- its snapshot sees what the writer that we waited for has committed. Above READ COMMITTED it might not.
-        IF _version = cardinality(_message_types) AND coalesce(_expected_version, 0) = 0
-           AND current_setting('transaction_isolation') = 'read committed'
+        IF _version = pg_catalog.cardinality(_message_types) AND coalesce(_expected_version, 0) = 0
+           AND pg_catalog.current_setting('transaction_isolation') = 'read committed'
            AND NOT (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition) THEN
             _result := NULL;
         ELSE
             _result := public.emt_append_refusal(
-                _stream_id, _partition, _expected_version, _version, cardinality(_message_types),
+                _stream_id, _partition, _expected_version, _version, pg_catalog.cardinality(_message_types),
                 CASE WHEN _find_repeated THEN _message_ids END, _message_types, _message_kinds, _messages_data);
         END IF;
         IF _result IS NOT NULL THEN
@@ -80,43 +80,44 @@ BEGIN
     END IF;
 
     -- One message is the most common append; unnest would cost it a tenth.
-    IF cardinality(_message_types) = 1 THEN
+    IF pg_catalog.cardinality(_message_types) = 1 THEN
         INSERT INTO public.%3$I
             (stream_position, global_position, is_archived, message_kind, stream_id, partition,
              message_schema_version, message_id, message_type, message_data, message_metadata)
         VALUES
-            (_version, nextval('public.emt_global_message_position'::REGCLASS), FALSE, _message_kinds[1], _stream_id,
+            (_version, pg_catalog.nextval('public.emt_global_message_position'::REGCLASS), FALSE, _message_kinds[1], _stream_id,
              _partition, _schema_versions[1], _message_ids[1], _message_types[1], _messages_data[1],
              _messages_metadata[1])
         RETURNING ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
-                                          ELSE extract(EPOCH FROM created) * 1000000 END::BIGINT, global_position]
+                                          ELSE extract(EPOCH FROM created) OPERATOR(pg_catalog.*) 1000000 END::BIGINT, global_position]
             INTO _result;
-    ELSIF cardinality(_message_types) > 0 IS NOT TRUE THEN
+    ELSIF pg_catalog.cardinality(_message_types) > 0 IS NOT TRUE THEN
         RAISE EXCEPTION 'no messages to append to stream "%%"', _stream_id USING ERRCODE = '22023';
     ELSE
         WITH appended AS (
             INSERT INTO public.%3$I
                 (stream_position, global_position, is_archived, message_kind, stream_id, partition,
                  message_schema_version, message_id, message_type, message_data, message_metadata)
-            SELECT _version - cardinality(_message_types) + message.number,
-                   nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, _stream_id, _partition,
+            SELECT _version - pg_catalog.cardinality(_message_types) + message.number,
+                   pg_catalog.nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, _stream_id, _partition,
                    message.schema_version, message.id, message.type, message.data, message.metadata
               FROM unnest(_message_ids, _message_types, _message_kinds, _schema_versions, _messages_data, _messages_metadata)
                    WITH ORDINALITY AS message (id, type, kind, schema_version, data, metadata, number)
             RETURNING created, global_position
         )
         SELECT ARRAY[0, _version, CASE WHEN _projections IS NULL THEN 0
-                                       ELSE extract(EPOCH FROM max(appended.created)) * 1000000 END::BIGINT]
-               || array_agg(appended.global_position)
+                                       ELSE extract(EPOCH FROM pg_catalog.max(appended.created))
+                                            OPERATOR(pg_catalog.*) 1000000 END::BIGINT]
+               OPERATOR(pg_catalog.||) pg_catalog.array_agg(appended.global_position)
           FROM appended INTO _result;
     END IF;
 
     -- The flag is 0 until a first inline projection is registered; it is read without a snapshot. Both looks come after the
     -- lock of the stream's row, because its last writer may have noted something.
-    IF pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL THEN
+    IF pg_catalog.pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL THEN
         RETURN _result;
     END IF;
-    IF current_setting('transaction_isolation') = 'read committed'
+    IF pg_catalog.current_setting('transaction_isolation') = 'read committed'
        AND (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming
                    AND (SELECT missed.global_position FROM public.emt_missed AS missed
                          WHERE missed.partition = _partition AND missed.global_position > tenant.missed_after
@@ -153,7 +154,7 @@ DECLARE
     _result BIGINT[];
 BEGIN
     PERFORM public.emt_partition_check(_partition);
-    EXECUTE format('SELECT public.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
+    EXECUTE pg_catalog.format('SELECT public.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
                    'emt_append_in_' || public.emt_partition_suffix(_partition))
         INTO _result
         USING _stream_id, _stream_type, _partition, _expected_version, _message_ids, _message_types, _message_kinds,

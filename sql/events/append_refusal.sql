@@ -28,16 +28,16 @@ BEGIN
             _stream_id, _partition, _message_ids, _message_types, _message_kinds, _messages_data);
         IF _repeated IS NOT NULL THEN
             IF _version IS NOT NULL THEN
-                EXECUTE format('UPDATE public.%I SET stream_position = stream_position - $2 WHERE stream_id = $1',
+                EXECUTE pg_catalog.format('UPDATE public.%I SET stream_position = stream_position - $2 WHERE stream_id = $1',
                                'emt_streams_' || _suffix || '_active')
                     USING _stream_id, _count;
             END IF;
-            RETURN ARRAY[3::BIGINT] || _repeated;
+            RETURN ARRAY[3::BIGINT] OPERATOR(pg_catalog.||) _repeated;
         END IF;
     END IF;
 
     IF _version IS NULL THEN
-        EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
+        EXECUTE pg_catalog.format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
                        'emt_streams_' || _suffix || '_active')
             INTO _actual_version USING _stream_id;
         RETURN ARRAY[1, _actual_version];
@@ -48,8 +48,8 @@ BEGIN
 
     -- Above READ COMMITTED, this statement's snapshot is as old as the transaction and may not show a stream that was
     -- archived meanwhile. The unique index knows: it answers an insert with a serialization error then.
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        EXECUTE format($sql$
+    IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
+        EXECUTE pg_catalog.format($sql$
             WITH probe AS (
                 INSERT INTO public.%1$I
                     (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
@@ -59,18 +59,18 @@ BEGIN
             SELECT stream_position FROM public.%1$I WHERE stream_id = $1
             $sql$, 'emt_streams_' || _suffix || '_archived')
             INTO _archived_version USING _stream_id, _partition;
-        EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1 AND stream_position = 0',
+        EXECUTE pg_catalog.format('DELETE FROM public.%I WHERE stream_id = $1 AND stream_position = 0',
                        'emt_streams_' || _suffix || '_archived')
             USING _stream_id;
     ELSIF (SELECT tenant.has_archived FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) THEN
-        EXECUTE format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
+        EXECUTE pg_catalog.format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
                        'emt_streams_' || _suffix || '_archived')
             INTO _archived_version USING _stream_id;
     END IF;
     IF _archived_version IS NULL AND coalesce(_expected_version, 0) = 0 THEN
         RETURN NULL;
     END IF;
-    EXECUTE format('DELETE FROM public.%I WHERE stream_id = $1', 'emt_streams_' || _suffix || '_active')
+    EXECUTE pg_catalog.format('DELETE FROM public.%I WHERE stream_id = $1', 'emt_streams_' || _suffix || '_active')
         USING _stream_id;
     RETURN CASE WHEN _archived_version IS NULL THEN ARRAY[1, 0] ELSE ARRAY[2, _archived_version] END;
 END
@@ -97,12 +97,12 @@ DECLARE
     _positions BIGINT[];
 BEGIN
     -- Where all of them are there, in this order and with nothing between, each is as far from its number as the others.
-    EXECUTE format($sql$
-        SELECT count(*),
-               count(*) FILTER (WHERE stored.message_type = message.type AND stored.message_kind = message.kind
+    EXECUTE pg_catalog.format($sql$
+        SELECT pg_catalog.count(*),
+               pg_catalog.count(*) FILTER (WHERE stored.message_type = message.type AND stored.message_kind::TEXT = message.kind
                                   AND stored.message_data = message.data),
-               min(stored.stream_position - message.number), max(stored.stream_position - message.number),
-               max(stored.stream_position), array_agg(stored.global_position ORDER BY message.number)
+               pg_catalog.min(stored.stream_position - message.number), pg_catalog.max(stored.stream_position - message.number),
+               pg_catalog.max(stored.stream_position), pg_catalog.array_agg(stored.global_position ORDER BY message.number)
           FROM public.%I AS stored
           JOIN unnest($2, $3, $4, $5) WITH ORDINALITY AS message (id, type, kind, data, number)
             ON message.id = stored.message_id
@@ -113,8 +113,8 @@ BEGIN
     IF _found = 0 THEN
         RETURN NULL;
     END IF;
-    IF _same = cardinality(_message_ids) AND _same = _found AND _lowest_shift = _highest_shift THEN
-        RETURN ARRAY[_version, 0] || _positions;
+    IF _same = pg_catalog.cardinality(_message_ids) AND _same = _found AND _lowest_shift = _highest_shift THEN
+        RETURN ARRAY[_version, 0] OPERATOR(pg_catalog.||) _positions;
     END IF;
     RAISE EXCEPTION 'stream "%" already has messages with these message ids, but not the same messages', _stream_id
         USING ERRCODE = 'SE020', DETAIL = _stream_id,

@@ -24,8 +24,8 @@ DECLARE
 BEGIN
     FOR _stream IN
         SELECT stream.number AS number, stream.id, stream.type, stream.expected_version,
-               sum(stream.count) OVER (ORDER BY stream.number) - stream.count + 1 AS first,
-               sum(stream.count) OVER (ORDER BY stream.number) AS last
+               pg_catalog.sum(stream.count) OVER (ORDER BY stream.number) - stream.count + 1 AS first,
+               pg_catalog.sum(stream.count) OVER (ORDER BY stream.number) AS last
           FROM unnest(_stream_ids, _stream_types, _expected_versions, _message_counts)
                WITH ORDINALITY AS stream (id, type, expected_version, count, number)
          ORDER BY stream.id COLLATE "C", stream.number

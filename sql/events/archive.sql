@@ -19,7 +19,7 @@ BEGIN
            SET has_archived = TRUE
          WHERE tenant.partition = _partition AND NOT tenant.has_archived;
     END IF;
-    EXECUTE format($sql$
+    EXECUTE pg_catalog.format($sql$
         WITH moved AS (
             DELETE FROM public.%I WHERE stream_id = $1
             RETURNING stream_id, stream_position, partition, stream_type, stream_metadata
@@ -32,7 +32,7 @@ BEGIN
     IF _version IS NULL THEN
         RETURN NULL;
     END IF;
-    EXECUTE format($sql$
+    EXECUTE pg_catalog.format($sql$
         WITH moved AS (
             DELETE FROM public.%I WHERE stream_id = $1
             RETURNING stream_position, global_position, transaction_id, created, message_kind, stream_id, partition,

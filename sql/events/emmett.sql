@@ -18,12 +18,12 @@ CREATE OR REPLACE FUNCTION public.emt_append_to_stream(
 DECLARE
     _result BIGINT[] := public.emt_append(
         v_stream_id, v_stream_type, v_partition, v_expected_stream_position, v_message_ids, v_message_types,
-        v_message_kinds, v_message_schema_versions, v_messages_data, v_messages_metadata);
+        v_message_kinds, v_message_schema_versions, v_messages_data, v_messages_metadata, FALSE, NULL::JSONB);
 BEGIN
     success := _result[1] = 0;
     next_stream_position := _result[2];
     global_positions := CASE WHEN success THEN _result[4:] END;
-    transaction_id := pg_current_xact_id();
+    transaction_id := pg_catalog.pg_current_xact_id();
     RETURN NEXT;
 END
 $$;

@@ -14,14 +14,14 @@ BEGIN
         RAISE EXCEPTION 'the feed cannot be read from a standby: it does not show which appends are still open'
             USING ERRCODE = 'SE002', HINT = 'Connect to the primary server.';
     END IF;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'the feed cannot be read at isolation level "%"', current_setting('transaction_isolation')
+    IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the feed cannot be read at isolation level "%"', pg_catalog.current_setting('transaction_isolation')
             USING ERRCODE = 'SE001', HINT = 'Read it at READ COMMITTED: an older snapshot would skip messages.';
     END IF;
     PERFORM public.emt_partition_check(_partition);
 
     -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
-    _head := pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
+    _head := pg_catalog.pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
     IF _head IS NULL THEN
         SELECT last_value - (NOT is_called)::INTEGER INTO _head FROM public.emt_global_message_position;
     END IF;
@@ -37,12 +37,12 @@ BEGIN
 
     -- The lock holds the low 32 bits of a position near _head, below or above: a signed difference rebuilds it.
     -- classid is unsigned: compared as an integer, no negative class would ever be found.
-    SELECT min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)
+    SELECT pg_catalog.min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)
       INTO _lowest
-      FROM pg_locks
+      FROM pg_catalog.pg_locks
      WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND mode = 'ShareLock'
-       AND classid IN (public.emt_fence_class(_partition)::OID, public.emt_fence_class(NULL)::OID)
-       AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+       AND classid IN (public.emt_fence_class(_partition)::OID, public.emt_fence_class(NULL::TEXT)::OID)
+       AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database());
     RETURN ARRAY[least(_head, _lowest), _head];
 END
 $$;
@@ -55,7 +55,7 @@ $$;
 -- the walk along the positions: without statistics, or with rare types, the planner would read and sort all that is
 -- left of the feed for each page.
 CREATE OR REPLACE FUNCTION public.emt_feed_create(_partition TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _suffix TEXT := public.emt_partition_suffix(_partition);
@@ -124,7 +124,7 @@ $$;
 -- read the whole feed for a reader that is at its end.
 CREATE OR REPLACE FUNCTION public.emt_feed_lag(_partition TEXT, _after BIGINT, _most BIGINT)
     RETURNS TABLE (messages BIGINT, oldest TIMESTAMPTZ)
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     SET enable_seqscan TO off
     SET enable_bitmapscan TO off
     SET enable_sort TO off

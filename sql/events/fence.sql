@@ -12,7 +12,7 @@ CREATE SEQUENCE IF NOT EXISTS public.emt_global_message_position CACHE 1;
 -- schema is part of it: two stores in one database must not hold each other back.
 CREATE OR REPLACE FUNCTION public.emt_fence_class(_partition TEXT) RETURNS INTEGER
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT hashtext('public' || coalesce('.' || _partition, '')) $$;
+    AS $$ SELECT pg_catalog.hashtext('public' || coalesce('.' || _partition, '')) $$;
 
 -- The value before the sequence's first: where it stands as long as nothing was drawn since it was started or restarted.
 CREATE OR REPLACE FUNCTION public.emt_position_unused() RETURNS BIGINT
@@ -23,7 +23,7 @@ CREATE OR REPLACE FUNCTION public.emt_position_unused() RETURNS BIGINT
 CREATE OR REPLACE FUNCTION public.emt_position_head() RETURNS BIGINT
     LANGUAGE sql
     AS $$
-    SELECT coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), public.emt_position_unused())
+    SELECT coalesce(pg_catalog.pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), public.emt_position_unused())
     $$;
 
 -- Announces, until the transaction ends, that it may own positions above the sequence's present value. The value first,
@@ -32,9 +32,9 @@ CREATE OR REPLACE FUNCTION public.emt_position_head() RETURNS BIGINT
 CREATE OR REPLACE FUNCTION public.emt_fence_lock(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
     AS $$
-    SELECT pg_advisory_xact_lock_shared(
+    SELECT pg_catalog.pg_advisory_xact_lock_shared(
                public.emt_fence_class(_partition),
-               coalesce(pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
+               coalesce(pg_catalog.pg_sequence_last_value('public.emt_global_message_position'::REGCLASS),
                         public.emt_position_unused())::BIT(32)::INTEGER) IS NOT NULL
     $$;
 
@@ -45,17 +45,17 @@ CREATE OR REPLACE FUNCTION public.emt_fence_once(_partition TEXT) RETURNS BOOLEA
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    _key TEXT := ',' || 'public.emt_global_message_position'::REGCLASS::OID || '/'
-                     || public.emt_fence_class(_partition) || ',';
-    _transaction TEXT := pg_current_xact_id()::TEXT;
-    _held TEXT := current_setting('emt.fence', TRUE);
+    _key TEXT := ',' || 'public.emt_global_message_position'::REGCLASS::OID::TEXT || '/'
+                     || public.emt_fence_class(_partition)::TEXT || ',';
+    _transaction TEXT := pg_catalog.pg_current_xact_id()::TEXT;
+    _held TEXT := pg_catalog.current_setting('emt.fence', TRUE);
 BEGIN
-    IF _held IS NULL OR split_part(_held, ':', 1) <> _transaction THEN
+    IF _held IS NULL OR pg_catalog.split_part(_held, ':', 1) <> _transaction THEN
         _held := _transaction || ':';
     ELSIF position(_key IN _held) > 0 THEN
         RETURN FALSE;
     END IF;
-    RETURN public.emt_fence_lock(_partition) AND set_config('emt.fence', _held || _key, TRUE) IS NOT NULL;
+    RETURN public.emt_fence_lock(_partition) AND pg_catalog.set_config('emt.fence', _held || _key, TRUE) IS NOT NULL;
 END
 $$;
 
@@ -65,7 +65,7 @@ $$;
 CREATE OR REPLACE FUNCTION public.emt_fence(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
     AS $$
-    SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN public.emt_fence_lock(_partition)
+    SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN public.emt_fence_lock(_partition)
                 ELSE public.emt_fence_once(_partition) END
     $$;
 
@@ -75,6 +75,6 @@ CREATE OR REPLACE FUNCTION public.emt_position_next() RETURNS BIGINT
     AS $$
 BEGIN
     PERFORM public.emt_fence(NULL);
-    RETURN nextval('public.emt_global_message_position'::REGCLASS);
+    RETURN pg_catalog.nextval('public.emt_global_message_position'::REGCLASS);
 END
 $$;

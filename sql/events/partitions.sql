@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS public.emt_partitions (
 -- The part of a partition's table names that tells it apart: 'emt:default' gives emt_streams_emt_default_active.
 CREATE OR REPLACE FUNCTION public.emt_partition_suffix(_partition TEXT) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT regexp_replace(_partition, '[^a-zA-Z0-9_]', '_', 'g') $$;
+    AS $$ SELECT pg_catalog.regexp_replace(_partition, '[^a-zA-Z0-9_]', '_', 'g') $$;
 
 -- Raises SE005 for a partition that does not exist, or no longer: its name may give the table names of another one.
 CREATE OR REPLACE FUNCTION public.emt_partition_check(_partition TEXT) RETURNS VOID
@@ -39,7 +39,7 @@ $$;
 -- PARTITION OF would wait for every open append and read, and everybody else would queue behind it; ATTACH does not.
 -- Raises SE004 for a name that gives no table name, or the table name of another partition.
 CREATE OR REPLACE FUNCTION public.emt_partition_create(_partition TEXT) RETURNS BOOLEAN
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _suffix TEXT := public.emt_partition_suffix(_partition);
@@ -100,7 +100,7 @@ $$;
 -- takes the rows of another partition.
 CREATE OR REPLACE FUNCTION public.emt_partition_attach(_parent TEXT, _child TEXT, _partition TEXT, _partitioned_by TEXT)
     RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _attached OID;
@@ -127,7 +127,7 @@ $$;
 -- for its own open transactions only. The empty parents of those tables stay attached: detaching them, concurrently or
 -- not, would wait for the appends of all other tenants. A tenant that is added again under the name uses them.
 CREATE OR REPLACE FUNCTION public.emt_partition_drop(_partition TEXT) RETURNS BOOLEAN
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _suffix TEXT := public.emt_partition_suffix(_partition);

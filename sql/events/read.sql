@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION public.emt_stream_read_page(
     message_kind VARCHAR(1), message_schema_version TEXT, created TIMESTAMPTZ, message_data JSONB,
     message_metadata JSONB
 )
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     SET enable_seqscan TO off
     SET enable_bitmapscan TO off
     SET enable_sort TO off

@@ -11,12 +11,12 @@ CREATE TABLE IF NOT EXISTS public.emt_store_epochs (
 
 -- The present epoch.
 CREATE OR REPLACE FUNCTION public.emt_store_epoch() RETURNS BIGINT
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT coalesce(max(epoch), 0) FROM public.emt_store_epochs $$;
 
 -- The last epoch in which a checkpoint holds that was written at a time.
 CREATE OR REPLACE FUNCTION public.emt_store_epoch_of(_position BIGINT, _written_at TIMESTAMPTZ) RETURNS BIGINT
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT coalesce(min(later.epoch) - 1, public.emt_store_epoch())
       FROM public.emt_store_epochs AS later
@@ -26,7 +26,7 @@ CREATE OR REPLACE FUNCTION public.emt_store_epoch_of(_position BIGINT, _written_
 -- Begins an epoch. Checkpoints up to _kept_position go over to it. Slots after it are failed, so that a holder commits
 -- nothing more and no worker takes them; they stay in their epoch until they are reset. Returns the epoch.
 CREATE OR REPLACE FUNCTION public.emt_store_epoch_begin(_kept_position BIGINT) RETURNS BIGINT
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _before BIGINT;

@@ -18,8 +18,8 @@ CREATE OR REPLACE FUNCTION public.emt_stream_category(_stream TEXT) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
     SELECT CASE
-               WHEN starts_with(_stream, 'emt:workflow:')
-                   THEN 'emt:workflow:' || nullif(split_part(_stream, ':', 3), '')
-               WHEN strpos(_stream, '-') > 1 THEN split_part(_stream, '-', 1)
+               WHEN pg_catalog.starts_with(_stream, 'emt:workflow:')
+                   THEN 'emt:workflow:' || nullif(pg_catalog.split_part(_stream, ':', 3), '')
+               WHEN pg_catalog.strpos(_stream, '-') > 1 THEN pg_catalog.split_part(_stream, '-', 1)
            END
     $$;

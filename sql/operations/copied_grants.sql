@@ -2,7 +2,7 @@
 
 -- Gives a table or a sequence the grants of another one.
 CREATE OR REPLACE FUNCTION public.emt_table_copy_grants(_source TEXT, _target TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _role TEXT;

@@ -1,7 +1,7 @@
 -- The text of an error, given in UTF-8, in the encoding of the database. Where that lacks one of its characters, all that are
 -- not ASCII become bytes, as in \303\274: an error has to be noted, whatever is in it.
 CREATE OR REPLACE FUNCTION public.emt_error_text(_utf8 BYTEA) RETURNS TEXT
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     RETURN convert_from(_utf8, 'UTF8');

@@ -4,7 +4,7 @@
 -- 'writer' also appends, keeps documents, and runs, resets and forgets processors. Neither can change or delete a stored
 -- message. New tenants and collections give the same grants.
 CREATE OR REPLACE FUNCTION public.emt_grant(_role_name TEXT, _access TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _writes BOOLEAN := _access = 'writer';

@@ -11,7 +11,7 @@ $$;
 -- Has the transaction create its tables where the database's are, if default_tablespace names that place: PostgreSQL refuses
 -- partitioned tables then. Another place stays.
 CREATE OR REPLACE FUNCTION public.emt_table_use_default_space() RETURNS VOID
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT set_config('default_tablespace', '', TRUE)
       FROM pg_database AS here

@@ -4,7 +4,7 @@
 -- Says what is wrong and what to do about it; NULL where nothing is. One statement, for each new connection: it looks at one
 -- partition, because a look at all would load the tables of every tenant into every session.
 CREATE OR REPLACE FUNCTION public.emt_store_check(_partition TEXT) RETURNS TEXT
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _suffix TEXT := public.emt_partition_suffix(_partition);
@@ -39,7 +39,7 @@ $$;
 -- models count as stale in partitions whose flag was lost. Needs the owner of the schema.
 CREATE OR REPLACE FUNCTION public.emt_store_repair()
     RETURNS TABLE (behind BIGINT, head BIGINT, epoch BIGINT, partitions TEXT[])
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _highest BIGINT;

@@ -29,10 +29,10 @@ CREATE OR REPLACE FUNCTION public.emt_projection_handles(_definition JSONB, _str
     RETURNS BOOLEAN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-    SELECT (jsonb_typeof(_definition -> 'handles') IS DISTINCT FROM 'array'
-            OR _definition -> 'handles' ? _message_type)
-       AND (jsonb_typeof(_definition -> 'categories') IS DISTINCT FROM 'array'
-            OR coalesce(_definition -> 'categories' ? public.emt_stream_category(_stream_id), FALSE))
+    SELECT (pg_catalog.jsonb_typeof(_definition -> 'handles'::TEXT) IS DISTINCT FROM 'array'
+            OR _definition -> 'handles'::TEXT ? _message_type)
+       AND (pg_catalog.jsonb_typeof(_definition -> 'categories'::TEXT) IS DISTINCT FROM 'array'
+            OR coalesce(_definition -> 'categories'::TEXT ? public.emt_stream_category(_stream_id), FALSE))
     $$;
 
 -- Above READ COMMITTED, the snapshot may be older than a change of the projections. Locking the row fails then, with a
@@ -59,13 +59,15 @@ CREATE OR REPLACE FUNCTION public.emt_append_look(
     AS $$
 DECLARE
     _run BIGINT[] := public.emt_missed_note(
-        _partition, _projections, array_fill(_stream_id, ARRAY[cardinality(_message_types)]), _message_types,
+        _partition, _projections, pg_catalog.array_fill(_stream_id, ARRAY[pg_catalog.cardinality(_message_types)]),
+        _message_types,
         _result[4:]);
 BEGIN
     IF _projections IS NULL THEN
         RETURN _result;
     END IF;
-    RETURN ARRAY[4, _result[2], _result[3], cardinality(_run)] || _run || _result[4:];
+    RETURN ARRAY[4, _result[2], _result[3], pg_catalog.cardinality(_run)]
+           OPERATOR(pg_catalog.||) _run OPERATOR(pg_catalog.||) _result[4:];
 END
 $$;
 
@@ -85,39 +87,39 @@ DECLARE
     _unknown TEXT;
     _run BIGINT[];
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
+    IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM public.emt_partition_share(_partition);
     END IF;
     -- A stranger runs none, so it need not look for what is noted already.
     IF _projections IS NULL THEN
         INSERT INTO public.emt_missed (partition, name, version, global_position)
-        SELECT _partition, known.value ->> 'name', (known.value -> 'version')::INTEGER, message.global_position
-          FROM public.emt_partitions AS tenant, jsonb_each(tenant.inline_projections) AS known,
+        SELECT _partition, known.value ->> 'name'::TEXT, (known.value -> 'version'::TEXT)::INTEGER, message.global_position
+          FROM public.emt_partitions AS tenant, pg_catalog.jsonb_each(tenant.inline_projections) AS known,
                unnest(_stream_ids, _message_types, _global_positions) AS message (stream_id, type, global_position)
-         WHERE tenant.partition = _partition AND known.value ->> 'status' IN ('active', 'arming')
+         WHERE tenant.partition = _partition AND known.value ->> 'status'::TEXT IN ('active', 'arming')
            AND public.emt_projection_handles(known.value, message.stream_id, message.type)
         ON CONFLICT DO NOTHING;
         RETURN '{}';
     END IF;
     SELECT mine.key INTO _unknown
-      FROM public.emt_partitions AS tenant, jsonb_each(_projections) AS mine
+      FROM public.emt_partitions AS tenant, pg_catalog.jsonb_each(_projections) AS mine
      WHERE tenant.partition = _partition AND NOT tenant.inline_projections ? (mine.value::TEXT || ':' || mine.key)
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'inline projection "%" is not registered', _unknown USING ERRCODE = 'SE011';
     END IF;
     WITH followed AS MATERIALIZED (
-        SELECT known.value ->> 'name' AS name, (known.value -> 'version')::INTEGER AS version,
+        SELECT known.value ->> 'name'::TEXT AS name, (known.value -> 'version'::TEXT)::INTEGER AS version,
                known.value AS definition,
-               (known.value ->> 'status' = 'active'
-                AND _projections -> (known.value ->> 'name') = known.value -> 'version'
+               (known.value ->> 'status'::TEXT = 'active'
+                AND _projections -> (known.value ->> 'name'::TEXT) = known.value -> 'version'::TEXT
                 AND (SELECT missed.global_position FROM public.emt_missed AS missed
-                      WHERE missed.partition = _partition AND missed.name = known.value ->> 'name'
-                        AND missed.version = (known.value -> 'version')::INTEGER
+                      WHERE missed.partition = _partition AND missed.name = known.value ->> 'name'::TEXT
+                        AND missed.version = (known.value -> 'version'::TEXT)::INTEGER
                         AND missed.global_position > tenant.missed_after
                       LIMIT 1) IS NULL) IS TRUE AS is_run
-          FROM public.emt_partitions AS tenant, jsonb_each(tenant.inline_projections) AS known
-         WHERE tenant.partition = _partition AND known.value ->> 'status' IN ('active', 'arming')
+          FROM public.emt_partitions AS tenant, pg_catalog.jsonb_each(tenant.inline_projections) AS known
+         WHERE tenant.partition = _partition AND known.value ->> 'status'::TEXT IN ('active', 'arming')
     ), noted AS (
         INSERT INTO public.emt_missed (partition, name, version, global_position)
         SELECT _partition, followed.name, followed.version, message.global_position
@@ -126,9 +128,9 @@ BEGIN
            AND public.emt_projection_handles(followed.definition, message.stream_id, message.type)
         ON CONFLICT DO NOTHING
     )
-    SELECT coalesce(array_agg(mine.number), '{}') INTO _run
-      FROM (SELECT name, row_number() OVER (ORDER BY name COLLATE "C") AS number
-              FROM jsonb_object_keys(_projections) AS name) AS mine
+    SELECT coalesce(pg_catalog.array_agg(mine.number), '{}') INTO _run
+      FROM (SELECT name, pg_catalog.row_number() OVER (ORDER BY name COLLATE "C") AS number
+              FROM pg_catalog.jsonb_object_keys(_projections) AS name) AS mine
       JOIN followed ON followed.name = mine.name AND followed.is_run;
     RETURN _run;
 END
@@ -140,8 +142,8 @@ CREATE OR REPLACE FUNCTION public.emt_missed_note_inserted() RETURNS TRIGGER
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    PERFORM public.emt_missed_note(message.partition, NULL, array_agg(message.stream_id), array_agg(message.message_type),
-                                   array_agg(message.global_position))
+    PERFORM public.emt_missed_note(message.partition, NULL::JSONB, pg_catalog.array_agg(message.stream_id),
+                                   pg_catalog.array_agg(message.message_type), pg_catalog.array_agg(message.global_position))
        FROM inserted AS message GROUP BY message.partition;
     RETURN NULL;
 END
@@ -150,7 +152,7 @@ $$;
 -- Has a partition noted: creates the flag that appends read and the trigger of its table. The flag is 0 until a first
 -- inline projection is registered, and stays set. An append reads it without a snapshot, as the fence reads positions.
 CREATE OR REPLACE FUNCTION public.emt_missed_watch(_partition TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _suffix TEXT := public.emt_partition_suffix(_partition);
@@ -164,7 +166,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION public.emt_missed_watch_table(_table TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     -- A look first: CREATE TRIGGER would wait for all who use the table.
@@ -181,12 +183,12 @@ SELECT public.emt_missed_watch_table('emt_messages');
 
 -- The key of the advisory lock of a follower: one at a time for each projection.
 CREATE OR REPLACE FUNCTION public.emt_missed_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.missed/' || _partition || '/' || _name, 0) $$;
 
 -- Which versions of which projections have something noted, and where. Skips along the index: there may be many rows.
 CREATE OR REPLACE FUNCTION public.emt_missed_projections() RETURNS TABLE (partition TEXT, name TEXT, version INTEGER)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     WITH RECURSIVE noted AS (
         (SELECT missed.partition, missed.name, missed.version FROM public.emt_missed AS missed
@@ -218,11 +220,11 @@ BEGIN
       FROM public.emt_projections AS projection
       JOIN public.emt_partitions AS tenant ON tenant.partition = projection.partition
      CROSS JOIN LATERAL (
-           SELECT min(missed.global_position) AS lowest FROM public.emt_missed AS missed
+           SELECT pg_catalog.min(missed.global_position) AS lowest FROM public.emt_missed AS missed
             WHERE missed.partition = projection.partition AND missed.name = projection.name
               AND missed.version = projection.version AND missed.global_position > tenant.missed_after) AS missed
      WHERE projection.partition = _partition AND projection.name = _name
-       AND projection.type = 'i' AND projection.definition ? 'handles'
+       AND projection.type::TEXT = 'i' AND projection.definition ? 'handles'::TEXT
      ORDER BY projection.status IN ('active', 'stale') DESC, projection.version DESC
      LIMIT 1;
     IF NOT FOUND THEN
@@ -247,7 +249,7 @@ CREATE OR REPLACE FUNCTION public.emt_missed_advance(_partition TEXT) RETURNS VO
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    _horizon BIGINT := (public.emt_horizon(_partition, 0))[1];
+    _horizon BIGINT := (public.emt_horizon(_partition, 0::BIGINT))[1];
     _lowest BIGINT;
 BEGIN
     SELECT min(missed.global_position) - 1 INTO _lowest
@@ -264,7 +266,7 @@ $$;
 CREATE OR REPLACE FUNCTION public.emt_projection_expire(
     _partition TEXT, _name TEXT, _version INTEGER, _rows BIGINT, _age INTERVAL
 ) RETURNS BOOLEAN
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _count BIGINT;

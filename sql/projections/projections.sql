@@ -29,6 +29,12 @@ CREATE TABLE IF NOT EXISTS public.emt_projections (
     PRIMARY KEY (name, partition, version)
 ) PARTITION BY LIST (partition);
 
+-- The key of the advisory lock under which a projection is registered: two programs that start together must not both find
+-- none active.
+CREATE OR REPLACE FUNCTION public.emt_projection_register_key(_partition TEXT, _name TEXT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT hashtextextended('public' || '.register/' || _partition || '/' || _name, 0) $$;
+
 -- Registers a projection. An asynchronous one becomes active where none of its name is. An inline one has to be built
 -- first, unless its name has a higher version already.
 CREATE OR REPLACE FUNCTION public.emt_projection_register(
@@ -39,12 +45,11 @@ CREATE OR REPLACE FUNCTION public.emt_projection_register(
     _kind        TEXT,
     _definition  JSONB
 ) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     PERFORM public.emt_partition_check(_partition);
-    -- Two programs that start together must not both find none active.
-    PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.register/' || _partition || '/' || _name, 0));
+    PERFORM pg_advisory_xact_lock(public.emt_projection_register_key(_partition, _name));
     -- Its events would be counted twice.
     IF EXISTS (SELECT FROM public.emt_projections AS other
                 WHERE other.partition = _partition AND other.name = _name AND other.type <> _type) THEN
@@ -120,14 +125,14 @@ CREATE TRIGGER emt_projection_note
 -- the switch of a rebuild and a follower's last batch exclusively.
 CREATE OR REPLACE FUNCTION public.emt_projection_lock_key(_partition TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT hashtextextended('public' || '.projections/' || _partition, 0) $$;
+    AS $$ SELECT pg_catalog.hashtextextended('public' || '.projections/' || _partition, 0) $$;
 
 -- Holds the inline projections of a partition in place until the transaction ends.
 CREATE OR REPLACE FUNCTION public.emt_projection_share(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
-    AS $$ SELECT pg_advisory_xact_lock_shared(public.emt_projection_lock_key(_partition)) IS NOT NULL $$;
+    AS $$ SELECT pg_catalog.pg_advisory_xact_lock_shared(public.emt_projection_lock_key(_partition)) IS NOT NULL $$;
 
 -- Holds them alone: waits for the appends that hold them, and makes those that come later wait.
 CREATE OR REPLACE FUNCTION public.emt_projection_lock(_partition TEXT) RETURNS BOOLEAN
-    LANGUAGE sql
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$ SELECT pg_advisory_xact_lock(public.emt_projection_lock_key(_partition)) IS NOT NULL $$;

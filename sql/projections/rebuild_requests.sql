@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
 
 -- Whether a rebuild that nobody has carried out is asked for in a partition. Workers ask it whenever they renew their leases.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_requested(_partition TEXT) RETURNS BOOLEAN
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT EXISTS (SELECT FROM public.emt_rebuild_requests AS request
                     WHERE request.partition = _partition AND request.error IS NULL)

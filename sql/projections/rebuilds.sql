@@ -15,12 +15,40 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
 
 -- The key of the advisory lock of a rebuild: one at a time for each projection.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.rebuild/' || _partition || '/' || _name, 0) $$;
 
--- Begins a rebuild: creates an empty table beside each of the read model's, and removes what an earlier rebuild has left.
--- Returns its id. The caller holds the lock of emt_rebuild_lock_key, so nobody else is at it. The tables are not
--- logged: a crash of the server ends that lock, too, and with it the rebuild.
+-- Removes what rebuilds have left whose lock nobody holds any more: their program has died, or a writer has begun them by
+-- hand. One whose tables are in use is left to the next rebuild.
+CREATE OR REPLACE FUNCTION public.emt_rebuild_end_abandoned() RETURNS VOID
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+    AS $$
+DECLARE
+    _abandoned BIGINT;
+BEGIN
+    FOR _abandoned IN
+        SELECT rebuild.id FROM public.emt_rebuilds AS rebuild,
+               LATERAL (SELECT public.emt_rebuild_lock_key(rebuild.partition, rebuild.name) AS value) AS key
+         WHERE NOT EXISTS (
+                   SELECT FROM pg_locks AS held
+                    WHERE held.locktype = 'advisory' AND held.objsubid = 1
+                      AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                      AND held.classid::BIGINT = key.value >> 32 & 4294967295
+                      AND held.objid::BIGINT = key.value & 4294967295)
+    LOOP
+        BEGIN
+            PERFORM public.emt_rebuild_end(_abandoned);
+        EXCEPTION WHEN lock_not_available THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+
+-- Begins a rebuild of a projection that is registered: creates an empty table beside each of the read model's, and removes
+-- what earlier rebuilds have left. Returns its id. The caller holds the lock of emt_rebuild_lock_key, so nobody else is at
+-- it, and may read the tables. The new ones are not logged: a crash of the server ends that lock, too, and with it the
+-- rebuild.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_begin(_partition TEXT, _name TEXT, _version INTEGER, _tables TEXT[])
     RETURNS BIGINT
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
@@ -30,6 +58,11 @@ DECLARE
 BEGIN
     PERFORM public.emt_caller_require_writer();
     PERFORM public.emt_partition_check(_partition);
+    IF NOT EXISTS (SELECT FROM public.emt_projections AS projection
+                    WHERE projection.partition = _partition AND projection.name = _name) THEN
+        RAISE EXCEPTION 'projection "%" is not registered', _name USING ERRCODE = 'SE011';
+    END IF;
+    PERFORM public.emt_rebuild_end_abandoned();
     PERFORM public.emt_rebuild_end(rebuild.id)
        FROM public.emt_rebuilds AS rebuild
       WHERE rebuild.partition = _partition AND rebuild.name = _name;
@@ -62,7 +95,7 @@ $$;
 
 -- The role that called a function which runs as the owner.
 CREATE OR REPLACE FUNCTION public.emt_caller() RETURNS TEXT
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE current_setting('role') WHEN 'none' THEN session_user::TEXT ELSE current_setting('role') END
     $$;
@@ -70,7 +103,7 @@ CREATE OR REPLACE FUNCTION public.emt_caller() RETURNS TEXT
 -- Refuses callers that are no writers. A writer may rebuild its read models without owning the schema: the functions that
 -- create and drop tables for that run as the owner, and everybody could call them.
 CREATE OR REPLACE FUNCTION public.emt_caller_require_writer() RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     IF NOT has_table_privilege(public.emt_caller(), 'public.emt_projections', 'UPDATE') THEN

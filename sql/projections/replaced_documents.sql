@@ -7,12 +7,12 @@ CREATE OR REPLACE FUNCTION public.emt_document_replace_all(_partition TEXT, _sou
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    EXECUTE format($sql$
+    EXECUTE pg_catalog.format($sql$
         DELETE FROM public.%I AS old
          WHERE old._partition = $1
            AND NOT EXISTS (SELECT FROM public.%I AS new WHERE new._id = old._id AND new._partition = $1)
         $sql$, _target, _source) USING _partition;
-    EXECUTE format($sql$
+    EXECUTE pg_catalog.format($sql$
         INSERT INTO public.%1$I AS old (_id, _partition, data, metadata, _version, _archived, _created, _updated)
         SELECT new._id, new._partition, new.data, new.metadata, CASE WHEN $2 THEN new._version ELSE 1 END, new._archived,
                new._created, new._updated
@@ -25,7 +25,7 @@ BEGIN
                    IS DISTINCT FROM (new.data - '{_id,_version}'::TEXT[], new.metadata, new._archived))
          ORDER BY new._id
         ON CONFLICT (_id, _partition) DO UPDATE
-            SET data = EXCLUDED.data, metadata = EXCLUDED.metadata, _archived = EXCLUDED._archived, _updated = now(),
+            SET data = EXCLUDED.data, metadata = EXCLUDED.metadata, _archived = EXCLUDED._archived, _updated = pg_catalog.now(),
                 _version = CASE WHEN $2 THEN EXCLUDED._version ELSE old._version + 1 END
         $sql$, _target, _source) USING _partition, _is_copy;
 END

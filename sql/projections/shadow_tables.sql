@@ -1,13 +1,17 @@
 -- Copies of tables, for rebuilds.
 
 -- Creates an empty table like another one, with its indexes and grants, which the caller may write. Both take their
--- numbers from the same sequences, so that numbering goes on after the rows that have moved from the copy.
+-- numbers from the same sequences, so that numbering goes on after the rows that have moved from the copy. Runs as the
+-- owner, so it looks itself whether the caller may read the table: its columns and defaults are nobody else's business.
 CREATE OR REPLACE FUNCTION public.emt_table_create_like(_source TEXT, _target TEXT, _unlogged BOOLEAN) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _column NAME;
 BEGIN
+    IF NOT has_table_privilege(public.emt_caller(), format('public.%I', _source), 'SELECT') THEN
+        RAISE EXCEPTION 'role "%" may not read the table "%"', public.emt_caller(), _source USING ERRCODE = '42501';
+    END IF;
     EXECUTE format('CREATE %s TABLE public.%I (LIKE public.%I INCLUDING ALL EXCLUDING IDENTITY)',
                    CASE WHEN _unlogged THEN 'UNLOGGED' END, _target, _source);
     FOR _column IN
@@ -29,11 +33,11 @@ CREATE OR REPLACE FUNCTION public.emt_table_copy_rows(_source TEXT, _target TEXT
 DECLARE
     _columns TEXT;
 BEGIN
-    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO _columns
-      FROM pg_attribute
-     WHERE attrelid = to_regclass(format('public.%I', _target))
+    SELECT pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum) INTO _columns
+      FROM pg_catalog.pg_attribute
+     WHERE attrelid = pg_catalog.to_regclass(pg_catalog.format('public.%I', _target))::OID
        AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
-    EXECUTE format('INSERT INTO public.%I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM public.%I',
+    EXECUTE pg_catalog.format('INSERT INTO public.%I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM public.%I',
                    _target, _columns, _source);
 END
 $$;

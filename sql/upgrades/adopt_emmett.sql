@@ -1,6 +1,9 @@
 -- Takes over a database that Emmett (0.42 or newer) has created, after schema.sql has added what it lacks. Keeps every
 -- message. Runs once, in the transaction of the migration.
 
+-- Nothing below is found by the session's search path: whoever may create in a schema of it could have it call theirs.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- What the feed relies on.
 DO $$
 BEGIN

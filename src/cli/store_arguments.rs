@@ -1,7 +1,7 @@
 //! The store that a command works on.
 
 use super::arguments::Connection;
-use crate::database::AutoMigration;
+use crate::database::{AutoMigration, ConnectionOptions};
 use crate::error::Result;
 use crate::rebuild::OnHistory;
 use crate::setup::EventStoreBuilder;
@@ -15,8 +15,11 @@ pub(super) struct StoreArguments<F> {
 
 impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
     pub(super) fn builder(self) -> anyhow::Result<EventStoreBuilder> {
-        let builder =
-            EventStore::builder(&self.connection.string()?).schema(self.connection.schema);
+        // A pooler may give the next command a connection of the server that still has the statements of this one.
+        let unprepared = ConnectionOptions::new().prepared_statements(false);
+        let builder = EventStore::builder(&self.connection.string()?)
+            .connection_options(unprepared)
+            .schema(self.connection.schema);
         Ok((self.configure)(builder))
     }
 

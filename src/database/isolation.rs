@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A backend may give its memory back to the system after each statement, and get it again page by page for the next one: that took a
 /// fifth of the time of inserting 100 documents. Once a block of this size was freed, glibc keeps twice as much (mallopt(3),
 /// `M_MMAP_THRESHOLD`, the dynamic threshold). With another C library it does nothing.
-const PREPARE: &str =
-    "SELECT current_setting('default_transaction_isolation') FROM length(repeat('x', 524288))";
+const PREPARE: &str = "SELECT pg_catalog.current_setting('default_transaction_isolation') FROM pg_catalog.length(pg_catalog.repeat('x', 524288))";
 
 pub(super) const READ_COMMITTED: &str = "read committed";
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 const BEGIN_ALONE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-const ISOLATION: &str = "SELECT current_setting('transaction_isolation')";
+const ISOLATION: &str = "SELECT pg_catalog.current_setting('transaction_isolation')";
 
 /// How many dead connections are replaced before their error is returned.
 const REPLACEMENTS: RetryPolicy = RetryPolicy::times(3);
@@ -45,7 +45,7 @@ impl PooledTransaction {
         let limit = patience.as_millis().max(1);
         let begin = format!(
             "{BEGIN}; SET LOCAL idle_in_transaction_session_timeout = {limit};
-             SELECT set_config('statement_timeout', '{limit}', TRUE) WHERE current_setting('statement_timeout') = '0'"
+             SELECT pg_catalog.set_config('statement_timeout', '{limit}', TRUE) WHERE pg_catalog.current_setting('statement_timeout') = '0'"
         );
         Self::begin_by(connections, &begin)
     }

@@ -15,10 +15,10 @@ const MOST_COMPRESSED: usize = 24;
 macro_rules! with_room {
     ($messages:literal, $bytes:literal) => {
         concat!(
-            " FROM (SELECT stored.*, sum(pg_column_size(ARRAY[message_data])::BIGINT + pg_column_size(ARRAY[message_metadata]))
+            " FROM (SELECT stored.*, pg_catalog.sum(pg_catalog.pg_column_size(ARRAY[message_data])::BIGINT + pg_catalog.pg_column_size(ARRAY[message_metadata]))
                            OVER (ROWS UNBOUNDED PRECEDING) AS size
                       FROM (SELECT message.*, row_number() OVER () AS number,
-                                   sum(pg_column_size(message_data)::BIGINT + pg_column_size(message_metadata))
+                                   pg_catalog.sum(pg_catalog.pg_column_size(message_data)::BIGINT + pg_catalog.pg_column_size(message_metadata))
                                    OVER (ROWS UNBOUNDED PRECEDING) AS stored_size
                               FROM ", $messages, " AS message) AS stored
                      WHERE number = 1 OR stored_size <= ", $bytes, ") AS message

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 const FENCE: PartitionSql = PartitionSql::new(
-    "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) * 1000000)::BIGINT AS time",
+    "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) OPERATOR(pg_catalog.*) 1000000)::BIGINT AS time",
 );
 
 /// Takes the stream rows in the order of their names, like every append to several streams.
@@ -33,7 +33,7 @@ const FIND_ARCHIVED: PartitionSql =
 
 /// After the stream rows: global order has to follow stream order.
 const DRAW_POSITIONS: PartitionSql = PartitionSql::new("
-    SELECT array_agg(nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM generate_series(1, $1)");
+    SELECT pg_catalog.array_agg(pg_catalog.nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM pg_catalog.generate_series(1, $1)");
 
 const COPY: PartitionSql = PartitionSql::new("
     COPY {messages_active}

@@ -25,11 +25,11 @@ const READ_SMALL: PartitionSql = PartitionSql::new(
     "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created,
-           CASE WHEN pg_column_size(message_data) <= $8
-                  OR (pg_column_size(message_data) <= $9 AND pg_column_size(ARRAY[message_data]) <= $9)
+           CASE WHEN pg_catalog.pg_column_size(message_data) <= $8
+                  OR (pg_catalog.pg_column_size(message_data) <= $9 AND pg_catalog.pg_column_size(ARRAY[message_data]) <= $9)
                 THEN message_data END AS message_data,
-           CASE WHEN pg_column_size(message_metadata) <= $8
-                  OR (pg_column_size(message_metadata) <= $9 AND pg_column_size(ARRAY[message_metadata]) <= $9)
+           CASE WHEN pg_catalog.pg_column_size(message_metadata) <= $8
+                  OR (pg_catalog.pg_column_size(message_metadata) <= $9 AND pg_catalog.pg_column_size(ARRAY[message_metadata]) <= $9)
                 THEN message_metadata END AS message_metadata,
            horizon, head
       FROM {feed}($1, $2, $3, $4, $5, $6, $7)",

@@ -6,37 +6,46 @@ use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
 use postgres::Row;
 
+const PARTITIONS: PartitionSql =
+    PartitionSql::new("SELECT partition FROM {schema}.emt_partitions ORDER BY partition");
+
 const HIGHEST: PartitionSql =
-    PartitionSql::new("SELECT max(global_position) FROM {schema}.emt_messages");
+    PartitionSql::new("SELECT pg_catalog.max(global_position) FROM {messages}");
 
 const SEQUENCE: PartitionSql = PartitionSql::new(
     "
     SELECT seqcache, seqincrement, seqcycle
       FROM pg_sequence
-     WHERE seqrelid = '{schema}.emt_global_message_position'::REGCLASS
+     WHERE seqrelid = '{schema}.emt_global_message_position'::REGCLASS::OID
        AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)",
 );
 
+/// Looks the tables up in the catalogue: `pg_partition_tree` would lock all of them at once.
 const UNFENCED: PartitionSql = PartitionSql::new("
+    WITH RECURSIVE tree (relid) AS (
+        SELECT '{schema}.emt_messages'::REGCLASS::OID
+         UNION ALL
+        SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.relid
+    )
     SELECT tree.relid::REGCLASS::TEXT
-      FROM pg_partition_tree('{schema}.emt_messages'::REGCLASS) AS tree
+      FROM tree
       JOIN pg_attribute AS attribute ON attribute.attrelid = tree.relid AND attribute.attname = 'global_position'
      WHERE NOT attribute.attnotnull
         OR NOT EXISTS (
                SELECT FROM pg_attrdef AS given
                  JOIN pg_depend AS used
-                   ON used.classid = 'pg_attrdef'::REGCLASS AND used.objid = given.oid
-                  AND used.refclassid = 'pg_proc'::REGCLASS
-                  AND used.refobjid = '{schema}.emt_position_next()'::REGPROCEDURE
+                   ON used.classid = 'pg_attrdef'::REGCLASS::OID AND used.objid = given.oid
+                  AND used.refclassid = 'pg_proc'::REGCLASS::OID
+                  AND used.refobjid = '{schema}.emt_position_next()'::REGPROCEDURE::OID
                 WHERE given.adrelid = tree.relid AND given.adnum = attribute.attnum)
      ORDER BY 1");
 
 const FEED_INDEX: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM pg_index
-                    WHERE indexrelid = to_regclass('{schema}.emt_messages_feed') AND indisunique AND indisvalid)");
+                    WHERE indexrelid = pg_catalog.to_regclass('{schema}.emt_messages_feed')::OID AND indisunique AND indisvalid)");
 
 const SECOND_STREAM_INDEX: PartitionSql =
-    PartitionSql::new("SELECT to_regclass('{schema}.idx_streams_unique') IS NOT NULL");
+    PartitionSql::new("SELECT pg_catalog.to_regclass('{schema}.idx_streams_unique') IS NOT NULL");
 
 /// One more than is named.
 const TWICE: PartitionSql = PartitionSql::new(
@@ -55,8 +64,22 @@ pub(crate) struct SequenceSettings {
     pub(crate) cycles: bool,
 }
 
-/// The highest position of a message of any tenant; 0 without messages.
+/// The highest position of a message of any tenant; 0 without messages. Asks for each tenant by itself: a statement on the
+/// tables of all would need some locks for each, and the server may have fewer.
 pub(crate) fn highest_position(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
+    let rows = sql
+        .query_unnamed(&partition.sql(PARTITIONS), &[])
+        .map_err(refused)?;
+    let names: Vec<String> = scalars(&rows)?;
+    let highest = names
+        .iter()
+        .map(|name| highest_of(sql, &Partition::new(partition.schema(), name)?));
+    highest
+        .into_iter()
+        .try_fold(0, |highest, one| Ok(one?.max(highest)))
+}
+
+fn highest_of(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     let rows = sql
         .query_unnamed(&partition.sql(HIGHEST), &[])
         .map_err(refused)?;

@@ -13,8 +13,9 @@ const NOTE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_note($1
 const PROJECTIONS: SchemaSql =
     SchemaSql::new("SELECT partition, name, version FROM {schema}.emt_missed_projections()");
 
-const TRY_FOLLOW: PartitionSql =
-    PartitionSql::new("SELECT pg_try_advisory_xact_lock({schema}.emt_missed_lock_key($1, $2))");
+const TRY_FOLLOW: PartitionSql = PartitionSql::new(
+    "SELECT pg_catalog.pg_try_advisory_xact_lock({schema}.emt_missed_lock_key($1, $2))",
+);
 
 /// At or below a horizon, in their order.
 const READ: PartitionSql = PartitionSql::new(
@@ -46,7 +47,7 @@ const FAIL: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_missed SET error = {schema}.emt_error_text($4)
      WHERE partition = $1 AND name = $2 AND version = $3
-       AND global_position = (SELECT min(missed.global_position) FROM {schema}.emt_missed AS missed
+       AND global_position = (SELECT pg_catalog.min(missed.global_position) FROM {schema}.emt_missed AS missed
                                WHERE missed.partition = $1 AND missed.name = $2 AND missed.version = $3)",
 );
 

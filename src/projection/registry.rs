@@ -26,7 +26,7 @@ const LIST: PartitionSql = PartitionSql::new(
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
      CROSS JOIN LATERAL (
-           SELECT count(*) AS count, min(missed.global_position) AS lowest, min(missed.noted_at) AS since
+           SELECT count(*) AS count, pg_catalog.min(missed.global_position) AS lowest, pg_catalog.min(missed.noted_at) AS since
              FROM {schema}.emt_missed AS missed
             WHERE missed.partition = projection.partition AND missed.name = projection.name
               AND missed.version = projection.version AND projection.status = 'active') AS missed
@@ -49,7 +49,7 @@ const ACTIVATE: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_projections
        SET status = CASE WHEN version = $3 THEN 'active'
-                         WHEN type = 'i' AND version > $3 AND status IN ('building', 'arming') THEN status
+                         WHEN type::TEXT = 'i' AND version > $3 AND status IN ('building', 'arming') THEN status
                          ELSE 'inactive' END,
            last_updated = now()
      WHERE partition = $1 AND name = $2",
@@ -57,8 +57,8 @@ const ACTIVATE: PartitionSql = PartitionSql::new(
 
 const HANDLED_EVENTS: PartitionSql = PartitionSql::new(
     "
-    SELECT name, definition -> 'events' AS events FROM {schema}.emt_projections
-     WHERE partition = $1 AND status = 'active' AND jsonb_typeof(definition -> 'events') = 'array'
+    SELECT name, definition -> 'events'::TEXT AS events FROM {schema}.emt_projections
+     WHERE partition = $1 AND status = 'active' AND pg_catalog.jsonb_typeof(definition -> 'events'::TEXT) = 'array'
      ORDER BY name COLLATE \"C\"",
 );
 
@@ -74,11 +74,11 @@ const LIVE_VERSION: PartitionSql = PartitionSql::new(
 /// Below the first event that the active version of an inline projection has missed.
 const REACHED: PartitionSql = PartitionSql::new(
     "
-    SELECT least($3, (SELECT min(missed.global_position) - 1 FROM {schema}.emt_missed AS missed
+    SELECT least($3, (SELECT pg_catalog.min(missed.global_position) - 1 FROM {schema}.emt_missed AS missed
                        WHERE missed.partition = projection.partition AND missed.name = projection.name
                          AND missed.version = projection.version)) AS reached
       FROM {schema}.emt_projections AS projection
-     WHERE projection.partition = $1 AND projection.name = $2 AND projection.type = 'i'
+     WHERE projection.partition = $1 AND projection.name = $2 AND projection.type::TEXT = 'i'
        AND projection.status = 'active'",
 );
 
@@ -89,7 +89,7 @@ const STATUS: PartitionSql = PartitionSql::new(
 const SET_STATUS: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_projections SET status = $4, last_updated = now()
-     WHERE partition = $1 AND name = $2 AND version = $3 AND type = 'i' AND status = $5",
+     WHERE partition = $1 AND name = $2 AND version = $3 AND type::TEXT = 'i' AND status = $5",
 );
 
 /// Tells that a program with the code lives; not with each batch.

@@ -13,11 +13,16 @@ use parking_lot::Mutex;
 use postgres::types::Type;
 use std::time::Duration;
 
-const TRY: PartitionSql =
-    PartitionSql::new("SELECT pg_try_advisory_xact_lock({schema}.emt_rebuild_lock_key($1, $2))");
+const TRY: PartitionSql = PartitionSql::new(
+    "SELECT pg_catalog.pg_try_advisory_xact_lock({schema}.emt_rebuild_lock_key($1, $2))",
+);
 
-/// The server ends the claim of a program that does not say for so long that it is alive.
-const TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";
+/// The server ends the claim of a program that does not say for so long that it is alive. A transaction as a whole may have a
+/// limit, from `PostgreSQL` 17 on; the claim takes as long as the rebuild.
+const TIMEOUTS: &str = "
+    SET LOCAL idle_in_transaction_session_timeout = '60s';
+    SELECT pg_catalog.set_config('transaction_timeout', '0', TRUE)
+     WHERE pg_catalog.current_setting('transaction_timeout', TRUE) IS NOT NULL";
 
 /// How often the program says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -31,7 +36,7 @@ impl Claim {
         let partition = store.partition();
         let mut transaction = PooledTransaction::begin(store.connections())?;
         let sql = transaction.sql();
-        sql.batch(TIMEOUT)
+        sql.batch(TIMEOUTS)
             .map_err(|source| Error::database("claim a rebuild", source))?;
         let parameters = [
             param(&partition.name, Type::TEXT),

@@ -39,7 +39,7 @@ const WRITTEN: &str = "
        AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
        AND lock.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
        AND relation.relkind IN ('r', 'p', 'f', 'v') AND relation.relpersistence <> 't'
-       AND relation.relname <> ALL($1) AND relation.relnamespace <> 'pg_catalog'::REGNAMESPACE
+       AND relation.relname <> ALL($1) AND relation.relnamespace <> 'pg_catalog'::REGNAMESPACE::OID
      LIMIT 1";
 
 pub(super) struct Shadow {

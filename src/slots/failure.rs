@@ -17,7 +17,7 @@ const FAIL: PartitionSql = PartitionSql::new("
                SELECT FROM {schema}.emt_processor_slots AS other
                  LEFT JOIN unnest($6, $7) AS held (slot, epoch) ON held.slot = other.slot
                 WHERE other.partition = $1 AND other.processor = $2 AND other.version = $3
-                  AND CASE WHEN cardinality($6) = 0 THEN other.owner <> $5 AND other.expires_at > clock_timestamp()
+                  AND CASE WHEN pg_catalog.cardinality($6) = 0 THEN other.owner <> $5 AND other.expires_at > clock_timestamp()
                            ELSE other.epoch <> held.epoch END)");
 
 const FAILURE: PartitionSql = PartitionSql::new(

@@ -16,7 +16,7 @@ const REGISTER: PartitionSql = PartitionSql::new(
 const TAKE: PartitionSql = PartitionSql::new(
     "
     SELECT slot, position, epoch, crashes
-      FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, make_interval(secs => $6))",
+      FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))",
 );
 
 /// The compare-and-set that makes a batch count: whoever has lost one of its slots changes too few rows, and so does everybody
@@ -24,7 +24,7 @@ const TAKE: PartitionSql = PartitionSql::new(
 const CHECKPOINT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
        SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, busy_since = NULL, updated_at = now(),
-           expires_at = clock_timestamp() + make_interval(secs => $9)
+           expires_at = clock_timestamp() + pg_catalog.make_interval(secs => $9)
       FROM unnest($6, $7, $8) AS held (slot, epoch, position)
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.owner = $4
        AND slot.slot = held.slot AND slot.epoch = held.epoch AND slot.position = held.position

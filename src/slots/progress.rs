@@ -9,7 +9,7 @@ use postgres::types::Type;
 
 const REACHED: PartitionSql = PartitionSql::new(
     "
-    SELECT coalesce(min(position), 0) AS position FROM {schema}.emt_processor_slots
+    SELECT coalesce(pg_catalog.min(position), 0) AS position FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3",
 );
 
@@ -17,11 +17,11 @@ const REACHED: PartitionSql = PartitionSql::new(
 /// read after them: appends draw further positions meanwhile.
 const FURTHEST: PartitionSql = PartitionSql::new("
     WITH slot AS (
-        SELECT max(position) AS position, min(store_epoch) AS epoch FROM {schema}.emt_processor_slots
+        SELECT pg_catalog.max(position) AS position, pg_catalog.min(store_epoch) AS epoch FROM {schema}.emt_processor_slots
          WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3)
     ), beginning AS (
-        SELECT max(last_processed_position) AS position,
-               min({schema}.emt_store_epoch_of(last_processed_position, last_updated)) AS epoch
+        SELECT pg_catalog.max(last_processed_position) AS position,
+               pg_catalog.min({schema}.emt_store_epoch_of(last_processed_position, last_updated)) AS epoch
           FROM {schema}.emt_subscriptions
          WHERE partition = $1 AND subscription_id = $2 AND ($3 IS NULL OR version = $3)
     ), known AS MATERIALIZED (
@@ -35,11 +35,11 @@ const FURTHEST: PartitionSql = PartitionSql::new("
 /// Of the newest version.
 const PROGRESS: PartitionSql = PartitionSql::new(
     "
-    SELECT min(slot.position) AS position, max(slot.position) AS furthest, {schema}.emt_position_head() AS head,
-           min(slot.store_epoch) AS epoch, {schema}.emt_store_epoch() AS store_epoch,
-           bool_or(slot.status = 'failed') AS has_failed,
-           max(slot.last_error) AS last_error,
-           (SELECT array_agg(coalesce(parked.error, '') ORDER BY parked.slot)
+    SELECT pg_catalog.min(slot.position) AS position, pg_catalog.max(slot.position) AS furthest, {schema}.emt_position_head() AS head,
+           pg_catalog.min(slot.store_epoch) AS epoch, {schema}.emt_store_epoch() AS store_epoch,
+           pg_catalog.bool_or(slot.status = 'failed') AS has_failed,
+           pg_catalog.max(slot.last_error) AS last_error,
+           (SELECT pg_catalog.array_agg(coalesce(parked.error, '') ORDER BY parked.slot)
               FROM {schema}.emt_parked_messages AS parked
              WHERE parked.partition = $1 AND parked.processor = $2 AND parked.version = slot.version
                AND parked.global_position = $3) AS parked

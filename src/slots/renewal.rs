@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Rows that a worker of this process is committing are passed over: its checkpoint renews the lease, too.
 const RENEW: SchemaSql = SchemaSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
-       SET expires_at = clock_timestamp() + make_interval(secs => held.lease),
-           busy_since = clock_timestamp() - make_interval(secs => held.busy_for)
+       SET expires_at = clock_timestamp() + pg_catalog.make_interval(secs => held.lease),
+           busy_since = clock_timestamp() - pg_catalog.make_interval(secs => held.busy_for)
       FROM (SELECT held.partition, held.processor, held.version, held.slot, living.lease, living.busy_for
               FROM unnest($1, $2, $3, $4, $5, $6, $7)
                    AS living (partition, processor, version, owner, worker, lease, busy_for)
@@ -29,10 +29,10 @@ const HELD: SchemaSql = SchemaSql::new("
       FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
            AS living (partition, processor, version, owner, worker, number)
      CROSS JOIN LATERAL (
-           SELECT array_agg(slot ORDER BY slot) FILTER (WHERE is_held) AS held,
-                  array_agg(epoch ORDER BY slot) FILTER (WHERE is_held) AS epochs,
-                  coalesce(bool_or(wanted_until > clock_timestamp()) FILTER (WHERE is_held), FALSE) AS is_wanted,
-                  coalesce(bool_or(owner IS NULL OR expires_at <= clock_timestamp() OR status = 'failed'), FALSE) AS is_open
+           SELECT pg_catalog.array_agg(slot ORDER BY slot) FILTER (WHERE is_held) AS held,
+                  pg_catalog.array_agg(epoch ORDER BY slot) FILTER (WHERE is_held) AS epochs,
+                  coalesce(pg_catalog.bool_or(wanted_until > clock_timestamp()) FILTER (WHERE is_held), FALSE) AS is_wanted,
+                  coalesce(pg_catalog.bool_or(owner IS NULL OR expires_at <= clock_timestamp() OR status = 'failed'), FALSE) AS is_open
              FROM (SELECT slot.*, slot.owner = living.owner AND slot.worker = living.worker AS is_held
                      FROM {schema}.emt_processor_slots AS slot
                     WHERE slot.partition = living.partition AND slot.processor = living.processor

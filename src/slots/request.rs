@@ -42,7 +42,7 @@ const REQUEST: PartitionSql = PartitionSql::new("
         RETURNING slot
     )
     SELECT count(*) AS marked,
-           coalesce(bool_and(EXISTS (
+           coalesce(pg_catalog.bool_and(EXISTS (
                SELECT FROM {schema}.emt_processor_slots AS held
                 WHERE held.partition = $1 AND held.processor = $2 AND held.version = $3 AND held.slot = requested.slot
                   AND held.owner IS NOT NULL AND held.expires_at > clock_timestamp())), FALSE) AS is_running

@@ -24,7 +24,7 @@ const REPETITION: u32 = 2;
 /// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
 const PROCESSORS: PartitionSql = PartitionSql::new("
     WITH processor AS (
-        SELECT processor AS name, version, min(position) AS position, min(store_epoch) AS epoch
+        SELECT processor AS name, version, pg_catalog.min(position) AS position, pg_catalog.min(store_epoch) AS epoch
           FROM {schema}.emt_processor_slots
          WHERE partition = $1
          GROUP BY processor, version
@@ -44,7 +44,7 @@ const PROCESSORS: PartitionSql = PartitionSql::new("
          GROUP BY processor, version
     )
     SELECT processor.name, processor.version, processor.position, processor.epoch, lag.messages AS lag,
-           (extract(EPOCH FROM clock_timestamp() - lag.oldest) * 1000000)::BIGINT AS lag_microseconds,
+           (extract(EPOCH FROM clock_timestamp() - lag.oldest) OPERATOR(pg_catalog.*) 1000000)::BIGINT AS lag_microseconds,
            coalesce(parked.failed, 0) AS parked, coalesce(parked.waiting, 0) AS waiting
       FROM processor
      CROSS JOIN LATERAL {schema}.emt_feed_lag($1, processor.position, $2) AS lag
@@ -54,10 +54,10 @@ const PROCESSORS: PartitionSql = PartitionSql::new("
 
 const SLOTS: PartitionSql = PartitionSql::new("
     SELECT processor, version, slot, position, epoch, owner, worker,
-           (extract(EPOCH FROM clock_timestamp() - taken_at) * 1000000)::BIGINT AS held_microseconds,
-           (extract(EPOCH FROM expires_at - clock_timestamp()) * 1000000)::BIGINT AS left_microseconds,
-           (extract(EPOCH FROM clock_timestamp() - busy_since) * 1000000)::BIGINT AS busy_microseconds,
-           (extract(EPOCH FROM clock_timestamp() - greatest(updated_at, taken_at)) * 1000000)::BIGINT AS quiet_microseconds,
+           (extract(EPOCH FROM clock_timestamp() - taken_at) OPERATOR(pg_catalog.*) 1000000)::BIGINT AS held_microseconds,
+           (extract(EPOCH FROM expires_at - clock_timestamp()) OPERATOR(pg_catalog.*) 1000000)::BIGINT AS left_microseconds,
+           (extract(EPOCH FROM clock_timestamp() - busy_since) OPERATOR(pg_catalog.*) 1000000)::BIGINT AS busy_microseconds,
+           (extract(EPOCH FROM clock_timestamp() - greatest(updated_at, taken_at)) OPERATOR(pg_catalog.*) 1000000)::BIGINT AS quiet_microseconds,
            crashes, attempts, status, last_error, retry_at, updated_at, projection, survived_error, survived_at,
            survived_count
       FROM {schema}.emt_processor_slots

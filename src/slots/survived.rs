@@ -9,7 +9,7 @@ use std::time::SystemTime;
 /// Nobody waits for it: a worker that commits has the row locked, and the next renewal notes the error.
 const NOTE: SchemaSql = SchemaSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
-       SET survived_error = {schema}.emt_error_text($6), survived_count = $7, survived_at = clock_timestamp() - make_interval(secs => $8)
+       SET survived_error = {schema}.emt_error_text($6), survived_count = $7, survived_at = clock_timestamp() - pg_catalog.make_interval(secs => $8)
       FROM (SELECT slot FROM {schema}.emt_processor_slots
              WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND worker = $5
                FOR UPDATE SKIP LOCKED) AS held

@@ -11,12 +11,14 @@ use serde_json::json;
 const HOLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_hold($1, $2, $3)");
 
 /// All versions, which the rebuild holds alike.
-const RELEASE: PartitionSql =
-    PartitionSql::new("SELECT {schema}.emt_slot_release($1, $2, NULL, $3, NULL, FALSE)");
+const RELEASE: PartitionSql = PartitionSql::new(
+    "SELECT {schema}.emt_slot_release($1, $2, NULL::INTEGER, $3, NULL::INTEGER, FALSE)",
+);
 
 /// From here on, no slots are added.
-const LOCK_PROCESSOR: PartitionSql =
-    PartitionSql::new("SELECT pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))");
+const LOCK_PROCESSOR: PartitionSql = PartitionSql::new(
+    "SELECT pg_catalog.pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))",
+);
 
 const LOCK_SLOTS: PartitionSql = PartitionSql::new(
     "
@@ -50,7 +52,7 @@ const NOTE_HANDLED: PartitionSql = PartitionSql::new(
 /// Older and newer versions must not write into the read model any more.
 const FAIL_OTHER_VERSIONS: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
-       SET status = 'failed', last_error = format('version %s is the active one', $3), updated_at = now()
+       SET status = 'failed', last_error = pg_catalog.format('version %s is the active one', $3), updated_at = now()
      WHERE partition = $1 AND processor = $2 AND version <> $3");
 
 /// The rebuild has handled them.

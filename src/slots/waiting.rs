@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const WAIT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
-       SET last_error = {schema}.emt_error_text($5), retry_at = clock_timestamp() + make_interval(secs => $6)
+       SET last_error = {schema}.emt_error_text($5), retry_at = clock_timestamp() + pg_catalog.make_interval(secs => $6)
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND status = 'active'");
 
 const GO_ON: PartitionSql = PartitionSql::new(

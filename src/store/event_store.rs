@@ -24,8 +24,7 @@ use std::sync::Arc;
 /// How often an append with inline projections is repeated, where that is safe.
 const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
 
-const CAN_WRITE: &str =
-    "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
+const CAN_WRITE: &str = "SELECT NOT pg_is_in_recovery() AND pg_catalog.current_setting('transaction_read_only') = 'off'";
 
 /// An event store in a PostgreSQL database.
 ///

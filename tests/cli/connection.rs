@@ -1,6 +1,7 @@
 //! How the command finds its database.
 
 use super::process::{command, finish, run};
+use crate::database::connections::proxy::Proxy;
 use emmett_postgresql::testing::{Database, Server};
 
 const VARIABLE: &str = "EMMETT_DATABASE_URL";
@@ -73,5 +74,35 @@ fn without_a_database_the_command_says_how_to_name_one() -> anyhow::Result<()> {
             "error: no database was named: give --connection-string, or set EMMETT_DATABASE_URL\n"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn no_command_leaves_a_prepared_statement_that_the_next_one_would_meet_behind_a_pooler()
+-> anyhow::Result<()> {
+    let database = empty_database()?;
+    run(&["migrate", "run", "--connection-string", database.url()])?;
+    let proxy = Proxy::to(&database)?;
+
+    for command in [
+        "migrate run",
+        "tenants add acme",
+        "tenants list",
+        "tenants remove acme --with-all-data",
+        "consumers list",
+        "projections list",
+        "stream Cart-1",
+        "export",
+        "doctor",
+    ] {
+        let arguments = command
+            .split(' ')
+            .chain(["--connection-string", proxy.url()]);
+        let arguments: Vec<&str> = arguments.collect();
+        let done = run(&arguments)?;
+        assert!(done.code <= 1, "{done:?}");
+    }
+
+    assert_eq!(proxy.prepared(), []);
     Ok(())
 }

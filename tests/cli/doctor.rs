@@ -43,7 +43,7 @@ fn an_open_append_is_named_and_no_failure_yet() -> anyhow::Result<()> {
     );
     assert!(
         told.contains(&format!(
-            "\n    Let it commit or roll back; to end it: SELECT pg_terminate_backend({pid}).\n"
+            "\n    Let it commit or roll back; to end it: SELECT pg_catalog.pg_terminate_backend({pid}).\n"
         )),
         "{told}"
     );

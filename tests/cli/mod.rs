@@ -7,7 +7,7 @@ mod doctor;
 mod examples;
 mod jobs;
 mod pipes;
-mod process;
+pub(crate) mod process;
 mod projections;
 mod refused;
 mod secrets;

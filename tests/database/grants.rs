@@ -35,7 +35,8 @@ impl Shop {
             let owner = with_counts(url, AutoMigration::CreateOrUpdate)?;
             owner.tenants().add("before")?;
             let mut client = Client::connect(url, NoTls)?;
-            let grants = "SELECT emt_grant('app', 'writer'), emt_grant('report', 'reader')";
+            let grants = "SELECT emt_grant('app', 'writer'), emt_grant('report', 'reader');
+                          CREATE TABLE payroll (name TEXT, salary NUMERIC DEFAULT 4000)";
             Ok(client.batch_execute(grants)?)
         })?;
         let database = server().clone_database(&template)?;
@@ -283,6 +284,7 @@ const REFUSED_TO_BOTH: &[&str] = &[
     "INSERT INTO emt_collections (name) VALUES ('emt_streams')",
     "DELETE FROM emt_rebuilds",
     "SELECT emt_table_create_like('counts', 'mine', FALSE)",
+    "SELECT emt_rebuild_begin('emt:default', 'counts', 1, ARRAY['counts', 'payroll'])",
     "SELECT setval('emt_global_message_position', 1)",
     "ALTER SEQUENCE emt_global_message_position RESTART",
     "SELECT emt_partition_create('mine')",
@@ -405,6 +407,54 @@ fn what_is_refused_works_for_the_owner() -> anyhow::Result<()> {
         );
     }
 
+    Ok(())
+}
+
+#[test]
+fn a_writer_begins_rebuilds_of_registered_projections_only() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+
+    let begun = shop
+        .client("app")?
+        .batch_execute("SELECT emt_rebuild_begin('emt:default', 'unknown', 1, ARRAY['counts'])");
+
+    let error = begun.expect_err("nothing of that name is registered");
+    let code = error.code().map(postgres::error::SqlState::code);
+    assert_eq!(code, Some("SE011"), "{error:?}");
+    Ok(())
+}
+
+#[test]
+fn tables_of_a_rebuild_that_a_writer_has_begun_by_hand_are_gone_with_the_next_one()
+-> anyhow::Result<()> {
+    let shop = Shop::open()?;
+    let begin = "SELECT emt_rebuild_begin('emt:default', 'counts', 1, ARRAY['counts'])";
+    shop.client("app")?.batch_execute(begin)?;
+
+    let others =
+        DocumentProjection::single_stream("others", |_, _: &Recorded<RawEvent>| Some(json!({})));
+    shop.owner.rebuild_with(others).run()?;
+
+    let left = "SELECT FROM pg_class WHERE relname ~ '^emt_shadow_'";
+    assert_eq!(shop.database.client()?.query(left, &[])?.len(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_rebuild_that_is_claimed_keeps_its_tables_when_others_begin() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+    let mut claim = shop.client("app")?;
+    claim.batch_execute("SELECT emt_rebuild_begin('emt:default', 'counts', 1, ARRAY['counts'])")?;
+    claim.batch_execute(
+        "BEGIN; SELECT pg_advisory_xact_lock(emt_rebuild_lock_key('emt:default', 'counts'))",
+    )?;
+
+    let others =
+        DocumentProjection::single_stream("others", |_, _: &Recorded<RawEvent>| Some(json!({})));
+    shop.owner.rebuild_with(others).run()?;
+
+    let left = "SELECT FROM pg_class WHERE relname ~ '^emt_shadow_[0-9]+_1$'";
+    assert_eq!(shop.database.client()?.query(left, &[])?.len(), 1);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod adoption;
 pub(crate) mod connections;
 mod grants;
+mod lookups;
 mod names;
 mod schema;
 mod settings;

@@ -1,7 +1,7 @@
 //! What the doctor finds, names rightly, and finds no more when its cause is gone.
 
 use crate::operations::processors::Rows;
-use crate::support::{added, store};
+use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     AutoMigration, DoctorReport, DocumentProjection, Error, EventStore, Finding, FindingKind,
@@ -218,6 +218,157 @@ fn an_exclusive_lock_blocks_appends_and_not_the_feed() -> anyhow::Result<()> {
     let feed = store.doctor()?.feed.expect("a feed");
     assert_eq!((feed.horizon, feed.held_back), (6, 0));
     drop(stranger);
+    Ok(())
+}
+
+#[test]
+fn a_strangers_lock_on_the_inline_projections_is_named_with_its_session() -> anyhow::Result<()> {
+    let (database, store) = shop()?;
+    let mut stranger = database.client()?;
+    let pid = pid(&mut stranger)?;
+    stranger.batch_execute(
+        "SET application_name = 'stranger'; SELECT pg_advisory_lock(emt_projection_lock_key('emt:default'))",
+    )?;
+
+    let finding = only(&store)?;
+
+    assert_eq!(
+        (finding.kind, finding.severity),
+        (FindingKind::LockHeld, Severity::Serious)
+    );
+    let who = format!("Session {pid} (role \"postgres\", program \"stranger\")");
+    assert!(finding.problem.starts_with(&who), "{finding:?}");
+    assert!(
+        finding.problem.contains("no open transaction"),
+        "{finding:?}"
+    );
+    stranger.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    assert_healthy(&store);
+    Ok(())
+}
+
+#[test]
+fn a_transaction_is_named_once_others_wait_for_its_lock() -> anyhow::Result<()> {
+    let (database, store) = shop()?;
+    let mut holder = database.client()?;
+    let lock = "BEGIN; SELECT pg_advisory_xact_lock(emt_projection_lock_key('emt:default'))";
+    holder.batch_execute(lock)?;
+    assert_healthy(&store);
+
+    let mut waiting = database.client()?;
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| waiting.batch_execute(lock));
+        wait_until("one waits", || {
+            store
+                .doctor()
+                .is_ok_and(|report| !report.findings.is_empty())
+        });
+        let finding = only(&store)?;
+        assert_eq!(finding.kind, FindingKind::LockHeld);
+        assert!(finding.problem.contains("1 wait for it"), "{finding:?}");
+        holder.batch_execute("COMMIT")?;
+        waiter.join().expect("the waiter ends")?;
+        anyhow::Ok(())
+    })?;
+    Ok(())
+}
+
+#[test]
+fn every_key_of_the_librarys_locks_is_known() -> anyhow::Result<()> {
+    let (database, store) = shop()?;
+    database.client()?.batch_execute(
+        "SELECT emt_projection_register('emt:default', 'counts', 1, 'a', 'sql', '{}'),
+                emt_processor_register('emt:default', 'counts', 1, 1, 0)",
+    )?;
+    let mut stranger = database.client()?;
+    for key in [
+        "emt_projection_register_key('emt:default', 'counts')",
+        "emt_missed_lock_key('emt:default', 'counts')",
+        "emt_rebuild_lock_key('emt:default', 'counts')",
+        "emt_processor_lock_key('emt:default', 'counts')",
+        "hashtextextended('emt.migrate/public', 0)",
+    ] {
+        stranger.batch_execute(&format!("SELECT pg_advisory_lock({key})"))?;
+        let found = store.doctor()?.findings;
+        assert!(
+            found
+                .iter()
+                .any(|finding| finding.kind == FindingKind::LockHeld),
+            "{key}"
+        );
+        stranger.batch_execute("SELECT pg_advisory_unlock_all()")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn schemas_in_which_others_may_create_are_named() -> anyhow::Result<()> {
+    let (database, store) = shop()?;
+    database.client()?.batch_execute(&format!(
+        "CREATE SCHEMA shared; GRANT CREATE ON SCHEMA shared TO PUBLIC; CREATE SCHEMA other;
+         GRANT CREATE ON SCHEMA other TO PUBLIC; GRANT CREATE ON SCHEMA public TO pg_monitor;
+         ALTER DATABASE {} SET search_path = public, shared",
+        database.name()
+    ))?;
+    drop(store);
+    let report = EventStore::open(database.url())?.doctor()?;
+
+    assert_eq!(kinds(&report), [FindingKind::SearchPath; 2]);
+    let advice: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|finding| &*finding.advice)
+        .collect();
+    assert_eq!(
+        advice,
+        [
+            "REVOKE CREATE ON SCHEMA \"public\" FROM \"pg_monitor\"",
+            "REVOKE CREATE ON SCHEMA \"shared\" FROM PUBLIC"
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn many_tenants_are_examined_with_few_locks() -> anyhow::Result<()> {
+    let server = Server::builder()
+        .setting("max_locks_per_transaction", "10")
+        .setting("max_connections", "10")
+        .start()?;
+    let database = server.create_database()?;
+    let store = EventStore::builder(database.url())
+        .notifications(false)
+        .open()?;
+    for number in 0..120 {
+        store.tenants().add(&format!("tenant{number}"))?;
+    }
+    let all = database
+        .client()?
+        .batch_execute("SELECT max(global_position) FROM emt_messages");
+    assert!(all.is_err(), "the server has locks for all tables");
+
+    assert_eq!(store.doctor()?.findings, []);
+    assert_eq!(store.tenant("tenant7")?.doctor()?.findings, []);
+    Ok(())
+}
+
+#[test]
+fn a_path_that_has_pg_catalog_last_is_named() -> anyhow::Result<()> {
+    let (database, store) = shop()?;
+    let path = format!(
+        "ALTER DATABASE {} SET search_path = public, pg_catalog",
+        database.name()
+    );
+    database.client()?.batch_execute(&path)?;
+    drop(store);
+
+    let finding = only(&EventStore::open(database.url())?)?;
+
+    assert_eq!(finding.kind, FindingKind::SearchPath);
+    assert!(
+        finding.problem.contains("\"public\" before pg_catalog"),
+        "{finding:?}"
+    );
     Ok(())
 }
 

@@ -109,3 +109,37 @@ fn killed_while_it_waits_for_the_switch_and_run_again_it_is_exact() -> anyhow::R
     assert_eq!(model(&store, "items")?, folded(&store)?);
     assert_cleaned_up(&database)
 }
+
+/// From PostgreSQL 17 on; an older server has no such limit.
+#[test]
+fn a_claim_outlives_the_time_that_a_transaction_may_take() -> anyhow::Result<()> {
+    let (database, store) = store_with(30)?;
+    let mut client = database.client()?;
+    let known = "SELECT FROM pg_settings WHERE name = 'transaction_timeout'";
+    if client.query(known, &[])?.is_empty() {
+        return Ok(());
+    }
+    client.batch_execute(&format!(
+        "ALTER DATABASE {} SET transaction_timeout = '1s'",
+        database.name()
+    ))?;
+    drop(store);
+    let store = open(&database)?;
+
+    let rebuilt = store
+        .rebuild("items")
+        .batch_size(10)
+        .on_progress(|_| wait_until("the claim is old or gone", || !is_young(&mut client)))
+        .run()?;
+
+    assert_eq!(rebuilt.handled, 30);
+    Ok(())
+}
+
+/// Whether the claim is open, and for less time than a transaction may take.
+fn is_young(client: &mut postgres::Client) -> bool {
+    let young = "SELECT FROM pg_stat_activity
+                  WHERE datname = current_database() AND state = 'idle in transaction'
+                    AND xact_start > clock_timestamp() - INTERVAL '1.5 seconds'";
+    client.query(young, &[]).is_ok_and(|rows| !rows.is_empty())
+}

@@ -9,35 +9,35 @@ use crate::database::error::{DatabaseError, Result};
 
 /// Tables of events beside which the first of this library's own is missing.
 const HAS_FOREIGN_EVENTS: &str = "
-    SELECT (to_regclass(format('%I.emt_streams', $1)) IS NOT NULL
-            OR to_regclass(format('%I.emt_messages', $1)) IS NOT NULL)
-       AND to_regclass(format('%I.emt_partitions', $1)) IS NULL";
+    SELECT (pg_catalog.to_regclass(pg_catalog.format('%I.emt_streams', $1)) IS NOT NULL
+            OR pg_catalog.to_regclass(pg_catalog.format('%I.emt_messages', $1)) IS NOT NULL)
+       AND pg_catalog.to_regclass(pg_catalog.format('%I.emt_partitions', $1)) IS NULL";
 
 /// What Emmett's tables must look like to be adopted: the columns that the library uses, and the primary keys that make
 /// its upserts right (databases that were upgraded from Emmett 0.36 have others).
 const EMMETT_LAYOUT: &str = "
-    SELECT (SELECT string_agg(column_name, ',' ORDER BY column_name COLLATE \"C\")
+    SELECT (SELECT pg_catalog.string_agg(column_name::TEXT, ',' ORDER BY column_name::TEXT COLLATE \"C\")
               FROM information_schema.columns
-             WHERE table_schema = $1 AND table_name = 'emt_streams') =
+             WHERE table_schema::TEXT = $1 AND table_name::TEXT = 'emt_streams') =
            'is_archived,partition,stream_id,stream_metadata,stream_position,stream_type'
-       AND (SELECT string_agg(column_name, ',' ORDER BY column_name COLLATE \"C\")
+       AND (SELECT pg_catalog.string_agg(column_name::TEXT, ',' ORDER BY column_name::TEXT COLLATE \"C\")
               FROM information_schema.columns
-             WHERE table_schema = $1 AND table_name = 'emt_messages') =
+             WHERE table_schema::TEXT = $1 AND table_name::TEXT = 'emt_messages') =
            'created,global_position,is_archived,message_data,message_id,message_kind,message_metadata,'
            'message_schema_version,message_type,partition,stream_id,stream_position,transaction_id'
-       AND (SELECT pg_get_constraintdef(oid) FROM pg_constraint
-             WHERE conrelid = to_regclass(format('%I.emt_streams', $1)) AND contype = 'p') =
+       AND (SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = pg_catalog.to_regclass(pg_catalog.format('%I.emt_streams', $1))::OID AND contype = 'p') =
            'PRIMARY KEY (stream_id, partition, is_archived)'
-       AND (SELECT pg_get_constraintdef(oid) FROM pg_constraint
-             WHERE conrelid = to_regclass(format('%I.emt_messages', $1)) AND contype = 'p') =
+       AND (SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = pg_catalog.to_regclass(pg_catalog.format('%I.emt_messages', $1))::OID AND contype = 'p') =
            'PRIMARY KEY (stream_id, stream_position, partition, is_archived)'
-       AND to_regclass(format('%I.emt_global_message_position', $1)) IS NOT NULL";
+       AND pg_catalog.to_regclass(pg_catalog.format('%I.emt_global_message_position', $1)) IS NOT NULL";
 
 const ADOPT_EMMETT: &str = include_str!("../../../sql/upgrades/adopt_emmett.sql");
 
 /// An index of Emmett's that costs every append a second index entry.
 const SECOND_STREAM_INDEX: &str =
-    "SELECT to_regclass(format('%I.idx_streams_unique', $1)) IS NOT NULL";
+    "SELECT pg_catalog.to_regclass(pg_catalog.format('%I.idx_streams_unique', $1)) IS NOT NULL";
 
 /// Whether Emmett has created the tables. Somebody else's are refused.
 pub(super) fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -> Result<bool> {

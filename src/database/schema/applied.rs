@@ -7,7 +7,8 @@ use crate::database::sql_template::SchemaSql;
 use crate::database::{Sql, get, param};
 use postgres::types::Type;
 
-const HAS_MIGRATIONS: &str = "SELECT to_regclass(format('%I.emt_migrations', $1)) IS NOT NULL";
+const HAS_MIGRATIONS: &str =
+    "SELECT pg_catalog.to_regclass(pg_catalog.format('%I.emt_migrations', $1)) IS NOT NULL";
 
 const APPLIED: SchemaSql =
     SchemaSql::new("SELECT version, name, checksum FROM {schema}.emt_migrations ORDER BY version");

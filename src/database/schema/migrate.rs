@@ -11,7 +11,8 @@ use crate::database::error::Result;
 use crate::database::{Sql, param};
 use postgres::types::Type;
 
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('emt.migrate/' || $1, 0))";
+const LOCK: &str =
+    "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('emt.migrate/' || $1, 0))";
 
 pub(super) fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationReport> {
     // Before the look at what is applied: a migration that waits here sees what the one before has done.

@@ -8,7 +8,7 @@ use crate::database::{Sql, get, scalar};
 const OLDEST_SERVER: i32 = 130_000;
 
 const SERVER_VERSION: &str = "
-    SELECT current_setting('server_version_num')::INTEGER AS number, current_setting('server_version') AS version";
+    SELECT pg_catalog.current_setting('server_version_num')::INTEGER AS number, pg_catalog.current_setting('server_version') AS version";
 
 const ENCODING: &str = "SELECT getdatabaseencoding()::TEXT";
 

@@ -58,11 +58,12 @@ const READ_ARCHIVED_TOO: PartitionSql =
 const READ_ARCHIVED_TOO_BACKWARDS: PartitionSql =
     PartitionSql::new(read_statement!("{streams}", "{messages}", "DESC"));
 
+/// Nothing is left to the defaults: another function of that name, without them, would fit better.
 const READ_PAGE: PartitionSql = PartitionSql::new(
     "
     SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
            message_schema_version, created, message_data, message_metadata
-      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
+      FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7, 9223372036854775807, 9223372036854775807)",
 );
 
 /// Without the content of large messages.
@@ -77,7 +78,7 @@ const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
     "SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
             message_schema_version, created, message_data, message_metadata",
     with_room!(
-        "{schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7)",
+        "{schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7, 9223372036854775807, 9223372036854775807)",
         "$8"
     )
 ));

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Notifies those partitions for which a consumer lives. Under its lock, the transaction must not wait for the disk; with no
 /// consumer it takes no lock at all.
 const NOTIFY: SchemaSql = SchemaSql::new("
-    SELECT listening.partition, set_config('synchronous_commit', 'off', true), pg_notify($1, listening.partition)
+    SELECT listening.partition, pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, listening.partition)
       FROM {schema}.emt_slot_listening($2) AS listening (partition)");
 
 /// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a

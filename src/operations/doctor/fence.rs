@@ -12,11 +12,11 @@ use std::time::Duration;
 /// Every lock of the partition's class and of the wildcard's, with its position rebuilt as in `emt_horizon`. A prepared
 /// transaction has no process; it is found by the lock on its own number, which it holds under the same virtual one.
 const HOLDERS: PartitionSql = PartitionSql::new("
-    SELECT held.pid, held.mode = 'ShareLock' AS is_shared, held.classid = {schema}.emt_fence_class(NULL)::OID AS all_tenants,
+    SELECT held.pid, held.mode = 'ShareLock' AS is_shared, held.classid = {schema}.emt_fence_class(NULL::TEXT)::OID AS all_tenants,
            $2 + (((held.objid::BIGINT - ($2 & 4294967295)) + 6442450944) & 4294967295) - 2147483648 AS position,
            coalesce(session.usename, prepared.owner)::TEXT AS owner, session.application_name, session.state, session.query,
            (extract(EPOCH FROM clock_timestamp() - coalesce(prepared.prepared, session.xact_start, session.state_change))
-               * 1000000)::BIGINT AS age,
+               OPERATOR(pg_catalog.*) 1000000)::BIGINT AS age,
            prepared.gid
       FROM pg_locks AS held
       LEFT JOIN pg_stat_activity AS session ON session.pid = held.pid
@@ -26,13 +26,13 @@ const HOLDERS: PartitionSql = PartitionSql::new("
                   WHERE own.locktype = 'transactionid' AND own.pid IS NULL) AS prepared
         ON held.pid IS NULL AND prepared.virtualtransaction = held.virtualtransaction
      WHERE held.locktype = 'advisory' AND held.objsubid = 2 AND held.granted
-       AND held.classid IN ({schema}.emt_fence_class($1)::OID, {schema}.emt_fence_class(NULL)::OID)
+       AND held.classid IN ({schema}.emt_fence_class($1)::OID, {schema}.emt_fence_class(NULL::TEXT)::OID)
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
      ORDER BY position, pid");
 
 /// An append takes milliseconds; an open transaction that appends may think for a moment.
-const NORMAL: Duration = Duration::from_secs(5);
-const BEARABLE: Duration = Duration::from_secs(60);
+pub(super) const NORMAL: Duration = Duration::from_secs(5);
+pub(super) const BEARABLE: Duration = Duration::from_secs(60);
 
 /// Longer statements are cut off.
 const LONGEST_QUERY: usize = 200;
@@ -257,7 +257,7 @@ impl FenceHolder {
 
     fn advice(&self) -> String {
         let end = self.pid.map_or_else(String::new, |pid| {
-            format!("to end it: SELECT pg_terminate_backend({pid})")
+            format!("to end it: SELECT pg_catalog.pg_terminate_backend({pid})")
         });
         match &self.kind {
             HolderKind::Prepared(name) => {

@@ -63,6 +63,10 @@ pub enum FindingKind {
     FeedHeld,
     /// A session holds an exclusive lock in the place of a lock of the fence, so appends may wait for it.
     AppendsBlocked,
+    /// A session holds an advisory lock of the library that others wait for, or that the library does not take so.
+    LockHeld,
+    /// Other roles may create functions or operators that statements of this role find.
+    SearchPath,
     /// The server is a standby, from which the feed cannot be read.
     Standby,
     /// Statements of their own do not run at READ COMMITTED here, so each one takes a transaction.
@@ -114,6 +118,8 @@ impl FindingKind {
         match self {
             Self::FeedHeld => "feedHeld",
             Self::AppendsBlocked => "appendsBlocked",
+            Self::LockHeld => "lockHeld",
+            Self::SearchPath => "searchPath",
             Self::Standby => "standby",
             Self::Isolation => "isolation",
             Self::SequenceBehind => "sequenceBehind",

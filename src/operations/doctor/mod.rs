@@ -3,9 +3,11 @@
 mod catalog;
 mod fence;
 mod finding;
+mod locks;
 mod progress;
 mod projections;
 mod proof;
+mod search_path;
 mod shared_type;
 
 pub use fence::{FeedState, FenceHolder, HolderKind};
@@ -22,7 +24,7 @@ use proof::prove;
 
 /// A standby shows no locks, and its sequence runs ahead.
 const PLACE: PartitionSql = PartitionSql::new("
-    SELECT pg_is_in_recovery() AS is_standby, current_setting('default_transaction_isolation') AS isolation,
+    SELECT pg_is_in_recovery() AS is_standby, pg_catalog.current_setting('default_transaction_isolation') AS isolation,
            {schema}.emt_partition_check($1)");
 
 /// What the doctor found.
@@ -93,6 +95,8 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     }
     let feed = fence::look(sql, partition)?;
     findings.extend(feed.findings());
+    findings.extend(locks::examine(sql, partition)?);
+    findings.extend(search_path::examine(sql, partition)?);
     findings.extend(catalog::examine(sql, partition)?);
     findings.extend(projections::examine(sql, partition)?);
     findings.extend(shared_type::examine(sql, partition)?);
@@ -103,8 +107,8 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
 }
 
 impl EventStore {
-    /// Looks for what is wrong with the store (with this tenant): who holds the feed back, what the feed relies on and is
-    /// not there, processors that do not get on, inline projections that are not active. Changes nothing.
+    /// Looks for what is wrong with the store (with this tenant): who holds the feed back or a lock of the
+    /// library, what the feed relies on and is not there, schemas on the search path in which others may create functions, processors that do not get on, inline projections that are not active. Changes nothing.
     ///
     /// What other roles do is shown to superusers and members of `pg_read_all_stats` only.
     ///

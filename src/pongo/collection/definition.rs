@@ -17,7 +17,7 @@ use std::fmt::Write;
 const IS_COLLECTION: SchemaSql = SchemaSql::new(
     "
     SELECT EXISTS (SELECT FROM {schema}.emt_collections WHERE name = $2)
-       AND to_regclass(format('%I.%I', $1, $2)) IS NOT NULL",
+       AND pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1, $2)) IS NOT NULL",
 );
 
 /// Those of these names that are collections, other than kept old ones.
@@ -28,7 +28,7 @@ const COLLECTIONS_AMONG: SchemaSql = SchemaSql::new(
 /// Checks a table that could be made a collection.
 const CHECK_LAYOUT: SchemaSql = SchemaSql::new(
     "
-    SELECT {schema}.emt_collection_check_layout($2) WHERE to_regclass(format('%I.%I', $1, $2)) IS NOT NULL",
+    SELECT {schema}.emt_collection_check_layout($2) WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1, $2)) IS NOT NULL",
 );
 
 /// A collection as a program declares it: with its indexes, as a part of the migration.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 const LOCK: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} AS document (_id, _partition, data, _version)
-    SELECT id, $1, '{}', 0 FROM unnest($2) AS id
+    SELECT id, $1, '{}', 0 FROM pg_catalog.unnest($2) AS id
     ON CONFLICT (_id, _partition) DO UPDATE SET _version = document._version
     RETURNING data, _id, _version",
 );

@@ -42,7 +42,7 @@ pub(crate) fn pull_condition(
     }
     match element_filter("$pull", path, condition)? {
         ElementFilter::Value(predicates) => {
-            let wrapped = format!("jsonb_build_object('element', {element})");
+            let wrapped = format!("pg_catalog.jsonb_build_object('element', {element})");
             let path = FieldPath::parse("element")?;
             field_condition(Source::Element(&wrapped), &path, &predicates, parameters)
         }
@@ -59,7 +59,7 @@ pub(super) fn element_matches(
     match filter {
         ElementFilter::Value(predicates) => value_condition(element, predicates, parameters),
         ElementFilter::Object(filter) => {
-            let is_object = format!("jsonb_typeof({element}) = 'object'");
+            let is_object = format!("pg_catalog.jsonb_typeof({element}) = 'object'");
             let source = Source::Element(element);
             let matches =
                 document_condition(source, "the filter of an element", filter, parameters)?;
@@ -101,11 +101,11 @@ mod tests {
         );
         assert_eq!(
             element(&json!({"sku": "x"})),
-            "(jsonb_typeof(item.value) = 'object' AND item.value @? $1::jsonpath)"
+            "(pg_catalog.jsonb_typeof(item.value) = 'object' AND item.value @? $1::jsonpath)"
         );
         assert_eq!(
             element(&json!({})),
-            "(jsonb_typeof(item.value) = 'object' AND TRUE)"
+            "(pg_catalog.jsonb_typeof(item.value) = 'object' AND TRUE)"
         );
     }
 
@@ -114,7 +114,7 @@ mod tests {
         for field in ["_id", "_version", "_id.x"] {
             assert_eq!(
                 element(&json!({field: 1})),
-                "(jsonb_typeof(item.value) = 'object' AND item.value @? $1::jsonpath)"
+                "(pg_catalog.jsonb_typeof(item.value) = 'object' AND item.value @? $1::jsonpath)"
             );
         }
     }
@@ -126,7 +126,7 @@ mod tests {
         }
         assert_eq!(
             pulled(&json!({"$in": ["x", 1]})),
-            "jsonb_build_object('element', item.value) @? $1::jsonpath"
+            "pg_catalog.jsonb_build_object('element', item.value) @? $1::jsonpath"
         );
         assert_eq!(pulled(&json!({"sku": "x"})), element(&json!({"sku": "x"})));
     }

@@ -145,10 +145,10 @@ impl<'a> FieldPath<'a> {
         }
     }
 
-    /// What stands behind the operators.
+    /// What stands behind the operators. Of exactly their type: what does not fit is looked for on the session's search path.
     fn names(&self) -> String {
         if let [name] = self.segments[..] {
-            return sql_literal(name);
+            return [&sql_literal(name), "::text"].concat();
         }
         let names: Vec<String> = self.segments.iter().map(|name| sql_literal(name)).collect();
         format!("ARRAY[{}]", names.join(","))
@@ -158,7 +158,7 @@ impl<'a> FieldPath<'a> {
     pub(super) fn index_key(&self, schema: &str) -> String {
         let ((get, get_text), names) = (self.operators(), &self.names());
         [
-            "(CASE jsonb_typeof(data ",
+            "(CASE pg_catalog.jsonb_typeof(data ",
             get,
             " ",
             names,
@@ -183,7 +183,7 @@ impl<'a> FieldPath<'a> {
     fn container(&self) -> String {
         let value = self.value();
         format!(
-            "(CASE jsonb_typeof({value}) WHEN 'array' THEN {value} WHEN 'object' THEN {value} ELSE 'null'::jsonb END)"
+            "(CASE pg_catalog.jsonb_typeof({value}) WHEN 'array' THEN {value} WHEN 'object' THEN {value} ELSE 'null'::jsonb END)"
         )
     }
 
@@ -232,7 +232,7 @@ fn values_at(names: &[&str], source: &str, with_elements: bool) -> String {
     let path = format!("${}", accessor(names));
     let query = |path: &str| {
         format!(
-            "SELECT jsonb_path_query({source}, {}::jsonpath)",
+            "SELECT pg_catalog.jsonb_path_query({source}, {}::jsonpath)",
             sql_literal(path)
         )
     };
@@ -245,7 +245,7 @@ fn values_at(names: &[&str], source: &str, with_elements: bool) -> String {
     {
         // Strict, because a lax path finds a scalar at its position 0; and silent, because a strict one fails there.
         queries.push(format!(
-            "SELECT jsonb_path_query({source}, 'strict $[{position}]', '{{}}', TRUE)"
+            "SELECT pg_catalog.jsonb_path_query({source}, 'strict $[{position}]', '{{}}', TRUE)"
         ));
     }
     queries.join(" UNION ALL ")
@@ -320,11 +320,11 @@ mod tests {
     fn the_expression_of_an_index_does_not_change() {
         let key = |value: &str, text: &str| {
             format!(
-                "(CASE jsonb_typeof({value}) WHEN 'string' THEN '2' || ({text}) ELSE \"s\".emt_index_key({value}) END) COLLATE \"C\""
+                "(CASE pg_catalog.jsonb_typeof({value}) WHEN 'string' THEN '2' || ({text}) ELSE \"s\".emt_index_key({value}) END) COLLATE \"C\""
             )
         };
         for (path, expected) in [
-            ("city", key("data -> 'city'", "data ->> 'city'")),
+            ("city", key("data -> 'city'::text", "data ->> 'city'::text")),
             (
                 "address.city",
                 key(
@@ -341,9 +341,9 @@ mod tests {
 
     #[test]
     fn names_are_written_as_constants_that_cannot_end_early() {
-        assert_eq!(path("it's").value(), "data -> 'it''s'");
-        assert_eq!(path(r"a\").value(), r"data -> E'a\\'");
-        assert_eq!(path(r"a\'; --").value(), r"data -> E'a\\''; --'");
+        assert_eq!(path("it's").value(), "data -> 'it''s'::text");
+        assert_eq!(path(r"a\").value(), r"data -> E'a\\'::text");
+        assert_eq!(path(r"a\'; --").value(), r"data -> E'a\\''; --'::text");
         assert_eq!(path("größe.😀").value(), "data #> ARRAY['größe','😀']");
         assert_eq!(path("\"$\".\n").json_path(), r#"."\"$\""."\n""#);
     }

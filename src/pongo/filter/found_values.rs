@@ -13,7 +13,7 @@ pub(crate) fn found_values(path: &str) -> Result<String, FilterError> {
                 Column::Id => "_id",
                 Column::Version => "_version",
             };
-            format!("LATERAL (SELECT to_jsonb({name})) AS found (value)")
+            format!("LATERAL (SELECT pg_catalog.to_jsonb({name})) AS found (value)")
         }
         Target::Field(path) => in_fields(&path),
     })
@@ -21,5 +21,7 @@ pub(crate) fn found_values(path: &str) -> Result<String, FilterError> {
 
 fn in_fields(path: &FieldPath<'_>) -> String {
     let values = path.candidates("data", false);
-    format!("{values}, LATERAL jsonb_path_query(candidate.value, '$[*]') AS found (value)")
+    format!(
+        "{values}, LATERAL pg_catalog.jsonb_path_query(candidate.value, '$[*]') AS found (value)"
+    )
 }

@@ -34,11 +34,14 @@ fn one_condition(
         Predicate::All(predicates) => value_condition(value, predicates, parameters)?,
         Predicate::OfType(types) => of_type(value, types),
         Predicate::Size(length) => format!(
-            "(CASE jsonb_typeof({value}) WHEN 'array' THEN jsonb_array_length({value}) = {length} ELSE FALSE END)"
+            "(CASE pg_catalog.jsonb_typeof({value}) WHEN 'array' THEN pg_catalog.jsonb_array_length({value}) = {length} ELSE FALSE END)"
         ),
         Predicate::Matches(regex) => {
-            let matches = matches_regex(&format!("({value} #>> '{{}}')"), regex, parameters);
-            format!("(CASE jsonb_typeof({value}) WHEN 'string' THEN {matches} ELSE FALSE END)")
+            let matches =
+                matches_regex(&format!("({value} #>> '{{}}'::text[])"), regex, parameters);
+            format!(
+                "(CASE pg_catalog.jsonb_typeof({value}) WHEN 'string' THEN {matches} ELSE FALSE END)"
+            )
         }
         Predicate::ElemMatch(filter) => elem_match(value, filter, parameters)?,
     })
@@ -68,7 +71,7 @@ fn of_type(value: &str, types: &[JsonType]) -> String {
         .iter()
         .map(|json_type| format!("'{}'", json_type.sql_name()))
         .collect();
-    format!("jsonb_typeof({value}) IN ({})", names.join(", "))
+    format!("pg_catalog.jsonb_typeof({value}) IN ({})", names.join(", "))
 }
 
 /// The condition that the regular expression matches in a text that is not NULL.
@@ -86,7 +89,7 @@ fn elem_match(
 ) -> Result<String, FilterError> {
     let condition = element_matches("element.value", filter, parameters)?;
     Ok(format!(
-        "EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof({value}) WHEN 'array' THEN {value} END) \
+        "EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({value}) WHEN 'array' THEN {value} END) \
          AS element(value) WHERE {condition})"
     ))
 }

@@ -8,17 +8,17 @@ use postgres::types::Type;
 
 /// Who has a name, in the whole schema.
 const FIND: &str = "
-    SELECT indexed.relname AS table_name, obj_description(named.oid, 'pg_class') AS note, indisvalid
+    SELECT indexed.relname AS table_name, pg_catalog.obj_description(named.oid, 'pg_class') AS note, indisvalid
       FROM pg_class AS named
       LEFT JOIN pg_index ON indexrelid = named.oid
       LEFT JOIN pg_class AS indexed ON indexed.oid = indrelid
-     WHERE named.relnamespace = to_regnamespace(quote_ident($1)) AND named.relname = $2";
+     WHERE named.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1))::OID AND named.relname = $2";
 
 const LIST: &str = "
-    SELECT relname, obj_description(indexrelid, 'pg_class') AS note, indisunique, indisvalid,
-           pg_get_indexdef(indexrelid) AS definition
+    SELECT relname, pg_catalog.obj_description(indexrelid, 'pg_class') AS note, indisunique, indisvalid,
+           pg_catalog.pg_get_indexdef(indexrelid) AS definition
       FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-     WHERE indrelid = to_regclass(format('%I.%I', $1, $2)) AND NOT indisprimary
+     WHERE indrelid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1, $2))::OID AND NOT indisprimary
      ORDER BY relname COLLATE \"C\"";
 
 const LOCK: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_lock($1)");

@@ -360,10 +360,10 @@ fn selected(
         fields.is_inclusive
     );
     if fields.has_id {
-        document.push_str(" || jsonb_build_object('_id', _id)");
+        document.push_str(" || pg_catalog.jsonb_build_object('_id', _id)");
     }
     if fields.has_version {
-        document.push_str(" || jsonb_build_object('_version', _version)");
+        document.push_str(" || pg_catalog.jsonb_build_object('_version', _version)");
     }
     document.push_str(", _id, _version");
     Ok(document)

@@ -44,12 +44,15 @@ pub(crate) fn update_expression(
 
     let mut pulled = Vec::with_capacity(conditional.len());
     for (index, operation) in conditional.iter().enumerate() {
-        let elements =
-            format!("({document}) #> string_to_array({all} #>> '{{{index},path}}', '.')");
+        let elements = format!(
+            "({document}) #> pg_catalog.string_to_array({all} #>> '{{{index},path}}'::text[], '.')"
+        );
         pulled.push(pulled_elements(operation, &elements, parameters)?);
     }
     if pulled.is_empty() {
-        return Ok(format!("{schema}.emt_document_update({document}, {all})"));
+        return Ok(format!(
+            "{schema}.emt_document_update({document}, {all}, '{{}}'::jsonb[])"
+        ));
     }
     let pulled = pulled.join(", ");
     Ok(format!(
@@ -75,8 +78,8 @@ fn pulled_elements(
             }
         })?;
     Ok(format!(
-        "(SELECT coalesce(jsonb_agg(element.value ORDER BY element.ordinality), '[]'::jsonb) \
-         FROM jsonb_array_elements(CASE jsonb_typeof({elements}) WHEN 'array' THEN {elements} ELSE '[]'::jsonb END) \
+        "(SELECT coalesce(pg_catalog.jsonb_agg(element.value ORDER BY element.ordinality), '[]'::jsonb) \
+         FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({elements}) WHEN 'array' THEN {elements} ELSE '[]'::jsonb END) \
          WITH ORDINALITY AS element(value, ordinality) WHERE NOT {condition})"
     ))
 }

@@ -113,7 +113,7 @@ fn a_writer_that_is_slow_to_take_its_lock_draws_a_later_position() -> anyhow::Re
     );
     let pause_between_value_and_lock = Change::Rewrite {
         function: "emt_fence_lock",
-        replace: "pg_advisory_xact_lock_shared",
+        replace: "pg_catalog.pg_advisory_xact_lock_shared",
         with: "public.slow_lock",
     };
     let ground = Ground::changed_by(&[slow_lock, pause_between_value_and_lock])?;

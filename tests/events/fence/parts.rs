@@ -65,7 +65,7 @@ fn one_tenants_open_append_does_not_stall_anothers_feed() -> anyhow::Result<()> 
 fn a_reader_looks_for_writers_that_did_not_name_their_tenant() -> anyhow::Result<()> {
     let wildcard = Change::Rewrite {
         function: "emt_horizon",
-        replace: ", public.emt_fence_class(NULL)::OID)",
+        replace: ", public.emt_fence_class(NULL::TEXT)::OID)",
         with: ")",
     };
 
@@ -297,7 +297,7 @@ fn a_transaction_over_two_stores_is_fenced_for_both() -> anyhow::Result<()> {
 fn a_setting_that_outlives_its_transaction_does_not_disarm_the_fence() -> anyhow::Result<()> {
     let transaction_id = Change::Rewrite {
         function: "emt_fence_once",
-        replace: "split_part(_held, ':', 1) <> _transaction",
+        replace: "pg_catalog.split_part(_held, ':', 1) <> _transaction",
         with: "FALSE",
     };
 
@@ -362,7 +362,7 @@ fn appends_go_on_beyond_position_2_to_the_31() -> anyhow::Result<()> {
 fn a_reader_finds_the_locks_of_a_negative_class() -> anyhow::Result<()> {
     let unsigned = Change::Rewrite {
         function: "emt_horizon",
-        replace: "classid IN (public.emt_fence_class(_partition)::OID, public.emt_fence_class(NULL)::OID)",
+        replace: "classid IN (public.emt_fence_class(_partition)::OID, public.emt_fence_class(NULL::TEXT)::OID)",
         with: "classid::BIGINT IN (public.emt_fence_class(_partition), public.emt_fence_class(NULL))",
     };
 
@@ -385,7 +385,7 @@ fn a_lock_from_below_2_to_the_32_is_understood_above_it() -> anyhow::Result<()> 
     let difference = Change::Rewrite {
         function: "emt_horizon",
         replace: HORIZON_OF_A_LOCK,
-        with: "min((_head & ~4294967295) | objid::BIGINT)",
+        with: "pg_catalog.min((_head & ~4294967295) | objid::BIGINT)",
     };
 
     fails_without(&[difference], |ground| {
@@ -396,13 +396,13 @@ fn a_lock_from_below_2_to_the_32_is_understood_above_it() -> anyhow::Result<()> 
     })
 }
 
-const HORIZON_OF_A_LOCK: &str = "min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)";
+const HORIZON_OF_A_LOCK: &str = "pg_catalog.min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)";
 
 /// Stops a reader between its two reads, as long as somebody else holds the lock.
 const PAUSE_BETWEEN_THE_READS: Change<'static> = Change::Rewrite {
     function: "emt_horizon",
-    replace: "SELECT min(",
-    with: "PERFORM pg_advisory_xact_lock(0, 0); SELECT min(",
+    replace: "SELECT pg_catalog.min(",
+    with: "PERFORM pg_advisory_xact_lock(0, 0); SELECT pg_catalog.min(",
 };
 
 /// Holds a reader between its two reads, lets `meanwhile` happen, and returns how far it then reads.
@@ -427,7 +427,7 @@ fn a_writer_that_begins_between_the_two_reads_of_a_reader_does_not_stop_it() -> 
     let signed_difference = Change::Rewrite {
         function: "emt_horizon",
         replace: HORIZON_OF_A_LOCK,
-        with: "min(_head - ((_head - objid::BIGINT) & 4294967295))",
+        with: "pg_catalog.min(_head - ((_head - objid::BIGINT) & 4294967295))",
     };
     let horizon = |changes: &[Change<'_>]| {
         let ground = Ground::changed_by(changes)?;
@@ -484,7 +484,7 @@ fn a_position_is_drawn_under_the_lock_of_its_stream() -> anyhow::Result<()> {
         },
         Change::Rewrite {
             function: "emt_append_in_emt_default",
-            replace: "(_version, nextval('public.emt_global_message_position'::REGCLASS)",
+            replace: "(_version, pg_catalog.nextval('public.emt_global_message_position'::REGCLASS)",
             with: "(_version, _drawn",
         },
     ];
@@ -507,7 +507,7 @@ fn a_position_is_drawn_under_the_lock_of_its_stream() -> anyhow::Result<()> {
 fn a_reader_with_an_old_snapshot_is_refused() -> anyhow::Result<()> {
     let isolation = Change::Rewrite {
         function: "emt_horizon",
-        replace: "current_setting('transaction_isolation') <> 'read committed'",
+        replace: "pg_catalog.current_setting('transaction_isolation') <> 'read committed'",
         with: "FALSE",
     };
 

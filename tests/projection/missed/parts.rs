@@ -144,7 +144,7 @@ fn an_old_snapshot_does_not_hide_that_a_projection_has_become_active() -> anyhow
 fn a_switch_does_not_come_between_an_append_and_its_projections() -> anyhow::Result<()> {
     let shared_lock = Change::Rewrite {
         function: "emt_projection_share",
-        replace: "pg_advisory_xact_lock_shared(public.emt_projection_lock_key(_partition)) IS NOT NULL",
+        replace: "pg_catalog.pg_advisory_xact_lock_shared(public.emt_projection_lock_key(_partition)) IS NOT NULL",
         with: "TRUE",
     };
 
