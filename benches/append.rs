@@ -12,7 +12,7 @@ use std::thread;
 const THREADS: [usize; 3] = [1, 8, 32];
 const EVENTS: [usize; 2] = [1, 100];
 
-/// What an append does for the read model beside storing its events.
+/// How an append treats the read model.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum ReadModel {
     /// No projection is registered.

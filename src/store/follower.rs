@@ -4,7 +4,7 @@
 //! nothing is missed and nothing is handled twice, and there is no checkpoint.
 
 use crate::database::{BackOff, Connections, PooledTransaction, Sql};
-use crate::error::{Error, ProjectionError, Result, caught};
+use crate::error::{Error, ProjectionError, Result, caught, chain};
 use crate::events::{BatchLimits, Page, Partition, RecordedMessage, feed};
 use crate::projection::missed::{self, MissedProjection};
 use crate::projection::{InlineProjections, Projection, registry};
@@ -361,11 +361,7 @@ impl Batches<'_> {
 fn text_of(error: &Error) -> String {
     match error {
         Error::Projection(ProjectionError::Failed { source, .. }) => format!("{source:#}"),
-        error => {
-            let causes =
-                std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-        }
+        error => chain(error),
     }
 }
 
