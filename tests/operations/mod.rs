@@ -2,5 +2,7 @@
 
 mod doctor;
 mod event_log;
+mod logical_replica;
+mod outside_reader;
 pub(crate) mod processors;
 mod restored;

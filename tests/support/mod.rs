@@ -2,6 +2,7 @@
 
 pub(crate) mod child_process;
 pub(crate) mod schema_files;
+pub(crate) mod server_shell;
 pub(crate) mod standby;
 
 use emmett_postgresql::{Event, EventStore, EventStoreBuilder, testing};
