@@ -1,7 +1,7 @@
 //! The pool: connections that are tested only when they have rested, and replaced when they died.
 
 use super::connection_options::ConnectionOptions;
-use super::driver_error::reason;
+use super::driver_error::{lost_connection, reason};
 use super::error::{DatabaseError, Result};
 use super::isolation::{Isolation, OpenError};
 use super::sql::{PreparingClient, Sql};
@@ -135,12 +135,23 @@ pub(crate) enum ConnectionTestError {
     #[error(transparent)]
     Connect(ConnectError),
     /// The pool keeps the text only, so it has the cause in it.
-    #[error("a new connection could not be prepared: {}", reason(.0))]
+    #[error("a new connection could not be prepared: {}", unprepared(.0))]
     Prepare(#[source] postgres::Error),
     #[error("an idle connection had died: {}", reason(.0))]
     Test(#[source] postgres::Error),
     #[error("an idle connection leads to a server that only reads")]
     WrongServer,
+}
+
+/// A pooler says why, but the driver forgets an error that it reads together with the end of the connection.
+fn unprepared(error: &postgres::Error) -> String {
+    let reason = reason(error);
+    if lost_connection(error) {
+        return format!(
+            "{reason} (a pooler closes new connections while it has no server: see its log)"
+        );
+    }
+    reason
 }
 
 impl From<OpenError> for ConnectionTestError {

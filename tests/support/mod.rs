@@ -1,6 +1,7 @@
 //! What the tests share: a store on a fresh database, one example domain, and waiting for signals.
 
 pub(crate) mod child_process;
+pub(crate) mod pgbouncer;
 pub(crate) mod schema_files;
 pub(crate) mod server_shell;
 pub(crate) mod standby;
