@@ -1,6 +1,6 @@
 # `make demo` is all that a fresh checkout needs.
 
-.PHONY: help demo test bench check rust postgresql
+.PHONY: help demo test bench check rust postgresql openssl
 
 ## demo    run the shopping cart example on a throwaway PostgreSQL
 ## test    run all tests
@@ -9,11 +9,11 @@
 help:
 	@sed -n 's/^## /make /p' Makefile
 
-demo: rust postgresql
-	cargo run --example shopping_cart
+demo: rust postgresql openssl
+	cargo run --features cli --example shopping_cart
 
-test: rust postgresql
-	cargo test
+test: rust postgresql openssl
+	cargo test --features cli
 
 bench: rust postgresql
 	cargo bench
@@ -26,3 +26,6 @@ rust:
 
 postgresql:
 	@scripts/install-postgresql
+
+openssl:
+	@scripts/install-openssl

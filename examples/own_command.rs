@@ -1,7 +1,7 @@
 //! The command `emmett` with a projection of its own, whose documents have an index: it can import into a store that keeps
 //! it, rebuild it, and migrate what it declares.
 //!
-//! `cargo run --example own_command -- projections rebuild cart_sizes`, on the server that `EMMETT_DATABASE_URL` names.
+//! `cargo run --features cli --example own_command -- projections rebuild cart_sizes`, on the server that `EMMETT_DATABASE_URL` names.
 
 use emmett_postgresql::pongo::{CollectionDefinition, Index};
 use emmett_postgresql::{DocumentProjection, RawEvent, Recorded, cli};

@@ -148,10 +148,18 @@ pub use crate::slots::{
 };
 pub use crate::store::{EventStore, Session};
 
+// The versions that appear in this crate's interface, so that a program need not name them a second time.
+pub use {postgres, r2d2, r2d2_postgres};
+
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod pongo;
 pub mod testing;
+
+// rustdoc shows the methods of `EventStore` in the order of these modules: appends and reads come first, then opening a store.
+mod store;
+
+mod setup;
 
 mod consumer;
 mod database;
@@ -161,9 +169,7 @@ mod json;
 mod operations;
 mod projection;
 mod rebuild;
-mod setup;
 mod slots;
-mod store;
 mod trace;
 
 /// The README's example is compiled with the documentation's.

@@ -10,6 +10,7 @@ mod events;
 mod operations;
 mod pongo;
 mod projection;
+mod readme;
 mod rebuild;
 mod slots;
 mod store;

@@ -8,6 +8,7 @@ pub(crate) mod epoch;
 mod event;
 pub(crate) mod feed;
 pub(crate) mod feed_news;
+mod for_test;
 mod handled_events;
 pub(crate) mod integrity;
 mod message;

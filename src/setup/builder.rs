@@ -74,6 +74,16 @@ impl EventStoreBuilder {
     ///
     /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
     /// The [connection options](Self::connection_options) do not apply.
+    ///
+    /// ```no_run
+    /// use emmett_postgresql::{EventStoreBuilder, postgres::NoTls, r2d2, r2d2_postgres};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = "postgresql://localhost/shop".parse()?;
+    /// let manager = r2d2_postgres::PostgresConnectionManager::new(server, NoTls);
+    /// let store = EventStoreBuilder::with_pool(r2d2::Pool::new(manager)?).open()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
         Self::from_source(ConnectionSource::pool(pool))
     }

@@ -138,38 +138,6 @@ impl EventStore {
         })
     }
 
-    /// The same store as one tenant sees it: streams, feed and documents of its own. The default one is seen without.
-    ///
-    /// The tenant has to be [added](Tenants::add) first; until then, operations fail with [`Error::UnknownTenant`].
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] when no tenant can have this name.
-    pub fn tenant(&self, name: &str) -> Result<Self> {
-        let partition = Arc::new(Partition::new(self.partition.schema(), name)?);
-        Ok(Self {
-            partition,
-            ..self.clone()
-        })
-    }
-
-    /// Adds, lists and removes tenants.
-    pub fn tenants(&self) -> Tenants {
-        Tenants::new(
-            self.connections.clone(),
-            Arc::clone(self.partition.schema()),
-        )
-    }
-
-    /// The database schema: its SQL, its state, its migration.
-    pub fn schema(&self) -> Schema {
-        Schema::new(
-            self.connections.clone(),
-            Arc::clone(self.partition.schema()),
-            SchemaPart::EventStore,
-            Arc::clone(&self.declared) as Arc<dyn Declared>,
-        )
-    }
-
     /// Appends messages to a stream, at whatever version it is, and runs the inline projections in the same transaction.
     ///
     /// Without inline projections that is one round trip.
@@ -412,6 +380,38 @@ impl EventStore {
     pub fn feed_horizon(&self, after: u64) -> Result<Horizon> {
         self.connections
             .run(true, |sql| feed::horizon(sql, &self.partition, after))
+    }
+
+    /// The same store as one tenant sees it: streams, feed and documents of its own. The default one is seen without.
+    ///
+    /// The tenant has to be [added](Tenants::add) first; until then, operations fail with [`Error::UnknownTenant`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when no tenant can have this name.
+    pub fn tenant(&self, name: &str) -> Result<Self> {
+        let partition = Arc::new(Partition::new(self.partition.schema(), name)?);
+        Ok(Self {
+            partition,
+            ..self.clone()
+        })
+    }
+
+    /// Adds, lists and removes tenants.
+    pub fn tenants(&self) -> Tenants {
+        Tenants::new(
+            self.connections.clone(),
+            Arc::clone(self.partition.schema()),
+        )
+    }
+
+    /// The database schema: its SQL, its state, its migration.
+    pub fn schema(&self) -> Schema {
+        Schema::new(
+            self.connections.clone(),
+            Arc::clone(self.partition.schema()),
+            SchemaPart::EventStore,
+            Arc::clone(&self.declared) as Arc<dyn Declared>,
+        )
     }
 
     /// A collection of documents. Its table is created when it is first used, if the store may migrate.

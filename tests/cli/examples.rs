@@ -19,7 +19,8 @@ pub(super) fn example(name: &str) -> anyhow::Result<Command> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", "--quiet", "--example", name, "--"]);
+        .args(["run", "--quiet", "--features", "cli", "--example", name])
+        .arg("--");
     Ok(cargo)
 }
 
@@ -52,6 +53,12 @@ fn the_shopping_cart_shows_all_that_the_store_does() -> anyhow::Result<()> {
     assert!(
         summary.is_some_and(|line| line.contains("total_items: 3")),
         "{summary:?}"
+    );
+    let next = lines.iter().position(|line| *line == "next:");
+    assert!(
+        next.is_some_and(|next| lines[next..].len() > 1),
+        "{}",
+        run.stdout
     );
     Ok(())
 }
