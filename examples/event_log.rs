@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example event_log FILE`: FILE has one JSON object a line, `{"streamName", "type", "data", "metadata"}`, with
 //! a field `responsible` in `data`. Without FILE it makes a small log of its own. Runs on a throwaway PostgreSQL, or on the
-//! server that `EMMETT_DATABASE_URL` names, in a database of its own either way.
+//! server that `EMMETT_TEST_DATABASE_URL` names, in a database of its own either way.
 
 use anyhow::Context;
 use emmett_postgresql::{

@@ -1,9 +1,7 @@
 //! A lending library that keeps its documents in PostgreSQL and has never heard of events.
 //!
-//! ```sh
-//! cargo run --example pongo                        # on a throwaway PostgreSQL
-//! EMMETT_DATABASE_URL=postgresql://... pongo       # on a database of yours
-//! ```
+//! `cargo run --example pongo`: on a throwaway PostgreSQL, or on the server that `EMMETT_TEST_DATABASE_URL` names, in a database
+//! of its own either way.
 
 use anyhow::{Context, Result, bail};
 use emmett_postgresql::pongo::{
@@ -59,14 +57,8 @@ fn connect(url: &str) -> Result<PongoClient> {
 }
 
 fn main() -> Result<()> {
-    let throwaway;
-    let url = if let Ok(url) = std::env::var("EMMETT_DATABASE_URL") {
-        url
-    } else {
-        throwaway = testing::Server::shared()?.create_database()?;
-        throwaway.url().to_owned()
-    };
-    let client = connect(&url)?;
+    let database = testing::Server::shared()?.create_database()?;
+    let client = connect(database.url())?;
     let books = client.collection::<Book>("books");
     let readers = client.collection::<Reader>("readers");
 

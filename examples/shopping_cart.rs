@@ -1,6 +1,6 @@
 //! The shop's first day: append, read, aggregate, sessions, and two read models that are never behind.
 //!
-//! `cargo run --example shopping_cart`: on a throwaway PostgreSQL, or on the server that `EMMETT_DATABASE_URL` names.
+//! `cargo run --example shopping_cart`: on a throwaway PostgreSQL, or on the server that `EMMETT_TEST_DATABASE_URL` names.
 
 use emmett_postgresql::{
     AppendOptions, ConnectionOptions, DocumentProjection, Error, Event, EventStore, NewMessage,

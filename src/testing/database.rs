@@ -7,7 +7,7 @@ use std::fmt;
 /// [`Server::clone_database`](super::Server::clone_database).
 ///
 /// It is dropped with this value, together with the connections that it still has. A process that
-/// is killed leaves it on a server that ran before (`EMMETT_DATABASE_URL`); a throwaway server
+/// is killed leaves it on a server that ran before (`EMMETT_TEST_DATABASE_URL`); a throwaway server
 /// takes it along.
 #[must_use = "the database is dropped with this value"]
 pub struct Database {

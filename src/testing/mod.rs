@@ -20,12 +20,14 @@
 //!
 //! | Found | Used |
 //! |---|---|
-//! | `EMMETT_DATABASE_URL` | by [`Server::shared`]: the running server that it names |
+//! | `EMMETT_TEST_DATABASE_URL` | by [`Server::shared`]: the running server that it names |
 //! | `EMMETT_POSTGRES_BIN` | the programs (`initdb`, `pg_ctl`, `postgres`) in this directory |
 //! | the system's packages | the highest version of Debian's, the PostgreSQL project's or Homebrew's |
 //! | `initdb` on the `PATH` | the directory that it really is in, symbolic links followed |
 //!
-//! If there is none, [`ServerError::ProgramsMissing`] says how to install it on this system.
+//! `EMMETT_DATABASE_URL`, the database of the command line, is not looked at: tests do not touch an operator's database.
+//!
+//! If no PostgreSQL is found, [`ServerError::ProgramsMissing`] says how to install it on this system.
 
 mod database;
 mod directory;

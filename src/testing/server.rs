@@ -18,7 +18,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// A PostgreSQL server for tests: a throwaway one, or the one that `EMMETT_DATABASE_URL` names.
+/// A PostgreSQL server for tests: a throwaway one, or the one that `EMMETT_TEST_DATABASE_URL` names.
 ///
 /// A throwaway server is stopped and its directory removed when the value is dropped or the process
 /// ends, however it ends; so it may as well be a `static`. It needs PostgreSQL 13 or later; the
@@ -36,7 +36,7 @@ impl Server {
         Self::throwaway(&ServerSettings::default())
     }
 
-    /// The server that everything in this process shares: the one that `EMMETT_DATABASE_URL` names,
+    /// The server that everything in this process shares: the one that `EMMETT_TEST_DATABASE_URL` names,
     /// if it is set, and else a throwaway one, started by the first call. The former has to accept
     /// connections without TLS, and its user has to be allowed to create databases.
     ///
@@ -54,7 +54,7 @@ impl Server {
         if let Some(server) = SHARED.get() {
             return Ok(server);
         }
-        let server = env::var("EMMETT_DATABASE_URL")
+        let server = env::var("EMMETT_TEST_DATABASE_URL")
             .ok()
             .filter(|url| !url.is_empty())
             .map_or_else(Self::start, |url| Ok(Self::existing(url)))?;
@@ -65,7 +65,7 @@ impl Server {
     ///
     /// For a throwaway server that is, for example,
     /// `postgresql:///orders?host=/tmp/emmett-1b2c&port=5432&user=postgres`; for an existing one,
-    /// what `EMMETT_DATABASE_URL` says with another database.
+    /// what `EMMETT_TEST_DATABASE_URL` says with another database.
     pub fn url(&self, database: &str) -> String {
         with_database(&self.maintenance_url, database)
     }
@@ -137,7 +137,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::NotThrowaway`] for the server that `EMMETT_DATABASE_URL` names.
+    /// [`ServerError::NotThrowaway`] for the server that `EMMETT_TEST_DATABASE_URL` names.
     pub fn restart_immediately(&self) -> Result<(), ServerError> {
         let process = self.process.as_ref().ok_or(ServerError::NotThrowaway)?;
         process.lock().restart_immediately()

@@ -21,8 +21,8 @@ pub enum ServerError {
         /// The last lines that `initdb`, `pg_ctl` and the server wrote.
         log: String,
     },
-    /// The server ran before this process (`EMMETT_DATABASE_URL`), so it is not ours to restart.
-    #[error("the server that EMMETT_DATABASE_URL names cannot be restarted from here")]
+    /// The server ran before this process (`EMMETT_TEST_DATABASE_URL`), so it is not ours to restart.
+    #[error("the server that EMMETT_TEST_DATABASE_URL names cannot be restarted from here")]
     NotThrowaway,
     /// What [`Server::template`](super::Server::template) was given to prepare the database with
     /// failed.

@@ -24,7 +24,7 @@ fn server_and_directory_are_gone_however_the_process_ends() -> anyhow::Result<()
         "kill -INT",
         "kill -TERM",
     ] {
-        let mut child = ChildProcess::start("ends", &[("EMMETT_DATABASE_URL", "")])?;
+        let mut child = ChildProcess::start("ends", &[("EMMETT_TEST_DATABASE_URL", "")])?;
         let mut server = RunningServer::at(&child.next_line()?)?;
         assert!(server.answers());
 
@@ -176,7 +176,7 @@ fn missing_programs_are_named_with_the_way_to_install_them() -> anyhow::Result<(
     fs::create_dir_all(&empty)?;
 
     let variables = [
-        ("EMMETT_DATABASE_URL", ""),
+        ("EMMETT_TEST_DATABASE_URL", ""),
         ("EMMETT_POSTGRES_BIN", empty.to_str().unwrap()),
     ];
     let message = ChildProcess::start("ends", &variables)?.next_line()?;
@@ -188,11 +188,28 @@ fn missing_programs_are_named_with_the_way_to_install_them() -> anyhow::Result<(
 }
 
 #[test]
+fn the_database_of_an_operator_is_never_used() -> anyhow::Result<()> {
+    let production = Server::start()?;
+    let url = production.url("postgres");
+    let operator = [
+        ("EMMETT_DATABASE_URL", url.as_str()),
+        ("EMMETT_TEST_DATABASE_URL", ""),
+    ];
+
+    let mut child = ChildProcess::start("ends", &operator)?;
+    let told = child.next_line()?;
+    child.end("exit")?;
+
+    assert_ne!(told, url);
+    Ok(())
+}
+
+#[test]
 fn an_existing_server_is_used_and_left_clean() -> anyhow::Result<()> {
     let server = Server::start()?;
     let url = server.url("postgres");
 
-    let mut child = ChildProcess::start("visits", &[("EMMETT_DATABASE_URL", url.as_str())])?;
+    let mut child = ChildProcess::start("visits", &[("EMMETT_TEST_DATABASE_URL", url.as_str())])?;
 
     let mut client = Client::connect(&url, NoTls)?;
     let mut exists = |name: &str| -> anyhow::Result<bool> {
