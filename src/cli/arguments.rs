@@ -1,11 +1,8 @@
 //! The arguments of the command line.
 
-use anyhow::Context;
+use super::environment::connection_string;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
-
-/// The environment variable that names the database.
-const DATABASE_URL: &str = "EMMETT_DATABASE_URL";
 
 /// An event store in PostgreSQL: migrate its schema, import and export events, look at streams, consumers and tenants.
 ///
@@ -28,6 +25,9 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 pub(super) struct Connection {
     /// The database, as a URL or as key=value pairs [default: what `EMMETT_DATABASE_URL` says]
+    ///
+    /// The rest is found as psql finds it: in the service that PGSERVICE names, in PGHOST, PGDATABASE, PGUSER, PGPASSWORD,
+    /// PGSSLMODE and the others, and in the password file.
     #[arg(
         long = "connection-string",
         alias = "connectionString",
@@ -51,13 +51,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn string(&self) -> anyhow::Result<String> {
-        self.text
-            .clone()
-            .or_else(|| std::env::var(DATABASE_URL).ok())
-            .filter(|text| !text.is_empty())
-            .with_context(|| {
-                format!("no database was named: give --connection-string, or set {DATABASE_URL}")
-            })
+        connection_string(self.text.as_deref())
     }
 }
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod consumers;
 mod doctor;
+mod environment;
 mod event_log;
 mod exit_code;
 mod migrate;

@@ -30,6 +30,8 @@ pub use connection_options::ConnectionOptions;
 pub(crate) use driver_error::{has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
 pub(crate) use endpoint::with_database;
 pub use endpoint::{ConnectError, ConnectionStringError};
+#[cfg(feature = "cli")]
+pub(crate) use endpoint::{Environment, complete};
 pub use error::DatabaseError;
 pub(crate) use error::RoomError;
 pub(crate) use error_text::ErrorText;

@@ -66,12 +66,13 @@ fn without_a_database_the_command_says_how_to_name_one() -> anyhow::Result<()> {
     for run in [
         run(&arguments)?,
         finish(command(&arguments).env(VARIABLE, ""))?,
+        finish(command(&arguments).envs([("PGUSER", "anna"), ("PGHOST", "")]))?,
         finish(command(&["migrate", "status", "--connection-string", ""]).env(VARIABLE, ""))?,
     ] {
         assert_eq!((run.code, run.stdout.as_str()), (1, ""));
         assert_eq!(
             run.stderr,
-            "error: no database was named: give --connection-string, or set EMMETT_DATABASE_URL\n"
+            "error: no database was named: give --connection-string, or set EMMETT_DATABASE_URL, or PGHOST and PGDATABASE\n"
         );
     }
     Ok(())

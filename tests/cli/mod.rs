@@ -4,6 +4,7 @@ mod commands;
 mod connection;
 mod consumers;
 mod doctor;
+mod environment;
 mod examples;
 mod jobs;
 mod pipes;

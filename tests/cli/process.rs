@@ -30,10 +30,13 @@ impl Run {
 /// The command with these arguments, and without a database in its environment.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_emmett"));
-    command
-        .args(arguments)
-        .env_remove("EMMETT_DATABASE_URL")
-        .stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("PG") || text == "EMMETT_DATABASE_URL" {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

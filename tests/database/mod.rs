@@ -7,4 +7,4 @@ mod lookups;
 mod names;
 mod schema;
 mod settings;
-mod tls;
+pub(crate) mod tls;

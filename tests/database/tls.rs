@@ -1,5 +1,4 @@
 //! Each `sslmode` accepts the servers that it accepts in PostgreSQL's own programs, and no others.
-#![cfg(feature = "tls")]
 
 use emmett_postgresql::{EventStore, testing::Server};
 use std::path::{Path, PathBuf};
@@ -21,7 +20,7 @@ const MODES: [&str; 6] = [
     "verify-ca",
     "verify-full",
 ];
-const TRUST: &str = "local all all trust\nhost all all all trust\n";
+pub(crate) const TRUST: &str = "local all all trust\nhost all all all trust\n";
 const TRUST_WITH_TLS: &str = "local all all trust\nhostssl all all all trust\n";
 const TRUST_WITHOUT_TLS: &str = "local all all trust\nhostnossl all all all trust\n";
 const TRUST_CLIENT_CERTIFICATES: &str = "local all all trust\nhostssl all all all cert\n";
@@ -210,12 +209,12 @@ fn url(server: &Server, parameters: &str) -> String {
 }
 
 /// A certificate authority, in a directory that is removed with it.
-struct Authority {
+pub(crate) struct Authority {
     directory: PathBuf,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let directory = env::temp_dir().join(format!("emmett-tls-{}-{name}", process::id()));
         fs::create_dir_all(&directory).unwrap();
         let authority = Self { directory };
@@ -226,12 +225,12 @@ impl Authority {
         authority
     }
 
-    fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.directory.join("root.crt")
     }
 
     /// A server whose certificate is for this host; with 0 days it has expired.
-    fn server(
+    pub(crate) fn server(
         &self,
         host: &str,
         days: u32,
@@ -249,7 +248,7 @@ impl Authority {
     }
 
     /// The files of a certificate and its key.
-    fn issue(&self, common_name: &str, host: &str, days: u32) -> (PathBuf, PathBuf) {
+    pub(crate) fn issue(&self, common_name: &str, host: &str, days: u32) -> (PathBuf, PathBuf) {
         let extensions = format!("subjectAltName=DNS:{host}\nbasicConstraints=CA:FALSE\n");
         fs::write(self.directory.join("extensions"), extensions).unwrap();
         self.openssl(&format!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 const SECONDS: &str = "a whole number of seconds";
 
 /// Every parameter that may be given, and what its value must be.
-const PARAMETERS: [(&str, &str); 25] = [
+const PARAMETERS: [(&str, &str); 27] = [
     ("application_name", "a text"),
     ("channel_binding", "`disable`, `prefer` or `require`"),
     ("client_encoding", "`UTF8`"),
@@ -21,8 +21,10 @@ const PARAMETERS: [(&str, &str); 25] = [
     ("keepalives_retries", "a whole number"),
     ("load_balance_hosts", "`disable` or `random`"),
     ("options", "a text"),
+    ("passfile", "the name of a file"),
     ("password", "a text"),
     ("port", "port numbers with commas between them"),
+    ("service", "the name of a service"),
     ("sslcert", "the name of a file"),
     ("sslkey", "the name of a file"),
     (
@@ -35,6 +37,9 @@ const PARAMETERS: [(&str, &str); 25] = [
     ("tcp_user_timeout", "a whole number of milliseconds"),
     ("user", "a text"),
 ];
+
+/// Parameters that lead to others around the connection string, which only the command line looks for.
+const LOOKUPS: [&str; 2] = ["passfile", "service"];
 
 const NEITHER_FORM: ConnectionStringError = ConnectionStringError::Malformed {
     reason: "it is neither a URL, as in `postgresql://user@host/database`, nor a list, as in `host=... dbname=...`",
@@ -106,6 +111,18 @@ pub(super) struct Parameters(BTreeMap<String, String>);
 
 impl Parameters {
     pub(super) fn parse(text: &str) -> Result<Self, ConnectionStringError> {
+        let parameters = Self::parse_with_lookups(text)?;
+        match LOOKUPS
+            .iter()
+            .find(|name| parameters.0.contains_key(**name))
+        {
+            Some(name) => Err(unsupported(name)),
+            None => Ok(parameters),
+        }
+    }
+
+    /// The same with what leads to a service file or to a password file.
+    pub(super) fn parse_with_lookups(text: &str) -> Result<Self, ConnectionStringError> {
         let text = text.trim_ascii_start();
         if text.is_empty() {
             return Err(ConnectionStringError::Malformed {
@@ -141,10 +158,33 @@ impl Parameters {
             .or_insert_with(|| value.to_owned());
     }
 
-    fn insert(&mut self, name: &str, value: String) -> Result<(), ConnectionStringError> {
+    #[cfg(feature = "cli")]
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    #[cfg(feature = "cli")]
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// A connection string with all parameters.
+    #[cfg(feature = "cli")]
+    pub(super) fn to_list(&self) -> String {
+        let pairs = self.0.iter().map(|(name, value)| {
+            let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
+            format!("{name}='{escaped}'")
+        });
+        pairs.collect::<Vec<_>>().join(" ")
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        name: &str,
+        value: String,
+    ) -> Result<(), ConnectionStringError> {
         if expected(name).is_none() {
-            let parameter = name.to_owned();
-            return Err(ConnectionStringError::UnsupportedParameter { parameter });
+            return Err(unsupported(name));
         }
         self.0.insert(name.to_owned(), value);
         Ok(())
@@ -165,6 +205,12 @@ impl IntoIterator for Parameters {
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
+    }
+}
+
+fn unsupported(name: &str) -> ConnectionStringError {
+    ConnectionStringError::UnsupportedParameter {
+        parameter: name.to_owned(),
     }
 }
 

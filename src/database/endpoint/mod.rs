@@ -3,10 +3,18 @@
 //! A connection string means what it means to PostgreSQL's own programs, as far as its parameters are supported; any
 //! other parameter is an error. What lies around the string is not looked at: environment variables (`PGSSLMODE`,
 //! `PGSSLROOTCERT` and the others), the password file, service files, and in the home directory the client certificate
-//! and the revocation list. The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
+//! and the revocation list. Only the command line looks at some of these (`environment`). The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
 
 mod connect_error;
 mod connection_string;
+#[cfg(feature = "cli")]
+mod environment;
+#[cfg(feature = "cli")]
+mod environment_error;
+#[cfg(feature = "cli")]
+mod password_file;
+#[cfg(feature = "cli")]
+mod service_file;
 mod sslmode;
 #[cfg(feature = "tls")]
 mod tls;
@@ -26,6 +34,8 @@ use std::time::Duration;
 pub use connect_error::ConnectError;
 pub use connection_string::ConnectionStringError;
 pub(crate) use connection_string::with_database;
+#[cfg(feature = "cli")]
+pub(crate) use environment::{Environment, complete};
 
 /// What a connection gets unless the string says otherwise.
 const DEFAULTS: [(&str, &str); 4] = [
@@ -55,16 +65,19 @@ const UNEVEN_LISTS: ConnectionStringError = ConnectionStringError::Contradiction
     reason: "`host`, `hostaddr` and `port` list different numbers of servers",
 };
 
+/// What a server may have refused.
+const LACKS_TLS: &str = if cfg!(feature = "tls") {
+    "if the server demands TLS, `sslmode=disable` keeps it off"
+} else {
+    "if the server demands TLS, enable the feature `tls`: this build has no TLS support"
+};
+
 /// A server, or several to choose from, with everything that a connection needs.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     /// Everything but hosts, ports and encryption.
     config: Config,
     hosts: Vec<Host>,
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(dead_code, reason = "without TLS it is only validated")
-    )]
     encryption: Encryption,
     #[cfg(feature = "tls")]
     connector: tls::KeptConnector,
@@ -119,7 +132,23 @@ impl Endpoint {
                 break;
             }
         }
+        if self.may_lack_tls(&failures) {
+            failures.messages.push(LACKS_TLS.to_owned());
+        }
         Err(failures.into())
+    }
+
+    /// Whether a server may have refused the connection because it was not encrypted: the code of the refusal says no more.
+    fn may_lack_tls(&self, failures: &Failures) -> bool {
+        let is_tried = cfg!(feature = "tls") && self.encryption.mode != SslMode::Disable;
+        let refusals = [
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            SqlState::PROTOCOL_VIOLATION,
+        ];
+        let code = failures.last().and_then(postgres::Error::code);
+        !is_tried
+            && !self.hosts.iter().all(Host::is_socket)
+            && code.is_some_and(|code| refusals.contains(code))
     }
 
     /// Database, hosts, ports and user; not the password.
@@ -669,6 +698,50 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains("zq"), "{shown}");
+    }
+
+    #[test]
+    fn a_server_that_demands_tls_and_gets_none_is_hinted_at() -> anyhow::Result<()> {
+        let rules = std::env::temp_dir().join(format!("emmett-hostssl-{}", std::process::id()));
+        std::fs::write(&rules, "local all all trust\nhostssl all all all trust\n")?;
+        let server = crate::testing::Server::builder()
+            .listen_on_localhost()
+            .setting("hba_file", &rules.to_string_lossy())
+            .start()?;
+        std::fs::remove_file(&rules)?;
+        let url = server.localhost_url("postgres").unwrap();
+        let message = |parameters: &str| {
+            let endpoint = parse(&format!("{url}?{parameters}"));
+            endpoint.connect().err().expect(parameters).to_string()
+        };
+
+        let disabled = message("sslmode=disable");
+        assert!(disabled.ends_with(LACKS_TLS), "{disabled}");
+        let preferred = message("sslmode=prefer");
+        assert_eq!(
+            preferred.contains(LACKS_TLS),
+            cfg!(not(feature = "tls")),
+            "{preferred}"
+        );
+        // The socket needs none, and a role that is missing has the same code.
+        let socket = format!("{}&user=nobody", server.url("postgres"));
+        let missing = parse(&socket).connect().err().expect("no role").to_string();
+        assert!(!missing.contains("TLS"), "{missing}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_connection_string_of_the_library_leads_nowhere_else() {
+        for text in [
+            "service=shop",
+            "postgresql://localhost/?service=shop",
+            "host=localhost passfile=/x",
+        ] {
+            assert!(
+                error(text).contains("is not a connection parameter"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

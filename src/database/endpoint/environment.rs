@@ -1,0 +1,563 @@
+//! What a command line takes from around its connection string, as PostgreSQL's own programs do: a service file, environment
+//! variables, the password file and the default host. Connection strings of the library are not completed.
+
+use super::connection_string::{ConnectionStringError, Parameters};
+use super::environment_error::EnvironmentError;
+use super::password_file::{self, Login};
+use super::{Endpoint, service_file};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Variables that stand for parameters.
+const VARIABLES: [(&str, &str); 19] = [
+    ("PGAPPNAME", "application_name"),
+    ("PGCHANNELBINDING", "channel_binding"),
+    ("PGCONNECT_TIMEOUT", "connect_timeout"),
+    ("PGDATABASE", "dbname"),
+    ("PGGSSENCMODE", "gssencmode"),
+    ("PGHOST", "host"),
+    ("PGHOSTADDR", "hostaddr"),
+    ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
+    ("PGOPTIONS", "options"),
+    ("PGPASSFILE", "passfile"),
+    ("PGPASSWORD", "password"),
+    ("PGPORT", "port"),
+    ("PGSSLCERT", "sslcert"),
+    ("PGSSLKEY", "sslkey"),
+    ("PGSSLMODE", "sslmode"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLSNI", "sslsni"),
+    ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+    ("PGUSER", "user"),
+];
+
+/// Variables by which a user refuses servers that would be accepted here.
+const UNSUPPORTED: [&str; 6] = [
+    "PGREQUIREAUTH",
+    "PGREQUIREPEER",
+    "PGSSLCERTMODE",
+    "PGSSLCRL",
+    "PGSSLCRLDIR",
+    "PGSSLMINPROTOCOLVERSION",
+];
+
+/// Where servers put their sockets, unless they are told otherwise.
+const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+const DEFAULT_PORT: &str = "5432";
+const LOCALHOST: &str = "localhost";
+
+/// Where variables and files are looked for.
+pub(crate) struct Environment<'a> {
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
+    home: Option<PathBuf>,
+    /// The operating system's user.
+    user: &'a dyn Fn() -> Option<String>,
+}
+
+impl Environment<'_> {
+    pub(crate) fn of_process() -> Self {
+        Self {
+            variable: &|name| std::env::var_os(name),
+            home: std::env::home_dir(),
+            user: &|| whoami::username().ok(),
+        }
+    }
+
+    /// A variable; an empty one is the same as none.
+    fn get(&self, variable: &'static str) -> Result<Option<String>, EnvironmentError> {
+        let value = (self.variable)(variable).map(OsString::into_string);
+        let value = value
+            .transpose()
+            .map_err(|_| EnvironmentError::NotText { variable })?;
+        Ok(value.filter(|value| !value.is_empty()))
+    }
+
+    fn in_home(&self, unix: &str, windows: &str) -> Option<PathBuf> {
+        if cfg!(windows) {
+            let data = (self.variable)("APPDATA")?;
+            return Some(Path::new(&data).join("postgresql").join(windows));
+        }
+        Some(self.home.as_ref()?.join(unix))
+    }
+
+    /// The service files, in the order in which they are looked at. One that was named has to be there.
+    fn service_files(&self) -> Result<Vec<PathBuf>, EnvironmentError> {
+        let system = self.get("PGSYSCONFDIR")?;
+        let system = system.as_deref().unwrap_or("/etc/postgresql-common");
+        let system = Path::new(system).join("pg_service.conf");
+        let own = match self.get("PGSERVICEFILE")? {
+            Some(named) => Some(named.into()),
+            None => self
+                .in_home(".pg_service.conf", ".pg_service.conf")
+                .filter(|path| path.exists()),
+        };
+        let system = Some(system).filter(|path| path.exists());
+        Ok(own.into_iter().chain(system).collect())
+    }
+}
+
+/// A connection string that needs nothing from around it, and what has to be said about it.
+pub(crate) struct Completed {
+    pub(crate) connection_string: String,
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Completes a connection string, or makes one of what is around; nothing where nothing names a database.
+pub(crate) fn complete(
+    given: Option<&str>,
+    environment: &Environment<'_>,
+) -> Result<Option<Completed>, EnvironmentError> {
+    let parameters = match given.map(Parameters::parse_with_lookups).transpose() {
+        Ok(parameters) => parameters.unwrap_or_default(),
+        // What is wrong with it is said where it is used.
+        Err(_) => return Ok(given.map(Completed::unchanged)),
+    };
+    let mut completion = Completion {
+        parameters,
+        origins: BTreeMap::new(),
+    };
+    refuse_unsupported(environment)?;
+    let service = completion.add_service(environment)?;
+    completion.add_variables(environment)?;
+    if given.is_none() && !service && !completion.names_a_database() {
+        return Ok(None);
+    }
+    completion.add_host();
+    let remarks = completion.add_password(environment)?;
+    completion.finish(given.is_some(), remarks).map(Some)
+}
+
+impl Completed {
+    fn unchanged(given: &str) -> Self {
+        Self {
+            connection_string: given.to_owned(),
+            remarks: Vec::new(),
+        }
+    }
+}
+
+fn refuse_unsupported(environment: &Environment<'_>) -> Result<(), EnvironmentError> {
+    for variable in UNSUPPORTED {
+        if environment.get(variable)?.is_some() {
+            return Err(EnvironmentError::UnsupportedVariable { variable });
+        }
+    }
+    Ok(())
+}
+
+struct Completion {
+    parameters: Parameters,
+    /// Where parameters come from that the connection string does not have.
+    origins: BTreeMap<String, String>,
+}
+
+impl Completion {
+    fn add(&mut self, name: &str, value: String, origin: &str) -> Result<(), EnvironmentError> {
+        if self.parameters.get(name).is_some() {
+            return Ok(());
+        }
+        self.origins.insert(name.to_owned(), origin.to_owned());
+        self.parameters
+            .insert(name, value)
+            .map_err(|source| EnvironmentError::Invalid {
+                origin: origin.to_owned(),
+                source,
+            })
+    }
+
+    /// Adds what a service file says under the service's name, and says whether a service was named.
+    fn add_service(&mut self, environment: &Environment<'_>) -> Result<bool, EnvironmentError> {
+        let named = self.parameters.take_filled("service");
+        let Some(service) =
+            named.map_or_else(|| environment.get("PGSERVICE"), |name| Ok(Some(name)))?
+        else {
+            return Ok(false);
+        };
+        let files = environment.service_files()?;
+        for file in &files {
+            if let Some(parameters) = service_file::read(file, &service)? {
+                let origin = format!("service \"{service}\" in {}", file.display());
+                for (name, value) in parameters {
+                    self.add(&name, value, &origin)?;
+                }
+                return Ok(true);
+            }
+        }
+        let looked_in: Vec<_> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        Err(EnvironmentError::NoService {
+            service,
+            looked_in: if looked_in.is_empty() {
+                "~/.pg_service.conf, which does not exist; PGSERVICEFILE names another file"
+                    .to_owned()
+            } else {
+                looked_in.join(" and ")
+            },
+        })
+    }
+
+    fn add_variables(&mut self, environment: &Environment<'_>) -> Result<(), EnvironmentError> {
+        for (variable, name) in VARIABLES {
+            if let Some(value) = environment.get(variable)? {
+                self.add(name, value, &format!("environment variable {variable}"))?;
+            }
+        }
+        // Its older form.
+        let requires = environment.get("PGREQUIRESSL")?;
+        if requires.is_some_and(|value| value.starts_with('1')) {
+            self.add(
+                "sslmode",
+                "require".to_owned(),
+                "environment variable PGREQUIRESSL",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn filled(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).filter(|value| !value.is_empty())
+    }
+
+    fn names_a_database(&self) -> bool {
+        let mut names = ["host", "hostaddr", "dbname"].into_iter();
+        names.any(|name| self.filled(name).is_some())
+    }
+
+    /// The server of this machine, where none was named.
+    fn add_host(&mut self) {
+        if self.filled("host").is_some() || self.filled("hostaddr").is_some() {
+            return;
+        }
+        let port = self.filled("port").unwrap_or(DEFAULT_PORT);
+        let socket = format!(".s.PGSQL.{port}");
+        let is_there = |directory: &&str| cfg!(unix) && Path::new(directory).join(&socket).exists();
+        let host = SOCKETS.into_iter().find(is_there).unwrap_or(LOCALHOST);
+        self.parameters.set("host", host);
+    }
+
+    /// Adds the password of the password file, and returns what has to be said about that file.
+    fn add_password(
+        &mut self,
+        environment: &Environment<'_>,
+    ) -> Result<Vec<String>, EnvironmentError> {
+        let named = self.parameters.take_filled("passfile").map(PathBuf::from);
+        let Some(path) = named.or_else(|| environment.in_home(".pgpass", "pgpass.conf")) else {
+            return Ok(Vec::new());
+        };
+        if self.filled("password").is_some() {
+            return Ok(Vec::new());
+        }
+        match password_file::read(&path) {
+            Ok(Some(text)) => self.add_password_of(&text, &path, environment)?,
+            Ok(None) => {}
+            Err(reason) => {
+                let file = path.display();
+                return Ok(vec![format!(
+                    "the password file {file} is not used: {reason}"
+                )]);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn add_password_of(
+        &mut self,
+        text: &str,
+        path: &Path,
+        environment: &Environment<'_>,
+    ) -> Result<(), EnvironmentError> {
+        let user = self.filled("user").map(str::to_owned);
+        let Some(user) = user.or_else(|| (environment.user)()) else {
+            return Ok(());
+        };
+        let database = self.filled("dbname").unwrap_or(&user);
+        let mut passwords = self.servers().into_iter().map(|(host, port)| {
+            let login = Login {
+                host,
+                port,
+                database,
+                user: &user,
+            };
+            password_file::password(text, &login)
+        });
+        let first = passwords.next().flatten();
+        // A server must not get another one's password.
+        if passwords.any(|other| other != first) {
+            let path = path.to_owned();
+            return Err(EnvironmentError::DifferentPasswords { path });
+        }
+        if let Some(password) = first {
+            self.parameters.set("password", &password);
+        }
+        Ok(())
+    }
+
+    /// Hosts and ports, as the password file names them.
+    fn servers(&self) -> Vec<(&str, &str)> {
+        let entries =
+            |name| -> Vec<&str> { self.filled(name).unwrap_or_default().split(',').collect() };
+        let (hosts, addresses, ports) = (entries("host"), entries("hostaddr"), entries("port"));
+        (0..hosts.len().max(addresses.len()))
+            .map(|index| {
+                let port = ports.get(if ports.len() == 1 { 0 } else { index });
+                let host = filled_entry(&hosts, index).or_else(|| filled_entry(&addresses, index));
+                (
+                    host.filter(|host| !SOCKETS.contains(host))
+                        .unwrap_or(LOCALHOST),
+                    port.copied()
+                        .filter(|port| !port.is_empty())
+                        .unwrap_or(DEFAULT_PORT),
+                )
+            })
+            .collect()
+    }
+
+    /// The whole as a list of parameters; what comes from around the connection string has to be right already.
+    fn finish(self, is_given: bool, remarks: Vec<String>) -> Result<Completed, EnvironmentError> {
+        let Self {
+            parameters,
+            origins,
+        } = self;
+        let connection_string = parameters.to_list();
+        let Err(error) = Endpoint::parse(&connection_string) else {
+            return Ok(Completed {
+                connection_string,
+                remarks,
+            });
+        };
+        let origin = parameter(&error).and_then(|name| origins.get(name).cloned());
+        match origin {
+            Some(origin) => Err(EnvironmentError::Invalid {
+                origin,
+                source: error,
+            }),
+            None if !is_given || parameter(&error).is_none() && !origins.is_empty() => {
+                Err(EnvironmentError::Invalid {
+                    origin: "the connection, completed from the environment".to_owned(),
+                    source: error,
+                })
+            }
+            None => Ok(Completed {
+                connection_string,
+                remarks,
+            }),
+        }
+    }
+}
+
+fn filled_entry<'a>(entries: &[&'a str], index: usize) -> Option<&'a str> {
+    entries
+        .get(index)
+        .copied()
+        .filter(|entry| !entry.is_empty())
+}
+
+fn parameter(error: &ConnectionStringError) -> Option<&str> {
+    match error {
+        ConnectionStringError::Quoting { parameter }
+        | ConnectionStringError::UnsupportedParameter { parameter }
+        | ConnectionStringError::InvalidValue { parameter, .. } => Some(parameter),
+        ConnectionStringError::NoTlsSupport { parameter } => Some(parameter),
+        ConnectionStringError::Malformed { .. } | ConnectionStringError::Contradiction { .. } => {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "zqx";
+
+    fn complete_with(
+        given: Option<&str>,
+        variables: &[(&str, &str)],
+    ) -> Result<Option<String>, String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let environment = Environment {
+            variable: &variable,
+            home: None,
+            user: &|| Some("me".to_owned()),
+        };
+        let completed = complete(given, &environment).map_err(|error| error.to_string())?;
+        Ok(completed.map(|completed| completed.connection_string))
+    }
+
+    fn completed(given: Option<&str>, variables: &[(&str, &str)]) -> String {
+        complete_with(given, variables)
+            .expect("valid")
+            .expect("a database")
+    }
+
+    /// A file of this test, removed with it.
+    struct File(PathBuf);
+
+    impl File {
+        fn new(name: &str, text: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("emmett-{}-{name}", std::process::id()));
+            std::fs::write(&path, text).unwrap();
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            }
+            Self(path)
+        }
+
+        fn name(&self) -> &str {
+            self.0.to_str().unwrap()
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            drop(std::fs::remove_file(&self.0));
+        }
+    }
+
+    #[test]
+    fn all_variables_count_where_nothing_else_is_said() {
+        let variables = [
+            ("PGAPPNAME", "report"),
+            ("PGCONNECT_TIMEOUT", "3"),
+            ("PGDATABASE", "shop"),
+            ("PGHOST", "db"),
+            ("PGHOSTADDR", "10.0.0.1"),
+            ("PGOPTIONS", "-c a=b"),
+            ("PGPASSWORD", r"it's \ here"),
+            ("PGPORT", "6432"),
+            ("PGSSLCERT", "/c"),
+            ("PGSSLKEY", "/k"),
+            ("PGSSLMODE", "verify-full"),
+            ("PGSSLROOTCERT", "/r"),
+            ("PGTARGETSESSIONATTRS", "read-write"),
+            ("PGUSER", "anna"),
+        ];
+        assert_eq!(
+            completed(None, &variables),
+            r"application_name='report' connect_timeout='3' dbname='shop' host='db' hostaddr='10.0.0.1' options='-c a=b' password='it\'s \\ here' port='6432' sslcert='/c' sslkey='/k' sslmode='verify-full' sslrootcert='/r' target_session_attrs='read-write' user='anna'"
+        );
+        assert_eq!(
+            completed(
+                Some("postgresql://ben:own@other:1/x?sslmode=disable"),
+                &[
+                    ("PGHOST", "db"),
+                    ("PGPORT", "2"),
+                    ("PGUSER", "anna"),
+                    ("PGPASSWORD", "none"),
+                    ("PGSSLMODE", "require"),
+                    ("PGDATABASE", "shop"),
+                    ("PGAPPNAME", ""),
+                ]
+            ),
+            "dbname='x' host='other' password='own' port='1' sslmode='disable' user='ben'"
+        );
+        assert!(completed(Some("host=db"), &[("PGREQUIRESSL", "1")]).contains("sslmode='require'"));
+    }
+
+    #[test]
+    fn a_service_counts_more_than_variables_and_less_than_the_connection_string() {
+        let file = File::new(
+            "services",
+            "[shop]\nhost=db\nport=7000\nuser=anna\n[bad]\nport=zqx\n[odd]\npasswort=zqx\n[broken]\nzqx\n",
+        );
+        let variables = [
+            ("PGSERVICEFILE", file.name()),
+            ("PGSERVICE", "shop"),
+            ("PGUSER", "ben"),
+            ("PGDATABASE", "x"),
+        ];
+        let all = "dbname='x' host='db' port='7000' user='anna'";
+        assert_eq!(completed(None, &variables), all);
+        assert_eq!(
+            completed(Some("port=1 user=carla"), &variables),
+            "dbname='x' host='db' port='1' user='carla'"
+        );
+        let without = [variables[0], variables[3]];
+        assert_eq!(
+            completed(Some("postgresql:///?service=shop"), &without),
+            all
+        );
+        for (service, expected) in [
+            ("none", "there is no service \"none\" in "),
+            ("bad", ": the connection parameter `port` has to be"),
+            ("odd", ": `passwort` is not a connection parameter"),
+            ("broken", "line 10 of the service file "),
+        ] {
+            let error = complete_with(None, &[variables[0], ("PGSERVICE", service)]).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+            assert!(error.contains(file.name()), "{error}");
+            assert!(!error.contains(SECRET), "{error}");
+        }
+        let gone = [("PGSERVICEFILE", "/nowhere/zq"), ("PGSERVICE", "shop")];
+        let error = complete_with(None, &gone).unwrap_err();
+        assert!(
+            error.contains("cannot read the service file /nowhere/zq"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_made_of_nothing() {
+        assert_eq!(complete_with(None, &[]), Ok(None));
+        let no_database = [("PGUSER", "anna"), ("PGPASSWORD", "x"), ("PGPORT", "1")];
+        assert_eq!(complete_with(None, &no_database), Ok(None));
+        let there = completed(None, &[("PGDATABASE", "shop"), ("PGPORT", "1")]);
+        assert_eq!(there, "dbname='shop' host='localhost' port='1'");
+    }
+
+    #[test]
+    fn what_is_wrong_around_the_string_is_named_without_its_value() {
+        for (variable, value) in [
+            ("PGPORT", "zqx"),
+            ("PGSSLMODE", "zqx"),
+            ("PGCONNECT_TIMEOUT", "zqx"),
+            ("PGREQUIREPEER", "zqx"),
+        ] {
+            let error = complete_with(Some("host=db"), &[(variable, value)]).unwrap_err();
+            assert!(error.contains(variable), "{error}");
+            assert!(!error.contains(SECRET), "{error}");
+        }
+        let uneven = complete_with(None, &[("PGHOST", "a,b"), ("PGPORT", "1,2,3")]).unwrap_err();
+        assert!(uneven.contains("from the environment"), "{uneven}");
+        // What is wrong with the string itself is said where it is used.
+        for wrong in ["nonsense", "host=db port=zqx"] {
+            assert!(complete_with(Some(wrong), &[]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_server_gets_its_own_password_only() {
+        let file = File::new(
+            "passwords",
+            "a:5432:shop:anna:one\nb:1:shop:anna:two\n10.0.0.1:*:shop:anna:address\n\
+             localhost:*:me:me:local\nc:*:*:*:one\n",
+        );
+        let of = |given: &str| complete_with(Some(given), &[("PGPASSFILE", file.name())]);
+        for (given, password) in [
+            ("host=a dbname=shop user=anna", Some("one")),
+            ("host=a port=1 dbname=shop user=anna", None),
+            ("postgresql://anna@b:1/shop", Some("two")),
+            ("postgresql://anna:own@b:1/shop", Some("own")),
+            ("hostaddr=10.0.0.1 dbname=shop user=anna", Some("address")),
+            ("host=/tmp port=1", Some("local")),
+            ("host=a,c dbname=shop user=anna", Some("one")),
+        ] {
+            let completed = of(given).unwrap().unwrap();
+            let found = completed.split("password='").nth(1);
+            let found = found.and_then(|rest| rest.split('\'').next());
+            assert_eq!(found, password, "{given}: {completed}");
+        }
+        for mixed in ["host=a,b port=5432,1", "host=a,d"] {
+            let error = of(&format!("{mixed} dbname=shop user=anna")).unwrap_err();
+            assert!(error.contains("different passwords"), "{error}");
+        }
+    }
+}
