@@ -22,6 +22,7 @@ pub struct ConnectionOptions {
     pub(super) idle_timeout: Duration,
     pub(super) connection_timeout: Duration,
     pub(super) prepared_statements: bool,
+    pub(super) tenants_per_connection: usize,
 }
 
 impl Default for ConnectionOptions {
@@ -31,6 +32,7 @@ impl Default for ConnectionOptions {
             idle_timeout: Duration::from_secs(600),
             connection_timeout: Duration::from_secs(30),
             prepared_statements: true,
+            tenants_per_connection: 100,
         }
     }
 }
@@ -70,10 +72,26 @@ impl ConnectionOptions {
         self
     }
 
+    /// Maximum number of tenants whose tables one connection uses, at least 1. For one more, the connection is closed and another
+    /// one opened in its place. Defaults to 100.
+    ///
+    /// Each tenant costs the server memory in each connection that has used it, and only closing the connection frees that.
+    /// A [`PongoClient`](crate::pongo::PongoClient) keeps the documents of all tenants in the same tables, so it uses none of a tenant's own.
+    pub fn tenants_per_connection(mut self, tenants: usize) -> Self {
+        self.tenants_per_connection = tenants;
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if self.pool_size == 0 {
             return Err(DatabaseError::invalid(
                 "the pool size",
+                "must be at least 1",
+            ));
+        }
+        if self.tenants_per_connection == 0 {
+            return Err(DatabaseError::invalid(
+                "the number of tenants per connection",
                 "must be at least 1",
             ));
         }

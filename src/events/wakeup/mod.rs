@@ -60,4 +60,13 @@ impl Wakeups {
             notifier.appended(partition);
         }
     }
+
+    /// Forgets a partition that was removed.
+    pub(crate) fn forget(&self, partition: &str) {
+        // Ringing removes the bells that nobody hears any more.
+        self.bells.ring(partition);
+        if let Some(notifier) = &self.notifier {
+            notifier.forget(partition);
+        }
+    }
 }

@@ -68,6 +68,10 @@ impl Notifier {
         }
     }
 
+    pub(super) fn forget(&self, partition: &str) {
+        self.pending.forget(partition);
+    }
+
     fn start(&self) -> Option<Handle> {
         let (wake, calls) = bounded(1);
         let (open, closed) = bounded(0);

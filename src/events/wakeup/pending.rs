@@ -48,6 +48,10 @@ impl PendingPartitions {
         partition.unheard_until.store(until, Ordering::Relaxed);
     }
 
+    pub(super) fn forget(&self, name: &str) {
+        self.partitions.write().remove(name);
+    }
+
     fn find(&self, name: &str) -> Arc<PendingPartition> {
         let partitions = self.partitions.read();
         if let Some(partition) = partitions.get(name) {
