@@ -277,7 +277,10 @@ impl Connections {
             },
             OpenError::Prepare(source) => DatabaseError::statement("open a connection", source),
         })?;
-        let (prepares, used) = (manager.prepared_statements, UsedPartitions::at_most(usize::MAX));
+        let (prepares, used) = (
+            manager.prepared_statements,
+            UsedPartitions::at_most(usize::MAX),
+        );
         let connection = Connection::new(client, prepares, 0, used);
         Ok(Some(Checkout::Dedicated(connection)))
     }

@@ -150,10 +150,7 @@ impl Rounds {
                 following.has_ended();
             }
         }
-        let partitions: HashSet<&str> = missed
-            .iter()
-            .map(|missed| &*missed.partition)
-            .collect();
+        let partitions: HashSet<&str> = missed.iter().map(|missed| &*missed.partition).collect();
         self.partitions
             .retain(|name, _| partitions.contains(&**name));
         for missed in missed {

@@ -61,6 +61,13 @@ impl Wakeups {
         }
     }
 
+    #[cfg(test)]
+    fn knows(&self, partition: &str) -> bool {
+        self.notifier
+            .as_ref()
+            .is_some_and(|notifier| notifier.knows(partition))
+    }
+
     /// Forgets a partition that was removed.
     pub(crate) fn forget(&self, partition: &str) {
         // Ringing removes the bells that nobody hears any more.

@@ -68,6 +68,11 @@ impl Notifier {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn knows(&self, partition: &str) -> bool {
+        self.pending.knows(partition)
+    }
+
     pub(super) fn forget(&self, partition: &str) {
         self.pending.forget(partition);
     }
