@@ -2,5 +2,6 @@
 
 mod isolation;
 mod lifecycle;
+mod memory;
 mod names;
 mod waiting;
