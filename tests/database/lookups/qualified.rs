@@ -20,6 +20,7 @@ const WITHOUT_PATH: &str = "
     emt_array_update emt_array_push emt_array_slice emt_array_sort emt_array_add_to_set emt_array_pull emt_array_extend
     emt_update_refuse emt_update_value emt_document_update emt_document_select emt_document_put_columns
     emt_number_calculate emt_number_readable emt_number_nearest_float
+    emt_document_tenant_key emt_document_require_tenant emt_document_hold_tenant
     emt_stream_move emt_document_replace_all emt_table_copy_rows";
 
 const PATH: &str = "search_path=pg_catalog, pg_temp";
