@@ -152,6 +152,7 @@ BEGIN
     FOREACH _table IN ARRAY ARRAY['emt_subscriptions', 'emt_projections'] LOOP
         EXECUTE format('DELETE FROM public.%I', _table || '_' || _suffix);
     END LOOP;
+    DELETE FROM public.emt_message_ids AS noted WHERE noted.partition = _partition;
     DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;
     PERFORM public.emt_processor_delete_all(_partition);
