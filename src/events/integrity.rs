@@ -1,6 +1,6 @@
 //! What the feed and the appends rely on, as it is in the database.
 
-use crate::database::position::from_sql;
+use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param, scalar, scalars};
 use crate::error::{Error, Result};
 use crate::events::partition::{Partition, PartitionSql};
@@ -228,8 +228,9 @@ pub(crate) fn some_uneven(
     sql: &mut dyn Sql,
     partition: &Partition,
     most_examined: i64,
-    most: i64,
+    most: usize,
 ) -> Result<Vec<UnevenStream>> {
+    let most = to_sql(most);
     let limits = [param(&most_examined, Type::INT8), param(&most, Type::INT8)];
     let rows = sql
         .query_unnamed(&partition.sql(DIFFERENT_OF_ALL), &limits)

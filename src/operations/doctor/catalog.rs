@@ -140,7 +140,7 @@ const MOST_STREAMS: i64 = 1_000_000;
 const MOST_NAMED: usize = 3;
 
 fn uneven_streams(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
-    let streams = integrity::some_uneven(sql, partition, MOST_STREAMS, MOST_NAMED as i64 + 1)?;
+    let streams = integrity::some_uneven(sql, partition, MOST_STREAMS, MOST_NAMED + 1)?;
     if streams.is_empty() {
         return Ok(None);
     }

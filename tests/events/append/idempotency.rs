@@ -322,8 +322,8 @@ fn ids_that_the_library_made_cost_no_row() -> anyhow::Result<()> {
 fn an_imported_message_is_not_appended_again() -> anyhow::Result<()> {
     let (_source, from) = store()?;
     let (_target, to) = store()?;
-    let long = "x".repeat(3_000);
-    let messages = [message("a", "shoes"), message(&long, "hat")];
+    let longest = "x".repeat(3_000);
+    let messages = [message("a", "shoes"), message(&longest, "hat")];
     let first = from.append_to_stream("Cart-1", &messages)?;
     let mut log = Vec::new();
     from.export(&mut log, ExportOptions::new())?;
