@@ -1,5 +1,6 @@
 //! Tenants: one store seen through several partitions, of which nothing crosses into another.
 
+mod documents;
 mod isolation;
 mod lifecycle;
 mod memory;
