@@ -73,7 +73,9 @@ impl EventStoreBuilder {
     /// Sets up a store on a pool of the caller's, any r2d2 pool of `postgres` clients.
     ///
     /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
-    /// The [connection options](Self::connection_options) do not apply.
+    /// The [connection options](Self::connection_options) do not apply. Of each tenant that a connection has used, the server keeps
+    /// up to half a megabyte until the connection is closed: with many tenants, give the pool a short
+    /// [`max_lifetime`](r2d2::Builder::max_lifetime).
     ///
     /// ```no_run
     /// use emmett_postgresql::{EventStoreBuilder, postgres::NoTls, r2d2, r2d2_postgres};
