@@ -141,7 +141,9 @@ pub use crate::projection::{
     DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionFailure,
     ProjectionStatus, ProjectionType, ReadModel, RegisteredProjection, SqlProjection,
 };
-pub use crate::rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
+pub use crate::rebuild::{
+    OldModel, OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild,
+};
 pub use crate::setup::EventStoreBuilder;
 pub use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset, ProcessorState,

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// The environment variable that names the database.
@@ -43,10 +44,6 @@ pub(super) struct Connection {
     /// The tenant to work for [default: none]
     #[arg(long, value_name = "NAME", global = true)]
     pub(super) tenant: Option<String>,
-
-    /// Never touch the schema: fail when it is missing or old
-    #[arg(long, global = true)]
-    pub(super) no_migration: bool,
 }
 
 impl Connection {
@@ -109,6 +106,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Option<TenantsCommand>,
     },
+    /// Print the script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,10 +121,10 @@ pub(super) enum MigrateCommand {
         #[arg(long, alias = "dryRun")]
         dry_run: bool,
     },
-    /// The SQL of the schema
+    /// Print the SQL of the schema; connects to nothing
     Sql {
-        /// Print it; nothing is connected to
-        #[arg(long, required = true)]
+        /// Accepted for Emmett's sake: it is printed in any case
+        #[arg(long, hide = true)]
         print: bool,
     },
     /// Say whether the schema is up to date
@@ -271,6 +273,8 @@ pub(super) enum ProjectionsCommand {
         /// The projection's name
         name: String,
     },
+    /// List the collections with the documents that rebuilds have replaced and kept
+    Old,
     /// Delete the documents that a rebuild has replaced and kept
     DropOld {
         /// The collection's name

@@ -25,6 +25,7 @@ const LIST: PartitionSql = PartitionSql::new(
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
+       AND {schema}.emt_rebuild_is_running(rebuild.partition, rebuild.name)
      CROSS JOIN LATERAL (
            SELECT count(*) AS count, pg_catalog.min(missed.global_position) AS lowest, pg_catalog.min(missed.noted_at) AS since
              FROM {schema}.emt_missed AS missed
