@@ -1,5 +1,6 @@
 //! The command line: `emmett`, and the same for a binary with projections of its own.
 
+mod adopt;
 mod arguments;
 mod consumers;
 mod doctor;
@@ -76,6 +77,7 @@ fn dispatch(
     };
     match arguments.command {
         Command::Migrate { command } => return migrate::run(command, store, output),
+        Command::Adopt { plan } => adopt::run(plan, &store.open_unchecked()?, output)?,
         Command::Import(import) => event_log::import(&import, &store.open()?, output)?,
         Command::Export(export) => event_log::export(&export, &store.open()?, output)?,
         Command::Stream(stream) => stream::run(&stream, &store.open()?, output)?,
