@@ -10,7 +10,7 @@
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_class
-                WHERE relnamespace = 'public'::REGNAMESPACE AND relname = 'emt_processors'::NAME
+                WHERE relnamespace = 'public'::REGNAMESPACE::OID AND relname = 'emt_processors'::NAME
                   AND relkind IN ('r'::"char", 'p'::"char")) THEN
         ALTER TABLE public.emt_processors RENAME TO emt_adopted_processors;
     END IF;
@@ -18,54 +18,70 @@ END
 $$;
 
 -- The position of a checkpoint of Emmett's: a number, or "transaction:number".
-CREATE OR REPLACE FUNCTION public.emt_emmett_number(_checkpoint TEXT) RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_neighbour_number(_checkpoint TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT regexp_replace(_checkpoint, '^.*:', '')::BIGINT $$;
 
 -- The position up to which a client of Emmett's has seen everything. A checkpoint with a transaction orders messages by
 -- transaction and position, so one with a lower position but a later transaction may be unprocessed: the position is below
 -- the first such. A number alone orders by position.
-CREATE OR REPLACE FUNCTION public.emt_emmett_position(_partition TEXT, _checkpoint TEXT) RETURNS BIGINT
+CREATE OR REPLACE FUNCTION public.emt_neighbour_position(_partition TEXT, _checkpoint TEXT) RETURNS BIGINT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE WHEN _checkpoint LIKE '%:%' THEN least(
-               public.emt_emmett_number(_checkpoint),
+               public.emt_neighbour_number(_checkpoint),
                (SELECT min(message.global_position) - 1
                   FROM public.emt_messages AS message
                  WHERE message.partition = _partition
-                   AND message.global_position < public.emt_emmett_number(_checkpoint)
+                   AND message.global_position < public.emt_neighbour_number(_checkpoint)
                    AND message.transaction_id > split_part(_checkpoint, ':', 1)::NUMERIC::TEXT::XID8))
-           ELSE public.emt_emmett_number(_checkpoint) END
+           ELSE public.emt_neighbour_number(_checkpoint) END
     $$;
 
 -- What a client of Emmett's reads as the checkpoint of a slot: what one stored for this position, else the number.
-CREATE OR REPLACE FUNCTION public.emt_emmett_checkpoint(_position BIGINT, _stored TEXT, _stored_position BIGINT)
+CREATE OR REPLACE FUNCTION public.emt_neighbour_checkpoint(_position BIGINT, _stored TEXT, _stored_position BIGINT)
     RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT CASE WHEN _stored_position = _position THEN _stored ELSE lpad(_position::TEXT, 19, '0') END $$;
 
 -- The row of a processor: its lowest slot. 'running' means that it has a holder, whether or not its lease has run out.
-CREATE OR REPLACE VIEW public.emt_processors AS
-    SELECT CASE WHEN seen.checkpoint LIKE '%:%'::TEXT
-                THEN pg_catalog.split_part(seen.checkpoint, ':'::TEXT, 1)::NUMERIC::TEXT::XID8
-                ELSE '0'::XID8 END AS last_processed_transaction_id,
-           seen.version, seen.processor_id, seen.partition, seen.status, seen.checkpoint AS last_processed_checkpoint,
-           seen.processor_instance_id, seen.created_at, seen.last_updated
-      FROM (SELECT slot.partition, slot.version,
-                   coalesce(pg_catalog.max(slot.emmett_name), slot.processor) AS processor_id,
-                   CASE WHEN pg_catalog.count(slot.owner) > 0::BIGINT THEN 'running'::TEXT ELSE 'stopped'::TEXT END AS status,
-                   (pg_catalog.array_agg(
-                       public.emt_emmett_checkpoint(slot.position, slot.emmett_checkpoint, slot.emmett_position)
-                       ORDER BY slot.position, slot.slot))[1] AS checkpoint,
-                   coalesce(pg_catalog.min(slot.owner), 'emt:unknown'::TEXT) AS processor_instance_id,
-                   pg_catalog.min(least(slot.updated_at, slot.taken_at)) AS created_at,
-                   pg_catalog.max(greatest(slot.updated_at, slot.taken_at)) AS last_updated
-              FROM public.emt_processor_slots AS slot
-             GROUP BY slot.partition, slot.processor, slot.version) AS seen;
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_class
+                WHERE relnamespace = 'public'::REGNAMESPACE::OID AND relname = 'emt_processors'::NAME) THEN
+        RETURN;
+    END IF;
+    CREATE VIEW public.emt_processors AS
+        SELECT CASE WHEN seen.checkpoint LIKE '%:%'::TEXT
+                    THEN pg_catalog.split_part(seen.checkpoint, ':'::TEXT, 1)::NUMERIC::TEXT::XID8
+                    ELSE '0'::XID8 END AS last_processed_transaction_id,
+               seen.version, seen.processor_id, seen.partition, seen.status, seen.checkpoint AS last_processed_checkpoint,
+               seen.processor_instance_id, seen.created_at, seen.last_updated
+          FROM (SELECT slot.partition, slot.version,
+                       coalesce(pg_catalog.max(slot.emmett_name), slot.processor) AS processor_id,
+                       CASE WHEN pg_catalog.count(slot.owner) > 0::BIGINT THEN 'running'::TEXT ELSE 'stopped'::TEXT END AS status,
+                       (pg_catalog.array_agg(
+                           public.emt_neighbour_checkpoint(slot.position, slot.emmett_checkpoint, slot.emmett_position)
+                           ORDER BY slot.position, slot.slot))[1] AS checkpoint,
+                       coalesce(pg_catalog.min(slot.owner), 'emt:unknown'::TEXT) AS processor_instance_id,
+                       pg_catalog.min(least(slot.updated_at, slot.taken_at)) AS created_at,
+                       pg_catalog.max(greatest(slot.updated_at, slot.taken_at)) AS last_updated
+                  FROM public.emt_processor_slots AS slot
+                 GROUP BY slot.partition, slot.processor, slot.version) AS seen;
+    ALTER VIEW public.emt_processors
+        ALTER COLUMN last_processed_transaction_id SET DEFAULT '0'::XID8,
+        ALTER COLUMN version SET DEFAULT 1,
+        ALTER COLUMN partition SET DEFAULT 'emt:default',
+        ALTER COLUMN status SET DEFAULT 'stopped',
+        ALTER COLUMN processor_instance_id SET DEFAULT 'emt:unknown',
+        ALTER COLUMN created_at SET DEFAULT now(),
+        ALTER COLUMN last_updated SET DEFAULT now();
+END
+$$;
 
 -- The name here of what a client of Emmett's calls _id; NULL where there is none. A projector that it does not know yet, and
 -- a program of ours does, is the one of its projection.
-CREATE OR REPLACE FUNCTION public.emt_emmett_processor(
+CREATE OR REPLACE FUNCTION public.emt_neighbour_processor(
     _partition TEXT, _id TEXT, _version INTEGER, _projection TEXT
 ) RETURNS TEXT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -79,7 +95,7 @@ CREATE OR REPLACE FUNCTION public.emt_emmett_processor(
     $$;
 
 -- Adds a processor that a client of Emmett's has, with one slot.
-CREATE OR REPLACE FUNCTION public.emt_emmett_processor_add(
+CREATE OR REPLACE FUNCTION public.emt_neighbour_processor_add(
     _partition TEXT, _id TEXT, _version INTEGER, _checkpoint TEXT, _projection TEXT
 ) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
@@ -89,12 +105,12 @@ CREATE OR REPLACE FUNCTION public.emt_emmett_processor_add(
          emmett_position)
     SELECT _partition, _id, _version, 0, reached.position, public.emt_store_epoch(), _projection, _id,
            _checkpoint, reached.position
-      FROM (SELECT public.emt_emmett_position(_partition, _checkpoint) AS position) AS reached
+      FROM (SELECT public.emt_neighbour_position(_partition, _checkpoint) AS position) AS reached
     $$;
 
 -- Whether a client of Emmett's may keep this version of a projection. Not where it is inline for a program of ours, nor
 -- where such a program keeps another version.
-CREATE OR REPLACE FUNCTION public.emt_emmett_may_keep(_partition TEXT, _projection TEXT, _version INTEGER) RETURNS BOOLEAN
+CREATE OR REPLACE FUNCTION public.emt_neighbour_may_keep(_partition TEXT, _projection TEXT, _version INTEGER) RETURNS BOOLEAN
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT NOT EXISTS (
@@ -125,14 +141,14 @@ BEGIN
     acquired := FALSE;
     PERFORM public.emt_partition_check(p_partition);
     IF NOT pg_try_advisory_xact_lock(p_lock_key)
-       OR NOT public.emt_emmett_may_keep(p_partition, p_projection_name, p_version) THEN
+       OR NOT public.emt_neighbour_may_keep(p_partition, p_projection_name, p_version) THEN
         RETURN NEXT;
         RETURN;
     END IF;
     -- As a program of ours does that registers a processor.
     PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(p_partition, least(p_processor_id, p_projection_name)));
     PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(p_partition, greatest(p_processor_id, p_projection_name)));
-    _name := public.emt_emmett_processor(p_partition, p_processor_id, p_version, p_projection_name);
+    _name := public.emt_neighbour_processor(p_partition, p_processor_id, p_version, p_projection_name);
     IF EXISTS (SELECT FROM public.emt_processor_slots AS other
                 WHERE other.partition = p_partition AND other.projection = p_projection_name
                   AND other.processor IS DISTINCT FROM _name AND (other.handled IS NOT NULL OR other.expires_at > _now)) THEN
@@ -145,7 +161,7 @@ BEGIN
        AND other.processor IS DISTINCT FROM _name;
     IF _name IS NULL THEN
         _name := p_processor_id;
-        PERFORM public.emt_emmett_processor_add(
+        PERFORM public.emt_neighbour_processor_add(
             p_partition, p_processor_id, p_version, lpad('0', 19, '0'), p_projection_name);
     END IF;
     PERFORM FROM public.emt_processor_slots AS slot
@@ -154,7 +170,7 @@ BEGIN
         FOR UPDATE;
     -- In a statement of its own, which sees what the holder before has committed.
     SELECT bool_and((slot.owner IS NULL OR slot.owner IN (p_processor_instance_id, 'emt:unknown') OR slot.expires_at <= _now
-                     OR slot.expires_at - slot.emmett_lease + _lease <= _now)
+                     OR slot.expires_at - slot.emmett_lease + _lease <= _now) IS TRUE
                     AND (slot.wanted_by IS NULL OR slot.wanted_until <= _now)
                     AND slot.store_epoch = public.emt_store_epoch()
                     AND (slot.projection IS NOT DISTINCT FROM p_projection_name
@@ -174,9 +190,9 @@ BEGIN
            retry_at = NULL, wanted_by = NULL, wanted_until = NULL, projection = p_projection_name,
            emmett_name = coalesce(slot.emmett_name, p_processor_id), emmett_lease = _lease
      WHERE slot.partition = p_partition AND slot.processor = _name AND slot.version = p_version;
-    PERFORM public.emt_emmett_projection_run(
+    PERFORM public.emt_neighbour_projection_run(
         p_partition, p_projection_name, p_version, p_projection_type::TEXT, p_projection_kind);
-    SELECT public.emt_emmett_checkpoint(slot.position, slot.emmett_checkpoint, slot.emmett_position) INTO checkpoint
+    SELECT public.emt_neighbour_checkpoint(slot.position, slot.emmett_checkpoint, slot.emmett_position) INTO checkpoint
       FROM public.emt_processor_slots AS slot
      WHERE slot.partition = p_partition AND slot.processor = _name AND slot.version = p_version AND slot.slot = 0;
     RETURN NEXT;
@@ -195,7 +211,7 @@ CREATE OR REPLACE FUNCTION public.emt_release_processor_lock(
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    _name TEXT := public.emt_emmett_processor(p_partition, p_processor_id, p_version, p_projection_name);
+    _name TEXT := public.emt_neighbour_processor(p_partition, p_processor_id, p_version, p_projection_name);
 BEGIN
     PERFORM FROM public.emt_processor_slots AS slot
       WHERE slot.partition = p_partition AND slot.processor = _name AND slot.version = p_version
@@ -205,7 +221,7 @@ BEGIN
         RETURN FALSE;
     END IF;
     PERFORM public.emt_slot_release(p_partition, _name, p_version, p_processor_instance_id, NULL::INTEGER, FALSE);
-    PERFORM public.emt_emmett_projection_rest(p_partition, p_projection_name, p_version);
+    PERFORM public.emt_neighbour_projection_rest(p_partition, p_projection_name, p_version);
     RETURN TRUE;
 END
 $$;
@@ -226,8 +242,8 @@ CREATE OR REPLACE FUNCTION public.store_processor_checkpoint(
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    _name TEXT := public.emt_emmett_processor(p_partition, p_processor_id, p_version::INTEGER, NULL);
-    _number BIGINT := public.emt_emmett_number(p_position);
+    _name TEXT := public.emt_neighbour_processor(p_partition, p_processor_id, p_version::INTEGER, NULL);
+    _number BIGINT := public.emt_neighbour_number(p_position);
     _at BIGINT;
     _is_even BOOLEAN;
     _is_ours BOOLEAN;
@@ -237,9 +253,9 @@ BEGIN
     IF _name IS NULL AND p_check_position IS NULL THEN
         PERFORM public.emt_partition_check(p_partition);
         PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(p_partition, p_processor_id));
-        _name := public.emt_emmett_processor(p_partition, p_processor_id, p_version::INTEGER, NULL);
+        _name := public.emt_neighbour_processor(p_partition, p_processor_id, p_version::INTEGER, NULL);
         IF _name IS NULL THEN
-            PERFORM public.emt_emmett_processor_add(p_partition, p_processor_id, p_version::INTEGER, p_position, NULL);
+            PERFORM public.emt_neighbour_processor_add(p_partition, p_processor_id, p_version::INTEGER, p_position, NULL);
             RETURN 1;
         END IF;
     END IF;
@@ -248,8 +264,8 @@ BEGIN
       ORDER BY slot.slot
         FOR UPDATE;
     -- In a statement of its own, which sees what the holder before has committed.
-    SELECT min(public.emt_emmett_number(
-               public.emt_emmett_checkpoint(slot.position, slot.emmett_checkpoint, slot.emmett_position))),
+    SELECT min(public.emt_neighbour_number(
+               public.emt_neighbour_checkpoint(slot.position, slot.emmett_checkpoint, slot.emmett_position))),
            min(slot.position) = max(slot.position),
            bool_or(slot.taken_at IS NOT NULL AND slot.emmett_lease IS NULL),
            bool_or(slot.store_epoch < public.emt_store_epoch()),
@@ -265,14 +281,14 @@ BEGIN
         RAISE EXCEPTION 'the checkpoint of processor "%" was written before the store was restored', _name
             USING ERRCODE = 'SE003', HINT = 'Set it to where it has to go on: "emmett consumers reset".';
     END IF;
-    IF _is_even AND _at = public.emt_emmett_number(p_check_position) THEN
+    IF _is_even AND _at = public.emt_neighbour_number(p_check_position) THEN
         UPDATE public.emt_processor_slots AS slot
            SET position = reached.position, attempted = NULL, attempts = 0, updated_at = clock_timestamp(),
                expires_at = CASE WHEN slot.owner IS NULL THEN slot.expires_at
                                  ELSE clock_timestamp() + slot.emmett_lease END,
                emmett_name = coalesce(slot.emmett_name, p_processor_id),
                emmett_checkpoint = p_position, emmett_position = reached.position
-          FROM (SELECT public.emt_emmett_position(p_partition, p_position) AS position) AS reached
+          FROM (SELECT public.emt_neighbour_position(p_partition, p_position) AS position) AS reached
          WHERE slot.partition = p_partition AND slot.processor = _name AND slot.version = p_version;
         RETURN 1;
     END IF;
@@ -286,7 +302,7 @@ END
 $$;
 
 -- Emmett's own functions write into emt_processors, where its migrations have put them back, and so do people.
-CREATE OR REPLACE FUNCTION public.emt_emmett_processor_write() RETURNS TRIGGER
+CREATE OR REPLACE FUNCTION public.emt_neighbour_processor_write() RETURNS TRIGGER
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -295,13 +311,13 @@ DECLARE
 BEGIN
     IF TG_OP = 'INSERT' THEN
         PERFORM public.emt_partition_check(NEW.partition);
-        IF public.emt_emmett_processor(NEW.partition, NEW.processor_id, NEW.version, NULL) IS NOT NULL THEN
+        IF public.emt_neighbour_processor(NEW.partition, NEW.processor_id, NEW.version, NULL) IS NOT NULL THEN
             RAISE EXCEPTION 'there is a processor "%" already', NEW.processor_id USING ERRCODE = '23505';
         END IF;
-        PERFORM public.emt_emmett_processor_add(
+        PERFORM public.emt_neighbour_processor_add(
             NEW.partition, NEW.processor_id, NEW.version, NEW.last_processed_checkpoint, NULL);
     END IF;
-    _name := public.emt_emmett_processor(
+    _name := public.emt_neighbour_processor(
         coalesce(OLD.partition, NEW.partition), coalesce(OLD.processor_id, NEW.processor_id),
         coalesce(OLD.version, NEW.version), NULL);
     IF EXISTS (SELECT FROM public.emt_processor_slots AS slot
@@ -317,7 +333,7 @@ BEGIN
         RETURN OLD;
     END IF;
     PERFORM public.emt_slot_raise_epoch(NEW.partition, _name, NEW.version, NULL::INTEGER[]);
-    _position := public.emt_emmett_position(NEW.partition, NEW.last_processed_checkpoint);
+    _position := public.emt_neighbour_position(NEW.partition, NEW.last_processed_checkpoint);
     UPDATE public.emt_processor_slots AS slot
        SET position = _position, emmett_checkpoint = NEW.last_processed_checkpoint, emmett_position = _position,
            emmett_name = coalesce(slot.emmett_name, NEW.processor_id),
@@ -332,16 +348,7 @@ BEGIN
 END
 $$;
 
-ALTER VIEW public.emt_processors
-    ALTER COLUMN last_processed_transaction_id SET DEFAULT '0'::XID8,
-    ALTER COLUMN version SET DEFAULT 1,
-    ALTER COLUMN partition SET DEFAULT 'emt:default',
-    ALTER COLUMN status SET DEFAULT 'stopped',
-    ALTER COLUMN processor_instance_id SET DEFAULT 'emt:unknown',
-    ALTER COLUMN created_at SET DEFAULT now(),
-    ALTER COLUMN last_updated SET DEFAULT now();
-
-DROP TRIGGER IF EXISTS emt_emmett_processor_write ON public.emt_processors;
-CREATE TRIGGER emt_emmett_processor_write
+DROP TRIGGER IF EXISTS emt_neighbour_processor_write ON public.emt_processors;
+CREATE TRIGGER emt_neighbour_processor_write
     INSTEAD OF INSERT OR UPDATE OR DELETE ON public.emt_processors
-    FOR EACH ROW EXECUTE FUNCTION public.emt_emmett_processor_write();
+    FOR EACH ROW EXECUTE FUNCTION public.emt_neighbour_processor_write();

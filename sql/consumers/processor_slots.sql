@@ -445,7 +445,8 @@ CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT
     $$;
 
 -- Sets all slots of a processor to a position, and clears its failures, crashes and attempts. The holders stay, and go on
--- from there. Returns how many slots it has.
+-- from there. A client of Emmett's would not notice: it loses them, and commits nothing more unless it is there already.
+-- Returns how many slots it has.
 CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     _partition  TEXT,
     _processor  TEXT,
@@ -459,7 +460,10 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
         UPDATE public.emt_processor_slots AS slot
            SET position = _position, store_epoch = public.emt_store_epoch(), taken_position = NULL, crashes = 0,
                attempted = NULL, attempts = 0, status = 'active', last_error = NULL, busy_since = NULL,
-               updated_at = now(),
+               updated_at = now(), emmett_lease = NULL,
+               owner = CASE WHEN slot.emmett_lease IS NULL THEN slot.owner END,
+               worker = CASE WHEN slot.emmett_lease IS NULL THEN slot.worker END,
+               expires_at = CASE WHEN slot.emmett_lease IS NULL THEN slot.expires_at END,
                -- What is handled anew was not handled beyond there.
                passed_over = coalesce(
                    (SELECT jsonb_agg(jsonb_set(passed, '{after}', to_jsonb(least((passed ->> 'after')::BIGINT, _position))))

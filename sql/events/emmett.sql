@@ -47,7 +47,7 @@ $$;
 
 -- Emmett's clients add a table of a partition only as a part of the above.
 CREATE OR REPLACE FUNCTION public.emt_add_table_partition(tablename TEXT, partition_name TEXT) RETURNS VOID
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     PERFORM public.emt_partition_create(partition_name);

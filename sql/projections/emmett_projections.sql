@@ -51,7 +51,7 @@ END
 $$;
 
 -- Changes the status of a projection of a client of Emmett's; FALSE where there is none, or the lock is taken.
-CREATE OR REPLACE FUNCTION public.emt_emmett_projection_change(
+CREATE OR REPLACE FUNCTION public.emt_neighbour_projection_change(
     _lock_key BIGINT, _partition TEXT, _name TEXT, _version INTEGER, _status TEXT
 ) RETURNS BOOLEAN
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -75,7 +75,7 @@ CREATE OR REPLACE FUNCTION public.emt_activate_projection(
     p_version    INTEGER
 ) RETURNS BOOLEAN
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT public.emt_emmett_projection_change(p_lock_key, p_partition, p_name, p_version, 'active') $$;
+    AS $$ SELECT public.emt_neighbour_projection_change(p_lock_key, p_partition, p_name, p_version, 'active') $$;
 
 CREATE OR REPLACE FUNCTION public.emt_deactivate_projection(
     p_lock_key   BIGINT,
@@ -84,10 +84,10 @@ CREATE OR REPLACE FUNCTION public.emt_deactivate_projection(
     p_version    INTEGER
 ) RETURNS BOOLEAN
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT public.emt_emmett_projection_change(p_lock_key, p_partition, p_name, p_version, 'inactive') $$;
+    AS $$ SELECT public.emt_neighbour_projection_change(p_lock_key, p_partition, p_name, p_version, 'inactive') $$;
 
 -- A projector of a client of Emmett's begins to run. What was deactivated stays so.
-CREATE OR REPLACE FUNCTION public.emt_emmett_projection_run(
+CREATE OR REPLACE FUNCTION public.emt_neighbour_projection_run(
     _partition TEXT, _name TEXT, _version INTEGER, _type TEXT, _kind TEXT
 ) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
@@ -101,7 +101,7 @@ CREATE OR REPLACE FUNCTION public.emt_emmett_projection_run(
     $$;
 
 -- It ends.
-CREATE OR REPLACE FUNCTION public.emt_emmett_projection_rest(_partition TEXT, _name TEXT, _version INTEGER) RETURNS VOID
+CREATE OR REPLACE FUNCTION public.emt_neighbour_projection_rest(_partition TEXT, _name TEXT, _version INTEGER) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     UPDATE public.emt_projections AS projection

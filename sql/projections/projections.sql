@@ -81,8 +81,11 @@ BEGIN
             status = CASE WHEN projection.definition ? 'handles' THEN projection.status
                           -- What one of Emmett's clients has kept is not known.
                           WHEN projection.type = 'i' THEN 'building'
-                          WHEN projection.status = 'async_processing' THEN 'active'
-                          ELSE projection.status END
+                          WHEN EXISTS (SELECT FROM public.emt_projections AS other
+                                        WHERE other.partition = _partition AND other.name = _name
+                                          AND other.version <> _version
+                                          AND other.status IN ('active', 'async_processing')) THEN 'inactive'
+                          ELSE 'active' END
         WHERE projection.definition - 'emmett' IS DISTINCT FROM EXCLUDED.definition;
 END
 $$;

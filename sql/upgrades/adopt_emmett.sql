@@ -96,7 +96,7 @@ SELECT adopted.partition, adopted.processor_id, adopted.version, 0, reached.posi
   FROM public.emt_adopted_processors AS adopted
   JOIN public.emt_partitions AS known USING (partition)
  CROSS JOIN LATERAL (
-           SELECT public.emt_emmett_position(adopted.partition, adopted.last_processed_checkpoint) AS position
+           SELECT public.emt_neighbour_position(adopted.partition, adopted.last_processed_checkpoint) AS position
        ) AS reached
   LEFT JOIN LATERAL (
            SELECT adopted.processor_instance_id AS owner, 0 AS worker, adopted.last_updated AS taken_at

@@ -220,6 +220,20 @@ fn a_client_that_has_lost_its_lease_commits_nothing() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_client_does_not_go_on_after_a_reset() -> anyhow::Result<()> {
+    let (_database, store, mut node) = shop()?;
+    node.take("mails", None)?;
+    assert_eq!(node.set_checkpoint("mails", &at(3), &at(0))?, 1);
+
+    store.processors().reset("mails", 1)?;
+
+    assert!(node.set_checkpoint("mails", &at(4), &at(3)).is_err());
+    assert_eq!(node.take("mails", None)?, Some(at(1)));
+    assert_eq!(node.set_checkpoint("mails", &at(2), &at(1))?, 1);
+    Ok(())
+}
+
+#[test]
 fn a_checkpoint_renews_the_lease_of_a_client() -> anyhow::Result<()> {
     let (_database, _store, mut node) = shop()?;
     node.take("mails", None)?;

@@ -67,14 +67,16 @@ fn has_event_store(applied: &[Applied]) -> bool {
 /// a path of their own or call one of these.
 const REPLACED: &str = "
     SELECT EXISTS (
-        SELECT FROM pg_proc
+        SELECT proname FROM pg_proc
          WHERE pronamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1))::OID
            AND proname::TEXT = ANY (ARRAY[
                'emt_append_to_stream', 'emt_sanitize_name', 'emt_add_partition', 'emt_add_table_partition',
                'store_processor_checkpoint', 'emt_try_acquire_processor_lock', 'emt_release_processor_lock',
                'emt_try_acquire_projection_lock', 'emt_register_projection', 'emt_activate_projection',
                'emt_deactivate_projection'])
-           AND proconfig IS NULL AND prosrc !~ '[.]emt_(append|partition_suffix|partition_create)[(]'::TEXT)";
+         GROUP BY proname
+        HAVING NOT pg_catalog.bool_or(proconfig IS NOT NULL
+                                      OR prosrc ~ '[.]emt_(append|partition_suffix|partition_create)[(]'::TEXT))";
 
 /// Whether Emmett's migrations have replaced functions of the schema that its clients call.
 pub(crate) fn is_replaced(sql: &mut dyn Sql, schema: &str) -> Result<bool> {
