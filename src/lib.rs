@@ -116,7 +116,8 @@
 pub use crate::consumer::run_main;
 pub use crate::consumer::{
     Consumer, ConsumerBuilder, FailurePolicy, OnNewTypes, Projector, Reactor, ReactorContext,
-    RunUntil, StartFrom, StopHandle, UnfinishedReactor, Waiting,
+    RunUntil, StartFrom, StopHandle, TenantsConsumer, TenantsConsumerBuilder, UnfinishedReactor,
+    Waiting,
 };
 pub use crate::database::{
     AutoMigration, ConnectError, ConnectionOptions, ConnectionStringError, DatabaseError,

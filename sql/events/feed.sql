@@ -139,3 +139,71 @@ BEGIN
         USING _after, _most;
 END
 $$;
+
+-- What a reader of many partitions has to look at, in one statement however many they are. One row says where the
+-- sequence is (change 'head'); then, by change: 'added' and 'removed' partitions, compared with those that the reader
+-- knows by name and time of creation; those that have a message to read after their position ('readable'); those in which
+-- an open append may still add one ('held'). At _quiet_at, the reader has found nothing to read in any of them and no
+-- open append, so as long as the sequence stands there, no table of theirs is looked at. A position of NULL: no interest.
+-- A table that somebody has locked must not hold up the others: it counts as readable, and its own reader waits.
+CREATE OR REPLACE FUNCTION public.emt_feed_news(
+    _partitions TEXT[], _created_at TIMESTAMPTZ[], _after BIGINT[], _quiet_at BIGINT
+) RETURNS TABLE (change TEXT, partition TEXT, created_at TIMESTAMPTZ, head BIGINT)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET lock_timeout TO '10ms'
+    SET enable_seqscan TO off
+    SET enable_bitmapscan TO off
+    SET jit TO off
+    AS $$
+DECLARE
+    _head BIGINT := (public.emt_horizon('emt:default', 0))[2];
+    _known RECORD;
+    _is_readable BOOLEAN;
+BEGIN
+    RETURN QUERY SELECT 'head', NULL::TEXT, NULL::TIMESTAMPTZ, _head;
+    RETURN QUERY
+        SELECT CASE WHEN known.partition IS NULL THEN 'added' ELSE 'removed' END,
+               coalesce(tenant.partition, known.partition), coalesce(tenant.created_at, known.created_at), _head
+          FROM (SELECT other.partition, other.created_at FROM public.emt_partitions AS other
+                 WHERE other.partition <> 'emt:default') AS tenant
+          FULL JOIN unnest(_partitions, _created_at) AS known (partition, created_at)
+            ON known.partition = tenant.partition AND known.created_at = tenant.created_at
+         WHERE known.partition IS NULL OR tenant.partition IS NULL;
+    IF _head = _quiet_at THEN
+        RETURN;
+    END IF;
+    -- The locks after the head and before the messages, as in emt_horizon.
+    FOR _known IN
+        WITH fence AS MATERIALIZED (
+            SELECT lock.classid::INTEGER AS class,
+                   min(_head + (((lock.objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648) AS lowest
+              FROM pg_locks AS lock
+             WHERE lock.locktype = 'advisory' AND lock.objsubid = 2 AND lock.granted AND lock.mode = 'ShareLock'
+               AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             GROUP BY lock.classid
+        )
+        SELECT known.partition, known.created_at, known.after, public.emt_partition_suffix(known.partition) AS suffix,
+               least(_head, own.lowest, wildcard.lowest) AS horizon
+          FROM unnest(_partitions, _created_at, _after) AS known (partition, created_at, after)
+          LEFT JOIN fence AS own ON own.class = public.emt_fence_class(known.partition)
+          LEFT JOIN fence AS wildcard ON wildcard.class = public.emt_fence_class(NULL::TEXT)
+         WHERE known.after IS NOT NULL
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT EXISTS (SELECT FROM public.%I WHERE global_position > $1 AND global_position <= $2)
+                                OR EXISTS (SELECT FROM public.%I WHERE global_position > $1 AND global_position <= $2)',
+                           'emt_messages_' || _known.suffix || '_active', 'emt_messages_' || _known.suffix || '_archived')
+               INTO _is_readable USING _known.after, _known.horizon;
+        EXCEPTION
+            -- Removed just now: the next look says so.
+            WHEN undefined_table THEN _is_readable := FALSE;
+            WHEN lock_not_available THEN _is_readable := TRUE;
+        END;
+        IF _is_readable THEN
+            RETURN QUERY SELECT 'readable', _known.partition, _known.created_at, _head;
+        ELSIF _known.horizon < _head THEN
+            RETURN QUERY SELECT 'held', _known.partition, _known.created_at, _head;
+        END IF;
+    END LOOP;
+END
+$$;

@@ -21,13 +21,7 @@ impl Leaseholder for Shared {
 
     fn renewed(self: Arc<Self>, workers: &[(LivingWorker, RenewedWorker)]) {
         for (worker, renewed) in workers {
-            if let Some(mailbox) = self.mailbox_of(worker) {
-                worker
-                    .survived
-                    .iter()
-                    .for_each(|noted| mailbox.note_noted(noted));
-                tell(mailbox, renewed);
-            }
+            self.hear(worker, renewed);
         }
         let mut renewed = workers.iter().map(|(_, renewed)| renewed);
         if renewed.any(|renewed| renewed.is_rebuild_requested) {
@@ -43,6 +37,16 @@ impl Leaseholder for Shared {
 }
 
 impl Shared {
+    /// Tells a worker what the table says; whether that gives it something to do.
+    pub(super) fn hear(&self, worker: &LivingWorker, renewed: &RenewedWorker) -> bool {
+        let Some(mailbox) = self.mailbox_of(worker) else {
+            return false;
+        };
+        let noted = worker.survived.iter();
+        noted.for_each(|noted| mailbox.note_noted(noted));
+        tell(mailbox, renewed)
+    }
+
     fn as_living(&self, mailbox: &Mailbox) -> LivingWorker {
         LivingWorker {
             partition: self.store.partition().name.clone(),
@@ -77,13 +81,16 @@ impl Shared {
     }
 }
 
-fn tell(mailbox: &Mailbox, renewed: &RenewedWorker) {
-    if has_changed(mailbox, renewed) {
+fn tell(mailbox: &Mailbox, renewed: &RenewedWorker) -> bool {
+    let has_changed = has_changed(mailbox, renewed);
+    if has_changed {
         mailbox.ring(&mailbox.leases_changed);
     }
-    if renewed.is_requested && !renewed.held.is_empty() {
+    let is_requested = renewed.is_requested && !renewed.held.is_empty();
+    if is_requested {
         mailbox.ring(&mailbox.requested);
     }
+    has_changed || is_requested
 }
 
 /// Whether the worker has to look at its leases: it lost one, others want one, or it may get more.

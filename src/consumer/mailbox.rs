@@ -1,10 +1,9 @@
 //! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
 
 use super::processor::Processor;
-use crate::error::{Error, caught, chain};
+use crate::error::{Error, chain};
 use crate::events::RecordedMessage;
 use crate::slots::Survived;
-use crate::trace;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -146,18 +145,11 @@ impl Mailbox {
         self.ended.store(true, Ordering::SeqCst);
     }
 
-    /// Tells whoever wants to know of an error, also of one that is survived. A hook that panics ends the worker, not the
-    /// thread that has the error, which may serve other workers, too.
+    /// Reports an error, also one that is survived. A hook that panics ends the worker, not the thread that has the error,
+    /// which may serve other workers, too.
     pub(super) fn report(&self, error: &Error) {
-        let name = &self.processor.name;
-        trace::failed(name, error);
-        let Some(hook) = &self.processor.options.on_error else {
-            return;
-        };
-        if let Err(panic) = caught("on_error", || hook(error)) {
-            let error = Error::processor(name.clone(), panic);
-            trace::failed(name, &error);
-            self.fail(&Arc::new(error));
+        if let Err(panicked) = self.processor.try_report(error) {
+            self.fail(&Arc::new(panicked));
         }
     }
 

@@ -4,9 +4,10 @@ use super::failure::FailurePolicy;
 use super::on_new_types::OnNewTypes;
 use super::reactor_context::ReactorContext;
 use crate::database::check_key;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use crate::events::{HandledEvents, RecordedMessage};
 use crate::projection::{Projection, check_handled};
+use crate::trace;
 use std::sync::Arc;
 
 /// Where a processor begins that has no checkpoint yet. One that has goes on there.
@@ -147,6 +148,24 @@ impl Processor {
             1
         };
         self.options.slots.unwrap_or(slots)
+    }
+
+    /// Reports an error that concerns no worker. A panic of the hook is traced.
+    pub(super) fn report(&self, error: &Error) {
+        let _ = self.try_report(error);
+    }
+
+    /// Calls the hook with an error; fails when the hook panics.
+    pub(super) fn try_report(&self, error: &Error) -> Result<()> {
+        trace::failed(&self.name, error);
+        let Some(hook) = &self.options.on_error else {
+            return Ok(());
+        };
+        caught("on_error", || hook(error)).map_err(|panic| {
+            let error = Error::processor(self.name.clone(), panic);
+            trace::failed(&self.name, &error);
+            error
+        })
     }
 
     pub(super) fn handles(&self, message: &RecordedMessage) -> bool {

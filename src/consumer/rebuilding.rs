@@ -12,36 +12,71 @@ use std::time::Duration;
 /// Before a rebuild is tried again that the database has ended.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// A rebuild that this program can carry out.
+struct Begun {
+    request: RebuildRequest,
+    /// Where it is a processor that keeps the projection.
+    mailbox: Option<Arc<Mailbox>>,
+    projection: Option<Arc<dyn Projection>>,
+}
+
 /// Begins those that do not run yet, here or elsewhere; tells whether one runs here then.
 pub(super) fn begin(shared: &Arc<Shared>) -> Result<bool> {
-    let partition = shared.store.partition();
-    for request in shared.run(|sql| RebuildRequest::open(sql, partition))? {
-        let mut mailboxes = shared.mailboxes.iter();
-        let mailbox = mailboxes.find(|mailbox| keeps(mailbox, &request));
-        let projection = mailbox.and_then(|mailbox| mailbox.processor.projection().cloned());
-        let is_ours =
-            projection.is_some() || shared.store.projections().find(&request.name).is_some();
-        if is_ours && shared.rebuilds.lock().begin(&request.name) {
-            start(shared, request, mailbox.map(Arc::clone), projection)?;
-        }
+    for begun in claim(shared)? {
+        start(shared, begun)?;
     }
     Ok(shared.rebuilds.lock().is_any_running())
 }
 
-fn start(
-    shared: &Arc<Shared>,
-    request: RebuildRequest,
-    mailbox: Option<Arc<Mailbox>>,
-    projection: Option<Arc<dyn Projection>>,
-) -> Result<()> {
-    let (name, owner) = (request.name.clone(), Arc::clone(shared));
-    let begun = spawn("emt:rebuild", move || {
-        let was_carried_out = rebuild(&owner, &request, mailbox.as_deref(), projection);
-        owner.rebuilds.lock().end(&request.name, was_carried_out);
-    });
-    begun
+/// Carries out those that do not run yet, one after the other.
+pub(super) fn carry_out(shared: &Arc<Shared>) -> Result<()> {
+    shared.rebuilds.lock().forget_elsewhere();
+    for begun in claim(shared)? {
+        run(shared, &begun);
+    }
+    Ok(())
+}
+
+/// Those that do not run yet, here or elsewhere. Each of them has to be run.
+fn claim(shared: &Arc<Shared>) -> Result<Vec<Begun>> {
+    let partition = shared.store.partition();
+    let mut claimed = Vec::new();
+    for request in shared.run(|sql| RebuildRequest::open(sql, partition))? {
+        let mut mailboxes = shared.mailboxes.iter();
+        let mailbox = mailboxes
+            .find(|mailbox| keeps(mailbox, &request))
+            .map(Arc::clone);
+        let projection = mailbox
+            .as_ref()
+            .and_then(|mailbox| mailbox.processor.projection().cloned());
+        let is_ours =
+            projection.is_some() || shared.store.projections().find(&request.name).is_some();
+        if is_ours && shared.rebuilds.lock().begin(&request.name) {
+            claimed.push(Begun {
+                request,
+                mailbox,
+                projection,
+            });
+        }
+    }
+    Ok(claimed)
+}
+
+fn start(shared: &Arc<Shared>, begun: Begun) -> Result<()> {
+    let (name, owner) = (begun.request.name.clone(), Arc::clone(shared));
+    spawn("emt:rebuild", move || run(&owner, &begun))
         .map(drop)
         .inspect_err(|_| shared.rebuilds.lock().end(&name, true))
+}
+
+fn run(shared: &Shared, begun: &Begun) {
+    let Begun {
+        request,
+        mailbox,
+        projection,
+    } = begun;
+    let was_carried_out = rebuild(shared, request, mailbox.as_deref(), projection.clone());
+    shared.rebuilds.lock().end(&request.name, was_carried_out);
 }
 
 fn keeps(mailbox: &Mailbox, request: &RebuildRequest) -> bool {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a consumer that is stopped waits for its threads, unless it is told.
-const STOP_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const STOP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a worker has ended.
 pub(super) struct WorkerEnded {
@@ -130,10 +130,7 @@ impl Consumer {
     /// A lock, a timeout, a full disk or a lost server never stops a processor, nor does it park an event. Where it can be
     /// stored, [`EventStore::processors`](crate::EventStore::processors) shows it, too.
     pub fn waiting(&self, processor: &str) -> Option<Waiting> {
-        let mut mailboxes = self.shared.mailboxes.iter();
-        mailboxes
-            .find(|mailbox| mailbox.processor.name == processor && mailbox.is_waiting())
-            .and_then(|mailbox| mailbox.waiting())
+        self.shared.waiting(processor)
     }
 
     /// The endings of workers, as they come.
@@ -157,28 +154,35 @@ impl Consumer {
     /// Stops the threads and waits for them.
     fn join(&mut self, time: Duration) -> Option<Error> {
         self.shared.stop.stop();
-        let deadline = Instant::now().checked_add(time);
-        let (mut failure, mut running) = (None, Vec::new());
-        for thread in self.workers.drain(..).chain(self.poller.take()) {
-            let name = thread.name.clone();
-            match thread.join_until(deadline) {
-                Some(true) => {}
-                Some(false) => failure = Some(anyhow::anyhow!("the thread {name} panicked")),
-                None => running.push(name),
-            }
-        }
+        let threads = self.workers.drain(..).chain(self.poller.take());
+        let failure = join_all(threads, time);
         self.shared
             .store
             .lease_renewer()
             .remove(&self.leaseholder());
-        if running.is_empty() {
-            return failure.map(|panic| Error::processor("of this consumer", panic));
-        }
-        Some(Error::Processor(ProcessorError::StillRunning {
-            threads: running,
-            waited: time,
-        }))
+        failure
     }
+}
+
+/// Waits for threads that were told to end: a panic of one, or the names of those that have not ended in time.
+pub(super) fn join_all(threads: impl Iterator<Item = Thread>, time: Duration) -> Option<Error> {
+    let deadline = Instant::now().checked_add(time);
+    let (mut failure, mut running) = (None, Vec::new());
+    for thread in threads {
+        let name = thread.name.clone();
+        match thread.join_until(deadline) {
+            Some(true) => {}
+            Some(false) => failure = Some(anyhow::anyhow!("the thread {name} panicked")),
+            None => running.push(name),
+        }
+    }
+    if running.is_empty() {
+        return failure.map(|panic| Error::processor("of this consumer", panic));
+    }
+    Some(Error::Processor(ProcessorError::StillRunning {
+        threads: running,
+        waited: time,
+    }))
 }
 
 impl Drop for Consumer {

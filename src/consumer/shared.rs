@@ -1,6 +1,6 @@
 //! What all threads of a consumer share.
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Waiting};
 use super::processor::Processor;
 use super::requested_rebuilds::RequestedRebuilds;
 use super::stop::StopHandle;
@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub(super) until: Option<u64>,
     /// Whether the run ends by itself.
     pub(super) is_job: bool,
+    /// How long a read of the feed waits for a lock; `None` for as long as it takes.
+    pub(super) lock_patience: Option<Duration>,
 }
 
 /// What all threads of a consumer share.
@@ -120,6 +122,26 @@ impl Shared {
             .filter(|mailbox| mailbox.processor.name == processor)
             .map(|mailbox| mailbox.handled.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Why a worker of the processor waits for the database.
+    pub(super) fn waiting(&self, processor: &str) -> Option<Waiting> {
+        let mut mailboxes = self.mailboxes.iter();
+        mailboxes
+            .find(|mailbox| mailbox.processor.name == processor && mailbox.is_waiting())
+            .and_then(|mailbox| mailbox.waiting())
+    }
+
+    /// Reads the feed, no longer behind a lock than the settings allow.
+    pub(super) fn read<T>(&self, mut read: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        let Some(patience) = self.settings.lock_patience else {
+            return self.run(read);
+        };
+        let (connections, lease) = (self.store.connections(), self.settings.lease);
+        let mut transaction = PooledTransaction::begin_among_locks(connections, lease, patience)?;
+        let page = read(transaction.sql())?;
+        transaction.commit()?;
+        Ok(page)
     }
 
     /// Runs statements that may be repeated.

@@ -2,14 +2,20 @@
 
 use crate::database::{BackOff, Sql, pause};
 use crate::error::{Error, ProcessorError, Result};
+use crate::events::FeedFilter;
+use crate::events::feed::{self, Part};
 use crate::projection::registry;
 use crate::slots::progress;
 use crate::store::EventStore;
 use std::time::{Duration, Instant};
 
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
+
 impl EventStore {
     /// Waits until a processor or an inline projection, of whatever process, has handled everything up to a global position: the
-    /// last one of an append, so that what was written can be read in its read model. An active inline projection has.
+    /// last one of an append, so that what was written can be read in its read model. An active inline projection has. A
+    /// position of another tenant is reached when every event of this one up to there is handled.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{EventStore, RawEvent};
@@ -30,10 +36,17 @@ impl EventStore {
     /// [`ProcessorError::OldEpoch`] when the store was restored since.
     pub fn wait_for(&self, processor: &str, position: u64, timeout: Duration) -> Result<()> {
         let start = Instant::now();
-        let mut pauses = BackOff::new(Duration::from_millis(1), Duration::from_millis(25));
+        let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         loop {
             let reached = self.look_at(processor, position)?;
             if reached.is_some_and(|reached| reached >= position) {
+                return Ok(());
+            }
+            let pause_before = pauses.next();
+            if let Some(reached) = reached
+                && pause_before >= LONGEST_PAUSE
+                && self.has_none_between(reached, position)?
+            {
                 return Ok(());
             }
             let left = timeout.saturating_sub(start.elapsed());
@@ -44,8 +57,23 @@ impl EventStore {
                     reached,
                 }));
             }
-            pause(pauses.next().min(left));
+            pause(pause_before.min(left));
         }
+    }
+
+    /// Whether no message of this tenant stands between two positions, and none will: they are others'. A consumer of all
+    /// tenants leaves the checkpoint of an idle one where it is.
+    fn has_none_between(&self, after: u64, up_to: u64) -> Result<bool> {
+        let partition = self.partition();
+        let part = Part {
+            after,
+            up_to,
+            filter: &FeedFilter::ALL,
+        };
+        self.connections().run(true, |sql| {
+            let is_readable = feed::horizon(sql, partition, after)?.position >= up_to;
+            Ok(is_readable && feed::names(sql, partition, part, Some(1))?.is_empty())
+        })
     }
 
     fn look_at(&self, processor: &str, position: u64) -> Result<Option<u64>> {

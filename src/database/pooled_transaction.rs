@@ -22,6 +22,19 @@ const ISOLATION: &str = "SELECT pg_catalog.current_setting('transaction_isolatio
 /// How many dead connections are replaced before their error is returned.
 const REPLACEMENTS: RetryPolicy = RetryPolicy::times(3);
 
+fn within(patience: Duration) -> String {
+    let limit = milliseconds(patience);
+    format!(
+        "{BEGIN}; SET LOCAL idle_in_transaction_session_timeout = {limit};
+         SELECT pg_catalog.set_config('statement_timeout', '{limit}', TRUE) WHERE pg_catalog.current_setting('statement_timeout') = '0'"
+    )
+}
+
+/// For a setting of the server, where 0 means no limit.
+fn milliseconds(time: Duration) -> u128 {
+    time.as_millis().max(1)
+}
+
 /// An open transaction on a connection of the store's; rolled back when dropped.
 pub(crate) struct PooledTransaction {
     checkout: Checkout,
@@ -42,12 +55,20 @@ impl PooledTransaction {
     /// Begins a transaction that the server ends when it is idle for longer than `patience`, or when one statement takes
     /// longer, unless the connection has a limit of its own for that.
     pub(crate) fn begin_within(connections: &Connections, patience: Duration) -> Result<Self> {
-        let limit = patience.as_millis().max(1);
-        let begin = format!(
-            "{BEGIN}; SET LOCAL idle_in_transaction_session_timeout = {limit};
-             SELECT pg_catalog.set_config('statement_timeout', '{limit}', TRUE) WHERE pg_catalog.current_setting('statement_timeout') = '0'"
-        );
-        Self::begin_by(connections, &begin)
+        Self::begin_by(connections, &within(patience))
+    }
+
+    /// The same, whose statements wait for a lock no longer than `lock_patience`.
+    pub(crate) fn begin_among_locks(
+        connections: &Connections,
+        patience: Duration,
+        lock_patience: Duration,
+    ) -> Result<Self> {
+        let (begin, limit) = (within(patience), milliseconds(lock_patience));
+        Self::begin_by(
+            connections,
+            &format!("{begin}; SET LOCAL lock_timeout = {limit}"),
+        )
     }
 
     fn begin_by(connections: &Connections, begin: &str) -> Result<Self> {

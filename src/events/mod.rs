@@ -7,6 +7,7 @@ mod codec;
 pub(crate) mod epoch;
 mod event;
 pub(crate) mod feed;
+pub(crate) mod feed_news;
 mod handled_events;
 pub(crate) mod integrity;
 mod message;
@@ -28,4 +29,4 @@ pub use stream::{
 };
 pub(crate) use stream::{InlineVersions, Stored, StreamAppend};
 pub use tenant::{Tenant, TenantRemoval, Tenants};
-pub(crate) use wakeup::Wakeups;
+pub(crate) use wakeup::{RungPartitions, Wakeups};

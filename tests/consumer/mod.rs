@@ -1,5 +1,6 @@
 //! Consumers: read models and reactions in the background.
 
+mod all_tenants;
 mod basics;
 mod chaos;
 mod child;

@@ -5,6 +5,7 @@ mod call;
 mod missed;
 mod one_by_one;
 mod requests;
+mod turn;
 
 use super::mailbox::{Batch, Mailbox};
 use super::processor::Processor;
@@ -17,6 +18,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+pub(super) use turn::Turn;
 
 /// Where nothing has to be handled, the checkpoint follows after this time.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
@@ -55,6 +57,8 @@ pub(super) struct Worker {
     /// The table says already why the processor has stopped.
     is_noted: bool,
     lost_database: BackOff,
+    /// Without a thread of its own, it waits for the database until then.
+    waits_until: Option<Instant>,
 }
 
 /// A batch whose commit got no answer.
@@ -124,36 +128,58 @@ impl Worker {
             unconfirmed: None,
             is_noted: false,
             lost_database: BackOff::new(Duration::from_millis(20), Duration::from_secs(2)),
+            waits_until: None,
         }
     }
 
-    /// Runs to the end. User code may panic outside the handler, too: then the processor has failed.
+    /// Runs to the end, in a thread of its own.
     pub(super) fn run(mut self) -> Ended {
-        let ended = self.caught(|worker| {
+        let ended = match self.begin().and_then(|()| self.caught(Self::work)) {
+            Ok(ended) | Err(ended) => ended,
+        };
+        self.end(ended)
+    }
+
+    /// Before the first batch.
+    pub(super) fn begin(&mut self) -> Result<(), Ended> {
+        self.caught(|worker| {
             if let Some(hook) = &worker.processor().options.on_start {
                 hook(());
             }
-            worker.work()
-        });
+        })
+    }
+
+    /// Ends it without a word to the database, where the tenant is gone with its slots.
+    pub(super) fn abandon(mut self) {
+        self.forget();
+        self.mailbox.held().clear();
+        let _ = self.stopped();
+    }
+
+    /// After the last batch: the reason is noted, and the leases are given back.
+    pub(super) fn end(&mut self, ended: Ended) -> Ended {
         if let Ended::Failed(error) = &ended {
             self.note_failure(error);
         }
         self.leave();
-        self.mailbox.end();
-        let stopped = self.caught(|worker| {
-            if let Some(hook) = &worker.processor().options.on_stop {
-                hook(());
-            }
-            Ended::Stopped
-        });
-        match (ended, stopped) {
-            (Ended::Failed(error), _) | (_, Ended::Failed(error)) => Ended::Failed(error),
+        match (ended, self.stopped()) {
+            (Ended::Failed(error), _) | (_, Err(Ended::Failed(error))) => Ended::Failed(error),
             (ended, _) => ended,
         }
     }
 
-    fn caught(&mut self, run: impl FnOnce(&mut Self) -> Ended) -> Ended {
-        caught("a worker", || run(self)).unwrap_or_else(|panic| Ended::Failed(self.failed(panic)))
+    fn stopped(&mut self) -> Result<(), Ended> {
+        self.mailbox.end();
+        self.caught(|worker| {
+            if let Some(hook) = &worker.processor().options.on_stop {
+                hook(());
+            }
+        })
+    }
+
+    /// User code may panic outside the handler, too: then the processor has failed.
+    fn caught<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Result<T, Ended> {
+        caught("a worker", || run(self)).map_err(|panic| Ended::Failed(self.failed(panic)))
     }
 
     fn processor(&self) -> &Processor {
@@ -165,41 +191,64 @@ impl Worker {
             match self.tick() {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,
-                Err(BatchError::Lost) => {
-                    self.mailbox.leases_changed.store(true, Ordering::SeqCst);
-                    self.forget();
-                }
-                Err(BatchError::Unwell(error)) => self.wait_for_database(&error, true),
-                Err(BatchError::Database(error)) if self.shared.outlasts(&error) => {
-                    self.wait_for_database(&error, !error.is_unavailable());
-                }
-                Err(BatchError::Database(error)) => {
-                    return Ended::Failed(self.failed(error.into()));
-                }
-                Err(BatchError::Handler(error)) => {
-                    return Ended::Failed(self.failed(error.cause));
-                }
-                Err(BatchError::Stopped(reason)) => {
-                    self.is_noted = true;
-                    return Ended::Failed(self.failed(anyhow::Error::msg(reason)));
-                }
+                Err(error) => match self.outlast(error) {
+                    Ok(pause) => self.shared.stop.pause(pause),
+                    Err(ended) => return ended,
+                },
             }
         }
     }
 
-    /// Shows why the worker waits, and tries again after a pause.
-    fn wait_for_database(&mut self, error: &Error, is_there: bool) {
+    /// After an error: how long to leave the database alone, or why the worker ends.
+    fn outlast(&mut self, error: BatchError) -> Result<Duration, Ended> {
+        match error {
+            BatchError::Lost => {
+                self.mailbox.leases_changed.store(true, Ordering::SeqCst);
+                self.forget();
+                Ok(Duration::ZERO)
+            }
+            BatchError::Unwell(error) => Ok(self.wait_for_database(&error, true)),
+            BatchError::Database(error) if self.shared.outlasts(&error) => {
+                Ok(self.wait_for_database(&error, !error.is_unavailable()))
+            }
+            BatchError::Database(error) => Err(Ended::Failed(self.failed(error.into()))),
+            BatchError::Handler(error) => Err(Ended::Failed(self.failed(error.cause))),
+            BatchError::Stopped(reason) => {
+                self.is_noted = true;
+                Err(Ended::Failed(self.failed(anyhow::Error::msg(reason))))
+            }
+        }
+    }
+
+    /// Shows why the worker waits; returns for how long.
+    fn wait_for_database(&mut self, error: &Error, is_there: bool) -> Duration {
         // What was committed is only known from the table.
         self.mailbox.leases_changed.store(true, Ordering::SeqCst);
         self.forget();
         let pause = self.lost_database.next();
         self.shared
             .note_waiting(&self.mailbox, error, pause, is_there);
-        self.shared.stop.pause(pause);
+        pause
     }
 
     /// Does one thing: looks at the leases, works off requests, handles a batch, or waits for one of these.
     fn tick(&mut self) -> Result<Option<Ended>, BatchError> {
+        if let Some(ended) = self.attend()? {
+            return Ok(Some(ended));
+        }
+        let batch = if self.is_checkpoint_written() {
+            select! {
+                recv(self.mailbox.inbox.1) -> batch => batch.ok(),
+                recv(self.mailbox.bell.1) -> _ => None,
+            }
+        } else {
+            self.wait_to_write_checkpoint()?
+        };
+        batch.map_or(Ok(None), |batch| self.take(&batch))
+    }
+
+    /// What comes before the next batch: a stop, the leases, requests.
+    fn attend(&mut self) -> Result<Option<Ended>, BatchError> {
         if self.shared.stop.is_stopped() {
             return Ok(Some(Ended::Stopped));
         }
@@ -213,23 +262,17 @@ impl Worker {
         if !self.held.is_empty() && self.mailbox.requested.swap(false, Ordering::SeqCst) {
             self.work_off_requests()?;
         }
-        let batch = if self.held.is_empty() || self.reached == self.checkpoint() {
-            select! {
-                recv(self.mailbox.inbox.1) -> batch => batch.ok(),
-                recv(self.mailbox.bell.1) -> _ => None,
-            }
-        } else {
-            self.wait_to_write_checkpoint()?
-        };
-        let Some(batch) = batch else {
-            return Ok(None);
-        };
+        Ok(None)
+    }
+
+    /// Handles a batch, unless it answers an earlier demand.
+    fn take(&mut self, batch: &Batch) -> Result<Option<Ended>, BatchError> {
         self.shared.ring_poller();
         if batch.generation != self.mailbox.demand().generation || self.held.is_empty() {
             return Ok(None);
         }
         let (head, up_to) = (batch.head, batch.up_to);
-        if let Some(ended) = self.run_batch(&batch)? {
+        if let Some(ended) = self.run_batch(batch)? {
             return Ok(Some(ended));
         }
         self.lost_database.reset();
@@ -251,16 +294,24 @@ impl Worker {
         Ok(None)
     }
 
+    fn is_checkpoint_written(&self) -> bool {
+        self.held.is_empty() || self.reached == self.checkpoint()
+    }
+
     /// Waits for a batch, but not longer than a checkpoint may be overdue.
     fn wait_to_write_checkpoint(&mut self) -> Result<Option<Batch>, BatchError> {
-        let patience = FLUSH_AFTER.saturating_sub(self.checkpoint_written_at.elapsed());
-        match self.mailbox.inbox.1.recv_timeout(patience) {
+        match self.mailbox.inbox.1.recv_timeout(self.checkpoint_due()) {
             Ok(batch) => Ok(Some(batch)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 self.write_checkpoint()?;
                 Ok(None)
             }
         }
+    }
+
+    /// In how much time the checkpoint is overdue.
+    fn checkpoint_due(&self) -> Duration {
+        FLUSH_AFTER.saturating_sub(self.checkpoint_written_at.elapsed())
     }
 
     /// The checkpoint of the hindmost slot.

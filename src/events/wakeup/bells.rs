@@ -1,7 +1,9 @@
 //! The bells of this process: one for each poller.
 
+use super::rung::RungPartitions;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::RwLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Default)]
@@ -20,11 +22,29 @@ struct State {
 }
 
 struct Bell {
-    partition: String,
+    rings_for: RingsFor,
     bell: Sender<()>,
 }
 
+enum RingsFor {
+    Partition(String),
+    /// Tells which.
+    All(Arc<RungPartitions>),
+}
+
 impl Bell {
+    /// Notes a partition, `None` for any; false when the bell is for others.
+    fn is_for(&self, partition: Option<&str>) -> bool {
+        match (&self.rings_for, partition) {
+            (RingsFor::Partition(own), Some(partition)) => own == partition,
+            (RingsFor::Partition(_), None) => true,
+            (RingsFor::All(rung), partition) => {
+                rung.add(partition);
+                true
+            }
+        }
+    }
+
     /// False when nobody can hear it any more. One that has rung and was not heard yet needs no second ring.
     fn ring(&self) -> bool {
         !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
@@ -33,30 +53,35 @@ impl Bell {
 
 impl Bells {
     pub(super) fn add(&self, partition: &str) -> Receiver<()> {
+        self.add_for(RingsFor::Partition(partition.to_owned()))
+    }
+
+    pub(super) fn add_for_all(&self, rung: &Arc<RungPartitions>) -> Receiver<()> {
+        self.add_for(RingsFor::All(Arc::clone(rung)))
+    }
+
+    fn add_for(&self, rings_for: RingsFor) -> Receiver<()> {
         let (bell, rings) = bounded(1);
         let mut state = self.state.write();
-        state.bells.push(Bell {
-            partition: partition.to_owned(),
-            bell,
-        });
+        state.bells.push(Bell { rings_for, bell });
         self.count.store(state.bells.len(), Ordering::SeqCst);
         rings
     }
 
     pub(super) fn ring(&self, partition: &str) {
-        self.ring_where(|bell| bell.partition == partition);
+        self.ring_for(Some(partition));
     }
 
     pub(super) fn ring_all(&self) {
-        self.ring_where(|_| true);
+        self.ring_for(None);
     }
 
     /// Rings, and removes the bells that nobody can hear any more.
-    fn ring_where(&self, wanted: impl Fn(&Bell) -> bool) {
+    fn ring_for(&self, partition: Option<&str>) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let heard = |bell: &Bell| !wanted(bell) || bell.ring();
+        let heard = |bell: &Bell| !bell.is_for(partition) || bell.ring();
         // Not `all`, which would stop at the first that is not heard.
         let unheard = self
             .state

@@ -5,6 +5,7 @@ mod channel;
 mod listener;
 mod notifier;
 mod pending;
+mod rung;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use channel::Channel;
 use crossbeam_channel::Receiver;
 use listener::Listener;
 use notifier::Notifier;
+pub(crate) use rung::RungPartitions;
 use std::sync::Arc;
 
 /// Tells the pollers that something was appended. Once the last clone is dropped, what others are still to be told is
@@ -46,6 +48,15 @@ impl Wakeups {
     /// Rings whenever a message may have been added to the partition; once, however often that happened meanwhile.
     pub(crate) fn subscribe(&self, partition: &str) -> Receiver<()> {
         let rings = self.bells.add(partition);
+        if let Some(listener) = &self.listener {
+            listener.start();
+        }
+        rings
+    }
+
+    /// Rings whenever a message may have been added to any partition; `rung` tells to which.
+    pub(crate) fn subscribe_to_all(&self, rung: &Arc<RungPartitions>) -> Receiver<()> {
+        let rings = self.bells.add_for_all(rung);
         if let Some(listener) = &self.listener {
             listener.start();
         }

@@ -1,0 +1,173 @@
+//! A consumer for all tenants whose threads run.
+
+use super::failures::Failures;
+use super::leaseholder::TenantsLeaseholder;
+use super::scheduler::Scheduler;
+use super::seats::Seats;
+use crate::consumer::mailbox::Waiting;
+use crate::consumer::plan::Plan;
+use crate::consumer::running::{STOP_WITHIN, join_all};
+use crate::consumer::thread::Thread;
+use crate::error::Result;
+use crate::slots::Leaseholder;
+use crate::store::EventStore;
+use crossbeam_channel::{Sender, bounded, select};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// A running consumer for all tenants of a store, those that are added later included.
+///
+/// Dropping it stops it, like [`stop`](TenantsConsumer::stop), but cannot report an error, nor threads that have not ended.
+#[must_use = "dropping it stops it"]
+pub struct TenantsConsumer {
+    store: EventStore,
+    plan: Arc<Plan>,
+    seats: Arc<Seats>,
+    failures: Arc<Failures>,
+    threads: Vec<Thread>,
+    leaseholder: Arc<dyn Leaseholder>,
+}
+
+impl fmt::Debug for TenantsConsumer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TenantsConsumer")
+            .field("owner", &self.plan.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TenantsConsumer {
+    pub(super) fn start(
+        store: EventStore,
+        plan: Arc<Plan>,
+        seats: Arc<Seats>,
+        failures: Arc<Failures>,
+        threads: usize,
+    ) -> Result<Self> {
+        let leaseholder = Arc::new(TenantsLeaseholder {
+            plan: Arc::clone(&plan),
+            seats: Arc::clone(&seats),
+            is_rebuilding: AtomicBool::new(false),
+        });
+        let mut consumer = Self {
+            store,
+            plan,
+            seats,
+            failures,
+            threads: Vec::new(),
+            leaseholder,
+        };
+        let (bell, rings) = bounded(1);
+        consumer.plan.stop.notify(bell.clone());
+        for number in 0..threads {
+            let run = consumer.thread(bell.clone());
+            consumer
+                .threads
+                .push(Thread::start(&format!("emt:tenants/{number}"), run)?);
+        }
+        let scheduler = Scheduler::new(
+            consumer.store.clone(),
+            &consumer.plan,
+            &consumer.seats,
+            &consumer.failures,
+            rings,
+        );
+        consumer
+            .threads
+            .push(Thread::start("emt:tenants", move || scheduler.run())?);
+        let renewer = consumer.store.lease_renewer();
+        renewer.add(Arc::clone(&consumer.leaseholder))?;
+        Ok(consumer)
+    }
+
+    /// A thread that works for one tenant after the other.
+    fn thread(&self, bell: Sender<()>) -> impl FnOnce() + Send + 'static {
+        let (seats, plan) = (Arc::clone(&self.seats), Arc::clone(&self.plan));
+        move || loop {
+            select! {
+                recv(seats.queue()) -> seat => {
+                    let Ok(seat) = seat else { return };
+                    seat.run();
+                    let _ = bell.try_send(());
+                    if plan.stop.is_stopped() {
+                        seats.close_if_ended();
+                    }
+                }
+                recv(seats.closed()) -> _ => return,
+            }
+        }
+    }
+
+    /// Stops it cleanly, as [`Consumer::stop`](crate::Consumer::stop) does.
+    ///
+    /// # Errors
+    /// Those of [`stop_within`](TenantsConsumer::stop_within).
+    pub fn stop(self) -> Result<()> {
+        self.stop_within(STOP_WITHIN)
+    }
+
+    /// Stops it cleanly, and waits no longer than this time for its threads, as
+    /// [`Consumer::stop_within`](crate::Consumer::stop_within) does.
+    ///
+    /// # Errors
+    /// [`ProcessorError::StillRunning`](crate::ProcessorError::StillRunning), which names the threads that have not ended;
+    /// [`ProcessorError::Failed`](crate::ProcessorError::Failed) when a processor had failed in a tenant, which it names:
+    /// the first, by the tenants' names.
+    pub fn stop_within(mut self, time: Duration) -> Result<()> {
+        self.finish(time)
+    }
+
+    /// Waits until a [`StopHandle`](crate::StopHandle) is used, and after that 30 seconds at the most.
+    ///
+    /// # Errors
+    /// Those of [`stop_within`](TenantsConsumer::stop_within).
+    pub fn wait(mut self) -> Result<()> {
+        let (bell, stopped) = bounded(1);
+        self.plan.stop.notify(bell);
+        let _ = stopped.recv();
+        self.finish(STOP_WITHIN)
+    }
+
+    /// How many messages a processor has handled in a tenant since the consumer was started. 0 for a tenant that it does not
+    /// serve.
+    pub fn handled(&self, tenant: &str, processor: &str) -> u64 {
+        let seats = self.seats.named(tenant);
+        let shared = seats.iter().filter_map(|seat| seat.shared());
+        shared.map(|shared| shared.handled(processor)).sum()
+    }
+
+    /// Why a processor waits for the database in a tenant, and when it tries again; `None` when it does not.
+    pub fn waiting(&self, tenant: &str, processor: &str) -> Option<Waiting> {
+        let seats = self.seats.named(tenant);
+        seats
+            .iter()
+            .filter_map(|seat| seat.shared())
+            .find_map(|shared| shared.waiting(processor))
+    }
+
+    /// Why a tenant is not served, or one of its processors has stopped; `None` when neither is so.
+    pub fn failure(&self, tenant: &str) -> Option<String> {
+        self.failures.of(tenant)
+    }
+
+    fn finish(&mut self, time: Duration) -> Result<()> {
+        let failure = self.join(time).or_else(|| self.failures.take());
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn join(&mut self, time: Duration) -> Option<crate::error::Error> {
+        self.plan.stop.stop();
+        let failure = join_all(self.threads.drain(..), time);
+        self.store.lease_renewer().remove(&self.leaseholder);
+        failure
+    }
+}
+
+impl Drop for TenantsConsumer {
+    fn drop(&mut self) {
+        self.join(STOP_WITHIN);
+    }
+}

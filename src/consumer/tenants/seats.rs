@@ -1,0 +1,71 @@
+//! The seats of all tenants.
+
+use super::seat::Seat;
+use crate::events::feed_news::TenantKey;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(super) struct Seats {
+    of: RwLock<BTreeMap<TenantKey, Arc<Seat>>>,
+    /// Seats that wait for a thread.
+    queue: (Sender<Arc<Seat>>, Receiver<Arc<Seat>>),
+    /// Tells the threads, by being dropped, that there is nothing more to do.
+    open: Mutex<Option<Sender<()>>>,
+    closed: Receiver<()>,
+}
+
+impl Seats {
+    pub(super) fn new() -> Self {
+        let (open, closed) = bounded(0);
+        Self {
+            of: RwLock::default(),
+            queue: unbounded(),
+            open: Mutex::new(Some(open)),
+            closed,
+        }
+    }
+
+    pub(super) fn ready(&self) -> &Sender<Arc<Seat>> {
+        &self.queue.0
+    }
+
+    pub(super) fn queue(&self) -> &Receiver<Arc<Seat>> {
+        &self.queue.1
+    }
+
+    pub(super) fn closed(&self) -> &Receiver<()> {
+        &self.closed
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Seat>> {
+        self.of.read().values().map(Arc::clone).collect()
+    }
+
+    pub(super) fn find(&self, tenant: &TenantKey) -> Option<Arc<Seat>> {
+        self.of.read().get(tenant).map(Arc::clone)
+    }
+
+    /// The seats of a name: two while a tenant was removed and added again.
+    pub(super) fn named(&self, tenant: &str) -> Vec<Arc<Seat>> {
+        let seats = self.of.read();
+        let named = seats.iter().filter(|(key, _)| key.name == tenant);
+        named.map(|(_, seat)| Arc::clone(seat)).collect()
+    }
+
+    pub(super) fn add(&self, seat: Arc<Seat>) {
+        self.of.write().insert(seat.tenant.clone(), seat);
+    }
+
+    pub(super) fn remove(&self, tenant: &TenantKey) -> Option<Arc<Seat>> {
+        self.of.write().remove(tenant)
+    }
+
+    /// Lets the threads end once all workers have ended.
+    pub(super) fn close_if_ended(&self) {
+        if self.of.read().values().all(|seat| seat.has_ended()) {
+            self.open.lock().take();
+        }
+    }
+}
