@@ -275,7 +275,7 @@ BEGIN
      WHERE slot.partition = p_partition AND slot.processor = _name AND slot.version = p_version;
     IF _owner IS NOT NULL THEN
         RAISE EXCEPTION 'processor "%" is held by "%": nothing of this batch is stored', _name, _owner
-            USING ERRCODE = 'SE013', HINT = 'Start the processor again: it waits until it is free, as its lock says.';
+            USING ERRCODE = 'SE013', HINT = 'Start the processor again when it is free.';
     END IF;
     IF _is_old THEN
         RAISE EXCEPTION 'the checkpoint of processor "%" was written before the store was restored', _name
