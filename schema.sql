@@ -11,6 +11,7 @@
 --   emt_partitions        the partitions (tenants)
 --   emt_streams           the streams and their versions
 --   emt_messages          the messages: events and commands
+--   emt_message_ids       the messages whose ids their callers gave
 --   emt_store_epochs      the times since which positions may have been drawn again
 --   emt_projections       the projections, their versions, and which one is active
 --   emt_missed            the events that an inline projection has not handled yet
@@ -34,11 +35,12 @@
 --   PostgreSQL checks functions in SQL and defaults of columns when they are created: what they use comes before them.
 --   Functions in PL/pgSQL are checked when they run, so those stand where they are read best.
 --
--- Lock order. A transaction takes the locks that it needs from the first to the last.
+-- Lock order. A transaction takes the locks that it needs from the first to the last. A tenant's removal takes the lock on its
+-- documents before all others; whoever writes some only tries that lock, so it has no place in the order.
 --   1. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
 --                                              switch of a rebuild and a follower's last batch
 --   2. the fence                               advisory, shared: nobody waits for it
---   3. rows of emt_streams                     in the order of their names
+--   3. rows of emt_streams                     in the order of their names; under them, new rows of emt_message_ids
 --      then the row of emt_partitions          shared, above READ COMMITTED only
 --   4. documents                               in the order of their ids
 --   5. rows of emt_processor_slots             by the last statement of a batch
@@ -72,6 +74,7 @@
 \ir sql/events/streams.sql
 \ir sql/events/fence.sql
 \ir sql/events/messages.sql
+\ir sql/events/message_ids.sql
 \ir sql/events/store_epochs.sql
 \ir sql/events/append.sql
 \ir sql/events/append_refusal.sql

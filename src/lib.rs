@@ -87,6 +87,7 @@
 #![doc = include_str!("../sql/events/streams.sql")]
 #![doc = include_str!("../sql/events/fence.sql")]
 #![doc = include_str!("../sql/events/messages.sql")]
+#![doc = include_str!("../sql/events/message_ids.sql")]
 #![doc = include_str!("../sql/events/store_epochs.sql")]
 #![doc = include_str!("../sql/events/append.sql")]
 #![doc = include_str!("../sql/events/append_refusal.sql")]

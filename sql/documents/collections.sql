@@ -189,3 +189,44 @@ BEGIN
     RETURN public.emt_document_delete_all(_partition);
 END
 $$;
+
+-- The lock on a tenant's documents: shared by transactions that write some, exclusive for the tenant's removal.
+CREATE OR REPLACE FUNCTION public.emt_document_tenant_key(_partition TEXT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT pg_catalog.hashtextextended('public' OPERATOR(pg_catalog.||) '.tenant/' OPERATOR(pg_catalog.||) _partition, 0) $$;
+
+-- Raises SE005 where an event store in the schema does not know the tenant; without one, each tenant is known. Statements
+-- that read a tenant's documents call it, once each, in their own snapshot.
+CREATE OR REPLACE FUNCTION public.emt_document_require_tenant(_partition TEXT) RETURNS BOOLEAN
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+BEGIN
+    IF _partition = 'emt:default' OR pg_catalog.to_regclass('public.emt_partitions') IS NULL THEN
+        RETURN TRUE;
+    END IF;
+    PERFORM public.emt_partition_check(_partition);
+    RETURN TRUE;
+END
+$$;
+
+-- The same for statements that write: returns the partition, and keeps the tenant from being removed until the transaction
+-- ends. VOLATILE, so that the look after the lock sees a removal that was committed meanwhile. The lock is tried, because a
+-- removal may be waiting for this transaction's appends: the tenant is as good as removed then.
+CREATE OR REPLACE FUNCTION public.emt_document_hold_tenant(_partition TEXT) RETURNS TEXT
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF _partition = 'emt:default' OR pg_catalog.to_regclass('public.emt_partitions') IS NULL THEN
+        RETURN _partition;
+    END IF;
+    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(public.emt_document_tenant_key(_partition)) THEN
+        RAISE EXCEPTION 'tenant "%" is being removed', _partition USING ERRCODE = 'SE005', DETAIL = _partition;
+    END IF;
+    PERFORM public.emt_partition_check(_partition);
+    -- The snapshot may be older than a removal. Locking the row fails then.
+    IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM public.emt_partition_share(_partition);
+    END IF;
+    RETURN _partition;
+END
+$$;

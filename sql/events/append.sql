@@ -13,8 +13,8 @@
 --                                              numbers in the order of the names, from 1. The others follow.
 -- time is what "created" says, in microseconds since 1970, for the inline projections; 0 where there are none.
 -- _expected_version: NULL any, 0 no stream, -1 the stream exists, n exactly n.
--- _find_repeated: look for the message ids in the stream first. Same type, kind and data: the first result again;
--- anything else raises SE020.
+-- _find_repeated: the callers gave the message ids; look for them among those that were given for the stream before, and
+-- note them. Same type, kind and data: the first result again; anything else raises SE020.
 -- _projections: the versions of the caller's inline projections, by name; raises SE011 for one that is not registered.
 -- It is the hottest code here. It names the leaf tables, because finding them from their parents costs each append a
 -- tenth; and what few appends need stands elsewhere, because every expression costs all of them. The partition is a
@@ -76,6 +76,9 @@ BEGIN
         END IF;
         IF _result IS NOT NULL THEN
             RETURN _result;
+        END IF;
+        IF _find_repeated THEN
+            PERFORM public.emt_append_note_ids(_stream_id, _partition, _version, _message_ids);
         END IF;
     END IF;
 

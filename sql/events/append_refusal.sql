@@ -76,8 +76,10 @@ BEGIN
 END
 $$;
 
--- The version and global positions of an append that is being repeated; NULL when none of its message ids is in the
--- stream; raises SE020 when they are there with other content, another order, or only in part.
+-- The version and global positions of an append that is being repeated; NULL when none of its message ids was given for a
+-- message of the stream; raises SE020 when they were with other content, another order, or only in part. OFFSET 0 keeps the
+-- planner from joining in another order, whatever it believes: each id is one look at the index of the ids, and one at that of
+-- the messages.
 CREATE OR REPLACE FUNCTION public.emt_append_find_repeated(
     _stream_id      TEXT,
     _partition      TEXT,
@@ -103,13 +105,22 @@ BEGIN
                                   AND stored.message_data = message.data),
                pg_catalog.min(stored.stream_position - message.number), pg_catalog.max(stored.stream_position - message.number),
                pg_catalog.max(stored.stream_position), pg_catalog.array_agg(stored.global_position ORDER BY message.number)
-          FROM public.%I AS stored
-          JOIN unnest($2, $3, $4, $5) WITH ORDINALITY AS message (id, type, kind, data, number)
-            ON message.id = stored.message_id
-         WHERE stored.stream_id = $1
+          FROM unnest($2, $3, $4, $5) WITH ORDINALITY AS message (id, type, kind, data, number)
+         CROSS JOIN LATERAL (
+               SELECT noted.stream_position FROM public.emt_message_ids AS noted
+                WHERE noted.stream_id = $1 AND noted.partition = $6
+                  AND noted.id_hash = public.emt_append_id_hash(message.id)
+               OFFSET 0) AS noted
+         CROSS JOIN LATERAL (
+               SELECT stored.stream_position, stored.global_position, stored.message_type, stored.message_kind,
+                      stored.message_data
+                 FROM public.%I AS stored
+                WHERE stored.stream_id = $1 AND stored.stream_position = noted.stream_position
+                  AND stored.message_id = message.id
+               OFFSET 0) AS stored
         $sql$, 'emt_messages_' || public.emt_partition_suffix(_partition) || '_active')
         INTO _found, _same, _lowest_shift, _highest_shift, _version, _positions
-        USING _stream_id, _message_ids, _message_types, _message_kinds, _messages_data;
+        USING _stream_id, _message_ids, _message_types, _message_kinds, _messages_data, _partition;
     IF _found = 0 THEN
         RETURN NULL;
     END IF;

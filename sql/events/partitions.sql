@@ -30,7 +30,7 @@ CREATE OR REPLACE FUNCTION public.emt_partition_check(_partition TEXT) RETURNS V
     AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) THEN
-        RAISE EXCEPTION 'there is no tenant "%"', _partition USING ERRCODE = 'SE005';
+        RAISE EXCEPTION 'there is no tenant "%"', _partition USING ERRCODE = 'SE005', DETAIL = _partition;
     END IF;
 END
 $$;
@@ -134,6 +134,8 @@ BEGIN
     IF _partition = 'emt:default' THEN
         RAISE EXCEPTION 'the default partition cannot be removed' USING ERRCODE = 'SE004';
     END IF;
+    -- First, while this transaction holds nothing else: those that write the tenant's documents may still want its tables.
+    PERFORM pg_advisory_xact_lock(public.emt_document_tenant_key(_partition));
     DELETE FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition;
     IF NOT FOUND THEN
         RETURN FALSE;
@@ -146,6 +148,7 @@ BEGIN
                        _table || '_' || _suffix || '_active', _table || '_' || _suffix || '_archived');
     END LOOP;
     EXECUTE format('DELETE FROM public.%I', 'emt_projections_' || _suffix);
+    DELETE FROM public.emt_message_ids AS noted WHERE noted.partition = _partition;
     DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;
     PERFORM public.emt_processor_delete_all(_partition);

@@ -30,7 +30,7 @@ BEGIN
         SELECT relation.relname, CASE
                    WHEN NOT _writes THEN 'SELECT'
                    WHEN relation.relname ~ '^emt_streams' THEN 'SELECT, INSERT, UPDATE, DELETE'
-                   WHEN relation.relname ~ '^emt_messages' THEN 'SELECT, INSERT'
+                   WHEN relation.relname ~ '^emt_messages' OR relation.relname = 'emt_message_ids' THEN 'SELECT, INSERT'
                    WHEN relation.relname ~ '^emt_projections' THEN 'SELECT, INSERT, UPDATE'
                    WHEN relation.relname ~ '^emt_(partitions|migrations|imports|collections|store_epochs)$' THEN 'SELECT'
                    WHEN relation.relname = 'emt_rebuilds' THEN 'SELECT, UPDATE'
@@ -41,7 +41,7 @@ BEGIN
            AND (relation.relname ~ '^emt_(streams|messages|projections)(_|$)'
                 OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
                                      'emt_processor_slots', 'emt_processor_beginnings', 'emt_parked_messages', 'emt_rebuilds',
-                                     'emt_rebuild_requests', 'emt_missed', 'emt_store_epochs')
+                                     'emt_rebuild_requests', 'emt_missed', 'emt_store_epochs', 'emt_message_ids')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, _role_name);

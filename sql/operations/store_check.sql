@@ -34,11 +34,12 @@ BEGIN
 END
 $$;
 
--- Sets the sequences to where the tables of all partitions are. behind: where the sequence of the positions was. Where it
--- has drawn any since it was set back, they may have been drawn for the second time: a new epoch begins, and inline read
--- models count as stale in partitions whose flag was lost. Needs the owner of the schema.
+-- Sets the sequences to where the tables of all partitions are. behind: where the sequence of the positions was. A new epoch
+-- begins: readers elsewhere may have seen messages after head, which never came here. kept: up to where checkpoints hold.
+-- Where the sequence has drawn any position since it was set back, it may have been drawn for the second time: no checkpoint
+-- holds, and inline read models count as stale in partitions whose flag was lost. Needs the owner of the schema.
 CREATE OR REPLACE FUNCTION public.emt_store_repair()
-    RETURNS TABLE (behind BIGINT, head BIGINT, epoch BIGINT, partitions TEXT[])
+    RETURNS TABLE (behind BIGINT, head BIGINT, epoch BIGINT, kept BIGINT, partitions TEXT[])
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -51,14 +52,14 @@ BEGIN
     SELECT max(global_position) INTO _highest FROM public.emt_messages;
     behind := public.emt_position_head();
     head := behind;
+    kept := behind;
     epoch := public.emt_store_epoch();
     SELECT is_called INTO _has_drawn FROM public.emt_global_message_position;
     IF behind < _highest THEN
         PERFORM setval('public.emt_global_message_position', _highest);
         head := _highest;
-        IF _has_drawn THEN
-            epoch := public.emt_store_epoch_begin(0);
-        END IF;
+        kept := CASE WHEN _has_drawn THEN 0 ELSE _highest END;
+        epoch := public.emt_store_epoch_begin(kept);
     END IF;
     partitions := ARRAY(
         SELECT tenant.partition FROM public.emt_partitions AS tenant

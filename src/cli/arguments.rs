@@ -142,7 +142,7 @@ pub(super) enum MigrateCommand {
 pub(super) enum RepairCommand {
     /// Set the sequences of all tenants to where the tables are
     ///
-    /// Stop all writers first. Where positions may have been drawn for the second time, a new epoch of the store begins, and
+    /// Stop all writers first. A new epoch of the store begins. Where positions may have been drawn for the second time,
     /// processors do not run until they are reset.
     Sequence,
 }

@@ -111,6 +111,7 @@ fn prove(proof: &FeedProof, output: &mut Output) -> anyhow::Result<ExitCode> {
         "holds": proof.holds(),
         "from": proof.from,
         "to": proof.to,
+        "askedTo": proof.asked_to,
         "messages": proof.messages,
         "streams": proof.streams,
         "violationCount": proof.violation_count,
@@ -125,6 +126,12 @@ fn prove(proof: &FeedProof, output: &mut Output) -> anyhow::Result<ExitCode> {
         "positions {} to {}: {} messages of {} streams; {verdict}",
         proof.from, proof.to, proof.messages, proof.streams
     ));
+    if proof.asked_to > proof.to {
+        lines.push(format!(
+            "position {} is beyond the head: this is all that there is",
+            proof.asked_to
+        ));
+    }
     output.text(&lines.join("\n"))?;
     Ok(exit_code(!proof.holds()))
 }

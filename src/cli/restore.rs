@@ -12,42 +12,30 @@ pub(super) fn repair(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     match command {
-        RepairCommand::Sequence => {
-            let epoch = store.epoch()?;
-            repair_sequence(&store.repair_sequence()?, epoch, output)
-        }
+        RepairCommand::Sequence => repair_sequence(&store.repair_sequence()?, output),
     }
 }
 
-fn repair_sequence(
-    repair: &SequenceRepair,
-    epoch_before: u64,
-    output: &mut Output,
-) -> anyhow::Result<()> {
+fn repair_sequence(repair: &SequenceRepair, output: &mut Output) -> anyhow::Result<()> {
     output.object(&json!({
         "found": repair.found,
         "head": repair.head,
         "epoch": repair.epoch,
+        "kept": repair.kept,
         "partitions": repair.partitions,
         "repaired": repair.has_repaired(),
     }))?;
-    output.text(&lines(repair, epoch_before).join("\n"))
+    output.text(&lines(repair).join("\n"))
 }
 
-fn lines(repair: &SequenceRepair, epoch_before: u64) -> Vec<String> {
+fn lines(repair: &SequenceRepair) -> Vec<String> {
     let mut lines = Vec::new();
     if repair.head > repair.found {
         lines.push(format!(
             "set emt_global_message_position from {} to {}",
             repair.found, repair.head
         ));
-    }
-    if repair.epoch > epoch_before {
-        lines.push(format!(
-            "positions may have been drawn again meanwhile: the store is at epoch {} now, and processors do not run until they \
-             are reset",
-            repair.epoch
-        ));
+        lines.push(new_epoch(repair));
     }
     for partition in &repair.partitions {
         lines.push(format!(
@@ -58,6 +46,19 @@ fn lines(repair: &SequenceRepair, epoch_before: u64) -> Vec<String> {
         lines.push("nothing to repair: the sequences are where the tables are".to_owned());
     }
     lines
+}
+
+fn new_epoch(repair: &SequenceRepair) -> String {
+    let epoch = repair.epoch;
+    if repair.kept == repair.head {
+        return format!(
+            "the store is at epoch {epoch} now: processors go on, and readers that keep their position elsewhere are told"
+        );
+    }
+    format!(
+        "positions may have been drawn again meanwhile: the store is at epoch {epoch} now, and processors do not run until they \
+         are reset"
+    )
 }
 
 pub(super) fn restored(

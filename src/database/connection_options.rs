@@ -15,6 +15,20 @@ use std::time::{Duration, Instant};
 ///     .pool_size(20)
 ///     .idle_timeout(Duration::from_secs(30));
 /// ```
+///
+/// # How long an operation can take
+///
+/// An operation waits for its answer without a deadline of the client's. These limits end it earlier:
+///
+/// - `tcp_user_timeout` (30,000 ms) and `keepalives_idle`, `keepalives_interval` and `keepalives_count` (30 s, 10 s, 3) of the
+///   connection string end a connection whose other side is gone. A stopped process whose kernel still acknowledges, such as a
+///   pooler, is not noticed by them.
+/// - `statement_timeout` and `lock_timeout` of the role, or `options=-c statement_timeout=5000` in the connection string, have the
+///   server end a statement. They help where the server answers.
+/// - [`Consumer::stop_within`](crate::Consumer::stop_within) waits for the threads of a consumer no longer than its time.
+///
+/// A caller that must go on in any case runs the operation on a thread of its own, and waits for its result no longer than it
+/// wants. Whether an append was stored is unknown then; with message ids of the caller's it can be repeated.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ConnectionOptions {
@@ -22,6 +36,7 @@ pub struct ConnectionOptions {
     pub(super) idle_timeout: Duration,
     pub(super) connection_timeout: Duration,
     pub(super) prepared_statements: bool,
+    pub(super) tenants_per_connection: usize,
 }
 
 impl Default for ConnectionOptions {
@@ -31,6 +46,7 @@ impl Default for ConnectionOptions {
             idle_timeout: Duration::from_secs(600),
             connection_timeout: Duration::from_secs(30),
             prepared_statements: true,
+            tenants_per_connection: 100,
         }
     }
 }
@@ -70,10 +86,35 @@ impl ConnectionOptions {
         self
     }
 
+    /// Maximum number of tenants whose tables one connection uses, at least 1. For one more, the connection is closed and another
+    /// one opened in its place. Defaults to 100.
+    ///
+    /// Each tenant costs the server up to half a megabyte in each connection that has used it, and only closing the connection
+    /// frees that. A higher number saves loading a tenant's tables anew, which takes longer than an append. Behind `PgBouncer`, its
+    /// `server_lifetime` closes the server's connections instead. A [`PongoClient`](crate::pongo::PongoClient) has the documents of
+    /// all tenants in the same tables, so its connections use none of a tenant's own. A consumer of all tenants looks at all feeds in
+    /// one statement; that costs 50 kB a tenant more and does not count.
+    ///
+    /// ```
+    /// use emmett_postgresql::ConnectionOptions;
+    /// // A server with memory for ten connections of half a gigabyte.
+    /// let options = ConnectionOptions::new().tenants_per_connection(1_000);
+    /// ```
+    pub fn tenants_per_connection(mut self, tenants: usize) -> Self {
+        self.tenants_per_connection = tenants;
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if self.pool_size == 0 {
             return Err(DatabaseError::invalid(
                 "the pool size",
+                "must be at least 1",
+            ));
+        }
+        if self.tenants_per_connection == 0 {
+            return Err(DatabaseError::invalid(
+                "the number of tenants per connection",
                 "must be at least 1",
             ));
         }

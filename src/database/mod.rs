@@ -23,6 +23,7 @@ mod sql_template;
 mod sqlstate;
 mod transaction;
 mod transaction_control;
+mod used_partitions;
 mod verification;
 
 pub(crate) use back_off::{BackOff, pause};

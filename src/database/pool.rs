@@ -1,10 +1,11 @@
 //! The pool: connections that are tested only when they have rested, and replaced when they died.
 
 use super::connection_options::ConnectionOptions;
-use super::driver_error::reason;
+use super::driver_error::{lost_connection, reason};
 use super::error::{DatabaseError, Result};
 use super::isolation::{Isolation, OpenError};
 use super::sql::{PreparingClient, Sql};
+use super::used_partitions::{PartitionsOfPool, UsedPartitions};
 use super::verification::{Verification, VerifiedParts};
 use crate::database::endpoint::{ConnectError, Endpoint};
 use postgres::{Client, SimpleQueryMessage};
@@ -25,16 +26,18 @@ pub(crate) struct Connection {
     suspicion: u64,
     broken: bool,
     verified: VerifiedParts,
+    used: UsedPartitions,
 }
 
 impl Connection {
-    fn new(client: Client, prepares: bool, suspicion: u64) -> Self {
+    fn new(client: Client, prepares: bool, suspicion: u64, used: UsedPartitions) -> Self {
         Self {
             sql: Some(Box::new(PreparingClient::new(client, prepares))),
             used_at: Instant::now(),
             suspicion,
             broken: false,
             verified: VerifiedParts::default(),
+            used,
         }
     }
 
@@ -43,6 +46,11 @@ impl Connection {
         self.sql
             .as_mut()
             .expect("a connection is only empty while it is dropped")
+    }
+
+    /// False where the connection has to be replaced first.
+    fn may_use(&self, partition: Option<&Arc<str>>) -> bool {
+        partition.is_none_or(|partition| self.used.add(partition))
     }
 
     fn is_wrong_server(&self) -> bool {
@@ -69,6 +77,7 @@ impl Drop for Connection {
 const IS_READ_ONLY: &str = "SHOW transaction_read_only";
 
 /// Opens, tests and discards connections for r2d2.
+#[derive(Clone)]
 pub(crate) struct ConnectionManager {
     endpoint: Arc<Endpoint>,
     prepared_statements: bool,
@@ -76,6 +85,8 @@ pub(crate) struct ConnectionManager {
     /// handed out.
     suspicion: Arc<AtomicU64>,
     isolation: Isolation,
+    used: Arc<PartitionsOfPool>,
+    most_partitions: usize,
 }
 
 impl ManageConnection for ConnectionManager {
@@ -85,7 +96,12 @@ impl ManageConnection for ConnectionManager {
     fn connect(&self) -> Result<Connection, ConnectionTestError> {
         let suspicion = self.suspicion.load(Ordering::Acquire);
         let client = self.isolation.open(&self.endpoint)?;
-        Ok(Connection::new(client, self.prepared_statements, suspicion))
+        Ok(Connection::new(
+            client,
+            self.prepared_statements,
+            suspicion,
+            self.used.open(self.most_partitions),
+        ))
     }
 
     fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectionTestError> {
@@ -135,12 +151,23 @@ pub(crate) enum ConnectionTestError {
     #[error(transparent)]
     Connect(ConnectError),
     /// The pool keeps the text only, so it has the cause in it.
-    #[error("a new connection could not be prepared: {}", reason(.0))]
+    #[error("a new connection could not be prepared: {}", unprepared(.0))]
     Prepare(#[source] postgres::Error),
     #[error("an idle connection had died: {}", reason(.0))]
     Test(#[source] postgres::Error),
     #[error("an idle connection leads to a server that only reads")]
     WrongServer,
+}
+
+/// A pooler says why, but the driver forgets an error that it reads together with the end of the connection.
+fn unprepared(error: &postgres::Error) -> String {
+    let reason = reason(error);
+    if lost_connection(error) {
+        return format!(
+            "{reason} (a pooler closes new connections while it has no server: see its log)"
+        );
+    }
+    reason
 }
 
 impl From<OpenError> for ConnectionTestError {
@@ -171,11 +198,10 @@ impl<M: ManageConnection<Connection = Client>> ForeignPool for Pool<M> {
 #[derive(Clone)]
 pub(crate) enum Connections {
     Own {
-        endpoint: Arc<Endpoint>,
+        manager: Arc<ConnectionManager>,
         pool: Pool<ConnectionManager>,
-        suspicion: Arc<AtomicU64>,
-        isolation: Isolation,
-        prepared_statements: bool,
+        /// Whose tables are used; `None` for what looks at nobody's.
+        partition: Option<Arc<str>>,
     },
     Foreign {
         pool: Arc<dyn ForeignPool>,
@@ -187,14 +213,13 @@ pub(crate) enum Connections {
 
 impl Connections {
     pub(crate) fn open(endpoint: Endpoint, options: &ConnectionOptions) -> Self {
-        let suspicion = Arc::new(AtomicU64::new(0));
-        let isolation = Isolation::default();
-        let endpoint = Arc::new(endpoint);
         let manager = ConnectionManager {
-            endpoint: Arc::clone(&endpoint),
+            endpoint: Arc::new(endpoint),
             prepared_statements: options.prepared_statements,
-            suspicion: Arc::clone(&suspicion),
-            isolation: isolation.clone(),
+            suspicion: Arc::default(),
+            isolation: Isolation::default(),
+            used: Arc::default(),
+            most_partitions: options.tenants_per_connection,
         };
         let pool = Pool::builder()
             .max_size(options.pool_size)
@@ -202,14 +227,21 @@ impl Connections {
             .idle_timeout(Some(options.idle_timeout))
             .connection_timeout(options.connection_timeout)
             .test_on_check_out(true)
-            .build_unchecked(manager);
+            .build_unchecked(manager.clone());
         Self::Own {
-            endpoint,
+            manager: Arc::new(manager),
             pool,
-            suspicion,
-            isolation,
-            prepared_statements: options.prepared_statements,
+            partition: None,
         }
+    }
+
+    /// The same connections for what uses the tables of one partition.
+    pub(crate) fn of_partition(&self, name: &Arc<str>) -> Self {
+        let mut connections = self.clone();
+        if let Self::Own { partition, .. } = &mut connections {
+            *partition = Some(Arc::clone(name));
+        }
+        connections
     }
 
     pub(crate) fn foreign<M: ManageConnection<Connection = Client>>(pool: Pool<M>) -> Self {
@@ -223,10 +255,15 @@ impl Connections {
     pub(crate) fn checkout(&self) -> Result<Checkout> {
         refuse_async_context()?;
         match self {
-            Self::Own { pool, .. } => Ok(Checkout::Own(
-                pool.get()
-                    .map_err(|source| DatabaseError::Pool { source })?,
-            )),
+            Self::Own {
+                manager,
+                pool,
+                partition,
+            } => Ok(Checkout::Own(checkout_own(
+                manager,
+                pool,
+                partition.as_ref(),
+            )?)),
             Self::Foreign { pool, verified, .. } => Ok(Checkout::Foreign {
                 client: pool
                     .get()
@@ -240,29 +277,29 @@ impl Connections {
     /// how to open one.
     pub(crate) fn dedicated(&self) -> Result<Option<Checkout>> {
         refuse_async_context()?;
-        let Self::Own {
-            endpoint,
-            isolation,
-            prepared_statements,
-            ..
-        } = self
-        else {
+        let Self::Own { manager, .. } = self else {
             return Ok(None);
         };
-        let client = isolation.open(endpoint).map_err(|error| match error {
+        let opened = manager.isolation.open(&manager.endpoint);
+        let client = opened.map_err(|error| match error {
             OpenError::Connect(source) => DatabaseError::Connect {
-                server: endpoint.describe(),
+                server: manager.endpoint.describe(),
                 source,
             },
             OpenError::Prepare(source) => DatabaseError::statement("open a connection", source),
         })?;
-        let connection = Connection::new(client, *prepared_statements, 0);
+        let (prepares, used) = (
+            manager.prepared_statements,
+            UsedPartitions::at_most(usize::MAX),
+        );
+        let connection = Connection::new(client, prepares, 0, used);
         Ok(Some(Checkout::Dedicated(connection)))
     }
 
     pub(super) fn isolation(&self) -> &Isolation {
         match self {
-            Self::Own { isolation, .. } | Self::Foreign { isolation, .. } => isolation,
+            Self::Own { manager, .. } => &manager.isolation,
+            Self::Foreign { isolation, .. } => isolation,
         }
     }
 
@@ -276,10 +313,60 @@ impl Connections {
             connection.broken = true;
         }
         match self {
-            Self::Own { suspicion, .. } => {
-                suspicion.fetch_add(1, Ordering::AcqRel);
+            Self::Own { manager, .. } => {
+                manager.suspicion.fetch_add(1, Ordering::AcqRel);
             }
             Self::Foreign { verified, .. } => verified.clear(),
+        }
+    }
+
+    /// Replaces the connections that have used a partition which was removed: those that rest, now, and others before their
+    /// next use.
+    pub(crate) fn removed_partition(&self, name: &str) {
+        match self {
+            Self::Own { manager, pool, .. } => {
+                manager.used.removed(name);
+                renew_resting(manager, pool);
+            }
+            Self::Foreign { verified, .. } => verified.remove(name),
+        }
+    }
+}
+
+/// Takes a connection that may use the partition.
+fn checkout_own(
+    manager: &ConnectionManager,
+    pool: &Pool<ConnectionManager>,
+    partition: Option<&Arc<str>>,
+) -> Result<PooledConnection<ConnectionManager>> {
+    loop {
+        let mut connection = pool
+            .get()
+            .map_err(|source| DatabaseError::Pool { source })?;
+        if connection.may_use(partition) {
+            return Ok(connection);
+        }
+        // In its place: whoever waits for a connection is not told when the pool throws one away.
+        if let Ok(new) = manager.connect() {
+            *connection = new;
+            connection.may_use(partition);
+            return Ok(connection);
+        }
+        // The pool tries again, for as long as an operation may wait.
+        connection.broken = true;
+    }
+}
+
+/// Opens the resting connections anew that have used a partition which was removed. Where that fails, it is done before their
+/// next use.
+fn renew_resting(manager: &ConnectionManager, pool: &Pool<ConnectionManager>) {
+    let resting = pool.state().idle_connections;
+    let connections: Vec<_> = (0..resting).map_while(|_| pool.try_get()).collect();
+    for mut connection in connections {
+        if connection.used.has_removed()
+            && let Ok(new) = manager.connect()
+        {
+            *connection = new;
         }
     }
 }

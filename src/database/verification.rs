@@ -49,6 +49,10 @@ impl VerifiedParts {
         self.0.lock().insert(Arc::clone(&verification.part));
     }
 
+    pub(super) fn remove(&self, part: &str) {
+        self.0.lock().remove(part);
+    }
+
     pub(super) fn clear(&self) {
         self.0.lock().clear();
     }

@@ -338,6 +338,7 @@ impl From<pongo::Error> for Error {
         match error {
             pongo::Error::Database(error) => error.into(),
             pongo::Error::InvalidInput { what, reason } => Self::InvalidInput { what, reason },
+            pongo::Error::UnknownTenant { tenant, .. } => Self::UnknownTenant { tenant },
             // The closure of a client's transaction may have used a store.
             pongo::Error::Transaction { source } => Self::ours(source)
                 .unwrap_or_else(|source| Self::Document(pongo::Error::Transaction { source })),

@@ -41,6 +41,14 @@ const COPY: PartitionSql = PartitionSql::new("
          message_type, message_data, message_metadata)
     FROM STDIN BINARY");
 
+const NOTE_IDS: PartitionSql = PartitionSql::new(
+    "
+    INSERT INTO {schema}.emt_message_ids (partition, stream_id, id_hash, stream_position)
+    SELECT $1, given.stream, {schema}.emt_append_id_hash(given.id), given.version
+      FROM unnest($2, $3, $4) AS given (stream, id, version)
+        ON CONFLICT DO NOTHING",
+);
+
 const COPIED_TYPES: [Type; 10] = [
     Type::INT8,
     Type::INT8,
@@ -144,6 +152,32 @@ pub(crate) fn copy<'m>(
         .map_err(refused)?;
     }
     rows.finish().map_err(refused)?;
+    Ok(())
+}
+
+/// Notes the ids that messages were given with, so that an append with the same ids is found to be a repetition.
+pub(crate) fn note_ids(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    given: &[&RecordedMessage],
+) -> Result<()> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    let streams: Vec<&str> = given.iter().map(|message| &*message.stream_name).collect();
+    let ids: Vec<&str> = given.iter().map(|message| &*message.message_id).collect();
+    let versions: Vec<i64> = given
+        .iter()
+        .map(|message| to_sql(message.stream_position))
+        .collect();
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&streams, Type::TEXT_ARRAY),
+        param(&ids, Type::TEXT_ARRAY),
+        param(&versions, Type::INT8_ARRAY),
+    ];
+    sql.execute(&partition.sql(NOTE_IDS), &parameters)
+        .map_err(|source| refused(partition, source))?;
     Ok(())
 }
 

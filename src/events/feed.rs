@@ -119,6 +119,9 @@ pub struct Horizon {
     pub head: u64,
 }
 
+/// Raised by `emt_horizon`.
+const BEYOND_HEAD: &str = "SE003";
+
 /// Asks how far the feed can be read by somebody who has read up to `after`.
 pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> Result<Horizon> {
     let after = to_sql(after);
@@ -496,7 +499,7 @@ impl<E: Event> Feed<E> {
         let (after, limits) = (self.options.after, self.options.limits.check()?);
         let (partition, filter, known) = (&self.partition, &self.filter, self.horizon);
         let expected = self.options.epoch;
-        let (horizon, page) = self.connections.run(true, |sql| {
+        let read = self.connections.run(true, |sql| {
             let horizon = if known > after {
                 known
             } else {
@@ -516,13 +519,26 @@ impl<E: Event> Feed<E> {
             // After the page: an epoch that begins between the two must be noticed.
             expected.map_or(Ok(()), |epoch| epoch::check(sql, partition, epoch))?;
             Ok::<_, Error>(read)
-        })?;
+        });
+        if read.as_ref().is_err_and(is_beyond_head)
+            && let Some(epoch) = expected
+        {
+            self.connections
+                .run(true, |sql| epoch::check(sql, partition, epoch))?;
+        }
+        let (horizon, page) = read?;
         self.horizon = horizon;
         self.options.after = page.position;
         self.ended = page.messages.is_empty() && page.position == horizon;
         self.waiting = page.messages.into();
         Ok(())
     }
+}
+
+/// Whether the reader was at a position that no append has drawn.
+fn is_beyond_head(error: &Error) -> bool {
+    matches!(error, Error::Database(source)
+        if source.sqlstate().is_some_and(|code| code.code() == BEYOND_HEAD))
 }
 
 /// Where a page ends at the latest.

@@ -50,7 +50,12 @@ pub struct Tenant {
 pub struct Tenants {
     connections: Connections,
     schema: Arc<str>,
+    /// Forgets what the store has in memory of a tenant.
+    forget: Arc<Forget>,
 }
+
+/// Forgets a tenant that was removed.
+pub(crate) type Forget = dyn Fn(&str) + Send + Sync;
 
 impl std::fmt::Debug for Tenants {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,10 +67,11 @@ impl std::fmt::Debug for Tenants {
 }
 
 impl Tenants {
-    pub(crate) fn new(connections: Connections, schema: Arc<str>) -> Self {
+    pub(crate) fn new(connections: Connections, schema: Arc<str>, forget: Arc<Forget>) -> Self {
         Self {
             connections,
             schema,
+            forget,
         }
     }
 
@@ -114,7 +120,7 @@ impl Tenants {
             ));
         }
         let count = Partition::new(&self.schema, name)?.sql(COUNT);
-        let (streams, messages) = self.connections.run(true, |sql| {
+        let (streams, messages) = self.connections_of(name).run(true, |sql| {
             let rows = sql
                 .query(&count, &[])
                 .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
@@ -135,10 +141,14 @@ impl Tenants {
     }
 
     fn call(&self, doing: &'static str, text: &str, name: &str) -> Result<bool> {
-        let mut transaction = PooledTransaction::begin(&self.connections)?;
+        let mut transaction = PooledTransaction::begin(&self.connections_of(name))?;
         let changed = call(transaction.sql(), doing, text, name)?;
         transaction.commit()?;
         Ok(changed)
+    }
+
+    fn connections_of(&self, name: &str) -> Connections {
+        self.connections.of_partition(&name.into())
     }
 }
 
@@ -173,15 +183,18 @@ pub struct TenantRemoval {
 
 impl TenantRemoval {
     /// Removes the tenant with its streams, checkpoints, read models and documents. Waits for its own open transactions;
-    /// those of others go on.
+    /// those of others go on. What this process and its connections have in memory of the tenant is freed; other processes free it
+    /// with their connections.
     ///
     /// # Errors
     /// [`Error::UnknownTenant`] when somebody else has removed it meanwhile.
     pub fn with_all_data(self) -> Result<()> {
         let Self { name, tenants, .. } = self;
-        if tenants.call("remove a tenant", &REMOVE.in_schema(&tenants.schema), &name)? {
-            return Ok(());
+        if !tenants.call("remove a tenant", &REMOVE.in_schema(&tenants.schema), &name)? {
+            return Err(Error::UnknownTenant { tenant: name });
         }
-        Err(Error::UnknownTenant { tenant: name })
+        tenants.connections.removed_partition(&name);
+        (tenants.forget)(&name);
+        Ok(())
     }
 }

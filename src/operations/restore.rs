@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 use crate::events::{PartitionSql, epoch, feed};
 use crate::store::EventStore;
 
-const REPAIR: PartitionSql =
-    PartitionSql::new("SELECT behind, head, epoch, partitions FROM {schema}.emt_store_repair()");
+const REPAIR: PartitionSql = PartitionSql::new(
+    "SELECT behind, head, epoch, kept, partitions FROM {schema}.emt_store_repair()",
+);
 
 /// What a repair of the sequences has found and done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +18,12 @@ pub struct SequenceRepair {
     pub found: u64,
     /// Where it is now.
     pub head: u64,
-    /// The epoch of the store. Raised where the sequence had drawn positions since it was set back.
+    /// The epoch of the store. Raised where the sequence of the positions was behind: readers elsewhere may have seen events
+    /// that never came here.
     pub epoch: u64,
+    /// The position up to which checkpoints hold: [`head`](SequenceRepair::head), or 0 where the sequence had drawn positions
+    /// since it was set back.
+    pub kept: u64,
     /// The partitions whose appends had forgotten that there are inline projections. Where positions had been drawn
     /// meanwhile, these projections are stale and have to be rebuilt.
     pub partitions: Vec<String>,
@@ -39,8 +44,9 @@ impl EventStore {
     /// [`open_unchecked`](crate::EventStoreBuilder::open_unchecked) for this call, or run `emmett repair sequence`. End the
     /// replication and stop all writers first.
     ///
-    /// Where positions may have been drawn for the second time already, a new [epoch](EventStore::epoch) begins, which keeps
-    /// no checkpoint.
+    /// Where the sequence of the positions was behind, a new [epoch](EventStore::epoch) begins, because readers outside of the
+    /// database may have seen events that were not replicated. Checkpoints of processors hold, unless positions may have been
+    /// drawn for the second time already.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,13 +75,15 @@ impl EventStore {
             found: get_u64(row, "behind")?,
             head: get_u64(row, "head")?,
             epoch: get_u64(row, "epoch")?,
+            kept: get_u64(row, "kept")?,
             partitions: get(row, "partitions")?,
         };
         transaction.commit()?;
         Ok(repair)
     }
 
-    /// The epoch of the store: 0, and one more after each [`restored`](EventStore::restored). A reader that keeps its
+    /// The epoch of the store: 0, and one more after each [`restored`](EventStore::restored) and each
+    /// [`repair_sequence`](EventStore::repair_sequence) that had to set the positions. A reader that keeps its
     /// position outside of this database keeps the epoch beside it, and gives both to
     /// [`FeedOptions`](crate::FeedOptions::epoch).
     ///

@@ -15,6 +15,9 @@ const UPDATE_REFUSED: &str = "SE031";
 /// With which SQLSTATE a guarded read is refused.
 const READ_REFUSED: &str = "SE014";
 
+/// With which SQLSTATE a tenant is refused that an event store does not know. The detail is its name.
+const UNKNOWN_TENANT: &str = "SE005";
+
 /// What went wrong with documents.
 ///
 /// Nothing was written, except after [`DatabaseError::UnknownOutcome`], where nobody can know. The event store returns it as
@@ -119,6 +122,16 @@ pub enum Error {
     UnknownCollection {
         /// The collection's name.
         collection: String,
+        /// What the database said.
+        source: postgres::Error,
+    },
+    /// The event store in the same schema has no tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it. The event
+    /// store returns its own [`UnknownTenant`](crate::Error::UnknownTenant).
+    #[error("there is no tenant \"{tenant}\": add it to the event store first")]
+    #[non_exhaustive]
+    UnknownTenant {
+        /// The tenant's name.
+        tenant: String,
         /// What the database said.
         source: postgres::Error,
     },
@@ -264,6 +277,12 @@ impl From<DatabaseError> for Error {
                     source,
                 }
             }
+            DatabaseError::Statement { source, .. } if is_refused(&source, UNKNOWN_TENANT) => {
+                Self::UnknownTenant {
+                    tenant: detail(&source),
+                    source,
+                }
+            }
             DatabaseError::Statement { source, .. } if is_refused(&source, READ_REFUSED) => {
                 Self::NotActive {
                     message: message(&source),
@@ -283,6 +302,11 @@ fn message(error: &postgres::Error) -> String {
     error
         .as_db_error()
         .map_or_else(String::new, |error| error.message().to_owned())
+}
+
+fn detail(error: &postgres::Error) -> String {
+    let detail = error.as_db_error().and_then(|error| error.detail());
+    detail.unwrap_or_default().to_owned()
 }
 
 impl RoomError for Error {

@@ -2,10 +2,16 @@
 
 use super::error::{Error, Result};
 use crate::database::schema::create_collection;
-use crate::database::{Connections, Nested, PooledTransaction, Scope, Sql, Transaction};
+use crate::database::{
+    Connections, DEFAULT_PARTITION, Nested, PooledTransaction, SchemaSql, Scope, Sql, Transaction,
+    param,
+};
 use parking_lot::Mutex;
+use postgres::types::Type;
 use std::collections::HashSet;
 use std::sync::Arc;
+
+const REQUIRE_TENANT: SchemaSql = SchemaSql::new("SELECT {schema}.emt_document_require_tenant($1)");
 
 /// Creates the tables of collections when they are first used, once per process.
 pub(crate) struct CollectionTables {
@@ -25,9 +31,11 @@ impl CollectionTables {
         self.may_create && !self.created.lock().contains(name)
     }
 
-    fn ensure(&self, connections: &Connections, schema: &str, name: &str) -> Result<()> {
+    fn ensure(&self, connections: &Connections, scope: &Scope, name: &str) -> Result<()> {
         if self.is_missing(name) {
-            connections.run(true, |sql| create_collection(sql, schema, name))?;
+            connections.run(true, |sql| {
+                create_collection(sql, &scope.schema, &scope.partition, name)
+            })?;
             self.remember(name);
         }
         Ok(())
@@ -56,9 +64,9 @@ impl TransactionTables {
         }
     }
 
-    fn ensure(&self, sql: &mut dyn Sql, schema: &str, name: &str) -> Result<()> {
+    fn ensure(&self, sql: &mut dyn Sql, scope: &Scope, name: &str) -> Result<()> {
         if self.shared.is_missing(name) && !self.created.lock().contains(name) {
-            create_collection(sql, schema, name)?;
+            create_collection(sql, &scope.schema, &scope.partition, name)?;
             self.created.lock().insert(name.to_owned());
         }
         Ok(())
@@ -123,6 +131,21 @@ impl<'a> Executor<'a> {
         &self.scope().partition
     }
 
+    /// Refuses a tenant that is not known, before statements that do not look themselves: those on indexes, which the whole
+    /// collection shares.
+    pub(super) fn require_tenant(&self, sql: &mut dyn Sql) -> Result<()> {
+        if self.partition() == DEFAULT_PARTITION {
+            return Ok(());
+        }
+        let partition = self.partition();
+        sql.query_unnamed(
+            &REQUIRE_TENANT.in_schema(self.schema()),
+            &[param(&partition, Type::TEXT)],
+        )
+        .map_err(|source| Error::database("look for a tenant", source))?;
+        Ok(())
+    }
+
     /// Runs a statement on a collection.
     pub(super) fn run<T>(
         &self,
@@ -157,12 +180,12 @@ impl<'a> Executor<'a> {
                 connections,
                 scope,
                 tables,
-            } => tables.ensure(connections, &scope.schema, collection),
+            } => tables.ensure(connections, scope, collection),
             Self::Transaction {
                 transaction,
                 scope,
                 tables: Some(tables),
-            } => tables.ensure(transaction.lock().sql()?, &scope.schema, collection),
+            } => tables.ensure(transaction.lock().sql()?, scope, collection),
             Self::Transaction { tables: None, .. } => Ok(()),
         }
     }

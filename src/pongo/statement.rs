@@ -23,7 +23,7 @@ pub(super) const PICK: StatementSql = StatementSql::new(
     WITH picked AS (
         SELECT _id, _version, data
           FROM {table}
-         WHERE _partition = $1 AND {filter}
+         WHERE _partition = $1 AND {known} AND {filter}
          {order}
          LIMIT 1
            FOR UPDATE
@@ -36,14 +36,31 @@ pub(super) const PICK: StatementSql = StatementSql::new(
 pub(crate) struct ReadGuard(pub(crate) &'static str);
 
 impl ReadGuard {
-    /// It stands in the limit, because each plan evaluates that once, before the first row. A condition on the rows is left out
-    /// where the planner knows that none meets the filter.
-    pub(super) fn limit(self, schema: &str, collection: &str, rows: &str) -> String {
-        let function = self.0;
-        format!(
-            "LIMIT CASE WHEN {schema}.{function}($1, {collection}) THEN {rows}::BIGINT ELSE 0 END"
-        )
+    fn condition(self, schema: &str, collection: &str) -> String {
+        format!("{schema}.{}($1, {collection})", self.0)
     }
+}
+
+/// The limit of a statement that reads: how many rows, and by whose leave. `collection` is how the statement mentions the
+/// collection's name for the guard.
+///
+/// Conditions stand in the limit, because each plan evaluates that once, before the first row. A condition on the rows is left
+/// out where the planner knows that none meets the filter.
+pub(super) fn limit_clause(
+    table: &DocumentTable,
+    guard: Option<(ReadGuard, &str)>,
+    rows: Option<&str>,
+) -> String {
+    let guard = guard.map(|(guard, collection)| guard.condition(&table.schema, collection));
+    let conditions: Vec<String> = table.read_condition().into_iter().chain(guard).collect();
+    if conditions.is_empty() {
+        return rows.map_or_else(String::new, |rows| format!("LIMIT {rows}"));
+    }
+    format!(
+        "LIMIT CASE WHEN {} THEN {}::BIGINT ELSE 0 END",
+        conditions.join(" AND "),
+        rows.unwrap_or("NULL")
+    )
 }
 
 /// A part of a statement with a filter.
@@ -58,6 +75,8 @@ pub(crate) struct StatementParts {
 impl SqlNames for StatementParts {
     const OPEN: &'static [&'static str] = &[
         "table",
+        "partition",
+        "known",
         "filter",
         "order",
         "limit",
@@ -130,20 +149,10 @@ impl StatementBuilder {
     /// Fills in `{limit}`: how many rows are read at the most, and by whose leave.
     pub(super) fn limit(mut self, guard: Option<ReadGuard>, rows: Option<u64>) -> Self {
         let rows = rows.map(|rows| self.push(SqlValue::Bigint(to_sql(rows))));
-        let limit = match (guard, rows) {
-            (None, None) => String::new(),
-            (None, Some(rows)) => format!("LIMIT {rows}"),
-            (Some(guard), rows) => {
-                let table = Arc::clone(&self.parts.table);
-                let collection = self.push(SqlValue::Text(table.collection.clone()));
-                guard.limit(
-                    &table.schema,
-                    &collection,
-                    rows.as_deref().unwrap_or("NULL"),
-                )
-            }
-        };
-        self.part("limit", limit)
+        let table = Arc::clone(&self.parts.table);
+        let collection = guard.map(|_| self.push(SqlValue::Text(table.collection.clone())));
+        let guard = guard.zip(collection.as_deref());
+        self.part("limit", limit_clause(&table, guard, rows.as_deref()))
     }
 
     /// Fills in `{expected}`: the condition on the document that was picked.

@@ -7,7 +7,6 @@ use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 const SINGLE_STREAM: &str = "document:single_stream";
 const MULTI_STREAM: &str = "document:multi_stream";
@@ -338,12 +337,14 @@ where
     }
 
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
-        let schema = Arc::clone(&context.scope().schema);
-        Ok(crate::database::schema::create_collection(
+        let scope = context.scope().clone();
+        crate::database::schema::create_collection(
             context.sql()?,
-            &schema,
+            &scope.schema,
+            &scope.partition,
             &self.collection,
-        )?)
+        )?;
+        Ok(())
     }
 
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {

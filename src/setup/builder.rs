@@ -73,7 +73,9 @@ impl EventStoreBuilder {
     /// Sets up a store on a pool of the caller's, any r2d2 pool of `postgres` clients.
     ///
     /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
-    /// The [connection options](Self::connection_options) do not apply.
+    /// The [connection options](Self::connection_options) do not apply. Of each tenant that a connection has used, the server keeps
+    /// up to half a megabyte until the connection is closed: with many tenants, give the pool a short
+    /// [`max_lifetime`](r2d2::Builder::max_lifetime).
     pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
         Self::from_source(ConnectionSource::pool(pool))
     }

@@ -72,6 +72,7 @@ impl EventStore {
         notifications: bool,
         activate: Arc<Activate>,
     ) -> Result<Self> {
+        let partition = Partition::new(schema, DEFAULT_PARTITION)?;
         let (bell, rings) = bounded(1);
         let follower = (!projections.is_empty()).then(|| Follower {
             connections: connections.clone(),
@@ -84,8 +85,8 @@ impl EventStore {
             follower: Arc::new(Mutex::new(follower)),
             wakeups: Wakeups::new(&connections, schema, notifications),
             lease_renewer: LeaseRenewer::new(&connections, schema),
-            connections,
-            partition: Arc::new(Partition::new(schema, DEFAULT_PARTITION)?),
+            connections: connections.of_partition(&partition.scope().partition),
+            partition: Arc::new(partition),
             projections: projections.followed_by(bell),
             auto_migration,
             declared: Arc::new(declared),
@@ -145,18 +146,25 @@ impl EventStore {
     /// # Errors
     /// [`Error::InvalidInput`] when no tenant can have this name.
     pub fn tenant(&self, name: &str) -> Result<Self> {
-        let partition = Arc::new(Partition::new(self.partition.schema(), name)?);
+        let partition = Partition::new(self.partition.schema(), name)?;
         Ok(Self {
-            partition,
+            connections: self.connections.of_partition(&partition.scope().partition),
+            partition: Arc::new(partition),
             ..self.clone()
         })
     }
 
     /// Adds, lists and removes tenants.
     pub fn tenants(&self) -> Tenants {
+        let (wakeups, registered) = (self.wakeups.clone(), Arc::clone(&self.registered));
+        let forget = move |tenant: &str| {
+            wakeups.forget(tenant);
+            registered.lock().remove(tenant);
+        };
         Tenants::new(
             self.connections.clone(),
             Arc::clone(self.partition.schema()),
+            Arc::new(forget),
         )
     }
 

@@ -10,7 +10,7 @@ use crate::projection::missed::{self, MissedProjection};
 use crate::projection::{InlineProjections, Projection, registry};
 use crate::trace;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -150,6 +150,9 @@ impl Rounds {
                 following.has_ended();
             }
         }
+        let partitions: HashSet<&str> = missed.iter().map(|missed| &*missed.partition).collect();
+        self.partitions
+            .retain(|name, _| partitions.contains(&**name));
         for missed in missed {
             match projections.find_version(&missed.name, missed.version) {
                 Some(projection) => is_left |= self.follow(&missed, projection.as_ref())?,
@@ -172,6 +175,11 @@ impl Rounds {
         Ok(partition)
     }
 
+    fn connections_of(&self, partition: &Partition) -> Connections {
+        let name = &partition.scope().partition;
+        self.follower.connections.of_partition(name)
+    }
+
     /// Gives up on what no program follows, after a while.
     fn expire(&mut self, missed: &MissedProjection) -> Result<()> {
         if Instant::now() < self.expires_at {
@@ -179,8 +187,7 @@ impl Rounds {
         }
         let partition = self.partition(&missed.partition)?;
         let bounds = (MOST_ORPHANED, LONGEST_ORPHANED);
-        self.follower
-            .connections
+        self.connections_of(&partition)
             .run(true, |sql| {
                 registry::expire(sql, &partition, &missed.name, missed.version, bounds)
             })
@@ -190,10 +197,11 @@ impl Rounds {
     /// Handles what one projection has missed; whether something is left.
     fn follow(&mut self, missed: &MissedProjection, projection: &dyn Projection) -> Result<bool> {
         let partition = self.partition(&missed.partition)?;
+        let connections = self.connections_of(&partition);
         let following = self.followed.entry(missed.clone()).or_default();
         following.has_begun();
         let batches = Batches {
-            connections: &self.follower.connections,
+            connections: &connections,
             partition: &partition,
             projection,
             version: missed.version,

@@ -598,7 +598,7 @@ fn a_sequence_behind_its_table_is_repaired_and_a_restore_is_told() -> anyhow::Re
     );
     assert_eq!(
         run_on(&database, &["--json", "repair", "sequence"])?.json()?,
-        json!({ "found": 2, "head": 2, "epoch": 1, "partitions": [], "repaired": false })
+        json!({ "found": 2, "head": 2, "epoch": 1, "kept": 2, "partitions": [], "repaired": false })
     );
     assert_eq!(
         succeed(&database, &["doctor"])?.lines().last(),

@@ -93,7 +93,8 @@ fn a_part_of_the_feed_is_proved_or_not() -> anyhow::Result<()> {
 
     let part = succeed(&database, &["doctor", "--prove", "2", "3"])?;
     let processor = succeed(&database, &["doctor", "--prove-processor", "carts"])?;
-    let beyond = run_on(&database, &["doctor", "--prove", "1", "4"])?;
+    let beyond = succeed(&database, &["doctor", "--prove", "0", "200"])?;
+    let backwards = run_on(&database, &["doctor", "--prove", "3", "1"])?;
     database
         .client()?
         .batch_execute("DELETE FROM emt_messages WHERE global_position = 2")?;
@@ -109,10 +110,15 @@ fn a_part_of_the_feed_is_proved_or_not() -> anyhow::Result<()> {
         "positions 1 to 2: 2 messages of 1 streams; no holes, all streams in order\n"
     );
     assert_eq!(
-        (beyond.code, beyond.stderr.as_str()),
+        beyond,
+        "positions 1 to 3: 3 messages of 1 streams; no holes, all streams in order\n\
+         position 200 is beyond the head: this is all that there is\n"
+    );
+    assert_eq!(
+        (backwards.code, backwards.stderr.as_str()),
         (
             1,
-            "error: position 4: is beyond 3, how far the feed can be read now\n"
+            "error: positions 3 to 1: the part ends before it begins\n"
         )
     );
     let violation = "Stream \"Cart-1\" goes from version 1 to 3 at position 3: events are missing.";
@@ -124,7 +130,7 @@ fn a_part_of_the_feed_is_proved_or_not() -> anyhow::Result<()> {
         )
     );
     let expected = json!({
-        "holds": false, "from": 1, "to": 3, "messages": 2, "streams": 1, "violationCount": 1,
+        "holds": false, "from": 1, "to": 3, "askedTo": 3, "messages": 2, "streams": 1, "violationCount": 1,
         "violations": [violation],
     });
     assert_eq!((object.code, object.json()?), (4, expected));

@@ -3,6 +3,7 @@
 mod asynchronous;
 mod failover;
 mod killed;
+mod pgbouncer;
 mod pools;
 pub(crate) mod proxy;
 mod refused;

@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(60);
 const POSTPONED: &str = "postponed";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum LoanEvent {
+pub(crate) enum LoanEvent {
     Lent { book: String, days: u32 },
     Extended { days: u32 },
     Returned {},
@@ -30,7 +30,7 @@ impl Event for LoanEvent {
 }
 
 /// The days of each loan: one document a stream.
-pub(super) fn loans(name: &str) -> DocumentProjection<Value> {
+pub(crate) fn loans(name: &str) -> DocumentProjection<Value> {
     DocumentProjection::single_stream(name, |loan, recorded: &Recorded<LoanEvent>| {
         Some(json!({ "days": days_of(loan.as_ref()) + days(&recorded.event) }))
     })
@@ -56,10 +56,13 @@ fn lent(book: &str) -> LoanEvent {
 
 const EXTENDED: LoanEvent = LoanEvent::Extended { days: 7 };
 
-/// The whole day on an empty database. `other` gets what is exported, and has the same settings.
-pub(super) fn whole_day(database: &Database, other: &Database) -> Result<()> {
-    let store = open(database).context("migrate and open")?;
-    open(database).context("open again")?;
+/// Opens a store with the inline projection of the day.
+pub(crate) type Open<'a> = &'a dyn Fn() -> Result<EventStore>;
+
+/// The whole day on an empty database. `open_other` opens the one that gets what is exported, and has the same settings.
+pub(crate) fn whole_day(open: Open<'_>, open_other: Open<'_>) -> Result<()> {
+    let store = open().context("migrate and open")?;
+    open().context("open again")?;
     append(&store).context("append")?;
     read(&store).context("read")?;
     sessions(&store).context("sessions")?;
@@ -70,12 +73,12 @@ pub(super) fn whole_day(database: &Database, other: &Database) -> Result<()> {
     rebuild(&store).context("rebuilds")?;
     archive(&store).context("the archive")?;
     tenants(&store).context("tenants")?;
-    export_and_import(&store, other).context("export and import")?;
+    export_and_import(&store, open_other).context("export and import")?;
     compare(&store).context("the read models")?;
     look_after(&store).context("doctor and proof")
 }
 
-fn open(database: &Database) -> Result<EventStore> {
+pub(super) fn open(database: &Database) -> Result<EventStore> {
     Ok(EventStore::builder(database.url())
         .connection_options(ConnectionOptions::new().pool_size(4))
         .inline_projection(loans("loans"))
@@ -327,10 +330,10 @@ fn tenants(store: &EventStore) -> Result<()> {
     Ok(())
 }
 
-fn export_and_import(store: &EventStore, other: &Database) -> Result<()> {
+fn export_and_import(store: &EventStore, open_other: Open<'_>) -> Result<()> {
     let mut log = Vec::new();
     let exported = store.export(&mut log, ExportOptions::new())?;
-    let copy = open(other)?;
+    let copy = open_other()?;
     let imported = copy.import(log.as_slice(), ImportOptions::new())?;
     ensure!(
         imported.imported == exported.messages,

@@ -1,6 +1,6 @@
 //! The day under each setting of the database that changes how statements run, and in other encodings.
 
-use super::program::whole_day;
+use super::program::{open, whole_day};
 use emmett_postgresql::testing::{Database, Server};
 use postgres::{Client, NoTls};
 
@@ -123,7 +123,7 @@ fn day(name: &str, settings: &[&str], encoding: &str) -> anyhow::Result<()> {
     for database in [&database, &other] {
         set(database, settings)?;
     }
-    whole_day(&database, &other)
+    whole_day(&|| open(&database), &|| open(&other))
         .map_err(|error| error.context(format!("settings: {name}, encoding: {encoding}")))
 }
 

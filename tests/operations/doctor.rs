@@ -876,8 +876,6 @@ fn a_feed_without_holes_is_proved_over_many_pages() -> anyhow::Result<()> {
     let part = store.prove_feed(4, 1_500)?;
     assert!(part.holds(), "{part:?}");
     assert_eq!((part.from, part.to, part.messages), (4, 1_500, 1_497));
-    let nothing = store.prove_feed(7, 6)?;
-    assert_eq!((nothing.messages, nothing.holds()), (0, true));
     assert!(store.prove_feed(0, 2_508)?.holds());
     Ok(())
 }
@@ -955,9 +953,14 @@ fn a_repeated_position_at_the_end_of_a_page_breaks_the_proof() -> anyhow::Result
 
     assert_eq!(
         (proof.messages, proof.violation_count),
-        (1_501, 1),
+        (1_501, 2),
         "{:?}",
         proof.violations
+    );
+    assert!(proof.violations[0].starts_with("Position 1000 is there more than once"));
+    assert_eq!(
+        proof.violations[1],
+        "Stream \"Cart-5\" has messages up to version 1 and no row in emt_streams."
     );
     Ok(())
 }
@@ -978,5 +981,78 @@ fn a_processor_is_proved_up_to_where_it_is() -> anyhow::Result<()> {
         unknown,
         Err(Error::Processor(ProcessorError::Unknown { .. }))
     ));
+    Ok(())
+}
+
+#[test]
+fn a_last_message_that_is_missing_is_found_by_the_doctor_and_breaks_the_proof() -> anyhow::Result<()>
+{
+    for (break_it, from, expected) in [
+        (
+            "DELETE FROM emt_messages WHERE stream_id = 'Cart-0' AND stream_position = 3",
+            1,
+            "Stream \"Cart-0\" is at version 3, its last message at 2: events are missing.",
+        ),
+        (
+            "DELETE FROM emt_messages WHERE stream_id = 'Cart-0' AND stream_position = 3",
+            3,
+            "Stream \"Cart-0\" is at version 3, its last message at 2: events are missing.",
+        ),
+        (
+            "DELETE FROM emt_messages WHERE stream_id = 'Cart-0'",
+            1,
+            "Stream \"Cart-0\" is at version 3 and has no messages: events are missing.",
+        ),
+        (
+            "SELECT emt_stream_move('Cart-0', 'emt:default', TRUE);
+             DELETE FROM emt_messages WHERE stream_id = 'Cart-0' AND stream_position = 3",
+            1,
+            "Stream \"Cart-0\" is at version 3, its last message at 2: events are missing.",
+        ),
+        (
+            "UPDATE emt_streams SET stream_position = 2 WHERE stream_id = 'Cart-0'",
+            1,
+            "Stream \"Cart-0\" is at version 2, its last message at 3: its row is behind.",
+        ),
+    ] {
+        let (database, store) = shop()?;
+        assert!(store.prove_feed(from, 6)?.holds());
+        database.client()?.batch_execute(break_it)?;
+
+        let proof = store.prove_feed(from, 6)?;
+        let finding = only(&store)?;
+
+        assert_eq!(proof.violations, [expected], "{break_it}");
+        assert_eq!(
+            (finding.kind, finding.severity, finding.problem.as_str()),
+            (FindingKind::UnevenStream, Severity::Serious, expected)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_part_is_proved_up_to_the_head_and_has_to_begin_before_it_ends() -> anyhow::Result<()> {
+    let (_database, store) = shop()?;
+
+    let cut = store.prove_feed(0, 200)?;
+    assert_eq!((cut.from, cut.to, cut.asked_to), (1, 6, 200));
+    assert_eq!((cut.messages, cut.holds()), (6, true));
+    assert_eq!(store.tenants().add("empty").map(|_| ())?, ());
+    let empty = store.tenant("empty")?.prove_feed(1, 0)?;
+    assert_eq!((empty.messages, empty.holds()), (0, true));
+
+    for ((from, to), expected) in [
+        ((3, 1), "positions 3 to 1: the part ends before it begins"),
+        ((7, 6), "positions 7 to 6: the part ends before it begins"),
+        ((2, 0), "positions 2 to 0: the part ends before it begins"),
+        (
+            (9, 200),
+            "position 9: is beyond 6, the last position that was drawn",
+        ),
+    ] {
+        let refused = store.prove_feed(from, to).expect_err("no part of the feed");
+        assert_eq!(refused.to_string(), expected);
+    }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! What the tests share: a store on a fresh database, one example domain, and waiting for signals.
 
 pub(crate) mod child_process;
+pub(crate) mod pgbouncer;
 pub(crate) mod schema_files;
+pub(crate) mod server_shell;
 pub(crate) mod standby;
 
-use emmett_postgresql::{Event, EventStore, EventStoreBuilder, testing};
+use emmett_postgresql::{ConnectionOptions, Event, EventStore, EventStoreBuilder, testing};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,25 @@ pub(crate) fn store() -> anyhow::Result<(testing::Database, EventStore)> {
     let database = database();
     let store = EventStore::open(database.url())?;
     Ok((database, store))
+}
+
+/// A database with so many tenants, from "tenant 1" on.
+pub(crate) fn database_with_tenants(count: i32) -> anyhow::Result<testing::Database> {
+    let server = testing::Server::shared()?;
+    let sql = schema_files::event_store()?;
+    let template = server.template(&format!("{count} tenants {sql}"), |url| {
+        EventStore::builder(url)
+            .connection_options(ConnectionOptions::new().pool_size(1))
+            .open()?;
+        let mut client = postgres::Client::connect(url, postgres::NoTls)?;
+        // In parts: a transaction has room for so many locks only.
+        let add = "SELECT count(emt_partition_create('tenant ' || number)) FROM generate_series($1::INTEGER, $2) AS number";
+        for first in (1..=count).step_by(50) {
+            client.query(add, &[&first, &count.min(first + 49)])?;
+        }
+        Ok(())
+    })?;
+    Ok(server.clone_database(&template)?)
 }
 
 /// A store whose connections nothing uses in the background, for tests that count or kill them.

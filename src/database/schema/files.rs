@@ -41,6 +41,7 @@ pub(super) const EVENT_STORE: Map = Map {
         "sql/events/streams.sql",
         "sql/events/fence.sql",
         "sql/events/messages.sql",
+        "sql/events/message_ids.sql",
         "sql/events/store_epochs.sql",
         "sql/events/append.sql",
         "sql/events/append_refusal.sql",

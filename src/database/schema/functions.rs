@@ -3,20 +3,32 @@
 use super::state::SchemaState;
 use crate::database::error::{DatabaseError, Result};
 use crate::database::sql_template::SchemaSql;
-use crate::database::{Sql, param};
+use crate::database::{Sql, param, scalar};
 use postgres::error::SqlState;
 use postgres::types::Type;
 
-const CREATE_COLLECTION: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_create($1)");
+const CREATE_COLLECTION: SchemaSql = SchemaSql::new(
+    "
+    SELECT {schema}.emt_collection_create($1) WHERE {schema}.emt_document_hold_tenant($2) IS NOT NULL",
+);
 
-/// Creates a collection's table where it is missing.
-pub(crate) fn create_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
-    sql.query(
-        &CREATE_COLLECTION.in_schema(schema),
-        &[param(&collection, Type::TEXT)],
-    )
-    .map_err(|source| function_error("create a collection", source))?;
-    Ok(())
+/// Creates a collection's table where it is missing. False where it exists. The partition has to be known.
+pub(crate) fn create_collection(
+    sql: &mut dyn Sql,
+    schema: &str,
+    partition: &str,
+    collection: &str,
+) -> Result<bool> {
+    let rows = sql
+        .query(
+            &CREATE_COLLECTION.in_schema(schema),
+            &[
+                param(&collection, Type::TEXT),
+                param(&partition, Type::TEXT),
+            ],
+        )
+        .map_err(|source| function_error("create a collection", source))?;
+    Ok(scalar(&rows)?.unwrap_or_default())
 }
 
 /// What it means that a call of one of the schema's functions failed: without the function, that there is no schema yet.

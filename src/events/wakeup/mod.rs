@@ -71,4 +71,20 @@ impl Wakeups {
             notifier.appended(partition);
         }
     }
+
+    #[cfg(test)]
+    fn knows(&self, partition: &str) -> bool {
+        self.notifier
+            .as_ref()
+            .is_some_and(|notifier| notifier.knows(partition))
+    }
+
+    /// Forgets a partition that was removed.
+    pub(crate) fn forget(&self, partition: &str) {
+        // Ringing removes the bells that nobody hears any more.
+        self.bells.ring(partition);
+        if let Some(notifier) = &self.notifier {
+            notifier.forget(partition);
+        }
+    }
 }

@@ -68,6 +68,15 @@ impl Notifier {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn knows(&self, partition: &str) -> bool {
+        self.pending.knows(partition)
+    }
+
+    pub(super) fn forget(&self, partition: &str) {
+        self.pending.forget(partition);
+    }
+
     fn start(&self) -> Option<Handle> {
         let (wake, calls) = bounded(1);
         let (open, closed) = bounded(0);

@@ -48,6 +48,15 @@ impl PendingPartitions {
         partition.unheard_until.store(until, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.partitions.read().contains_key(name)
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        self.partitions.write().remove(name);
+    }
+
     fn find(&self, name: &str) -> Arc<PendingPartition> {
         let partitions = self.partitions.read();
         if let Some(partition) = partitions.get(name) {

@@ -209,6 +209,25 @@ fn tenants_do_not_wake_each_other() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_tenant_that_is_removed_is_forgotten() -> anyhow::Result<()> {
+    let database = database()?;
+    let store = EventStore::open(database.url())?;
+    store.tenants().add("acme")?;
+    let acme = store.tenant("acme")?;
+    acme.append_to_stream("Cart-1", &[event()])?;
+    store.append_to_stream("Cart-1", &[event()])?;
+    drop(store.wakeups().subscribe("acme"));
+    let wakeups = store.wakeups();
+    assert!(wakeups.knows("acme") && wakeups.knows(DEFAULT));
+
+    store.tenants().remove("acme")?.with_all_data()?;
+
+    assert!(!wakeups.knows("acme") && wakeups.knows(DEFAULT));
+    assert!(wakeups.bells.end_listening());
+    Ok(())
+}
+
+#[test]
 fn a_bell_rings_once_however_often_it_is_rung_and_is_removed_when_nobody_hears_it() {
     let bells = Bells::default();
     let (first, second) = (bells.add("a"), bells.add("a"));

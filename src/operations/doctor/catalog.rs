@@ -15,7 +15,11 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
     findings.extend(sequence_settings(sql, partition)?);
     findings.extend(position_default(sql, partition)?);
     findings.extend(indexes(sql, partition)?);
-    findings.extend(streams_twice(sql, partition)?);
+    // Of a stream that is on both sides, nobody knows which row is right.
+    match streams_twice(sql, partition)? {
+        Some(finding) => findings.push(finding),
+        None => findings.extend(uneven_streams(sql, partition)?),
+    }
     Ok(findings)
 }
 
@@ -126,5 +130,33 @@ fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Find
             streams[..streams.len().min(3)].join(", ")
         ),
         "Was one moved by hand? Keep the row and the messages that are right, and delete the others.",
+    )))
+}
+
+/// A store with more streams is looked at in part: the doctor is asked while somebody waits. A proof looks at all.
+const MOST_STREAMS: i64 = 1_000_000;
+
+/// How many are named.
+const MOST_NAMED: usize = 3;
+
+fn uneven_streams(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
+    let streams = integrity::some_uneven(sql, partition, MOST_STREAMS, MOST_NAMED + 1)?;
+    if streams.is_empty() {
+        return Ok(None);
+    }
+    let mut sentences: Vec<String> = streams
+        .iter()
+        .take(MOST_NAMED)
+        .map(ToString::to_string)
+        .collect();
+    if streams.len() > MOST_NAMED {
+        sentences.push("There are more.".to_owned());
+    }
+    Ok(Some(Finding::new(
+        FindingKind::UnevenStream,
+        Severity::Serious,
+        sentences.join(" "),
+        "Were messages deleted by hand, or does row level security hide them from this role? Restore them from a backup. \
+         `emmett doctor --prove` names all that is missing.",
     )))
 }

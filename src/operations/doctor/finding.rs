@@ -82,6 +82,8 @@ pub enum FindingKind {
     FeedIndex,
     /// A stream is active and archived at once.
     StreamTwice,
+    /// The row of a stream is at another version than its last message.
+    UnevenStream,
     /// An index of Emmett's makes appends slower.
     SecondStreamIndex,
     /// An inline projection has missed events that nobody knows any more.
@@ -131,6 +133,7 @@ impl FindingKind {
             Self::PositionDefault => "positionDefault",
             Self::FeedIndex => "feedIndex",
             Self::StreamTwice => "streamTwice",
+            Self::UnevenStream => "unevenStream",
             Self::SecondStreamIndex => "secondStreamIndex",
             Self::StaleProjection => "staleProjection",
             Self::OrphanedProjection => "orphanedProjection",

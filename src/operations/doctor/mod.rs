@@ -110,7 +110,10 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
 
 impl EventStore {
     /// Looks for what is wrong with the store (with this tenant): who holds the feed back or a lock of the
-    /// library, what the feed relies on and is not there, schemas on the search path in which others may create functions, processors that do not get on, inline projections that are not active. Changes nothing.
+    /// library, what the feed relies on and is not there, streams whose messages are missing, schemas on the search path in which others may
+    /// create functions, processors that do not get on, inline projections that are not active. Changes nothing.
+    ///
+    /// Of the streams, it compares a million at the most with their messages; [`prove_feed`](EventStore::prove_feed) compares all.
     ///
     /// What other roles do is shown to superusers and members of `pg_read_all_stats` only.
     ///
@@ -134,8 +137,11 @@ impl EventStore {
     }
 
     /// Proves that a part of the feed has no holes: walks from one global position to another, both included, and checks
-    /// that positions are unique, and that the versions of each stream ascend one by one. Holds one number for each stream
-    /// that it meets.
+    /// that positions are unique, that the versions of each stream ascend one by one, and that the row of each stream that it
+    /// meets is at the version of its last message. From position 1, it also looks for rows without messages. Holds one number
+    /// for each stream that it meets.
+    ///
+    /// A part that ends beyond the last position that was drawn is proved up to there, and [`FeedProof::to`] says so.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -150,7 +156,8 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a part that ends where appends are still open, or beyond.
+    /// [`Error::InvalidInput`] for a part that ends where appends are still open, that ends before it begins, or that begins
+    /// beyond the last position that was drawn.
     pub fn prove_feed(&self, from: u64, to: u64) -> Result<FeedProof> {
         prove(self.connections(), self.partition(), from, to)
     }

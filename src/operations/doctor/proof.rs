@@ -3,7 +3,7 @@
 use crate::database::Connections;
 use crate::error::{Error, Result};
 use crate::events::feed::{self, MessageName, Part};
-use crate::events::{FeedFilter, Partition};
+use crate::events::{FeedFilter, Partition, integrity};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -19,8 +19,10 @@ const MOST_DESCRIBED: usize = 100;
 pub struct FeedProof {
     /// The first position of the part.
     pub from: u64,
-    /// Its last position.
+    /// Its last position: where the feed ends, if more was asked for.
     pub to: u64,
+    /// The last position that was asked for.
+    pub asked_to: u64,
     /// How many messages are in it.
     pub messages: u64,
     /// Of how many streams.
@@ -53,7 +55,28 @@ pub(crate) fn prove(
     to: u64,
 ) -> Result<FeedProof> {
     let from = from.max(1);
-    let horizon = connections.run(true, |sql| feed::horizon(sql, partition, 0))?;
+    // All of an empty feed is a part of it.
+    if from > to && (from, to) != (1, 0) {
+        return Err(Error::invalid(
+            format!("positions {from} to {to}"),
+            "the part ends before it begins",
+        ));
+    }
+    let asked_to = to;
+    let (head, horizon) = connections.run(true, |sql| {
+        Ok::<_, Error>((
+            feed::head(sql, partition)?,
+            feed::horizon(sql, partition, 0)?,
+        ))
+    })?;
+    // Nothing stands beyond the head.
+    let to = to.min(head);
+    if from > to + 1 {
+        return Err(Error::invalid(
+            format!("position {from}"),
+            format!("is beyond {head}, the last position that was drawn"),
+        ));
+    }
     if to > horizon.position {
         return Err(Error::invalid(
             format!("position {to}"),
@@ -67,6 +90,7 @@ pub(crate) fn prove(
         proof: FeedProof {
             from,
             to,
+            asked_to,
             ..FeedProof::default()
         },
         versions: HashMap::new(),
@@ -89,6 +113,7 @@ pub(crate) fn prove(
         after = last.global_position - 1;
     }
     walk.proof.streams = walk.versions.len() as u64;
+    walk.compare_streams(connections, partition)?;
     Ok(walk.proof)
 }
 
@@ -111,6 +136,26 @@ impl Walk {
             self.check_position(message);
             self.check_version(message);
         }
+    }
+
+    /// Compares the rows of the streams with their last messages: a last one that is missing leaves no hole. Whoever walks from
+    /// the beginning has met each stream that has messages; the others should have no row.
+    fn compare_streams(&mut self, connections: &Connections, partition: &Partition) -> Result<()> {
+        let mut uneven = Vec::new();
+        if self.proof.from == 1 {
+            uneven = connections.run(true, |sql| integrity::empty_streams(sql, partition))?;
+        }
+        let met: Vec<&str> = self.versions.keys().map(|stream| &**stream).collect();
+        for streams in met.chunks(PAGE) {
+            uneven.extend(
+                connections.run(true, |sql| integrity::uneven_among(sql, partition, streams))?,
+            );
+        }
+        uneven.sort_by(|one, other| one.stream.cmp(&other.stream));
+        for stream in uneven {
+            self.proof.violate(stream.to_string());
+        }
+        Ok(())
     }
 
     fn check_position(&mut self, message: &MessageName) {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub(super) struct BatchLine {
     pub(super) number: u64,
     pub(super) expected_position: Option<u64>,
+    /// Whether the line has the message's id.
+    pub(super) has_own_id: bool,
     pub(super) message: RecordedMessage,
 }
 

@@ -125,6 +125,7 @@ impl<'s, 'p> Import<'s, 'p> {
         self.batch.push(BatchLine {
             number,
             expected_position: line.stream_position,
+            has_own_id: line.message_id.is_some(),
             message: message(&line),
         });
         Ok(())
@@ -202,6 +203,13 @@ impl<'s, 'p> Import<'s, 'p> {
         place(sql, partition, &mut self.batch)?;
         let messages: Vec<&RecordedMessage> = self.batch.iter().map(|line| &line.message).collect();
         bulk::copy(sql, partition, messages.iter().copied())?;
+        let given: Vec<&RecordedMessage> = self
+            .batch
+            .iter()
+            .filter(|line| line.has_own_id)
+            .map(|line| &line.message)
+            .collect();
+        bulk::note_ids(sql, partition, &given)?;
         // After the streams' rows were locked, as every append looks.
         let run = missed::note(sql, partition, projections.versions(), &messages)?;
         projections.handle(sql, partition, |name| {

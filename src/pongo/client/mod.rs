@@ -80,7 +80,11 @@ impl PongoClient {
     }
 
     /// The same client as one tenant sees it: documents of its own in every collection. The default one, which is called
-    /// `emt:default`, is seen without. No tenant has to be added.
+    /// `emt:default`, is seen without.
+    ///
+    /// Without an event store in the same schema, no tenant has to be added. Beside one, the tenant has to be one of
+    /// [its tenants](crate::Tenants::add); until then, operations fail with [`Error::UnknownTenant`]. The statements look
+    /// themselves, without another round trip. A write or a delete whose filter can match nothing may return without a look.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when no tenant can have this name.

@@ -2,8 +2,8 @@
 
 use crate::database::schema::create_collection;
 use crate::database::{
-    Connections, DatabaseError, Declared, MigrationReport, SchemaSql, Sql, identifier, param,
-    scalar, scalars,
+    Connections, DEFAULT_PARTITION, DatabaseError, Declared, MigrationReport, SchemaSql, Sql,
+    identifier, param, scalar, scalars,
 };
 use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
@@ -163,7 +163,7 @@ impl Declared for CollectionDefinitions {
         for definition in &self.0 {
             let is_there = is_collection(sql, schema, &definition.name)?;
             if !is_there {
-                create_collection(sql, schema, &definition.name)?;
+                create_collection(sql, schema, DEFAULT_PARTITION, &definition.name)?;
             }
             report.add(collection_item(&definition.name), !is_there);
         }

@@ -16,6 +16,7 @@ impl<T> Collection<'_, T> {
     pub fn indexes(&self) -> Result<Vec<IndexDescription>> {
         check_name(&self.name)?;
         self.executor.run(&self.name, true, |sql| {
+            self.executor.require_tenant(sql)?;
             catalog::list(sql, self.executor.schema(), &self.name)
         })
     }
@@ -46,6 +47,7 @@ impl<T> Collection<'_, T> {
         let schema = self.executor.schema();
         if !index.is_concurrent() {
             return self.executor.atomically(&self.name, |sql| {
+                self.executor.require_tenant(sql)?;
                 catalog::create(sql, schema, &self.name, index)
             });
         }
@@ -57,6 +59,7 @@ impl<T> Collection<'_, T> {
         };
         // Its table has to be there first.
         self.executor.run(&self.name, true, |sql| {
+            self.executor.require_tenant(sql)?;
             catalog::look(sql, schema, &self.name, index)
         })?;
         create_concurrently(connections, schema, &self.name, index)
@@ -73,6 +76,7 @@ impl<T> Collection<'_, T> {
         identifier::check("the index name", name)?;
         let schema = self.executor.schema();
         self.executor.atomically(&self.name, |sql| {
+            self.executor.require_tenant(sql)?;
             catalog::lock(sql, schema, &self.name)?;
             catalog::drop(sql, schema, &self.name, name)
         })

@@ -1,18 +1,22 @@
 //! Creating, dropping and renaming collections.
 
 use super::Collection;
-use crate::database::schema::function_error;
+use crate::database::schema::{create_collection, function_error};
 use crate::database::{SchemaSql, param, scalar};
 use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::index::catalog::rename_all;
 use postgres::types::Type;
 
-const CREATE: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_create($1)");
+const DROP: SchemaSql = SchemaSql::new(
+    "
+    SELECT {schema}.emt_collection_drop($1) WHERE {schema}.emt_document_hold_tenant($2) IS NOT NULL",
+);
 
-const DROP: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_drop($1)");
-
-const RENAME: SchemaSql = SchemaSql::new("SELECT {schema}.emt_collection_rename($1, $2)");
+const RENAME: SchemaSql = SchemaSql::new(
+    "
+    SELECT {schema}.emt_collection_rename($1, $3) WHERE {schema}.emt_document_hold_tenant($2) IS NOT NULL",
+);
 
 impl<T> Collection<'_, T> {
     /// Creates the collection; false when it exists. It is created on its first use anyway, where that is allowed.
@@ -26,7 +30,12 @@ impl<T> Collection<'_, T> {
     /// says what does not fit.
     pub fn create(&self) -> Result<bool> {
         check_name(&self.name)?;
-        self.call("create a collection", CREATE)
+        let (schema, partition) = (self.executor.schema(), self.executor.partition());
+        let created = self
+            .executor
+            .in_one_transaction(|sql| Ok(create_collection(sql, schema, partition, &self.name)?))?;
+        self.executor.forget(&self.name);
+        Ok(created)
     }
 
     /// Drops the collection with all its documents, those of all tenants; false when there was none. It can be used again,
@@ -39,7 +48,19 @@ impl<T> Collection<'_, T> {
     /// [`Error::ReadModel`] for the read model of a projection.
     pub fn drop(self) -> Result<bool> {
         check_name(&self.name)?;
-        self.call("drop a collection", DROP)
+        let (text, partition) = (
+            DROP.in_schema(self.executor.schema()),
+            self.executor.partition(),
+        );
+        let dropped = self.executor.in_one_transaction(|sql| {
+            let names = [param(&self.name, Type::TEXT), param(&partition, Type::TEXT)];
+            let rows = sql
+                .query(&text, &names)
+                .map_err(|source| refused("drop a collection", &self.name, source))?;
+            Ok(scalar(&rows)?.unwrap_or_default())
+        })?;
+        self.executor.forget(&self.name);
+        Ok(dropped)
     }
 
     /// Renames the collection, with its documents and indexes. The old name can be used again, and is empty then.
@@ -53,28 +74,20 @@ impl<T> Collection<'_, T> {
     pub fn rename(self, new_name: &str) -> Result<Self> {
         check_name(&self.name)?;
         check_name(new_name)?;
-        let schema = self.executor.schema();
+        let (schema, partition) = (self.executor.schema(), self.executor.partition());
         let text = RENAME.in_schema(schema);
         self.executor.in_one_transaction(|sql| {
-            let names = [param(&self.name, Type::TEXT), param(&new_name, Type::TEXT)];
+            let names = [
+                param(&self.name, Type::TEXT),
+                param(&partition, Type::TEXT),
+                param(&new_name, Type::TEXT),
+            ];
             sql.query(&text, &names)
                 .map_err(|source| refused("rename a collection", &self.name, source))?;
             rename_all(sql, schema, &self.name, new_name)
         })?;
         self.executor.forget(&self.name);
         Ok(self.renamed(new_name))
-    }
-
-    fn call(&self, doing: &'static str, template: SchemaSql) -> Result<bool> {
-        let text = template.in_schema(self.executor.schema());
-        let changed = self.executor.in_one_transaction(|sql| {
-            let rows = sql
-                .query(&text, &[param(&self.name, Type::TEXT)])
-                .map_err(|source| refused(doing, &self.name, source))?;
-            Ok(scalar(&rows)?.unwrap_or_default())
-        })?;
-        self.executor.forget(&self.name);
-        Ok(changed)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
 use super::stored::{Fields, StoredDocument, without_columns};
-use crate::database::{Jsonb, Sql, SqlNames, SqlTemplate, check_key, identifier, param};
+use crate::database::{
+    DEFAULT_PARTITION, Jsonb, Sql, SqlNames, SqlTemplate, check_key, identifier, param,
+};
 use crate::json::{self, JsonError};
 use crate::pongo::error::{Error, Result};
 use postgres::types::Type;
@@ -104,18 +106,24 @@ pub(crate) struct DocumentTable {
     pub(crate) schema: String,
     /// The quoted name with its schema.
     pub(crate) table: String,
+    /// What a row is inserted with for the partition, which is `$1`: that of a tenant has to be known, and to stay.
+    inserted_partition: String,
+    /// The same as a condition of a statement that changes rows.
+    is_known: String,
 }
 
 /// A statement on the table of a collection.
 pub(crate) type CollectionSql = SqlTemplate<DocumentTable>;
 
 impl SqlNames for DocumentTable {
-    const OPEN: &'static [&'static str] = &["schema", "table"];
+    const OPEN: &'static [&'static str] = &["schema", "table", "partition", "known"];
 
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "schema" => Some(&self.schema),
             "table" => Some(&self.table),
+            "partition" => Some(&self.inserted_partition),
+            "known" => Some(&self.is_known),
             _ => None,
         }
     }
@@ -157,12 +165,30 @@ impl DocumentTable {
         table: &str,
     ) -> Result<Self> {
         check_name(collection)?;
+        let schema_name = identifier::quote(schema);
+        // A subquery that mentions no row is evaluated once for the statement; a condition of such alone, before the first row.
+        let (inserted_partition, is_known) = if partition == DEFAULT_PARTITION {
+            ("$1".to_owned(), "TRUE".to_owned())
+        } else {
+            let held = format!("(SELECT {schema_name}.emt_document_hold_tenant($1))");
+            let is_known = format!("{held} IS NOT NULL");
+            (held, is_known)
+        };
         Ok(Self {
             collection: collection.to_owned(),
             partition: partition.to_owned(),
-            schema: identifier::quote(schema),
             table: identifier::qualify(schema, table),
+            schema: schema_name,
+            inserted_partition,
+            is_known,
         })
+    }
+
+    /// What a statement that reads asks once, before its first row: whether the tenant is known. The partition is `$1`. Nothing
+    /// for the store without tenants.
+    pub(crate) fn read_condition(&self) -> Option<String> {
+        (self.partition != DEFAULT_PARTITION)
+            .then(|| format!("{}.emt_document_require_tenant($1)", self.schema))
     }
 
     /// Reads a document, or a part of one; the id is for an error.

@@ -6,7 +6,7 @@ use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, DOCUMENT, DocumentTable, StoredDocument};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
-use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
+use crate::pongo::statement::{Statement, StatementBuilder, StatementSql, limit_clause};
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -119,8 +119,8 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
         let table = self.table()?;
         let mut text = FIND_BY_ID.with(table);
         let mut parameters = vec![param(&table.partition, Type::TEXT), param(&id, Type::TEXT)];
-        if let Some(guard) = self.guard {
-            text.push_str(&guard.limit(&table.schema, "$3", "NULL"));
+        text.push_str(&limit_clause(table, self.guard.zip(Some("$3")), None));
+        if self.guard.is_some() {
             parameters.push(param(&table.collection, Type::TEXT));
         }
         let rows = self.read(|sql| {

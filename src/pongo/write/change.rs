@@ -43,7 +43,7 @@ const COUNT: StatementSql = StatementSql::new(
     "
     UPDATE {table} AS picked
        SET data = {changed}, _version = picked._version + 1, _updated = now()
-     WHERE _partition = $1 AND {filter}
+     WHERE _partition = $1 AND {known} AND {filter}
     RETURNING picked._id, picked._version - 1 AS before, picked._version AS after, {returned} AS document",
 );
 
@@ -52,7 +52,7 @@ const COUNT: StatementSql = StatementSql::new(
 const INSERTING: StatementSql = StatementSql::new(
     ", inserted AS (
         INSERT INTO {table} AS document (_id, _partition, data)
-        SELECT {id}, $1, {inserted}
+        SELECT {id}, {partition}, {inserted}
          WHERE NOT EXISTS (SELECT FROM picked) AND {may_insert}",
 );
 

@@ -28,7 +28,7 @@ const DELETE_MANY: StatementSql = StatementSql::new(
     WITH picked AS (
         SELECT _id
           FROM {table}
-         WHERE _partition = $1 AND {filter}
+         WHERE _partition = $1 AND {known} AND {filter}
          ORDER BY _id COLLATE \"C\"
            FOR UPDATE
     )

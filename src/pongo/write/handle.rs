@@ -16,12 +16,12 @@ use std::time::Duration;
 
 const READ_ONE: CollectionSql = CollectionSql::new(
     "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = $2",
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND {known} AND _id = $2",
 );
 
 const READ: CollectionSql = CollectionSql::new(
     "
-    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND _id = ANY($2)",
+    SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND {known} AND _id = ANY($2)",
 );
 
 /// The pause between two attempts: none at first, because whoever was faster is done by then.

@@ -13,13 +13,13 @@ use serde::Serialize;
 const INSERT_ONE: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} (_id, _partition, data)
-    VALUES ($2, $1, $3)",
+    VALUES ($2, {partition}, $3)",
 );
 
 const INSERT: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} (_id, _partition, data)
-    SELECT document.id, $1, document.data
+    SELECT document.id, {partition}, document.data
       FROM unnest($2, $3) AS document (id, data)",
 );
 
@@ -27,7 +27,7 @@ const INSERT: CollectionSql = CollectionSql::new(
 const UPSERT: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} AS document (_id, _partition, data)
-    SELECT written.id, $1, written.data
+    SELECT written.id, {partition}, written.data
       FROM unnest($2, $3) AS written (id, data)
      ORDER BY written.id COLLATE \"C\"
     ON CONFLICT (_id, _partition) DO UPDATE

@@ -18,7 +18,7 @@ const REPLACE: CollectionSql = CollectionSql::new("
     WITH picked AS (
         SELECT _id, _version, data
           FROM {table}
-         WHERE _partition = $1 AND _id = ANY($2)
+         WHERE _partition = $1 AND {known} AND _id = ANY($2)
          ORDER BY _id COLLATE \"C\"
            FOR UPDATE
     ), checked AS MATERIALIZED (

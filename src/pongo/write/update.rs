@@ -16,7 +16,7 @@ const UPDATE_MANY: StatementSql = StatementSql::new("
     WITH picked AS (
         SELECT _id, _version, data
           FROM {table}
-         WHERE _partition = $1 AND {filter}
+         WHERE _partition = $1 AND {known} AND {filter}
          ORDER BY _id COLLATE \"C\"
            FOR UPDATE
     ), computed AS MATERIALIZED (

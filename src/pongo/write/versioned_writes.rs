@@ -11,7 +11,7 @@ use std::collections::HashMap;
 const INSERT_ONE: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} (_id, _partition, data)
-    VALUES ($2, $1, $3)
+    VALUES ($2, {partition}, $3)
     ON CONFLICT (_id, _partition) DO NOTHING
     RETURNING _id, _version",
 );
@@ -20,17 +20,17 @@ const REPLACE_ONE: CollectionSql = CollectionSql::new(
     "
     UPDATE {table}
        SET data = $3, _version = _version + 1, _updated = now()
-     WHERE _id = $2 AND _partition = $1 AND _version = $4
+     WHERE _id = $2 AND _partition = $1 AND {known} AND _version = $4
     RETURNING _id, _version",
 );
 
 const DELETE_ONE: CollectionSql = CollectionSql::new("
-    DELETE FROM {table} WHERE _id = $2 AND _partition = $1 AND _version = $3 RETURNING _id, _version");
+    DELETE FROM {table} WHERE _id = $2 AND _partition = $1 AND {known} AND _version = $3 RETURNING _id, _version");
 
 const INSERT: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} (_id, _partition, data)
-    SELECT written.id, $1, written.data
+    SELECT written.id, {partition}, written.data
       FROM unnest($2, $3) AS written (id, data)
      ORDER BY written.id COLLATE \"C\"
     ON CONFLICT (_id, _partition) DO NOTHING
@@ -43,7 +43,7 @@ const INSERT: CollectionSql = CollectionSql::new(
 const REPLACE: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} AS document (_id, _partition, data, _version)
-    SELECT written.id, $1, written.data, written.version
+    SELECT written.id, {partition}, written.data, written.version
       FROM unnest($2, $3, $4) AS written (id, data, version)
      ORDER BY written.id COLLATE \"C\"
     ON CONFLICT (_id, _partition) DO UPDATE
@@ -61,7 +61,7 @@ const DELETE: CollectionSql = CollectionSql::new("
     WITH picked AS (
         SELECT _id, _version
           FROM {table}
-         WHERE _partition = $1 AND _id = ANY($2)
+         WHERE _partition = $1 AND {known} AND _id = ANY($2)
          ORDER BY _id COLLATE \"C\"
            FOR UPDATE
     )

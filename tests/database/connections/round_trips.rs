@@ -243,3 +243,21 @@ fn use_everything(store: &EventStore, worker: u32) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_document_of_a_tenant_is_one_round_trip() -> anyhow::Result<()> {
+    let (_database, proxy, store) = watched_store()?;
+    store.tenants().add("acme")?;
+    let things = store
+        .tenant("acme")?
+        .collection::<serde_json::Value>("things");
+    things.insert_one(&json!({"_id": "1"}))?;
+    things.find_by_id("1")?;
+
+    let (inserted, written) = proxy.watch(|| things.insert_one(&json!({"_id": "2"})));
+    let (found, read) = proxy.watch(|| things.find_by_id("2"));
+
+    assert!(inserted.is_ok() && found?.is_some());
+    assert_eq!((written.len(), read.len()), (1, 1), "{written:?} {read:?}");
+    Ok(())
+}

@@ -10,6 +10,7 @@ use std::path::Path;
 /// and evaluate the defaults of the user's tables, which need the user's path.
 const WITHOUT_PATH: &str = "
     emt_append_in_emt_default emt_append emt_append_to_streams emt_append_refusal emt_append_find_repeated emt_append_look
+    emt_append_id_hash emt_append_note_ids
     emt_feed_in_emt_default emt_horizon
     emt_append_to_stream emt_sanitize_name emt_add_partition emt_missed_note emt_missed_note_inserted emt_partition_check
     emt_fence emt_fence_class emt_fence_lock emt_fence_once emt_position_unused emt_position_head emt_position_next
@@ -20,6 +21,7 @@ const WITHOUT_PATH: &str = "
     emt_array_update emt_array_push emt_array_slice emt_array_sort emt_array_add_to_set emt_array_pull emt_array_extend
     emt_update_refuse emt_update_value emt_document_update emt_document_select emt_document_put_columns
     emt_number_calculate emt_number_readable emt_number_nearest_float
+    emt_document_tenant_key emt_document_require_tenant emt_document_hold_tenant
     emt_stream_move emt_document_replace_all emt_table_copy_rows";
 
 const PATH: &str = "search_path=pg_catalog, pg_temp";

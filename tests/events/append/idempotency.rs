@@ -2,8 +2,8 @@
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    AppendOptions, Appended, Error, EventStore, ExpectedVersion, MessageKind, NewMessage, Result,
-    StreamMessages,
+    AppendOptions, Appended, Error, EventStore, ExpectedVersion, ExportOptions, ImportOptions,
+    MessageKind, NewMessage, Result, StreamMessages,
 };
 
 fn message(id: &str, product: &str) -> NewMessage<CartEvent> {
@@ -255,5 +255,103 @@ fn an_append_to_several_streams_is_recognised_stream_by_stream() -> anyhow::Resu
         (version(&store, "Cart-1")?, version(&store, "Cart-2")?),
         (2, 1)
     );
+    Ok(())
+}
+
+/// An append of one message by the function of the schema: the ids, whose first is the stream's first message.
+const APPEND: &str = "
+    SELECT emt_append('Cart-1', 'Cart', 'emt:default', NULL, ARRAY[$1::TEXT], ARRAY['Noted'], ARRAY['E'], ARRAY['1'],
+                      ARRAY['{}'::JSONB], ARRAY['{}'::JSONB], TRUE)";
+
+/// How many pages of messages and their ids this session has looked at.
+const LOOKED_AT: &str = "
+    SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::BIGINT FROM pg_class
+     WHERE relname ~ '^emt_message' AND relkind IN ('r', 'i')";
+
+#[test]
+fn a_long_stream_is_not_looked_through() -> anyhow::Result<()> {
+    let (database, _store) = store()?;
+    let mut client = database.client()?;
+    client.query(APPEND, &[&"first"])?;
+    client.batch_execute(
+        "INSERT INTO emt_messages (stream_position, stream_id, message_schema_version, message_id, message_type,
+                                   message_data, message_metadata)
+         SELECT n, 'Cart-1', '1', 'other-' || n, 'Noted', '{}', '{}' FROM generate_series(2, 20000) AS n;
+         UPDATE emt_streams SET stream_position = 20000 WHERE stream_id = 'Cart-1'",
+    )?;
+    for statistics in ["SELECT", "VACUUM ANALYZE"] {
+        client.batch_execute(statistics)?;
+        for (id, kind) in [(format!("new {statistics}"), 0), ("first".to_owned(), 3)] {
+            let mut transaction = client.transaction()?;
+            let before: i64 = transaction.query_one(LOOKED_AT, &[])?.get(0);
+            let result: Vec<i64> = transaction.query_one(APPEND, &[&id])?.get(0);
+            let after: i64 = transaction.query_one(LOOKED_AT, &[])?.get(0);
+            transaction.commit()?;
+            let pages = after - before;
+
+            assert_eq!(result[0], kind, "{id}");
+            assert!(pages < 60, "{id} looks at {pages} pages");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn ids_that_the_library_made_cost_no_row() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let noted = || -> anyhow::Result<i64> {
+        let row = database
+            .client()?
+            .query_one("SELECT count(*) FROM emt_message_ids", &[])?;
+        Ok(row.get(0))
+    };
+
+    store.append_to_stream("Cart-1", &[added("shoes", 1)])?;
+    store.append_to_stream("Cart-1", &[added("hat", 1), added("hat", 2)])?;
+    assert_eq!(noted()?, 0);
+    store.append_to_stream("Cart-1", &[message("a", "shoes")])?;
+    store.append_to_stream("Cart-1", &[message("a", "shoes")])?;
+    store
+        .append_to_stream("Cart-1", &[message("a", "hat")])
+        .expect_err("another message");
+    assert_eq!(noted()?, 1);
+    Ok(())
+}
+
+#[test]
+fn an_imported_message_is_not_appended_again() -> anyhow::Result<()> {
+    let (_source, from) = store()?;
+    let (_target, to) = store()?;
+    let longest = "x".repeat(3_000);
+    let messages = [message("a", "shoes"), message(&longest, "hat")];
+    let first = from.append_to_stream("Cart-1", &messages)?;
+    let mut log = Vec::new();
+    from.export(&mut log, ExportOptions::new())?;
+    to.import(log.as_slice(), ImportOptions::new())?;
+
+    assert_is_repetition(&to.append_to_stream("Cart-1", &messages)?, &first);
+    Ok(())
+}
+
+#[test]
+fn a_tenant_that_is_added_again_knows_no_ids() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    store.tenants().add("acme")?;
+    let acme = store.tenant("acme")?;
+    acme.append_to_stream("Cart-1", &[message("a", "shoes")])?;
+    store.append_to_stream("Cart-1", &[message("a", "shoes")])?;
+
+    store.tenants().remove("acme")?.with_all_data()?;
+
+    let left: i64 = database
+        .client()?
+        .query_one(
+            "SELECT count(*) FROM emt_message_ids WHERE partition = 'acme'",
+            &[],
+        )?
+        .get(0);
+    assert_eq!(left, 0);
+    let again = store.append_to_stream("Cart-1", &[message("a", "shoes")])?;
+    assert!(again.already_appended);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A statement locks the tables of its own tenant, so it locks no more with 500 tenants than with 2.
 
-use crate::support::{CartEvent, added, schema_files};
-use emmett_postgresql::testing::{Database, Server};
+use crate::support::{CartEvent, added, database_with_tenants};
+use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
     AppendOptions, ConnectionOptions, DocumentProjection, Event, EventStore, FeedOptions,
     NewMessage, RawEvent, ReadOptions, Recorded, Session, StreamMessages,
@@ -18,24 +18,6 @@ const LOCKS: &str = "
      WHERE pid = pg_backend_pid() AND locktype = 'relation'
        AND relation NOT IN (SELECT oid FROM pg_class WHERE relnamespace = 'pg_catalog'::REGNAMESPACE)
      ORDER BY 1";
-
-fn database_with_tenants(count: i32) -> anyhow::Result<Database> {
-    let server = Server::shared()?;
-    let sql = schema_files::event_store()?;
-    let template = server.template(&format!("{count} tenants {sql}"), |url| {
-        EventStore::builder(url)
-            .connection_options(ConnectionOptions::new().pool_size(1))
-            .open()?;
-        let mut client = postgres::Client::connect(url, postgres::NoTls)?;
-        // In parts: a transaction has room for so many locks only.
-        let add = "SELECT count(emt_partition_create('tenant ' || number)) FROM generate_series($1::INTEGER, $2) AS number";
-        for first in (1..=count).step_by(50) {
-            client.query(add, &[&first, &count.min(first + 49)])?;
-        }
-        Ok(())
-    })?;
-    Ok(server.clone_database(&template)?)
-}
 
 /// A store with one connection, so that every operation runs on it, with generic plans.
 fn store(database: &Database) -> anyhow::Result<EventStore> {
