@@ -92,8 +92,8 @@ impl ConnectionOptions {
     /// Each tenant costs the server up to half a megabyte in each connection that has used it, and only closing the connection
     /// frees that. A higher number saves loading a tenant's tables anew, which takes longer than an append. Behind `PgBouncer`, its
     /// `server_lifetime` closes the server's connections instead. A [`PongoClient`](crate::pongo::PongoClient) has the documents of
-    /// all tenants in the same tables, so its connections use none of a tenant's own. A consumer of all tenants looks at all feeds in
-    /// one statement; that costs 50 kB a tenant more and does not count.
+    /// all tenants in the same tables, so its connections use none of a tenant's own. A consumer of all tenants looks at all feeds
+    /// over a connection of its own, which costs the server 50 kB a tenant more.
     ///
     /// ```
     /// use emmett_postgresql::ConnectionOptions;

@@ -5,7 +5,7 @@ use super::seat::Seat;
 use super::seats::Seats;
 use super::work::TenantWork;
 use crate::consumer::plan::{Found, Plan};
-use crate::database::BackOff;
+use crate::database::{BackOff, Checkout, Sql};
 use crate::error::Result;
 use crate::events::RungPartitions;
 use crate::events::feed_news::{self, FeedNews, ReadTenant, TenantKey};
@@ -28,6 +28,9 @@ pub(super) struct Scheduler {
     pub(super) plan: Arc<Plan>,
     pub(super) seats: Arc<Seats>,
     pub(super) failures: Arc<Failures>,
+    /// Outside the pool, each of whose connections would load the tables of all tenants. `None` until it is opened, and where
+    /// there can be none.
+    connection: Option<Checkout>,
     rung: Arc<RungPartitions>,
     appended: Receiver<()>,
     /// Rings when the consumer is stopped, or a thread has finished a turn.
@@ -54,6 +57,7 @@ impl Scheduler {
             plan: Arc::clone(plan),
             seats: Arc::clone(seats),
             failures: Arc::clone(failures),
+            connection: None,
             rung,
             bell,
             quiet_at: None,
@@ -90,6 +94,7 @@ impl Scheduler {
                 self.held.next().max(begun.elapsed() * SHARE)
             }
             Err(error) => {
+                self.connection = None;
                 let processors = self.plan.processors.iter();
                 processors.for_each(|processor| processor.report(&error));
                 self.waits.next()
@@ -108,11 +113,7 @@ impl Scheduler {
                 after: rest.and_then(|rest| rest.after),
             })
             .collect();
-        let (schema, quiet_at) = (self.store.partition().schema(), self.quiet_at);
-        let news = self
-            .store
-            .connections()
-            .run(true, |sql| feed_news::news(sql, schema, &known, quiet_at))?;
+        let news = self.ask(&known)?;
         // One that runs meanwhile was not asked about.
         let is_complete = resting.iter().all(Option::is_some);
         let is_quiet = is_complete && news.readable.is_empty() && !news.is_held;
@@ -120,6 +121,19 @@ impl Scheduler {
         let is_held = news.is_held;
         self.act_on(news);
         Ok(is_held)
+    }
+
+    fn ask(&mut self, known: &[ReadTenant]) -> Result<FeedNews> {
+        let (connections, quiet_at) = (self.store.connections(), self.quiet_at);
+        let schema = self.store.partition().schema();
+        let ask = |sql: &mut dyn Sql| feed_news::news(sql, schema, known, quiet_at);
+        if self.connection.is_none() {
+            self.connection = connections.dedicated()?;
+        }
+        match &mut self.connection {
+            Some(connection) => connections.run_over(connection, ask),
+            None => connections.run(true, ask),
+        }
     }
 
     fn act_on(&self, news: FeedNews) {

@@ -62,8 +62,11 @@ impl ListenerThread {
     fn run(&self) {
         let mut back_off = BackOff::new(SHORTEST_ATTEMPT_PAUSE, LONGEST_ATTEMPT_PAUSE);
         while self.is_needed() {
-            // However it ended: there is nobody to tell, and the pollers poll until it is replaced.
-            let _ = self.listen(&mut back_off);
+            // However it ended: there is nobody to tell, and the pollers poll until it is replaced. One that is not needed any
+            // more is not asked again: a poller of a moment later starts another thread.
+            if let Ok(Ended::NotNeeded) = self.listen(&mut back_off) {
+                return;
+            }
             let waited = self.closed.recv_timeout(back_off.next());
             if waited == Err(RecvTimeoutError::Disconnected) {
                 return;
@@ -77,9 +80,9 @@ impl ListenerThread {
     }
 
     /// Listens until the connection is lost or nobody needs it any more.
-    fn listen(&self, back_off: &mut BackOff) -> Result<()> {
+    fn listen(&self, back_off: &mut BackOff) -> Result<Ended> {
         let Some(mut connection) = self.connections.dedicated()? else {
-            return Ok(());
+            return Ok(Ended::ConnectionLost);
         };
         connection
             .sql()
@@ -89,7 +92,10 @@ impl ListenerThread {
         // Nobody has heard what was said before.
         self.bells.ring_all();
         let mut heard_at = Instant::now();
-        while self.is_needed() && !connection.is_closed() {
+        while !connection.is_closed() {
+            if !self.is_needed() {
+                return Ok(Ended::NotNeeded);
+            }
             if let Some(notification) = next(&mut connection)? {
                 self.bells.ring(notification.payload());
                 heard_at = Instant::now();
@@ -100,8 +106,14 @@ impl ListenerThread {
                 heard_at = Instant::now();
             }
         }
-        Ok(())
+        Ok(Ended::ConnectionLost)
     }
+}
+
+/// Why nobody listens any more.
+enum Ended {
+    NotNeeded,
+    ConnectionLost,
 }
 
 fn next(connection: &mut Checkout) -> Result<Option<Notification>> {
