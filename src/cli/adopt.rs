@@ -9,7 +9,12 @@ use crate::store::EventStore;
 use anyhow::bail;
 use serde_json::json;
 
-pub(super) fn run(is_plan: bool, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+pub(super) fn run(
+    is_plan: bool,
+    tenant: Option<&str>,
+    store: &EventStore,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     if !is_plan {
         let applied = store.schema().migrate()?.applied;
         if applied.is_empty() {
@@ -21,7 +26,10 @@ pub(super) fn run(is_plan: bool, store: &EventStore, output: &mut Output) -> any
     } else if store.schema().state()? == SchemaState::Missing {
         bail!("no event store here: `emmett adopt` takes over one that Emmett has made");
     }
-    let neighbour = store.neighbour()?;
+    let neighbour = match tenant {
+        Some(tenant) => store.tenant(tenant)?.neighbour()?,
+        None => store.neighbour()?,
+    };
     if neighbour.projections.is_empty() && neighbour.processors.is_empty() {
         output.text("no projections and no processors")?;
     }

@@ -77,7 +77,10 @@ fn dispatch(
     };
     match arguments.command {
         Command::Migrate { command } => return migrate::run(command, store, output),
-        Command::Adopt { plan } => adopt::run(plan, &store.open_unchecked()?, output)?,
+        Command::Adopt { plan } => {
+            let tenant = store.connection.tenant.clone();
+            adopt::run(plan, tenant.as_deref(), &store.open_unchecked()?, output)?;
+        }
         Command::Import(import) => event_log::import(&import, &store.open()?, output)?,
         Command::Export(export) => event_log::export(&export, &store.open()?, output)?,
         Command::Stream(stream) => stream::run(&stream, &store.open()?, output)?,

@@ -26,7 +26,7 @@ impl Neighbour {
 }
 
 impl EventStore {
-    /// Lists what clients of Emmett's keep, of all tenants, before the adoption or after it.
+    /// Lists what clients of Emmett's keep (of this tenant), before the adoption or after it.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,11 +40,10 @@ impl EventStore {
     /// # Errors
     /// Where there is no event store, neither this library's nor Emmett's.
     pub fn neighbour(&self) -> Result<Neighbour> {
-        let schema = self.partition().schema();
         self.connections().run(true, |sql| {
             Ok(Neighbour {
-                projections: projections::list(sql, schema)?,
-                processors: processors::list(sql, schema)?,
+                projections: projections::list(sql, self.partition())?,
+                processors: processors::list(sql, self.partition())?,
             })
         })
     }

@@ -1,14 +1,16 @@
 //! The projections that clients of Emmett's have registered and no program of ours has taken over.
 
-use crate::database::{SchemaSql, Sql, get};
+use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
+use crate::events::{Partition, PartitionSql};
 use postgres::Row;
+use postgres::types::Type;
 
-const PROJECTIONS: SchemaSql = SchemaSql::new(
+const PROJECTIONS: PartitionSql = PartitionSql::new(
     "
     SELECT name, version, partition, kind, status FROM {schema}.emt_projections
-     WHERE NOT definition ? 'handles'::TEXT
-     ORDER BY partition COLLATE \"C\", name COLLATE \"C\", version",
+     WHERE partition = $1 AND NOT definition ? 'handles'::TEXT
+     ORDER BY name COLLATE \"C\", version",
 );
 
 /// A projection of a client of Emmett's.
@@ -27,9 +29,10 @@ pub struct NeighbourProjection {
     pub status: String,
 }
 
-/// All of them, of all partitions.
-pub(crate) fn list(sql: &mut dyn Sql, schema: &str) -> Result<Vec<NeighbourProjection>> {
-    sql.query_unnamed(&PROJECTIONS.in_schema(schema), &[])
+/// Those of a partition.
+pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<NeighbourProjection>> {
+    let of_partition = [param(&partition.name, Type::TEXT)];
+    sql.query_unnamed(&partition.sql(PROJECTIONS), &of_partition)
         .map_err(|source| Error::database("list the projections of Emmett's clients", source))?
         .iter()
         .map(projection)

@@ -1,19 +1,20 @@
 //! The processors that clients of Emmett's know, in a database that was adopted and in one that was not yet.
 
-use crate::database::{SchemaSql, Sql, get, param};
+use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 
 /// Emmett's table, or this library's view. An id is not told what it keeps, unless by Emmett's default for projectors.
-const PROCESSORS: SchemaSql = SchemaSql::new(
+const PROCESSORS: PartitionSql = PartitionSql::new(
     "
     SELECT processor_id, version, partition, status = 'running'::TEXT AS is_running, processor_instance_id,
            last_processed_checkpoint,
            pg_catalog.substring(processor_id, '^emt:processor:projector:(.*)$'::TEXT) AS projection
       FROM {schema}.emt_processors
-     ORDER BY partition COLLATE \"C\", processor_id COLLATE \"C\", version",
+     WHERE partition = $1
+     ORDER BY processor_id COLLATE \"C\", version",
 );
 
 /// A processor, as clients of Emmett's see it.
@@ -34,9 +35,10 @@ pub struct NeighbourProcessor {
     pub projection: Option<String>,
 }
 
-/// All of them, of all partitions.
-pub(crate) fn list(sql: &mut dyn Sql, schema: &str) -> Result<Vec<NeighbourProcessor>> {
-    sql.query_unnamed(&PROCESSORS.in_schema(schema), &[])
+/// Those of a partition.
+pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<NeighbourProcessor>> {
+    let of_partition = [param(&partition.name, Type::TEXT)];
+    sql.query_unnamed(&partition.sql(PROCESSORS), &of_partition)
         .map_err(|source| Error::database("list the processors of Emmett's clients", source))?
         .iter()
         .map(processor)

@@ -17,11 +17,7 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
             "Run `emmett migrate run`, and open the stores of Node services with autoMigration: 'None'.",
         ));
     }
-    let projections = projections::list(sql, partition.schema())?;
-    let kept = projections
-        .iter()
-        .filter(|projection| projection.partition == partition.name)
-        .count();
+    let kept = projections::list(sql, partition)?.len();
     let run = processors::ids(sql, partition)?.len();
     if kept + run > 0 {
         findings.push(Finding::new(
