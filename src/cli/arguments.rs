@@ -65,6 +65,15 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: MigrateCommand,
     },
+    /// Take over a database that Emmett for Node has made, and list what a Node service keeps in it
+    ///
+    /// Each projection and each processor of the service is listed with what a Rust program has to call it, so that it goes
+    /// on where the service was. After the adoption, the service can go on, with autoMigration: 'None'.
+    Adopt {
+        /// Only list; change nothing
+        #[arg(long)]
+        plan: bool,
+    },
     /// Import an event log: one JSON object a line
     ///
     /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind" and

@@ -1,5 +1,6 @@
 //! The command line: `emmett`, and the same for a binary with projections of its own.
 
+mod adopt;
 mod arguments;
 mod consumers;
 mod doctor;
@@ -90,6 +91,10 @@ fn dispatch(
     match arguments.command {
         Command::Completions { shell } => completions(shell),
         Command::Migrate { command } => return migrate::run(command, store, output),
+        Command::Adopt { plan } => {
+            let tenant = store.connection.tenant.clone();
+            adopt::run(plan, tenant.as_deref(), &store.open_unchecked()?, output)?;
+        }
         Command::Import(import) => event_log::import(&import, &store.open()?, output)?,
         Command::Export(export) => {
             event_log::export(&export, &store.open_without_projections()?, output)?;

@@ -194,7 +194,8 @@ fn register(shared: &Shared, processor: &Processor, found: Found) -> Result<u32>
 /// One transaction: a processor that would begin ahead of the sequence leaves no slots there.
 fn register_slots(shared: &Shared, processor: &Processor, start: u64) -> Result<u32> {
     let key = shared.key(processor);
-    let kept = processor.projection().map(|projection| projection.name());
+    let kept = processor.projection();
+    let kept = kept.map(|projection| (projection.name(), projection.tables()));
     let mut transaction = PooledTransaction::begin(shared.store.connections())?;
     let sql = transaction.sql();
     let slots = key.register(sql, processor.new_slots(), start, kept, &processor.handled)?;
