@@ -15,22 +15,22 @@
 --   emt_store_epochs      the times since which positions may have been drawn again
 --   emt_projections       the projections, their versions, and which one is active
 --   emt_missed            the events that an inline projection has not handled yet
---   emt_subscriptions     the processors, and where each began
+--   emt_processor_beginnings  where each processor began
 --   emt_processor_slots   how far each slot of a processor is, and which worker holds it
 --   emt_parked_messages   the messages that a processor could not handle
 --   emt_rebuilds          the read models that are being built beside the live ones
 --   emt_rebuild_requests  the rebuilds that a program without the code has asked for
 --   emt_imports           the event logs that were imported, and how far
 -- and one sequence, emt_global_message_position, from which the messages get their global positions; another one for each
--- partition is a flag, emt_inline_in_<suffix>: whether an inline projection was ever registered. emt_streams, emt_messages,
--- emt_subscriptions and emt_projections are Emmett's tables.
+-- partition is a flag, emt_inline_in_<suffix>: whether an inline projection was ever registered. emt_streams, emt_messages and
+-- emt_projections are Emmett's tables; emt_processors, the fourth, is a view of emt_processor_slots for its clients.
 --
 -- Naming rules
 --   Every name is qualified: nothing depends on search_path. Each function sets its own, or, where that would cost too much,
 --   calls functions by their schema and compares values of exactly the types of PostgreSQL's operators. Functions of this
 --   schema get arguments of exactly their types, and all of them: others may be able to add functions of the same name.
---   A function's name begins with the thing on which it works: emt_stream_move, emt_json_put_at. Emmett's clients call
---   emt_append_to_stream, emt_sanitize_name and emt_add_partition, which therefore have Emmett's names and parameters.
+--   A function's name begins with the thing on which it works: emt_stream_move, emt_json_put_at. What Emmett's clients call
+--   has Emmett's names and parameters; it stands in the files sql/*/emmett*.sql.
 --   _name is a parameter or a local, a bare name is a column. Columns of a returned table have the names that callers read.
 --   PostgreSQL checks functions in SQL and defaults of columns when they are created: what they use comes before them.
 --   Functions in PL/pgSQL are checked when they run, so those stand where they are read best.
@@ -55,7 +55,7 @@
 --   SE005  there is no such tenant
 --   SE010  another version of the asynchronous projection is the active one
 --   SE011  the projection is not registered
---   SE013  the projection is inline for one program and asynchronous for another
+--   SE013  the projection, or the processor, is somebody else's, or is kept in another way
 --   SE014  the read model of the projection is not known to be right
 --   SE020  a message id was used for another message
 --   SE030  no collection can have this name or this layout
@@ -87,11 +87,13 @@
 -- Projections
 \ir sql/projections/projections.sql
 \ir sql/projections/missed.sql
+\ir sql/projections/emmett_projections.sql
 
 -- Consumers
-\ir sql/consumers/subscriptions.sql
+\ir sql/consumers/processor_beginnings.sql
 \ir sql/consumers/processor_slots.sql
 \ir sql/consumers/parked_messages.sql
+\ir sql/consumers/emmett_processors.sql
 
 -- Rebuilds
 \ir sql/projections/rebuilds.sql

@@ -98,9 +98,11 @@
 #![doc = include_str!("../sql/events/emmett.sql")]
 #![doc = include_str!("../sql/projections/projections.sql")]
 #![doc = include_str!("../sql/projections/missed.sql")]
-#![doc = include_str!("../sql/consumers/subscriptions.sql")]
+#![doc = include_str!("../sql/projections/emmett_projections.sql")]
+#![doc = include_str!("../sql/consumers/processor_beginnings.sql")]
 #![doc = include_str!("../sql/consumers/processor_slots.sql")]
 #![doc = include_str!("../sql/consumers/parked_messages.sql")]
+#![doc = include_str!("../sql/consumers/emmett_processors.sql")]
 #![doc = include_str!("../sql/projections/rebuilds.sql")]
 #![doc = include_str!("../sql/projections/rebuild_requests.sql")]
 #![doc = include_str!("../sql/projections/shadow_tables.sql")]
@@ -134,18 +136,22 @@ pub use crate::events::{
 pub use crate::json::JsonError;
 pub use crate::operations::{
     DoctorReport, ExportOptions, ExportReport, FeedProof, FeedState, FenceHolder, Finding,
-    FindingKind, HolderKind, ImportOptions, ImportProgress, ImportReport, ParkedDetail, Processors,
-    SequenceRepair, Severity,
+    FindingKind, HolderKind, ImportOptions, ImportProgress, ImportReport, Neighbour, ParkedDetail,
+    Processors, SequenceRepair, Severity,
 };
 pub use crate::projection::{
-    DocumentProjection, MissedEvents, Projection, ProjectionContext, ProjectionFailure,
-    ProjectionStatus, ProjectionType, ReadModel, RegisteredProjection, SqlProjection,
+    DocumentProjection, MissedEvents, NeighbourProjection, Projection, ProjectionContext,
+    ProjectionFailure, ProjectionStatus, ProjectionType, ReadModel, RegisteredProjection,
+    SqlProjection,
 };
-pub use crate::rebuild::{OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild};
+pub use crate::rebuild::{
+    OldModel, OnHistory, Rebuild, RebuildProgress, RebuildReport, RequestedRebuild,
+};
 pub use crate::setup::EventStoreBuilder;
 pub use crate::slots::{
-    ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorReset, ProcessorState,
-    ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus, SurvivedError,
+    NeighbourProcessor, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection,
+    ProcessorReset, ProcessorState, ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
+    SurvivedError,
 };
 pub use crate::store::{EventStore, Session};
 

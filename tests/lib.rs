@@ -7,6 +7,7 @@ mod database;
 mod day;
 mod error;
 mod events;
+mod node;
 mod operations;
 mod pongo;
 mod projection;

@@ -31,10 +31,12 @@ CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
     PRIMARY KEY (partition, processor, version, slot, global_position)
 );
 
--- Deletes the slots of all processors of a partition and what they have parked. For a partition that is removed.
+-- Deletes the slots of all processors of a partition, where they began and what they have parked. For a partition that is
+-- removed.
 CREATE OR REPLACE FUNCTION public.emt_processor_delete_all(_partition TEXT) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     DELETE FROM public.emt_processor_slots AS slot WHERE slot.partition = _partition;
     DELETE FROM public.emt_parked_messages AS parked WHERE parked.partition = _partition;
+    DELETE FROM public.emt_processor_beginnings AS began WHERE began.partition = _partition;
     $$;

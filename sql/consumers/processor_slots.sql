@@ -35,6 +35,10 @@
 -- to the position are handled, or were decided about: those that the code of the last holder handles, as categories and
 -- types. passed_over: what older code did not handle, though newer code had; each up to which position (after) it is
 -- handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
+-- The last four are for Emmett's clients, which see a processor's slots as one row of the view emt_processors. emmett_name:
+-- its id there; none where no client of Emmett's knows it. emmett_lease: how long the lease lasts from each call of its
+-- holder, or of its last one, which was a client of Emmett's; none of ours. emmett_checkpoint: what such a client stored
+-- for the position emmett_position, "transaction:position"; at another position it says nothing.
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -65,6 +69,10 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     survived_count  INTEGER      NOT NULL DEFAULT 0,
     retry_at        TIMESTAMPTZ,
     updated_at      TIMESTAMPTZ  NOT NULL DEFAULT now(),
+    emmett_name        TEXT,
+    emmett_lease       INTERVAL,
+    emmett_checkpoint  TEXT,
+    emmett_position    BIGINT,
     PRIMARY KEY (partition, processor, version, slot)
 ) WITH (fillfactor = 50);
 
@@ -73,11 +81,120 @@ CREATE OR REPLACE FUNCTION public.emt_processor_lock_key(_partition TEXT, _name 
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.processor/' || _partition || '/' || _name, 0) $$;
 
--- The slot rows of a processor that has none, at the position where it begins: where Emmett or an earlier version of the
--- library left a checkpoint, that, else _start. Returns how many slots it has: that number stays as it was first chosen,
--- because it decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it keeps a
--- projection of which another version is the active one, and SE013 where another processor keeps it: both would write into
--- one read model.
+-- Whether a projection has a processor, of whatever version: one that keeps it, or that a client of Emmett's has under the
+-- name that it gives to the projector of a projection.
+CREATE OR REPLACE FUNCTION public.emt_processor_is_of(_partition TEXT, _projection TEXT) RETURNS BOOLEAN
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT EXISTS (SELECT FROM public.emt_processor_slots AS slot
+                    WHERE slot.partition = _partition
+                      AND (slot.projection = _projection OR slot.emmett_name = 'emt:processor:projector:' || _projection))
+    $$;
+
+-- What a client of Emmett's knows as a processor becomes one of ours, under our name, the first time that a program of
+-- ours registers it; both share its slots from then on. A projector is found by its projection, as long as it has no other
+-- name here; an id of the user's has to be our name, too. Its one slot becomes as many as are wanted, with its holder.
+CREATE OR REPLACE FUNCTION public.emt_processor_take_over(
+    _partition   TEXT,
+    _name        TEXT,
+    _version     INTEGER,
+    _slots       INTEGER,
+    _projection  TEXT,
+    _handled     JSONB
+) RETURNS VOID
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _begin BIGINT;
+BEGIN
+    UPDATE public.emt_processor_slots AS slot
+       SET processor = _name
+     WHERE slot.partition = _partition AND slot.processor <> _name
+       AND slot.emmett_name = slot.processor AND slot.handled IS NULL
+       AND (slot.projection = _projection
+            OR slot.projection IS NULL AND slot.emmett_name = 'emt:processor:projector:' || _projection)
+       AND NOT EXISTS (SELECT FROM public.emt_processor_slots AS own
+                        WHERE own.partition = _partition AND own.processor = _name);
+    UPDATE public.emt_processor_slots AS slot
+       SET projection = _projection
+     WHERE slot.partition = _partition AND slot.processor = _name AND slot.projection IS NULL
+       AND slot.emmett_name IS NOT NULL AND slot.handled IS NULL;
+    -- A rebuild that did not know this processor has left where to go on under the projection's name.
+    DELETE FROM public.emt_processor_beginnings AS began
+     WHERE began.partition = _partition AND began.processor = _projection AND began.version = _version
+       AND EXISTS (SELECT FROM public.emt_processor_slots AS slot
+                    WHERE slot.partition = _partition AND slot.processor = _name AND slot.version = _version
+                      AND slot.emmett_name IS NOT NULL AND slot.handled IS NULL)
+    RETURNING began.position INTO _begin;
+    UPDATE public.emt_processor_slots AS slot
+       SET position = coalesce(_begin, slot.position), handled = _handled
+     WHERE slot.partition = _partition AND slot.processor = _name AND slot.version = _version
+       AND slot.emmett_name IS NOT NULL AND slot.handled IS NULL;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO public.emt_processor_slots
+        (partition, processor, version, slot, position, epoch, store_epoch, owner, worker, taken_at, expires_at, status,
+         projection, handled, last_error, updated_at, emmett_name, emmett_lease, emmett_checkpoint, emmett_position)
+    SELECT first.partition, first.processor, first.version, number, first.position, first.epoch, first.store_epoch,
+           first.owner, first.worker, first.taken_at, first.expires_at, first.status, first.projection, first.handled,
+           first.last_error, first.updated_at, first.emmett_name, first.emmett_lease, first.emmett_checkpoint,
+           first.emmett_position
+      FROM public.emt_processor_slots AS first
+     CROSS JOIN generate_series(1, _slots - 1) AS number
+     WHERE first.partition = _partition AND first.processor = _name AND first.version = _version AND first.slot = 0
+    ON CONFLICT DO NOTHING;
+    INSERT INTO public.emt_processor_beginnings (partition, processor, version, position)
+    SELECT first.partition, first.processor, first.version, first.position
+      FROM public.emt_processor_slots AS first
+     WHERE first.partition = _partition AND first.processor = _name AND first.version = _version AND first.slot = 0
+    ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- Raises SE013 where a projector would begin at the first message, though somebody else has filled its read model: a
+-- collection that Pongo for Node has made, or any table of a projection that a client of Emmett's has registered.
+CREATE OR REPLACE FUNCTION public.emt_processor_check_unfilled(_partition TEXT, _projection TEXT, _tables TEXT[])
+    RETURNS VOID
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _is_emmetts BOOLEAN := EXISTS (
+        SELECT FROM public.emt_projections AS projection
+         WHERE projection.partition = _partition AND projection.name = _projection
+           AND projection.definition ? 'emmett');
+    _table TEXT;
+    _is_filled BOOLEAN;
+BEGIN
+    FOR _table IN
+        SELECT relation.relname FROM pg_class AS relation
+         WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relname = ANY (_tables)
+           AND relation.relkind IN ('r', 'p')
+           AND (_is_emmetts OR EXISTS (SELECT FROM pg_trigger
+                                        WHERE tgrelid = relation.oid AND tgname = 'emt_document_put_columns'))
+    LOOP
+        IF EXISTS (SELECT FROM public.emt_collections AS known WHERE known.name = _table) THEN
+            EXECUTE format('SELECT EXISTS (SELECT FROM public.%I WHERE _partition = $1)', _table)
+                INTO _is_filled USING _partition;
+        ELSE
+            EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', _table) INTO _is_filled;
+        END IF;
+        IF _is_filled THEN
+            RAISE EXCEPTION 'projection "%" would handle each event again: "%" has rows that Emmett for Node has written, and '
+                'no checkpoint is known', _projection, _table
+                USING ERRCODE = 'SE013',
+                      HINT = 'Give the projector the name of Emmett''s processor, which "emmett adopt --plan" tells, or '
+                             'rebuild the projection.';
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- The slot rows of a processor that has none, at the position where it begins: where a client of Emmett's or a rebuild left
+-- a checkpoint, that, else _start. Returns how many slots it has: that number stays as it was first chosen, because it
+-- decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it keeps a projection of which
+-- another version is the active one, and SE013 where another processor keeps it, or somebody else has filled one of _tables:
+-- both would write into one read model.
 CREATE OR REPLACE FUNCTION public.emt_processor_register(
     _partition  TEXT,
     _name       TEXT,
@@ -85,7 +202,8 @@ CREATE OR REPLACE FUNCTION public.emt_processor_register(
     _slots      INTEGER,
     _start      BIGINT,
     _projection TEXT DEFAULT NULL,
-    _handled    JSONB DEFAULT NULL
+    _handled    JSONB DEFAULT NULL,
+    _tables     TEXT[] DEFAULT NULL
 ) RETURNS INTEGER
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -103,11 +221,14 @@ BEGIN
     PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, greatest(_name, _projection)));
     SELECT projection.version INTO _active FROM public.emt_projections AS projection
      WHERE projection.partition = _partition AND projection.name = _projection
-       AND projection.type = 'a' AND projection.status = 'active';
+       AND projection.type = 'a' AND projection.status IN ('active', 'async_processing')
+     ORDER BY projection.version = _version
+     LIMIT 1;
     IF _active <> _version THEN
         RAISE EXCEPTION 'projection "%": this program has version %, the active one is %', _projection, _version, _active
             USING ERRCODE = 'SE010', HINT = 'Rebuild it with this program, or give it another name.';
     END IF;
+    PERFORM public.emt_processor_take_over(_partition, _name, _version, _slots, _projection, _handled);
     SELECT slot.processor INTO _other FROM public.emt_processor_slots AS slot
      WHERE slot.partition = _partition AND slot.projection = _projection AND slot.processor <> _name
      LIMIT 1;
@@ -134,22 +255,23 @@ BEGIN
         RETURN _present;
     END IF;
     -- A rebuild before the first start has left where to begin under the projection's name, unless a reactor has that name.
-    SELECT subscription.last_processed_position INTO _checkpoint FROM public.emt_subscriptions AS subscription
-     WHERE subscription.subscription_id = _projection AND subscription.version = _version
-       AND subscription.partition = _partition
-       AND NOT EXISTS (SELECT FROM public.emt_processor_slots AS slot
-                        WHERE slot.partition = _partition AND slot.processor = _projection);
-    SELECT public.emt_store_epoch_of(subscription.last_processed_position, subscription.last_updated) INTO _store_epoch
-      FROM public.emt_subscriptions AS subscription
-     WHERE subscription.version = _version AND subscription.partition = _partition
-       AND (subscription.subscription_id = _name OR subscription.subscription_id = _projection AND _checkpoint IS NOT NULL)
-     ORDER BY subscription.subscription_id = _name DESC
+    SELECT began.position, public.emt_store_epoch_of(began.position, began.updated_at) INTO _checkpoint, _store_epoch
+      FROM public.emt_processor_beginnings AS began
+     WHERE began.partition = _partition AND began.version = _version
+       AND (began.processor = _name
+            OR began.processor = _projection
+               AND NOT EXISTS (SELECT FROM public.emt_processor_slots AS slot
+                                WHERE slot.partition = _partition AND slot.processor = _projection))
+     ORDER BY began.processor = _name DESC
      LIMIT 1;
-    INSERT INTO public.emt_subscriptions AS subscription (subscription_id, version, partition, last_processed_position)
-    VALUES (_name, _version, _partition, coalesce(_checkpoint, _start))
-    ON CONFLICT (subscription_id, partition, version) DO UPDATE
-        SET last_updated = now()
-    RETURNING last_processed_position INTO _checkpoint;
+    IF NOT FOUND AND _start = 0 THEN
+        PERFORM public.emt_processor_check_unfilled(_partition, _projection, _tables);
+    END IF;
+    INSERT INTO public.emt_processor_beginnings AS began (partition, processor, version, position)
+    VALUES (_partition, _name, _version, coalesce(_checkpoint, _start))
+    ON CONFLICT (partition, processor, version) DO UPDATE
+        SET updated_at = now()
+    RETURNING began.position INTO _checkpoint;
     INSERT INTO public.emt_processor_slots
         (partition, processor, version, slot, position, store_epoch, projection, handled)
     SELECT _partition, _name, _version, number, _checkpoint, coalesce(_store_epoch, public.emt_store_epoch()), _projection,
@@ -270,6 +392,7 @@ BEGIN
                crashes = CASE WHEN taken.owner IS NOT NULL AND taken.taken_position = taken.position
                               THEN taken.crashes + 1 ELSE 0 END,
                taken_position = taken.position,
+               emmett_lease = NULL,
                busy_since = NULL,
                wanted_by = NULL,
                wanted_until = NULL,
@@ -315,13 +438,15 @@ CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT
     SELECT public.emt_slot_raise_epoch(_partition, _processor, NULL::INTEGER, NULL::INTEGER[]);
     UPDATE public.emt_processor_slots AS slot
        SET owner = _owner, worker = 0, taken_at = clock_timestamp(),
-           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL, busy_since = NULL,
+           expires_at = clock_timestamp() + INTERVAL '5 minutes', taken_position = NULL, emmett_lease = NULL,
+           busy_since = NULL,
            wanted_by = NULL, wanted_until = NULL, retry_at = NULL
      WHERE slot.partition = _partition AND slot.processor = _processor;
     $$;
 
 -- Sets all slots of a processor to a position, and clears its failures, crashes and attempts. The holders stay, and go on
--- from there. Returns how many slots it has.
+-- from there. A client of Emmett's would not notice: it loses them, and commits nothing more unless it is there already.
+-- Returns how many slots it has.
 CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     _partition  TEXT,
     _processor  TEXT,
@@ -335,7 +460,10 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
         UPDATE public.emt_processor_slots AS slot
            SET position = _position, store_epoch = public.emt_store_epoch(), taken_position = NULL, crashes = 0,
                attempted = NULL, attempts = 0, status = 'active', last_error = NULL, busy_since = NULL,
-               updated_at = now(),
+               updated_at = now(), emmett_lease = NULL,
+               owner = CASE WHEN slot.emmett_lease IS NULL THEN slot.owner END,
+               worker = CASE WHEN slot.emmett_lease IS NULL THEN slot.worker END,
+               expires_at = CASE WHEN slot.emmett_lease IS NULL THEN slot.expires_at END,
                -- What is handled anew was not handled beyond there.
                passed_over = coalesce(
                    (SELECT jsonb_agg(jsonb_set(passed, '{after}', to_jsonb(least((passed ->> 'after')::BIGINT, _position))))
@@ -346,13 +474,14 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     SELECT count(*) FROM reset;
     $$;
 
--- Those of the partitions in which a worker holds a slot, and so listens. clock_timestamp, which is volatile, makes the plan
--- look into the index once for each partition, whatever the planner believes.
+-- Those of the partitions in which a worker of ours holds a slot, and so listens. clock_timestamp, which is volatile, makes
+-- the plan look into the index once for each partition, whatever the planner believes.
 CREATE OR REPLACE FUNCTION public.emt_slot_listening(_partitions TEXT[]) RETURNS SETOF TEXT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT listening.partition
       FROM unnest(_partitions) AS listening (partition)
      WHERE EXISTS (SELECT FROM public.emt_processor_slots AS slot
-                    WHERE slot.partition = listening.partition AND slot.expires_at > clock_timestamp())
+                    WHERE slot.partition = listening.partition AND slot.expires_at > clock_timestamp()
+                      AND slot.emmett_lease IS NULL)
     $$;

@@ -28,7 +28,7 @@ BEGIN
 END
 $$;
 
--- emt_partition_suffix and emt_partition_create. Emmett's migrations may replace the two below, so they hold no logic.
+-- emt_partition_suffix and emt_partition_create. Emmett's migrations may replace those below, so they hold no logic.
 CREATE OR REPLACE FUNCTION public.emt_sanitize_name(input_name TEXT) RETURNS TEXT
     LANGUAGE plpgsql
     AS $$
@@ -39,6 +39,15 @@ $$;
 
 CREATE OR REPLACE FUNCTION public.emt_add_partition(partition_name TEXT) RETURNS VOID
     LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM public.emt_partition_create(partition_name);
+END
+$$;
+
+-- Emmett's clients add a table of a partition only as a part of the above.
+CREATE OR REPLACE FUNCTION public.emt_add_table_partition(tablename TEXT, partition_name TEXT) RETURNS VOID
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     PERFORM public.emt_partition_create(partition_name);

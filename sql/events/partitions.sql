@@ -1,6 +1,6 @@
--- Partitions: each tenant's share of the tables. Without tenants there is one, 'emt:default'. emt_streams, emt_messages,
--- emt_subscriptions and emt_projections have a table for each partition; the first two again one for active and one for
--- archived streams: emt_messages_acme, with emt_messages_acme_active and emt_messages_acme_archived in it.
+-- Partitions: each tenant's share of the tables. Without tenants there is one, 'emt:default'. emt_streams, emt_messages
+-- and emt_projections have a table for each partition; the first two again one for active and one for archived streams:
+-- emt_messages_acme, with emt_messages_acme_active and emt_messages_acme_archived in it.
 
 -- emt_partitions: one row a partition. table_suffix is the part of its table names that tells it apart.
 -- has_archived spares a new stream the search for an archived one of its name; it is set once and never unset.
@@ -85,10 +85,8 @@ BEGIN
         PERFORM public.emt_table_copy_grants(_table, _table || '_' || _suffix || '_active');
         PERFORM public.emt_table_copy_grants(_table, _table || '_' || _suffix || '_archived');
     END LOOP;
-    FOREACH _table IN ARRAY ARRAY['emt_subscriptions', 'emt_projections'] LOOP
-        PERFORM public.emt_partition_attach(_table, _table || '_' || _suffix, _partition, '');
-        PERFORM public.emt_table_copy_grants(_table, _table || '_' || _suffix);
-    END LOOP;
+    PERFORM public.emt_partition_attach('emt_projections', 'emt_projections_' || _suffix, _partition, '');
+    PERFORM public.emt_table_copy_grants('emt_projections', 'emt_projections_' || _suffix);
     PERFORM public.emt_missed_watch(_partition);
     PERFORM public.emt_append_create(_partition);
     PERFORM public.emt_feed_create(_partition);
@@ -149,9 +147,7 @@ BEGIN
         EXECUTE format('DROP TABLE public.%I, public.%I',
                        _table || '_' || _suffix || '_active', _table || '_' || _suffix || '_archived');
     END LOOP;
-    FOREACH _table IN ARRAY ARRAY['emt_subscriptions', 'emt_projections'] LOOP
-        EXECUTE format('DELETE FROM public.%I', _table || '_' || _suffix);
-    END LOOP;
+    EXECUTE format('DELETE FROM public.%I', 'emt_projections_' || _suffix);
     DELETE FROM public.emt_message_ids AS noted WHERE noted.partition = _partition;
     DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;

@@ -38,13 +38,15 @@ BEGIN
                END
           FROM pg_class AS relation
          WHERE relation.relnamespace = 'public'::REGNAMESPACE AND relation.relkind IN ('r', 'p')
-           AND (relation.relname ~ '^emt_(streams|messages|subscriptions|projections)(_|$)'
+           AND (relation.relname ~ '^emt_(streams|messages|projections)(_|$)'
                 OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
-                                     'emt_processor_slots', 'emt_parked_messages', 'emt_rebuilds',
+                                     'emt_processor_slots', 'emt_processor_beginnings', 'emt_parked_messages', 'emt_rebuilds',
                                      'emt_rebuild_requests', 'emt_missed', 'emt_store_epochs', 'emt_message_ids')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, _role_name);
     END LOOP;
+    EXECUTE format('GRANT SELECT%s ON public.emt_processors TO %I',
+                   CASE WHEN _writes THEN ', INSERT, UPDATE, DELETE' ELSE '' END, _role_name);
 END
 $$;

@@ -11,11 +11,12 @@
 --                                   +------> what it was before  (the build has failed)
 --
 -- last_updated of an inline one tells that a program with its code lives: its follower renews it while something is missed.
--- Emmett's own clients register inline projections, too, and keep them themselves: what they write into definition has no
--- "handles", and such rows concern no append of ours.
+-- Emmett's own clients register projections, too, and keep them themselves: what they write into definition has no
+-- "handles", and such rows concern no append of ours. They call each type 'a', and write 'async_processing' while a projector
+-- of theirs runs. A program of ours takes such a row over when it registers the projection.
 --
 -- definition: handles and categories, the types and categories that it handles, or null for all; events, the same for each
--- of its event enums.
+-- of its event enums; emmett, true where a client of Emmett's has kept it before.
 CREATE TABLE IF NOT EXISTS public.emt_projections (
     version       INTEGER      NOT NULL DEFAULT 1,
     type          VARCHAR(1)   NOT NULL,
@@ -50,6 +51,12 @@ CREATE OR REPLACE FUNCTION public.emt_projection_register(
 BEGIN
     PERFORM public.emt_partition_check(_partition);
     PERFORM pg_advisory_xact_lock(public.emt_projection_register_key(_partition, _name));
+    -- Emmett's clients register what their appends keep as type 'a', too. What was kept so is not known, so it is built anew.
+    UPDATE public.emt_projections AS projection
+       SET type = 'i', status = 'inactive'
+     WHERE _type = 'i' AND projection.partition = _partition AND projection.name = _name AND projection.type = 'a'
+       AND NOT projection.definition ? 'handles'
+       AND NOT public.emt_processor_is_of(_partition, _name);
     -- Its events would be counted twice.
     IF EXISTS (SELECT FROM public.emt_projections AS other
                 WHERE other.partition = _partition AND other.name = _name AND other.type <> _type) THEN
@@ -67,11 +74,19 @@ BEGIN
                 WHEN _type = 'i' THEN 'building' ELSE 'active' END,
            _definition
     ON CONFLICT (name, partition, version) DO UPDATE
-        SET definition = EXCLUDED.definition, last_updated = now(),
-            -- What one of Emmett's clients has kept is not known.
-            status = CASE WHEN projection.type = 'i' AND NOT projection.definition ? 'handles' THEN 'building'
-                          ELSE projection.status END
-        WHERE projection.definition IS DISTINCT FROM EXCLUDED.definition;
+        SET definition = EXCLUDED.definition || CASE
+                WHEN projection.definition ? 'handles' AND NOT projection.definition ? 'emmett' THEN '{}'
+                ELSE '{"emmett": true}' END::JSONB,
+            last_updated = now(),
+            status = CASE WHEN projection.definition ? 'handles' THEN projection.status
+                          -- What one of Emmett's clients has kept is not known.
+                          WHEN projection.type = 'i' THEN 'building'
+                          WHEN EXISTS (SELECT FROM public.emt_projections AS other
+                                        WHERE other.partition = _partition AND other.name = _name
+                                          AND other.version <> _version
+                                          AND other.status IN ('active', 'async_processing')) THEN 'inactive'
+                          ELSE 'active' END
+        WHERE projection.definition - 'emmett' IS DISTINCT FROM EXCLUDED.definition;
 END
 $$;
 

@@ -18,6 +18,18 @@ CREATE OR REPLACE FUNCTION public.emt_rebuild_lock_key(_partition TEXT, _name TE
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.rebuild/' || _partition || '/' || _name, 0) $$;
 
+-- Whether a program is at the rebuild of a projection: it holds that lock. The row of one that has died may still be there.
+CREATE OR REPLACE FUNCTION public.emt_rebuild_is_running(_partition TEXT, _name TEXT) RETURNS BOOLEAN
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_locks AS held, public.emt_rebuild_lock_key(_partition, _name) AS key (value)
+         WHERE held.locktype = 'advisory' AND held.objsubid = 1
+           AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND held.classid::BIGINT = key.value >> 32 & 4294967295
+           AND held.objid::BIGINT = key.value & 4294967295)
+    $$;
+
 -- Removes what rebuilds have left whose lock nobody holds any more: their program has died, or a writer has begun them by
 -- hand. One whose tables are in use is left to the next rebuild.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_end_abandoned() RETURNS VOID
@@ -27,14 +39,8 @@ DECLARE
     _abandoned BIGINT;
 BEGIN
     FOR _abandoned IN
-        SELECT rebuild.id FROM public.emt_rebuilds AS rebuild,
-               LATERAL (SELECT public.emt_rebuild_lock_key(rebuild.partition, rebuild.name) AS value) AS key
-         WHERE NOT EXISTS (
-                   SELECT FROM pg_locks AS held
-                    WHERE held.locktype = 'advisory' AND held.objsubid = 1
-                      AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                      AND held.classid::BIGINT = key.value >> 32 & 4294967295
-                      AND held.objid::BIGINT = key.value & 4294967295)
+        SELECT rebuild.id FROM public.emt_rebuilds AS rebuild
+         WHERE NOT public.emt_rebuild_is_running(rebuild.partition, rebuild.name)
     LOOP
         BEGIN
             PERFORM public.emt_rebuild_end(_abandoned);

@@ -1,4 +1,4 @@
--- Takes over a database that Emmett (0.42 or newer) has created, after schema.sql has added what it lacks. Keeps every
+-- Takes over a database that Emmett has created, or an older one that 0.42 or newer has upgraded, after schema.sql has added what it lacks. Keeps every
 -- message. Runs once, in the transaction of the migration.
 
 -- Nothing below is found by the session's search path: whoever may create in a schema of it could have it call theirs.
@@ -16,15 +16,31 @@ $$;
 
 ALTER SEQUENCE public.emt_global_message_position CACHE 1;
 
+-- Emmett up to 0.38 has made the stream's version a part of the key, and another default; its upgrades leave both.
+DO $$
+DECLARE
+    _constraint NAME;
+BEGIN
+    FOR _constraint IN
+        SELECT conname FROM pg_constraint
+         WHERE conrelid = 'public.emt_streams'::REGCLASS AND contype IN ('p', 'u')
+           AND pg_get_constraintdef(oid) <> 'PRIMARY KEY (stream_id, partition, is_archived)'
+    LOOP
+        EXECUTE format('ALTER TABLE public.emt_streams DROP CONSTRAINT %I', _constraint);
+    END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'public.emt_streams'::REGCLASS AND contype = 'p') THEN
+        ALTER TABLE public.emt_streams ADD PRIMARY KEY (stream_id, partition, is_archived);
+    END IF;
+END
+$$;
+
+ALTER TABLE public.emt_streams ALTER COLUMN partition SET DEFAULT 'emt:default';
+ALTER TABLE public.emt_messages ALTER COLUMN partition SET DEFAULT 'emt:default';
+
 ALTER TABLE public.emt_messages
     ALTER COLUMN global_position SET NOT NULL,
     ALTER COLUMN global_position SET DEFAULT public.emt_position_next(),
     ALTER COLUMN transaction_id SET DEFAULT pg_current_xact_id();
-
-ALTER TABLE public.emt_subscriptions
-    ADD COLUMN IF NOT EXISTS created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-    ADD COLUMN IF NOT EXISTS last_updated TIMESTAMPTZ NOT NULL DEFAULT now(),
-    ALTER COLUMN last_processed_transaction_id SET DEFAULT pg_current_xact_id();
 
 -- The partitions that are there already.
 DO $$
@@ -46,31 +62,50 @@ BEGIN
 END
 $$;
 
--- The checkpoints of Emmett's processors. They are "transaction:position" and order messages by both, so a message with
--- a lower position but a later transaction may be unprocessed: the checkpoint that skips none is below the first such.
--- Older ones, a padded position alone, order by position.
+-- Before 0.42, Emmett kept checkpoints in emt_subscriptions; 0.42 copies them and keeps both alike.
+CREATE TABLE IF NOT EXISTS public.emt_adopted_processors (
+    processor_id TEXT, version INTEGER, partition TEXT, last_processed_checkpoint TEXT, status TEXT,
+    last_processed_transaction_id XID8, processor_instance_id TEXT, last_updated TIMESTAMPTZ
+);
 DO $$
 BEGIN
-    IF to_regclass('public.emt_processors') IS NULL THEN
+    IF to_regclass('public.emt_subscriptions') IS NULL THEN
         RETURN;
     END IF;
-    INSERT INTO public.emt_subscriptions (subscription_id, version, partition, last_processed_position)
-    SELECT processor.processor_id, processor.version, processor.partition,
-           least(checkpoint.position,
-                 (SELECT min(message.global_position) - 1
-                    FROM public.emt_messages AS message
-                   WHERE message.partition = processor.partition
-                     AND message.global_position < checkpoint.position
-                     AND message.transaction_id > checkpoint.transaction))
-      FROM public.emt_processors AS processor
-     CROSS JOIN LATERAL (
-               SELECT regexp_replace(processor.last_processed_checkpoint, '^.*:', '')::BIGINT AS position,
-                      CASE WHEN processor.last_processed_checkpoint LIKE '%:%'
-                           THEN split_part(processor.last_processed_checkpoint, ':', 1)::NUMERIC::TEXT::XID8
-                      END AS transaction
-           ) AS checkpoint
-     WHERE processor.last_processed_checkpoint ~ '^[0-9]+(:[0-9]+)?$'
-       AND EXISTS (SELECT FROM public.emt_partitions AS known WHERE known.partition = processor.partition)
-    ON CONFLICT (subscription_id, partition, version) DO NOTHING;
+    INSERT INTO public.emt_adopted_processors
+        (processor_id, version, partition, last_processed_checkpoint, last_processed_transaction_id, status,
+         processor_instance_id, last_updated)
+    SELECT subscription.subscription_id, subscription.version, subscription.partition,
+           subscription.last_processed_position::TEXT, '0'::XID8, 'stopped', 'emt:unknown', now()
+      FROM public.emt_subscriptions AS subscription
+     WHERE NOT EXISTS (SELECT FROM public.emt_adopted_processors AS adopted
+                        WHERE adopted.processor_id = subscription.subscription_id
+                          AND adopted.version = subscription.version AND adopted.partition = subscription.partition);
 END
 $$;
+
+-- The processors of Emmett's clients, which from now on are rows of emt_processor_slots; emt_processors shows them. Emmett's
+-- default id of a projector says which projection it keeps; of others it is not known. A lease that a client holds goes on.
+INSERT INTO public.emt_processor_slots
+    (partition, processor, version, slot, position, store_epoch, projection, updated_at, emmett_name, emmett_checkpoint,
+     emmett_position, owner, worker, taken_at, expires_at, emmett_lease)
+SELECT adopted.partition, adopted.processor_id, adopted.version, 0, reached.position, public.emt_store_epoch(),
+       substring(adopted.processor_id FROM '^emt:processor:projector:(.*)$'), adopted.last_updated, adopted.processor_id,
+       adopted.last_processed_checkpoint, reached.position, held.owner, held.worker, held.taken_at,
+       held.taken_at + INTERVAL '300 seconds', INTERVAL '300 seconds'
+  FROM public.emt_adopted_processors AS adopted
+  JOIN public.emt_partitions AS known USING (partition)
+ CROSS JOIN LATERAL (
+           SELECT public.emt_neighbour_position(adopted.partition, adopted.last_processed_checkpoint) AS position
+       ) AS reached
+  LEFT JOIN LATERAL (
+           SELECT adopted.processor_instance_id AS owner, 0 AS worker, adopted.last_updated AS taken_at
+            WHERE adopted.status <> 'stopped' AND adopted.processor_instance_id IS NOT NULL
+       ) AS held ON TRUE
+ WHERE adopted.last_processed_checkpoint ~ '^[0-9]+(:[0-9]+)?$';
+
+DROP TABLE public.emt_adopted_processors;
+
+-- Nothing would keep these alike any more.
+DROP TABLE IF EXISTS public.emt_subscriptions;
+DROP FUNCTION IF EXISTS public.store_subscription_checkpoint(VARCHAR, BIGINT, BIGINT, BIGINT, XID8, TEXT);

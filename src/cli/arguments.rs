@@ -2,6 +2,7 @@
 
 use super::environment::connection_string;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// An event store in PostgreSQL: migrate its schema, import and export events, look at streams, consumers and tenants.
@@ -43,10 +44,6 @@ pub(super) struct Connection {
     /// The tenant to work for [default: none]
     #[arg(long, value_name = "NAME", global = true)]
     pub(super) tenant: Option<String>,
-
-    /// Never touch the schema: fail when it is missing or old
-    #[arg(long, global = true)]
-    pub(super) no_migration: bool,
 }
 
 impl Connection {
@@ -61,6 +58,15 @@ pub(super) enum Command {
     Migrate {
         #[command(subcommand)]
         command: MigrateCommand,
+    },
+    /// Take over a database that Emmett for Node has made, and list what a Node service keeps in it
+    ///
+    /// Each projection and each processor of the service is listed with what a Rust program has to call it, so that it goes
+    /// on where the service was. After the adoption, the service can go on, with autoMigration: 'None'.
+    Adopt {
+        /// Only list; change nothing
+        #[arg(long)]
+        plan: bool,
     },
     /// Import an event log: one JSON object a line
     ///
@@ -103,6 +109,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Option<TenantsCommand>,
     },
+    /// Print the script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,10 +124,10 @@ pub(super) enum MigrateCommand {
         #[arg(long, alias = "dryRun")]
         dry_run: bool,
     },
-    /// The SQL of the schema
+    /// Print the SQL of the schema; connects to nothing
     Sql {
-        /// Print it; nothing is connected to
-        #[arg(long, required = true)]
+        /// Accepted for Emmett's sake: it is printed in any case
+        #[arg(long, hide = true)]
         print: bool,
     },
     /// Say whether the schema is up to date
@@ -265,6 +276,8 @@ pub(super) enum ProjectionsCommand {
         /// The projection's name
         name: String,
     },
+    /// List the collections with the documents that rebuilds have replaced and kept
+    Old,
     /// Delete the documents that a rebuild has replaced and kept
     DropOld {
         /// The collection's name

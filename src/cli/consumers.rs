@@ -3,6 +3,7 @@
 use super::Output;
 use super::arguments::{ConsumersCommand, ProcessorArguments, SelectionArguments};
 use super::table::{Table, duration, plain, time};
+use crate::error::counted;
 use crate::operations::Processors;
 use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorState, ProcessorStatus,
@@ -117,7 +118,11 @@ fn status_row(processor: &ProcessorStatus) -> Vec<String> {
 fn last_error(processor: &ProcessorStatus) -> Option<String> {
     let survived = processor.survived.as_ref().map(|survived| {
         let (times, at) = (survived.times, time(survived.at));
-        format!("{times} times, last at {at}: {}", survived.error)
+        format!(
+            "{}, last at {at}: {}",
+            counted(times, "time"),
+            survived.error
+        )
     });
     processor.last_error.clone().or(survived)
 }
@@ -336,8 +341,8 @@ fn outcome_text(request: ParkedRequest, outcome: RequestOutcome) -> String {
         "\nno running owner: it is carried out when the processor is started"
     };
     format!(
-        "asked to {request} {} messages{following}{owner}",
-        outcome.marked
+        "asked to {request} {}{following}{owner}",
+        counted(outcome.marked, "message")
     )
 }
 
@@ -351,10 +356,10 @@ fn reset(
     let reset = processors(processor, store).reset(name, position)?;
     let unparked = match reset.unparked {
         0 => String::new(),
-        unparked => format!("; dropped {unparked} parked messages"),
+        unparked => format!("; discarded {}", counted(unparked, "parked message")),
     };
     output.result(
-        &format!("processor \"{name}\" goes on behind position {position}{unparked}"),
+        &format!("reset processor \"{name}\": it resumes after position {position}{unparked}"),
         &json!({
             "processor": name,
             "position": position,

@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::arguments::{ExportArguments, ImportArguments};
+use super::interrupt::explain_interruption;
 use crate::operations::{ExportOptions, ImportOptions};
 use crate::store::EventStore;
 use anyhow::Context;
@@ -16,6 +17,7 @@ pub(super) fn import(
     store: &EventStore,
     output: &mut Output,
 ) -> anyhow::Result<()> {
+    explain_interruption("what was imported is kept; run the import again, and it goes on there")?;
     let (log, size) = open(&arguments.file)?;
     let bar = progress_bar(size);
     let mut options = ImportOptions::new()

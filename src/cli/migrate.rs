@@ -82,6 +82,7 @@ fn status(
         SchemaState::Missing => ("missing", 0, schema::needed()),
         SchemaState::Emmett => ("emmett", 0, schema::needed()),
         SchemaState::Old { found, needed } => ("old", found, needed),
+        SchemaState::Replaced { version } => ("replaced", version, version),
         SchemaState::Current { version } => ("current", version, version),
     };
     output.result(

@@ -1,11 +1,13 @@
 //! The command line: `emmett`, and the same for a binary with projections of its own.
 
+mod adopt;
 mod arguments;
 mod consumers;
 mod doctor;
 mod environment;
 mod event_log;
 mod exit_code;
+mod interrupt;
 mod migrate;
 mod output;
 mod projections;
@@ -16,11 +18,13 @@ mod table;
 mod tenants;
 
 use crate::setup::EventStoreBuilder;
-use arguments::{Arguments, Command};
-use clap::Parser;
+use arguments::{Arguments, Command, ProjectionsCommand};
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use exit_code::FAILED;
 use output::Output;
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 use store_arguments::StoreArguments;
 
@@ -65,6 +69,16 @@ pub fn run(configure: impl FnOnce(EventStoreBuilder) -> EventStoreBuilder) -> Ex
     }
 }
 
+/// Prints the script that completes commands and options in a shell.
+fn completions(shell: Shell) {
+    let mut command = Arguments::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    // A reader that has gone needs no script.
+    let _ = Output::stdout().write_all(&script);
+}
+
 fn dispatch(
     arguments: Arguments,
     configure: impl FnOnce(EventStoreBuilder) -> EventStoreBuilder,
@@ -76,18 +90,40 @@ fn dispatch(
         configure,
     };
     match arguments.command {
+        Command::Completions { shell } => completions(shell),
         Command::Migrate { command } => return migrate::run(command, store, output),
+        Command::Adopt { plan } => {
+            let tenant = store.connection.tenant.clone();
+            adopt::run(plan, tenant.as_deref(), &store.open_unchecked()?, output)?;
+        }
         Command::Import(import) => event_log::import(&import, &store.open()?, output)?,
-        Command::Export(export) => event_log::export(&export, &store.open()?, output)?,
-        Command::Stream(stream) => stream::run(&stream, &store.open()?, output)?,
-        Command::Consumers { command } => consumers::run(command, &store.open()?, output)?,
+        Command::Export(export) => {
+            event_log::export(&export, &store.open_without_projections()?, output)?;
+        }
+        Command::Stream(stream) => {
+            stream::run(&stream, &store.open_without_projections()?, output)?;
+        }
+        Command::Consumers { command } => {
+            consumers::run(command, &store.open_without_projections()?, output)?;
+        }
         Command::Doctor(doctor) => return doctor::run(&doctor, &store.open_unverified()?, output),
-        Command::Projections { command } => projections::run(command, &store.open()?, output)?,
+        Command::Projections { command } => {
+            let store = if matches!(command, Some(ProjectionsCommand::Rebuild(_))) {
+                store.open()?
+            } else {
+                store.open_without_projections()?
+            };
+            projections::run(command, &store, output)?;
+        }
         Command::Repair { command } => {
             restore::repair(&command, &store.open_unverified()?, output)?;
         }
-        Command::Restored(restored) => restore::restored(&restored, &store.open()?, output)?,
-        Command::Tenants { command } => tenants::run(command, &store.open()?, output)?,
+        Command::Restored(restored) => {
+            restore::restored(&restored, &store.open_without_projections()?, output)?;
+        }
+        Command::Tenants { command } => {
+            tenants::run(command, &store.open_without_projections()?, output)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,8 @@
 
 use super::Output;
 use super::arguments::{ProjectionsCommand, RebuildArguments};
+use super::interrupt::explain_interruption;
+use crate::error::counted;
 use crate::projection::ProjectionType;
 use crate::store::EventStore;
 use anyhow::bail;
@@ -18,6 +20,7 @@ pub(super) fn run(
         ProjectionsCommand::List => list(store, output),
         ProjectionsCommand::Rebuild(arguments) => rebuild(&arguments, store, output),
         ProjectionsCommand::Forget { name } => forget(&name, store, output),
+        ProjectionsCommand::Old => old(store, output),
         ProjectionsCommand::DropOld { name } => drop_old(&name, store, output),
     }
 }
@@ -30,12 +33,13 @@ fn list(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
     for projection in projections {
         let written = word(projection.projection_type);
         let rebuilding = projection.rebuilding.map_or_else(String::new, |position| {
-            format!("  rebuilt up to position {position}")
+            format!("  rebuilding, at position {position}")
         });
         let missed = projection.missed.map_or_else(String::new, |missed| {
             format!(
-                "  misses {} events from position {} on",
-                missed.count, missed.first_position
+                "  misses {} from position {} on",
+                counted(missed.count, "event"),
+                missed.first_position
             )
         });
         let failure = projection
@@ -93,6 +97,7 @@ fn rebuild(
     if store.projections().find(name).is_none() {
         return request(arguments, store, output);
     }
+    explain_interruption("the live read model is unchanged; run the rebuild again")?;
     let bar = progress_bar();
     let mut rebuild = store
         .rebuild(name)
@@ -105,8 +110,9 @@ fn rebuild(
                 .left
                 .map_or_else(String::new, |left| format!("  {} s left", left.as_secs()));
             bar.set_message(format!(
-                "{} events  {:.0}/s{left}",
-                progress.handled, progress.per_second
+                "{}  {:.0}/s{left}",
+                counted(progress.handled, "event"),
+                progress.per_second
             ));
         });
     if arguments.keep_old {
@@ -115,10 +121,14 @@ fn rebuild(
     let outcome = rebuild.run();
     bar.finish_and_clear();
     let report = outcome?;
+    let kept = match report.kept.as_slice() {
+        [] => String::new(),
+        kept => format!("; kept what was there before as {}", kept.join(", ")),
+    };
     output.result(
         &format!(
-            "rebuilt projection \"{name}\" from {} events in {}, up to global position {}; appends waited {}",
-            report.handled,
+            "rebuilt projection \"{name}\" from {} in {}, up to global position {}; appends waited {}{kept}",
+            counted(report.handled, "event"),
             seconds(report.took),
             report.position,
             seconds(report.locked)
@@ -129,6 +139,7 @@ fn rebuild(
             "position": report.position,
             "tookSeconds": report.took.as_secs_f64(),
             "lockedSeconds": report.locked.as_secs_f64(),
+            "kept": report.kept,
         }),
     )
 }
@@ -192,6 +203,20 @@ fn forget(name: &str, store: &EventStore, output: &mut Output) -> anyhow::Result
         &format!("forgot projection \"{name}\"; its read model stays as it is"),
         &json!({ "name": name, "forgotten": true }),
     )
+}
+
+fn old(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
+    let models = store.old_models()?;
+    if models.is_empty() {
+        output.text("no old read models")?;
+    }
+    for model in models {
+        output.result(
+            &format!("{}  kept of \"{}\"", model.collection, model.old_of),
+            &json!({ "collection": model.collection, "oldOf": model.old_of }),
+        )?;
+    }
+    Ok(())
 }
 
 fn drop_old(name: &str, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {

@@ -20,7 +20,8 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
         let builder = EventStore::builder(&self.connection.string()?)
             .connection_options(unprepared)
             .schema(self.connection.schema);
-        Ok((self.configure)(builder))
+        // A command builds read models where it is told to.
+        Ok((self.configure)(builder).on_history(OnHistory::Leave))
     }
 
     /// The same without a database, for what can be said without one.
@@ -28,15 +29,26 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
         (self.configure)(EventStore::builder("").schema(self.connection.schema))
     }
 
+    /// A store whose projections are registered, for commands that run them.
     pub(super) fn open(self) -> anyhow::Result<EventStore> {
         self.open_by(EventStoreBuilder::open)
+    }
+
+    /// A store for commands that run no projection: none is registered.
+    pub(super) fn open_without_projections(self) -> anyhow::Result<EventStore> {
+        self.open_by(|builder| {
+            let store = builder.open_unchecked()?;
+            store.check_schema()?;
+            store.verify()?;
+            Ok(store)
+        })
     }
 
     /// The same without a look at what the store relies on, for commands that find out what is wrong and mend it.
     pub(super) fn open_unverified(self) -> anyhow::Result<EventStore> {
         self.open_by(|builder| {
             let store = builder.open_unchecked()?;
-            store.prepare_unverified()?;
+            store.check_schema()?;
             Ok(store)
         })
     }
@@ -46,12 +58,8 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
         open: impl FnOnce(EventStoreBuilder) -> Result<EventStore>,
     ) -> anyhow::Result<EventStore> {
         let tenant = self.connection.tenant.clone();
-        let no_migration = self.connection.no_migration;
-        // A command builds read models where it is told to.
-        let mut builder = self.builder()?.on_history(OnHistory::Leave);
-        if no_migration {
-            builder = builder.auto_migration(AutoMigration::None);
-        }
+        // Only `migrate run` changes the schema.
+        let builder = self.builder()?.auto_migration(AutoMigration::None);
         let store = open(builder)?;
         Ok(match tenant {
             Some(tenant) => store.tenant(&tenant)?,

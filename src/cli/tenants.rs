@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::arguments::TenantsCommand;
+use crate::error::counted;
 use crate::store::EventStore;
 use anyhow::bail;
 use jiff::Timestamp;
@@ -56,14 +57,16 @@ fn remove(
     let removal = store.tenants().remove(name)?;
     let (streams, messages) = (removal.streams, removal.messages);
     output.object(&json!({ "name": name, "streams": streams, "messages": messages, "removed": with_all_data }))?;
+    let data = format!(
+        "{} with {}",
+        counted(streams, "stream"),
+        counted(messages, "message")
+    );
     if !with_all_data {
         bail!(
-            "tenant \"{name}\" has {streams} streams with {messages} messages: \
-             repeat the command with --with-all-data to delete them"
+            "tenant \"{name}\" has {data}: repeat the command with --with-all-data to delete them"
         );
     }
     removal.with_all_data()?;
-    output.text(&format!(
-        "removed tenant \"{name}\" with {streams} streams and {messages} messages"
-    ))
+    output.text(&format!("removed tenant \"{name}\" with {data}"))
 }

@@ -39,6 +39,7 @@ pub struct ConsumerBuilder {
     pub(super) processors: Vec<Processor>,
     pub(super) settings: Settings,
     pub(super) stop: StopHandle,
+    name: Option<String>,
     /// The first processor that cannot be run; said when the consumer starts.
     invalid: Option<Error>,
 }
@@ -69,6 +70,7 @@ impl EventStore {
                 lock_patience: None,
             },
             stop: StopHandle::new(),
+            name: None,
             invalid: None,
         }
     }
@@ -129,6 +131,21 @@ impl ConsumerBuilder {
     /// one millisecond; defaults to half a second.
     pub fn poll_interval(mut self, longest: Duration) -> Self {
         self.settings.longest_idle = longest;
+        self
+    }
+
+    /// Name of the consumer, which operators see as the owner of its processors, with the process id: up to 100 printable ASCII
+    /// characters. Several consumers may have the same. Defaults to the host's name.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// let billing = store.consumer().name("billing");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -220,7 +237,7 @@ impl ConsumerBuilder {
         if let Some(error) = self.invalid {
             return Err(error);
         }
-        let plan = Plan::new(self.processors, self.settings, self.stop)?;
+        let plan = Plan::new(self.processors, self.settings, self.stop, self.name)?;
         Ok((self.store, plan))
     }
 }

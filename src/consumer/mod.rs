@@ -12,6 +12,7 @@ mod leaseholder;
 mod mailbox;
 mod new_types;
 mod on_new_types;
+mod owner;
 mod plan;
 mod poller;
 mod processor;

@@ -3,6 +3,7 @@
 use super::mailbox::Mailbox;
 use super::new_types;
 use super::on_new_types::OnNewTypes;
+use super::owner::owner;
 use super::processor::{Processor, StartFrom};
 use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
@@ -17,7 +18,6 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// A shorter lease would be lost by a busy machine.
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
@@ -40,6 +40,7 @@ pub(super) struct Plan {
     pub(super) processors: Vec<Arc<Processor>>,
     pub(super) settings: Settings,
     pub(super) stop: StopHandle,
+    name: Option<String>,
     /// The name of the consumer among all processes.
     pub(super) owner: String,
 }
@@ -49,12 +50,14 @@ impl Plan {
         processors: Vec<Processor>,
         settings: Settings,
         stop: StopHandle,
+        name: Option<String>,
     ) -> Result<Self> {
         let plan = Self {
             processors: processors.into_iter().map(Arc::new).collect(),
             settings,
             stop,
-            owner: Uuid::now_v7().to_string(),
+            owner: owner(name.as_deref())?,
+            name,
         };
         plan.check()?;
         Ok(plan)
@@ -113,7 +116,7 @@ impl Plan {
         let shared = Shared {
             store,
             settings: self.settings.clone(),
-            owner: self.owner_in(found),
+            owner: self.owner_in(found)?,
             mailboxes: Vec::new(),
             stop: self.stop.clone(),
             poller: bounded(1),
@@ -134,10 +137,10 @@ impl Plan {
     }
 
     /// A tenant that is removed and added again gets another owner: workers of before must not pass for those of now.
-    fn owner_in(&self, found: Found) -> String {
+    fn owner_in(&self, found: Found) -> Result<String> {
         match found {
-            Found::AtStart => self.owner.clone(),
-            Found::Later => Uuid::now_v7().to_string(),
+            Found::AtStart => Ok(self.owner.clone()),
+            Found::Later => owner(self.name.as_deref()),
         }
     }
 }
@@ -191,7 +194,8 @@ fn register(shared: &Shared, processor: &Processor, found: Found) -> Result<u32>
 /// One transaction: a processor that would begin ahead of the sequence leaves no slots there.
 fn register_slots(shared: &Shared, processor: &Processor, start: u64) -> Result<u32> {
     let key = shared.key(processor);
-    let kept = processor.projection().map(|projection| projection.name());
+    let kept = processor.projection();
+    let kept = kept.map(|projection| (projection.name(), projection.tables()));
     let mut transaction = PooledTransaction::begin(shared.store.connections())?;
     let sql = transaction.sql();
     let slots = key.register(sql, processor.new_slots(), start, kept, &processor.handled)?;

@@ -4,7 +4,7 @@ use super::builder::ConsumerBuilder;
 use super::job::{RunProgress, RunUntil};
 use super::stop::StopHandle;
 use super::thread::spawn;
-use crate::error::{Error, ProcessorError, RunEnd, RunReport};
+use crate::error::{Error, ProcessorError, RunEnd, RunReport, counted};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -155,8 +155,11 @@ fn print_report(report: &RunReport) {
     for processor in &report.processors {
         let _ = writeln!(
             out,
-            "{}: {} messages handled in {:.1?}, now at position {}",
-            processor.name, processor.handled, report.duration, processor.position
+            "{}: {} handled in {:.1?}, now at position {}",
+            processor.name,
+            counted(processor.handled, "message"),
+            report.duration,
+            processor.position
         );
     }
     if report.end == RunEnd::Stopped {
@@ -253,8 +256,8 @@ impl Progress {
             .target
             .map_or_else(String::new, |target| format!(" of {target}"));
         format!(
-            "{} messages handled, at position {}{target}, {}/s",
-            progress.handled,
+            "{} handled, at position {}{target}, {}/s",
+            counted(progress.handled, "message"),
             progress.position,
             progress.handled / seconds
         )

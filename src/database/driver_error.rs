@@ -1,15 +1,8 @@
 //! The questions that are asked of an error of the driver.
 
 use super::sqlstate::{Meaning, Wait};
-use postgres::error::SqlState;
+use postgres::error::{DbError, SqlState};
 use std::error::Error as _;
-
-/// Whether one of the causes of a user's error is an error of the driver that meets the condition.
-pub(crate) fn has_driver_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref().is_some_and(meets))
-}
 
 /// Whether the same statement may succeed when it is sent again.
 pub(crate) fn is_retryable(error: &postgres::Error) -> bool {
@@ -65,11 +58,22 @@ pub(super) fn lost_connection(error: &postgres::Error) -> bool {
                 .is_some_and(<dyn std::error::Error>::is::<std::io::Error>))
 }
 
-/// What went wrong, where only one text is shown: the driver's own says "db error", and leaves the rest to its source.
+/// What went wrong, in one text: the driver's own says "db error", and leaves the rest to its source.
 pub(super) fn reason(error: &postgres::Error) -> String {
     match (error.as_db_error(), error.source()) {
-        (Some(refusal), _) => refusal.to_string(),
+        (Some(refusal), _) => said(refusal),
         (None, Some(cause)) => format!("{error}: {cause}"),
         (None, None) => error.to_string(),
     }
+}
+
+/// The message of the server on one line, with its details and what to do.
+fn said(refusal: &DbError) -> String {
+    let missing_right = (*refusal.code() == SqlState::INSUFFICIENT_PRIVILEGE)
+        .then_some("the owner of the schema gives a role its rights with emt_grant");
+    let more = [refusal.detail(), refusal.hint(), missing_right];
+    let more = more.into_iter().flatten().map(|text| format!("; {text}"));
+    std::iter::once(refusal.message().to_owned())
+        .chain(more)
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! What fails between this program and the server: connections, statements, transactions, the schema.
 
 use super::driver_error::{
-    is_misfit, is_retryable, is_stale_plan, is_unavailable, lost_connection,
+    self, is_misfit, is_retryable, is_stale_plan, is_unavailable, lost_connection,
 };
 use super::endpoint::{ConnectError, ConnectionStringError};
 use super::sqlstate::Meaning;
@@ -18,13 +18,16 @@ pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum DatabaseError {
     /// The database refused a statement, or the connection was lost before it answered.
-    #[error("the database refused to {doing}{}", detail(.source))]
+    ///
+    /// The text has all that the database said, so [`source`](std::error::Error::source) has nothing to add; nor has it in the
+    /// other variants with an error of the driver.
+    #[error("the database refused to {doing}: {}", driver_error::reason(.r#source))]
     #[non_exhaustive]
     Statement {
         /// What was attempted.
         doing: &'static str,
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// An argument cannot be stored or makes no sense; nothing was sent. The store and the documents return it as
     /// `InvalidInput` of their own.
@@ -39,12 +42,13 @@ pub enum DatabaseError {
     /// A transaction cannot be committed, because one of its statements failed before or because it was ended by other
     /// means than its session. It was rolled back.
     #[error(
-        "the transaction cannot be committed: a statement failed in it, or it was ended from outside"
+        "the transaction cannot be committed: a statement failed in it, or it was ended from outside: {}",
+        driver_error::reason(.r#source)
     )]
     #[non_exhaustive]
     TransactionAborted {
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// A statement that would end the transaction was given to code that runs inside one. It was not sent, and the
     /// transaction cannot be committed any more.
@@ -56,11 +60,14 @@ pub enum DatabaseError {
     },
     /// The connection was lost while the server may have been committing. It is unknown whether the write was stored: read to
     /// find out. Appends with message ids of the caller's are retried instead, because a repeat is idempotent.
-    #[error("the connection was lost during the commit; it is unknown whether it happened")]
+    #[error(
+        "the connection was lost during the commit; it is unknown whether it happened: {}",
+        driver_error::reason(.r#source)
+    )]
     #[non_exhaustive]
     UnknownOutcome {
         /// How the connection was lost.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// The database schema is missing, old, newer than this library, or somebody else's. The message names the case and the
     /// next step.
@@ -120,12 +127,6 @@ pub enum DatabaseError {
     /// `tokio::task::spawn_blocking` or a thread.
     #[error("called from inside an async runtime: call it from a thread or from spawn_blocking")]
     AsyncContext,
-}
-
-fn detail(source: &postgres::Error) -> String {
-    source
-        .as_db_error()
-        .map_or_else(String::new, |error| format!(": {}", error.message()))
 }
 
 impl DatabaseError {
@@ -205,6 +206,16 @@ impl DatabaseError {
         }
     }
 
+    /// The error of the driver that it has.
+    pub(crate) fn driver(&self) -> Option<&postgres::Error> {
+        match self {
+            Self::Statement { source, .. }
+            | Self::TransactionAborted { source }
+            | Self::UnknownOutcome { source } => Some(source),
+            _ => None,
+        }
+    }
+
     /// With which SQLSTATE the server refused a statement.
     pub(crate) fn sqlstate(&self) -> Option<&SqlState> {
         match self {
@@ -212,6 +223,15 @@ impl DatabaseError {
             _ => None,
         }
     }
+}
+
+/// The error of the driver that one of the causes of an error is, or has.
+pub(crate) fn of_cause<'e>(
+    cause: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e postgres::Error> {
+    cause
+        .downcast_ref()
+        .or_else(|| cause.downcast_ref::<DatabaseError>()?.driver())
 }
 
 /// The error of a room above, which may be one of the database's.

@@ -28,13 +28,13 @@ mod verification;
 
 pub(crate) use back_off::{BackOff, pause};
 pub use connection_options::ConnectionOptions;
-pub(crate) use driver_error::{has_driver_cause, is_retryable, is_stale_plan, is_unavailable};
+pub(crate) use driver_error::{is_retryable, is_stale_plan, is_unavailable};
 pub(crate) use endpoint::with_database;
 pub use endpoint::{ConnectError, ConnectionStringError};
 #[cfg(feature = "cli")]
 pub(crate) use endpoint::{Environment, complete};
 pub use error::DatabaseError;
-pub(crate) use error::RoomError;
+pub(crate) use error::{RoomError, of_cause};
 pub(crate) use error_text::ErrorText;
 pub(crate) use lazy_transaction::LazyTransaction;
 pub(crate) use pool::{Checkout, Connections, refuse_async_context};

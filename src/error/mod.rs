@@ -1,6 +1,7 @@
 //! What a caller of the store can get, and what to do about it.
 
 mod codec;
+mod counted;
 mod event_log;
 mod panic;
 mod processor;
@@ -10,6 +11,7 @@ mod run_report;
 mod tests;
 
 pub use codec::{DecodeError, EncodeError};
+pub(crate) use counted::counted;
 pub use event_log::EventLogError;
 pub(crate) use panic::caught;
 pub use processor::ProcessorError;
@@ -17,8 +19,7 @@ pub use projection::ProjectionError;
 pub use run_report::{ProcessorRun, RunEnd, RunReport};
 
 use crate::database::{
-    DatabaseError, ExpectedVersion, RoomError, has_driver_cause, is_retryable, is_stale_plan,
-    is_unavailable,
+    DatabaseError, ExpectedVersion, RoomError, is_retryable, is_stale_plan, is_unavailable,
 };
 use crate::pongo;
 
@@ -212,7 +213,7 @@ impl Error {
             Self::Database(error) => error.is_retryable(),
             Self::Document(error) => error.is_retryable(),
             Self::Projection(ProjectionError::Failed { source, .. }) | Self::Session { source } => {
-                has_driver_cause(source, is_retryable)
+                has_cause(source, is_retryable)
             }
             _ => false,
         }
@@ -240,7 +241,7 @@ impl Error {
             Self::Database(error) => error.is_unavailable(),
             Self::Document(error) => error.is_unavailable(),
             Self::Projection(ProjectionError::Failed { source, .. }) | Self::Session { source } => {
-                has_driver_cause(source, is_unavailable)
+                has_cause(source, is_unavailable)
             }
             _ => false,
         }
@@ -251,7 +252,7 @@ impl Error {
         match self {
             Self::Database(error) => error.is_stale_plan(),
             Self::Projection(ProjectionError::Failed { source, .. }) => {
-                has_driver_cause(source, is_stale_plan)
+                has_cause(source, is_stale_plan)
             }
             _ => false,
         }
@@ -354,6 +355,21 @@ impl RoomError for Error {
             other => Err(other),
         }
     }
+}
+
+/// Whether one of the causes of a user's error is an error of the driver that meets the condition, or has one.
+fn has_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {
+    error
+        .chain()
+        .any(|cause| driver_of(cause).is_some_and(meets))
+}
+
+fn driver_of<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e postgres::Error> {
+    pongo::of_cause(cause).or_else(|| match cause.downcast_ref::<Error>()? {
+        Error::Database(error) => error.driver(),
+        Error::Document(error) => error.driver(),
+        _ => None,
+    })
 }
 
 /// An error with its causes.

@@ -1,5 +1,6 @@
 //! What can go wrong with a processor of a consumer.
 
+use super::counted;
 use super::run_report::RunReport;
 
 /// What went wrong with a processor. [`Error::Processor`](crate::Error::Processor) wraps it.
@@ -37,7 +38,7 @@ pub enum ProcessorError {
         cause: anyhow::Error,
     },
     /// A job has failed: one of its processors, or the database. What was committed counts; the next run goes on there.
-    #[error("the job failed after {} messages", .report.handled())]
+    #[error("the job failed after {}", counted(.report.handled(), "message"))]
     #[non_exhaustive]
     JobFailed {
         /// What the job has done.
@@ -117,8 +118,8 @@ pub enum ProcessorError {
     },
     /// Code before this one has passed events over that this one handles, and
     /// [`OnNewTypes::Refuse`](crate::OnNewTypes::Refuse) was asked for.
-    #[error("processor \"{processor}\" has passed over {missed} events up to position {position} of types that its code now \
-             handles: {}; choose with on_new_types", .types.join(", "))]
+    #[error("processor \"{processor}\" has passed over {} up to position {position} of types that its code now \
+             handles: {}; choose with on_new_types", counted(*.missed, "event"), .types.join(", "))]
     #[non_exhaustive]
     NewTypes {
         /// The processor's name.

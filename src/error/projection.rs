@@ -21,7 +21,7 @@ pub enum ProjectionError {
         /// What does not fit.
         message: String,
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// Another program is rebuilding the projection, or has taken over from this one, which was thought dead.
     #[error("projection \"{projection}\" is being rebuilt by another program")]

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod event_log;
+mod neighbour;
 mod processors;
 mod restore;
 
@@ -9,5 +10,6 @@ pub use doctor::{
     DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
 };
 pub use event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport};
+pub use neighbour::Neighbour;
 pub use processors::{ParkedDetail, Processors};
 pub use restore::SequenceRepair;

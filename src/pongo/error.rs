@@ -2,7 +2,7 @@
 
 use super::filter::FilterError;
 use super::update::UpdateError;
-use crate::database::{DatabaseError, RoomError, has_driver_cause, is_retryable, is_unavailable};
+use crate::database::{self, DatabaseError, RoomError, is_retryable, is_unavailable};
 use crate::json::JsonError;
 use crate::pongo::document::DocumentConflict;
 use postgres::error::SqlState;
@@ -48,7 +48,7 @@ pub enum Error {
         /// The index's name.
         index: String,
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// An argument cannot be stored or makes no sense; nothing was sent.
     #[error("{what}: {reason}")]
@@ -72,7 +72,7 @@ pub enum Error {
         /// What does not fit.
         message: String,
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// A document cannot be written as, or read from, JSON.
     #[error("{} cannot be {}", named(collection, id.as_deref()), if id.is_some() { "read" } else { "converted" })]
@@ -123,7 +123,7 @@ pub enum Error {
         /// The collection's name.
         collection: String,
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// The event store in the same schema has no tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it. The event
     /// store returns its own [`UnknownTenant`](crate::Error::UnknownTenant).
@@ -142,7 +142,7 @@ pub enum Error {
         /// Which collection, and which projection.
         message: String,
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// The collection was to be read [only if it is right](crate::ReadModel), and that is not known of it. The message names
     /// the state of its projection, and the lowest position that it misses.
@@ -152,7 +152,7 @@ pub enum Error {
         /// Which projection, and what is the matter with it.
         message: String,
         /// What the database said.
-        source: postgres::Error,
+        r#source: postgres::Error,
     },
     /// There is something else under the name of an index. Give one of them [another name](super::index::Index::named), or drop what
     /// is there.
@@ -189,7 +189,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_retryable(),
-            Self::Transaction { source } => has_driver_cause(source, is_retryable),
+            Self::Transaction { source } => has_cause(source, is_retryable),
             _ => false,
         }
     }
@@ -203,8 +203,21 @@ impl Error {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_unavailable(),
-            Self::Transaction { source } => has_driver_cause(source, is_unavailable),
+            Self::Transaction { source } => has_cause(source, is_unavailable),
             _ => false,
+        }
+    }
+
+    /// The error of the driver that it has.
+    pub(crate) fn driver(&self) -> Option<&postgres::Error> {
+        match self {
+            Self::Database(error) => error.driver(),
+            Self::NotUnique { source, .. }
+            | Self::UpdateRefused { source, .. }
+            | Self::UnknownCollection { source, .. }
+            | Self::ReadModel { source, .. }
+            | Self::NotActive { source, .. } => Some(source),
+            _ => None,
         }
     }
 
@@ -292,6 +305,20 @@ impl From<DatabaseError> for Error {
             other => Self::Database(other),
         }
     }
+}
+
+/// The error of the driver that one of the causes of an error is, or has.
+pub(crate) fn of_cause<'e>(
+    cause: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e postgres::Error> {
+    database::of_cause(cause).or_else(|| cause.downcast_ref::<Error>()?.driver())
+}
+
+/// Whether one of the causes of a user's error is an error of the driver that meets the condition.
+fn has_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {
+    error
+        .chain()
+        .any(|cause| of_cause(cause).is_some_and(meets))
 }
 
 fn is_refused(error: &postgres::Error, sqlstate: &str) -> bool {

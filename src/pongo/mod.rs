@@ -68,9 +68,10 @@ mod write;
 
 pub use client::{PongoClient, PongoClientBuilder, PongoTransaction};
 pub use collection::{Collection, CollectionDefinition, DocumentEvolution};
-pub(crate) use collection::{CollectionDefinitions, collections_among};
+pub(crate) use collection::{CollectionDefinitions, collections_among, old_collections};
 pub(crate) use document::DocumentTable;
 pub use document::{DocumentConflict, ExpectedDocument};
+pub(crate) use error::of_cause;
 pub use error::{Error, Result};
 pub(crate) use executor::{CollectionTables, Executor};
 pub use filter::{

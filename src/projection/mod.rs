@@ -4,6 +4,7 @@ mod context;
 mod document;
 mod inline;
 pub(crate) mod missed;
+pub(crate) mod neighbour;
 #[expect(clippy::module_inception, reason = "it holds the trait `Projection`")]
 mod projection;
 mod read_model;
@@ -14,6 +15,7 @@ pub use context::ProjectionContext;
 pub(crate) use context::ShadowTables;
 pub use document::DocumentProjection;
 pub(crate) use inline::InlineProjections;
+pub use neighbour::NeighbourProjection;
 pub use projection::Projection;
 pub(crate) use projection::check_handled;
 pub use read_model::ReadModel;

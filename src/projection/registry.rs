@@ -25,6 +25,7 @@ const LIST: PartitionSql = PartitionSql::new(
       LEFT JOIN {schema}.emt_rebuilds AS rebuild
         ON rebuild.partition = projection.partition AND rebuild.name = projection.name
        AND rebuild.version = projection.version
+       AND {schema}.emt_rebuild_is_running(rebuild.partition, rebuild.name)
      CROSS JOIN LATERAL (
            SELECT count(*) AS count, pg_catalog.min(missed.global_position) AS lowest, pg_catalog.min(missed.noted_at) AS since
              FROM {schema}.emt_missed AS missed
@@ -66,7 +67,7 @@ const HANDLED_EVENTS: PartitionSql = PartitionSql::new(
 const LIVE_VERSION: PartitionSql = PartitionSql::new(
     "
     SELECT version FROM {schema}.emt_projections
-     WHERE partition = $1 AND name = $2 AND status IN ('active', 'stale')
+     WHERE partition = $1 AND name = $2 AND status IN ('active', 'async_processing', 'stale')
      ORDER BY version DESC
      LIMIT 1",
 );
@@ -177,7 +178,7 @@ impl std::fmt::Display for ProjectionStatus {
 impl ProjectionStatus {
     fn from_sql(row: &Row, has_missed: bool) -> Result<Self> {
         match (get(row, "status")?, has_missed, get(row, "is_left")?) {
-            ("active", false, _) => Ok(Self::Active),
+            ("active", false, _) | ("async_processing", _, _) => Ok(Self::Active),
             ("active", true, false) => Ok(Self::Following),
             ("active", true, true) => Ok(Self::Orphaned),
             ("building" | "arming", _, _) => Ok(Self::Building),
@@ -187,7 +188,7 @@ impl ProjectionStatus {
                 row,
                 "status",
                 other,
-                "\"active\", \"building\", \"arming\", \"inactive\" or \"stale\"",
+                "\"active\", \"async_processing\", \"building\", \"arming\", \"inactive\" or \"stale\"",
             )?),
         }
     }

@@ -16,7 +16,7 @@ impl Job<'_> {
         &self,
         claim: &Claim,
         progress: &mut Progress<'_>,
-    ) -> Result<Duration> {
+    ) -> Result<(Duration, Vec<String>)> {
         let Some(before) = self.arm()? else {
             return self.switch(claim, progress, 0);
         };

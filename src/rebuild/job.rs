@@ -37,12 +37,13 @@ impl Job<'_> {
     pub(super) fn run(&self, claim: &Claim, mut progress: Progress<'_>) -> Result<RebuildReport> {
         self.shadow.truncate(self.store, self.projection.as_ref())?;
         self.catch_up(&mut progress)?;
-        let locked = self.arm_and_switch(claim, &mut progress)?;
+        let (locked, kept) = self.arm_and_switch(claim, &mut progress)?;
         Ok(RebuildReport {
             handled: progress.handled,
             position: progress.position,
             took: progress.started.elapsed(),
             locked,
+            kept,
         })
     }
 

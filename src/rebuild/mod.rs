@@ -19,8 +19,9 @@ pub(crate) use request::RebuildRequest;
 pub use request::RequestedRebuild;
 
 use crate::database::{Connections, PooledTransaction};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::events::BatchLimits;
+use crate::pongo::old_collections;
 use crate::projection::{
     Projection, ProjectionContext, ProjectionType, RegisteredProjection, check_handled, registry,
 };
@@ -97,6 +98,29 @@ impl EventStore {
         Rebuild::new(self, Target::Asynchronous(Arc::new(projection)))
     }
 
+    /// The collections that rebuilds have [kept](Rebuild::keep_old), of all tenants.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// for model in store.old_models()? {
+    ///     println!("{} is what {} was", model.collection, model.old_of);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn old_models(&self) -> Result<Vec<OldModel>> {
+        let schema = self.partition().schema();
+        let old = self
+            .connections()
+            .run(true, |sql| old_collections(sql, schema))?;
+        let model = |(collection, old_of)| OldModel { collection, old_of };
+        Ok(old.into_iter().map(model).collect())
+    }
+
     /// Deletes what rebuilds of this collection have [kept](Rebuild::keep_old); false when there is nothing.
     ///
     /// ```no_run
@@ -117,6 +141,16 @@ impl EventStore {
             shadow::drop_old(sql, self.partition(), collection)
         })
     }
+}
+
+/// A collection that keeps the documents of before a rebuild.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OldModel {
+    /// Its name.
+    pub collection: String,
+    /// The collection that has taken its place: what [`EventStore::drop_old_model`] takes.
+    pub old_of: String,
 }
 
 enum Target {
@@ -306,8 +340,8 @@ impl<'s> Rebuild<'s> {
         Err(Error::invalid(
             "the pool size",
             format!(
-                "a rebuild with {} workers needs {needed} connections",
-                self.workers
+                "must be at least {needed} for a rebuild with {}",
+                counted(self.workers, "worker")
             ),
         ))
     }

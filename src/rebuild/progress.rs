@@ -35,7 +35,7 @@ pub struct RebuildProgress {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RebuildReport {
     /// How many messages the projection was given.
@@ -46,6 +46,8 @@ pub struct RebuildReport {
     pub took: Duration,
     /// How long the switch took: appends with inline projections, or the projection's workers, waited no longer.
     pub locked: Duration,
+    /// The collections that [keep](crate::Rebuild::keep_old) the documents of before.
+    pub kept: Vec<String>,
 }
 
 pub(super) struct Progress<'s> {

@@ -38,7 +38,7 @@ impl Job<'_> {
         claim: &Claim,
         progress: &mut Progress<'_>,
         noted_after: u64,
-    ) -> Result<Duration> {
+    ) -> Result<(Duration, Vec<String>)> {
         let policy = RetryPolicy::without_end()
             .pausing(PAUSE, PAUSE)
             .until(Instant::now() + self.switch_timeout);
@@ -55,12 +55,13 @@ impl Job<'_> {
             },
             |switched| matches!(switched, Ok(Err(_))),
         );
-        switched?.map_err(|Blocked(reason)| {
+        let locked = switched?.map_err(|Blocked(reason)| {
             Error::Projection(ProjectionError::RebuildBlocked {
                 projection: self.projection.name().to_owned(),
                 reason,
             })
-        })
+        })?;
+        Ok((locked, kept.into_iter().map(|(_, old)| old).collect()))
     }
 
     fn switch_unless_blocked(

@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 const COVERAGE: PartitionSql = PartitionSql::new(
     "
     SELECT slot.slot, slot.position, slot.handled, slot.passed_over,
-           coalesce(subscription.last_processed_position, 0) AS beginning
+           coalesce(began.position, 0) AS beginning
       FROM {schema}.emt_processor_slots AS slot
-      LEFT JOIN {schema}.emt_subscriptions AS subscription
-        ON subscription.partition = slot.partition AND subscription.subscription_id = slot.processor
-       AND subscription.version = slot.version
+      LEFT JOIN {schema}.emt_processor_beginnings AS began
+        ON began.partition = slot.partition AND began.processor = slot.processor AND began.version = slot.version
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3
      ORDER BY slot.position, slot.slot",
 );

@@ -5,12 +5,12 @@ use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 
-/// A processor that has not run since its checkpoint was adopted has no slots yet.
+/// A processor that has not run since a rebuild said where it begins has no slots yet.
 const VERSIONS: PartitionSql = PartitionSql::new(
     "
     SELECT version FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2
      UNION
-    SELECT version FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2
+    SELECT version FROM {schema}.emt_processor_beginnings WHERE partition = $1 AND processor = $2
      ORDER BY version",
 );
 
@@ -18,7 +18,7 @@ const NAMES: PartitionSql = PartitionSql::new("
     SELECT name
       FROM (SELECT processor FROM {schema}.emt_processor_slots WHERE partition = $1
              UNION
-            SELECT subscription_id FROM {schema}.emt_subscriptions WHERE partition = $1) AS known (name)
+            SELECT processor FROM {schema}.emt_processor_beginnings WHERE partition = $1) AS known (name)
      ORDER BY name COLLATE \"C\"");
 
 /// The versions of a processor.

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::time::Duration;
 
 const REGISTER: PartitionSql = PartitionSql::new(
-    "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5, $6, $7) AS slots",
+    "SELECT {schema}.emt_processor_register($1, $2, $3, $4, $5, $6, $7, $8) AS slots",
 );
 
 const TAKE: PartitionSql = PartitionSql::new(
@@ -88,15 +88,16 @@ pub(crate) struct HeldSlot {
 
 impl ProcessorKey<'_> {
     /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
-    /// `projection`: the one that it keeps. `handled`: what its code handles.
+    /// `projection`: the one that it keeps, and the tables that it writes. `handled`: what its code handles.
     pub(crate) fn register(
         &self,
         sql: &mut dyn Sql,
         slots: u32,
         start: u64,
-        projection: Option<&str>,
+        projection: Option<(&str, &[String])>,
         handled: &HandledEvents,
     ) -> Result<u32> {
+        let (projection, tables) = projection.unzip();
         let slots = small_to_sql("the number of slots", slots)?;
         let start = stored_to_sql("the position to start from", start)?;
         let handled = json!(handled.sorted());
@@ -108,6 +109,7 @@ impl ProcessorKey<'_> {
                     param(&start, Type::INT8),
                     param(&projection, Type::TEXT),
                     param(&handled, Type::JSONB),
+                    param(&tables, Type::TEXT_ARRAY),
                 ]),
             )
             .map_err(|source| self.refused("register a processor", source))?;

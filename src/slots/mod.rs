@@ -1,7 +1,7 @@
 //! The slots of processors: which worker handles which streams, how far it is, and what it has parked.
 //!
 //! A processor divides its streams among one slot or several. A worker holds slots by a lease; each has its own checkpoint.
-//! Only this room has SQL on `emt_processor_slots`, `emt_parked_messages` and `emt_subscriptions`.
+//! Only this room has SQL on `emt_processor_slots`, `emt_parked_messages`, `emt_processor_beginnings` and the view `emt_processors`.
 //!
 //! # States of a slot
 //!
@@ -78,6 +78,7 @@ mod key;
 mod known;
 mod lease;
 mod lease_renewer;
+pub(crate) mod neighbour;
 pub(crate) mod parked;
 pub(crate) mod parking;
 pub(crate) mod progress;
@@ -94,6 +95,7 @@ pub(crate) use key::{OwnedSlots, ProcessorKey, slot_of};
 pub(crate) use known::{names, versions};
 pub(crate) use lease::{HeldSlot, Holder};
 pub(crate) use lease_renewer::{LeaseRenewer, Leaseholder};
+pub use neighbour::NeighbourProcessor;
 pub use parked::{ParkedMessage, ParkedOptions, ParkedRequest};
 pub(crate) use parking::Replay;
 pub(crate) use renewal::{LivingWorker, RenewedWorker, Survived};

@@ -20,10 +20,10 @@ const FURTHEST: PartitionSql = PartitionSql::new("
         SELECT pg_catalog.max(position) AS position, pg_catalog.min(store_epoch) AS epoch FROM {schema}.emt_processor_slots
          WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3)
     ), beginning AS (
-        SELECT pg_catalog.max(last_processed_position) AS position,
-               pg_catalog.min({schema}.emt_store_epoch_of(last_processed_position, last_updated)) AS epoch
-          FROM {schema}.emt_subscriptions
-         WHERE partition = $1 AND subscription_id = $2 AND ($3 IS NULL OR version = $3)
+        SELECT pg_catalog.max(position) AS position,
+               pg_catalog.min({schema}.emt_store_epoch_of(position, updated_at)) AS epoch
+          FROM {schema}.emt_processor_beginnings
+         WHERE partition = $1 AND processor = $2 AND ($3 IS NULL OR version = $3)
     ), known AS MATERIALIZED (
         SELECT coalesce(slot.position, beginning.position, 0) AS position,
                coalesce(slot.epoch, beginning.epoch, {schema}.emt_store_epoch()) AS epoch

@@ -12,9 +12,9 @@ const RESET: PartitionSql =
 
 const RESET_BEGINNING: PartitionSql = PartitionSql::new(
     "
-    UPDATE {schema}.emt_subscriptions
-       SET last_processed_position = $4, last_updated = now()
-     WHERE partition = $1 AND subscription_id = $2 AND version = $3",
+    UPDATE {schema}.emt_processor_beginnings
+       SET position = $4, updated_at = now()
+     WHERE partition = $1 AND processor = $2 AND version = $3",
 );
 
 const FORGET_PARKED: PartitionSql = PartitionSql::new("
@@ -24,7 +24,7 @@ const FORGET_SLOTS: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2 AND version = $3");
 
 const FORGET_BEGINNING: PartitionSql = PartitionSql::new("
-    DELETE FROM {schema}.emt_subscriptions WHERE partition = $1 AND subscription_id = $2 AND version = $3");
+    DELETE FROM {schema}.emt_processor_beginnings WHERE partition = $1 AND processor = $2 AND version = $3");
 
 const LOCK: PartitionSql = PartitionSql::new(
     "

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// So many errors in a row, without progress, are a repetition.
 const REPETITION: u32 = 2;
 
-/// Each processor once, so that its lag is counted once. A checkpoint without slots was adopted and has not run since.
+/// Each processor once, so that its lag is counted once. Without slots, a rebuild has said where it will begin.
 const PROCESSORS: PartitionSql = PartitionSql::new("
     WITH processor AS (
         SELECT processor AS name, version, pg_catalog.min(position) AS position, pg_catalog.min(store_epoch) AS epoch
@@ -29,13 +29,12 @@ const PROCESSORS: PartitionSql = PartitionSql::new("
          WHERE partition = $1
          GROUP BY processor, version
          UNION ALL
-        SELECT subscription_id, version, last_processed_position,
-               {schema}.emt_store_epoch_of(last_processed_position, last_updated)
-          FROM {schema}.emt_subscriptions AS adopted
+        SELECT processor, version, position, {schema}.emt_store_epoch_of(position, updated_at)
+          FROM {schema}.emt_processor_beginnings AS began
          WHERE partition = $1
            AND NOT EXISTS (SELECT FROM {schema}.emt_processor_slots AS slot
-                            WHERE slot.partition = $1 AND slot.processor = adopted.subscription_id
-                              AND slot.version = adopted.version)
+                            WHERE slot.partition = $1 AND slot.processor = began.processor
+                              AND slot.version = began.version)
     ), parked AS (
         SELECT processor AS name, version, count(*) FILTER (WHERE error IS NOT NULL) AS failed,
                count(*) FILTER (WHERE error IS NULL) AS waiting
@@ -90,7 +89,7 @@ pub struct ProcessorStatus {
     pub lag: u64,
     /// How long ago the first of these messages was stored; `None` when there is none.
     pub lag_time: Option<Duration>,
-    /// Its slots. None when only its checkpoint is known, as after the adoption of a database of Emmett's.
+    /// Its slots. None when only a rebuild has said where it will begin.
     pub slots: Vec<SlotStatus>,
     /// The last error of any slot; a slot that has failed comes first.
     pub last_error: Option<String>,

@@ -34,11 +34,13 @@ const SLOTS: PartitionSql = PartitionSql::new(
 );
 
 /// Where a processor begins that has no slots yet.
-const BEGIN_AT: PartitionSql = PartitionSql::new("
-    INSERT INTO {schema}.emt_subscriptions (subscription_id, version, partition, last_processed_position)
-    VALUES ($2, $3, $1, $4)
-    ON CONFLICT (subscription_id, partition, version) DO UPDATE
-        SET last_processed_position = EXCLUDED.last_processed_position, last_updated = now()");
+const BEGIN_AT: PartitionSql = PartitionSql::new(
+    "
+    INSERT INTO {schema}.emt_processor_beginnings (partition, processor, version, position)
+    VALUES ($1, $2, $3, $4)
+    ON CONFLICT (partition, processor, version) DO UPDATE
+        SET position = EXCLUDED.position, updated_at = now()",
+);
 
 const RESET: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_reset($1, $2, $3, $4)");
 

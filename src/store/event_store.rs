@@ -109,11 +109,10 @@ impl EventStore {
         Ok(self.connections.verify(self.partition.verification())?)
     }
 
-    /// The same without the look, for what finds out what is wrong and mends it.
+    /// Fails where the schema is missing or old.
     #[cfg(feature = "cli")]
-    pub(crate) fn prepare_unverified(&self) -> Result<()> {
-        self.schema().prepare(self.auto_migration)?;
-        self.prepare_own_projections()
+    pub(crate) fn check_schema(&self) -> Result<()> {
+        Ok(self.schema().prepare(AutoMigration::None)?)
     }
 
     /// Creates what the projections need, and registers them.

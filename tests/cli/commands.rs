@@ -14,6 +14,12 @@ fn empty_database() -> anyhow::Result<Database> {
     Ok(Server::shared()?.create_database()?)
 }
 
+fn migrated_database() -> anyhow::Result<Database> {
+    let database = empty_database()?;
+    succeed(&database, &["migrate", "run"])?;
+    Ok(database)
+}
+
 const LOG: &str = "{\"streamName\":\"Case-1\",\"type\":\"Opened\",\"data\":{\"by\": \"Änne\"},\"messageId\":\"a\"}\n\
                    {\"streamName\":\"Case-2\",\"type\":\"Opened\",\"data\":{},\"messageId\":\"b\"}\n\
                    {\"streamName\":\"Case-1\",\"type\":\"Closed\",\"data\":null,\"messageId\":\"c\"}\n";
@@ -106,7 +112,8 @@ fn migrate_speaks_json() -> anyhow::Result<()> {
 
 #[test]
 fn migrate_sql_prints_the_schema_without_a_database() -> anyhow::Result<()> {
-    let printed = run(&["migrate", "sql", "--print"])?;
+    let printed = run(&["migrate", "sql"])?;
+    assert_eq!(printed.stdout, run(&["migrate", "sql", "--print"])?.stdout);
     let renamed = run(&["migrate", "sql", "--print", "--schema", "My Schéma-1"])?;
     let refused = run(&["migrate", "sql", "--print", "--schema", "O'Brien"])?;
 
@@ -144,7 +151,7 @@ fn the_printed_schema_of_any_name_applies() -> anyhow::Result<()> {
 
 #[test]
 fn a_log_is_imported_once_and_exported_as_it_was() -> anyhow::Result<()> {
-    let database = empty_database()?;
+    let database = migrated_database()?;
     let log = TestFile::new("once.jsonl", LOG)?;
     let target = TestFile::new("exported.jsonl", "old content")?;
 
@@ -179,7 +186,7 @@ fn a_log_is_imported_once_and_exported_as_it_was() -> anyhow::Result<()> {
 
 #[test]
 fn a_log_is_read_from_standard_input() -> anyhow::Result<()> {
-    let database = empty_database()?;
+    let database = migrated_database()?;
     let arguments = [
         "import",
         "-",
@@ -209,7 +216,7 @@ fn a_log_is_read_from_standard_input() -> anyhow::Result<()> {
 
 #[test]
 fn import_and_export_speak_json() -> anyhow::Result<()> {
-    let database = empty_database()?;
+    let database = migrated_database()?;
     let log = TestFile::new("json.jsonl", LOG)?;
     let target = TestFile::new("json-exported.jsonl", "")?;
 
@@ -237,7 +244,7 @@ fn import_and_export_speak_json() -> anyhow::Result<()> {
 
 #[test]
 fn a_bad_line_or_file_is_named_and_the_exit_code_is_1() -> anyhow::Result<()> {
-    let database = empty_database()?;
+    let database = migrated_database()?;
     let bad = TestFile::new("bad.jsonl", &format!("{LOG}{{\n"))?;
 
     let line = run_on(&database, &["import", bad.name(), "--batch-size", "3"])?;
@@ -410,7 +417,7 @@ fn a_stream_that_is_not_there_or_archived_has_exit_code_1() -> anyhow::Result<()
 
 #[test]
 fn tenants_are_added_listed_and_removed() -> anyhow::Result<()> {
-    let database = empty_database()?;
+    let database = migrated_database()?;
     let log = TestFile::new("tenants.jsonl", LOG)?;
 
     assert_eq!(succeed(&database, &["tenants"])?, "no tenants\n");
@@ -437,7 +444,7 @@ fn tenants_are_added_listed_and_removed() -> anyhow::Result<()> {
     assert!(looked.stderr.starts_with(advice), "{}", looked.stderr);
     assert_eq!(
         removed,
-        "removed tenant \"acme\" with 2 streams and 3 messages\n"
+        "removed tenant \"acme\" with 2 streams with 3 messages\n"
     );
     assert_eq!(
         (gone.code, gone.stderr.as_str()),
@@ -448,7 +455,7 @@ fn tenants_are_added_listed_and_removed() -> anyhow::Result<()> {
 
 #[test]
 fn tenants_speak_json() -> anyhow::Result<()> {
-    let database = empty_database()?;
+    let database = migrated_database()?;
 
     let none = run_on(&database, &["tenants", "--json"])?;
     let first = run_on(&database, &["tenants", "add", "acme", "--json"])?.json()?;
@@ -483,6 +490,7 @@ fn every_command_works_for_a_tenant_and_in_another_schema() -> anyhow::Result<()
     let tenant = ["--schema", "My Schéma-1", "--tenant", "acme"];
     let on = |arguments: &[&str], place: &[&str]| succeed(&database, &[arguments, place].concat());
 
+    on(&["migrate", "run"], &schema)?;
     on(&["tenants", "add", "acme"], &schema)?;
     on(&["import", log.name()], &tenant)?;
 
@@ -509,19 +517,69 @@ fn every_command_works_for_a_tenant_and_in_another_schema() -> anyhow::Result<()
 }
 
 #[test]
-fn with_no_migration_nothing_is_created() -> anyhow::Result<()> {
+fn only_migrate_run_creates_the_schema() -> anyhow::Result<()> {
     let database = empty_database()?;
-
-    let refused = run_on(&database, &["tenants", "--no-migration"])?;
-
-    assert_eq!(refused.code, 1);
-    assert_eq!(
-        refused.stderr,
-        "error: the schema is missing: run `emmett migrate run`\n"
-    );
-    assert_eq!(run_on(&database, &["migrate", "status"])?.code, 3);
+    let log = TestFile::new("log.jsonl", LOG)?;
+    let commands: [&[&str]; 12] = [
+        &["stream", "Case-1"],
+        &["doctor"],
+        &["doctor", "--prove", "0", "1"],
+        &["consumers"],
+        &["consumers", "forget", "carts"],
+        &["projections"],
+        &["projections", "rebuild", "carts"],
+        &["tenants"],
+        &["tenants", "add", "acme"],
+        &["export"],
+        &["import", log.name()],
+        &["repair", "sequence"],
+    ];
+    for arguments in commands {
+        let refused = run_on(&database, arguments)?;
+        assert_eq!(
+            (
+                refused.code,
+                refused.stdout.as_str(),
+                refused.stderr.as_str()
+            ),
+            (
+                1,
+                "",
+                "error: the schema is missing: run `emmett migrate run`\n"
+            ),
+            "{arguments:?}"
+        );
+    }
+    let tables: i64 = database
+        .client()?
+        .query_one(
+            "SELECT count(*) FROM pg_class WHERE relname LIKE 'emt%'",
+            &[],
+        )?
+        .get(0);
+    assert_eq!(tables, 0);
+    succeed(&database, &["migrate", "run"])?;
     succeed(&database, &["tenants"])?;
-    succeed(&database, &["tenants", "--no-migration"])?;
+    Ok(())
+}
+
+#[test]
+fn completions_are_scripts_of_the_shell() -> anyhow::Result<()> {
+    for (shell, expected) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef emmett"),
+        ("fish", "complete -c emmett"),
+    ] {
+        let script = run(&["completions", shell])?;
+        assert_eq!(script.code, 0, "{script:?}");
+        assert!(
+            script.stdout.contains(expected),
+            "{shell}: {}",
+            script.stdout
+        );
+        assert!(script.stdout.contains("drop-old"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "tcl"])?.code, 2);
     Ok(())
 }
 

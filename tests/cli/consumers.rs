@@ -287,7 +287,7 @@ fn what_waited_goes_on_after_a_discarded_message() -> anyhow::Result<()> {
 
     assert_eq!(
         discarded,
-        "asked to discard 1 messages; 1 that waited go on\n"
+        "asked to discard 1 message; 1 that waited go on\n"
     );
     Ok(())
 }
@@ -305,7 +305,7 @@ fn a_processor_is_reset_and_forgotten() -> anyhow::Result<()> {
     let reset = succeed(&database, &["consumers", "reset", "carts", "--to", "1"])?;
     assert_eq!(
         reset,
-        "processor \"carts\" goes on behind position 1; dropped 2 parked messages\n"
+        "reset processor \"carts\": it resumes after position 1; discarded 2 parked messages\n"
     );
     assert_eq!(store.processors().position("carts")?, 1);
     let again = run_on(

@@ -1,5 +1,6 @@
 //! The command line, as a person and a program see it.
 
+mod adopt;
 mod commands;
 mod connection;
 mod consumers;

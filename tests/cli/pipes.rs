@@ -134,13 +134,7 @@ fn a_database_that_goes_away_in_the_middle_is_a_failure() -> anyhow::Result<()> 
         "host={} port=5432 user=postgres dbname=postgres",
         own.name()
     );
-    let mut command = command(&[
-        "import",
-        log.name(),
-        "--connection-string",
-        &through,
-        "--no-migration",
-    ]);
+    let mut command = command(&["import", log.name(), "--connection-string", &through]);
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

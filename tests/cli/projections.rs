@@ -29,6 +29,9 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
     let (database, store) = with_events()?;
 
     assert_eq!(succeed(&database, &["projections"])?, "no projections\n");
+    let unregistered = own(&database, &["projections"])?;
+    let nothing = succeed(&database, &["projections"])?;
+    own(&database, &["migrate", "run"])?;
     let listed = own(&database, &["projections"])?;
     let rebuilt = own(
         &database,
@@ -47,9 +50,17 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
         ],
     )?;
     let active = succeed(&database, &["projections"])?;
+    let old = succeed(&database, &["projections", "old"])?;
     let dropped = succeed(&database, &["projections", "drop-old", "cart_sizes"])?;
     let forgotten = succeed(&database, &["projections", "forget", "cart_sizes"])?;
 
+    // Its collection is missing, and a look creates and registers nothing.
+    assert_eq!(
+        (unregistered.code, unregistered.stdout.as_str()),
+        (1, ""),
+        "{unregistered:?}"
+    );
+    assert_eq!(nothing, "no projections\n");
     assert_eq!(
         listed.stdout,
         "cart_sizes  version 1  document:single_stream  inline  building\n"
@@ -66,6 +77,8 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
         (&again["name"], &again["handled"], &again["position"]),
         (&json!("cart_sizes"), &json!(30), &json!(30))
     );
+    assert_eq!(again["kept"], json!(["cart_sizes_v1"]));
+    assert_eq!(old, "cart_sizes_v1  kept of \"cart_sizes\"\n");
     assert!(active.ends_with("inline  active\n"), "{active}");
     assert_eq!(
         forgotten,
@@ -81,7 +94,7 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
 #[test]
 fn projections_speak_json() -> anyhow::Result<()> {
     let (database, _store) = with_events()?;
-    own(&database, &["projections"])?;
+    own(&database, &["migrate", "run"])?;
 
     let listed = run_on(&database, &["--json", "projections", "list"])?.json()?;
 
@@ -98,7 +111,7 @@ fn projections_speak_json() -> anyhow::Result<()> {
 #[test]
 fn a_program_without_the_projection_leaves_a_request() -> anyhow::Result<()> {
     let (database, store) = with_events()?;
-    own(&database, &["projections"])?;
+    own(&database, &["migrate", "run"])?;
 
     let asked = run_on(&database, &["projections", "rebuild", "cart_sizes"])?;
 

@@ -9,7 +9,6 @@ fn wrong_arguments_have_exit_code_2_and_are_named() -> anyhow::Result<()> {
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
         (&["migrate"], "Usage: emmett"),
         (&["migrate", "down"], "unrecognized subcommand 'down'"),
-        (&["migrate", "sql"], "--print"),
         (
             &["migrate", "status", "--dry-run"],
             "unexpected argument '--dry-run'",

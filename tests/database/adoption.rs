@@ -2,13 +2,14 @@
 
 use crate::support::{CartEvent, added};
 use emmett_postgresql::{
-    AutoMigration, DatabaseError, Error, EventStore, FeedOptions, RawEvent, ReadOptions,
-    SchemaState, testing::Server,
+    AutoMigration, DatabaseError, Error, EventStore, FeedOptions, ProcessorState, RawEvent,
+    ReadOptions, SchemaState,
+    testing::{Database, Server},
 };
 
 const EMMETT: &str = include_str!("../fixtures/emmett-0.42.sql");
 
-fn emmetts_database() -> anyhow::Result<emmett_postgresql::testing::Database> {
+fn emmetts_database() -> anyhow::Result<Database> {
     let database = Server::shared()?.create_database()?;
     database.client()?.batch_execute(EMMETT)?;
     Ok(database)
@@ -67,21 +68,86 @@ fn an_adopted_checkpoint_skips_no_message_of_a_later_transaction() -> anyhow::Re
     let database = emmetts_database()?;
 
     EventStore::open(database.url())?;
+
+    assert_eq!(
+        positions(&database)?,
+        [
+            ("at-the-end", 3),
+            ("behind-a-later-transaction", 1),
+            ("older-format", 2),
+        ]
+        .map(|(name, position)| (name.to_owned(), position))
+    );
+    Ok(())
+}
+
+fn positions(database: &Database) -> anyhow::Result<Vec<(String, i64)>> {
     let rows = database.client()?.query(
-        "SELECT subscription_id, last_processed_position FROM emt_subscriptions ORDER BY subscription_id",
+        "SELECT processor, position FROM emt_processor_slots ORDER BY processor COLLATE \"C\"",
         &[],
     )?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
 
-    let checkpoints: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let expected = [
-        ("at-the-end", 3),
-        ("behind-a-later-transaction", 1),
-        ("older-format", 2),
-    ];
-    assert_eq!(
-        checkpoints,
-        expected.map(|(name, position)| (name.to_owned(), position))
-    );
+/// What Emmett's upgrades leave of the layout of 0.36: the keys of streams, defaults, and a second table of checkpoints.
+const BEGUN_WITH_0_36: &str = "
+    DROP INDEX idx_streams_unique;
+    ALTER TABLE emt_streams DROP CONSTRAINT emt_streams_pkey;
+    ALTER TABLE emt_streams ADD PRIMARY KEY (stream_id, stream_position, partition, is_archived),
+                            ADD UNIQUE (stream_id, partition, is_archived),
+                            ALTER COLUMN partition SET DEFAULT 'global';
+    ALTER TABLE emt_messages ALTER COLUMN partition SET DEFAULT 'global';
+    CREATE TABLE emt_subscriptions (
+        subscription_id TEXT NOT NULL, version INT NOT NULL DEFAULT 1, partition TEXT NOT NULL DEFAULT 'global',
+        last_processed_position BIGINT NOT NULL, last_processed_transaction_id XID8 NOT NULL,
+        PRIMARY KEY (subscription_id, partition, version)
+    ) PARTITION BY LIST (partition);
+    CREATE TABLE emt_subscriptions_emt_default PARTITION OF emt_subscriptions FOR VALUES IN ('emt:default');
+    INSERT INTO emt_subscriptions VALUES ('older-format', 1, 'emt:default', 2, '0'), ('only-here', 1, 'emt:default', 1, '0');
+    CREATE FUNCTION store_subscription_checkpoint(
+        p_subscription_id VARCHAR(100), p_version BIGINT, p_position BIGINT, p_check_position BIGINT, p_transaction_id XID8,
+        p_partition TEXT DEFAULT 'emt:default'
+    ) RETURNS INT LANGUAGE sql AS 'SELECT 1'";
+
+#[test]
+fn a_database_that_began_with_an_older_emmett_is_adopted() -> anyhow::Result<()> {
+    let database = emmetts_database()?;
+    database.client()?.batch_execute(BEGUN_WITH_0_36)?;
+
+    let store = EventStore::open(database.url())?;
+    let appended = store.append_to_stream("ShoppingCart-1", &[added("hat-2", 1)])?;
+    store.append_to_stream("ShoppingCart-9", &[added("hat-2", 1)])?;
+
+    assert_eq!(appended.next_expected_version, 3);
+    let copied = ("only-here".to_owned(), 1);
+    assert!(positions(&database)?.contains(&copied));
+    let left = "SELECT to_regclass('emt_subscriptions') IS NULL
+                   AND to_regprocedure('store_subscription_checkpoint(varchar, bigint, bigint, bigint, xid8, text)') IS NULL
+                   AND (SELECT count(*) = 1 FROM pg_constraint
+                         WHERE conrelid = 'emt_streams'::REGCLASS AND contype IN ('p', 'u'))";
+    assert!(database.client()?.query_one(left, &[])?.get::<_, bool>(0));
+    let row = "INSERT INTO emt_messages (stream_id, stream_position, message_schema_version, message_id, message_type,
+                                         message_data, message_metadata)
+               VALUES ('Other-1', 1, '1', 'd', 'X', '{}', '{}') RETURNING partition";
+    let partition: String = database.client()?.query_one(row, &[])?.get(0);
+    assert_eq!(partition, "emt:default");
+    Ok(())
+}
+
+#[test]
+fn a_lease_of_emmetts_goes_on_after_the_adoption() -> anyhow::Result<()> {
+    let database = emmetts_database()?;
+    database.client()?.batch_execute(
+        "UPDATE emt_processors SET status = 'running', processor_instance_id = 'node', last_updated = now()
+          WHERE processor_id = 'at-the-end'",
+    )?;
+
+    let store = EventStore::open(database.url())?;
+
+    let processors = store.processors().list()?;
+    let states: Vec<ProcessorState> = processors.iter().map(|status| status.state).collect();
+    let stopped = ProcessorState::Stopped;
+    assert_eq!(states, [ProcessorState::Running, stopped, stopped]);
     Ok(())
 }
 

@@ -104,6 +104,35 @@ fn a_writer_appends_reads_and_keeps_documents() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What Emmett for Node calls.
+const CALLS_OF_EMMETT: &str = "
+    SELECT emt_try_acquire_processor_lock(1::BIGINT, 'node', 1, 'emt:default', 'node-1', 'totals', 'a', 'sql', 300);
+    SELECT store_processor_checkpoint('node', 1::BIGINT, '0000000000000000001', '0000000000000000000', pg_current_xact_id());
+    SELECT emt_release_processor_lock(1::BIGINT, 'node', 'emt:default', 1, 'node-1', 'totals');
+    SELECT emt_register_projection(2::BIGINT, 'node', 'emt:default', 1, 'a', 'sql', 'active', '{}');
+    SELECT emt_try_acquire_projection_lock(2::BIGINT, 'emt:default', 'node', 1);
+    SELECT emt_deactivate_projection(2::BIGINT, 'node', 'emt:default', 1);
+    SELECT emt_activate_projection(2::BIGINT, 'node', 'emt:default', 1);
+    INSERT INTO emt_processors (processor_id, last_processed_checkpoint) VALUES ('mine', '1');
+    DELETE FROM emt_processors WHERE processor_id = 'mine'";
+
+#[test]
+fn a_writer_is_enough_for_emmett_for_node() -> anyhow::Result<()> {
+    let shop = Shop::open()?;
+
+    shop.client("app")?.batch_execute(CALLS_OF_EMMETT)?;
+
+    let seen =
+        "SELECT status, last_processed_checkpoint FROM emt_processors WHERE processor_id = 'node'";
+    let row = shop.client("report")?.query_one(seen, &[])?;
+    assert_eq!(row.get::<_, &str>("status"), "stopped");
+    assert_eq!(
+        row.get::<_, &str>("last_processed_checkpoint"),
+        "0000000000000000001"
+    );
+    Ok(())
+}
+
 fn write_everything(store: &EventStore) -> anyhow::Result<()> {
     store.append_to_stream("Cart-2", &[added("shoes", 1)])?;
     let message = NewMessage::new(added("hat", 1)).message_id("order-17");
@@ -314,9 +343,14 @@ const REFUSED_TO_READERS: &[&str] = &[
     "DELETE FROM emt_streams",
     "SELECT emt_projection_register('emt:default', 'mine', 1, 'i', 'sql', '{}')",
     "UPDATE emt_projections SET status = 'stale'",
-    "DELETE FROM emt_subscriptions",
+    "DELETE FROM emt_processor_beginnings",
     "SELECT emt_processor_register('emt:default', 'mine', 1, 1, 0)",
     "UPDATE emt_processor_slots SET position = 0",
+    "UPDATE emt_processors SET status = 'stopped'",
+    "INSERT INTO emt_processors (processor_id, last_processed_checkpoint) VALUES ('mine', '1')",
+    "SELECT emt_try_acquire_processor_lock(1::BIGINT, 'mine', 1)",
+    "SELECT store_processor_checkpoint('mine', 1::BIGINT, '1', NULL, pg_current_xact_id())",
+    "SELECT emt_register_projection(1::BIGINT, 'mine', 'emt:default', 1, 'a', 'sql', 'active', '{}')",
     "DELETE FROM emt_processor_slots",
     "UPDATE emt_parked_messages SET request = 'discard'",
     "DELETE FROM emt_parked_messages",
@@ -326,7 +360,7 @@ const REFUSED_TO_READERS: &[&str] = &[
     "SELECT emt_collection_drop_old('emt:default', 'counts')",
     "UPDATE emt_rebuilds SET position = 1",
     "DELETE FROM emt_rebuild_requests",
-    "INSERT INTO emt_subscriptions (subscription_id, last_processed_position) VALUES ('mine', 1)",
+    "INSERT INTO emt_processor_beginnings (partition, processor, version, position) VALUES ('emt:default', 'mine', 1, 1)",
     "SELECT nextval('emt_global_message_position')",
     "SELECT emt_position_next()",
     "INSERT INTO counts (_id, data) VALUES ('a', '{}')",

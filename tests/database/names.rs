@@ -303,7 +303,7 @@ fn forget_tenants(database: &Database) -> anyhow::Result<()> {
     let mut client = database.client()?;
     let left = client.query(
         "SELECT inhrelid::REGCLASS::TEXT FROM pg_inherits
-          WHERE inhparent::REGCLASS::TEXT IN ('emt_streams', 'emt_messages', 'emt_subscriptions', 'emt_projections')
+          WHERE inhparent::REGCLASS::TEXT IN ('emt_streams', 'emt_messages', 'emt_projections')
             AND inhrelid::REGCLASS::TEXT !~ '_emt_default$'",
         &[],
     )?;

@@ -241,7 +241,7 @@ fn a_processor_whose_owner_died_and_one_that_failed_are_told_apart() -> anyhow::
 fn an_adopted_checkpoint_is_listed_before_its_processor_has_run() -> anyhow::Result<()> {
     let (_database, store, mut rows) = shop()?;
     rows.0.batch_execute(
-        "INSERT INTO emt_subscriptions (subscription_id, last_processed_position) VALUES ('old', 4)",
+        "INSERT INTO emt_processor_beginnings (partition, processor, version, position) VALUES ('emt:default', 'old', 1, 4)",
     )?;
 
     let old = only(&store)?;
@@ -546,7 +546,7 @@ fn a_processor_is_forgotten_when_nobody_holds_it() -> anyhow::Result<()> {
     let left = [
         rows.count("emt_parked_messages")?,
         rows.count("emt_processor_slots")?,
-        rows.count("emt_subscriptions")?,
+        rows.count("emt_processor_beginnings")?,
     ];
     assert_eq!(left, [0, 2, 1]);
     rows.register("carts", 1, 0)?;

@@ -312,7 +312,7 @@ fn a_checkpoint_that_has_not_run_here_is_of_the_epoch_in_which_it_was_written() 
     append(&store, 5)?;
     run(
         &database,
-        "INSERT INTO emt_subscriptions (subscription_id, version, last_processed_position) VALUES ('journal', 1, 4)",
+        "INSERT INTO emt_processor_beginnings (partition, processor, version, position) VALUES ('emt:default', 'journal', 1, 4)",
     )?;
     store.restored_to(3)?;
 

@@ -106,7 +106,7 @@ fn a_batch_that_is_under_way_is_rolled_back_and_does_not_stop_the_switch() -> an
     append(&store, 20)?;
     store.rebuild_with(items()).run()?;
     let mut client = database.client()?;
-    client.batch_execute("DELETE FROM emt_subscriptions")?;
+    client.batch_execute("DELETE FROM emt_processor_beginnings")?;
     processor(&mut client)?;
     // Not what the events give, so the switch has to write it.
     store

@@ -191,7 +191,7 @@ fn a_pool_that_is_too_small_is_said_at_once() -> anyhow::Result<()> {
         (what.as_str(), reason.as_str()),
         (
             "the pool size",
-            "a rebuild with 2 workers needs 4 connections"
+            "must be at least 4 for a rebuild with 2 workers"
         )
     );
     Ok(())

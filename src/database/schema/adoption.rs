@@ -1,6 +1,7 @@
 //! Databases that Emmett has created.
 
 use super::applied::Applied;
+use super::files::EVENT_STORE;
 use super::migration::{MIGRATIONS, SchemaPart};
 use super::statement::{is_true, migration_failed};
 use super::text::render;
@@ -13,8 +14,8 @@ const HAS_FOREIGN_EVENTS: &str = "
             OR pg_catalog.to_regclass(pg_catalog.format('%I.emt_messages', $1)) IS NOT NULL)
        AND pg_catalog.to_regclass(pg_catalog.format('%I.emt_partitions', $1)) IS NULL";
 
-/// What Emmett's tables must look like to be adopted: the columns that the library uses, and the primary keys that make
-/// its upserts right (databases that were upgraded from Emmett 0.36 have others).
+/// What Emmett's tables must look like to be adopted: the columns that the library uses, and primary keys that Emmett has
+/// made. The second one of streams is that of databases which began with Emmett 0.38 or older; the adoption replaces it.
 const EMMETT_LAYOUT: &str = "
     SELECT (SELECT pg_catalog.string_agg(column_name::TEXT, ',' ORDER BY column_name::TEXT COLLATE \"C\")
               FROM information_schema.columns
@@ -26,8 +27,9 @@ const EMMETT_LAYOUT: &str = "
            'created,global_position,is_archived,message_data,message_id,message_kind,message_metadata,'
            'message_schema_version,message_type,partition,stream_id,stream_position,transaction_id'
        AND (SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_constraint
-             WHERE conrelid = pg_catalog.to_regclass(pg_catalog.format('%I.emt_streams', $1))::OID AND contype = 'p') =
-           'PRIMARY KEY (stream_id, partition, is_archived)'
+             WHERE conrelid = pg_catalog.to_regclass(pg_catalog.format('%I.emt_streams', $1))::OID AND contype = 'p') IN
+           ('PRIMARY KEY (stream_id, partition, is_archived)',
+            'PRIMARY KEY (stream_id, stream_position, partition, is_archived)')
        AND (SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_constraint
              WHERE conrelid = pg_catalog.to_regclass(pg_catalog.format('%I.emt_messages', $1))::OID AND contype = 'p') =
            'PRIMARY KEY (stream_id, stream_position, partition, is_archived)'
@@ -59,6 +61,36 @@ fn has_event_store(applied: &[Applied]) -> bool {
             migration.version == found.version && migration.part == SchemaPart::EventStore
         })
     })
+}
+
+/// Emmett's names that lead to other functions than this library's: Emmett's migrations have replaced them. Ours either have
+/// a path of their own or call one of these.
+const REPLACED: &str = "
+    SELECT EXISTS (
+        SELECT proname FROM pg_proc
+         WHERE pronamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1))::OID
+           AND proname::TEXT = ANY (ARRAY[
+               'emt_append_to_stream', 'emt_sanitize_name', 'emt_add_partition', 'emt_add_table_partition',
+               'store_processor_checkpoint', 'emt_try_acquire_processor_lock', 'emt_release_processor_lock',
+               'emt_try_acquire_projection_lock', 'emt_register_projection', 'emt_activate_projection',
+               'emt_deactivate_projection'])
+         GROUP BY proname
+        HAVING NOT pg_catalog.bool_or(proconfig IS NOT NULL
+                                      OR prosrc ~ '[.]emt_(append|partition_suffix|partition_create)[(]'::TEXT))";
+
+/// Whether Emmett's migrations have replaced functions of the schema that its clients call.
+pub(crate) fn is_replaced(sql: &mut dyn Sql, schema: &str) -> Result<bool> {
+    is_true(sql, REPLACED, schema)
+}
+
+/// Puts these functions back.
+pub(super) fn mend(sql: &mut dyn Sql, schema: &str) -> Result<()> {
+    let files = EVENT_STORE.files.iter();
+    for file in files.filter(|file| file.path.contains("/emmett")) {
+        sql.batch(&render(file.sql, schema))
+            .map_err(migration_failed)?;
+    }
+    Ok(())
 }
 
 /// Takes the tables over, after the schema has added what they lack.

@@ -1,6 +1,6 @@
 //! Migrating: applying the versions that a database does not have.
 
-use super::adoption::{adopt, is_emmetts, remark};
+use super::adoption::{adopt, is_emmetts, is_replaced, mend, remark};
 use super::applied::{applied, check_history, record};
 use super::migration::SchemaPart;
 use super::report::MigrationReport;
@@ -40,6 +40,10 @@ pub(super) fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result
     if adopting {
         adopt(sql, schema)?;
         report.applied.push("adopt_emmett".to_owned());
+    }
+    if part == SchemaPart::EventStore && is_replaced(sql, schema)? {
+        mend(sql, schema)?;
+        report.applied.push("functions for Emmett".to_owned());
     }
     report.remarks.extend(encoding_remark(sql)?);
     report.remarks.extend(remark(sql, schema)?);

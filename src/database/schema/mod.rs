@@ -16,6 +16,7 @@ mod statement;
 mod tests;
 mod text;
 
+pub(crate) use adoption::is_replaced;
 pub use auto_migration::AutoMigration;
 pub(crate) use declared::Declared;
 pub(crate) use functions::{create_collection, function_error};
@@ -131,7 +132,7 @@ impl Schema {
     pub(crate) fn prepare(&self, auto_migration: AutoMigration) -> Result<()> {
         let state = self.state()?;
         match (auto_migration, state) {
-            (AutoMigration::None, SchemaState::Current { .. }) => {
+            (AutoMigration::None, SchemaState::Current { .. } | SchemaState::Replaced { .. }) => {
                 match self.missing()?.as_slice() {
                     [] => Ok(()),
                     missing => Err(DatabaseError::schema(format!(

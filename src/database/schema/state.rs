@@ -1,6 +1,6 @@
 //! What a database has of the schema.
 
-use super::adoption::is_emmetts;
+use super::adoption::{is_emmetts, is_replaced};
 use super::applied::{applied, check_history};
 use super::migration::SchemaPart;
 use super::server::check_server;
@@ -14,8 +14,8 @@ use std::fmt;
 pub enum SchemaState {
     /// Nothing.
     Missing,
-    /// That of an Emmett of 0.42 or newer. Migrating adopts it: every message is kept, and Emmett's clients can go on using
-    /// it, with their own migrations switched off.
+    /// That of an Emmett of 0.42 or newer, or one that such an Emmett has upgraded. Migrating adopts it: every message is kept,
+    /// and Emmett's clients can go on using it, with their own migrations switched off.
     Emmett,
     /// An older version.
     Old {
@@ -23,6 +23,12 @@ pub enum SchemaState {
         found: u32,
         /// The version that this library needs.
         needed: u32,
+    },
+    /// All of it, but that Emmett's own migrations have replaced functions which Emmett's clients call. Programs of this library
+    /// work; the processors of such a client do not. Migrating puts the functions back.
+    Replaced {
+        /// The version.
+        version: u32,
     },
     /// All of it.
     Current {
@@ -41,6 +47,11 @@ impl fmt::Display for SchemaState {
             Self::Old { found, needed } => write!(
                 formatter,
                 "the schema has version {found}, this library needs {needed}: run `emmett migrate run`"
+            ),
+            Self::Replaced { version } => write!(
+                formatter,
+                "the schema has version {version}, but Emmett's migrations have replaced functions of it: run \
+                 `emmett migrate run`, and switch off the migrations of the Node service"
             ),
             Self::Current { version } => {
                 write!(formatter, "the schema is up to date (version {version})")
@@ -67,6 +78,11 @@ pub(super) fn state(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result
             found: found.unsigned_abs(),
             needed: part.latest().unsigned_abs(),
         },
+        Some(found) if part == SchemaPart::EventStore && is_replaced(sql, schema)? => {
+            SchemaState::Replaced {
+                version: found.unsigned_abs(),
+            }
+        }
         Some(found) => SchemaState::Current {
             version: found.unsigned_abs(),
         },

@@ -112,6 +112,10 @@ pub enum FindingKind {
     ProcessorAhead,
     /// A processor has parked messages.
     ParkedMessages,
+    /// Emmett's migrations have replaced functions that Emmett's clients call.
+    ReplacedFunctions,
+    /// Clients of Emmett's keep projections or run processors in the store.
+    Neighbour,
 }
 
 impl FindingKind {
@@ -144,6 +148,8 @@ impl FindingKind {
             Self::ProcessorFailed => "processorFailed",
             Self::ProcessorAhead => "processorAhead",
             Self::ParkedMessages => "parkedMessages",
+            Self::ReplacedFunctions => "replacedFunctions",
+            Self::Neighbour => "neighbour",
         }
     }
 }

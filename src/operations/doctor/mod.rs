@@ -4,6 +4,7 @@ mod catalog;
 mod fence;
 mod finding;
 mod locks;
+mod neighbour;
 mod progress;
 mod projections;
 mod proof;
@@ -100,6 +101,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     findings.extend(catalog::examine(sql, partition)?);
     findings.extend(projections::examine(sql, partition)?);
     findings.extend(shared_type::examine(sql, partition)?);
+    findings.extend(neighbour::examine(sql, partition)?);
     Ok(DoctorReport {
         feed: Some(feed),
         findings,

@@ -2,7 +2,7 @@
 
 use crate::database::schema::create_collection;
 use crate::database::{
-    Connections, DEFAULT_PARTITION, DatabaseError, Declared, MigrationReport, SchemaSql, Sql,
+    Connections, DEFAULT_PARTITION, DatabaseError, Declared, MigrationReport, SchemaSql, Sql, get,
     identifier, param, scalar, scalars,
 };
 use crate::pongo::document::check_name;
@@ -25,11 +25,26 @@ const COLLECTIONS_AMONG: SchemaSql = SchemaSql::new(
     "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL",
 );
 
+/// The collections that keep what a rebuild has replaced.
+const OLD_COLLECTIONS: SchemaSql = SchemaSql::new(
+    "SELECT name, old_of FROM {schema}.emt_collections WHERE old_of IS NOT NULL ORDER BY old_of COLLATE \"C\", name COLLATE \"C\"",
+);
+
 /// Checks a table that could be made a collection.
 const CHECK_LAYOUT: SchemaSql = SchemaSql::new(
     "
     SELECT {schema}.emt_collection_check_layout($2) WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1, $2)) IS NOT NULL",
 );
+
+/// The collections with old documents, each with the name of the one that has the new ones.
+pub(crate) fn old_collections(sql: &mut dyn Sql, schema: &str) -> Result<Vec<(String, String)>> {
+    let rows = sql
+        .query(&OLD_COLLECTIONS.in_schema(schema), &[])
+        .map_err(|source| Error::database("list old read models", source))?;
+    rows.iter()
+        .map(|row| Ok((get(row, "name")?, get(row, "old_of")?)))
+        .collect()
+}
 
 /// A collection as a program declares it: with its indexes, as a part of the migration.
 ///

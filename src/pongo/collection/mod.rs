@@ -6,7 +6,7 @@ mod indexes;
 mod lifecycle;
 
 pub use definition::CollectionDefinition;
-pub(crate) use definition::{CollectionDefinitions, collections_among};
+pub(crate) use definition::{CollectionDefinitions, collections_among, old_collections};
 pub use evolution::DocumentEvolution;
 
 use crate::database::Sql;

@@ -321,8 +321,8 @@ fn a_removal_leaves_no_row_of_the_tenant_anywhere() -> anyhow::Result<()> {
     )?;
     assert_eq!(
         tables.len(),
-        13,
-        "four partitioned tables, tenants, missed events, imports, slots, parked messages, rebuilds and requests, two collections"
+        14,
+        "three partitioned tables, tenants, message ids, missed events, imports, slots, their beginnings, parked messages, rebuilds and requests, two collections"
     );
     for table in tables {
         let (table, column): (String, String) = (table.get(0), table.get(1));
