@@ -36,7 +36,7 @@
 --   Functions in PL/pgSQL are checked when they run, so those stand where they are read best.
 --
 -- Lock order. A transaction takes the locks that it needs from the first to the last. A tenant's removal takes the lock on its
--- documents before all others; whoever writes some only tries that lock, so it has no place in the order.
+-- documents before all others. A write of documents only tries that lock, so it has no place in the order.
 --   1. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
 --                                              switch of a rebuild and a follower's last batch
 --   2. the fence                               advisory, shared: nobody waits for it

@@ -1,6 +1,6 @@
 -- Processors as Emmett's clients see them: one row each in emt_processors, a view of emt_processor_slots, and functions with
--- Emmett's names, parameters and results. So a processor has one checkpoint and one lease, whoever runs it: a client of
--- Emmett's and a program of ours exclude each other. Emmett's migrations may replace the functions; migrating mends that.
+-- Emmett's names, parameters and results. So a processor has one checkpoint and one lease: a client of Emmett's
+-- and a program of ours exclude each other. Emmett's migrations may replace the functions; migrating mends that.
 --
 -- Such a client takes all slots of a processor or none: they have to be free and at one position. It does not renew its
 -- lease while it is idle, so a lease lasts its own time from its last call, the checkpoint included. That its lease ran out
@@ -38,7 +38,7 @@ CREATE OR REPLACE FUNCTION public.emt_neighbour_position(_partition TEXT, _check
            ELSE public.emt_neighbour_number(_checkpoint) END
     $$;
 
--- What a client of Emmett's reads as the checkpoint of a slot: what one stored for this position, else the number.
+-- The checkpoint of a slot, as a client of Emmett's reads it: the text that one stored for this position, else the number.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_checkpoint(_position BIGINT, _stored TEXT, _stored_position BIGINT)
     RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -91,8 +91,8 @@ CREATE OR REPLACE FUNCTION public.emt_processor_is_of(_partition TEXT, _projecti
                       AND (slot.projection = _projection OR slot.emmett_name = 'emt:processor:projector:' || _projection))
     $$;
 
--- What a client of Emmett's knows as a processor becomes one of ours, under our name, the first time that a program of
--- ours registers it; both share its slots from then on. A projector is found by its projection, as long as it has no other
+-- A processor of Emmett's clients becomes one of ours, under our name, the first time that a program of ours registers it.
+-- Both share its slots from then on. A projector is found by its projection, as long as it has no other
 -- name here; an id of the user's has to be our name, too. Its one slot becomes as many as are wanted, with its holder.
 CREATE OR REPLACE FUNCTION public.emt_processor_take_over(
     _partition   TEXT,

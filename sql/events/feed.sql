@@ -35,9 +35,8 @@ BEGIN
         RETURN ARRAY[_head, _head];
     END IF;
 
-    -- The lock holds the low 32 bits of a position near _head, below or above: a signed difference rebuilds it.
     -- classid is unsigned: compared as an integer, no negative class would ever be found.
-    SELECT pg_catalog.min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)
+    SELECT pg_catalog.min(public.emt_fence_position(_head, objid::BIGINT))
       INTO _lowest
       FROM pg_catalog.pg_locks
      WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND mode = 'ShareLock'
@@ -140,12 +139,13 @@ BEGIN
 END
 $$;
 
--- What a reader of many partitions has to look at, in one statement however many they are. One row says where the
--- sequence is (change 'head'); then, by change: 'added' and 'removed' partitions, compared with those that the reader
--- knows by name and time of creation; those that have a message to read after their position ('readable'); those in which
--- an open append may still add one ('held'). At _quiet_at, the reader has found nothing to read in any of them and no
--- open append, so as long as the sequence stands there, no table of theirs is looked at. A position of NULL: no interest.
--- A table that somebody has locked must not hold up the others: it counts as readable, and its own reader waits.
+-- Tells a reader of many partitions what has changed. The first row has the change 'head' and the sequence's value. The
+-- others name a partition each:
+--   'added', 'removed'  compared with those that the reader knows by name and time of creation
+--   'readable'          it has a message after the reader's position; a position of NULL is not looked at
+--   'held'              an open append may still add one
+-- At _quiet_at, none was readable or held. While the sequence stands there, no partition's table is read.
+-- A locked table must not hold up the others: it counts as readable, and its own reader waits.
 CREATE OR REPLACE FUNCTION public.emt_feed_news(
     _partitions TEXT[], _created_at TIMESTAMPTZ[], _after BIGINT[], _quiet_at BIGINT
 ) RETURNS TABLE (change TEXT, partition TEXT, created_at TIMESTAMPTZ, head BIGINT)
@@ -176,7 +176,7 @@ BEGIN
     FOR _known IN
         WITH fence AS MATERIALIZED (
             SELECT lock.classid::INTEGER AS class,
-                   min(_head + (((lock.objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648) AS lowest
+                   min(public.emt_fence_position(_head, lock.objid::BIGINT)) AS lowest
               FROM pg_locks AS lock
              WHERE lock.locktype = 'advisory' AND lock.objsubid = 2 AND lock.granted AND lock.mode = 'ShareLock'
                AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())

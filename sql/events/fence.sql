@@ -14,6 +14,12 @@ CREATE OR REPLACE FUNCTION public.emt_fence_class(_partition TEXT) RETURNS INTEG
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT pg_catalog.hashtext('public' || coalesce('.' || _partition, '')) $$;
 
+-- The position that a fence lock announces. The lock holds the low 32 bits of one near the head, below or above: a signed
+-- difference rebuilds it.
+CREATE OR REPLACE FUNCTION public.emt_fence_position(_head BIGINT, _low_bits BIGINT) RETURNS BIGINT
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT _head + (((_low_bits - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648 $$;
+
 -- The value before the sequence's first: where it stands as long as nothing was drawn since it was started or restarted.
 CREATE OR REPLACE FUNCTION public.emt_position_unused() RETURNS BIGINT
     LANGUAGE sql

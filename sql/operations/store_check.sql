@@ -34,8 +34,8 @@ BEGIN
 END
 $$;
 
--- Sets the sequences to where the tables of all partitions are. behind: where the sequence of the positions was. A new epoch
--- begins: readers elsewhere may have seen messages after head, which never came here. kept: up to where checkpoints hold.
+-- Sets the sequences to where the tables of all partitions are. A new epoch begins: readers elsewhere may have seen messages
+-- after head, which never came here. The sequence of the positions stood at "behind"; checkpoints hold up to "kept".
 -- Where the sequence has drawn any position since it was set back, it may have been drawn for the second time: no checkpoint
 -- holds, and inline read models count as stale in partitions whose flag was lost. Needs the owner of the schema.
 CREATE OR REPLACE FUNCTION public.emt_store_repair()

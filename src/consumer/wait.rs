@@ -42,9 +42,9 @@ impl EventStore {
             if reached.is_some_and(|reached| reached >= position) {
                 return Ok(());
             }
-            let pause_before = pauses.next();
+            let next_pause = pauses.next();
             if let Some(reached) = reached
-                && pause_before >= LONGEST_PAUSE
+                && next_pause >= LONGEST_PAUSE
                 && self.has_none_between(reached, position)?
             {
                 return Ok(());
@@ -57,7 +57,7 @@ impl EventStore {
                     reached,
                 }));
             }
-            pause(pause_before.min(left));
+            pause(next_pause.min(left));
         }
     }
 

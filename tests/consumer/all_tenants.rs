@@ -4,7 +4,7 @@ use super::fixtures::{counted, counts};
 use crate::support::{added, quiet, store, wait_until};
 use emmett_postgresql::{
     EventStore, FailurePolicy, ParkedOptions, ParkedSelection, Projector, RawEvent, Reactor,
-    Recorded, RequestedRebuild, StartFrom,
+    Recorded, RequestedRebuild, StartFrom, TenantsConsumer,
 };
 use postgres::GenericClient;
 use std::collections::BTreeMap;
@@ -25,6 +25,17 @@ fn tenants(store: &EventStore, names: &[&str]) -> anyhow::Result<Vec<EventStore>
             Ok(store.tenant(name)?)
         })
         .collect()
+}
+
+/// A consumer that keeps the counts of all tenants, and looks often.
+fn counting(store: &EventStore) -> anyhow::Result<TenantsConsumer> {
+    Ok(store
+        .consumer()
+        .projector(counts("counts"))
+        .poll_interval(Duration::from_millis(20))
+        .lease(LEASE)
+        .for_all_tenants()
+        .start()?)
 }
 
 fn append(tenant: &EventStore, stream: &str) -> anyhow::Result<u64> {
@@ -134,13 +145,7 @@ fn a_tenant_that_is_added_later_is_served_from_its_first_event_on() -> anyhow::R
 fn a_tenant_that_is_removed_and_added_again_begins_anew() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     let acme = tenants(&store, &["acme"])?.remove(0);
-    let consumer = store
-        .consumer()
-        .projector(counts("counts"))
-        .poll_interval(Duration::from_millis(20))
-        .lease(LEASE)
-        .for_all_tenants()
-        .start()?;
+    let consumer = counting(&store)?;
     for _ in 0..3 {
         let position = append(&acme, "Cart-1")?;
         acme.wait_for("counts", position, LONG)?;
@@ -164,12 +169,7 @@ fn a_tenant_that_is_removed_and_added_again_begins_anew() -> anyhow::Result<()> 
 fn an_append_that_tells_nobody_is_found_by_the_next_look() -> anyhow::Result<()> {
     let (database, store) = store()?;
     let acme = tenants(&store, &["acme", "bolt"])?.remove(0);
-    let consumer = store
-        .consumer()
-        .projector(counts("counts"))
-        .poll_interval(Duration::from_millis(20))
-        .for_all_tenants()
-        .start()?;
+    let consumer = counting(&store)?;
     let mut client = database.client()?;
     for events in 1..=3 {
         append_untold(&mut client, "acme", "Cart-1")?;
@@ -192,12 +192,7 @@ fn an_append_that_tells_nobody_is_found_by_the_next_look() -> anyhow::Result<()>
 fn an_append_that_is_open_for_long_is_not_skipped() -> anyhow::Result<()> {
     let (database, store) = store()?;
     let all = tenants(&store, &["acme", "bolt"])?;
-    let consumer = store
-        .consumer()
-        .projector(counts("counts"))
-        .poll_interval(Duration::from_millis(20))
-        .for_all_tenants()
-        .start()?;
+    let consumer = counting(&store)?;
     let mut client = database.client()?;
     let mut open = client.transaction()?;
     open.batch_execute("SELECT emt_fence(NULL), nextval('emt_global_message_position')")?;

@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub(super) struct Seats {
     of: RwLock<BTreeMap<TenantKey, Arc<Seat>>>,
@@ -49,9 +50,16 @@ impl Seats {
 
     /// The seats of a name: two while a tenant was removed and added again.
     pub(super) fn named(&self, tenant: &str) -> Vec<Arc<Seat>> {
+        let first = TenantKey {
+            name: tenant.to_owned(),
+            created_at: SystemTime::UNIX_EPOCH,
+        };
         let seats = self.of.read();
-        let named = seats.iter().filter(|(key, _)| key.name == tenant);
-        named.map(|(_, seat)| Arc::clone(seat)).collect()
+        let named = seats.range(first..);
+        named
+            .take_while(|(key, _)| key.name == tenant)
+            .map(|(_, seat)| Arc::clone(seat))
+            .collect()
     }
 
     pub(super) fn add(&self, seat: Arc<Seat>) {

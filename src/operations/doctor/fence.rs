@@ -9,11 +9,11 @@ use postgres::Row;
 use postgres::types::Type;
 use std::time::Duration;
 
-/// Every lock of the partition's class and of the wildcard's, with its position rebuilt as in `emt_horizon`. A prepared
+/// Every lock of the partition's class and of the wildcard's, with the position that it announces. A prepared
 /// transaction has no process; it is found by the lock on its own number, which it holds under the same virtual one.
 const HOLDERS: PartitionSql = PartitionSql::new("
     SELECT held.pid, held.mode = 'ShareLock' AS is_shared, held.classid = {schema}.emt_fence_class(NULL::TEXT)::OID AS all_tenants,
-           $2 + (((held.objid::BIGINT - ($2 & 4294967295)) + 6442450944) & 4294967295) - 2147483648 AS position,
+           {schema}.emt_fence_position($2, held.objid::BIGINT) AS position,
            coalesce(session.usename, prepared.owner)::TEXT AS owner, session.application_name, session.state, session.query,
            (extract(EPOCH FROM clock_timestamp() - coalesce(prepared.prepared, session.xact_start, session.state_change))
                OPERATOR(pg_catalog.*) 1000000)::BIGINT AS age,

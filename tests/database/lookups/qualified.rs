@@ -13,7 +13,7 @@ const WITHOUT_PATH: &str = "
     emt_append_id_hash emt_append_note_ids
     emt_feed_in_emt_default emt_horizon
     emt_append_to_stream emt_sanitize_name emt_add_partition emt_missed_note emt_missed_note_inserted emt_partition_check
-    emt_fence emt_fence_class emt_fence_lock emt_fence_once emt_position_unused emt_position_head emt_position_next
+    emt_fence emt_fence_class emt_fence_lock emt_fence_once emt_fence_position emt_position_unused emt_position_head emt_position_next
     emt_partition_suffix emt_stream_category
     emt_projection_handles emt_projection_lock_key emt_projection_share emt_projection_require_active
     emt_json_type_name emt_json_is_position emt_json_child emt_json_value_at emt_json_put_at emt_json_remove_at

@@ -396,7 +396,7 @@ fn a_lock_from_below_2_to_the_32_is_understood_above_it() -> anyhow::Result<()> 
     })
 }
 
-const HORIZON_OF_A_LOCK: &str = "pg_catalog.min(_head + (((objid::BIGINT - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648)";
+const HORIZON_OF_A_LOCK: &str = "pg_catalog.min(public.emt_fence_position(_head, objid::BIGINT))";
 
 /// Stops a reader between its two reads, as long as somebody else holds the lock.
 const PAUSE_BETWEEN_THE_READS: Change<'static> = Change::Rewrite {
