@@ -1,7 +1,7 @@
 -- The fence: why the feed has no holes. Positions are drawn before their transaction commits, so a reader could pass
 -- one that is still to come. A writer therefore takes a shared advisory lock first, whose key is the sequence's
 -- value then: it may own positions above that. It holds the lock until its transaction ends. A reader reads the
--- sequence's value and then looks for the lowest lock (emt_horizon, in feed.sql). DESIGN.md has the proof.
+-- sequence's value and then looks for the lowest lock (emt_horizon, in feed.sql). docs/fence.md has the proof.
 --
 -- In this order, because SQL functions are checked when they are created: each one calls those above it.
 
