@@ -1,7 +1,7 @@
--- Appends to several streams at once: all or nothing. Takes the streams in the order of their names, so that two calls
--- cannot deadlock. The messages of all streams stand in one list, _message_counts tells how many belong to each.
--- Returns one row a stream: its number in the call, and what emt_append returned; after a refusal, that row alone
--- counts, and nothing is stored.
+-- Appends to several streams at once: all or nothing. It takes the streams in the order of their names, so that two calls
+-- cannot deadlock. The messages of all streams are one list, and _message_counts has the number for each stream. Returns one
+-- row a stream: its number in the call, and the result of emt_append. After a refusal, only that row counts, and nothing is
+-- stored.
 CREATE OR REPLACE FUNCTION public.emt_append_to_streams(
     _stream_ids         TEXT[],
     _stream_types       TEXT[],
@@ -39,8 +39,8 @@ BEGIN
             _find_repeated, _projections);
         RETURN NEXT;
         IF result[1] IN (1, 2) THEN
-            -- Left by an exception, the block takes back what the streams before this one have stored. The code must not
-            -- end in 000: that would catch its whole class, and so every other error of ours.
+            -- An exception leaves the block and undoes the appends to the streams before this one. The code must not end in
+            -- 000: that would catch its whole class, and so every other error of ours.
             RAISE EXCEPTION USING ERRCODE = 'SE040';
         END IF;
     END LOOP;

@@ -331,7 +331,7 @@ fn a_feed_that_cannot_be_read_ends_its_processors_with_the_reason() -> anyhow::R
     let error = consumer.wait().expect_err("the feed cannot be read");
 
     let text = format!("{:#}", anyhow::Error::from(error));
-    assert!(text.contains("behind the position 3"), "{text}");
+    assert!(text.contains("below the position 3"), "{text}");
     let error = store
         .wait_for("journal", 4, LONG)
         .expect_err("it would skip events");
