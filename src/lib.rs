@@ -174,6 +174,8 @@ mod error;
 mod events;
 mod json;
 mod operations;
+#[cfg(any(feature = "cli", feature = "job"))]
+mod progress;
 mod projection;
 mod rebuild;
 mod slots;
