@@ -76,6 +76,10 @@ impl Progress {
     }
 
     /// The time to the end at the speed so far.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "an estimate; positions fit 52 bits but for a last digit"
+    )]
     fn left(&mut self, position: u64, end: Option<u64>) -> String {
         let &mut (started, first) = self.began.get_or_insert((Instant::now(), position));
         let done = position.saturating_sub(first);

@@ -4,8 +4,10 @@ use crate::operations::processors::Rows;
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AutoMigration, DoctorReport, DocumentProjection, Error, EventStore, Finding, FindingKind,
-    HolderKind, ProcessorError, ProcessorState, RawEvent, Recorded, Severity,
+    DocumentProjection, Error, EventStore, RawEvent, Recorded,
+    database::AutoMigration,
+    error::ProcessorError,
+    operations::{DoctorReport, Finding, FindingKind, HolderKind, ProcessorState, Severity},
 };
 use postgres::Client;
 use serde_json::{Value, json};

@@ -174,7 +174,7 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`ProcessorError::Ahead`](crate::ProcessorError::Ahead)
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown); [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead)
     /// when the processor is ahead of the sequence; [`Error::InvalidInput`] when the processor is beyond where
     /// the feed can be read.
     pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
