@@ -194,8 +194,8 @@ BEGIN
             RAISE EXCEPTION 'projection "%" would handle each event again: "%" has rows of Emmett for Node, and '
                 'no checkpoint is known', _projection, _table
                 USING ERRCODE = 'SE013',
-                      HINT = 'Give the projector the name of Emmett''s processor, which "emmett adopt --plan" tells, or '
-                             'rebuild the projection.';
+                      HINT = 'Give the projector the name of Emmett''s processor, which "emmett adopt --plan" lists. '
+                             'Otherwise rebuild the projection.';
         END IF;
     END LOOP;
 END
