@@ -1,6 +1,7 @@
-//! A state machine is drawn where its table is created and in the documentation of the room, alike.
+//! A state machine is drawn where its table is created, in the documentation of the room and on the page about slots, alike.
 
 const ROOM: &str = include_str!("../../src/slots/mod.rs");
+const PAGE: &str = include_str!("../../docs/slots.md");
 const SLOTS: &str = include_str!("../../sql/consumers/processor_slots.sql");
 const PARKED: &str = include_str!("../../sql/consumers/parked_messages.sql");
 
@@ -32,4 +33,54 @@ fn the_documentation_draws_the_states_as_the_schema_does() {
     for (sql, drawing) in [SLOTS, PARKED].iter().zip(&drawings) {
         assert!(comments(sql).contains(drawing), "{drawing}");
     }
+}
+
+/// The arrows of the page's drawings, as the names of tests mention them: `from_free_to_held`.
+fn arrows(page: &str) -> Vec<String> {
+    let mut labels = vec![("[*]", "no_row".to_owned())];
+    let mut arrows = Vec::new();
+    for line in page.lines().map(str::trim) {
+        if let Some((label, state)) = line
+            .strip_prefix("state \"")
+            .and_then(|line| line.split_once("\" as "))
+        {
+            labels.push((state, label.replace(' ', "_")));
+        }
+        let Some((arrow, _)) = line.split_once(": ") else {
+            continue;
+        };
+        if let Some((from, to)) = arrow.split_once(" --> ") {
+            arrows.push((from, to));
+        }
+    }
+    let label = |state: &str| {
+        let known = labels.iter().find(|(known, _)| *known == state);
+        known.map_or_else(|| state.to_owned(), |(_, label)| label.clone())
+    };
+    let name = |(from, to): &(&str, &str)| format!("from_{}_to_{}", label(from), label(to));
+    arrows.iter().map(name).collect()
+}
+
+#[test]
+fn the_page_draws_each_transition_that_is_tested() {
+    let arrows = arrows(PAGE);
+    let mut tested = 0;
+    for tests in [
+        include_str!("slot_transitions.rs"),
+        include_str!("parked_transitions.rs"),
+    ] {
+        for name in tests.lines().filter_map(|line| line.strip_prefix("fn ")) {
+            // "any state in which nobody holds it" is any state of the drawing.
+            let name = name.replace("_in_which_nobody_holds_it", "");
+            if !name.contains("_from_") || !name.contains("_to_") {
+                continue;
+            }
+            tested += 1;
+            assert!(
+                arrows.iter().any(|arrow| name.contains(arrow.as_str())),
+                "docs/slots.md does not draw {name}; it draws {arrows:#?}"
+            );
+        }
+    }
+    assert!(tested > 25, "{tested} names of tests mention a transition");
 }
