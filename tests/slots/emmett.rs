@@ -336,7 +336,7 @@ fn a_projector_does_not_begin_at_the_first_event_of_a_model_that_is_filled() -> 
         "{refused:?}"
     );
     assert!(
-        refused.to_string().contains("Emmett for Node has written"),
+        refused.to_string().contains("has rows of Emmett for Node"),
         "{refused}"
     );
 
