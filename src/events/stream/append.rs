@@ -169,7 +169,7 @@ fn append_error(partition: &Partition, source: postgres::Error) -> Error {
     Error::in_partition("append to a stream", &partition.name, source)
 }
 
-/// The stream that refuses an append because of its message ids; it stands in the detail of the database's error.
+/// Returns the stream that refuses an append because of its message ids, from the detail of the database's error.
 fn stream_with_reused_ids(source: &postgres::Error) -> Option<String> {
     let error = source.as_db_error()?;
     (error.code().code() == "SE020").then(|| error.detail().unwrap_or_default().to_owned())
