@@ -57,7 +57,7 @@ pub(crate) fn news(
     ];
     let rows = sql
         .query(&NEWS.in_schema(schema), &parameters)
-        .map_err(|source| Error::database("look at the feeds of all tenants", source))?;
+        .map_err(|source| Error::database("poll the feeds of all tenants", source))?;
     let mut news = FeedNews::default();
     for row in &rows {
         news.take(row)?;

@@ -123,7 +123,7 @@ impl Tenants {
         let (streams, messages) = self.connections_of(name).run(true, |sql| {
             let rows = sql
                 .query(&count, &[])
-                .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
+                .map_err(|source| Error::in_partition("read a tenant", name, source))?;
             let counts = |column| rows.first().map_or(Ok(0), |row| get::<i64>(row, column));
             Ok::<_, Error>((counts("streams")?, counts("messages")?))
         })?;

@@ -31,7 +31,7 @@ pub(crate) fn version(
     ];
     let rows = sql
         .query(&partition.sql(VERSION), &parameters)
-        .map_err(|source| Error::in_partition("look for a stream", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("read a stream", &partition.name, source))?;
     let Some(row) = rows.first() else {
         return Ok(None);
     };
