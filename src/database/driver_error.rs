@@ -19,7 +19,7 @@ pub(crate) fn is_stale_plan(error: &postgres::Error) -> bool {
     meaning(error) == Some(Meaning::StalePlan)
 }
 
-/// Whether the database does not fit the program.
+/// Whether the database and the program do not match.
 pub(super) fn is_misfit(error: &postgres::Error) -> bool {
     meaning(error) == Some(Meaning::Ours)
 }

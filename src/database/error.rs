@@ -86,7 +86,7 @@ pub enum DatabaseError {
         /// The case and the next step.
         message: String,
     },
-    /// A stored value is not one that this library or Emmett writes. It was not interpreted.
+    /// A stored value that neither this library nor Emmett writes. It was not interpreted.
     #[error("{what} is stored as {value}, but must be {expected}")]
     #[non_exhaustive]
     StoredValue {

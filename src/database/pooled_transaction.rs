@@ -294,7 +294,7 @@ impl Checkout {
     }
 }
 
-/// Whether another connection is needed. The pool drops one that leads to a standby.
+/// Whether another connection is needed. The pool drops a connection to a standby.
 fn names_useless_connection(error: &DatabaseError) -> bool {
     names_dead_connection(error)
         || matches!(error, DatabaseError::Statement { source, .. } if is_wrong_server(source))

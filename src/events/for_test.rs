@@ -71,7 +71,7 @@ impl<E: Event> Recorded<E> {
 impl RecordedMessage {
     /// Creates a message as a store would have recorded it, for unit tests of handlers. Needs no database.
     ///
-    /// The fields are those of [`Recorded::for_test`]. [`from_recorded`](Self::from_recorded) creates one with other fields.
+    /// The fields have the values of [`Recorded::for_test`]. [`from_recorded`](Self::from_recorded) creates one with other fields.
     ///
     /// # Panics
     /// If the event cannot be stored.

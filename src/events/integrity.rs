@@ -58,7 +58,7 @@ const TWICE: PartitionSql = PartitionSql::new(
      LIMIT 4",
 );
 
-/// Of these streams, those whose row differs from the version of the last message. Both are read in one snapshot, so a
+/// The streams of a list whose row differs from the version of the last message. Both are read in one snapshot, so a
 /// concurrent append causes no difference.
 const DIFFERENT: PartitionSql = PartitionSql::new(
     "
@@ -200,7 +200,7 @@ pub(crate) fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<
     Ok(scalars(&rows)?)
 }
 
-/// Returns those of these streams whose row disagrees with their messages.
+/// Returns the streams of a list whose row disagrees with their messages.
 pub(crate) fn uneven_among(
     sql: &mut dyn Sql,
     partition: &Partition,

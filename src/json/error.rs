@@ -8,7 +8,7 @@ pub(crate) const DEPTH_LIMIT: usize = 127;
 #[non_exhaustive]
 pub enum JsonError {
     /// A float is NaN or infinite. JSON cannot represent it; `serde_json` alone would write `null`.
-    #[error("{place} is NaN or infinite, which JSON cannot represent")]
+    #[error("{place} is NaN or infinite, and JSON has no such number")]
     #[non_exhaustive]
     NotFinite {
         /// The field, such as "`lines.0.price`".
@@ -33,7 +33,7 @@ pub enum JsonError {
 
     /// Raw JSON contains a number that is too large or too precise for PostgreSQL's `numeric`.
     #[error(
-        "{place} is beyond what jsonb holds: 131072 digits before the decimal point, 16383 after it"
+        "{place} is beyond the range of jsonb: 131072 digits before the decimal point, 16383 after it"
     )]
     #[non_exhaustive]
     NumberOutOfRange {
@@ -52,8 +52,8 @@ pub enum JsonError {
     /// A stored number would be changed. The target type takes any JSON, as `serde_json::Value`, untagged enums and
     /// flattened fields do, and `serde_json` passes such types a float.
     #[error(
-        "a float would change the number {number}; read it exactly with a field of type Box<RawValue>, i128, u128 or a \
-         decimal type stored as a string, or rounded with a field of type f64"
+        "a float would change the number {number}; read it exactly with a field of type Box<RawValue>, i128, u128 or of a \
+         decimal type that is kept as a string, or rounded with a field of type f64"
     )]
     #[non_exhaustive]
     BeyondF64 {

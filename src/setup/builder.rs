@@ -39,7 +39,7 @@ impl EventStore {
     /// Opens a store with the default options. See [`EventStoreBuilder::open`].
     ///
     /// # Errors
-    /// Those of [`EventStoreBuilder::open`].
+    /// The errors of [`EventStoreBuilder::open`].
     pub fn open(connection_string: &str) -> Result<Self> {
         Self::builder(connection_string).open()
     }
@@ -205,7 +205,7 @@ impl EventStoreBuilder {
     /// Opens the store without a check of the schema, so that it can be migrated later.
     ///
     /// # Errors
-    /// Those of [`open`](EventStoreBuilder::open), except for the schema and the projections.
+    /// The errors of [`open`](EventStoreBuilder::open), except for the schema and the projections.
     pub fn open_unchecked(self) -> Result<EventStore> {
         refuse_async_context()?;
         schema::check_name(&self.schema)?;

@@ -1,4 +1,4 @@
-//! Renewal of leases: one statement for all living workers of a process, and one that returns their slots.
+//! Renewal of leases: one statement for all living workers of a process, and another for the slots that they hold.
 
 use crate::database::{SchemaSql, Sql, get, param};
 use crate::error::{Error, Result};

@@ -185,7 +185,7 @@ impl EventStore {
     /// order in the feed.
     ///
     /// # Errors
-    /// Those of [`append_to_stream_with`](EventStore::append_to_stream_with), for the first stream that is refused.
+    /// The errors of [`append_to_stream_with`](EventStore::append_to_stream_with), for the first stream that is refused.
     pub fn append_to_streams(&self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
         let appends: Vec<StreamAppend> = streams.into_iter().map(|stream| stream.0).collect();
         if appends.is_empty() {

@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::append_to_stream`](crate::EventStore::append_to_stream).
     ///
     /// # Errors
-    /// Those of [`EventStore::append_to_stream`](crate::EventStore::append_to_stream).
+    /// The errors of [`EventStore::append_to_stream`](crate::EventStore::append_to_stream).
     pub fn append_to_stream<A: Appendable>(
         &mut self,
         stream: &str,
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::append_to_stream_with`](crate::EventStore::append_to_stream_with).
     ///
     /// # Errors
-    /// Those of [`EventStore::append_to_stream_with`](crate::EventStore::append_to_stream_with).
+    /// The errors of [`EventStore::append_to_stream_with`](crate::EventStore::append_to_stream_with).
     pub fn append_to_stream_with<A: Appendable>(
         &mut self,
         stream: &str,
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::append_to_streams`](crate::EventStore::append_to_streams).
     ///
     /// # Errors
-    /// Those of [`EventStore::append_to_streams`](crate::EventStore::append_to_streams).
+    /// The errors of [`EventStore::append_to_streams`](crate::EventStore::append_to_streams).
     pub fn append_to_streams(&mut self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
         let appends: Vec<StreamAppend> = streams
             .into_iter()
@@ -232,7 +232,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::read_stream`](crate::EventStore::read_stream), including the session's own appends.
     ///
     /// # Errors
-    /// Those of [`EventStore::read_stream`](crate::EventStore::read_stream).
+    /// The errors of [`EventStore::read_stream`](crate::EventStore::read_stream).
     pub fn read_stream<E: Event>(&mut self, stream: &str) -> Result<StreamRead<E>> {
         self.read_stream_with(stream, ReadOptions::new())
     }
@@ -240,7 +240,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::read_stream_with`](crate::EventStore::read_stream_with), including the session's own appends.
     ///
     /// # Errors
-    /// Those of [`EventStore::read_stream_with`](crate::EventStore::read_stream_with).
+    /// The errors of [`EventStore::read_stream_with`](crate::EventStore::read_stream_with).
     pub fn read_stream_with<E: Event>(
         &mut self,
         stream: &str,
@@ -253,7 +253,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::aggregate_stream`](crate::EventStore::aggregate_stream), including the session's own appends.
     ///
     /// # Errors
-    /// Those of [`EventStore::aggregate_stream`](crate::EventStore::aggregate_stream).
+    /// The errors of [`EventStore::aggregate_stream`](crate::EventStore::aggregate_stream).
     pub fn aggregate_stream<S, E: Event>(
         &mut self,
         stream: &str,

@@ -417,7 +417,7 @@ fn a_processor_that_repeats_what_fails_is_seen_to_do_so() -> anyhow::Result<()> 
     });
     let survived = processors()?.remove(0).survived.expect("an error");
     assert!(
-        survived.times >= 2 && survived.error.contains("no database connection"),
+        survived.times >= 2 && survived.error.contains("no connection of the pool"),
         "{survived:?}"
     );
     consumer.stop()?;

@@ -238,7 +238,7 @@ impl Completion {
         self.parameters.set("host", host);
     }
 
-    /// Adds the password from the password file, and returns a remark about that file if there is one.
+    /// Adds the password from the password file, and returns a remark about the file, if any.
     fn add_password(
         &mut self,
         environment: &Environment<'_>,

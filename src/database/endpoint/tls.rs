@@ -64,7 +64,7 @@ impl Files {
             RootCertificates::File(path) => path.clone(),
             RootCertificates::InHomeDirectory => root_file_in_home_directory(),
         };
-        // As in libpq, an existing root certificate is used in every mode, not only in those that need one.
+        // As in libpq, an existing root certificate is used in every mode, not only in the modes that need one.
         if path.exists() {
             return File::read("sslrootcert", &path).map(Some);
         }

@@ -64,7 +64,7 @@ fn has_event_store(applied: &[Applied]) -> bool {
 }
 
 /// Names of Emmett's functions that no longer lead to this library's: Emmett's migrations have replaced them. Ours either
-/// set a search path or call one that does.
+/// set a search path or call a function that does.
 const REPLACED: &str = "
     SELECT EXISTS (
         SELECT proname FROM pg_proc

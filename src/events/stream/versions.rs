@@ -21,7 +21,7 @@ impl Versions {
     /// Creates the versions to find in a part of a stream that is at `version`.
     pub(super) fn new(options: &ReadOptions, version: u64) -> Self {
         let lowest = options.from.max(1);
-        // A page that follows others goes to the end that the first one has seen, whatever the stream's row says now.
+        // A continued read keeps the end of its first page, even if the stream has grown since.
         let highest = if options.is_continued {
             options.to
         } else {
