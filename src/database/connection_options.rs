@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 ///
 /// The client waits for an answer without a deadline of its own. These limits end an operation earlier:
 ///
-/// - `tcp_user_timeout` (30,000 ms) and `keepalives_idle`, `keepalives_interval` and `keepalives_count` (30 s, 10 s, 3) of
-///   the connection string close a connection whose peer is gone. They do not detect a stopped process, such as a pooler,
-///   whose kernel still acknowledges packets.
-/// - `statement_timeout` and `lock_timeout` make the server cancel a statement. Set them for the role, or with `options=-c
-///   statement_timeout=5000` in the connection string. They only help if the server responds.
+/// - `tcp_user_timeout` (30,000 ms) and `keepalives_idle`, `keepalives_interval` and `keepalives_count` (30 s, 10 s, 3)
+///   close a connection whose peer is gone. Set them in the connection string. They do not detect a stopped process, such as
+///   a pooler, whose kernel still acknowledges packets.
+/// - `statement_timeout` and `lock_timeout` make the server cancel a statement. Set them for the role or in the connection
+///   string, as in `options=-c statement_timeout=5000`. They only help if the server responds.
 /// - [`Consumer::stop_within`](crate::consumer::Consumer::stop_within) limits the wait for the threads of a consumer.
 ///
 /// A caller with a hard deadline runs the operation on a separate thread and waits for its result until the deadline. After
@@ -89,13 +89,13 @@ impl ConnectionOptions {
     /// Maximum number of tenants whose tables one connection uses; at least 1. A connection that needs another tenant is
     /// closed and replaced. Defaults to 100.
     ///
-    /// Each tenant costs the server up to half a megabyte in every connection that has used it; only closing the connection
+    /// Each tenant costs the server up to half a megabyte in every connection that has used it. Only closing the connection
     /// frees the memory. A higher number saves reloading a tenant's tables, which takes longer than an append. Behind
     /// `PgBouncer`, its `server_lifetime` closes the server's connections instead.
     ///
     /// A [`PongoClient`](crate::pongo::PongoClient) keeps the documents of all tenants in the same tables, so its
-    /// connections use no tenant's own tables. A consumer of all tenants reads their feeds over a connection of its own,
-    /// which costs the server another 50 kB a tenant.
+    /// connections use no tenant's own tables. A consumer of all tenants reads their feeds over a separate connection, which
+    /// costs the server another 50 kB a tenant.
     ///
     /// ```
     /// use emmett_postgresql::ConnectionOptions;

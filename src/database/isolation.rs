@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Keeps memory in the backend. A backend may return its memory to the system after each statement and get it again page by
-/// page, which took a fifth of the time of inserting 100 documents. After a block of this size was freed, glibc keeps twice
+/// page. That took a fifth of the time of inserting 100 documents. After a block of this size was freed, glibc keeps twice
 /// as much (mallopt(3), `M_MMAP_THRESHOLD`, the dynamic threshold). With another C library this has no effect.
 const PREPARE: &str = "SELECT pg_catalog.current_setting('default_transaction_isolation') FROM pg_catalog.length(pg_catalog.repeat('x', 524288))";
 

@@ -140,9 +140,9 @@ impl Drop for PooledTransaction {
 }
 
 impl Connections {
-    /// Runs one statement as its own transaction. The statement is repeated over another connection if the server had closed
-    /// this one or it leads to a standby, and also after a deadlock. In these cases the server guarantees that the statement
-    /// did not commit. `repeatable` repeats it after any lost connection.
+    /// Runs one statement as its own transaction. It is repeated over another connection if the server had closed this one
+    /// or it leads to a standby. It is also repeated after a deadlock. In these cases the server guarantees that the
+    /// statement did not commit. `repeatable` repeats it after any lost connection.
     pub(crate) fn run<T, E: RoomError>(
         &self,
         repeatable: bool,

@@ -113,8 +113,8 @@ impl Transaction<'_> {
             .map_err(|source| DatabaseError::statement("run statements", source))
     }
 
-    /// Returns the connection for a user's statement. A statement that would end the transaction is refused, and aborts it:
-    /// a caller that ignores the refusal must not be able to commit.
+    /// Returns the connection for a user's statement. Refuses a statement that would end the transaction, and aborts the
+    /// transaction. A caller that ignores the refusal must not be able to commit.
     fn checked(&mut self, statement: &str) -> Result<&mut dyn Sql> {
         let sql = self.sql()?;
         if let Err(refusal) = refuse_transaction_control(statement) {

@@ -1,5 +1,5 @@
-//! The partitions that a connection has used. Its server process keeps the tables, functions and plans of a partition in
-//! memory until it ends: neither DEALLOCATE nor DISCARD frees them.
+//! The partitions that a connection has used. Its server process keeps a partition's tables, functions and plans in memory
+//! until it ends. Neither DEALLOCATE nor DISCARD frees them.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;

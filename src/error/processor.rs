@@ -47,7 +47,7 @@ pub enum ProcessorError {
         /// The first cause: an [`Error`](crate::Error).
         source: anyhow::Error,
     },
-    /// A processor is at a position that no append has drawn: the database was restored, or messages were deleted and the
+    /// A processor is at a position that no append has drawn. The database was restored, or messages were deleted and the
     /// sequence was set back. The processor would skip later appends up to that position, so it does not run.
     ///
     /// If stored messages have positions above the sequence, raise the sequence first, as

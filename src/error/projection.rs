@@ -13,8 +13,8 @@ pub enum ProjectionError {
         /// The projection's error.
         source: anyhow::Error,
     },
-    /// The store's projections and this program's do not match. Another version of an asynchronous one is active, it is
-    /// inline here but runs in a consumer there, or it is no longer registered. The message names the projection.
+    /// The store's projections and this program's do not match. Another version of an asynchronous projection is active, or
+    /// it is inline here but runs in a consumer there. Or it is no longer registered. The message names the projection.
     #[error("{message}")]
     #[non_exhaustive]
     Mismatch {

@@ -135,8 +135,8 @@ pub(crate) struct SequenceSettings {
     pub(crate) cycles: bool,
 }
 
-/// Returns the highest position of a message of any tenant; 0 without messages. Asks one tenant at a time: a statement on
-/// the tables of all would take locks on each, and the server may have too few.
+/// Returns the highest position of a message of any tenant; 0 without messages. Asks one tenant at a time. A statement on
+/// all tables would take locks on each, and the server may have too few.
 pub(crate) fn highest_position(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     let rows = sql
         .query_unnamed(&partition.sql(PARTITIONS), &[])

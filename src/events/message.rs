@@ -379,8 +379,8 @@ impl RecordedMessage {
     ///
     /// # Errors
     /// - [`Error::InvalidInput`] if the stream is of another [category](Event::CATEGORY) than `E`.
-    /// - [`Error::Decode`] if `E` does not have the type, the content does not fit, or the kind, schema version or metadata
-    ///   cannot be read.
+    /// - [`Error::Decode`] if `E` does not have the type or the content does not fit. Also if the kind, schema version or
+    ///   metadata cannot be read.
     /// - [`Error::Upcast`] if `E`'s hook refuses the message.
     pub fn decode<E: Event>(&self) -> Result<Recorded<E>> {
         self.refuse_damaged()?;

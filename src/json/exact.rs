@@ -1,8 +1,8 @@
 //! A deserializer that passes numbers on exactly or not at all.
 //!
 //! A type that asks for a float gets the nearest one. A type that asks for an integer or for raw JSON gets the exact number.
-//! A type that takes anything, such as `serde_json::Value` or an untagged enum, would silently get the nearest float, so the
-//! number is refused.
+//! A type that takes anything, such as `serde_json::Value` or an untagged enum, would silently get the nearest float. The
+//! number is refused instead.
 
 use std::cell::RefCell;
 use std::fmt;

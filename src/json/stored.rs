@@ -18,9 +18,9 @@ use super::{JsonError, check_json_text};
 /// Fields that a collection adds to a document.
 const ADDED: [&str; 2] = ["_id", "_version"];
 
-/// Reads a stored document. `_id` and `_version` are hidden from a struct or an enum that does not name them, so that it may
-/// refuse unknown fields; a map sees them. A number is passed on exactly, or as the nearest float to a type that asks for a
-/// float.
+/// Reads a stored document. `_id` and `_version` are hidden from a struct or an enum that does not name them. It may
+/// therefore refuse unknown fields. A map sees them. A number is passed on exactly, or as the nearest float to a type that
+/// asks for a float.
 pub(crate) fn from_stored<T: DeserializeOwned>(json: &[u8]) -> Result<T, JsonError> {
     let mut document = serde_json::Deserializer::from_slice(json);
     if has_number_beyond_f64(json) {

@@ -1,4 +1,4 @@
-//! The switch of a rebuild: it holds all slots of a processor while the read model is replaced, and sets the position at
+//! The switch of a rebuild. It holds all slots of a processor while the read model is replaced, and sets the position at
 //! which they resume.
 
 use super::key::ProcessorKey;

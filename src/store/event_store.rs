@@ -213,8 +213,8 @@ impl EventStore {
             .run_verified(verification, repeatable, append)
     }
 
-    /// Runs an append with its inline projections. It is retried after a stale plan, after a repeated registration of the
-    /// projections, and after an unknown outcome if the message ids make that safe.
+    /// Runs an append with its inline projections. It is retried after a stale plan and after a repeated registration of the
+    /// projections. It is also retried after an unknown outcome, if the message ids make that safe.
     fn append_in_session<T>(
         &self,
         repeatable: bool,

@@ -1,5 +1,5 @@
-//! Completes the command line's connection string as PostgreSQL's own programs do: from a service file, environment
-//! variables, the password file and the default host. The library does not complete connection strings.
+//! Completes the command line's connection string as PostgreSQL's own programs do. The sources are a service file,
+//! environment variables, the password file and the default host. The library does not complete connection strings.
 
 use super::connection_string::{ConnectionStringError, Parameters};
 use super::environment_error::EnvironmentError;

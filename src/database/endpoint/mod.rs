@@ -1,9 +1,10 @@
 //! From a connection string to an open connection.
 //!
-//! A connection string means the same as in PostgreSQL's own programs; a parameter that is not supported is an error. The
-//! library ignores the environment: variables (`PGSSLMODE`, `PGSSLROOTCERT` and the others), the password file, service
-//! files, and the client certificate and the revocation list in the home directory. Only the command line reads some of
-//! these (`environment`). The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
+//! A connection string means the same as in PostgreSQL's own programs. A parameter that is not supported is an error.
+//!
+//! The library ignores the environment: variables (`PGSSLMODE`, `PGSSLROOTCERT` and the others), the password file and
+//! service files. It also ignores the client certificate and the revocation list in the home directory. Only the command
+//! line reads some of these (`environment`). The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
 
 mod connect_error;
 mod connection_string;

@@ -71,8 +71,8 @@ pub(super) const EVENT_STORE: Map = Map {
 const DOCUMENTS_LINE: &str = r"\ir sql/documents.sql";
 
 impl Map {
-    /// Returns the text that psql executes: the map with each file in place of its line, and `documents` in place of the
-    /// documents' line.
+    /// Returns the text that psql executes: the map with each file in place of its line. `documents` replaces the documents'
+    /// line.
     pub(super) fn joined(&self, documents: &str) -> String {
         self.sql
             .lines()

@@ -83,8 +83,8 @@ const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
     )
 ));
 
-/// Passes the messages of a stream to the caller as they arrive, and returns the stream's version; 0 if it does not exist.
-/// Fails if a version is missing.
+/// Passes the messages of a stream to the caller as they arrive. Returns the stream's version; 0 if it does not exist. Fails
+/// if a version is missing.
 pub(crate) fn read(
     sql: &mut dyn Sql,
     partition: &Partition,

@@ -19,7 +19,7 @@ const NOTIFY: SchemaSql = SchemaSql::new("
     SELECT listening.partition, pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, listening.partition)
       FROM {schema}.emt_slot_listening($2) AS listening (partition)");
 
-/// Pause after a notification. It doubles while appends go on: the first ones of a burst are heard at once, and a steady
+/// Pause after a notification. It doubles while appends go on. The first ones of a burst are heard at once, and a steady
 /// load sends 200 notifications a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
