@@ -52,7 +52,9 @@ pub enum DatabaseError {
     },
     /// Code inside a transaction passed a statement that would end the transaction. The statement was not sent, and the
     /// transaction can only be rolled back.
-    #[error("{statement} is not allowed here, because the session ends the transaction: remove the statement")]
+    #[error(
+        "{statement} is not allowed here, because the session ends the transaction: remove the statement"
+    )]
     #[non_exhaustive]
     TransactionControl {
         /// The statement's first word.

@@ -141,7 +141,7 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             head: from_sql(head)?,
         }),
         _ => Err(Error::schema(format!(
-            "the function emt_horizon answered {result:?}"
+            "the function emt_horizon returned {result:?}, which this library does not know: update the library or migrate the schema"
         ))),
     }
 }
@@ -194,7 +194,8 @@ pub(crate) fn poll(
     let rows = read_small(sql, partition, part, false, limits)?;
     let Some((first, messages)) = rows.split_first() else {
         return Err(Error::schema(
-            "the function of the feed did not tell its horizon".to_owned(),
+            "the feed's function returned no horizon: update the library or migrate the schema"
+                .to_owned(),
         ));
     };
     let horizon = Horizon {

@@ -75,7 +75,7 @@ impl FeedNews {
             "held" => self.is_held = true,
             other => {
                 return Err(Error::schema(format!(
-                    "the function emt_feed_news answered {other:?}"
+                    "the function emt_feed_news returned {other:?}, which this library does not know: update the library or migrate the schema"
                 )));
             }
         }

@@ -118,7 +118,10 @@ impl EventSelection {
             return Ok(());
         };
         if asked.is_empty() {
-            return Err(Error::invalid(what, "handles no message type: list at least one"));
+            return Err(Error::invalid(
+                what,
+                "handles no message type: list at least one",
+            ));
         }
         let Some(known) = &self.known else {
             return Ok(());

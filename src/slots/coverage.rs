@@ -190,8 +190,11 @@ fn is_covered(part: &Selection, selections: &[Selection]) -> bool {
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: Value) -> Result<T> {
-    serde_json::from_value(json)
-        .map_err(|error| Error::schema(format!("the recorded events of a slot cannot be read: {error}")))
+    serde_json::from_value(json).map_err(|error| {
+        Error::schema(format!(
+            "the recorded events of a slot cannot be read: {error}"
+        ))
+    })
 }
 
 impl ProcessorKey<'_> {

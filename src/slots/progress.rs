@@ -126,7 +126,9 @@ pub(crate) fn refuse_ahead(
     ];
     let rows = sql
         .query(&partition.sql(FURTHEST), &parameters)
-        .map_err(|source| Error::in_partition("read the progress of a processor", &partition.name, source))?;
+        .map_err(|source| {
+            Error::in_partition("read the progress of a processor", &partition.name, source)
+        })?;
     rows.first()
         .map_or(Ok(()), |row| Reach::from_row(row)?.check(processor))
 }
@@ -158,7 +160,9 @@ pub(crate) fn of_newest(
     ];
     let rows = sql
         .query(&partition.sql(PROGRESS), &parameters)
-        .map_err(|source| Error::in_partition("read the progress of a processor", &partition.name, source))?;
+        .map_err(|source| {
+            Error::in_partition("read the progress of a processor", &partition.name, source)
+        })?;
     rows.first().map(progress).transpose()
 }
 

@@ -144,7 +144,7 @@ pub(crate) fn append_to_streams(
         let append = appends.iter().zip(1..).find(|(_, one)| *one == number);
         let Some((append, _)) = append else {
             return Err(Error::schema(format!(
-                "the function emt_append_to_streams answered for stream {number} of {}",
+                "the function emt_append_to_streams returned stream number {number} of {}: update the library or migrate the schema",
                 appends.len()
             )));
         };
@@ -153,7 +153,7 @@ pub(crate) fn append_to_streams(
     }
     if stored.len() != appends.len() {
         return Err(Error::schema(format!(
-            "the function emt_append_to_streams answered for {} of {} streams",
+            "the function emt_append_to_streams returned {} of {} streams: update the library or migrate the schema",
             stored.len(),
             appends.len()
         )));

@@ -246,7 +246,7 @@ impl Stored {
 
 fn not_understood(result: &[i64]) -> Error {
     Error::schema(format!(
-        "the function emt_append answered {result:?}, which this version of the library does not understand"
+        "the function emt_append returned {result:?}, which this library does not know: update the library or migrate the schema"
     ))
 }
 
