@@ -62,8 +62,8 @@ pub(super) fn check_history(applied: &[Applied]) -> Result<()> {
             .is_some_and(|found| *found != checksum(known));
         if differs || found.name != known.name {
             return Err(DatabaseError::schema(format!(
-                "migration {} (\"{}\") was applied with other content than this library has: \
-                 it was written by another build of the library",
+                "migration {} (\"{}\") was applied with other content than this library's: \
+                 use the build of the library that applied it",
                 found.version, found.name
             )));
         }

@@ -38,11 +38,11 @@ fn remark_on(encoding: &str) -> Option<String> {
         "UTF8" => None,
         "SQL_ASCII" => Some(
             "the encoding of the database is SQL_ASCII: it counts bytes as characters, so names of tenants have to be ASCII, and \
-             filters and sort orders take other texts apart; create it with UTF8"
+             filters and sort orders split other characters; create the database with UTF8"
                 .to_owned(),
         ),
         other => Some(format!(
-            "the encoding of the database is {other}: texts with characters that it does not have are refused; create it with UTF8"
+            "the encoding of the database is {other}: texts with other characters are refused; create the database with UTF8"
         )),
     }
 }
