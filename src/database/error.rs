@@ -42,7 +42,7 @@ pub enum DatabaseError {
     /// A transaction cannot be committed, because one of its statements failed or something other than its session ended it.
     /// It was rolled back.
     #[error(
-        "the transaction was rolled back: a statement in it failed, or it was ended from outside: {}",
+        "the transaction cannot be committed: a statement in it failed, or it was ended from outside: {}",
         driver_error::reason(.r#source)
     )]
     #[non_exhaustive]
