@@ -40,7 +40,7 @@ pub enum DatabaseError {
         reason: String,
     },
     /// A transaction cannot be committed, because one of its statements failed or something other than its session ended it.
-    /// It was rolled back.
+    /// It is rolled back.
     #[error(
         "the transaction cannot be committed: a statement in it failed, or it was ended from outside: {}",
         driver_error::reason(.r#source)

@@ -224,7 +224,7 @@ pub struct SlotStatus {
     pub last_error: Option<String>,
     /// Last error that its holder survived.
     pub survived: Option<SurvivedError>,
-    /// How long its holder's handler had been running at the last renewal of the lease; `None` if it was idle.
+    /// How long its holder's handler has been running; `None` if it was idle at the last renewal of the lease.
     pub busy_for: Option<Duration>,
     /// Time of the next retry after a temporary database failure, by the clock of the database server. `None` unless it is
     /// [waiting](ProcessorState::Waiting).
