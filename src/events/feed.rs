@@ -209,7 +209,7 @@ pub(crate) fn poll(
     Ok((horizon, page))
 }
 
-/// Returns the message at a position, whatever its size.
+/// Returns the message at a position, of any size.
 pub(crate) fn message_at(
     sql: &mut dyn Sql,
     partition: &Partition,

@@ -137,13 +137,13 @@ impl InlineVersions {
         }
     }
 
-    /// Returns the projections with these numbers of the server's.
+    /// Returns the projections with these server-assigned numbers.
     pub(crate) fn numbered_all(&self, numbers: &[i64]) -> Vec<String> {
         let names = numbers.iter().filter_map(|number| self.numbered(*number));
         names.cloned().collect()
     }
 
-    /// Returns the projection with this number of the server's, counted from 1.
+    /// Returns the projection with this server-assigned number, counted from 1.
     fn numbered(&self, number: i64) -> Option<&String> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         self.sorted.get(index)
