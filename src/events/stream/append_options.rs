@@ -125,7 +125,8 @@ impl StreamMessages {
     /// Creates an append to a stream at any version.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] or [`Error::Encode`] if the name or a message cannot be stored.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) or [`Error::Encode`](crate::Error::Encode) if the name or a message
+    /// cannot be stored.
     pub fn new<A: Appendable>(stream: &str, messages: &[A]) -> Result<Self> {
         Self::with(stream, messages, &AppendOptions::new())
     }
@@ -133,7 +134,8 @@ impl StreamMessages {
     /// Creates an append to a stream, with options.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] or [`Error::Encode`] if the name or a message cannot be stored.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) or [`Error::Encode`](crate::Error::Encode) if the name or a message
+    /// cannot be stored.
     pub fn with<A: Appendable>(
         stream: &str,
         messages: &[A],
