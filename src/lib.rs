@@ -83,14 +83,14 @@ mod trace;
 ///
 /// 1. An append, its inline projections, and everything else in the same session are committed together or not at all.
 /// 2. Of several concurrent appends that expect the same version, one succeeds; the others get [`Error::Conflict`] with the
-/// actual version. Appends without an expected version never conflict.
+///    actual version. Appends without an expected version never conflict.
 /// 3. A reader that has read the feed up to a position has seen every message that will ever exist at or below it.
 /// 4. The feed delivers the messages of a stream in the order of their versions.
 /// 5. Only an open transaction that has itself appended to the same tenant can hold the feed back.
 /// 6. The writes of a [`Projector`] and its checkpoint are committed together, so no event is skipped or counted twice. A
-/// [`Reactor`] handles each event at least once.
+///    [`Reactor`] handles each event at least once.
 /// 7. Every failure is returned as an error, or is the state of the failed processor. No error is swallowed, and no failure
-/// panics.
+///    panics.
 ///
 /// Not guaranteed: positions without gaps, and the order of keys in JSON objects, which JSONB does not keep.
 ///
