@@ -1,8 +1,8 @@
-//! Statements that would end the transaction in which user code runs.
+//! Statements that would end the transaction of user code.
 
 use super::error::{DatabaseError, Result};
 
-/// Refuses SQL in which a statement begins, ends or replaces the transaction. Savepoints are allowed.
+/// Refuses SQL with a statement that begins, ends or replaces the transaction. Savepoints are allowed.
 pub(crate) fn refuse_transaction_control(sql: &str) -> Result<()> {
     let mut rest = sql;
     loop {
@@ -31,7 +31,7 @@ fn control_statement(sql: &str) -> Option<String> {
     ends.then_some(first)
 }
 
-/// The words at the beginning of a statement, in upper case, up to whatever is no word.
+/// The words at the start of a statement, in upper case, up to the first text that is no word.
 struct Words<'a>(&'a str);
 
 impl Iterator for Words<'_> {
@@ -70,7 +70,7 @@ fn skip_space(sql: &str) -> &str {
     }
 }
 
-/// A carriage return ends a line, too.
+/// A carriage return also ends a line.
 fn skip_line_comment(sql: &str) -> &str {
     sql.find(['\n', '\r']).map_or("", |end| &sql[end..])
 }
@@ -98,7 +98,7 @@ fn skip_block_comment(sql: &str) -> &str {
     }
 }
 
-/// Skips to behind the semicolon that ends the first statement; a quoted one does not.
+/// Skips the first statement and its semicolon. A quoted semicolon does not end it.
 fn skip_statement(sql: &str) -> &str {
     let mut rest = sql;
     while let Some(next) = rest.chars().next() {
@@ -115,7 +115,7 @@ fn skip_statement(sql: &str) -> &str {
     ""
 }
 
-/// A word at a time, so that the `e` of `name'…'` is not taken for the prefix of an escaped string.
+/// Skips a whole word, so that the `e` of `name'…'` is not mistaken for the prefix of an escaped string.
 fn skip_word(sql: &str, first: char) -> &str {
     if !first.is_alphanumeric() {
         return &sql[first.len_utf8()..];

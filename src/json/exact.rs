@@ -1,7 +1,8 @@
-//! A deserializer that hands over exact numbers or none.
+//! A deserializer that passes numbers on exactly or not at all.
 //!
-//! Who asks for a float gets the nearest one; who asks for an integer or for raw JSON gets what stands there. Who takes
-//! anything, as `serde_json::Value` and untagged enums do, would be given the nearest float without knowing.
+//! A type that asks for a float gets the nearest one. A type that asks for an integer or for raw JSON gets the exact number.
+//! A type that takes anything, such as `serde_json::Value` or an untagged enum, would silently get the nearest float. The
+//! number is refused instead.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,10 +16,10 @@ use serde_json::value::RawValue;
 use super::JsonError;
 use super::number::has_number_beyond_f64;
 
-/// So much of a number goes into an error: the longest has 147455 digits.
+/// Maximum number of digits in an error: the longest number has 147455.
 const SHOWN_DIGITS: usize = 60;
 
-/// The number that was refused. It travels beside serde's error, because that carries nothing but a message.
+/// The refused number. It is returned beside serde's error, which carries only a message.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     number: RefCell<Option<String>>,
@@ -43,7 +44,7 @@ impl Refused {
     }
 }
 
-/// Forwards everything to a part of `serde_json`'s deserializer, and stands around every part that it hands out.
+/// Forwards to a part of `serde_json`'s deserializer, and wraps every part that it passes on.
 #[derive(Debug)]
 pub(super) struct Exact<'refused, T> {
     inner: T,
@@ -96,7 +97,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Exact<'_, D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str])
     }
 
-    /// The text of a number is gone once a visitor gets it, so it is looked at before.
+    /// Checks the number before a visitor gets it, because its text is lost afterwards.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.around(visitor);
         let json = <&'de RawValue>::deserialize(self.inner)?.get();
@@ -187,7 +188,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Exact<'_, A> {
     }
 }
 
-/// Keys are strings and not looked at.
+/// Keys are strings and need no check.
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Exact<'_, A> {
     type Error = A::Error;
 

@@ -1,8 +1,8 @@
-//! JSON that PostgreSQL's `jsonb` can keep and `serde_json` can read back.
+//! JSON that PostgreSQL's `jsonb` can store and `serde_json` can read back.
 //!
-//! `serde_json` writes NaN as `null`, nests deeper than it can read, and writes U+0000, which `jsonb` refuses.
-//! Everything that goes into the database passes here and is refused before anything is sent. It also reads a float where
-//! the text has a longer number; a document that comes back passes here, too, and is refused instead.
+//! `serde_json` writes NaN as `null`, nests deeper than it can read, and writes U+0000, which `jsonb` refuses. All JSON for
+//! the database is checked here before anything is sent. `serde_json` also reads a float where the text has a longer number.
+//! Documents that are read are checked here too, and such numbers are refused.
 
 mod error;
 mod exact;

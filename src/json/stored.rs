@@ -1,4 +1,4 @@
-//! Documents as they come back from a collection: with the fields `_id` and `_version` beside their own.
+//! Documents as a collection returns them: with `_id` and `_version` beside their own fields.
 
 #[cfg(test)]
 mod tests;
@@ -15,15 +15,16 @@ use super::exact::{Exact, Refused};
 use super::number::has_number_beyond_f64;
 use super::{JsonError, check_json_text};
 
-/// The fields that a collection adds to a document.
+/// Fields that a collection adds to a document.
 const ADDED: [&str; 2] = ["_id", "_version"];
 
-/// Reads a stored document. A struct or an enum that does not name `_id` and `_version` does not see them, so that it may
-/// refuse unknown fields; a map does. A number is handed over as it is, or as the nearest float to who asks for a float.
+/// Reads a stored document. `_id` and `_version` are hidden from a struct or an enum that does not name them. It may
+/// therefore refuse unknown fields. A map sees them. A number is passed on exactly, or as the nearest float to a type that
+/// asks for a float.
 pub(crate) fn from_stored<T: DeserializeOwned>(json: &[u8]) -> Result<T, JsonError> {
     let mut document = serde_json::Deserializer::from_slice(json);
     if has_number_beyond_f64(json) {
-        // `Exact` starts the count of levels anew again and again.
+        // `Exact` restarts the count of levels repeatedly.
         check_json_text(json)?;
         let refused = Refused::default();
         return T::deserialize(Stored(Exact::new(&mut document, &refused)))
@@ -34,7 +35,7 @@ pub(crate) fn from_stored<T: DeserializeOwned>(json: &[u8]) -> Result<T, JsonErr
         .map_err(JsonError::Unfit)
 }
 
-/// Forwards everything to another deserializer, and hides the fields [`ADDED`] from structs and enums.
+/// Forwards to another deserializer, and hides the fields [`ADDED`] from structs and enums.
 #[derive(Debug)]
 struct Stored<D>(D);
 
@@ -86,7 +87,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Stored<D> {
         self.0.deserialize_struct(name, fields, visitor)
     }
 
-    /// An enum is an object with one field, which would be no enum with two more.
+    /// An enum is an object with one field; two more fields would make it invalid.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -101,7 +102,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Stored<D> {
     }
 }
 
-/// The visitor of an option or a newtype, whose content is the document.
+/// The visitor of an option or a newtype that contains the document.
 struct Inside<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
@@ -126,7 +127,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
         self.0.visit_newtype_struct(Stored(deserializer))
     }
 
-    /// This is how `serde_json` hands over raw JSON.
+    /// `serde_json` passes raw JSON this way.
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
         self.0.visit_map(entries)
     }
@@ -177,7 +178,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Enum<V> {
     }
 }
 
-/// The fields of a document without those of [`ADDED`] that nobody asked for.
+/// The fields of a document without the [`ADDED`] ones that the type does not name.
 struct Asked<A> {
     entries: A,
     hidden: [Option<&'static str>; 2],
@@ -223,7 +224,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Asked<A> {
     }
 }
 
-/// Gives a key to its seed, unless it is hidden: then the seed waits for the next one.
+/// Passes a key to its seed. For a hidden key, the seed waits for the next one.
 struct Key<'seed, S> {
     seed: &'seed mut Option<S>,
     hidden: [Option<&'static str>; 2],

@@ -1021,7 +1021,7 @@ fn a_last_message_that_is_missing_is_found_by_the_doctor_and_breaks_the_proof() 
         (
             "UPDATE emt_streams SET stream_position = 2 WHERE stream_id = 'Cart-0'",
             1,
-            "Stream \"Cart-0\" is at version 2, its last message at 3: its row is behind.",
+            "Stream \"Cart-0\" is at version 2, its last message at 3: its row is out of date.",
         ),
     ] {
         let (database, store) = shop()?;

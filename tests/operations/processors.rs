@@ -437,7 +437,10 @@ fn a_message_that_waits_can_be_discarded_but_not_replayed_by_itself() -> anyhow:
 
     let replayed = processors.replay("carts", &ParkedSelection::Position(5));
     let error = replayed.expect_err("1 and 3 come first").to_string();
-    assert!(error.contains("waits behind that at position 1"), "{error}");
+    assert!(
+        error.contains("follows the parked message at position 1"),
+        "{error}"
+    );
     assert_eq!(asked(&mut rows)?, "1- 2- 3- 4- 5- 6-");
 
     let discarded = processors.discard("carts", &ParkedSelection::Position(3))?;

@@ -288,7 +288,7 @@ fn a_server_that_demands_tls_and_gets_none_is_hinted_at() -> anyhow::Result<()> 
         cfg!(not(feature = "tls")),
         "{preferred}"
     );
-    // The socket needs none, and a role that is missing has the same code.
+    // The socket needs no TLS, and a missing role has the same code.
     let socket = format!("{}&user=nobody", server.url("postgres"));
     let missing = parse(&socket).connect().err().expect("no role").to_string();
     assert!(!missing.contains("TLS"), "{missing}");

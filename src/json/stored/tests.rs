@@ -1,7 +1,7 @@
 #![allow(
     clippy::items_after_statements,
     clippy::float_cmp,
-    reason = "each test has its types beside what they show, and exactness is what is tested"
+    reason = "each test declares its types next to their use, and floats are compared exactly on purpose"
 )]
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::super::JsonError;
 use super::from_stored;
 
-/// A number that a float would change. In a field that nobody reads, it makes every part of a document pass [`super::Exact`].
+/// A number that a float would change. In an unread field, it makes every part of a document pass [`super::Exact`].
 const LONG: &str = "12345678901234567890123";
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, JsonError> {
@@ -36,7 +36,7 @@ fn assert_refused<T: DeserializeOwned + Debug>(json: &str, expected: &str) {
     }
 }
 
-/// A stored document of these fields; the second time with a number that is beyond `f64`, in a field `ignored`.
+/// A stored document with these fields, and again with a number beyond `f64` in a field `ignored`.
 fn documents(fields: &str) -> [String; 2] {
     let document = |more: &str| format!(r#"{{"_id": "Cart-1", {fields}{more}, "_version": 7}}"#);
     [document(""), document(&format!(r#", "ignored": {LONG}"#))]
@@ -447,7 +447,7 @@ fn a_type_error_beside_a_number_beyond_f64_stays_one() {
 
 #[test]
 fn a_type_may_take_anything_and_then_ask_for_exact_numbers() {
-    /// Text or an object: what a hand-written visitor does with `deserialize_any`.
+    /// Text or an object, read by a hand-written visitor with `deserialize_any`.
     #[derive(Debug, PartialEq)]
     struct Amount(i128);
     impl<'de> Deserialize<'de> for Amount {
@@ -494,7 +494,7 @@ fn a_deep_document_is_read_or_refused_as_without_long_numbers() {
     ));
 }
 
-/// JSON values whose numbers are as PostgreSQL writes them.
+/// JSON values with numbers as PostgreSQL writes them.
 fn stored_json() -> impl Strategy<Value = String> {
     let number = "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,22})?";
     let leaf = prop_oneof![
@@ -532,7 +532,7 @@ proptest! {
     #[test]
     fn every_f64_is_read_as_itself(bits in any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite())) {
         let float = f64::from_bits(bits);
-        // Not as Rust writes it, which half-way between two texts that are equally short takes the other one.
+        // Rust writes another text: halfway between two equally short ones, it takes the other.
         let written = serde_json::to_string(&float).unwrap();
         let [plain, long] = documents(&format!(r#""total": {written}, "client": "C""#));
         #[derive(Debug, Deserialize)]
