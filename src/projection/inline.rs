@@ -37,7 +37,7 @@ impl InlineProjections {
             if names.contains(&name) {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),
-                    "is registered twice; remove one of them",
+                    "is given twice: remove one of them",
                 ));
             }
             check_handled(projection.as_ref())?;

@@ -34,8 +34,8 @@ pub trait Projection: Send + Sync + 'static {
     /// Returns the keys by which several workers share the messages. Each key belongs to one worker, and a message is
     /// sent to the workers of all its keys.
     ///
-    /// `None` means the name of the stream, and is the default. A projection with other keys skips all keys that it does
-    /// not [own](ProjectionContext::owns).
+    /// `None` means the name of the stream, and is the default. A projection with other keys skips all keys that it
+    /// does not [own](ProjectionContext::owns).
     ///
     /// # Errors
     /// When the message cannot be decoded.

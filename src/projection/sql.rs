@@ -94,8 +94,8 @@ impl SqlProjection {
         }
     }
 
-    /// Adds a handler for the events of an enum. With several handlers, each call receives consecutive events of one enum,
-    /// so that all events are handled in their original order.
+    /// Adds a handler for the events of an enum. With several handlers, each call receives consecutive events of one
+    /// enum, so that all events are handled in their original order.
     ///
     /// ```
     /// use emmett_postgresql::{Event, Recorded, SqlProjection};
@@ -134,16 +134,17 @@ impl SqlProjection {
         self
     }
 
-    /// Tables and collections that the projection writes, in the PostgreSQL schema of the store. Tables that others refer
-    /// to come first. A rebuild builds new ones beside them. Defaults to none; the projection cannot be rebuilt then.
+    /// Tables and collections that the projection writes, in the PostgreSQL schema of the store. Tables that others
+    /// refer to come first. A rebuild builds new ones beside them. Defaults to none; the projection cannot be rebuilt
+    /// then.
     #[must_use]
     pub fn tables(mut self, names: &[&str]) -> Self {
         self.tables = names.iter().map(|&name| name.to_owned()).collect();
         self
     }
 
-    /// Creates the tables. It runs each time a store that may migrate is opened, so it has to be idempotent. Defaults to
-    /// doing nothing.
+    /// Creates the tables. It runs each time a store that may migrate is opened, so it has to be idempotent. Defaults
+    /// to doing nothing.
     #[must_use]
     pub fn init(
         mut self,
@@ -153,8 +154,9 @@ impl SqlProjection {
         self
     }
 
-    /// Deletes the rows of the context's partition from the tables. A rebuild runs it in the transaction in which the new
-    /// rows replace the old ones. Use `DELETE`: after a `TRUNCATE`, readers that were waiting would see empty tables.
+    /// Deletes the rows of the context's partition from the tables. A rebuild runs it in the transaction in which the
+    /// new rows replace the old ones. Use `DELETE`: after a `TRUNCATE`, readers that were waiting would see empty
+    /// tables.
     #[must_use]
     pub fn truncate(
         mut self,

@@ -78,9 +78,9 @@ impl EventStore {
         Rebuild::new(self, Target::Inline(projection.to_owned()))
     }
 
-    /// Creates a rebuild of an asynchronous projection's read model. It works like [`rebuild`](EventStore::rebuild). The
-    /// projection's workers, in any process, resume after the last position that the rebuild has handled. The rebuild
-    /// also handles the messages that they had parked.
+    /// Creates a rebuild of an asynchronous projection's read model. It works like [`rebuild`](EventStore::rebuild).
+    /// The projection's workers, in any process, resume after the last position that the rebuild has handled. The
+    /// rebuild also handles the messages that they had parked.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{DocumentProjection, EventStore, RawEvent, Recorded};
@@ -247,13 +247,13 @@ impl<'s> Rebuild<'s> {
     /// The live read model is unchanged after an error.
     ///
     /// # Errors
-    /// - [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when the projection fails. The error names the
-    ///   message.
+    /// - [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when the projection fails. The error
+    ///   names the message.
     /// - [`Error::InvalidInput`] when the store has no such projection, or when the projection declares no tables.
-    /// - [`ProjectionError::RebuildRunning`](crate::error::ProjectionError::RebuildRunning) when another program rebuilds the
-    ///   projection.
-    /// - [`ProjectionError::RebuildBlocked`](crate::error::ProjectionError::RebuildBlocked) when open appends blocked the
-    ///   switch until the time limit.
+    /// - [`ProjectionError::RebuildRunning`](crate::error::ProjectionError::RebuildRunning) when another program
+    ///   rebuilds the projection.
+    /// - [`ProjectionError::RebuildBlocked`](crate::error::ProjectionError::RebuildBlocked) when open appends blocked
+    ///   the switch until the time limit.
     /// - [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when the projection's processor is ahead of the
     ///   sequence.
     pub fn run(self) -> Result<RebuildReport> {

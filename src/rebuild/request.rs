@@ -82,8 +82,8 @@ impl RebuildRequest {
             .collect()
     }
 
-    /// Carries out the request, with the code of a consumer's projection or of an inline projection of the store. Returns
-    /// false if another program carries it out.
+    /// Carries out the request, with the code of a consumer's projection or of an inline projection of the store.
+    /// Returns false if another program carries it out.
     pub(crate) fn carry_out(
         &self,
         store: &EventStore,
