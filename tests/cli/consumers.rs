@@ -300,7 +300,7 @@ fn a_processor_is_reset_and_forgotten() -> anyhow::Result<()> {
     let beyond = run_on(&database, &["consumers", "reset", "carts", "--to", "5"])?;
     assert_eq!(
         (beyond.code, beyond.stderr.as_str()),
-        (1, "error: position 5: is beyond the last one, 4\n")
+        (1, "error: position 5: is beyond the last drawn position, 4\n")
     );
     let reset = succeed(&database, &["consumers", "reset", "carts", "--to", "1"])?;
     assert_eq!(
@@ -352,7 +352,7 @@ fn a_version_is_chosen_where_there_are_several() -> anyhow::Result<()> {
         (unclear.code, unclear.stderr.as_str()),
         (
             1,
-            "error: processor \"carts\": has the versions 1, 2; say which\n"
+            "error: processor \"carts\": has the versions 1, 2: choose one with `Processors::version` or `--of-version`\n"
         )
     );
     succeed(

@@ -74,7 +74,7 @@ fn something_serious_has_exit_code_4() -> anyhow::Result<()> {
 
     assert_eq!((told.code, object.code), (4, 4));
     assert!(
-        told.stdout.contains("\nserious: Processor \"carts\" (version 1) has failed at position 0: no product\n    Mend"),
+        told.stdout.contains("\nserious: Processor \"carts\" (version 1) has failed at position 0: no product\n    Fix"),
         "{told:?}"
     );
     assert_eq!(object.json()?["serious"], true);
