@@ -12,7 +12,7 @@ const LOOK_FOR_ANOTHER_PORT: RetryPolicy = RetryPolicy::times(4);
 const PORT_OF_SOCKET: u16 = 5432;
 const LINES_OF_LOG: usize = 50;
 
-/// A throwaway server, and the shell script that stops and removes it once this process is gone.
+/// A throwaway server, and the shell script that stops and removes it when this process ends.
 #[derive(Debug)]
 pub(super) struct ServerProcess {
     script: Child,
@@ -100,7 +100,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Waiting closes the script's standard input first, which tells it to stop the server.
+        // Waiting closes the script's standard input first, which makes it stop the server.
         drop(self.script.wait());
     }
 }

@@ -1,4 +1,4 @@
-//! `run_main` in processes of its own: exit codes, signals, and a death in the middle. The job is the example `batch_job`.
+//! `run_main` in separate processes: exit codes, signals, and a kill in the middle. The job is the example `batch_job`.
 
 use super::examples::example;
 use super::process::{Run, finish};

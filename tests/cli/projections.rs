@@ -1,4 +1,4 @@
-//! `emmett projections`, of the plain command and of one with a projection of its own.
+//! `emmett projections`, of the plain command and of a program with its own projection.
 
 use super::examples::example;
 use super::process::{Run, finish, run_on, succeed};
@@ -119,7 +119,7 @@ fn a_program_without_the_projection_leaves_a_request() -> anyhow::Result<()> {
     assert!(
         asked
             .stdout
-            .contains("a consumer of a program that has it carries it out"),
+            .contains("a consumer of a program with the projection carries it out"),
         "{asked:?}"
     );
     let outcome = store.requested_rebuild("cart_sizes")?;

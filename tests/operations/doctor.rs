@@ -1,4 +1,4 @@
-//! What the doctor finds, names rightly, and finds no more when its cause is gone.
+//! The doctor's findings: each names its problem, and disappears with its cause.
 
 use crate::operations::processors::Rows;
 use crate::support::{added, store, wait_until};
@@ -273,7 +273,10 @@ fn a_transaction_is_named_once_others_wait_for_its_lock() -> anyhow::Result<()> 
         });
         let finding = only(&store)?;
         assert_eq!(finding.kind, FindingKind::LockHeld);
-        assert!(finding.problem.contains("sessions waiting for it: 1"), "{finding:?}");
+        assert!(
+            finding.problem.contains("sessions waiting for it: 1"),
+            "{finding:?}"
+        );
         holder.batch_execute("COMMIT")?;
         waiter.join().expect("the waiter ends")?;
         anyhow::Ok(())
@@ -1055,10 +1058,7 @@ fn a_part_is_proved_up_to_the_head_and_has_to_begin_before_it_ends() -> anyhow::
         ((3, 1), "positions 3 to 1: the part ends before it begins"),
         ((7, 6), "positions 7 to 6: the part ends before it begins"),
         ((2, 0), "positions 2 to 0: the part ends before it begins"),
-        (
-            (9, 200),
-            "position 9: is beyond 6, the last drawn position",
-        ),
+        ((9, 200), "position 9: is beyond 6, the last drawn position"),
     ] {
         let refused = store.prove_feed(from, to).expect_err("no part of the feed");
         assert_eq!(refused.to_string(), expected);

@@ -1,4 +1,4 @@
-//! What an operator sees of processors, and does to them; on rows as a consumer leaves them.
+//! The operator's view of processors, and requests to them, on rows as a consumer leaves them.
 
 use crate::support::{added, store};
 use emmett_postgresql::testing::Database;

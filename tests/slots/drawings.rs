@@ -1,4 +1,4 @@
-//! A state machine is drawn where its table is created and in the documentation of the room, alike.
+//! The state machine of a table is drawn in its SQL file and in the documentation of the room, identically.
 
 const ROOM: &str = include_str!("../../src/slots/mod.rs");
 const SLOTS: &str = include_str!("../../sql/consumers/processor_slots.sql");
