@@ -24,7 +24,7 @@ pub(super) fn run(
             output.text(&format!("applied {name}"))?;
         }
     } else if store.schema().state()? == SchemaState::Missing {
-        bail!("no event store here: `emmett adopt` takes over an event store of Emmett's");
+        bail!("no event store here: `emmett adopt` needs a database of Emmett for Node");
     }
     let neighbour = match tenant {
         Some(tenant) => store.tenant(tenant)?.neighbour()?,

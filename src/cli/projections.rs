@@ -199,7 +199,7 @@ fn old(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
     }
     for model in models {
         output.result(
-            &format!("{}  kept of \"{}\"", model.collection, model.old_of),
+            &format!("{}  old model of \"{}\"", model.collection, model.old_of),
             &json!({ "collection": model.collection, "oldOf": model.old_of }),
         )?;
     }

@@ -39,7 +39,7 @@ fn lines(repair: &SequenceRepair) -> Vec<String> {
     }
     for partition in &repair.partitions {
         lines.push(format!(
-            "appends look for the inline projections of \"{partition}\" again: rebuild those that are stale"
+            "appends check for the inline projections of \"{partition}\" again: rebuild the stale ones"
         ));
     }
     if lines.is_empty() {

@@ -20,7 +20,7 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
         let builder = EventStore::builder(&self.connection.string()?)
             .connection_options(unprepared)
             .schema(self.connection.schema);
-        // Read models are built only by the commands for it.
+        // Only the commands for read models build them.
         Ok((self.configure)(builder).on_history(OnHistory::Leave))
     }
 

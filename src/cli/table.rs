@@ -11,7 +11,7 @@ const WIDEST: u16 = 60;
 const GAP: u16 = 2;
 
 /// A table whose columns are as wide as their widest text; the last column is not padded. On a terminal, the widest
-/// columns are cut off until each row fits on a line. Other output is complete.
+/// columns are cut off until each row fits on a line. Other output is not cut off.
 pub(super) struct Table(comfy_table::Table);
 
 impl Table {

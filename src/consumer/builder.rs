@@ -166,7 +166,7 @@ impl ConsumerBuilder {
     /// by [`EventStore::processors`], and returned by [`Consumer::stop`].
     ///
     /// A processor that another process runs is on standby here. It is taken over when that process ends or crashes. A
-    /// failed processor is retried.
+    /// processor that has failed earlier is started again.
     ///
     /// # Errors
     /// - [`Error::InvalidInput`] without processors, with two processors of one name, or with a number of slots that

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunUntil {
-    /// A batch job ends when everything is handled that was in the store at its start. It also carries out open
+    /// A batch job: ends when everything is handled that was in the store at its start. It also carries out open
     /// requests for replays, discards and rebuilds.
     CaughtUp,
     /// Ends when everything up to a global position is handled. Later messages are not handled, except requested
@@ -24,7 +24,7 @@ pub enum RunUntil {
     Position(u64),
     /// Ends when the time has passed. Running batches are finished first.
     Elapsed(Duration),
-    /// Has no end of its own: a service.
+    /// A service: has no end of its own.
     Stopped,
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A piece of the feed. All workers share it, so it may contain messages that a worker does not handle.
+/// A piece of the feed. Several workers share it, so it may contain messages that a worker does not handle.
 #[derive(Clone)]
 pub(super) struct Batch {
     /// Generation of the demand that this batch answers.

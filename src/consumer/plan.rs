@@ -190,7 +190,7 @@ fn register(shared: &Shared, processor: &Processor, found: Found) -> Result<u32>
         return Err(Error::invalid(
             format!("processor \"{}\"", processor.name),
             format!(
-                "has {} in the database and {} here: the number cannot be changed",
+                "has {} in the database and {} here: the number cannot be changed, so set the stored one",
                 counted(slots, "slot"),
                 processor.new_slots()
             ),

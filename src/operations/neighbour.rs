@@ -26,8 +26,8 @@ impl Neighbour {
 }
 
 impl EventStore {
-    /// Lists the projections and processors of Emmett's clients, or of this tenant's. It works before and after the
-    /// adoption.
+    /// Lists the projections and processors of Emmett's clients in this store or tenant. It works before and after
+    /// the adoption.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

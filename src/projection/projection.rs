@@ -25,8 +25,8 @@ pub trait Projection: Send + Sync + 'static {
     /// that others refer to come first.
     ///
     /// A projection with tables takes their names from [`ProjectionContext::table`] and
-    /// [`ProjectionContext::collection`]. Defaults to none. Such a projection cannot be
-    /// [rebuilt](crate::EventStore::rebuild).
+    /// [`ProjectionContext::collection`]. Defaults to none; the projection cannot be
+    /// [rebuilt](crate::EventStore::rebuild) then.
     fn tables(&self) -> &[String] {
         &[]
     }

@@ -109,7 +109,7 @@ const IS_REGISTERED: PartitionSql = PartitionSql::new(
     "SELECT EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)",
 );
 
-/// When a projection is written.
+/// Whether a projection is inline or asynchronous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProjectionType {
@@ -225,7 +225,7 @@ pub struct RegisteredProjection {
     pub name: String,
     /// Version of the projection's code.
     pub version: u32,
-    /// When the projection is written.
+    /// Whether the projection is inline or asynchronous.
     pub projection_type: ProjectionType,
     /// Kind of the projection: how its read model is stored.
     pub kind: String,

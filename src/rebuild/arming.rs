@@ -64,7 +64,8 @@ impl Job<'_> {
         self.store.connections().run(true, run)
     }
 
-    /// Returns the last position that may not be noted: appends from before the arming have drawn their positions.
+    /// Returns the last position whose event may be missing from the notes. An append from before the arming has drawn
+    /// its positions already, so all later events are noted.
     fn last_position(&self) -> Result<u64> {
         self.run_sql(|sql| feed::head(sql, self.partition()))
     }

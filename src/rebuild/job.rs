@@ -178,7 +178,7 @@ impl Job<'_> {
             (first.global_position, last.global_position)
         });
         let source = source.context(format!(
-            "the messages at the global positions {} to {} together",
+            "handling the messages at the global positions {} to {} together failed",
             range.0, range.1
         ));
         failed(self.projection.as_ref(), source)

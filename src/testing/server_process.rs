@@ -72,7 +72,7 @@ impl ServerProcess {
         if let Some(script) = &mut self.script.stdin {
             script
                 .write_all(b"restart\n")
-                .map_err(system("ask for a restart"))?;
+                .map_err(system("request a restart"))?;
         }
         self.wait_until_ready()
     }
@@ -81,7 +81,7 @@ impl ServerProcess {
         let mut reply = String::new();
         self.replies
             .read_line(&mut reply)
-            .map_err(system("hear from PostgreSQL"))?;
+            .map_err(system("read the output of PostgreSQL"))?;
         if reply == "ready\n" {
             return Ok(());
         }

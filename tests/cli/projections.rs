@@ -78,7 +78,7 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
         (&json!("cart_sizes"), &json!(30), &json!(30))
     );
     assert_eq!(again["kept"], json!(["cart_sizes_v1"]));
-    assert_eq!(old, "cart_sizes_v1  kept of \"cart_sizes\"\n");
+    assert_eq!(old, "cart_sizes_v1  old model of \"cart_sizes\"\n");
     assert!(active.ends_with("inline  active\n"), "{active}");
     assert_eq!(
         forgotten,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Shortest pause while an open append holds a feed back. A rollback sends no notification.
 const SHORTEST_HELD: Duration = Duration::from_millis(5);
 const LONGEST_HELD: Duration = Duration::from_millis(50);
-/// Polling takes at most one part in this many of the time.
+/// Polling takes at most `1 / SHARE` of the time.
 const SHARE: u32 = 5;
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(8);

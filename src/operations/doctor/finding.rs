@@ -63,8 +63,7 @@ pub enum FindingKind {
     FeedHeld,
     /// A session holds an exclusive lock with the number of a fence lock, so appends may wait for it.
     AppendsBlocked,
-    /// A session holds an advisory lock of the library for which others wait, or in a way in which the library does
-    /// not.
+    /// A session holds an advisory lock of the library while others wait for it, or without a transaction.
     LockHeld,
     /// Other roles may create functions or operators that statements of this role find.
     SearchPath,

@@ -152,8 +152,6 @@ impl EventStore {
     ///
     /// If the part ends beyond the last drawn position, the proof ends there, and [`FeedProof::to`] shows it.
     ///
-    /// A part that ends beyond the last position that was drawn is proved up to there, and [`FeedProof::to`] says so.
-    ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = emmett_postgresql::testing::database()?;

@@ -54,7 +54,7 @@ fn before_own(row: &Row) -> Result<Finding> {
         Severity::Warning,
         format!(
             "The search path of this role has \"{schema}\" before pg_catalog: each function and operator there replaces \
-             PostgreSQL's own one."
+             PostgreSQL's own."
         ),
         "Remove pg_catalog from search_path: PostgreSQL then searches it first.",
     ))

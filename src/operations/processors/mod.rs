@@ -165,8 +165,8 @@ fn join(versions: &[i32]) -> String {
 }
 
 impl EventStore {
-    /// Returns the processors of the store, or of this tenant, for operators: it shows their state, handles parked
-    /// messages, and resets them.
+    /// Returns the processors of the store, or of this tenant. Operators use them to show progress, to handle parked
+    /// messages, and to reset processors.
     pub fn processors(&self) -> Processors {
         Processors::new(self.connections().clone(), Arc::clone(self.partition()))
     }
