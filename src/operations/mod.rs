@@ -1,7 +1,8 @@
 //! Operating a store: processors and parked messages, the doctor, event logs, repair.
 //!
-//! [`EventStore::processors`](crate::EventStore::processors), [`EventStore::doctor`](crate::EventStore::doctor),
-//! [`EventStore::export`](crate::EventStore::export) and [`EventStore::import`](crate::EventStore::import) begin here.
+//! The entry points are [`EventStore::processors`](crate::EventStore::processors),
+//! [`EventStore::doctor`](crate::EventStore::doctor), [`EventStore::export`](crate::EventStore::export) and
+//! [`EventStore::import`](crate::EventStore::import).
 
 mod doctor;
 mod event_log;

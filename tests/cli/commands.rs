@@ -1,4 +1,4 @@
-//! Each command: what it does, what it prints, and its exit code.
+//! Each command: its effect, its output, and its exit code.
 
 use super::process::{TestFile, command, finish, run, run_on, succeed};
 use crate::support::{added, schema_files, store, wait_until_active};
@@ -660,7 +660,7 @@ fn a_sequence_behind_its_table_is_repaired_and_a_restore_is_told() -> anyhow::Re
     );
     assert_eq!(
         succeed(&database, &["doctor"])?.lines().last(),
-        Some("nothing is wrong")
+        Some("no problems found")
     );
     assert_eq!(
         succeed(&database, &["restored"])?,

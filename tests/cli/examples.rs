@@ -1,4 +1,4 @@
-//! The examples run, and print what they are there to show.
+//! The examples run and print the expected output.
 
 use super::process::{Run, TestFile, finish};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Names and values that were made to break SQL are stored and read back exactly, or refused before anything is sent.
+//! Hostile names and values are stored and read back exactly, or refused before anything is sent.
 
 use crate::support::{database, store};
 use emmett_postgresql::pongo;

@@ -1,4 +1,4 @@
-//! What a user does in a day, each step with its right outcome.
+//! A user's day: each step has the right outcome.
 
 use crate::support::wait_until;
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,4 @@
-//! The archive: streams that are done with, out of the way of appends and reads, but never out of the feed.
+//! The archive: appends and reads skip its streams, but the feed keeps them.
 
 use crate::events::fence::fixtures::{
     ACME, Change, DEFAULT, Ground, Reader, append, fails_without,

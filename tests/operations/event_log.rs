@@ -1,4 +1,4 @@
-//! Event logs: what is imported is what the log says, once, whatever happens meanwhile; what is exported is all of it.
+//! Event logs: an import stores exactly the content of the log, once, and an export is complete.
 
 mod bad_lines;
 mod beside_others;

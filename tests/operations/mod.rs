@@ -1,4 +1,4 @@
-//! What an operator sees and does.
+//! The operator's tools.
 
 mod doctor;
 mod event_log;

@@ -1,4 +1,4 @@
-//! Pongo: collections of documents against a real PostgreSQL.
+//! Pongo: collections of documents, with a real PostgreSQL.
 
 mod adoption;
 mod against_a_model;

@@ -1,4 +1,4 @@
-//! What each operation on documents does, and says that it did.
+//! The effect and the result of each operation on documents.
 
 use crate::support;
 use emmett_postgresql::EventStore;

@@ -1,4 +1,4 @@
-//! A state machine is drawn where its table is created, in the documentation of the room and on the page about slots, alike.
+//! The state machine of a table is drawn in its SQL file, in the documentation of the room and on the page about slots, identically.
 
 const ROOM: &str = include_str!("../../src/slots/mod.rs");
 const PAGE: &str = include_str!("../../docs/slots.md");

@@ -1,4 +1,4 @@
-//! A whole day of a superuser who uses the library among traps.
+//! A superuser uses the whole library among traps.
 
 use super::traps;
 use crate::cli::process::{run_on, succeed};

@@ -1,4 +1,4 @@
-//! Many appends to one stream at the same moment.
+//! Many concurrent appends to one stream.
 
 use crate::support::{CartEvent, added, database, store, wait_until};
 use emmett_postgresql::testing::Database;

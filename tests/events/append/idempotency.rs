@@ -1,4 +1,4 @@
-//! Appending again under the same message ids.
+//! Repeated appends with the same message ids.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{

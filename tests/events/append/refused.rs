@@ -1,4 +1,4 @@
-//! Appends that are refused before anything is sent, and appends to a version that the stream does not have.
+//! Appends that are refused before anything is sent, and appends with a wrong expected version.
 
 use crate::database::connections::proxy::Proxy;
 use crate::support::{CartEvent, added, database, quiet, store};

@@ -1,4 +1,4 @@
-//! A stream at once, and what is known about it.
+//! A whole stream, and its properties.
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::ExpectedVersion::{Any, Exact, NoStream, StreamExists};

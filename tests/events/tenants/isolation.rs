@@ -1,4 +1,4 @@
-//! What one tenant does, no other sees.
+//! Tenants do not see each other's changes.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{

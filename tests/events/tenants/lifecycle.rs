@@ -1,4 +1,4 @@
-//! Adding, listing and removing.
+//! Adding, listing and removing tenants.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{

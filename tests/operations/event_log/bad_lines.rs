@@ -1,4 +1,4 @@
-//! A line that cannot be stored is named; nothing of its batch is stored, and the batches before it are.
+//! A bad line is named. Nothing of its batch is stored, and the batches before it are.
 
 use super::logs::{Outcome, import, numbers, plain_line, plain_log, refused_line};
 use crate::support::store;

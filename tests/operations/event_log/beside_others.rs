@@ -1,4 +1,4 @@
-//! An import beside appends to the same streams, and beside readers of the feed.
+//! An import during appends to the same streams, and with readers of the feed.
 
 use super::logs::{assert_streams_are_whole, import, plain_log};
 use crate::support::{store, wait_until};

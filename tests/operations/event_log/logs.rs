@@ -1,4 +1,4 @@
-//! Logs for the tests, and what a store makes of them.
+//! Logs for the tests, and the resulting content of a store.
 
 use emmett_postgresql::{
     Error, EventStore, FeedOptions, RawEvent, Recorded, Result,

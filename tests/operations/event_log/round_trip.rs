@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! An export gives the imported log.
 
 use super::logs::{Outcome, export, import, numbers, parse, plain_log, varied_log};
 use crate::support::{added, store};
