@@ -44,7 +44,8 @@
 //! - [`pongo`] queries documents, with [`EventStore::collection`].
 //! - [`EventStore::read_all`] is the feed: all messages, in one order, without holes.
 //! - [`Processors`] says how far the processors of consumers are, and sets them back; [`EventStore::doctor`] says what is wrong.
-//! - [`Tenants`], [`EventStore::archive_stream`], [`EventStore::import`] and [`EventStore::export`] run it.
+//! - [`Tenants`], [`EventStore::archive_stream`], [`EventStore::import`] and [`EventStore::export`] run it;
+//!   [`EventStore::restored`] says that a backup was restored.
 //! - [`testing`] gives your tests a throwaway PostgreSQL; `cli` gives a program of yours the command line.
 //!
 //! # Guarantees
@@ -135,9 +136,9 @@ pub use crate::events::{
 };
 pub use crate::json::JsonError;
 pub use crate::operations::{
-    DoctorReport, ExportOptions, ExportReport, FeedProof, FeedState, FenceHolder, Finding,
-    FindingKind, HolderKind, ImportOptions, ImportProgress, ImportReport, Neighbour, ParkedDetail,
-    Processors, SequenceRepair, Severity,
+    DoctorReport, ExportOptions, ExportProgress, ExportReport, FeedProof, FeedState, FenceHolder,
+    Finding, FindingKind, HolderKind, ImportOptions, ImportProgress, ImportReport, Neighbour,
+    ParkedDetail, Processors, SequenceRepair, Severity,
 };
 pub use crate::projection::{
     DocumentProjection, MissedEvents, NeighbourProjection, Projection, ProjectionContext,
@@ -183,3 +184,8 @@ mod trace;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those of the page on backup.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backup.md")]
+struct Backup;

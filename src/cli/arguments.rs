@@ -70,11 +70,14 @@ pub(super) enum Command {
     },
     /// Import an event log: one JSON object a line
     ///
-    /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind" and
-    /// "schemaVersion". The order of the lines is the order of the events. An import that was interrupted goes on where it
-    /// stopped when it is run again.
+    /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind",
+    /// "schemaVersion", "recordedAt" and "globalPosition", or says what a stream is like after its events: {"streamName"} with
+    /// "archived", "streamMetadata" or both. The order of the lines is the order of the events; positions are drawn anew. An
+    /// import that was interrupted goes on where it stopped when it is run again.
     Import(ImportArguments),
     /// Export all events as an event log, in global order
+    ///
+    /// Lines at the end say which streams are archived, and what metadata streams have.
     Export(ExportArguments),
     /// Print the events of a stream
     Stream(StreamArguments),
@@ -171,9 +174,13 @@ pub(super) struct ExportArguments {
     #[arg(default_value = "-")]
     pub(super) file: PathBuf,
 
-    /// Begin behind this global position
+    /// Begin after this global position
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     pub(super) after: u64,
+
+    /// Leave out "globalPosition", in which a copy of the store differs
+    #[arg(long)]
+    pub(super) without_positions: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,9 @@ mod restore;
 pub use doctor::{
     DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
 };
-pub use event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport};
+pub use event_log::{
+    ExportOptions, ExportProgress, ExportReport, ImportOptions, ImportProgress, ImportReport,
+};
 pub use neighbour::Neighbour;
 pub use processors::{ParkedDetail, Processors};
 pub use restore::SequenceRepair;
