@@ -158,3 +158,56 @@ fn imports_of_different_logs_into_the_same_streams_do_not_disturb_each_other() -
     assert_eq!(super::logs::numbers(&store)?.len(), 2_000);
     assert_streams_are_whole(&store)
 }
+
+/// Appends to streams that are in the archive now and then; returns how many messages were stored.
+fn append_where_possible(store: &EventStore, stop: &AtomicBool) -> Result<u64> {
+    let event = RawEvent::new("Noted", json!({ "number": 0 }));
+    let mut stored = 0;
+    while !stop.load(Ordering::Acquire) {
+        let streams = ["Case-4", "Case-0", "Case-2"];
+        let streams = streams.map(|name| StreamMessages::new(name, slice::from_ref(&event)));
+        match store.append_to_streams(streams.into_iter().collect::<Result<_>>()?) {
+            Ok(_) => stored += 3,
+            Err(Error::StreamArchived { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(stored)
+}
+
+#[test]
+fn streams_that_lines_move_beside_appends_lose_nothing_and_nobody_deadlocks() -> anyhow::Result<()>
+{
+    let (_database, store) = store()?;
+    import(&store, &plain_log(1..=50), 100)?;
+    // Not in the order of the names.
+    let lines = |archived: bool| -> String {
+        let line =
+            |case: u64| format!("{{\"streamName\":\"Case-{case}\",\"archived\":{archived}}}\n");
+        [4, 2, 0, 3, 1].map(line).concat()
+    };
+    let stop = AtomicBool::new(false);
+
+    let (moved, appended) = std::thread::scope(|scope| {
+        let (store, stop) = (&store, &stop);
+        let writers = [1, 2].map(|_| scope.spawn(move || append_where_possible(store, stop)));
+        let moved: Result<Vec<_>> = (0..40)
+            .map(|number| {
+                let options = ImportOptions::new().name(format!("move {number}"));
+                store.import(lines(number % 2 == 0).as_bytes(), options)
+            })
+            .collect();
+        stop.store(true, Ordering::Release);
+        (
+            moved,
+            writers.map(|writer| writer.join().expect("no panic")),
+        )
+    });
+
+    assert!(moved?.iter().all(|report| report.streams == 5));
+    let [first, second] = appended;
+    let feed = store.read_all::<RawEvent>(FeedOptions::new());
+    assert_eq!(feed.count() as u64, 50 + first? + second?);
+    assert!(store.doctor()?.findings.is_empty());
+    assert_streams_are_whole(&store)
+}
