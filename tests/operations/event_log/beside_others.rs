@@ -176,8 +176,7 @@ fn append_where_possible(store: &EventStore, stop: &AtomicBool) -> Result<u64> {
 }
 
 #[test]
-fn streams_that_lines_move_beside_appends_lose_nothing_and_nobody_deadlocks() -> anyhow::Result<()>
-{
+fn streams_that_lines_move_beside_appends_lose_nothing() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     import(&store, &plain_log(1..=50), 100)?;
     // Not in the order of the names.
@@ -210,4 +209,43 @@ fn streams_that_lines_move_beside_appends_lose_nothing_and_nobody_deadlocks() ->
     assert_eq!(feed.count() as u64, 50 + first? + second?);
     assert!(store.doctor()?.findings.is_empty());
     assert_streams_are_whole(&store)
+}
+
+#[test]
+fn lines_about_streams_lock_them_in_the_order_of_their_names() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    import(&store, &plain_log(1..=10), 100)?;
+    store.archive_stream("Case-2")?;
+    let (mut holder, mut watcher) = (database.client()?, database.client()?);
+    let mut held = holder.transaction()?;
+    held.batch_execute("SELECT FROM emt_streams WHERE stream_id = 'Case-1' FOR UPDATE")?;
+    let line = |case: u64| format!("{{\"streamName\":\"Case-{case}\",\"archived\":true}}\n");
+    let log = [4, 2, 1, 0].map(line).concat();
+
+    std::thread::scope(|scope| {
+        let import = scope.spawn(|| import(&store, &log, 10));
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        wait_until("the import waits for Case-1", || {
+            let waiting = watcher.query_one(waiting, &[]);
+            waiting.is_ok_and(|row| row.get::<_, i64>(0) == 1)
+        });
+        let free = "SELECT stream_id FROM emt_streams WHERE stream_id <> 'Case-1' ORDER BY 1 FOR UPDATE SKIP LOCKED";
+        let free: Vec<String> = watcher
+            .query(free, &[])?
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        assert_eq!(
+            free,
+            ["Case-2", "Case-3", "Case-4"],
+            "Case-0 comes before, the others after"
+        );
+        held.commit()?;
+        import.join().expect("no panic")?;
+        anyhow::Ok(())
+    })?;
+
+    assert!(!store.stream_exists("Case-1")?);
+    Ok(())
 }
