@@ -7,7 +7,8 @@ use crate::support::server_shell::{ServerShell, run};
 use crate::support::{added, quiet};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    Error, EventStore, ExportOptions, FeedOptions, RawEvent, Result, RunReport,
+    Error, EventStore, FeedOptions, RawEvent, Result, consumer::RunReport,
+    operations::ExportOptions,
 };
 use serde_json::{Map, json};
 

@@ -22,7 +22,8 @@ impl EventStore {
     /// [`EventLogError::Io`] when writing fails, and those of reading the feed.
     ///
     /// ```
-    /// # use emmett_postgresql::{EventStore, ExportOptions, ImportOptions, RawEvent};
+    /// # use emmett_postgresql::operations::{ExportOptions, ImportOptions};
+    /// # use emmett_postgresql::{EventStore, RawEvent};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let (database, other) = (emmett_postgresql::testing::database()?, emmett_postgresql::testing::database()?);
     /// # let (store, empty) = (EventStore::open(database.url())?, EventStore::open(other.url())?);

@@ -2,7 +2,7 @@
 
 use super::logs::{Outcome, import, numbers, plain_line, plain_log, refused_line};
 use crate::support::store;
-use emmett_postgresql::{EventStore, ImportOptions};
+use emmett_postgresql::{EventStore, operations::ImportOptions};
 use serde_json::{Value, json};
 
 /// A good line, but for one more field.

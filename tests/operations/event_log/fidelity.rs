@@ -4,8 +4,10 @@ use super::logs::{export, export_without_positions, import, parse};
 use crate::support::{added, store, wait_until_active};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    DocumentProjection, EventStore, ExportOptions, ExportProgress, FeedOptions, ImportOptions,
-    MessageKind, NewMessage, RawEvent, ReadOptions, Recorded, Result,
+    DocumentProjection, EventStore, FeedOptions, NewMessage, RawEvent, ReadOptions, Recorded,
+    Result,
+    events::MessageKind,
+    operations::{ExportOptions, ExportProgress, ImportOptions},
 };
 use serde_json::{Map, Value, json};
 use std::time::{Duration, SystemTime};

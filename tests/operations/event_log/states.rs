@@ -5,7 +5,10 @@ use super::logs::{
     export, export_without_positions, import, numbers, plain_line, plain_log, refused_line,
 };
 use crate::support::store;
-use emmett_postgresql::{EventStore, ExportOptions, ImportOptions, RawEvent, ReadOptions, Result};
+use emmett_postgresql::{
+    EventStore, RawEvent, ReadOptions, Result,
+    operations::{ExportOptions, ImportOptions},
+};
 use serde_json::{Map, Value, json};
 
 fn about(stream: &str, state: &str) -> String {
