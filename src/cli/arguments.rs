@@ -71,11 +71,14 @@ pub(super) enum Command {
     },
     /// Import an event log: one JSON object a line
     ///
-    /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind" and
-    /// "schemaVersion". The events are stored in the order of the lines. An interrupted import resumes when it is run
-    /// again.
+    /// Each line is an event: {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind",
+    /// "schemaVersion", "recordedAt" and "globalPosition". Or it is the state of a stream after its events: {"streamName"} with
+    /// "archived", "streamMetadata" or both. The events are stored in the order of the lines, at new positions. An
+    /// interrupted import resumes when it is run again.
     Import(ImportArguments),
     /// Export all events as an event log, in global order
+    ///
+    /// Lines at the end say which streams are archived, and what metadata streams have.
     Export(ExportArguments),
     /// Print the events of a stream
     Stream(StreamArguments),
@@ -175,6 +178,10 @@ pub(super) struct ExportArguments {
     /// Begin after this global position
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     pub(super) after: u64,
+
+    /// Leave out "globalPosition", in which a copy of the store differs
+    #[arg(long)]
+    pub(super) without_positions: bool,
 }
 
 #[derive(Debug, Args)]

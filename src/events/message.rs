@@ -271,7 +271,8 @@ pub struct Recorded<E> {
     pub kind: MessageKind,
     /// Schema version of the type when the event was stored. 1 unless the type declares another.
     pub schema_version: u32,
-    /// Start time of the transaction that appended it, by the clock of the database server.
+    /// Start time of the transaction that appended it, by the clock of the database server. An imported message keeps the time
+    /// of its log.
     pub recorded_at: SystemTime,
     /// Id that all messages of one conversation share.
     pub correlation_id: Option<String>,
