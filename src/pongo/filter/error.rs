@@ -1,3 +1,5 @@
+use crate::pongo::dotted_path::InvalidPath;
+
 /// Why a filter or a sort document was refused. Nothing has been sent to the database then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -76,14 +78,6 @@ pub enum FilterError {
         reason: String,
     },
 
-    /// A condition on one element of an array has the same operator twice.
-    #[error("the operator `{operator}` is given twice for one element")]
-    #[non_exhaustive]
-    RepeatedOperator {
-        /// The operator.
-        operator: String,
-    },
-
     /// `_id` and `_version` are columns of one type each and compare with nothing else.
     #[error("`{column}` compares with {expected} only, not with {found}")]
     #[non_exhaustive]
@@ -155,4 +149,10 @@ pub enum FilterError {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+impl From<InvalidPath> for FilterError {
+    fn from(InvalidPath { path, reason }: InvalidPath) -> Self {
+        Self::InvalidPath { path, reason }
+    }
 }

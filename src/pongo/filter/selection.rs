@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::FilterError;
-use super::field_path::FieldPath;
+use crate::pongo::dotted_path::DottedPath;
 
 /// Which fields of a document a query reads.
 ///
@@ -83,7 +83,13 @@ impl FieldSelection {
                         "fields are either read or left out, not both",
                     ));
                 }
-                _ => insert(&mut tree, path, FieldPath::parse(path)?.names_of_fields())?,
+                _ if !DottedPath::parse(path)?.insert_into(&mut tree, true.into()) => {
+                    return Err(refused(
+                        path,
+                        "it and a field inside of it, or above it, are both named",
+                    ));
+                }
+                _ => {}
             }
         }
         // The columns alone decide where nothing else does: `{"_id": 1}` reads the id, `{"_id": 0}` all but it.
@@ -103,31 +109,6 @@ fn is_read(path: &str, value: &Value) -> Result<bool, FilterError> {
         (_, Some(1.0)) => Ok(true),
         (_, Some(0.0)) => Ok(false),
         _ => Err(refused(path, "it has neither 1 nor 0")),
-    }
-}
-
-fn insert(tree: &mut Map<String, Value>, path: &str, names: &[&str]) -> Result<(), FilterError> {
-    let twice = || {
-        refused(
-            path,
-            "it and a field inside of it, or above it, are both named",
-        )
-    };
-    match names {
-        [] => Ok(()),
-        [leaf] => match tree.insert((*leaf).to_owned(), Value::Bool(true)) {
-            None => Ok(()),
-            Some(_) => Err(twice()),
-        },
-        [name, rest @ ..] => {
-            let inner = tree
-                .entry(*name)
-                .or_insert_with(|| Value::Object(Map::new()));
-            match inner {
-                Value::Object(inner) => insert(inner, path, rest),
-                _ => Err(twice()),
-            }
-        }
     }
 }
 

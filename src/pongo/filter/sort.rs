@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::boolean_logic::{all_of, any_of};
-use super::column::Column;
 use super::error::FilterError;
-use super::field_path::{SortKey, Target};
 use super::sql_parameters::{SqlParameters, SqlValue};
+use super::target::{SortKey, Target};
+use crate::pongo::dotted_path::Column;
 
 /// A total order of documents: the fields of a sort document such as `{"totalAmount": -1}`, and the id.
 ///
@@ -39,7 +39,7 @@ impl SortOrder {
         if !names_id {
             // In the direction of the last key, so that one index serves the order forwards and backwards.
             order.push(DirectedKey {
-                key: Column::Id.sort_key(),
+                key: SortKey::of_column(Column::Id),
                 is_descending,
             });
         }

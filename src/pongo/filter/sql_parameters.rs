@@ -133,10 +133,13 @@ impl SqlParameters {
         self.push(SqlValue::JsonText(JsonText(json.into())))
     }
 
-    /// Adds a regular expression.
-    pub(super) fn push_regex(&mut self, regex: &Regex) -> String {
+    /// The condition that a regular expression matches in a text that is not NULL.
+    ///
+    /// Its second half is TRUE. The planner computes it, so a wrong expression is refused even when there is no text.
+    pub(super) fn matches_regex(&mut self, text: &str, regex: &Regex) -> String {
         self.regexes.push(regex.clone());
-        self.push(SqlValue::Text(regex.to_sql()))
+        let pattern = self.push(SqlValue::Text(regex.to_sql()));
+        format!("({text} ~ {pattern} AND ('' ~ {pattern}) IS NOT NULL)")
     }
 
     /// What it means that PostgreSQL refuses a regular expression of the statement (SQLSTATE 2201B): `None` when the
@@ -184,7 +187,7 @@ mod tests {
         assert_eq!(parameters.invalid_regex(message), None);
 
         for (path, pattern) in [("name", "a("), ("name", "a("), ("tags", "x")] {
-            parameters.push_regex(&Regex::new(path, pattern, "i").unwrap());
+            parameters.matches_regex("name", &Regex::new(path, pattern, "i").unwrap());
         }
 
         assert_eq!(

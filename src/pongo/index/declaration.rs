@@ -2,7 +2,7 @@
 
 use crate::database::{TextDigest, identifier};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{FilterError, container_expression, index_expression, index_presence};
+use crate::pongo::filter::{FilterError, Target};
 use serde::{Deserialize, Serialize};
 
 /// PostgreSQL cuts longer names off.
@@ -238,14 +238,12 @@ impl IndexDefinition {
         if self.fields.is_empty() {
             return Ok("USING gin (data jsonb_path_ops)".to_owned());
         }
+        let targets = self.targets()?;
+        let keys = targets.iter().map(|target| target.index_expression(schema));
         let mut columns = vec!["_partition".to_owned()];
-        for field in &self.fields {
-            columns.push(index_expression(field, schema).map_err(|error| refused(field, error))?);
-        }
+        columns.extend(keys);
         if self.unique {
-            for field in &self.fields {
-                columns.extend(container_expression(field).map_err(|error| refused(field, error))?);
-            }
+            columns.extend(targets.iter().filter_map(Target::container_expression));
             columns.push(PLACEHOLDER.to_owned());
         }
         Ok(format!("({})", columns.join(", ")))
@@ -255,12 +253,16 @@ impl IndexDefinition {
         if !self.sparse {
             return Ok(String::new());
         }
-        let present = self
-            .fields
-            .iter()
-            .map(|field| index_presence(field).map_err(|error| refused(field, error)))
-            .collect::<Result<Vec<_>>>()?;
+        let targets = self.targets()?;
+        let present: Vec<String> = targets.iter().map(Target::index_presence).collect();
         Ok(format!(" WHERE {}", present.join(" OR ")))
+    }
+
+    fn targets(&self) -> Result<Vec<Target>> {
+        let fields = self.fields.iter();
+        fields
+            .map(|field| Target::parse(field).map_err(|error| refused(field, error)))
+            .collect()
     }
 
     /// The name that an index has where it was given none.

@@ -3,10 +3,11 @@
 use super::error::UpdateError;
 use super::field::Field;
 use crate::json::type_name;
+use crate::pongo::dotted_path::DottedPath;
 use serde_json::{Map, Value, json};
 
 /// What `$push` puts where, in the form of the SQL function.
-pub(super) fn pushed_values(field: &Field<'_, '_>, operand: &Value) -> Result<Value, UpdateError> {
+pub(super) fn pushed_values(field: &Field<'_>, operand: &Value) -> Result<Value, UpdateError> {
     let Some(modifiers) = modifiers(field, operand)? else {
         return Ok(json!({"each": [operand]}));
     };
@@ -24,7 +25,7 @@ pub(super) fn pushed_values(field: &Field<'_, '_>, operand: &Value) -> Result<Va
 }
 
 /// The values that `$addToSet` adds.
-pub(super) fn added_values(field: &Field<'_, '_>, operand: &Value) -> Result<Value, UpdateError> {
+pub(super) fn added_values(field: &Field<'_>, operand: &Value) -> Result<Value, UpdateError> {
     let Some(modifiers) = modifiers(field, operand)? else {
         return Ok(json!([operand]));
     };
@@ -36,7 +37,7 @@ pub(super) fn added_values(field: &Field<'_, '_>, operand: &Value) -> Result<Val
 
 /// The object with `$each`; `None` for a value.
 fn modifiers<'v>(
-    field: &Field<'_, '_>,
+    field: &Field<'_>,
     operand: &'v Value,
 ) -> Result<Option<&'v Map<String, Value>>, UpdateError> {
     let Some(object) = operand.as_object() else {
@@ -51,7 +52,7 @@ fn modifiers<'v>(
     }
 }
 
-fn each(field: &Field<'_, '_>, values: &Value) -> Result<Value, UpdateError> {
+fn each(field: &Field<'_>, values: &Value) -> Result<Value, UpdateError> {
     if values.is_array() {
         return Ok(values.clone());
     }
@@ -59,7 +60,7 @@ fn each(field: &Field<'_, '_>, values: &Value) -> Result<Value, UpdateError> {
 }
 
 fn whole_number(
-    field: &Field<'_, '_>,
+    field: &Field<'_>,
     modifier: &'static str,
     value: &Value,
 ) -> Result<Value, UpdateError> {
@@ -74,7 +75,7 @@ fn whole_number(
 }
 
 /// The keys of a sort with their directions; the empty path is the element itself.
-fn sort_keys(field: &Field<'_, '_>, sort: &Value) -> Result<Value, UpdateError> {
+fn sort_keys(field: &Field<'_>, sort: &Value) -> Result<Value, UpdateError> {
     let refused = || {
         field.wrong_operand(
             "1, -1 or an object of fields with 1 or -1 behind `$sort`",
@@ -85,15 +86,13 @@ fn sort_keys(field: &Field<'_, '_>, sort: &Value) -> Result<Value, UpdateError> 
         return Ok(json!([["", direction]]));
     }
     let fields = sort.as_object().filter(|fields| !fields.is_empty());
-    let keys = fields.ok_or_else(refused)?.iter().map(|(path, value)| {
-        let is_path = path
-            .split('.')
-            .all(|name| !name.is_empty() && !name.starts_with('$'));
-        match direction(value) {
-            Some(direction) if is_path => Ok(json!([path, direction])),
+    let keys = fields
+        .ok_or_else(refused)?
+        .iter()
+        .map(|(path, value)| match direction(value) {
+            Some(direction) if DottedPath::parse(path).is_ok() => Ok(json!([path, direction])),
             _ => Err(refused()),
-        }
-    });
+        });
     keys.collect()
 }
 
@@ -105,10 +104,10 @@ fn direction(value: &Value) -> Option<i64> {
     }
 }
 
-fn refused(field: &Field<'_, '_>, modifier: &str, hint: &'static str) -> UpdateError {
+fn refused(field: &Field<'_>, modifier: &str, hint: &'static str) -> UpdateError {
     UpdateError::Modifier {
         operator: field.operator,
-        path: field.path.text.to_owned(),
+        path: field.path.as_str().to_owned(),
         modifier: modifier.to_owned(),
         hint,
     }

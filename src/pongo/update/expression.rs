@@ -1,9 +1,9 @@
 //! An update document as an SQL expression.
 
+use super::builder::Update;
 use super::error::UpdateError;
-use super::operation::{Operand, Operation, SqlOperation, operations};
+use super::operation::{Operand, Operation, SqlOperation};
 use crate::pongo::filter::{SqlParameters, pull_condition};
-use serde_json::Value;
 
 /// What happens to the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,16 +21,17 @@ pub(crate) enum UpdatePhase {
 /// kind; only the conditions of `$pull` are part of it. The expression fails with SQLSTATE SE031 where the document does not
 /// fit, for example where `$inc` meets a string.
 pub(crate) fn update_expression(
-    update: &Value,
+    update: &Update,
     document: &str,
     phase: UpdatePhase,
     schema: &str,
     parameters: &mut SqlParameters,
 ) -> Result<String, UpdateError> {
-    let operations = operations(update)?
-        .into_iter()
+    let operations = update
+        .operations()?
+        .iter()
         .filter(|operation| phase == UpdatePhase::Insert || operation.operator != "$setOnInsert");
-    let (conditional, others): (Vec<Operation<'_>>, Vec<Operation<'_>>) =
+    let (conditional, others): (Vec<&Operation>, Vec<&Operation>) =
         operations.partition(|operation| matches!(operation.operand, Operand::Condition(_)));
 
     // The conditional ones first, so that the text finds their paths at the same places.
@@ -38,7 +39,9 @@ pub(crate) fn update_expression(
         .iter()
         .zip(1..)
         .map(|(operation, number)| operation.to_sql().with_condition(number));
-    let all: Vec<SqlOperation<'_>> = pulls.chain(others.iter().map(Operation::to_sql)).collect();
+    let all: Vec<SqlOperation<'_>> = pulls
+        .chain(others.iter().map(|operation| operation.to_sql()))
+        .collect();
     // What stands in an update document can always be written as JSON.
     let all = parameters.push_json_text(serde_json::to_vec(&all).unwrap_or_default());
 
@@ -47,7 +50,7 @@ pub(crate) fn update_expression(
         let elements = format!(
             "({document}) #> pg_catalog.string_to_array({all} #>> '{{{index},path}}'::text[], '.')"
         );
-        pulled.push(pulled_elements(operation, &elements, parameters)?);
+        pulled.push(pulled_elements(operation, &elements, parameters));
     }
     if pulled.is_empty() {
         return Ok(format!(
@@ -62,24 +65,17 @@ pub(crate) fn update_expression(
 
 /// What `$pull` leaves of an array. The function refuses what is none, and takes nothing out of what is missing.
 fn pulled_elements(
-    operation: &Operation<'_>,
+    operation: &Operation,
     elements: &str,
     parameters: &mut SqlParameters,
-) -> Result<String, UpdateError> {
-    let path = operation.path.text;
-    let Operand::Condition(condition) = operation.operand else {
-        return Ok("NULL".to_owned());
+) -> String {
+    let Operand::Condition(condition) = &operation.operand else {
+        return "NULL".to_owned();
     };
-    let condition =
-        pull_condition(path, condition, "element.value", parameters).map_err(|source| {
-            UpdateError::Condition {
-                path: path.to_owned(),
-                source,
-            }
-        })?;
-    Ok(format!(
+    let condition = pull_condition(condition, "element.value", parameters);
+    format!(
         "(SELECT coalesce(pg_catalog.jsonb_agg(element.value ORDER BY element.ordinality), '[]'::jsonb) \
          FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({elements}) WHEN 'array' THEN {elements} ELSE '[]'::jsonb END) \
          WITH ORDINALITY AS element(value, ordinality) WHERE NOT {condition})"
-    ))
+    )
 }
