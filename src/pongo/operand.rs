@@ -1,4 +1,4 @@
-//! The values that filters and updates are built with.
+//! The values that filters, sorts and updates work with.
 
 use crate::json::{JsonError, to_json};
 use serde::Serialize;
@@ -11,4 +11,13 @@ pub(crate) fn operand(value: impl Serialize) -> Result<Value, JsonError> {
     serde_json::to_value(&value).map_err(JsonError::Serde)?;
     // From the text, where a 32-bit float has its shortest form.
     serde_json::from_slice(&json).map_err(JsonError::Serde)
+}
+
+/// 1 or -1, of a sort or of `$pop`.
+pub(crate) fn direction(value: &Value) -> Option<i64> {
+    match value.as_f64() {
+        Some(1.0) => Some(1),
+        Some(-1.0) => Some(-1),
+        _ => None,
+    }
 }

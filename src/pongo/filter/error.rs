@@ -156,3 +156,21 @@ impl From<InvalidPath> for FilterError {
         Self::InvalidPath { path, reason }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::FilterError;
+    use serde_json::Value;
+
+    /// Each line has what is refused, and its message.
+    pub(in super::super) fn check_refused<T>(
+        parse: impl Fn(Value) -> Result<T, FilterError>,
+        cases: &str,
+    ) {
+        for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
+            let (refused, expected) = case.split_once("  =>  ").unwrap();
+            let found = parse(serde_json::from_str(refused).unwrap()).err();
+            assert_eq!(found.unwrap().to_string(), expected);
+        }
+    }
+}

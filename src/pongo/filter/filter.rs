@@ -269,54 +269,67 @@ mod tests {
         }
     }
 
+    /// Each line is a filter.
+    fn lines(filters: &str) -> impl Iterator<Item = Filter> {
+        let filters = filters
+            .lines()
+            .map(str::trim)
+            .filter(|filter| !filter.is_empty());
+        filters.map(|filter| Filter::from(serde_json::from_str::<Value>(filter).unwrap()))
+    }
+
     #[test]
     fn an_id_is_pinned_by_equality_with_a_string() {
-        for pinned in [
-            json!({"_id": "a"}),
-            json!({"_id": {"$eq": "a"}, "total": {"$gt": 1}}),
-            json!({"$and": [{"total": 1}, {"_id": "a"}]}),
-        ] {
-            assert_eq!(parsed(pinned.clone()).pinned_id(), Some("a"), "{pinned}");
+        let pinned = r#"
+            {"_id": "a"}
+            {"_id": {"$eq": "a"}, "total": {"$gt": 1}}
+            {"$and": [{"total": 1}, {"_id": "a"}]}
+        "#;
+        for filter in lines(pinned) {
+            assert_eq!(filter.pinned_id(), Some("a"), "{filter:?}");
         }
-        for open in [
-            json!({}),
-            json!("a"),
-            json!({"_id": 1}),
-            json!({"_id": {"$in": ["a"]}}),
-            json!({"_id": {"$eq": "a", "$ne": "b"}}),
-            json!({"$or": [{"_id": "a"}]}),
-            json!({"x": {"_id": "a"}}),
-        ] {
-            assert_eq!(parsed(open.clone()).pinned_id(), None, "{open}");
+        let open = r#"
+            {}
+            "a"
+            {"_id": 1}
+            {"_id": {"$in": ["a"]}}
+            {"_id": {"$eq": "a", "$ne": "b"}}
+            {"$or": [{"_id": "a"}]}
+            {"x": {"_id": "a"}}
+        "#;
+        for filter in lines(open) {
+            assert_eq!(filter.pinned_id(), None, "{filter:?}");
         }
     }
 
     #[test]
     fn one_plan_is_good_for_an_id_and_for_equality_of_fields_with_scalars() {
-        for plain in [
-            json!({"a": 1}),
-            json!({"a": {"$eq": "x"}, "_id": "y", "b": true}),
-            json!({"$and": [{"a": 1}, {"b": 2}]}),
-            json!({"_id": "y", "b": {"$gt": 1}}),
-        ] {
-            assert!(parsed(plain.clone()).has_one_plan(), "{plain}");
+        let plain = r#"
+            {"a": 1}
+            {"a": {"$eq": "x"}, "_id": "y", "b": true}
+            {"$and": [{"a": 1}, {"b": 2}]}
+            {"_id": "y", "b": {"$gt": 1}}
+        "#;
+        for filter in lines(plain) {
+            assert!(filter.has_one_plan(), "{filter:?}");
         }
-        for other in [
-            json!({}),
-            json!([]),
-            json!({"a": null}),
-            json!({"a": [1]}),
-            json!({"a": {}}),
-            json!({"a": {"b": 1}}),
-            json!({"a": {"$gt": 1}}),
-            json!({"a": {"$eq": 1, "$exists": true}}),
-            json!({"a": {"$in": [1]}}),
-            json!({"a.b": 1}),
-            json!({"$or": [{"a": 1}]}),
-            json!({"$and": [{"a": 1}, {"b": {"$lt": 2}}]}),
-            json!({"$and": 1}),
-        ] {
-            assert!(!parsed(other.clone()).has_one_plan(), "{other}");
+        let other = r#"
+            {}
+            []
+            {"a": null}
+            {"a": [1]}
+            {"a": {}}
+            {"a": {"b": 1}}
+            {"a": {"$gt": 1}}
+            {"a": {"$eq": 1, "$exists": true}}
+            {"a": {"$in": [1]}}
+            {"a.b": 1}
+            {"$or": [{"a": 1}]}
+            {"$and": [{"a": 1}, {"b": {"$lt": 2}}]}
+            {"$and": 1}
+        "#;
+        for filter in lines(other) {
+            assert!(!filter.has_one_plan(), "{filter:?}");
         }
     }
 }

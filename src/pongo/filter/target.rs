@@ -125,17 +125,16 @@ mod tests {
                 "(CASE pg_catalog.jsonb_typeof({value}) WHEN 'string' THEN '2' || ({text}) ELSE \"s\".emt_index_key({value}) END) COLLATE \"C\""
             )
         };
+        let city = key("data -> 'city'::text", "data ->> 'city'::text");
+        let (value, text) = (
+            "data #> ARRAY['address','city']",
+            "data #>> ARRAY['address','city']",
+        );
         for (path, expected) in [
-            ("city", key("data -> 'city'::text", "data ->> 'city'::text")),
-            (
-                "address.city",
-                key(
-                    "data #> ARRAY['address','city']",
-                    "data #>> ARRAY['address','city']",
-                ),
-            ),
-            ("_id", "_id COLLATE \"C\"".to_owned()),
-            ("_version", "_version".to_owned()),
+            ("city", city.as_str()),
+            ("address.city", &key(value, text)),
+            ("_id", "_id COLLATE \"C\""),
+            ("_version", "_version"),
         ] {
             let target = Target::parse(path).unwrap();
             assert_eq!(target.index_expression("\"s\""), expected);
@@ -144,18 +143,7 @@ mod tests {
 
     #[test]
     fn names_that_are_no_names_are_refused() {
-        for refused in [
-            "",
-            ".",
-            "a.",
-            ".a",
-            "a..b",
-            "$a",
-            "a.$b",
-            "a\0",
-            "_id.a",
-            "_version.a",
-        ] {
+        for refused in " . a. .a a..b $a a.$b a\0 _id.a _version.a".split(' ') {
             let error = Target::parse(refused).unwrap_err();
             assert!(matches!(error, FilterError::InvalidPath { ref path, .. } if path == refused));
         }

@@ -1,7 +1,8 @@
 //! Update documents, built field by field.
 
+use super::conflict::refuse_conflicts;
 use super::error::UpdateError;
-use super::operation::{Operation, check, operations};
+use super::operation::{Operation, operations};
 use crate::json::JsonError;
 use crate::pongo::filter::ElementFilter;
 use crate::pongo::operand::operand;
@@ -236,7 +237,7 @@ impl Update {
     /// The operations, which touch each field once.
     pub(super) fn operations(&self) -> Result<&[Operation], UpdateError> {
         let operations = self.0.as_ref().map_err(Clone::clone)?;
-        check(operations)?;
+        refuse_conflicts(operations.iter().flat_map(Operation::touched).collect())?;
         Ok(operations)
     }
 

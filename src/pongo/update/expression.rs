@@ -2,8 +2,8 @@
 
 use super::builder::Update;
 use super::error::UpdateError;
-use super::operation::{Operand, Operation, SqlOperation};
-use crate::pongo::filter::{SqlParameters, pull_condition};
+use super::operation::{Operand, SqlOperation};
+use crate::pongo::filter::{ElementCondition, SqlParameters, pull_condition};
 
 /// What happens to the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,30 +27,29 @@ pub(crate) fn update_expression(
     schema: &str,
     parameters: &mut SqlParameters,
 ) -> Result<String, UpdateError> {
-    let operations = update
-        .operations()?
-        .iter()
-        .filter(|operation| phase == UpdatePhase::Insert || operation.operator != "$setOnInsert");
-    let (conditional, others): (Vec<&Operation>, Vec<&Operation>) =
-        operations.partition(|operation| matches!(operation.operand, Operand::Condition(_)));
-
+    let (mut pulls, mut others) = (Vec::new(), Vec::new());
+    for operation in update.operations()? {
+        match &operation.operand {
+            _ if phase == UpdatePhase::Change && operation.is_for_inserts() => {}
+            Operand::Condition(condition) => pulls.push((operation, condition)),
+            _ => others.push(operation.to_sql(None)),
+        }
+    }
     // The conditional ones first, so that the text finds their paths at the same places.
-    let pulls = conditional
-        .iter()
-        .zip(1..)
-        .map(|(operation, number)| operation.to_sql().with_condition(number));
-    let all: Vec<SqlOperation<'_>> = pulls
-        .chain(others.iter().map(|operation| operation.to_sql()))
+    let numbered = pulls.iter().zip(1..);
+    let all: Vec<SqlOperation<'_>> = numbered
+        .map(|((operation, _), number)| operation.to_sql(Some(number)))
+        .chain(others)
         .collect();
     // What stands in an update document can always be written as JSON.
     let all = parameters.push_json_text(serde_json::to_vec(&all).unwrap_or_default());
 
-    let mut pulled = Vec::with_capacity(conditional.len());
-    for (index, operation) in conditional.iter().enumerate() {
+    let mut pulled = Vec::with_capacity(pulls.len());
+    for (index, (_, condition)) in pulls.into_iter().enumerate() {
         let elements = format!(
             "({document}) #> pg_catalog.string_to_array({all} #>> '{{{index},path}}'::text[], '.')"
         );
-        pulled.push(pulled_elements(operation, &elements, parameters));
+        pulled.push(pulled_elements(condition, &elements, parameters));
     }
     if pulled.is_empty() {
         return Ok(format!(
@@ -65,13 +64,10 @@ pub(crate) fn update_expression(
 
 /// What `$pull` leaves of an array. The function refuses what is none, and takes nothing out of what is missing.
 fn pulled_elements(
-    operation: &Operation,
+    condition: &ElementCondition,
     elements: &str,
     parameters: &mut SqlParameters,
 ) -> String {
-    let Operand::Condition(condition) = &operation.operand else {
-        return "NULL".to_owned();
-    };
     let condition = pull_condition(condition, "element.value", parameters);
     format!(
         "(SELECT coalesce(pg_catalog.jsonb_agg(element.value ORDER BY element.ordinality), '[]'::jsonb) \

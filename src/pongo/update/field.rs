@@ -3,38 +3,44 @@
 use super::error::UpdateError;
 use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
 use crate::pongo::dotted_path::{DottedPath, InvalidPath};
+use crate::pongo::operand::direction;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A field that an operator changes.
-pub(super) struct Field<'f> {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Field {
     pub(super) operator: &'static str,
-    pub(super) path: &'f DottedPath,
+    pub(super) path: DottedPath,
 }
 
-/// The path of a field that an operator may change.
-pub(super) fn changed_path(
-    operator: &'static str,
-    path: impl Into<String>,
-) -> Result<DottedPath, UpdateError> {
-    let path = DottedPath::parse(path).map_err(|InvalidPath { path, reason }| {
-        UpdateError::InvalidPath {
-            operator,
-            path,
-            reason,
+impl Field {
+    pub(super) fn parse(
+        operator: &'static str,
+        path: impl Into<String>,
+    ) -> Result<Self, UpdateError> {
+        let path = DottedPath::parse(path).map_err(|InvalidPath { path, reason }| {
+            UpdateError::InvalidPath {
+                operator,
+                path,
+                reason,
+            }
+        })?;
+        match path.column() {
+            Some(column) => Err(UpdateError::Immutable {
+                operator,
+                path: path.as_str().to_owned(),
+                field: column.name(),
+            }),
+            None => Ok(Self { operator, path }),
         }
-    })?;
-    match path.column() {
-        Some(column) => Err(UpdateError::Immutable {
-            operator,
-            path: path.as_str().to_owned(),
-            field: column.name(),
-        }),
-        None => Ok(path),
     }
-}
 
-impl Field<'_> {
+    /// The path, as errors have it.
+    pub(super) fn path(&self) -> String {
+        self.path.as_str().to_owned()
+    }
+
     pub(super) fn number(&self, operand: Value) -> Result<Value, UpdateError> {
         if operand.is_number() {
             return Ok(operand);
@@ -49,23 +55,18 @@ impl Field<'_> {
         Err(self.wrong_operand("true or {\"$type\": \"date\"}", operand))
     }
 
-    pub(super) fn renamed(&self, operand: Value) -> Result<DottedPath, UpdateError> {
+    pub(super) fn renamed(&self, operand: Value) -> Result<Self, UpdateError> {
         let Value::String(renamed) = operand else {
             return Err(self.wrong_operand("the field's new name", type_name(&operand)));
         };
-        let path = changed_path(self.operator, renamed)?;
-        if path.names().count() > DEPTH_LIMIT {
-            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
-        }
-        Ok(path)
+        let renamed = Self::parse(self.operator, renamed)?;
+        renamed.check_depth(&Value::Null)?;
+        Ok(renamed)
     }
 
     pub(super) fn end(&self, operand: &Value) -> Result<Value, UpdateError> {
-        match operand.as_f64() {
-            Some(1.0) => Ok(json!(1)),
-            Some(-1.0) => Ok(json!(-1)),
-            _ => Err(self.wrong_operand("1 for the last element or -1 for the first", operand)),
-        }
+        let end = direction(operand).map(Value::from);
+        end.ok_or_else(|| self.wrong_operand("1 for the last element or -1 for the first", operand))
     }
 
     pub(super) fn wrong_operand(
@@ -75,7 +76,7 @@ impl Field<'_> {
     ) -> UpdateError {
         UpdateError::WrongOperand {
             operator: self.operator,
-            path: self.path.as_str().to_owned(),
+            path: self.path(),
             expected,
             found: found.to_string(),
         }
@@ -98,7 +99,7 @@ impl Field<'_> {
     fn unstorable(&self, source: JsonError) -> UpdateError {
         UpdateError::Value {
             operator: self.operator,
-            path: self.path.as_str().to_owned(),
+            path: self.path(),
             source: Arc::new(source),
         }
     }

@@ -1,11 +1,9 @@
 //! The operations of an update document, checked.
 
 use super::array_operand::{added_values, pushed_values};
-use super::conflict::{Touched, refuse_conflicts};
 use super::error::UpdateError;
-use super::field::{Field, changed_path};
+use super::field::Field;
 use crate::json::type_name;
-use crate::pongo::dotted_path::DottedPath;
 use crate::pongo::filter::{ElementCondition, ElementFilter};
 use serde::Serialize;
 use serde_json::Value;
@@ -31,8 +29,7 @@ const OPERATORS: [&str; 13] = [
 /// One operator at one path.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Operation {
-    pub(super) operator: &'static str,
-    pub(super) path: DottedPath,
+    pub(super) field: Field,
     pub(super) operand: Operand,
 }
 
@@ -42,8 +39,8 @@ pub(super) enum Operand {
     Nothing,
     /// A value in the form that the SQL function takes.
     Value(Value),
-    /// The field's new path.
-    Renamed(DottedPath),
+    /// The field under its new path.
+    Renamed(Field),
     /// What the elements that `$pull` takes out are like.
     Condition(ElementCondition),
 }
@@ -60,15 +57,6 @@ pub(super) struct SqlOperation<'o> {
     condition: Option<usize>,
 }
 
-impl SqlOperation<'_> {
-    pub(super) fn with_condition(self, number: usize) -> Self {
-        Self {
-            condition: Some(number),
-            ..self
-        }
-    }
-}
-
 impl Operation {
     /// An operator at a path, with the operand that an update document has there.
     pub(super) fn new(
@@ -76,51 +64,47 @@ impl Operation {
         path: impl Into<String>,
         operand: Value,
     ) -> Result<Self, UpdateError> {
-        Self::made(operator, path, |field| operand_of(field, operand))
+        let field = Field::parse(operator, path)?;
+        let operand = operand_of(&field, operand)?;
+        Ok(Self { field, operand })
     }
 
     /// `$pull` of what matches.
-    pub(super) fn pull(
-        path: impl Into<String>,
-        condition: ElementFilter,
-    ) -> Result<Self, UpdateError> {
-        Self::made("$pull", path, |field| condition_of(field, condition))
+    pub(super) fn pull(path: &str, condition: ElementFilter) -> Result<Self, UpdateError> {
+        let field = Field::parse("$pull", path)?;
+        let operand = condition_of(&field, condition)?;
+        Ok(Self { field, operand })
     }
 
-    fn made(
-        operator: &'static str,
-        path: impl Into<String>,
-        operand: impl FnOnce(&Field<'_>) -> Result<Operand, UpdateError>,
-    ) -> Result<Self, UpdateError> {
-        let path = changed_path(operator, path)?;
-        let operand = operand(&Field {
-            operator,
-            path: &path,
-        })?;
-        Ok(Self {
-            operator,
-            path,
-            operand,
-        })
+    pub(super) fn touched(&self) -> impl Iterator<Item = &Field> {
+        let renamed = match &self.operand {
+            Operand::Renamed(field) => Some(field),
+            _ => None,
+        };
+        std::iter::once(&self.field).chain(renamed)
     }
 
-    pub(super) fn to_sql(&self) -> SqlOperation<'_> {
+    pub(super) fn is_for_inserts(&self) -> bool {
+        self.field.operator == "$setOnInsert"
+    }
+
+    pub(super) fn to_sql(&self, condition: Option<usize>) -> SqlOperation<'_> {
         SqlOperation {
-            operator: self.operator,
-            path: self.path.as_str(),
+            operator: self.field.operator,
+            path: self.field.path.as_str(),
             value: match &self.operand {
                 Operand::Nothing | Operand::Condition(_) => None,
                 Operand::Value(value) => Some(Cow::Borrowed(value)),
-                Operand::Renamed(path) => Some(Cow::Owned(path.as_str().into())),
+                Operand::Renamed(field) => Some(Cow::Owned(field.path().into())),
             },
-            condition: None,
+            condition,
         }
     }
 
     /// Whether it changes every document, because it adds a whole number that is not 0.
     pub(super) fn counts(&self) -> bool {
         let added = match &self.operand {
-            Operand::Value(value) if self.operator == "$inc" => value.as_i64(),
+            Operand::Value(value) if self.field.operator == "$inc" => value.as_i64(),
             _ => None,
         };
         added.is_some_and(|added| added != 0)
@@ -153,20 +137,6 @@ pub(super) fn operations(update: Value) -> Result<Vec<Operation>, UpdateError> {
     Ok(operations)
 }
 
-/// Refuses operations that touch a field twice.
-pub(super) fn check(operations: &[Operation]) -> Result<(), UpdateError> {
-    let mut touched = Vec::with_capacity(operations.len());
-    for operation in operations {
-        let operator = operation.operator;
-        let mut touch = |path| touched.push(Touched { operator, path });
-        touch(&operation.path);
-        if let Operand::Renamed(path) = &operation.operand {
-            touch(path);
-        }
-    }
-    refuse_conflicts(touched)
-}
-
 fn operator(key: &str) -> Result<&'static str, UpdateError> {
     if !key.starts_with('$') {
         return Err(UpdateError::PlainKey {
@@ -181,14 +151,12 @@ fn operator(key: &str) -> Result<&'static str, UpdateError> {
         })
 }
 
-fn operand_of(field: &Field<'_>, operand: Value) -> Result<Operand, UpdateError> {
+fn operand_of(field: &Field, operand: Value) -> Result<Operand, UpdateError> {
     match field.operator {
         "$unset" => return Ok(Operand::Nothing),
         "$currentDate" => return field.check_date(&operand).map(|()| Operand::Nothing),
         "$rename" => return field.renamed(operand).map(Operand::Renamed),
-        "$pull" if operand.is_object() => {
-            return condition_of(field, operand.into());
-        }
+        "$pull" if operand.is_object() => return condition_of(field, operand.into()),
         _ => field.check_storable(&operand)?,
     }
     let value = match field.operator {
@@ -206,13 +174,12 @@ fn operand_of(field: &Field<'_>, operand: Value) -> Result<Operand, UpdateError>
     Ok(Operand::Value(value))
 }
 
-fn condition_of(field: &Field<'_>, condition: ElementFilter) -> Result<Operand, UpdateError> {
-    let path = field.path.as_str();
-    let condition = condition.into_condition(field.operator, path);
+fn condition_of(field: &Field, condition: ElementFilter) -> Result<Operand, UpdateError> {
+    let condition = condition.into_condition(field.operator, field.path.as_str());
     condition
         .map(Operand::Condition)
         .map_err(|source| UpdateError::Condition {
-            path: path.to_owned(),
+            path: field.path(),
             source,
         })
 }

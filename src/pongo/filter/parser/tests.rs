@@ -1,3 +1,4 @@
+use super::super::error::tests::check_refused;
 use super::*;
 use serde_json::json;
 
@@ -5,15 +6,6 @@ fn predicates(condition: &Value) -> Result<Vec<Predicate>, FilterError> {
     match filter("the filter", json!({"total": condition}))? {
         Condition::Field(_, predicates) => Ok(predicates),
         other => panic!("{other:?}"),
-    }
-}
-
-/// Each line has what is refused and its message.
-fn check_refused(parse: impl Fn(Value) -> Result<Condition, FilterError>, cases: &str) {
-    for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
-        let (refused, expected) = case.split_once("  =>  ").unwrap();
-        let refused = parse(serde_json::from_str(refused).unwrap()).unwrap_err();
-        assert_eq!(refused.to_string(), expected);
     }
 }
 
