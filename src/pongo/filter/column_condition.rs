@@ -30,12 +30,15 @@ pub(super) fn check_columns(condition: &Condition) -> Result<(), FilterError> {
 fn check_predicates(column: Column, predicates: &[Predicate]) -> Result<(), FilterError> {
     let check = |value| check_value(column, value);
     predicates.iter().try_for_each(|predicate| match predicate {
-        Predicate::Equal(value) | Predicate::Range(_, value) => check(value),
-        Predicate::AnyOf(values) => values.iter().try_for_each(check),
+        Predicate::Range(_, value) => check(value),
         Predicate::Not(predicates) | Predicate::All(predicates) => {
             check_predicates(column, predicates)
         }
-        _ => Ok(()),
+        _ => predicate
+            .values()
+            .unwrap_or_default()
+            .iter()
+            .try_for_each(check),
     })
 }
 

@@ -1,5 +1,7 @@
 //! A filter as a tree, and what others ask of it.
 
+use std::slice;
+
 use serde_json::Value;
 
 use super::json_type::JsonType;
@@ -156,6 +158,15 @@ impl Condition {
 }
 
 impl Predicate {
+    /// The values to one of which it has to be equal.
+    pub(super) fn values(&self) -> Option<&[Value]> {
+        match self {
+            Self::Equal(value) => Some(slice::from_ref(value)),
+            Self::AnyOf(values) => Some(values),
+            _ => None,
+        }
+    }
+
     fn equal(&self) -> Option<&Value> {
         match self {
             Self::Equal(value) => Some(value),

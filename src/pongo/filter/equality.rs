@@ -1,7 +1,5 @@
 //! Equality in SQL's JSON path language, which a GIN index on `data` serves.
 
-use std::slice;
-
 use serde_json::Value;
 
 use super::condition::{Condition, ElementCondition, Predicate, is_scalar};
@@ -36,12 +34,9 @@ fn equalities_of_fields(path: &str, condition: &Condition) -> Vec<String> {
 
 /// The equality with scalars among the predicates.
 fn equalities(path: &str, predicates: &[Predicate]) -> Vec<String> {
-    let values = predicates.iter().filter_map(|predicate| match predicate {
-        Predicate::Equal(value) => Some(slice::from_ref(value)),
-        Predicate::AnyOf(values) => Some(values.as_slice()),
-        _ => None,
-    });
-    values
+    predicates
+        .iter()
+        .filter_map(Predicate::values)
         .filter(|values| (1..=MOST_VALUES_IN_JSON_PATH).contains(&values.len()))
         .filter(|values| values.iter().all(is_scalar))
         .map(|values| format!("({})", equal_to_any_in_json_path(path, values)))

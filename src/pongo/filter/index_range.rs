@@ -6,8 +6,6 @@
 //!
 //! Paths with a position in an array have none of this, because there the index holds what stands at the position.
 
-use std::slice;
-
 use serde_json::Value;
 
 use super::boolean_logic::{all_of, any_of};
@@ -31,9 +29,12 @@ pub(super) fn index_range(
         is_top_level: path.is_top_level(),
         parameters,
     };
+    if let [predicate] = predicates
+        && let Some(values) = predicate.values()
+    {
+        return Some(range.equal_or_array(values));
+    }
     match predicates {
-        [Predicate::Equal(value)] => Some(range.equal_or_array(slice::from_ref(value))),
-        [Predicate::AnyOf(values)] => Some(range.equal_or_array(values)),
         [Predicate::Range(operator, operand)]
             if operator.is_lower_bound() && range.is_top_level =>
         {
@@ -94,16 +95,9 @@ impl IndexRange<'_> {
     /// The range of the matches that stand directly at the path.
     fn direct(&mut self, predicate: &Predicate) -> Option<String> {
         match predicate {
-            Predicate::Equal(value) => Some(self.equal_to_any(slice::from_ref(value))),
-            Predicate::AnyOf(values) => Some(self.equal_to_any(values)),
             Predicate::Range(operator, operand) => Some(self.in_range(*operator, operand)),
             Predicate::All(predicates) => self.all_direct(predicates),
-            Predicate::Exists
-            | Predicate::Not(_)
-            | Predicate::OfType(_)
-            | Predicate::Size(_)
-            | Predicate::Matches(_)
-            | Predicate::ElemMatch(_) => None,
+            _ => predicate.values().map(|values| self.equal_to_any(values)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
-use super::declaration::{Index, IndexDescription, IndexNote};
+use super::declaration::{Index, IndexDescription};
+use super::definition::IndexNote;
 use crate::database::{SchemaSql, Sql, get, param, scalar};
 use crate::pongo::error::{Error, Result};
 use postgres::Row;
