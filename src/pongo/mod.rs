@@ -61,6 +61,7 @@ mod error;
 mod executor;
 mod filter;
 mod index;
+mod operand;
 mod read;
 mod statement;
 mod update;

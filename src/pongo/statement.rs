@@ -4,9 +4,7 @@ use super::error::{Error, Result};
 use crate::database::position::to_sql;
 use crate::database::{Parameter, Sql, SqlNames, SqlTemplate};
 use crate::pongo::document::{DocumentTable, ExpectedDocument};
-use crate::pongo::filter::{
-    SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
-};
+use crate::pongo::filter::{Filter, SortOrder, SqlParameters, SqlValue};
 use crate::pongo::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
 use postgres::error::SqlState;
@@ -130,10 +128,11 @@ impl StatementBuilder {
     ///
     /// A statement whose filter gives the id, or compares fields by equality, is prepared: its plan hardly depends on the
     /// values. Any other is planned with its values, which finds the index that serves them.
-    pub(super) fn filter(mut self, filter: &Value) -> Result<Self> {
-        let condition = filter_condition(filter, &self.parts.table.schema, &mut self.parameters)
+    pub(super) fn filter(mut self, filter: &Filter) -> Result<Self> {
+        let condition = filter
+            .condition(&self.parts.table.schema, &mut self.parameters)
             .map_err(Error::Filter)?;
-        self.prepared &= pinned_id(filter).is_some() || is_plain_equality(filter);
+        self.prepared &= filter.has_one_plan();
         Ok(self.part("filter", ["(", &condition, ")"].concat()))
     }
 
@@ -196,7 +195,6 @@ impl StatementBuilder {
         document: &str,
         phase: UpdatePhase,
     ) -> Result<String> {
-        let update = update.document().map_err(Error::Update)?;
         let schema = &self.parts.table.schema;
         update_expression(update, document, phase, schema, &mut self.parameters)
             .map_err(Error::Update)

@@ -7,11 +7,9 @@ mod error;
 mod expression;
 mod field;
 mod operation;
-mod path;
 #[cfg(test)]
 mod tests;
 
 pub use builder::Update;
 pub use error::UpdateError;
 pub(crate) use expression::{UpdatePhase, update_expression};
-pub(crate) use operation::counts;

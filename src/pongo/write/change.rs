@@ -10,11 +10,10 @@ use crate::pongo::document::{
     DocumentConflict, EncodedDocument, ExpectedDocument, StoredDocument, Take, new_id,
 };
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{Filter, SqlValue, pinned_id};
+use crate::pongo::filter::{Filter, SqlValue};
 use crate::pongo::statement::{PICK, Statement, StatementBuilder, StatementSql};
-use crate::pongo::update::{Update, UpdatePhase, counts};
+use crate::pongo::update::{Update, UpdatePhase};
 use postgres::Row;
-use serde_json::Value;
 
 /// What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is keeps its
 /// version.
@@ -132,7 +131,7 @@ impl Returned<'_> {
 impl Change<'_> {
     pub(crate) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
         let table = collection.table()?;
-        let filter = self.filter.document().map_err(Error::Filter)?;
+        let filter = &self.filter;
         let mut builder = StatementBuilder::new(table).filter(filter)?;
         let expressions = self.expressions(&mut builder, filter)?;
         let id = self.id(filter)?.map(SqlValue::Text);
@@ -168,7 +167,7 @@ impl Change<'_> {
     }
 
     /// The SQL of the new document, where one is found and where an upsert inserts it.
-    fn expressions(&self, builder: &mut StatementBuilder, filter: &Value) -> Result<Expressions> {
+    fn expressions(&self, builder: &mut StatementBuilder, filter: &Filter) -> Result<Expressions> {
         match &self.new {
             NewDocument::Replaced(document) => {
                 let document = builder
@@ -209,7 +208,7 @@ impl Change<'_> {
     fn upsert<T>(
         &self,
         collection: &Collection<'_, T>,
-        filter: &Value,
+        filter: &Filter,
         builder: StatementBuilder,
     ) -> Result<Updated> {
         let [statement, telling] = builder.build_each([
@@ -242,19 +241,19 @@ impl Change<'_> {
     }
 
     /// Whether the one document that can match is changed in any case, and nobody asks for more.
-    fn only_counts(&self, filter: &Value) -> bool {
+    fn only_counts(&self, filter: &Filter) -> bool {
         let NewDocument::Updated(update) = &self.new else {
             return false;
         };
-        pinned_id(filter).is_some()
+        filter.pinned_id().is_some()
             && self.returned.is_none()
             && self.options.expected == ExpectedDocument::Any
-            && update.document().is_ok_and(counts)
+            && update.counts()
     }
 
     /// The id of a document that is inserted.
-    fn id(&self, filter: &Value) -> Result<Option<String>> {
-        let pinned = pinned_id(filter).map(str::to_owned);
+    fn id(&self, filter: &Filter) -> Result<Option<String>> {
+        let pinned = filter.pinned_id().map(str::to_owned);
         if let Some(pinned) = pinned.as_ref().filter(|_| self.options.upsert) {
             check_key("the document id", pinned)?;
         }
@@ -296,7 +295,7 @@ impl Change<'_> {
     fn outcome<T>(
         &self,
         collection: &Collection<'_, T>,
-        filter: &Value,
+        filter: &Filter,
         row: Option<&Row>,
     ) -> Result<Updated> {
         let Some(row) = row else {
@@ -325,11 +324,11 @@ impl Change<'_> {
         })
     }
 
-    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Value) -> Result<Updated> {
+    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Filter) -> Result<Updated> {
         if self.options.expected.is_met_by(0) {
             return Ok(Updated::default());
         }
-        self.conflict(collection, pinned_id(filter).map(str::to_owned), 0)
+        self.conflict(collection, filter.pinned_id().map(str::to_owned), 0)
     }
 
     fn conflict<T>(

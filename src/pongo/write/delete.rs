@@ -7,7 +7,7 @@ use crate::database::{Sql, get};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{StoredDocument, Take};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{Filter, pinned_id};
+use crate::pongo::filter::Filter;
 use crate::pongo::statement::{PICK, StatementBuilder, StatementSql};
 use serde::de::DeserializeOwned;
 
@@ -69,7 +69,7 @@ impl<T> Collection<'_, T> {
     pub fn delete_many(&self, filter: impl Into<Filter>) -> Result<u64> {
         let (table, filter) = (self.table()?, filter.into());
         let statement = StatementBuilder::new(table)
-            .filter(filter.document().map_err(Error::Filter)?)?
+            .filter(&filter)?
             .build(&[DELETE_MANY]);
         self.write(|sql| statement.execute("delete documents", sql))
     }
@@ -80,8 +80,7 @@ impl<T> Collection<'_, T> {
         options: &DeleteOptions,
         take: Option<Take<'_>>,
     ) -> Result<Deleted> {
-        let (table, filter) = (self.table()?, filter.document().map_err(Error::Filter)?);
-        let statement = StatementBuilder::new(table)
+        let statement = StatementBuilder::new(self.table()?)
             .filter(filter)?
             .order(options.sort.as_ref())?
             .expected(options.expected)
@@ -101,7 +100,7 @@ impl<T> Collection<'_, T> {
             ),
         }?;
         let Some(row) = row else {
-            let id = pinned_id(filter).map(str::to_owned);
+            let id = filter.pinned_id().map(str::to_owned);
             return self.undeleted(options, id, 0);
         };
         let id: String = get(&row, "_id")?;

@@ -5,7 +5,7 @@ use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::{Updated, UpdatedMany};
 use crate::database::position::get_u64;
 use crate::pongo::collection::Collection;
-use crate::pongo::error::{Error, Result};
+use crate::pongo::error::Result;
 use crate::pongo::filter::Filter;
 use crate::pongo::statement::{StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase};
@@ -89,9 +89,7 @@ impl<T> Collection<'_, T> {
         update: impl Into<Update>,
     ) -> Result<UpdatedMany> {
         let (filter, update) = (filter.into(), update.into());
-        let table = self.table()?;
-        let mut builder =
-            StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
+        let mut builder = StatementBuilder::new(self.table()?).filter(&filter)?;
         let changed = builder.updated(&update, "picked.data", UpdatePhase::Change)?;
         let statement = builder.part("changed", changed).build(&[UPDATE_MANY]);
         let rows = self.write(|sql| statement.query("update documents", sql))?;
