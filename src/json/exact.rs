@@ -1,26 +1,41 @@
-//! A deserializer that hands over exact numbers or none.
+//! Reading stored JSON: a deserializer that hands over exact numbers or none.
 //!
 //! Who asks for a float gets the nearest one; who asks for an integer or for raw JSON gets what stands there. Who takes
 //! anything, as `serde_json::Value` and untagged enums do, would be given the nearest float without knowing.
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _,
+    MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 use serde_json::value::RawValue;
 
-use super::JsonError;
 use super::number::has_number_beyond_f64;
+use super::{JsonError, check_json_text};
 
 /// So much of a number goes into an error: the longest has 147455 digits.
 const SHOWN_DIGITS: usize = 60;
 
+/// Reads stored JSON. A number is handed over as it is, or as the nearest float to who asks for a float.
+pub(crate) fn from_stored<T: DeserializeOwned>(json: &[u8]) -> Result<T, JsonError> {
+    if !has_number_beyond_f64(json) {
+        return serde_json::from_slice(json).map_err(JsonError::Unfit);
+    }
+    // `Exact` starts the count of levels anew again and again.
+    check_json_text(json)?;
+    let refused = Refused::default();
+    let mut document = serde_json::Deserializer::from_slice(json);
+    T::deserialize(Exact::new(&mut document, &refused)).map_err(|source| refused.to_error(source))
+}
+
 /// The number that was refused. It travels beside serde's error, because that carries nothing but a message.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+struct Refused {
     number: RefCell<Option<String>>,
 }
 
@@ -35,7 +50,7 @@ impl Refused {
         E::custom("refused: a float would change the number")
     }
 
-    pub(super) fn to_error(&self, source: serde_json::Error) -> JsonError {
+    fn to_error(&self, source: serde_json::Error) -> JsonError {
         match self.number.take() {
             Some(number) => JsonError::BeyondF64 { number },
             None => JsonError::Unfit(source),
@@ -45,13 +60,13 @@ impl Refused {
 
 /// Forwards everything to a part of `serde_json`'s deserializer, and stands around every part that it hands out.
 #[derive(Debug)]
-pub(super) struct Exact<'refused, T> {
+struct Exact<'refused, T> {
     inner: T,
     refused: &'refused Refused,
 }
 
 impl<'refused, T> Exact<'refused, T> {
-    pub(super) fn new(inner: T, refused: &'refused Refused) -> Self {
+    fn new(inner: T, refused: &'refused Refused) -> Self {
         Self { inner, refused }
     }
 

@@ -60,8 +60,8 @@ impl<D, E> Step<D> for TypedStep<'_, D, E> {
 /// for one document are folded before it is written, once. Writers that hit one document at the same time wait for each
 /// other, and each sees what the other wrote.
 ///
-/// A document's id and version are its fields `_id` and `_version` when it is read, as in a [`Collection`](crate::pongo::Collection);
-/// what `evolve` returns in these fields does not count.
+/// `evolve` gets each document with the fields `_id` and `_version`, as in a [`Collection`](crate::pongo::Collection), unless it
+/// is [`without_ids`](DocumentProjection::without_ids); what it returns in these fields does not count.
 ///
 /// ```
 /// use emmett_postgresql::{DocumentProjection, Event, Recorded};
@@ -164,6 +164,7 @@ pub struct DocumentProjection<D> {
     collection: String,
     version: u32,
     kind: &'static str,
+    without_ids: bool,
     handled: HandledEvents,
     /// One for each enum that is handled, in the same order.
     handlers: Vec<Box<dyn EventHandler<D>>>,
@@ -205,6 +206,7 @@ impl<D: 'static> DocumentProjection<D> {
             collection: collection.into(),
             version: 1,
             kind: SINGLE_STREAM,
+            without_ids: false,
             handled: HandledEvents::default(),
             handlers: Vec::new(),
         }
@@ -270,6 +272,14 @@ impl<D: 'static> DocumentProjection<D> {
     #[must_use]
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Reads documents without their fields `_id` and `_version`, for maps, enums, and types that refuse unknown fields: see
+    /// [`Collection::without_ids`](crate::pongo::Collection::without_ids). Defaults to documents with both.
+    #[must_use]
+    pub fn without_ids(mut self) -> Self {
+        self.without_ids = true;
         self
     }
 
@@ -368,7 +378,7 @@ where
         }
         let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
         let (mut written, mut documents, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, document) in table.lock::<D>(context.sql()?, &ids)? {
+        for (id, document) in table.lock::<D>(context.sql()?, &ids, self.without_ids)? {
             let Some((id, group)) = groups.get_key_value(&id) else {
                 continue;
             };

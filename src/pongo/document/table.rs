@@ -8,7 +8,7 @@ use crate::json::{self, JsonError};
 use crate::pongo::error::{Error, Result};
 use postgres::types::Type;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -55,6 +55,10 @@ const DELETE: CollectionSql =
     CollectionSql::new("DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $1");
 
 const TRUNCATE: CollectionSql = CollectionSql::new("DELETE FROM {table} WHERE _partition = $1");
+
+/// What a type that refuses them is told.
+const WITH_IDS: &str = "documents are read with `_id` and `_version`: give the type both fields, or call `without_ids()` on the \
+                        collection or the projection";
 
 /// How the names of the library's own tables begin.
 const RESERVED: &str = "emt_";
@@ -156,6 +160,35 @@ pub(crate) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result
     Ok(())
 }
 
+/// The error of a type that does not take `_id` and `_version` says so: without them, it is none or another one.
+fn about_ids<D: DeserializeOwned>(error: Error, json: Vec<u8>) -> Error {
+    let reason = |error: &serde_json::Error| {
+        error
+            .to_string()
+            .split(" at line ")
+            .next()
+            .map(str::to_owned)
+    };
+    let Error::Json {
+        collection,
+        id,
+        source: JsonError::Unfit(refused),
+    } = error
+    else {
+        return error;
+    };
+    let without_ids = without_columns(json).map(|(json, _)| json::from_stored::<D>(&json));
+    let refused = match without_ids {
+        Ok(Err(JsonError::Unfit(same))) if reason(&same) == reason(&refused) => refused,
+        _ => serde_json::Error::custom(format!("{refused}; {WITH_IDS}")),
+    };
+    Error::Json {
+        collection,
+        id,
+        source: JsonError::Unfit(refused),
+    }
+}
+
 impl DocumentTable {
     /// The documents of a collection, in the table of its name or in another one.
     pub(crate) fn new(
@@ -197,6 +230,28 @@ impl DocumentTable {
             collection: self.collection.clone(),
             id: id.map(str::to_owned),
             source,
+        })
+    }
+
+    /// Reads a document with its id and its version in the JSON, or without them.
+    pub(crate) fn read<D: DeserializeOwned>(
+        &self,
+        id: &str,
+        json: Vec<u8>,
+        without_ids: bool,
+    ) -> Result<D> {
+        let json = if without_ids {
+            self.without_columns(json)?.0
+        } else {
+            json
+        };
+        let document = self.decode(Some(id), &json);
+        document.map_err(|error| {
+            if without_ids {
+                error
+            } else {
+                about_ids::<D>(error, json)
+            }
         })
     }
 
@@ -255,6 +310,7 @@ impl DocumentTable {
         &self,
         sql: &mut dyn Sql,
         ids: &[&str],
+        without_ids: bool,
     ) -> Result<Vec<(String, Option<D>)>> {
         let partition = param(&self.partition, Type::TEXT);
         let locked = match ids {
@@ -269,7 +325,7 @@ impl DocumentTable {
             .map(|row| {
                 let stored = StoredDocument::of_row(row)?;
                 let document = (stored.version > 0)
-                    .then(|| self.decode(Some(stored.id), &stored.json()))
+                    .then(|| self.read(stored.id, stored.json(), without_ids))
                     .transpose()?;
                 Ok((stored.id.to_owned(), document))
             })
