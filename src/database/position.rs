@@ -1,4 +1,4 @@
-//! Where an append expects a stream to be; and numbers and times on their way to the database and back.
+//! Where a write expects a stream or a document to be; and numbers and times on their way to the database and back.
 
 use super::error::{DatabaseError, Result};
 use super::sql::get;
@@ -7,33 +7,45 @@ use postgres::row::RowIndex;
 use std::fmt::{self, Display};
 use std::time::{Duration, SystemTime};
 
-/// The version that a stream must have for an append to go on.
+/// The version that a stream must have for an append, or a document for a write.
 ///
-/// It is checked inside the database, under the lock of the stream: of any number of concurrent appends that expect the
-/// same version, one wins, and the others get [`Error::Conflict`](crate::Error::Conflict) with the actual version.
+/// It is checked inside the database, under the lock of the stream or the document: of any number of concurrent writes that
+/// expect the same version, one wins. The others get [`Error::Conflict`](crate::Error::Conflict), or
+/// [`pongo::Error::Conflict`](crate::pongo::Error::Conflict), with the actual version; or report it where they are asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ExpectedVersion {
     /// Whatever it is; never conflicts. The default.
     #[default]
     Any,
-    /// The stream does not exist yet. The same as `Exact(0)`.
-    NoStream,
-    /// The stream exists, at any version.
-    StreamExists,
-    /// The stream's last message has this version: 1 is the first message of a stream.
+    /// It does not exist. The same as `Exact(0)`.
+    DoesNotExist,
+    /// It exists, at any version.
+    Exists,
+    /// It has this version: that of the last message of a stream, where the first has 1; or of a document, which has 1 after it
+    /// was inserted and one more after each change.
     Exact(u64),
 }
 
 impl ExpectedVersion {
-    /// The form that `emt_append` takes.
+    /// The form that the statements take.
     pub(crate) fn as_sql(self) -> Option<i64> {
         match self {
             Self::Any => None,
-            Self::NoStream => Some(0),
-            Self::StreamExists => Some(-1),
-            // A bound, too: a version that no stream has is refused with the number that was given.
+            Self::DoesNotExist => Some(0),
+            Self::Exists => Some(-1),
+            // A bound, too: a version that nothing has is refused with the number that was given.
             Self::Exact(version) => Some(to_sql(version)),
+        }
+    }
+
+    /// Whether this version is what was expected; 0 is what does not exist.
+    pub(crate) fn is_met_by(self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exists => version > 0,
+            Self::DoesNotExist => version == 0,
+            Self::Exact(expected) => version == expected,
         }
     }
 }
@@ -48,8 +60,8 @@ impl Display for ExpectedVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => formatter.write_str("any version"),
-            Self::NoStream => formatter.write_str("no stream"),
-            Self::StreamExists => formatter.write_str("an existing stream"),
+            Self::DoesNotExist => formatter.write_str("none"),
+            Self::Exists => formatter.write_str("an existing one"),
             Self::Exact(version) => write!(formatter, "version {version}"),
         }
     }

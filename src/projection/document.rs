@@ -4,6 +4,7 @@ use super::{Projection, ProjectionContext};
 use crate::database::check_key;
 use crate::error::Result;
 use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
+use crate::pongo::Put;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -377,7 +378,7 @@ where
             return Ok(());
         }
         let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
-        let (mut written, mut documents, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut written, mut deleted) = (Vec::new(), Vec::new());
         for (id, document) in table.lock::<D>(context.sql()?, &ids, self.without_ids)? {
             let Some((id, group)) = groups.get_key_value(&id) else {
                 continue;
@@ -386,14 +387,15 @@ where
                 .iter()
                 .fold(document, |document, step| step.evolve(document))
             {
-                Some(document) => {
-                    written.push(id.as_str());
-                    documents.push(table.encode_without_id(&document)?);
-                }
+                Some(document) => written.push((id.as_str(), table.encode_without_id(&document)?)),
                 None => deleted.push(id.as_str()),
             }
         }
-        table.write(context.sql()?, &written, &documents)?;
+        let written: Vec<(&str, &[u8])> = written
+            .iter()
+            .map(|(id, json)| (*id, json.as_slice()))
+            .collect();
+        table.put(context.sql()?, &written, Put::Locked)?;
         table.delete(context.sql()?, &deleted)?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::stored::{Fields, StoredDocument, without_columns};
 use crate::database::{
-    DEFAULT_PARTITION, Jsonb, Sql, SqlNames, SqlTemplate, check_key, identifier, param,
+    DEFAULT_PARTITION, Sql, SqlNames, SqlTemplate, check_key, identifier, param,
 };
 use crate::json::{self, JsonError};
 use crate::pongo::error::{Error, Result};
@@ -32,25 +32,6 @@ const LOCK_ONE: CollectionSql = CollectionSql::new(
     RETURNING data, _id, _version",
 );
 
-/// The documents exist, because they are locked. An upsert finds them by the primary key whatever the planner believes;
-/// an UPDATE that joins the array would scan the table once its plan, made while the table was small, has become generic.
-const WRITE: CollectionSql = CollectionSql::new(
-    "
-    INSERT INTO {table} AS document (_id, _partition, data)
-    SELECT written.id, $1, written.data
-      FROM unnest($2, $3) AS written (id, data)
-    ON CONFLICT (_id, _partition) DO UPDATE
-        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()",
-);
-
-const WRITE_ONE: CollectionSql = CollectionSql::new(
-    "
-    INSERT INTO {table} AS document (_id, _partition, data)
-    VALUES ($2, $1, $3)
-    ON CONFLICT (_id, _partition) DO UPDATE
-        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()",
-);
-
 const DELETE: CollectionSql =
     CollectionSql::new("DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $1");
 
@@ -76,6 +57,14 @@ impl EncodedDocument {
         (self.id.unwrap_or_else(new_id), self.json)
     }
 
+    /// The JSON for the document of this id.
+    pub(crate) fn for_id(self, id: &str) -> Result<Vec<u8>> {
+        match self.id.filter(|own| own != id) {
+            Some(own) => Err(other_id(&own, id)),
+            None => Ok(self.json),
+        }
+    }
+
     /// Refuses what was meant to be an update. In a filter, such a field would be an operator, too.
     pub(crate) fn refuse_operators(self) -> Result<Self> {
         let mut fields = Fields::of(&self.json);
@@ -94,6 +83,13 @@ impl EncodedDocument {
             "is named like an operator: update_one and update_many take operators",
         ))
     }
+}
+
+pub(crate) fn other_id(own: &str, found: &str) -> Error {
+    Error::invalid(
+        format!("the document id \"{own}\""),
+        format!("is not that of the document to be written, \"{found}\": an id never changes"),
+    )
 }
 
 /// An id for a document that has none. Later ones sort behind earlier ones.
@@ -217,6 +213,15 @@ impl DocumentTable {
         })
     }
 
+    /// The same in a transaction that holds the tenant already.
+    pub(crate) fn held(self) -> Self {
+        Self {
+            inserted_partition: "$1".to_owned(),
+            is_known: "TRUE".to_owned(),
+            ..self
+        }
+    }
+
     /// What a statement that reads asks once, before its first row: whether the tenant is known. The partition is `$1`. Nothing
     /// for the store without tenants.
     pub(crate) fn read_condition(&self) -> Option<String> {
@@ -330,34 +335,6 @@ impl DocumentTable {
                 Ok((stored.id.to_owned(), document))
             })
             .collect()
-    }
-
-    /// Writes documents that are locked, in their stored form.
-    pub(crate) fn write(
-        &self,
-        sql: &mut dyn Sql,
-        ids: &[&str],
-        documents: &[Vec<u8>],
-    ) -> Result<()> {
-        let data: Vec<Jsonb<'_>> = documents.iter().map(|document| Jsonb(document)).collect();
-        let partition = param(&self.partition, Type::TEXT);
-        let written = match (ids, data.as_slice()) {
-            ([], _) => return Ok(()),
-            ([id], [data]) => sql.execute(
-                &WRITE_ONE.with(self),
-                &[partition, param(id, Type::TEXT), param(data, Type::JSONB)],
-            ),
-            _ => sql.execute(
-                &WRITE.with(self),
-                &[
-                    partition,
-                    param(&ids, Type::TEXT_ARRAY),
-                    param(&data, Type::JSONB_ARRAY),
-                ],
-            ),
-        };
-        written.map_err(|source| self.write_error("write documents", source))?;
-        Ok(())
     }
 
     /// Deletes documents, and the placeholders of those that did not exist.

@@ -4,21 +4,32 @@ use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::Updated;
 use super::upsert::upsert_seed;
 use crate::database::position::{from_sql, get_u64};
-use crate::database::{Jsonb, RetryPolicy, Sql, check_key, get, retry};
+use crate::database::{ExpectedVersion, Jsonb, RetryPolicy, Sql, check_key, get, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{
-    DocumentConflict, EncodedDocument, ExpectedDocument, StoredDocument, Take, new_id,
-};
+use crate::pongo::document::{EncodedDocument, StoredDocument, Take, new_id, other_id};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, SqlValue, pinned_id};
-use crate::pongo::statement::{PICK, Statement, StatementBuilder, StatementSql};
+use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase, counts};
 use postgres::Row;
 use serde_json::Value;
 
+/// Locks the document before it looks at anything of it, so nothing can come between what is read and what is written.
+pub(super) const PICK: StatementSql = StatementSql::new(
+    "
+    WITH picked AS (
+        SELECT _id, _version, data
+          FROM {table}
+         WHERE _partition = $1 AND {known} AND {filter}
+         {order}
+         {limit}
+           FOR UPDATE
+    )",
+);
+
 /// What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is keeps its
 /// version.
-const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
+pub(super) const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
         SELECT picked._id, picked._version, picked.data, {changed} AS changed
           FROM picked
          WHERE {expected} AND {keeps_id}
@@ -29,6 +40,15 @@ const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
          WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}
         RETURNING document._id, document.data, document._version
     )");
+
+const DELETE: StatementSql = StatementSql::new(
+    ", changed AS (
+        DELETE FROM {table} AS document
+         USING picked
+         WHERE document._id = picked._id AND document._partition = $1 AND {expected}
+        RETURNING document._id, document.data, document._version
+    )",
+);
 
 const FOUND: StatementSql = StatementSql::new(
     "
@@ -77,7 +97,11 @@ const INSERTED: StatementSql = StatementSql::new(
 const NOTHING: &str = "NULL::jsonb";
 const BEFORE: &str = "picked.data";
 const AFTER: &str = "coalesce(changed.data, picked.data)";
+const DELETED: &str = "changed.data";
 const INSERTED_AFTER: &str = "inserted.data";
+
+/// What an updated document is compared with.
+pub(super) const UPDATED_BEFORE: &str = "computed.data";
 
 /// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
 /// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
@@ -103,8 +127,10 @@ pub(crate) struct Returned<'c> {
 pub(crate) enum NewDocument<'c> {
     Updated(&'c Update),
     Replaced(EncodedDocument),
+    Deleted,
 }
 
+#[derive(Default)]
 struct Expressions {
     changed: String,
     inserted: Option<String>,
@@ -144,16 +170,17 @@ impl Change<'_> {
         };
         let builder = builder
             .order(self.options.sort.as_ref())?
+            .part("limit", "LIMIT 1")
             .expected(self.options.expected)
             .part("changed", expressions.changed)
             .part("before", self.before())
             .part("keeps_id", keeps_id)
             .part("returned", self.returned());
         let (Some(inserted), Some(id)) = (expressions.inserted, id) else {
-            let statement = if self.only_counts(filter) {
-                builder.build(&[COUNT])
-            } else {
-                builder.build(&[PICK, CHANGE, FOUND])
+            let statement = match self.new {
+                NewDocument::Deleted => builder.build(&[PICK, DELETE, FOUND]),
+                _ if self.only_counts(filter) => builder.build(&[COUNT]),
+                _ => builder.build(&[PICK, CHANGE, FOUND]),
             };
             let row = self.first_row(collection, &statement)?;
             return self.outcome(collection, filter, row.as_ref());
@@ -170,6 +197,7 @@ impl Change<'_> {
     /// The SQL of the new document, where one is found and where an upsert inserts it.
     fn expressions(&self, builder: &mut StatementBuilder, filter: &Value) -> Result<Expressions> {
         match &self.new {
+            NewDocument::Deleted => Ok(Expressions::default()),
             NewDocument::Replaced(document) => {
                 let document = builder
                     .parameters()
@@ -201,8 +229,8 @@ impl Change<'_> {
     /// The id that the new document names; its place must have it.
     fn own_id(&self) -> Option<&String> {
         match &self.new {
-            NewDocument::Updated(_) => None,
             NewDocument::Replaced(document) => document.id.as_ref(),
+            NewDocument::Updated(_) | NewDocument::Deleted => None,
         }
     }
 
@@ -236,7 +264,7 @@ impl Change<'_> {
     /// What the new document is compared with. In the JSON of another library are columns, too, which no replacement has.
     fn before(&self) -> &'static str {
         match self.new {
-            NewDocument::Updated(_) => "computed.data",
+            NewDocument::Updated(_) | NewDocument::Deleted => UPDATED_BEFORE,
             NewDocument::Replaced(_) => "computed.data - '{_id,_version}'::text[]",
         }
     }
@@ -248,7 +276,7 @@ impl Change<'_> {
         };
         pinned_id(filter).is_some()
             && self.returned.is_none()
-            && self.options.expected == ExpectedDocument::Any
+            && self.options.expected == ExpectedVersion::Any
             && update.document().is_ok_and(counts)
     }
 
@@ -269,6 +297,7 @@ impl Change<'_> {
     fn returned(&self) -> &'static str {
         match self.returned.map(|returned| returned.form) {
             None => NOTHING,
+            Some(_) if matches!(self.new, NewDocument::Deleted) => DELETED,
             Some(ReturnDocument::Before) => BEFORE,
             Some(ReturnDocument::After) => AFTER,
         }
@@ -338,7 +367,8 @@ impl Change<'_> {
         id: Option<String>,
         actual: u64,
     ) -> Result<Updated> {
-        let conflict = collection.conflict(id, self.options.expected, actual);
+        let table = collection.table()?;
+        let conflict = table.conflict(id, self.options.expected, actual);
         if !self.options.reports_conflict {
             return Err(Error::Conflict(conflict));
         }
@@ -349,28 +379,5 @@ impl Change<'_> {
             conflict: Some(conflict),
             ..Updated::default()
         })
-    }
-}
-
-pub(crate) fn other_id(own: &str, found: &str) -> Error {
-    Error::invalid(
-        format!("the document id \"{own}\""),
-        format!("is not that of the document to be replaced, \"{found}\": an id never changes"),
-    )
-}
-
-impl<T> Collection<'_, T> {
-    pub(crate) fn conflict(
-        &self,
-        id: Option<String>,
-        expected: ExpectedDocument,
-        actual: u64,
-    ) -> DocumentConflict {
-        DocumentConflict {
-            collection: self.name.clone(),
-            id,
-            expected,
-            actual,
-        }
     }
 }
