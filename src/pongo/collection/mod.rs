@@ -10,14 +10,13 @@ pub(crate) use definition::{CollectionDefinitions, collections_among, old_collec
 pub use evolution::DocumentEvolution;
 
 use crate::database::Sql;
-use crate::pongo::document::{DocumentTable, EncodedDocument, StoredDocument, Take};
+use crate::pongo::document::{DocumentTable, EncodedDocument, StoredDocument};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::statement::ReadGuard;
 use postgres::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
@@ -201,20 +200,6 @@ impl<'a, T> Collection<'a, T> {
             row.as_ref().map(before_commit).transpose()?;
             Ok(row)
         })
-    }
-
-    /// The document that a write gives, as it was read before the write was committed.
-    pub(crate) fn taken<D: DeserializeOwned, R>(
-        &self,
-        write: impl FnOnce(Take<'_>) -> Result<R>,
-    ) -> Result<Option<D>> {
-        let taken = RefCell::new(None);
-        write(&|stored| {
-            let document = self.decode(stored)?;
-            taken.replace(Some(document));
-            Ok(())
-        })?;
-        Ok(taken.into_inner())
     }
 
     fn hook_failed(&self, id: Option<&str>, source: anyhow::Error) -> Error {

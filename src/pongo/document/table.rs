@@ -1,6 +1,6 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
-use super::stored::{Fields, StoredDocument, without_columns};
+use super::stored::{StoredDocument, fields, without_columns};
 use crate::database::{
     DEFAULT_PARTITION, Sql, SqlNames, SqlTemplate, check_key, identifier, param,
 };
@@ -67,19 +67,15 @@ impl EncodedDocument {
 
     /// Refuses what was meant to be an update. In a filter, such a field would be an operator, too.
     pub(crate) fn refuse_operators(self) -> Result<Self> {
-        let mut fields = Fields::of(&self.json);
-        let Some(operator) = fields.find(|field| field.starts_with(b"\"$")) else {
+        // In most documents nothing can be such a name; and what is written is valid JSON.
+        let may_have_one = memchr::memchr2(b'$', b'\\', &self.json).is_some();
+        let fields = may_have_one.then(|| fields(&self.json).unwrap_or_default());
+        let mut names = fields.unwrap_or_default().into_keys();
+        let Some(operator) = names.find(|name| name.starts_with('$')) else {
             return Ok(self);
         };
-        let name = operator
-            .split(|byte| *byte == b'"')
-            .nth(1)
-            .unwrap_or_default();
         Err(Error::invalid(
-            format!(
-                "the field `{}` of a document",
-                String::from_utf8_lossy(name)
-            ),
+            format!("the field `{operator}` of a document"),
             "is named like an operator: update_one and update_many take operators",
         ))
     }
@@ -284,7 +280,7 @@ impl DocumentTable {
     /// The stored form of a document's JSON, and the id in it.
     pub(crate) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let (json, id) = self.without_columns(json)?;
-        let id = id.map(|id| serde_json::from_slice(&id)).transpose();
+        let id = id.map(|id| serde_json::from_str(&id)).transpose();
         let id = match id.map_err(|source| self.refused(JsonError::Serde(source)))? {
             None | Some(Value::Null) => None,
             Some(Value::String(id)) => {
@@ -306,7 +302,7 @@ impl DocumentTable {
         Ok(self.without_columns(self.encode(document)?)?.0)
     }
 
-    fn without_columns(&self, json: Vec<u8>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    fn without_columns(&self, json: Vec<u8>) -> Result<(Vec<u8>, Option<String>)> {
         without_columns(json).map_err(|source| self.refused(JsonError::Serde(source)))
     }
 

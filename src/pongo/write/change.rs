@@ -6,13 +6,15 @@ use super::upsert::upsert_seed;
 use crate::database::position::{from_sql, get_u64};
 use crate::database::{ExpectedVersion, Jsonb, RetryPolicy, Sql, check_key, get, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{EncodedDocument, StoredDocument, Take, new_id, other_id};
+use crate::pongo::document::{EncodedDocument, StoredDocument, new_id, other_id};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, SqlValue, pinned_id};
 use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase, counts};
 use postgres::Row;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::cell::RefCell;
 
 /// Locks the document before it looks at anything of it, so nothing can come between what is read and what is written.
 pub(super) const PICK: StatementSql = StatementSql::new(
@@ -107,24 +109,27 @@ pub(super) const UPDATED_BEFORE: &str = "computed.data";
 /// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
 const UPSERT_AGAIN: RetryPolicy = RetryPolicy::times(4);
 
+/// Takes a document that a write gives, before the write is committed: where it cannot be read, nothing is written.
+type Take<'t> = &'t dyn Fn(&StoredDocument<'_>) -> Result<()>;
+
 /// A change of one document.
-pub(crate) struct Change<'c> {
-    pub(crate) doing: &'static str,
-    pub(crate) filter: Filter,
-    pub(crate) options: &'c UpdateOptions,
-    pub(crate) returned: Option<Returned<'c>>,
-    pub(crate) new: NewDocument<'c>,
+pub(super) struct Change<'c> {
+    doing: &'static str,
+    filter: Filter,
+    options: &'c UpdateOptions,
+    returned: Option<Returned<'c>>,
+    new: NewDocument<'c>,
 }
 
 /// Which form of the document is given, and who takes it. Where he cannot read it, nothing is changed.
 #[derive(Clone, Copy)]
-pub(crate) struct Returned<'c> {
-    pub(crate) form: ReturnDocument,
-    pub(crate) take: Take<'c>,
+struct Returned<'c> {
+    form: ReturnDocument,
+    take: Take<'c>,
 }
 
 /// What becomes of the document.
-pub(crate) enum NewDocument<'c> {
+pub(super) enum NewDocument<'c> {
     Updated(&'c Update),
     Replaced(EncodedDocument),
     Deleted,
@@ -155,8 +160,41 @@ impl Returned<'_> {
     }
 }
 
-impl Change<'_> {
-    pub(crate) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
+impl<'c> Change<'c> {
+    pub(super) fn new(
+        doing: &'static str,
+        filter: Filter,
+        new: NewDocument<'c>,
+        options: &'c UpdateOptions,
+    ) -> Self {
+        Self {
+            doing,
+            filter,
+            options,
+            returned: None,
+            new,
+        }
+    }
+
+    /// The same, which gives the document in this form; `operation` is how the caller calls it.
+    pub(super) fn find_and_run<T: DeserializeOwned>(
+        self,
+        operation: &str,
+        form: ReturnDocument,
+        collection: &Collection<'_, T>,
+    ) -> Result<Option<T>> {
+        self.options.refuse_report(operation)?;
+        let taken = RefCell::new(None);
+        let take = |stored: &StoredDocument<'_>| {
+            taken.replace(Some(collection.decode(stored)?));
+            Ok(())
+        };
+        let returned = Some(Returned { form, take: &take });
+        Change { returned, ..self }.run(collection)?;
+        Ok(taken.into_inner())
+    }
+
+    pub(super) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
         let table = collection.table()?;
         let filter = self.filter.document().map_err(Error::Filter)?;
         let mut builder = StatementBuilder::new(table).filter(filter)?;

@@ -1,6 +1,6 @@
 //! Deleting documents.
 
-use super::change::{Change, NewDocument, Returned};
+use super::change::{Change, NewDocument};
 use super::options::{DeleteOptions, ReturnDocument};
 use super::outcome::Deleted;
 use crate::pongo::collection::Collection;
@@ -43,7 +43,17 @@ impl<T> Collection<'_, T> {
         filter: impl Into<Filter>,
         options: DeleteOptions,
     ) -> Result<Deleted> {
-        self.delete_first("delete a document", filter.into(), &options, None)
+        let deleted = Change::new(
+            "delete a document",
+            filter.into(),
+            NewDocument::Deleted,
+            &options.0,
+        )
+        .run(self)?;
+        Ok(Deleted {
+            id: deleted.id.filter(|_| deleted.modified),
+            conflict: deleted.conflict,
+        })
     }
 
     /// Deletes the documents that match the filter, and returns how many; `json!({})` matches all.
@@ -56,27 +66,6 @@ impl<T> Collection<'_, T> {
             .filter(filter.document().map_err(Error::Filter)?)?
             .build(&[DELETE_MANY]);
         self.write(|sql| statement.execute("delete documents", sql))
-    }
-
-    fn delete_first(
-        &self,
-        doing: &'static str,
-        filter: Filter,
-        options: &DeleteOptions,
-        returned: Option<Returned<'_>>,
-    ) -> Result<Deleted> {
-        let change = Change {
-            doing,
-            filter,
-            options: &options.0,
-            returned,
-            new: NewDocument::Deleted,
-        };
-        let deleted = change.run(self)?;
-        Ok(Deleted {
-            id: deleted.id.filter(|_| deleted.modified),
-            conflict: deleted.conflict,
-        })
     }
 }
 
@@ -113,17 +102,11 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         filter: impl Into<Filter>,
         options: DeleteOptions,
     ) -> Result<Option<T>> {
-        options.0.refuse_report("find_one_and_delete")?;
-        self.taken(|take| {
-            self.delete_first(
-                "find and delete a document",
-                filter.into(),
-                &options,
-                Some(Returned {
-                    form: ReturnDocument::Before,
-                    take,
-                }),
-            )
-        })
+        let doing = "find and delete a document";
+        Change::new(doing, filter.into(), NewDocument::Deleted, &options.0).find_and_run(
+            "find_one_and_delete",
+            ReturnDocument::Before,
+            self,
+        )
     }
 }

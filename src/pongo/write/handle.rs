@@ -198,7 +198,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             .ok_or_else(|| Error::invalid("handle", "gave no result"))
     }
 
-    /// Handles several documents: one read and at most three writes, however many there are. All are written or none. The
+    /// Handles several documents: one read and at most two writes, however many there are. All are written or none. The
     /// results are in the order of the ids. The closure gets each id and its document, or `None`.
     ///
     /// ```

@@ -1,6 +1,6 @@
 //! Updating documents by operators.
 
-use super::change::{CHANGE, Change, NewDocument, PICK, Returned, UPDATED_BEFORE};
+use super::change::{CHANGE, Change, NewDocument, PICK, UPDATED_BEFORE};
 use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::{Updated, UpdatedMany};
 use crate::database::position::get_u64;
@@ -59,13 +59,9 @@ impl<T> Collection<'_, T> {
         update: impl Into<Update>,
         options: UpdateOptions,
     ) -> Result<Updated> {
-        self.change_by(
-            "update a document",
-            filter.into(),
-            &update.into(),
-            &options,
-            None,
-        )
+        let update = update.into();
+        let document = NewDocument::Updated(&update);
+        Change::new("update a document", filter.into(), document, &options).run(self)
     }
 
     /// Changes all documents that match the filter, or none.
@@ -96,24 +92,6 @@ impl<T> Collection<'_, T> {
             matched: count("matched")?,
             modified: count("modified")?,
         })
-    }
-
-    fn change_by(
-        &self,
-        doing: &'static str,
-        filter: Filter,
-        update: &Update,
-        options: &UpdateOptions,
-        returned: Option<Returned<'_>>,
-    ) -> Result<Updated> {
-        let change = Change {
-            doing,
-            filter,
-            options,
-            returned,
-            new: NewDocument::Updated(update),
-        };
-        change.run(self)
     }
 }
 
@@ -159,18 +137,13 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         returned: ReturnDocument,
         options: UpdateOptions,
     ) -> Result<Option<T>> {
-        options.refuse_report("find_one_and_update")?;
-        self.taken(|take| {
-            self.change_by(
-                "find and update a document",
-                filter.into(),
-                &update.into(),
-                &options,
-                Some(Returned {
-                    form: returned,
-                    take,
-                }),
-            )
-        })
+        let update = update.into();
+        let document = NewDocument::Updated(&update);
+        let doing = "find and update a document";
+        Change::new(doing, filter.into(), document, &options).find_and_run(
+            "find_one_and_update",
+            returned,
+            self,
+        )
     }
 }
