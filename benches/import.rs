@@ -5,7 +5,7 @@ use crate::import_log::{DATA, EVENTS, stream};
 use crate::plain_copier::PlainCopier;
 use anyhow::Result;
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::{ConnectionOptions, EventStore, ImportOptions};
+use emmett_postgresql::{ConnectionOptions, EventStore, operations::ImportOptions};
 
 pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     let name = "import 5000 lines";

@@ -6,7 +6,7 @@
 
 use anyhow::Context;
 use emmett_postgresql::{
-    DocumentProjection, EventStore, ImportOptions, RawEvent, Recorded, testing::Server,
+    DocumentProjection, EventStore, RawEvent, Recorded, operations::ImportOptions, testing::Server,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -4,7 +4,9 @@ use super::arguments::DoctorArguments;
 use super::exit_code::SERIOUS;
 use super::output::Output;
 use super::table::plain;
+use crate::error::counted;
 use crate::operations::{DoctorReport, FeedProof, FeedState, FenceHolder, HolderKind};
+use crate::progress::Progress;
 use crate::store::EventStore;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -15,10 +17,11 @@ pub(super) fn run(
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
     if let Some(&[from, to]) = arguments.prove.as_deref() {
-        return prove(&store.prove_feed(from, to)?, output);
+        return prove(store, from, to, output);
     }
     if let Some(processor) = &arguments.prove_processor {
-        return prove(&store.prove_processor(processor)?, output);
+        let end = store.processors().drawn_position(processor)?;
+        return prove(store, 1, end, output);
     }
     let report = store.doctor()?;
     output.object(&report_object(&report))?;
@@ -38,10 +41,15 @@ fn report_text(report: &DoctorReport) -> String {
     let mut lines = Vec::new();
     if let Some(feed) = &report.feed {
         lines.push(match feed.held_back {
-            0 => format!("the feed can be read up to its head, position {}", feed.head),
+            0 => format!(
+                "the feed can be read up to its head, position {}",
+                feed.head
+            ),
             held_back => format!(
-                "the feed can be read up to position {}; {held_back} positions up to {} are held back",
-                feed.horizon, feed.head
+                "the feed can be read up to position {}; an open append holds back {} up to {}",
+                feed.horizon,
+                counted(held_back, "position"),
+                feed.head
             ),
         });
     }
@@ -106,7 +114,21 @@ fn holder_object(holder: &FenceHolder) -> Value {
     })
 }
 
-fn prove(proof: &FeedProof, output: &mut Output) -> anyhow::Result<ExitCode> {
+fn prove(store: &EventStore, from: u64, to: u64, output: &mut Output) -> anyhow::Result<ExitCode> {
+    let mut display = Progress::on_stderr();
+    let proof = store.prove_feed_watched(from, to, &mut |proof, position| {
+        let words = format!(
+            "{} of {} proved",
+            counted(proof.messages, "message"),
+            counted(proof.streams, "stream")
+        );
+        display.show(position, Some(proof.to), &words);
+    });
+    display.clear();
+    tell(&proof?, output)
+}
+
+fn tell(proof: &FeedProof, output: &mut Output) -> anyhow::Result<ExitCode> {
     output.object(&json!({
         "holds": proof.holds(),
         "from": proof.from,
@@ -120,11 +142,14 @@ fn prove(proof: &FeedProof, output: &mut Output) -> anyhow::Result<ExitCode> {
     let mut lines: Vec<String> = proof.violations.iter().map(|text| plain(text)).collect();
     let verdict = match proof.violation_count {
         0 => "no holes, all streams in order".to_owned(),
-        count => format!("{count} violations"),
+        count => counted(count, "violation"),
     };
     lines.push(format!(
-        "positions {} to {}: {} messages of {} streams; {verdict}",
-        proof.from, proof.to, proof.messages, proof.streams
+        "positions {} to {}: {} of {}; {verdict}",
+        proof.from,
+        proof.to,
+        counted(proof.messages, "message"),
+        counted(proof.streams, "stream")
     ));
     if proof.asked_to > proof.to {
         lines.push(format!(

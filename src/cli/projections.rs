@@ -4,10 +4,10 @@ use super::Output;
 use super::arguments::{ProjectionsCommand, RebuildArguments};
 use super::interrupt::explain_interruption;
 use crate::error::counted;
+use crate::progress::Progress;
 use crate::projection::ProjectionType;
 use crate::store::EventStore;
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::Duration;
 
@@ -98,28 +98,24 @@ fn rebuild(
         return request(arguments, store, output);
     }
     explain_interruption("the live read model is unchanged; run the rebuild again")?;
-    let bar = progress_bar();
+    let mut display = Progress::on_stderr();
     let mut rebuild = store
         .rebuild(name)
         .workers(arguments.workers)
         .batch_size(arguments.batch_size.try_into()?)
         .on_progress(|progress| {
-            bar.set_length(progress.head);
-            bar.set_position(progress.position);
-            let left = progress
-                .left
-                .map_or_else(String::new, |left| format!("  {} s left", left.as_secs()));
-            bar.set_message(format!(
-                "{}  {:.0}/s{left}",
+            let words = format!(
+                "{}, {:.0}/s",
                 counted(progress.handled, "event"),
                 progress.per_second
-            ));
+            );
+            display.show(progress.position, Some(progress.head), &words);
         });
     if arguments.keep_old {
         rebuild = rebuild.keep_old();
     }
     let outcome = rebuild.run();
-    bar.finish_and_clear();
+    display.clear();
     let report = outcome?;
     let kept = match report.kept.as_slice() {
         [] => String::new(),
@@ -184,15 +180,6 @@ fn request(
         &format!("asked for the rebuild of projection \"{name}\": {who}"),
         &json!({ "name": name, "requested": true, "running": running }),
     )
-}
-
-/// A bar on standard error, where that is a terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    match ProgressStyle::with_template("{bar:40} {percent}%  {msg}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 fn forget(name: &str, store: &EventStore, output: &mut Output) -> anyhow::Result<()> {

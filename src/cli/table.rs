@@ -2,14 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use comfy_table::{ColumnConstraint, Row, Width};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Width};
+use terminal_size::terminal_size_of;
 
 /// Longer texts are cut off in a column.
 const WIDEST: u16 = 60;
 
 const GAP: u16 = 2;
 
-/// Rows of texts, each column as wide as its widest text; the last one is not filled up.
+/// Rows of texts, each column as wide as its widest text; the last one is not filled up. On a terminal, the widest columns
+/// are cut until a row fits on a line; a file or another program gets all of it.
 pub(super) struct Table(comfy_table::Table);
 
 impl Table {
@@ -26,7 +28,18 @@ impl Table {
                 .set_delimiter('\0')
                 .set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(WIDEST + GAP)));
         }
-        Self(table)
+        let mut table = Self(table);
+        if let Some((width, _)) = terminal_size_of(std::io::stdout()) {
+            table.fit(width.0);
+        }
+        table
+    }
+
+    fn fit(&mut self, width: u16) {
+        self.0
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            // The gap after the last column shows nothing.
+            .set_width(width.saturating_add(GAP));
     }
 
     pub(super) fn add(&mut self, row: Vec<String>) {
@@ -106,6 +119,28 @@ mod tests {
         assert_eq!(lines[1], format!("{}漢字…  1", "漢字 ".repeat(11)));
         assert_eq!(lines[2], format!("{}  2", "a b".repeat(20)));
         assert_eq!(lines[3], format!("{}a …  3", "a b".repeat(19)));
+    }
+
+    #[test]
+    fn on_a_terminal_the_widest_columns_are_cut_until_a_row_fits() {
+        let mut table = Table::new(&["PROCESSOR", "POSITION", "LAST ERROR"]);
+        table.add(vec![
+            "carts".into(),
+            "12".into(),
+            "no connection to the database".into(),
+        ]);
+        let whole = table.render();
+        table.fit(80);
+        assert_eq!(table.render(), whole, "what fits is not cut");
+        table.fit(40);
+        assert_eq!(
+            table.render(),
+            "PROCESSOR  POSITION  LAST ERROR\ncarts      12        no connection to t…"
+        );
+        for width in [1, 10, 25] {
+            table.fit(width);
+            table.render();
+        }
     }
 
     #[test]

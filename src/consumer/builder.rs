@@ -163,8 +163,8 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] without processors, with two of one name, or with another number of slots than is stored;
-    /// [`ProjectionError::Mismatch`](crate::ProjectionError::Mismatch) when another version of a projection is the active one,
-    /// or it is kept inline; [`ProjectionError::Failed`](crate::ProjectionError::Failed) when a projection's `init` fails;
+    /// [`ProjectionError::Mismatch`](crate::error::ProjectionError::Mismatch) when another version of a projection is the active one,
+    /// or it is kept inline; [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when a projection's `init` fails;
     /// those of the database.
     pub fn start(self) -> Result<Consumer> {
         let (shared, slots) = self.prepare(None)?;
@@ -176,8 +176,8 @@ impl ConsumerBuilder {
     /// rebuilds of projections that the program has. A rebuild that another program is at is left to that one.
     ///
     /// # Errors
-    /// [`ProcessorError::Busy`](crate::ProcessorError::Busy) when another process runs one of the processors, and those of
-    /// [`start`](ConsumerBuilder::start). [`ProcessorError::JobFailed`](crate::ProcessorError::JobFailed), which holds the
+    /// [`ProcessorError::Busy`](crate::error::ProcessorError::Busy) when another process runs one of the processors, and those of
+    /// [`start`](ConsumerBuilder::start). [`ProcessorError::JobFailed`](crate::error::ProcessorError::JobFailed), which holds the
     /// report, when a processor fails or the database does for good.
     pub fn run_until_caught_up(self) -> Result<RunReport> {
         self.run(RunUntil::CaughtUp)

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What a processor does when its handler fails, fails again, or panics.
 ///
 /// A database that is not well is not a failure of the handler: where it cannot be reached, holds a lock for long, or ends a
-/// statement, the processor [waits](crate::Consumer::waiting), and the batch is repeated until it succeeds. A statement that takes
+/// statement, the processor [waits](crate::consumer::Consumer::waiting), and the batch is repeated until it succeeds. A statement that takes
 /// longer than the lease is ended, too.
 ///
 /// ```

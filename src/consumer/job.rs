@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What ends a run, besides a [`StopHandle`](crate::StopHandle), a failure, and the conditions of its processors to stop after.
+/// What ends a run, besides a [`StopHandle`](crate::consumer::StopHandle), a failure, and the conditions of its processors to stop after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunUntil {

@@ -1,4 +1,8 @@
-//! Consumers: read models and reactions in the background.
+//! Read models and reactions in the background, or as a batch job.
+//!
+//! [`EventStore::consumer`](crate::EventStore::consumer) begins one; [`Projector`] and [`Reactor`] are its processors;
+//! [`run_main`](crate::run_main) is the whole `main` of a program with one. [`EventStore::wait_for`](crate::EventStore::wait_for)
+//! waits until a processor has come to a position. [`operations`](crate::operations) shows and resets processors.
 //!
 //! One thread reads the feed for all processors of a consumer and hands batches to their workers over bounded channels. One
 //! thread of the store renews the leases of all its consumers.
@@ -31,6 +35,7 @@ mod thread;
 mod wait;
 mod worker;
 
+pub use crate::error::run_report::{ProcessorRun, RunEnd, RunReport};
 pub use builder::ConsumerBuilder;
 pub use failure::FailurePolicy;
 pub use job::RunUntil;

@@ -9,7 +9,7 @@ use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
 use crate::database::PooledTransaction;
 use crate::database::position::small_to_sql;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::events::feed;
 use crate::projection::{ProjectionContext, ProjectionType, registry};
 use crate::slots::progress;
@@ -180,7 +180,8 @@ fn register(shared: &Shared, processor: &Processor, found: Found) -> Result<u32>
         return Err(Error::invalid(
             format!("processor \"{}\"", processor.name),
             format!(
-                "was started with {slots} slots before, and has {} here: the number cannot be changed",
+                "was started with {} before, and has {} here: the number cannot be changed",
+                counted(slots, "slot"),
                 processor.new_slots()
             ),
         ));

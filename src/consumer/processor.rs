@@ -201,7 +201,7 @@ macro_rules! processor_options {
         }
 
         /// What to do with events of types that this code handles, and code before it has passed over. Defaults to
-        /// [`OnNewTypes::FromHere`](crate::OnNewTypes::FromHere).
+        /// [`OnNewTypes::FromHere`](crate::consumer::OnNewTypes::FromHere).
         pub fn on_new_types(mut self, policy: crate::consumer::OnNewTypes) -> Self {
             self.options.on_new_types = policy;
             self

@@ -5,24 +5,21 @@ use super::job::{RunProgress, RunUntil};
 use super::stop::StopHandle;
 use super::thread::spawn;
 use crate::error::{Error, ProcessorError, RunEnd, RunReport, counted};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::progress::Progress;
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const FAILED: u8 = 1;
 const WRONG_SETUP: u8 = 2;
 /// As sendmail says it.
 const TRY_AGAIN: u8 = 75;
-
-/// How often a log is told how far a run is.
-const LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs a consumer as a whole program, for cron and Kubernetes: the `main` of a job, or of a service
 /// ([`RunUntil::Stopped`]).
@@ -89,11 +86,13 @@ fn run(
     builder.stop = StopHandle::child_of(&[&builder.stop, signals]);
     let last_error = LastError::default();
     last_error.listen(&mut builder);
-    let mut display = Progress::new(stderr().is_terminal(), LINE_EVERY, last_error);
+    let (mut display, started) = (Progress::on_stderr(), Instant::now());
     let outcome = builder.run_with_progress(until, &mut |progress| {
-        if let Some(line) = display.show(&progress) {
-            note(&line);
+        if let Some(error) = last_error.take() {
+            display.remark(format!("last error: {error}"));
         }
+        let words = words(&progress, started);
+        display.show(progress.position, progress.target, &words);
     });
     display.clear();
     outcome
@@ -185,122 +184,41 @@ impl LastError {
         }
     }
 
-    fn take(&self) -> String {
-        let error = self.0.lock().take();
-        error.map_or_else(String::new, |error| format!("; last error: {error}"))
+    fn take(&self) -> Option<String> {
+        self.0.lock().take()
     }
 }
 
-/// Shows how far a run is: on a terminal by a bar, else by a line now and then.
-struct Progress {
-    bar: ProgressBar,
-    is_terminal: bool,
-    line_every: Duration,
-    last_line: Instant,
-    started: Instant,
-    last_error: LastError,
-}
-
-impl Progress {
-    fn new(is_terminal: bool, line_every: Duration, last_error: LastError) -> Self {
-        let target = if is_terminal {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        Self {
-            bar: ProgressBar::with_draw_target(None, target),
-            is_terminal,
-            line_every,
-            last_line: Instant::now(),
-            started: Instant::now(),
-            last_error,
-        }
-    }
-
-    /// Returns the line that a log shall get, if it is time for one.
-    fn show(&mut self, progress: &RunProgress) -> Option<String> {
-        if self.is_terminal {
-            self.draw(progress);
-            return None;
-        }
-        if self.last_line.elapsed() < self.line_every {
-            return None;
-        }
-        self.last_line = Instant::now();
-        Some(format!(
-            "{}{}",
-            self.words(progress),
-            self.last_error.take()
-        ))
-    }
-
-    fn draw(&self, progress: &RunProgress) {
-        if let (Some(target), None) = (progress.target, self.bar.length())
-            && let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}%  {msg}")
-        {
-            self.bar.set_style(style);
-            self.bar.set_length(target);
-        }
-        self.bar.set_position(progress.position);
-        self.bar.set_message(self.words(progress));
-        let error = self.last_error.take();
-        if !error.is_empty() {
-            self.bar.println(error.trim_start_matches("; "));
-        }
-    }
-
-    fn words(&self, progress: &RunProgress) -> String {
-        let seconds = self.started.elapsed().as_secs().max(1);
-        let target = progress
-            .target
-            .map_or_else(String::new, |target| format!(" of {target}"));
-        format!(
-            "{} handled, at position {}{target}, {}/s",
-            counted(progress.handled, "message"),
-            progress.position,
-            progress.handled / seconds
-        )
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
+fn words(progress: &RunProgress, started: Instant) -> String {
+    let seconds = started.elapsed().as_secs().max(1);
+    let target = progress
+        .target
+        .map_or_else(String::new, |target| format!(" of {target}"));
+    format!(
+        "{} handled, at position {}{target}, {}/s",
+        counted(progress.handled, "message"),
+        progress.position,
+        progress.handled / seconds
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LastError, Progress};
+    use super::words;
     use crate::consumer::job::RunProgress;
-    use std::time::Duration;
-
-    const PROGRESS: RunProgress = RunProgress {
-        handled: 7,
-        position: 40,
-        target: Some(100),
-    };
+    use std::time::Instant;
 
     #[test]
-    fn a_log_gets_a_line_with_the_last_error_when_it_is_time() {
-        let last_error = LastError::default();
-        let mut progress = Progress::new(false, Duration::ZERO, last_error.clone());
-        *last_error.0.lock() = Some("no connection".to_owned());
-
-        let first = progress.show(&PROGRESS).expect("it is time");
-        assert!(
-            first.starts_with("7 messages handled, at position 40 of 100, "),
-            "{first}"
-        );
-        assert!(first.ends_with("/s; last error: no connection"), "{first}");
-        let second = progress.show(&PROGRESS).expect("it is time");
-        assert!(second.ends_with("/s"), "an error is shown once: {second}");
-    }
-
-    #[test]
-    fn a_log_gets_no_line_before_it_is_time_and_none_beside_a_bar() {
-        let mut progress = Progress::new(false, Duration::from_secs(600), LastError::default());
-        assert_eq!(progress.show(&PROGRESS), None);
-        let mut progress = Progress::new(true, Duration::ZERO, LastError::default());
-        assert_eq!(progress.show(&PROGRESS), None);
+    fn a_line_says_how_much_was_handled_and_how_far_that_is() {
+        let mut progress = RunProgress {
+            handled: 7,
+            position: 40,
+            target: Some(100),
+        };
+        let first = words(&progress, Instant::now());
+        assert_eq!(first, "7 messages handled, at position 40 of 100, 7/s");
+        progress.target = None;
+        let endless = words(&progress, Instant::now());
+        assert_eq!(endless, "7 messages handled, at position 40, 7/s");
     }
 }

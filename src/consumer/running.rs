@@ -102,7 +102,7 @@ impl Consumer {
     }
 
     /// Waits until all processors have ended by themselves: because they failed, because a message met their
-    /// [`stop_after`](crate::Projector::stop_after), or because a [`StopHandle`](crate::StopHandle) was used. After that, 30
+    /// [`stop_after`](crate::Projector::stop_after), or because a [`StopHandle`](crate::consumer::StopHandle) was used. After that, 30
     /// seconds at the most.
     ///
     /// # Errors

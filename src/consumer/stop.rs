@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Stops consumers from wherever it is: another thread, or what handles SIGTERM.
 ///
 /// ```no_run
-/// # use emmett_postgresql::{EventStore, Reactor, RawEvent, Recorded, StopHandle};
+/// # use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded, consumer::StopHandle};
 /// # fn main() -> Result<(), emmett_postgresql::Error> {
 /// # let store = EventStore::builder("postgresql://localhost/shop").open()?;
 /// let stop = StopHandle::new();

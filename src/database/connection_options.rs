@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 ///   pooler, is not noticed by them.
 /// - `statement_timeout` and `lock_timeout` of the role, or `options=-c statement_timeout=5000` in the connection string, have the
 ///   server end a statement. They help where the server answers.
-/// - [`Consumer::stop_within`](crate::Consumer::stop_within) waits for the threads of a consumer no longer than its time.
+/// - [`Consumer::stop_within`](crate::consumer::Consumer::stop_within) waits for the threads of a consumer no longer than its time.
 ///
 /// A caller that must go on in any case runs the operation on a thread of its own, and waits for its result no longer than it
 /// wants. Whether an append was stored is unknown then; with message ids of the caller's it can be repeated.

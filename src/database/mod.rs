@@ -1,4 +1,4 @@
-//! The database: connections, statements, transactions, names in SQL, and the schema.
+//! Connections, transactions, and the schema with its migration.
 
 mod back_off;
 mod connection_options;

@@ -18,7 +18,7 @@ use postgres::types::ToSql;
 /// function that takes a transaction works in all four:
 ///
 /// ```
-/// use emmett_postgresql::{DatabaseError, EventStore, RawEvent, Transaction};
+/// use emmett_postgresql::{EventStore, RawEvent, Transaction, database::DatabaseError};
 ///
 /// fn note(transaction: &mut Transaction<'_>, text: &str) -> Result<u64, DatabaseError> {
 ///     transaction.execute("INSERT INTO notes (text) VALUES ($1)", &[&text])

@@ -1,4 +1,4 @@
-//! What a caller of the store can get, and what to do about it.
+//! Errors of the store, and what a caller can do about each.
 
 mod codec;
 mod counted;
@@ -6,7 +6,7 @@ mod event_log;
 mod panic;
 mod processor;
 mod projection;
-mod run_report;
+pub(crate) mod run_report;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +16,9 @@ pub use event_log::EventLogError;
 pub(crate) use panic::caught;
 pub use processor::ProcessorError;
 pub use projection::ProjectionError;
-pub use run_report::{ProcessorRun, RunEnd, RunReport};
+pub(crate) use run_report::{ProcessorRun, RunEnd, RunReport};
+
+pub use crate::json::JsonError;
 
 use crate::database::{
     DatabaseError, ExpectedVersion, RoomError, is_retryable, is_stale_plan, is_unavailable,
@@ -36,7 +38,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// was stored) and [`is_unavailable`](Error::is_unavailable) (wait for the database).
 ///
 /// ```
-/// use emmett_postgresql::{DatabaseError, Error};
+/// use emmett_postgresql::{Error, database::DatabaseError};
 ///
 /// fn advice(error: &Error) -> String {
 ///     match error {
@@ -153,7 +155,7 @@ pub enum Error {
         /// The epoch of the store.
         actual: u64,
     },
-    /// No tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it.
+    /// No tenant of that name. [`Tenants::add`](crate::events::Tenants::add) creates it.
     #[error("there is no tenant \"{tenant}\"")]
     #[non_exhaustive]
     UnknownTenant {

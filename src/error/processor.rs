@@ -50,7 +50,7 @@ pub enum ProcessorError {
     /// and the sequence was set back. What is appended up to there would be skipped, so the processor does not run.
     ///
     /// Where stored messages stand above the sequence, set that first ([`EventStore::doctor`](crate::EventStore::doctor)
-    /// says so). Then [reset](crate::Processors::reset) the processor.
+    /// says so). Then [reset](crate::operations::Processors::reset) the processor.
     #[error(
         "processor \"{processor}\" is at position {position}, ahead of the sequence, which is at {head}: it would skip \
          events. Was the database restored? Reset the processor"
@@ -67,7 +67,7 @@ pub enum ProcessorError {
     /// A processor has come to its position before the store was restored or repaired. Other messages may stand up to there
     /// now, which it would skip, so it does not run.
     ///
-    /// [Reset](crate::Processors::reset) it: to its position, if it was restored together with the events, else to the last
+    /// [Reset](crate::operations::Processors::reset) it: to its position, if it was restored together with the events, else to the last
     /// position of before.
     #[error(
         "processor \"{processor}\" is at position {position} of epoch {epoch}, the store is at epoch {store_epoch}: positions \
@@ -117,7 +117,7 @@ pub enum ProcessorError {
         reached: Option<u64>,
     },
     /// Code before this one has passed events over that this one handles, and
-    /// [`OnNewTypes::Refuse`](crate::OnNewTypes::Refuse) was asked for.
+    /// [`OnNewTypes::Refuse`](crate::consumer::OnNewTypes::Refuse) was asked for.
     #[error("processor \"{processor}\" has passed over {} up to position {position} of types that its code now \
              handles: {}; choose with on_new_types", counted(*.missed, "event"), .types.join(", "))]
     #[non_exhaustive]

@@ -12,11 +12,11 @@ pub enum RunEnd {
     PositionReached,
     /// The time is up.
     TimeUp,
-    /// A [`StopHandle`](crate::StopHandle) was used.
+    /// A [`StopHandle`](crate::consumer::StopHandle) was used.
     Stopped,
     /// Messages met the conditions of all processors to stop after.
     ConditionMet,
-    /// It failed: only in the report of [`ProcessorError::JobFailed`](crate::ProcessorError::JobFailed).
+    /// It failed: only in the report of [`ProcessorError::JobFailed`](crate::error::ProcessorError::JobFailed).
     Failed,
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The events that a projection or a reactor handles: of each event enum, its categories and its types.
 ///
 /// ```
-/// use emmett_postgresql::{Event, HandledEvents};
+/// use emmett_postgresql::{Event, events::HandledEvents};
 /// # use serde::{Deserialize, Serialize};
 /// #[derive(Serialize, Deserialize)]
 /// enum OrderEvent { Created { customer: String }, Cancelled }

@@ -1,4 +1,4 @@
-//! The log: messages, streams, the feed, and the partitions that keep tenants apart.
+//! The event log: messages, streams, the feed, and tenants.
 
 mod batch_limits;
 pub(crate) mod bulk;

@@ -1,4 +1,7 @@
-//! What an operator does: look at processors, examine the store, move event logs.
+//! Operating a store: processors and parked messages, the doctor, event logs, repair.
+//!
+//! [`EventStore::processors`](crate::EventStore::processors), [`EventStore::doctor`](crate::EventStore::doctor),
+//! [`EventStore::export`](crate::EventStore::export) and [`EventStore::import`](crate::EventStore::import) begin here.
 
 mod doctor;
 mod event_log;
@@ -6,6 +9,11 @@ mod neighbour;
 mod processors;
 mod restore;
 
+pub use crate::slots::{
+    NeighbourProcessor, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection,
+    ProcessorReset, ProcessorState, ProcessorStatus, RequestOutcome, SlotHolder, SlotStatus,
+    SurvivedError,
+};
 pub use doctor::{
     DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
 };

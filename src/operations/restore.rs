@@ -119,8 +119,8 @@ impl EventStore {
     }
 
     /// The same, where positions after this one may have been drawn again already. Processors that are beyond it fail with
-    /// [`ProcessorError::OldEpoch`](crate::ProcessorError::OldEpoch) until they are
-    /// [reset](crate::Processors::reset); 0 keeps no checkpoint.
+    /// [`ProcessorError::OldEpoch`](crate::error::ProcessorError::OldEpoch) until they are
+    /// [reset](crate::operations::Processors::reset); 0 keeps no checkpoint.
     ///
     /// # Errors
     /// As there; [`Error::InvalidInput`] for a position that no append has drawn.

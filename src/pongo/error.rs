@@ -125,7 +125,7 @@ pub enum Error {
         /// What the database said.
         r#source: postgres::Error,
     },
-    /// The event store in the same schema has no tenant of that name. [`Tenants::add`](crate::Tenants::add) creates it. The event
+    /// The event store in the same schema has no tenant of that name. [`Tenants::add`](crate::events::Tenants::add) creates it. The event
     /// store returns its own [`UnknownTenant`](crate::Error::UnknownTenant).
     #[error("there is no tenant \"{tenant}\": add it to the event store first")]
     #[non_exhaustive]
@@ -144,7 +144,7 @@ pub enum Error {
         /// What the database said.
         r#source: postgres::Error,
     },
-    /// The collection was to be read [only if it is right](crate::ReadModel), and that is not known of it. The message names
+    /// The collection was to be read [only if it is right](crate::projection::ReadModel), and that is not known of it. The message names
     /// the state of its projection, and the lowest position that it misses.
     #[error("{message}")]
     #[non_exhaustive]

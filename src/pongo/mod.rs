@@ -38,7 +38,7 @@
 //! - [`Collection::find`] has sorts, selections of fields, pages, a cursor in bounded memory, and plans.
 //! - [`Filter`] and [`Update`] are MongoDB's documents, by `json!` or built; [`field`] begins a filter.
 //! - [`UpdateOptions`], [`DeleteOptions`], [`Replacement`] and [`HandleId`] say which version a document must have.
-//! - [`CollectionDefinition`] and [`Index`] declare collections; [`Schema`](crate::Schema) prints and applies what they need.
+//! - [`CollectionDefinition`] and [`Index`] declare collections; [`Schema`](crate::database::Schema) prints and applies what they need.
 //! - [`DocumentEvolution`] reads documents of an older form.
 //! - [`PongoClient::with_transaction`] does several things together; [`PongoClient::tenant`] keeps documents apart.
 //!
@@ -49,7 +49,7 @@
 //! that refuse unknown fields.
 //!
 //! Strings survive unchanged. Numbers are exact: PostgreSQL keeps all digits, and a number that a `serde_json::Value` could not
-//! hold exactly is an error when it is read ([`JsonError::BeyondF64`](crate::JsonError)). Arithmetic of updates is decimal; a
+//! hold exactly is an error when it is read ([`JsonError::BeyondF64`](crate::error::JsonError)). Arithmetic of updates is decimal; a
 //! fraction that it makes of two floats has no more digits than a float.
 //! PostgreSQL's `jsonb` does not keep the order of an object's keys, nor the second of two equal keys; it writes `1E2` as `100`
 //! and `-0.0` as `0.0`.

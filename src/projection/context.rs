@@ -98,7 +98,7 @@ impl<'a> ProjectionContext<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the projection has not [declared](crate::Projection::tables) the table.
+    /// [`Error::InvalidInput`] when the projection has not [declared](crate::projection::Projection::tables) the table.
     pub fn table(&self, name: &str) -> Result<String> {
         let is_declared = self
             .declared
@@ -131,7 +131,7 @@ impl<'a> ProjectionContext<'a> {
 
     /// Whether the documents of this id (or the rows of this stream) are this worker's to write. Always, unless several
     /// workers share the work; then messages come to each worker that owns one of their
-    /// [keys](crate::Projection::keys).
+    /// [keys](crate::projection::Projection::keys).
     ///
     /// ```
     /// # use emmett_postgresql::ProjectionContext;

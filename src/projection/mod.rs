@@ -1,4 +1,7 @@
-//! Projections: read models. The inline ones are written in the transaction of the append.
+//! Read models: of documents ([`DocumentProjection`]) or of SQL ([`SqlProjection`]).
+//!
+//! An inline projection is written in the transaction of the append; a [`Projector`](crate::Projector) keeps one in the
+//! background.
 
 mod context;
 mod document;

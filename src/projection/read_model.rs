@@ -10,7 +10,7 @@ const REQUIRE_ACTIVE: ReadGuard = ReadGuard("emt_projection_require_active");
 /// [`Collection::only_if_active`].
 ///
 /// Each read fails with [`NotActive`](crate::pongo::Error::NotActive) while the projection is in any other
-/// [state](crate::ProjectionStatus). The statement that reads the documents looks at the state, in one snapshot and without
+/// [state](crate::projection::ProjectionStatus). The statement that reads the documents looks at the state, in one snapshot and without
 /// another round trip. An orphaned projection is called following here.
 #[derive(Debug)]
 pub struct ReadModel<'a, T> {

@@ -1,4 +1,6 @@
-//! Rebuilds: a read model is built anew beside the live one, and takes its place in one transaction.
+//! Rebuilds: a new read model is built beside the live one, and takes its place in one transaction.
+//!
+//! [`EventStore::rebuild`](crate::EventStore::rebuild) begins one.
 
 mod activation;
 mod arming;
@@ -238,11 +240,11 @@ impl<'s> Rebuild<'s> {
     /// Rebuilds. Takes as many connections as there are workers, and two more.
     ///
     /// # Errors
-    /// [`ProjectionError::Failed`](crate::ProjectionError::Failed) when the projection fails; it names the message.
+    /// [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when the projection fails; it names the message.
     /// [`Error::InvalidInput`] when the store has no such projection, or it cannot be rebuilt because it does not declare its
-    /// tables. [`ProjectionError::RebuildRunning`](crate::ProjectionError::RebuildRunning) when another program is at it.
-    /// [`ProjectionError::RebuildBlocked`](crate::ProjectionError::RebuildBlocked) when open appends left no moment for the
-    /// switch. [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when the projection's processor is ahead of the
+    /// tables. [`ProjectionError::RebuildRunning`](crate::error::ProjectionError::RebuildRunning) when another program is at it.
+    /// [`ProjectionError::RebuildBlocked`](crate::error::ProjectionError::RebuildBlocked) when open appends left no moment for the
+    /// switch. [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when the projection's processor is ahead of the
     /// sequence. The live read model is unchanged then.
     pub fn run(self) -> Result<RebuildReport> {
         self.check_sizes()?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// How far a rebuild is.
 ///
 /// ```
-/// use emmett_postgresql::RebuildProgress;
+/// use emmett_postgresql::rebuild::RebuildProgress;
 /// fn line(progress: RebuildProgress) -> String {
 ///     format!("{} events, {:.0} a second, {:?} left", progress.handled, progress.per_second, progress.left)
 /// }
@@ -46,7 +46,7 @@ pub struct RebuildReport {
     pub took: Duration,
     /// How long the switch took: appends with inline projections, or the projection's workers, waited no longer.
     pub locked: Duration,
-    /// The collections that [keep](crate::Rebuild::keep_old) the documents of before.
+    /// The collections that [keep](crate::rebuild::Rebuild::keep_old) the documents of before.
     pub kept: Vec<String>,
 }
 

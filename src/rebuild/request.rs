@@ -157,7 +157,7 @@ impl Rebuild<'_> {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when no projection of the name was ever registered, and for a number of workers, messages or
-    /// bytes that is 0 or cannot be stored; [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) when its processor is ahead
+    /// bytes that is 0 or cannot be stored; [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when its processor is ahead
     /// of the sequence.
     pub fn request(self) -> Result<bool> {
         self.check_sizes()?;

@@ -36,17 +36,17 @@ pub struct EventStoreBuilder {
 }
 
 impl EventStore {
+    /// Opens a store with the defaults. See [`EventStoreBuilder::open`].
+    ///
+    /// # Errors
+    /// Those of [`EventStoreBuilder::open`].
+    pub fn open(connection_string: &str) -> Result<Self> {
+        Self::builder(connection_string).open()
+    }
+
     /// Begins to set up a store in the database that the connection string names, as a URL or in the `key=value` form.
     pub fn builder(connection_string: &str) -> EventStoreBuilder {
         EventStoreBuilder::new(connection_string)
-    }
-
-    /// A store with the defaults. See [`EventStoreBuilder::open`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open(connection_string: &str) -> Result<Self> {
-        Self::builder(connection_string).open()
     }
 }
 
@@ -117,7 +117,7 @@ impl EventStoreBuilder {
     /// that are stored already. Defaults to [`OnHistory::Build`].
     ///
     /// ```no_run
-    /// use emmett_postgresql::{EventStore, OnHistory};
+    /// use emmett_postgresql::{EventStore, rebuild::OnHistory};
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// let store = EventStore::builder("postgresql://localhost/shop")
     ///     .on_history(OnHistory::BuildInBackground)
@@ -179,9 +179,9 @@ impl EventStoreBuilder {
     /// Opens the store: connects, migrates the schema unless told not to, registers the projections, and makes them active.
     ///
     /// # Errors
-    /// [`DatabaseError::ConnectionString`](crate::DatabaseError::ConnectionString),
-    /// [`DatabaseError::Connect`](crate::DatabaseError::Connect), [`DatabaseError::Schema`](crate::DatabaseError::Schema),
-    /// [`ProjectionError::Failed`](crate::ProjectionError::Failed) when a projection's `init` fails,
+    /// [`DatabaseError::ConnectionString`](crate::database::DatabaseError::ConnectionString),
+    /// [`DatabaseError::Connect`](crate::database::DatabaseError::Connect), [`DatabaseError::Schema`](crate::database::DatabaseError::Schema),
+    /// [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when a projection's `init` fails,
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
     pub fn open(self) -> Result<EventStore> {
         let store = self.open_unchecked()?;

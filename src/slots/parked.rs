@@ -92,7 +92,7 @@ impl fmt::Display for ParkedRequest {
 /// Which part of the parked messages to list.
 ///
 /// ```
-/// use emmett_postgresql::ParkedOptions;
+/// use emmett_postgresql::operations::ParkedOptions;
 /// let next_page = ParkedOptions::new().stream("Cart-1").after(1_200).limit(50);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

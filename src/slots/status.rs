@@ -119,8 +119,8 @@ pub enum ProcessorState {
     /// Whoever held a slot of it has not renewed its lease in time and was not replaced yet.
     LeaseExpired,
     /// It is at a position that no append has drawn, or of an earlier epoch of the store, so it would skip events: it does not
-    /// run until it is reset. [`ProcessorError::Ahead`](crate::ProcessorError::Ahead) and
-    /// [`ProcessorError::OldEpoch`](crate::ProcessorError::OldEpoch) say more.
+    /// run until it is reset. [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) and
+    /// [`ProcessorError::OldEpoch`](crate::error::ProcessorError::OldEpoch) say more.
     Ahead,
     /// The database was not well for it: a lock, a timeout, a lost connection. It tries again by itself;
     /// [`last_error`](ProcessorStatus::last_error) and [`retry_at`](SlotStatus::retry_at) say why and when.

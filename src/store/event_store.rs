@@ -143,8 +143,8 @@ impl EventStore {
     /// Without inline projections that is one round trip.
     ///
     /// # Errors
-    /// [`Error::StreamArchived`], [`ProjectionError::Failed`](crate::ProjectionError::Failed), [`Error::Encode`] and others;
-    /// nothing is stored, except after [`DatabaseError::UnknownOutcome`](crate::DatabaseError::UnknownOutcome).
+    /// [`Error::StreamArchived`], [`ProjectionError::Failed`](crate::error::ProjectionError::Failed), [`Error::Encode`] and others;
+    /// nothing is stored, except after [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome).
     pub fn append_to_stream<A: Appendable>(
         &self,
         stream: &str,

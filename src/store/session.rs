@@ -93,9 +93,9 @@ impl<'a> Session<'a> {
     /// Commits. Only a session of [`EventStore::begin`](crate::EventStore::begin) can be given away like this.
     ///
     /// # Errors
-    /// [`DatabaseError::TransactionAborted`](crate::DatabaseError::TransactionAborted) when a statement failed before,
-    /// [`DatabaseError::UnknownOutcome`](crate::DatabaseError::UnknownOutcome) when the connection was lost meanwhile,
-    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) when a deferred constraint refuses. Nothing is stored,
+    /// [`DatabaseError::TransactionAborted`](crate::database::DatabaseError::TransactionAborted) when a statement failed before,
+    /// [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome) when the connection was lost meanwhile,
+    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) when a deferred constraint refuses. Nothing is stored,
     /// but after an unknown outcome.
     pub fn commit(self) -> Result<()> {
         self.transaction.commit()?;

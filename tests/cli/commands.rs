@@ -4,7 +4,7 @@ use super::process::{TestFile, command, finish, run, run_on, succeed};
 use crate::support::{added, schema_files, store, wait_until_active};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    DocumentProjection, EventStore, MessageKind, NewMessage, RawEvent, Recorded,
+    DocumentProjection, EventStore, NewMessage, RawEvent, Recorded, events::MessageKind,
 };
 use serde_json::{Value, json};
 use std::io::Write;

@@ -36,7 +36,8 @@ fn an_open_append_is_named_and_no_failure_yet() -> anyhow::Result<()> {
     let told = succeed(&database, &["doctor"])?;
     let object = run_on(&database, &["doctor", "--json"])?.json()?;
 
-    let head = "the feed can be read up to position 1; 1 positions up to 2 are held back\n";
+    let head =
+        "the feed can be read up to position 1; an open append holds back 1 position up to 2\n";
     assert!(
         told.starts_with(&format!("{head}note: Session {pid} (")),
         "{told}"
@@ -103,15 +104,15 @@ fn a_part_of_the_feed_is_proved_or_not() -> anyhow::Result<()> {
 
     assert_eq!(
         part,
-        "positions 2 to 3: 2 messages of 1 streams; no holes, all streams in order\n"
+        "positions 2 to 3: 2 messages of 1 stream; no holes, all streams in order\n"
     );
     assert_eq!(
         processor,
-        "positions 1 to 2: 2 messages of 1 streams; no holes, all streams in order\n"
+        "positions 1 to 2: 2 messages of 1 stream; no holes, all streams in order\n"
     );
     assert_eq!(
         beyond,
-        "positions 1 to 3: 3 messages of 1 streams; no holes, all streams in order\n\
+        "positions 1 to 3: 3 messages of 1 stream; no holes, all streams in order\n\
          position 200 is beyond the head: this is all that there is\n"
     );
     assert_eq!(
@@ -126,7 +127,7 @@ fn a_part_of_the_feed_is_proved_or_not() -> anyhow::Result<()> {
         (broken.code, broken.stdout),
         (
             4,
-            format!("{violation}\npositions 1 to 3: 2 messages of 1 streams; 1 violations\n")
+            format!("{violation}\npositions 1 to 3: 2 messages of 1 stream; 1 violation\n")
         )
     );
     let expected = json!({

@@ -2,7 +2,7 @@
 
 use super::process::{Run, TestFile, command, run_on};
 use crate::support::store;
-use emmett_postgresql::{EventStore, ImportOptions};
+use emmett_postgresql::{EventStore, operations::ImportOptions};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -123,7 +123,10 @@ fn a_program_without_the_projection_leaves_a_request() -> anyhow::Result<()> {
         "{asked:?}"
     );
     let outcome = store.requested_rebuild("cart_sizes")?;
-    assert_eq!(outcome, emmett_postgresql::RequestedRebuild::Waiting);
+    assert_eq!(
+        outcome,
+        emmett_postgresql::rebuild::RequestedRebuild::Waiting
+    );
     Ok(())
 }
 

@@ -3,8 +3,10 @@
 use super::fixtures::{counted, counts};
 use crate::support::{added, quiet, store, wait_until};
 use emmett_postgresql::{
-    EventStore, FailurePolicy, ParkedOptions, ParkedSelection, Projector, RawEvent, Reactor,
-    Recorded, RequestedRebuild, StartFrom, TenantsConsumer,
+    EventStore, FailurePolicy, Projector, RawEvent, Reactor, Recorded,
+    consumer::{StartFrom, TenantsConsumer},
+    operations::{ParkedOptions, ParkedSelection},
+    rebuild::RequestedRebuild,
 };
 use postgres::{Client, GenericClient};
 use std::collections::{BTreeMap, HashSet};

@@ -2,8 +2,10 @@ use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::{
-    Error, Event, FailurePolicy, ParkedOptions, ProcessorError, Projector, RawEvent, Reactor,
-    Recorded, RunEnd, StartFrom,
+    Error, Event, FailurePolicy, Projector, RawEvent, Reactor, Recorded,
+    consumer::{RunEnd, StartFrom},
+    error::ProcessorError,
+    operations::ParkedOptions,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -283,7 +285,7 @@ fn waiting_for_what_does_not_come_ends_with_an_error_that_says_how_far_it_is() -
 #[test]
 fn what_cannot_be_a_consumer_is_refused() -> anyhow::Result<()> {
     let (_database, store) = store()?;
-    let refused = |outcome: Result<emmett_postgresql::Consumer, Error>| {
+    let refused = |outcome: Result<emmett_postgresql::consumer::Consumer, Error>| {
         outcome.expect_err("is refused").to_string()
     };
     let nothing = |name: &str| Reactor::new(name).each(|_: &Recorded<RawEvent>, _| Ok(()));

@@ -3,7 +3,9 @@
 use super::fixtures::{counts, journal};
 use crate::support::CartEvent;
 use crate::support::child_process::ChildProcess;
-use emmett_postgresql::{Consumer, EventStore, FailurePolicy, Projector, Reactor, Recorded};
+use emmett_postgresql::{
+    EventStore, FailurePolicy, Projector, Reactor, Recorded, consumer::Consumer,
+};
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;

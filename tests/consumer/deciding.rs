@@ -48,7 +48,7 @@ fn reported(
     processor: impl FnOnce(
         &emmett_postgresql::EventStore,
         Arc<Mutex<Vec<String>>>,
-    ) -> emmett_postgresql::ConsumerBuilder,
+    ) -> emmett_postgresql::consumer::ConsumerBuilder,
 ) -> anyhow::Result<Vec<String>> {
     let (_database, store) = store()?;
     for number in 1..=5 {

@@ -3,8 +3,9 @@
 use crate::support::{CartEvent, added, wait_until};
 use emmett_postgresql::testing::Server;
 use emmett_postgresql::{
-    EventStore, FailurePolicy, ParkedOptions, ProcessorState, Projector, Reactor, Recorded,
-    RequestedRebuild, SqlProjection,
+    EventStore, FailurePolicy, Projector, Reactor, Recorded, SqlProjection,
+    operations::{ParkedOptions, ProcessorState},
+    rebuild::RequestedRebuild,
 };
 use postgres::{Client, NoTls};
 use std::sync::Arc;

@@ -2,8 +2,11 @@ use super::fixtures::{journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
 use crossbeam_channel::{bounded, unbounded};
 use emmett_postgresql::{
-    ConnectionOptions, Error, EventStore, FailurePolicy, FindingKind, ParkedOptions,
-    ProcessorError, Projector, RawEvent, Reactor, Recorded, RunEnd, SqlProjection,
+    ConnectionOptions, Error, EventStore, FailurePolicy, Projector, RawEvent, Reactor, Recorded,
+    SqlProjection,
+    consumer::RunEnd,
+    error::ProcessorError,
+    operations::{FindingKind, ParkedOptions},
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -3,9 +3,12 @@ use crate::database::connections::proxy::{Loss, Proxy};
 use crate::support::{CartEvent, added, database, store};
 use crossbeam_channel::bounded;
 use emmett_postgresql::{
-    ConsumerBuilder, Error, EventStore, FailurePolicy, ParkedSelection, ProcessorError, Projector,
-    RawEvent, Reactor, Recorded, RequestedRebuild, RunEnd, RunReport, RunUntil, SqlProjection,
-    StopHandle,
+    Error, EventStore, FailurePolicy, Projector, RawEvent, Reactor, Recorded, RunUntil,
+    SqlProjection,
+    consumer::{ConsumerBuilder, RunEnd, RunReport, StopHandle},
+    error::ProcessorError,
+    operations::ParkedSelection,
+    rebuild::RequestedRebuild,
 };
 use std::error::Error as _;
 use std::sync::Arc;

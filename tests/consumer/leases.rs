@@ -2,7 +2,7 @@ use super::child::{ChildConsumer, Kind, LEASE};
 use super::fixtures::{journal, journaled, stored};
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::{
-    ConnectionOptions, EventStore, ProcessorState, RawEvent, Reactor, Recorded,
+    ConnectionOptions, EventStore, RawEvent, Reactor, Recorded, operations::ProcessorState,
 };
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -3,8 +3,9 @@
 use super::fixtures::{counted, counts};
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::{
-    Error, EventStore, ProcessorError, ProjectionError, Projector, RawEvent, Reactor, Recorded,
-    RequestedRebuild,
+    Error, EventStore, Projector, RawEvent, Reactor, Recorded,
+    error::{ProcessorError, ProjectionError},
+    rebuild::RequestedRebuild,
 };
 use std::time::Duration;
 

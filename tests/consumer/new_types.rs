@@ -2,8 +2,10 @@
 
 use crate::support::{store, wait_until};
 use emmett_postgresql::{
-    DocumentProjection, Error, Event, EventStore, OnNewTypes, ProcessorError, Projector, RawEvent,
-    Reactor, ReactorContext, Recorded, RunEnd,
+    DocumentProjection, Error, Event, EventStore, Projector, RawEvent, Reactor, ReactorContext,
+    Recorded,
+    consumer::{OnNewTypes, RunEnd},
+    error::ProcessorError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -172,7 +174,8 @@ fn what_began_after_them_has_not_passed_them_over() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     append(&store)?;
     let positions = Seen::default();
-    let from_end = |reactor: Reactor| reactor.start_from(emmett_postgresql::StartFrom::End);
+    let from_end =
+        |reactor: Reactor| reactor.start_from(emmett_postgresql::consumer::StartFrom::End);
     run(&store, from_end(old(&positions)))?;
     let refusing = new(&positions).on_new_types(OnNewTypes::Refuse);
     run(&store, from_end(refusing))?;

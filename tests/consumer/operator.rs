@@ -3,7 +3,8 @@
 use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
 use emmett_postgresql::{
-    FailurePolicy, ParkedSelection, Projector, RawEvent, Reactor, Recorded, RequestedRebuild,
+    FailurePolicy, Projector, RawEvent, Reactor, Recorded, operations::ParkedSelection,
+    rebuild::RequestedRebuild,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -13,7 +13,7 @@ const LEASE: Duration = Duration::from_millis(400);
 fn start(
     store: &EventStore,
     workers: u32,
-) -> Result<emmett_postgresql::Consumer, emmett_postgresql::Error> {
+) -> Result<emmett_postgresql::consumer::Consumer, emmett_postgresql::Error> {
     store
         .consumer()
         .projector(Projector::new(counts("counts")).workers(workers).slots(16))

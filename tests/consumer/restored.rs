@@ -3,8 +3,11 @@
 use super::fixtures::{counts, journal, journaled, stored};
 use crate::support::{added, store};
 use emmett_postgresql::{
-    Error, EventStore, ProcessorError, ProcessorState, Projector, Reactor, Recorded, Result,
-    RunEnd, StartFrom, testing::Database,
+    Error, EventStore, Projector, Reactor, Recorded, Result,
+    consumer::{RunEnd, StartFrom},
+    error::ProcessorError,
+    operations::ProcessorState,
+    testing::Database,
 };
 use std::time::Duration;
 

@@ -4,8 +4,8 @@ use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, database, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    ConnectionOptions, ConsumerBuilder, EventStore, FailurePolicy, FeedOptions, ParkedOptions,
-    Projector, Reactor, Recorded,
+    ConnectionOptions, EventStore, FailurePolicy, FeedOptions, Projector, Reactor, Recorded,
+    consumer::ConsumerBuilder, operations::ParkedOptions,
 };
 use postgres::Client;
 use std::collections::BTreeMap;

@@ -4,8 +4,9 @@ use super::fixtures::{counted, counts};
 use crate::support::{CartEvent, added, store, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Consumer, EventStore, FailurePolicy, ParkedOptions, ProcessorState, Projector, RawEvent,
-    Reactor, Recorded,
+    EventStore, FailurePolicy, Projector, RawEvent, Reactor, Recorded,
+    consumer::Consumer,
+    operations::{ParkedOptions, ProcessorState},
 };
 use postgres::Client;
 use std::time::Duration;

@@ -2,8 +2,9 @@
 
 use crate::support::{CartEvent, added};
 use emmett_postgresql::{
-    AutoMigration, DatabaseError, Error, EventStore, FeedOptions, ProcessorState, RawEvent,
-    ReadOptions, SchemaState,
+    Error, EventStore, FeedOptions, RawEvent, ReadOptions,
+    database::{AutoMigration, DatabaseError, SchemaState},
+    operations::ProcessorState,
     testing::{Database, Server},
 };
 

@@ -3,9 +3,10 @@
 use crate::support::{CartEvent, added};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AppendOptions, AutoMigration, DocumentProjection, Error, EventStore, ExportOptions,
-    FeedOptions, ImportOptions, NewMessage, ParkedOptions, ParkedSelection, Processors, RawEvent,
-    ReadOptions, Recorded, SchemaState, StreamMessages,
+    AppendOptions, DocumentProjection, Error, EventStore, FeedOptions, NewMessage, RawEvent,
+    ReadOptions, Recorded, StreamMessages,
+    database::{AutoMigration, SchemaState},
+    operations::{ExportOptions, ImportOptions, ParkedOptions, ParkedSelection, Processors},
 };
 use postgres::{Client, NoTls};
 use serde_json::{Map, Value, json};

@@ -4,9 +4,10 @@ use crate::support::{database, store};
 use emmett_postgresql::pongo;
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    AppendOptions, DocumentProjection, Error, EventStore, EventStoreBuilder, ExportOptions,
-    FeedOptions, ImportOptions, NewMessage, ProjectionError, RawEvent, ReadOptions, Recorded,
-    Result, SqlProjection, StreamMessages,
+    AppendOptions, DocumentProjection, Error, EventStore, EventStoreBuilder, FeedOptions,
+    NewMessage, RawEvent, ReadOptions, Recorded, Result, SqlProjection, StreamMessages,
+    error::ProjectionError,
+    operations::{ExportOptions, ImportOptions},
 };
 use postgres::NoTls;
 use r2d2_postgres::PostgresConnectionManager;

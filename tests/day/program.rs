@@ -5,9 +5,11 @@ use anyhow::{Context, Result, ensure};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
     AppendOptions, ConnectionOptions, DocumentProjection, Event, EventStore, ExpectedVersion,
-    ExportOptions, FailurePolicy, FeedOptions, ImportOptions, NewMessage, ParkedOptions,
-    ParkedSelection, ProjectionStatus, Projector, Reactor, ReadOptions, Recorded, RunEnd,
+    FailurePolicy, FeedOptions, NewMessage, Projector, Reactor, ReadOptions, Recorded,
     StreamMessages,
+    consumer::RunEnd,
+    operations::{ExportOptions, ImportOptions, ParkedOptions, ParkedSelection},
+    projection::ProjectionStatus,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -269,7 +271,7 @@ fn run_fines(store: &EventStore, fails: bool) -> Result<()> {
     Ok(())
 }
 
-fn fines(store: &EventStore, fails: bool) -> emmett_postgresql::ConsumerBuilder {
+fn fines(store: &EventStore, fails: bool) -> emmett_postgresql::consumer::ConsumerBuilder {
     let reactor = Reactor::new("fines").each(move |recorded: &Recorded<LoanEvent>, _| {
         let is_postponed =
             matches!(&recorded.event, LoanEvent::Lent { book, .. } if book == POSTPONED);

@@ -2,7 +2,7 @@
 
 use crate::support::{added, store};
 use emmett_postgresql::pongo::{self, PongoClient};
-use emmett_postgresql::{AppendOptions, DatabaseError, Error, EventStore, Session};
+use emmett_postgresql::{AppendOptions, Error, EventStore, Session, database::DatabaseError};
 use postgres::NoTls;
 use serde_json::{Value, json};
 

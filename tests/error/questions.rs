@@ -4,8 +4,8 @@ use crate::database::connections::proxy::{Loss, Proxy};
 use crate::support::{added, database, quiet, store};
 use emmett_postgresql::pongo::{self, PongoClient};
 use emmett_postgresql::{
-    AppendOptions, ConnectionOptions, DatabaseError, Error, EventStore, RawEvent, Recorded,
-    SqlProjection,
+    AppendOptions, ConnectionOptions, Error, EventStore, RawEvent, Recorded, SqlProjection,
+    database::DatabaseError,
 };
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use crate::support::{database, store, wait_until_active};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ExportOptions, FeedOptions, Projector, RawEvent,
-    Reactor, ReadOptions, Recorded,
+    DocumentProjection, Error, EventStore, FeedOptions, Projector, RawEvent, Reactor, ReadOptions,
+    Recorded, operations::ExportOptions,
 };
 use serde_json::{Value, json};
 use std::process::Command;

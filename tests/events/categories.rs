@@ -2,8 +2,8 @@
 
 use crate::support::{database, store, wait_until};
 use emmett_postgresql::{
-    DocumentProjection, Error, Event, EventStore, FeedOptions, FindingKind, NewMessage, Projector,
-    RawEvent, Reactor, ReadOptions, Recorded, Result, StreamMessages,
+    DocumentProjection, Error, Event, EventStore, FeedOptions, NewMessage, Projector, RawEvent,
+    Reactor, ReadOptions, Recorded, Result, StreamMessages, operations::FindingKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

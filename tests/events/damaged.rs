@@ -3,8 +3,8 @@
 use crate::support::{database, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Error, EventStore, ExportOptions, FailurePolicy, FeedOptions, MessageKind, RawEvent, Reactor,
-    ReadOptions, Recorded,
+    Error, EventStore, FailurePolicy, FeedOptions, RawEvent, Reactor, ReadOptions, Recorded,
+    events::MessageKind, operations::ExportOptions,
 };
 use serde_json::json;
 use std::fmt::Write;
@@ -158,7 +158,7 @@ fn a_damaged_message_is_parked_and_the_others_are_handled() -> anyhow::Result<()
     consumer.stop()?;
     let parked = store
         .processors()
-        .parked("audit", emmett_postgresql::ParkedOptions::new())?;
+        .parked("audit", emmett_postgresql::operations::ParkedOptions::new())?;
     assert_eq!(parked.len(), 1);
     let error = parked[0].error.as_deref().unwrap_or_default();
     assert!(error.contains("kind `X`"), "{error}");

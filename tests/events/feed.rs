@@ -3,8 +3,8 @@
 use crate::events::fence::fixtures::{ACME, DEFAULT, Ground, append};
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    DatabaseError, Error, Event, EventStore, FeedOptions, MessageKind, NewMessage, RawEvent,
-    Recorded, Result,
+    Error, Event, EventStore, FeedOptions, NewMessage, RawEvent, Recorded, Result,
+    database::DatabaseError, events::MessageKind,
 };
 use postgres::error::SqlState;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use crate::consumer::fixtures::{journal, journaled, stored};
 use crate::support::{added, store, wait_until};
 use anyhow::Context;
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{EventStore, SchemaState};
+use emmett_postgresql::{EventStore, database::SchemaState};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

@@ -7,7 +7,8 @@ use crate::support::server_shell::{ServerShell, run};
 use crate::support::{added, quiet, wait_until};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    DatabaseError, Error, EventStore, EventStoreBuilder, FindingKind, Result, RunReport,
+    Error, EventStore, EventStoreBuilder, Result, consumer::RunReport, database::DatabaseError,
+    operations::FindingKind,
 };
 use postgres::Client;
 

@@ -7,7 +7,8 @@ use crate::support::server_shell::{ServerBeside, ServerShell, base_backup, run};
 use crate::support::{CartEvent, added, quiet, wait_until};
 use emmett_postgresql::testing::Server;
 use emmett_postgresql::{
-    Error, EventStore, ProcessorError, ProcessorState, Reactor, Recorded, Result, RunReport,
+    Error, EventStore, Reactor, Recorded, Result, consumer::RunReport, error::ProcessorError,
+    operations::ProcessorState,
 };
 use postgres::{Client, NoTls};
 use std::sync::{Arc, Mutex};

@@ -3,8 +3,12 @@
 use crate::support::{added, store};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Error, EventStore, ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection,
-    ProcessorError, ProcessorState, ProcessorStatus,
+    Error, EventStore,
+    error::ProcessorError,
+    operations::{
+        ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, ProcessorState,
+        ProcessorStatus,
+    },
 };
 use postgres::Client;
 use std::time::{Duration, SystemTime};

@@ -4,8 +4,11 @@ use crate::consumer::fixtures::{counts, journal, journaled};
 use crate::support::{added, quiet, store, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    DatabaseError, Error, EventStore, EventStoreBuilder, FeedOptions, FindingKind, ProcessorError,
-    ProcessorState, ProjectionStatus, RawEvent, Result,
+    Error, EventStore, EventStoreBuilder, FeedOptions, RawEvent, Result,
+    database::DatabaseError,
+    error::ProcessorError,
+    operations::{FindingKind, ProcessorState},
+    projection::ProjectionStatus,
 };
 use postgres::NoTls;
 use r2d2_postgres::PostgresConnectionManager;
@@ -37,7 +40,7 @@ fn handled() -> anyhow::Result<(Database, EventStore)> {
     Ok((database, store))
 }
 
-fn job(store: &EventStore) -> Result<emmett_postgresql::RunReport> {
+fn job(store: &EventStore) -> Result<emmett_postgresql::consumer::RunReport> {
     store
         .consumer()
         .projector(journal("journal"))
@@ -123,7 +126,10 @@ fn a_sequence_behind_the_table_is_refused_at_open_and_at_the_first_append_of_eac
     let words = "partition \"acme\" has a message at position 1";
     assert_refused(append(&acme, 1), words);
     let log = r#"{"streamName": "Cart-9", "type": "Opened", "data": {}}"#;
-    let imported = acme.import(log.as_bytes(), emmett_postgresql::ImportOptions::new());
+    let imported = acme.import(
+        log.as_bytes(),
+        emmett_postgresql::operations::ImportOptions::new(),
+    );
     assert_refused(imported, words);
     assert_eq!(store.read_stream::<RawEvent>("Cart-1")?.events.len(), 5);
 

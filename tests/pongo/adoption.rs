@@ -2,7 +2,7 @@
 
 use super::client::{client, exists};
 use crate::support::database;
-use emmett_postgresql::AutoMigration;
+use emmett_postgresql::database::AutoMigration;
 use emmett_postgresql::pongo::{CollectionDefinition, Error, Index, PongoClient};
 use emmett_postgresql::testing::{Database, Server};
 use postgres::{Client, NoTls};

@@ -4,7 +4,8 @@ use crate::support::{added, database, schema_files, store};
 use emmett_postgresql::pongo::{Error, PongoClient, PongoClientBuilder};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AutoMigration, ConnectionOptions, DatabaseError, Error as StoreError, EventStore, SchemaState,
+    ConnectionOptions, Error as StoreError, EventStore,
+    database::{AutoMigration, DatabaseError, SchemaState},
 };
 use postgres::NoTls;
 use r2d2_postgres::PostgresConnectionManager;

@@ -3,7 +3,9 @@
 use super::client::{client, exists};
 use crate::support::store;
 use emmett_postgresql::pongo::{Collection, Error, Index, PongoClient, PongoTransaction};
-use emmett_postgresql::{AutoMigration, DocumentProjection, EventStore, RawEvent, Recorded};
+use emmett_postgresql::{
+    DocumentProjection, EventStore, RawEvent, Recorded, database::AutoMigration,
+};
 use serde_json::{Value, json};
 
 fn count(collection: &Collection<'_, Value>) -> anyhow::Result<u64> {

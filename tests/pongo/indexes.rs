@@ -7,8 +7,9 @@ use emmett_postgresql::pongo::{
 };
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AutoMigration, ConnectionOptions, DatabaseError, DocumentProjection, EventStore,
-    ProjectionError, RawEvent, Recorded,
+    ConnectionOptions, DocumentProjection, EventStore, RawEvent, Recorded,
+    database::{AutoMigration, DatabaseError},
+    error::ProjectionError,
 };
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! Strings and numbers that come back as they went in, whatever is done with them; and documents of an older form.
 
 use crate::support;
-use emmett_postgresql::JsonError;
+use emmett_postgresql::error::JsonError;
 use emmett_postgresql::pongo::{DocumentEvolution, Error, Update, UpdateOptions, field};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -6,8 +6,8 @@ mod versions;
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ProjectionContext, ProjectionError, Recorded,
-    SqlProjection, StreamMessages,
+    DocumentProjection, Error, EventStore, ProjectionContext, Recorded, SqlProjection,
+    StreamMessages, error::ProjectionError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

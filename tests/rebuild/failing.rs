@@ -3,7 +3,8 @@
 use super::{assert_cleaned_up, damage, model, store_with};
 use crate::support::{CartEvent, added};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, OnHistory, Projection, Recorded, SqlProjection,
+    DocumentProjection, Error, EventStore, Recorded, SqlProjection, projection::Projection,
+    rebuild::OnHistory,
 };
 use serde_json::Value;
 

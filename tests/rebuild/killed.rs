@@ -3,7 +3,7 @@
 use super::{assert_cleaned_up, damage, folded, model, open, store_with, waiting};
 use crate::support::{added, wait_until};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore, ProjectionError};
+use emmett_postgresql::{Error, EventStore, error::ProjectionError};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 

@@ -4,8 +4,8 @@ use super::assert_cleaned_up;
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Error, EventStore, OnHistory, Projection, ProjectionContext, ProjectionError, Recorded,
-    SqlProjection, StreamMessages,
+    Error, EventStore, ProjectionContext, Recorded, SqlProjection, StreamMessages,
+    error::ProjectionError, projection::Projection, rebuild::OnHistory,
 };
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use super::{append, assert_cleaned_up, damage, folded, model, open, store_with, waiting};
 use crate::support::{CartEvent, added, database, wait_until};
-use emmett_postgresql::{ConnectionOptions, Error, EventStore, ProjectionError};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore, error::ProjectionError};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;

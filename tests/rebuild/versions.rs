@@ -3,7 +3,9 @@
 use super::{assert_cleaned_up, folded, ids, model, quantity, store_with};
 use crate::support::{added, wait_until, wait_until_active};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{DocumentProjection, EventStore, OnHistory, ProjectionStatus};
+use emmett_postgresql::{
+    DocumentProjection, EventStore, projection::ProjectionStatus, rebuild::OnHistory,
+};
 use serde_json::{Value, json};
 
 /// Version 2 counts double.

@@ -3,8 +3,8 @@
 use super::{assert_cleaned_up, store_with};
 use crate::support::{CartEvent, database};
 use emmett_postgresql::{
-    ConnectionOptions, DocumentProjection, EventStore, HandledEvents, OnHistory, Projection,
-    ProjectionContext, RawEvent, Recorded, RecordedMessage,
+    ConnectionOptions, DocumentProjection, EventStore, ProjectionContext, RawEvent, Recorded,
+    RecordedMessage, events::HandledEvents, projection::Projection, rebuild::OnHistory,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;

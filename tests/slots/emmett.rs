@@ -5,7 +5,8 @@ use crate::consumer::fixtures::{Counted, counted, counts, journal, journaled};
 use crate::support::{CartEvent, added, store, wait_until_active};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Error, EventStore, ProcessorState, ProjectionError, Projector, Reactor, Recorded, SchemaState,
+    Error, EventStore, Projector, Reactor, Recorded, database::SchemaState, error::ProjectionError,
+    operations::ProcessorState,
 };
 use postgres::Client;
 use std::time::Duration;

@@ -3,8 +3,9 @@
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    Consumer, DocumentProjection, EventStore, FailurePolicy, ParkedOptions, ParkedSelection,
-    Projector, RawEvent, Reactor, Recorded,
+    DocumentProjection, EventStore, FailurePolicy, Projector, RawEvent, Reactor, Recorded,
+    consumer::Consumer,
+    operations::{ParkedOptions, ParkedSelection},
 };
 use serde_json::json;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::fixtures::Slot;
 use crate::support::{CartEvent, added, store, wait_until};
 use emmett_postgresql::{
-    DocumentProjection, Error, FailurePolicy, ProcessorError, RawEvent, Reactor, Recorded,
+    DocumentProjection, Error, FailurePolicy, RawEvent, Reactor, Recorded, error::ProcessorError,
 };
 use serde_json::json;
 use std::sync::mpsc::channel;

@@ -1,7 +1,7 @@
 //! Transactions of the caller's that run above READ COMMITTED: stale snapshots must not store anything wrong.
 
 use crate::support::{CartEvent, added, store};
-use emmett_postgresql::{DocumentProjection, Error, EventStore, OnHistory, Recorded};
+use emmett_postgresql::{DocumentProjection, Error, EventStore, Recorded, rebuild::OnHistory};
 use postgres::IsolationLevel;
 use serde_json::{Value, json};
 

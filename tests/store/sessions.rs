@@ -5,8 +5,8 @@ mod borrowed;
 
 use crate::support::{CartEvent, added, database, quiet, store, wait_until};
 use emmett_postgresql::{
-    AppendOptions, ConnectionOptions, DatabaseError, Error, EventStore, ExpectedVersion, RawEvent,
-    StreamMessages,
+    AppendOptions, ConnectionOptions, Error, EventStore, ExpectedVersion, RawEvent, StreamMessages,
+    database::DatabaseError,
 };
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,8 +4,8 @@ use crate::support::{CartEvent, added, database, store};
 use crossbeam_channel::unbounded;
 use emmett_postgresql::pongo::PongoClient;
 use emmett_postgresql::{
-    DatabaseError, EventStore, NewMessage, RawEvent, Reactor, Recorded, Result, SqlProjection,
-    StreamMessages, Transaction, testing,
+    EventStore, NewMessage, RawEvent, Reactor, Recorded, Result, SqlProjection, StreamMessages,
+    Transaction, database::DatabaseError, testing,
 };
 use serde_json::{Value, json};
 

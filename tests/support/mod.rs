@@ -77,7 +77,7 @@ pub(crate) fn added(product: &str, quantity: u32) -> CartEvent {
 
 /// Waits until all inline projections that a store has registered are active or another version is.
 pub(crate) fn wait_until_active(store: &EventStore) {
-    use emmett_postgresql::ProjectionStatus::{Active, Inactive};
+    use emmett_postgresql::projection::ProjectionStatus::{Active, Inactive};
     wait_until("all projections are active", || {
         let projections = store.registered_projections().expect("the registry");
         let mut states = projections.iter().map(|projection| projection.status);

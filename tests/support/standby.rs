@@ -2,7 +2,7 @@
 
 use super::server_shell::{ServerBeside, base_backup};
 use super::wait_until;
-use emmett_postgresql::{AutoMigration, EventStore};
+use emmett_postgresql::{EventStore, database::AutoMigration};
 use postgres::{Client, NoTls};
 
 pub(crate) struct Standby(ServerBeside);

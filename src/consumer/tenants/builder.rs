@@ -49,7 +49,7 @@ impl ConsumerBuilder {
     /// Each tenant keeps checkpoints, parked messages and read models of its own, the same as with a consumer of
     /// [its own](EventStore::tenant), so that both can take turns. A handler learns the tenant by
     /// [`partition`](crate::Transaction::partition) of its context. A job runs tenant by tenant: call
-    /// [`run_until_caught_up`](Self::run_until_caught_up) for each of [`Tenants::list`](crate::Tenants::list).
+    /// [`run_until_caught_up`](Self::run_until_caught_up) for each of [`Tenants::list`](crate::events::Tenants::list).
     pub fn for_all_tenants(self) -> TenantsConsumerBuilder {
         TenantsConsumerBuilder {
             builder: self,

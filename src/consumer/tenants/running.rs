@@ -101,7 +101,7 @@ impl TenantsConsumer {
         }
     }
 
-    /// Stops it cleanly, as [`Consumer::stop`](crate::Consumer::stop) does.
+    /// Stops it cleanly, as [`Consumer::stop`](crate::consumer::Consumer::stop) does.
     ///
     /// # Errors
     /// Those of [`stop_within`](TenantsConsumer::stop_within).
@@ -110,17 +110,17 @@ impl TenantsConsumer {
     }
 
     /// Stops it cleanly, and waits no longer than this time for its threads, as
-    /// [`Consumer::stop_within`](crate::Consumer::stop_within) does.
+    /// [`Consumer::stop_within`](crate::consumer::Consumer::stop_within) does.
     ///
     /// # Errors
-    /// [`ProcessorError::StillRunning`](crate::ProcessorError::StillRunning), which names the threads that have not ended;
-    /// [`ProcessorError::Failed`](crate::ProcessorError::Failed) when a processor had failed in a tenant, which it names:
+    /// [`ProcessorError::StillRunning`](crate::error::ProcessorError::StillRunning), which names the threads that have not ended;
+    /// [`ProcessorError::Failed`](crate::error::ProcessorError::Failed) when a processor had failed in a tenant, which it names:
     /// the first, by the tenants' names.
     pub fn stop_within(mut self, time: Duration) -> Result<()> {
         self.finish(time)
     }
 
-    /// Waits until a [`StopHandle`](crate::StopHandle) is used, and after that 30 seconds at the most.
+    /// Waits until a [`StopHandle`](crate::consumer::StopHandle) is used, and after that 30 seconds at the most.
     ///
     /// # Errors
     /// Those of [`stop_within`](TenantsConsumer::stop_within).

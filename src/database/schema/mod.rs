@@ -38,7 +38,7 @@ use std::sync::Arc;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), emmett_postgresql::Error> {
-/// use emmett_postgresql::{AutoMigration, EventStore};
+/// use emmett_postgresql::{EventStore, database::AutoMigration};
 /// let store = EventStore::builder("postgresql://localhost/shop")
 ///     .auto_migration(AutoMigration::None)
 ///     .open_unchecked()?;

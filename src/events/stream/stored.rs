@@ -25,7 +25,7 @@ pub struct Appended {
     pub already_appended: bool,
     /// The names of the inline projections that ran. The read models of the store's others have the messages later: they are
     /// being built, follow, or another version is the active one (see
-    /// [`ProjectionStatus`](crate::ProjectionStatus)).
+    /// [`ProjectionStatus`](crate::projection::ProjectionStatus)).
     pub projections: Vec<String>,
 }
 

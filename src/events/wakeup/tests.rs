@@ -1,8 +1,8 @@
 use super::bells::Bells;
+use crate::operations::ImportOptions;
 use crate::testing::{Database, database};
 use crate::{
-    DocumentProjection, EventStore, EventStoreBuilder, ImportOptions, RawEvent, Recorded,
-    StreamMessages,
+    DocumentProjection, EventStore, EventStoreBuilder, RawEvent, Recorded, StreamMessages,
 };
 use crossbeam_channel::Receiver;
 use postgres::{Client, NoTls};

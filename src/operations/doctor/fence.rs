@@ -3,7 +3,7 @@
 use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::{elapsed_from_sql, get_u64, to_sql};
 use crate::database::{Sql, get, param};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::events::{Partition, PartitionSql, feed};
 use postgres::Row;
 use postgres::types::Type;
@@ -217,8 +217,9 @@ impl FenceHolder {
         match self.held_back {
             0 => format!("has been appending{since}; nothing waits for it yet{tenants}"),
             held_back => format!(
-                "has held the feed back at position {}{since}{tenants}; {held_back} positions wait",
-                self.position
+                "has held the feed back at position {}{since}{tenants}; not readable yet: {}",
+                self.position,
+                counted(held_back, "position")
             ),
         }
     }

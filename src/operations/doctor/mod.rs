@@ -159,7 +159,7 @@ impl EventStore {
     /// [`Error::InvalidInput`] for a part that ends where appends are still open, that ends before it begins, or that begins
     /// beyond the last position that was drawn.
     pub fn prove_feed(&self, from: u64, to: u64) -> Result<FeedProof> {
-        prove(self.connections(), self.partition(), from, to)
+        self.prove_feed_watched(from, to, &mut |_, _| ())
     }
 
     /// Proves that a processor has skipped nothing that is there: [`prove_feed`](EventStore::prove_feed) from the beginning
@@ -174,10 +174,20 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`ProcessorError::Ahead`](crate::ProcessorError::Ahead)
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown); [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead)
     /// when the processor is ahead of the sequence; [`Error::InvalidInput`] when the processor is beyond where
     /// the feed can be read.
     pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
         self.prove_feed(1, self.processors().drawn_position(name)?)
+    }
+
+    /// After each page, `on_page` gets what was proved, and up to which position.
+    pub(crate) fn prove_feed_watched(
+        &self,
+        from: u64,
+        to: u64,
+        on_page: &mut dyn FnMut(&FeedProof, u64),
+    ) -> Result<FeedProof> {
+        prove(self.connections(), self.partition(), (from, to), on_page)
     }
 }

@@ -1,7 +1,7 @@
 //! Processors that do not get on.
 
 use super::finding::{Finding, FindingKind, Severity};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::operations::processors::Processors;
 use crate::slots::{ProcessorState, ProcessorStatus};
 
@@ -90,11 +90,11 @@ fn expired(processor: &ProcessorStatus) -> Option<Finding> {
         FindingKind::LeaseExpired,
         Severity::Warning,
         format!(
-            "{}: \"{}\" has not renewed its lease, and nobody has taken over {} of {} slots.",
+            "{}: \"{}\" has not renewed its lease, and nobody has taken over {} of {}.",
             title(processor),
             first.owner,
             expired.len(),
-            processor.slots.len()
+            counted(processor.slots.len(), "slot")
         ),
         "Whoever runs the processor next takes over by itself; see whether its program still runs.",
     ))
@@ -126,10 +126,10 @@ fn repeating(processor: &ProcessorStatus) -> Option<Finding> {
         FindingKind::ProcessorRepeats,
         Severity::Warning,
         format!(
-            "{} repeats what fails after position {}, {} times so far: {}",
+            "{} repeats what fails after position {}, {} so far: {}",
             title(processor),
             slot.position,
-            survived.times,
+            counted(survived.times, "time"),
             survived.error
         ),
         "Mend the cause: it goes on by itself then.",
@@ -145,10 +145,10 @@ fn standing_still(processor: &ProcessorStatus, horizon: Option<u64>) -> Option<F
             FindingKind::ProcessorStandsStill,
             Severity::Warning,
             format!(
-                "{} stands still at position {}, although {} messages wait.",
+                "{} stands still at position {}; its lag is {}.",
                 title(processor),
                 processor.position,
-                processor.lag
+                counted(processor.lag, "message")
             ),
             "See whether its program gets connections; start it again if it does not go on.",
         )
@@ -162,8 +162,10 @@ fn parked(processor: &ProcessorStatus) -> Option<Finding> {
             FindingKind::ParkedMessages,
             Severity::Warning,
             format!(
-                "{} has parked {parked} messages that it could not handle; {waiting} wait behind them.",
-                title(processor)
+                "{} has parked {} that it could not handle, and {} of the same streams.",
+                title(processor),
+                counted(parked, "message"),
+                counted(waiting, "later message")
             ),
             "See why with `emmett consumers parked`; then replay or discard them.",
         )

@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::Sql;
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::events::Partition;
 use crate::projection::{
     MissedEvents, ProjectionStatus, ProjectionType, RegisteredProjection, registry,
@@ -74,9 +74,9 @@ fn orphaned(projection: &RegisteredProjection, missed: MissedEvents) -> Finding 
         FindingKind::OrphanedProjection,
         Severity::Serious,
         format!(
-            "{} misses {} events from position {} on, and no program that has it is there to add them.",
+            "{} misses {} from position {} on, and no program that has it is there to add them.",
             title(projection),
-            missed.count,
+            counted(missed.count, "event"),
             missed.first_position
         ),
         "Start a program that has it, or forget it: `emmett projections forget`.",
@@ -104,9 +104,9 @@ fn following(projection: &RegisteredProjection, missed: MissedEvents) -> Finding
         FindingKind::FollowingProjection,
         Severity::Warning,
         format!(
-            "{} has missed {} events from position {} on for more than a minute.",
+            "{} has missed {} from position {} on for more than a minute.",
             title(projection),
-            missed.count,
+            counted(missed.count, "event"),
             missed.first_position
         ),
         "Programs without it go on appending, or something holds the feed back.",

@@ -47,12 +47,12 @@ impl FeedProof {
     }
 }
 
-/// Walks from one position to another, both included.
+/// Walks from one position to another, both included; after each page, `on_page` learns how far the walk is.
 pub(crate) fn prove(
     connections: &Connections,
     partition: &Partition,
-    from: u64,
-    to: u64,
+    (from, to): (u64, u64),
+    on_page: &mut dyn FnMut(&FeedProof, u64),
 ) -> Result<FeedProof> {
     let from = from.max(1);
     // All of an empty feed is a part of it.
@@ -111,8 +111,8 @@ pub(crate) fn prove(
         };
         // The last position again: a second message at it would be lost between two pages.
         after = last.global_position - 1;
+        on_page(&walk.proof, after);
     }
-    walk.proof.streams = walk.versions.len() as u64;
     walk.compare_streams(connections, partition)?;
     Ok(walk.proof)
 }
@@ -136,6 +136,7 @@ impl Walk {
             self.check_position(message);
             self.check_version(message);
         }
+        self.proof.streams = self.versions.len() as u64;
     }
 
     /// Compares the rows of the streams with their last messages: a last one that is missing leaves no hole. Whoever walks from

@@ -25,7 +25,7 @@ impl Processors {
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
-    /// use emmett_postgresql::ParkedOptions;
+    /// use emmett_postgresql::operations::ParkedOptions;
     /// for parked in store.processors().parked("cart-summaries", ParkedOptions::new())? {
     ///     let why = parked.error.as_deref().unwrap_or("waits behind an earlier one");
     ///     println!("{} {}: {why}", parked.global_position, parked.stream_name);
@@ -35,7 +35,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput) for a
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput) for a
     /// limit of 0.
     pub fn parked(&self, name: &str, options: ParkedOptions) -> Result<Vec<ParkedMessage>> {
         check_stream(options.stream.as_deref())?;
@@ -60,7 +60,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown).
     pub fn parked_message(&self, name: &str, position: u64) -> Result<Option<ParkedDetail>> {
         let version = self.version_parameter()?;
         self.connections.run(true, |sql| {
@@ -87,7 +87,7 @@ impl Processors {
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
-    /// use emmett_postgresql::ParkedSelection;
+    /// use emmett_postgresql::operations::ParkedSelection;
     /// let outcome = store.processors().replay("cart-summaries", &ParkedSelection::All)?;
     /// println!("{} messages are handled again", outcome.marked);
     /// # Ok(())
@@ -95,7 +95,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
     /// for a position after an earlier parked message of its stream, and where the name has several versions and none was
     /// chosen.
     pub fn replay(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
@@ -110,14 +110,14 @@ impl Processors {
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
-    /// use emmett_postgresql::ParkedSelection;
+    /// use emmett_postgresql::operations::ParkedSelection;
     /// store.processors().discard("cart-summaries", &ParkedSelection::Position(1_234))?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
     /// where the name has several versions and none was chosen.
     pub fn discard(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Discard)

@@ -21,7 +21,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown). [`Error::InvalidInput`] for a position that no append has
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`] for a position that no append has
     /// drawn yet, and where the name has several versions and none was chosen.
     pub fn reset(&self, name: &str, position: u64) -> Result<ProcessorReset> {
         self.change(name, |sql, key| {
@@ -48,7 +48,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown); [`ProcessorError::Held`](crate::ProcessorError::Held)
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown); [`ProcessorError::Held`](crate::error::ProcessorError::Held)
     /// while somebody runs it; [`Error::InvalidInput`] where the name has several versions and none was chosen.
     pub fn forget(&self, name: &str) -> Result<()> {
         self.change(name, |sql, key| key.forget(sql))

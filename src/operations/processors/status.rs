@@ -11,7 +11,7 @@ impl Processors {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = emmett_postgresql::testing::database()?;
     /// # let store = emmett_postgresql::EventStore::open(database.url())?;
-    /// use emmett_postgresql::ProcessorState;
+    /// use emmett_postgresql::operations::ProcessorState;
     /// let failed = store.processors().list()?.into_iter().filter(|one| one.state == ProcessorState::Failed);
     /// assert_eq!(failed.count(), 0);
     /// # Ok(())
@@ -38,7 +38,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::ProcessorError::Unknown).
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown).
     pub fn position(&self, name: &str) -> Result<u64> {
         let positions = self.named(name)?.into_iter().map(|one| one.position);
         Ok(positions.min().unwrap_or(0))

@@ -114,8 +114,8 @@ impl PongoClientBuilder {
     /// Connects, and migrates the schema unless told not to.
     ///
     /// # Errors
-    /// [`DatabaseError::ConnectionString`](crate::DatabaseError::ConnectionString),
-    /// [`DatabaseError::Connect`](crate::DatabaseError::Connect), [`DatabaseError::Schema`](crate::DatabaseError::Schema),
+    /// [`DatabaseError::ConnectionString`](crate::database::DatabaseError::ConnectionString),
+    /// [`DatabaseError::Connect`](crate::database::DatabaseError::Connect), [`DatabaseError::Schema`](crate::database::DatabaseError::Schema),
     /// [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) when an option makes no sense.
     pub fn connect(self) -> Result<PongoClient> {
         let auto_migration = self.auto_migration;

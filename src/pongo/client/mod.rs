@@ -83,7 +83,7 @@ impl PongoClient {
     /// `emt:default`, is seen without.
     ///
     /// Without an event store in the same schema, no tenant has to be added. Beside one, the tenant has to be one of
-    /// [its tenants](crate::Tenants::add); until then, operations fail with [`Error::UnknownTenant`]. The statements look
+    /// [its tenants](crate::events::Tenants::add); until then, operations fail with [`Error::UnknownTenant`]. The statements look
     /// themselves, without another round trip. A write or a delete whose filter can match nothing may return without a look.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl PongoClient {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for the default tenant, whose name is `emt:default`, and for a tenant of the event store in the
-    /// same schema, whose events would stay: [`Tenants::remove`](crate::Tenants::remove) removes that one with everything.
+    /// same schema, whose events would stay: [`Tenants::remove`](crate::events::Tenants::remove) removes that one with everything.
     pub fn remove_tenant(&self, name: &str) -> Result<u64> {
         if name == DEFAULT_PARTITION {
             return Err(Error::invalid(
@@ -145,8 +145,8 @@ impl PongoClient {
     ///
     /// # Errors
     /// What the closure returned: an [`Error`] as it is, another error as [`Error::Transaction`].
-    /// [`DatabaseError::TransactionAborted`](crate::DatabaseError::TransactionAborted) when a statement failed in it,
-    /// [`DatabaseError::UnknownOutcome`](crate::DatabaseError::UnknownOutcome) when the connection was lost during the commit.
+    /// [`DatabaseError::TransactionAborted`](crate::database::DatabaseError::TransactionAborted) when a statement failed in it,
+    /// [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome) when the connection was lost during the commit.
     pub fn with_transaction<T>(
         &self,
         run: impl FnOnce(&mut PongoTransaction<'_>) -> anyhow::Result<T>,

@@ -69,7 +69,7 @@ impl<T> Collection<'_, T> {
     /// one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for ever.
     ///
     /// # Errors
-    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) for an index that keeps the ids apart,
+    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) for an index that keeps the ids apart,
     /// [`Error::InvalidInput`] for what cannot be a name.
     pub fn drop_index(&self, name: &str) -> Result<bool> {
         check_name(&self.name)?;

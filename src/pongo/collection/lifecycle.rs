@@ -26,7 +26,7 @@ impl<T> Collection<'_, T> {
     /// the version in its JSON, where Node's library looks for them.
     ///
     /// # Errors
-    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) when there is something else under its name; the message
+    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) when there is something else under its name; the message
     /// says what does not fit.
     pub fn create(&self) -> Result<bool> {
         check_name(&self.name)?;
@@ -69,7 +69,7 @@ impl<T> Collection<'_, T> {
     /// ever.
     ///
     /// # Errors
-    /// [`DatabaseError::Statement`](crate::DatabaseError::Statement) when the new name is taken, [`Error::UnknownCollection`]
+    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) when the new name is taken, [`Error::UnknownCollection`]
     /// when there is no such collection, [`Error::ReadModel`] for the read model of a projection.
     pub fn rename(self, new_name: &str) -> Result<Self> {
         check_name(&self.name)?;

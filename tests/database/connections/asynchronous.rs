@@ -2,8 +2,8 @@
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::{
-    ConnectionOptions, DatabaseError, Error, EventStore, EventStoreBuilder, FeedOptions, RawEvent,
-    ReadOptions, Session,
+    ConnectionOptions, Error, EventStore, EventStoreBuilder, FeedOptions, RawEvent, ReadOptions,
+    Session, database::DatabaseError,
 };
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};

@@ -2,7 +2,7 @@
 
 use crate::support::{CartEvent, added, database, quiet, wait_until};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{DatabaseError, Error, EventStore, NewMessage};
+use emmett_postgresql::{Error, EventStore, NewMessage, database::DatabaseError};
 use postgres::Client;
 
 /// Ends connections like an administrator, and waits until they are gone.

@@ -6,7 +6,7 @@ use crate::support::pgbouncer::{POOL_SIZE, PgBouncer};
 use crate::support::{added, wait_until};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    ConnectionOptions, DatabaseError, Error, EventStore, EventStoreBuilder, Result,
+    ConnectionOptions, Error, EventStore, EventStoreBuilder, Result, database::DatabaseError,
 };
 use postgres::{Client, NoTls};
 use std::thread;

@@ -3,8 +3,8 @@
 use super::proxy::{Loss, Proxy};
 use crate::support::{CartEvent, added, database, quiet, store};
 use emmett_postgresql::{
-    AppendOptions, ConnectionOptions, DatabaseError, DocumentProjection, Error, EventStore,
-    EventStoreBuilder, FeedOptions, Recorded, StreamMessages,
+    AppendOptions, ConnectionOptions, DocumentProjection, Error, EventStore, EventStoreBuilder,
+    FeedOptions, Recorded, StreamMessages, database::DatabaseError,
 };
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};

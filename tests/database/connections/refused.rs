@@ -2,7 +2,7 @@
 
 use crate::support::wait_until;
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::{ConnectionOptions, DatabaseError, Error, EventStore};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore, database::DatabaseError};
 use std::net::TcpListener;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};

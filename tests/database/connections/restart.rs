@@ -3,7 +3,7 @@
 use crate::support::{CartEvent, added, wait_until_active};
 use emmett_postgresql::testing::Server;
 use emmett_postgresql::{
-    DatabaseError, DocumentProjection, Error, EventStore, NewMessage, Recorded,
+    DocumentProjection, Error, EventStore, NewMessage, Recorded, database::DatabaseError,
 };
 use serde_json::{Value, json};
 

@@ -6,9 +6,10 @@ use crate::support::{CartEvent, added, wait_until, wait_until_active};
 use emmett_postgresql::pongo::{Index, PongoClient, Update, UpdateOptions, field};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    AppendOptions, ConsumerBuilder, DocumentProjection, EventStore, ExpectedVersion, ExportOptions,
-    FailurePolicy, FeedOptions, ImportOptions, NewMessage, ParkedOptions, ParkedSelection,
-    RawEvent, Reactor, ReadOptions, Recorded, RunEnd, StreamMessages,
+    AppendOptions, DocumentProjection, EventStore, ExpectedVersion, FailurePolicy, FeedOptions,
+    NewMessage, RawEvent, Reactor, ReadOptions, Recorded, StreamMessages,
+    consumer::{ConsumerBuilder, RunEnd},
+    operations::{ExportOptions, ImportOptions, ParkedOptions, ParkedSelection},
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;

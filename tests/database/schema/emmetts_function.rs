@@ -2,7 +2,7 @@
 
 use crate::support::store;
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{EventStore, FeedOptions, MessageKind, RawEvent, Recorded};
+use emmett_postgresql::{EventStore, FeedOptions, RawEvent, Recorded, events::MessageKind};
 use serde_json::{Value, json};
 
 const CALL: &str = "

@@ -4,7 +4,8 @@ use super::once::catalogue;
 use crate::support::{added, schema_files, store};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    AutoMigration, DatabaseError, Error, EventStore, MigrationReport, SchemaState,
+    Error, EventStore,
+    database::{AutoMigration, DatabaseError, MigrationReport, SchemaState},
 };
 
 fn without_migration(database: &Database) -> Result<EventStore, Error> {

@@ -3,8 +3,8 @@
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ExportOptions, FeedOptions, ImportOptions, RawEvent,
-    Recorded,
+    DocumentProjection, Error, EventStore, FeedOptions, RawEvent, Recorded,
+    operations::{ExportOptions, ImportOptions},
 };
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{ConnectionOptions, EventStore, RawEvent, SchemaState};
+use emmett_postgresql::{ConnectionOptions, EventStore, RawEvent, database::SchemaState};
 use std::process::{Command, Stdio};
 
 const CROWD: usize = 20;

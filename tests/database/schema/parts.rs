@@ -3,7 +3,10 @@
 use crate::support::{CartEvent, added};
 use emmett_postgresql::pongo::PongoClient;
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::{AutoMigration, EventStore, SchemaState};
+use emmett_postgresql::{
+    EventStore,
+    database::{AutoMigration, SchemaState},
+};
 use serde_json::{Value, json};
 
 #[test]

@@ -5,7 +5,10 @@ use crate::support::{added, schema_files};
 use anyhow::Context;
 use emmett_postgresql::pongo::PongoClient;
 use emmett_postgresql::testing::{Database, Server};
-use emmett_postgresql::{AutoMigration, EventStore, FeedOptions, RawEvent, SchemaState};
+use emmett_postgresql::{
+    EventStore, FeedOptions, RawEvent,
+    database::{AutoMigration, SchemaState},
+};
 use std::path::Path;
 use std::process::{Command, Output};
 

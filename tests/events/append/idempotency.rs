@@ -2,8 +2,10 @@
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    AppendOptions, Appended, Error, EventStore, ExpectedVersion, ExportOptions, ImportOptions,
-    MessageKind, NewMessage, Result, StreamMessages,
+    AppendOptions, Appended, Error, EventStore, ExpectedVersion, NewMessage, Result,
+    StreamMessages,
+    events::MessageKind,
+    operations::{ExportOptions, ImportOptions},
 };
 
 fn message(id: &str, product: &str) -> NewMessage<CartEvent> {

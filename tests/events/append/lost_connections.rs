@@ -4,7 +4,8 @@ use crate::database::connections::proxy::{Loss, Proxy};
 use crate::support::{CartEvent, added, database, quiet};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    DatabaseError, DocumentProjection, Error, EventStore, NewMessage, Recorded, StreamMessages,
+    DocumentProjection, Error, EventStore, NewMessage, Recorded, StreamMessages,
+    database::DatabaseError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

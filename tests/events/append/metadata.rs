@@ -2,7 +2,7 @@
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    AppendOptions, Error, MessageKind, NewMessage, RawEvent, Recorded, StreamMessages,
+    AppendOptions, Error, NewMessage, RawEvent, Recorded, StreamMessages, events::MessageKind,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;

@@ -4,8 +4,8 @@ use crate::database::connections::proxy::Proxy;
 use crate::support::{CartEvent, added, database, quiet, store};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    AppendOptions, Appendable, Error, Event, EventStore, ExpectedVersion, NewMessage, RawEvent,
-    StreamMessages,
+    AppendOptions, Error, Event, EventStore, ExpectedVersion, NewMessage, RawEvent, StreamMessages,
+    events::Appendable,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Reading what older and newer programs have stored.
 
 use crate::support::store;
-use emmett_postgresql::{Error, Event, EventStore, FeedOptions, RawEvent, StoredEvent};
+use emmett_postgresql::{Error, Event, EventStore, FeedOptions, RawEvent, events::StoredEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

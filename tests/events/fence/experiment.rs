@@ -3,7 +3,7 @@
 
 use super::fixtures::{ACME, Change, DEFAULT, Ground};
 use emmett_postgresql::{
-    Error, EventStore, FeedOptions, ImportOptions, RawEvent, Session, StreamMessages,
+    Error, EventStore, FeedOptions, RawEvent, Session, StreamMessages, operations::ImportOptions,
 };
 use postgres::{Client, Transaction};
 use std::io::Write;

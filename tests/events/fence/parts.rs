@@ -4,7 +4,7 @@
 use super::fixtures::{
     ACME, Change, DEFAULT, Ground, Reader, append, append_in_schema, fails_without,
 };
-use emmett_postgresql::{EventStore, ImportOptions};
+use emmett_postgresql::{EventStore, operations::ImportOptions};
 use postgres::{Client, error::SqlState};
 use std::io::Write;
 use std::thread;

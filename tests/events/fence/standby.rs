@@ -3,7 +3,8 @@
 use super::fixtures::{Change, DEFAULT, Reader, append};
 use crate::support::standby::Standby;
 use emmett_postgresql::{
-    AutoMigration, DocumentProjection, EventStore, FindingKind, RawEvent, Recorded, testing::Server,
+    DocumentProjection, EventStore, RawEvent, Recorded, database::AutoMigration,
+    operations::FindingKind, testing::Server,
 };
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};

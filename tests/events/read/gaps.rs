@@ -2,7 +2,9 @@
 
 use crate::support::store;
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{AutoMigration, Error, EventStore, RawEvent, ReadOptions, Result};
+use emmett_postgresql::{
+    Error, EventStore, RawEvent, ReadOptions, Result, database::AutoMigration,
+};
 use serde_json::json;
 
 /// A stream of so many messages, and what was done to its tables.

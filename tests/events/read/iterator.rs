@@ -123,7 +123,9 @@ enum Refusing {
 }
 
 impl emmett_postgresql::Event for Refusing {
-    fn upcast(_: emmett_postgresql::StoredEvent) -> anyhow::Result<emmett_postgresql::StoredEvent> {
+    fn upcast(
+        _: emmett_postgresql::events::StoredEvent,
+    ) -> anyhow::Result<emmett_postgresql::events::StoredEvent> {
         anyhow::bail!("it is too new")
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    AppendOptions, DocumentProjection, Error, EventStore, ExpectedVersion, FeedOptions,
-    ImportOptions, NewMessage, RawEvent, Recorded, Result,
+    AppendOptions, DocumentProjection, Error, EventStore, ExpectedVersion, FeedOptions, NewMessage,
+    RawEvent, Recorded, Result, operations::ImportOptions,
 };
 use serde_json::{Value, json};
 

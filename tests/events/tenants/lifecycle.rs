@@ -2,8 +2,10 @@
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ExportOptions, FeedOptions, ImportOptions,
-    ProjectionError, RawEvent, ReadOptions, Recorded, Result, StreamMessages,
+    DocumentProjection, Error, EventStore, FeedOptions, RawEvent, ReadOptions, Recorded, Result,
+    StreamMessages,
+    error::ProjectionError,
+    operations::{ExportOptions, ImportOptions},
 };
 use serde_json::{Map, Value, json};
 use std::time::{Duration, SystemTime};

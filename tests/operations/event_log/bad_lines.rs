@@ -196,7 +196,7 @@ fn bytes_that_are_no_text_are_refused() -> anyhow::Result<()> {
 
     let refused = store.import(
         &log[..],
-        emmett_postgresql::ImportOptions::new().batch_size(1),
+        emmett_postgresql::operations::ImportOptions::new().batch_size(1),
     );
 
     let (line, reason) = refused_line(refused);

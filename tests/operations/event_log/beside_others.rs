@@ -3,7 +3,8 @@
 use super::logs::{assert_streams_are_whole, import, plain_log};
 use crate::support::{store, wait_until};
 use emmett_postgresql::{
-    AppendOptions, Error, EventStore, FeedOptions, ImportOptions, RawEvent, Result, StreamMessages,
+    AppendOptions, Error, EventStore, FeedOptions, RawEvent, Result, StreamMessages,
+    operations::ImportOptions,
 };
 use serde_json::json;
 use std::slice;

@@ -2,7 +2,7 @@
 
 use super::logs::{Outcome, export, import, numbers, plain_line, plain_log, refused_line};
 use crate::support::store;
-use emmett_postgresql::ImportOptions;
+use emmett_postgresql::operations::ImportOptions;
 
 fn all(lines: u64) -> Vec<u64> {
     (1..=lines).collect()

@@ -1,8 +1,9 @@
 //! Logs for the tests, and what a store makes of them.
 
 use emmett_postgresql::{
-    Error, EventLogError, EventStore, ExportOptions, FeedOptions, ImportOptions, RawEvent,
-    Recorded, Result,
+    Error, EventStore, FeedOptions, RawEvent, Recorded, Result,
+    error::EventLogError,
+    operations::{ExportOptions, ImportOptions},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

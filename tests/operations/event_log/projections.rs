@@ -3,8 +3,8 @@
 use super::logs::{import, numbers, plain_log};
 use crate::support::{store, wait_until_active};
 use emmett_postgresql::{
-    DocumentProjection, Error, EventStore, ImportOptions, ProjectionError, RawEvent, Recorded,
-    Result,
+    DocumentProjection, Error, EventStore, RawEvent, Recorded, Result, error::ProjectionError,
+    operations::ImportOptions,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

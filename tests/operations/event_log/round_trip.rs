@@ -3,7 +3,10 @@
 use super::logs::{Outcome, export, import, numbers, parse, plain_log, varied_log};
 use crate::support::{added, store};
 use emmett_postgresql::{
-    Error, EventLogError, ExportOptions, ImportOptions, ImportProgress, MessageKind, RawEvent,
+    Error, RawEvent,
+    error::EventLogError,
+    events::MessageKind,
+    operations::{ExportOptions, ImportOptions, ImportProgress},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

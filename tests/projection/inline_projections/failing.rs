@@ -4,8 +4,8 @@ use super::totals;
 use crate::support::{CartEvent, added, database};
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::{
-    DatabaseError, DocumentProjection, Error, EventStore, ProjectionContext, ProjectionError,
-    Recorded, SqlProjection, StreamMessages,
+    DocumentProjection, Error, EventStore, ProjectionContext, Recorded, SqlProjection,
+    StreamMessages, database::DatabaseError, error::ProjectionError,
 };
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,7 +3,7 @@
 use super::{Totals, all_totals, totals};
 use crate::support::{CartEvent, added, database, wait_until_active};
 use emmett_postgresql::testing::Database;
-use emmett_postgresql::{Error, EventStore, ProjectionStatus, StreamMessages};
+use emmett_postgresql::{Error, EventStore, StreamMessages, projection::ProjectionStatus};
 
 fn open(database: &Database, version: u32) -> Result<EventStore, Error> {
     EventStore::builder(database.url())

@@ -1,7 +1,9 @@
 //! Of events of one type name, an inline projection misses only those of its own category.
 
 use crate::support::{database, wait_until_active};
-use emmett_postgresql::{DocumentProjection, Event, EventStore, ProjectionStatus, Recorded};
+use emmett_postgresql::{
+    DocumentProjection, Event, EventStore, Recorded, projection::ProjectionStatus,
+};
 use postgres::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

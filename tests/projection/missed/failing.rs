@@ -3,7 +3,9 @@
 use super::{hold_followers, order};
 use crate::support::{CartEvent, added, database, wait_until, wait_until_active};
 use emmett_postgresql::{
-    EventStore, FindingKind, ProjectionStatus, Recorded, RegisteredProjection, SqlProjection,
+    EventStore, Recorded, SqlProjection,
+    operations::FindingKind,
+    projection::{ProjectionStatus, RegisteredProjection},
 };
 use postgres::Client;
 use std::sync::Arc;

@@ -2,7 +2,11 @@
 
 use super::{event, hold_followers, with_version};
 use crate::support::{database, wait_until_active};
-use emmett_postgresql::{EventStore, OnHistory, ProjectionStatus, ReadModel, SqlProjection, pongo};
+use emmett_postgresql::{
+    EventStore, SqlProjection, pongo,
+    projection::{ProjectionStatus, ReadModel},
+    rebuild::OnHistory,
+};
 use serde_json::{Value, json};
 
 /// Each way to read; what it gives.

@@ -3,7 +3,8 @@
 use super::{event, insert, is_right_where_active, order, with_version};
 use crate::support::{database, wait_until_active};
 use emmett_postgresql::{
-    Error, EventStore, FindingKind, OnHistory, ProjectionStatus, SqlProjection,
+    Error, EventStore, SqlProjection, operations::FindingKind, projection::ProjectionStatus,
+    rebuild::OnHistory,
 };
 use serde_json::{Value, json};
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! Sessions that cannot be committed, whatever their closure says.
 
 use crate::support::{CartEvent, added, database, store, wait_until};
-use emmett_postgresql::{ConnectionOptions, DatabaseError, Error, EventStore, Result};
+use emmett_postgresql::{ConnectionOptions, Error, EventStore, Result, database::DatabaseError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 

@@ -1,7 +1,7 @@
 //! Sessions inside a transaction of the caller's.
 
 use crate::support::{CartEvent, added, store};
-use emmett_postgresql::{AppendOptions, DatabaseError, Error};
+use emmett_postgresql::{AppendOptions, Error, database::DatabaseError};
 use serde_json::{Value, json};
 
 #[test]
