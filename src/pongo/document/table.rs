@@ -69,9 +69,10 @@ impl EncodedDocument {
     pub(crate) fn refuse_operators(self) -> Result<Self> {
         // In most documents nothing can be such a name; and what is written is valid JSON.
         let may_have_one = memchr::memchr2(b'$', b'\\', &self.json).is_some();
-        let fields = may_have_one.then(|| fields(&self.json).unwrap_or_default());
-        let mut names = fields.unwrap_or_default().into_keys();
-        let Some(operator) = names.find(|name| name.starts_with('$')) else {
+        let operator = may_have_one
+            .then(|| fields(&self.json).unwrap_or_default().into_keys())
+            .and_then(|mut names| names.find(|name| name.starts_with('$')));
+        let Some(operator) = operator else {
             return Ok(self);
         };
         Err(Error::invalid(
