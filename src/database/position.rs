@@ -1,4 +1,4 @@
-//! The expected version of a stream, and conversions of numbers and times to and from the database.
+//! The expected version of a stream or a document, and conversions of numbers and times to and from the database.
 
 use super::error::{DatabaseError, Result};
 use super::sql::get;
@@ -7,33 +7,45 @@ use postgres::row::RowIndex;
 use std::fmt::{self, Display};
 use std::time::{Duration, SystemTime};
 
-/// Version that a stream must have for an append.
+/// Version that a stream must have for an append, or a document for a write.
 ///
-/// The database checks it under the lock of the stream. Of several concurrent appends that expect the same version, one
-/// succeeds. The others get [`Error::Conflict`](crate::Error::Conflict) with the actual version.
+/// The database checks it under the lock of the stream or the document. Of several concurrent writes that expect the same
+/// version, one succeeds. The others get [`Error::Conflict`](crate::Error::Conflict), or
+/// [`pongo::Error::Conflict`](crate::pongo::Error::Conflict), with the actual version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ExpectedVersion {
     /// Any version; never conflicts. The default.
     #[default]
     Any,
-    /// The stream does not exist. Same as `Exact(0)`.
-    NoStream,
-    /// The stream exists, at any version.
-    StreamExists,
-    /// The stream's last message has this version. The first message of a stream has version 1.
+    /// It does not exist. Same as `Exact(0)`.
+    DoesNotExist,
+    /// It exists, at any version.
+    Exists,
+    /// It has this version. The first message of a stream has version 1. A document has version 1 after its insertion, and one
+    /// more after each change.
     Exact(u64),
 }
 
 impl ExpectedVersion {
-    /// Returns the form that `emt_append` takes.
+    /// Returns the form that the statements take.
     pub(crate) fn as_sql(self) -> Option<i64> {
         match self {
             Self::Any => None,
-            Self::NoStream => Some(0),
-            Self::StreamExists => Some(-1),
-            // Clamped like a bound: a version that no stream can have is refused, with the number that the caller gave.
+            Self::DoesNotExist => Some(0),
+            Self::Exists => Some(-1),
+            // Clamped like a bound: a version that nothing can have is refused, with the number that the caller gave.
             Self::Exact(version) => Some(to_sql(version)),
+        }
+    }
+
+    /// Whether this version is what was expected; 0 is what does not exist.
+    pub(crate) fn is_met_by(self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exists => version > 0,
+            Self::DoesNotExist => version == 0,
+            Self::Exact(expected) => version == expected,
         }
     }
 }
@@ -48,8 +60,8 @@ impl Display for ExpectedVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => formatter.write_str("any version"),
-            Self::NoStream => formatter.write_str("no stream"),
-            Self::StreamExists => formatter.write_str("an existing stream"),
+            Self::DoesNotExist => formatter.write_str("none"),
+            Self::Exists => formatter.write_str("an existing one"),
             Self::Exact(version) => write!(formatter, "version {version}"),
         }
     }

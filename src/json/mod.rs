@@ -7,7 +7,6 @@
 mod error;
 mod exact;
 mod number;
-mod stored;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -17,7 +16,7 @@ mod write;
 
 pub(crate) use error::DEPTH_LIMIT;
 pub use error::JsonError;
-pub(crate) use stored::from_stored;
+pub(crate) use exact::from_stored;
 pub(crate) use text::check_json_text;
 pub(crate) use type_name::type_name;
 pub(crate) use write::{to_json, write_json};

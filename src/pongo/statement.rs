@@ -2,8 +2,8 @@
 
 use super::error::{Error, Result};
 use crate::database::position::to_sql;
-use crate::database::{Parameter, Sql, SqlNames, SqlTemplate};
-use crate::pongo::document::{DocumentTable, ExpectedDocument};
+use crate::database::{ExpectedVersion, Parameter, Sql, SqlNames, SqlTemplate};
+use crate::pongo::document::DocumentTable;
 use crate::pongo::filter::{Filter, SortOrder, SqlParameters, SqlValue};
 use crate::pongo::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
@@ -13,20 +13,6 @@ use std::sync::Arc;
 
 /// PostgreSQL's protocol counts the parameters of a statement in 16 bits.
 const MOST_PARAMETERS: usize = 65_535;
-
-/// How a statement begins that writes the first document which matches: it locks the document before it looks at anything of
-/// it, so nothing can come between what it reads and what it writes.
-pub(super) const PICK: StatementSql = StatementSql::new(
-    "
-    WITH picked AS (
-        SELECT _id, _version, data
-          FROM {table}
-         WHERE _partition = $1 AND {known} AND {filter}
-         {order}
-         LIMIT 1
-           FOR UPDATE
-    )",
-);
 
 /// A function of the database, by its name, that each statement which reads calls with the partition and the collection's
 /// name. It returns TRUE or raises an error. It has to be STABLE, to look at what the statement sees.
@@ -155,11 +141,11 @@ impl StatementBuilder {
     }
 
     /// Fills in `{expected}`: the condition on the document that was picked.
-    pub(super) fn expected(mut self, expected: ExpectedDocument) -> Self {
+    pub(super) fn expected(mut self, expected: ExpectedVersion) -> Self {
         let condition = match expected {
-            ExpectedDocument::Any | ExpectedDocument::Exists => "TRUE".to_owned(),
-            ExpectedDocument::DoesNotExist => "FALSE".to_owned(),
-            ExpectedDocument::Version(version) => {
+            ExpectedVersion::Any | ExpectedVersion::Exists => "TRUE".to_owned(),
+            ExpectedVersion::DoesNotExist => "FALSE".to_owned(),
+            ExpectedVersion::Exact(version) => {
                 let version = self.push(SqlValue::Bigint(to_sql(version)));
                 format!("picked._version = {version}")
             }

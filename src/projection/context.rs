@@ -160,6 +160,6 @@ impl<'a> ProjectionContext<'a> {
     pub(super) fn documents(&self, collection: &str) -> Result<DocumentTable> {
         let Scope { schema, partition } = self.scope();
         let table = self.resolve(collection);
-        Ok(DocumentTable::new(schema, partition, collection, table)?)
+        Ok(DocumentTable::new(schema, partition, collection, table)?.held())
     }
 }

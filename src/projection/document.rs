@@ -4,6 +4,7 @@ use super::{Projection, ProjectionContext};
 use crate::database::check_key;
 use crate::error::Result;
 use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
+use crate::pongo::Put;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -61,8 +62,8 @@ impl<D, E> Step<D> for TypedStep<'_, D, E> {
 /// written once. Concurrent writers of a document wait for each other, and each sees the changes of the previous
 /// writer.
 ///
-/// Documents are read with their `_id` and `_version` fields, as in a [`Collection`](crate::pongo::Collection).
-/// Changes that `evolve` makes to these two fields are ignored.
+/// `evolve` gets each document with the fields `_id` and `_version`, as in a [`Collection`](crate::pongo::Collection), unless
+/// [`without_ids`](DocumentProjection::without_ids) is set. Changes that it makes to these two fields are ignored.
 ///
 /// ```
 /// use emmett_postgresql::{DocumentProjection, Event, Recorded};
@@ -165,6 +166,7 @@ pub struct DocumentProjection<D> {
     collection: String,
     version: u32,
     kind: &'static str,
+    without_ids: bool,
     handled: HandledEvents,
     /// One handler for each enum, in the order of `handled`.
     handlers: Vec<Box<dyn EventHandler<D>>>,
@@ -208,6 +210,7 @@ impl<D: 'static> DocumentProjection<D> {
             collection: collection.into(),
             version: 1,
             kind: SINGLE_STREAM,
+            without_ids: false,
             handled: HandledEvents::default(),
             handlers: Vec::new(),
         }
@@ -277,6 +280,14 @@ impl<D: 'static> DocumentProjection<D> {
     #[must_use]
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Reads documents without their fields `_id` and `_version`, for maps, enums, and types that refuse unknown fields. See
+    /// [`Collection::without_ids`](crate::pongo::Collection::without_ids). Defaults to documents with both.
+    #[must_use]
+    pub fn without_ids(mut self) -> Self {
+        self.without_ids = true;
         self
     }
 
@@ -375,8 +386,8 @@ where
             return Ok(());
         }
         let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
-        let (mut written, mut documents, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, document) in table.lock::<D>(context.sql()?, &ids)? {
+        let (mut written, mut deleted) = (Vec::new(), Vec::new());
+        for (id, document) in table.lock::<D>(context.sql()?, &ids, self.without_ids)? {
             let Some((id, group)) = groups.get_key_value(&id) else {
                 continue;
             };
@@ -384,14 +395,15 @@ where
                 .iter()
                 .fold(document, |document, step| step.evolve(document))
             {
-                Some(document) => {
-                    written.push(id.as_str());
-                    documents.push(table.encode_without_id(&document)?);
-                }
+                Some(document) => written.push((id.as_str(), table.encode_without_id(&document)?)),
                 None => deleted.push(id.as_str()),
             }
         }
-        table.write(context.sql()?, &written, &documents)?;
+        let written: Vec<(&str, &[u8])> = written
+            .iter()
+            .map(|(id, json)| (*id, json.as_slice()))
+            .collect();
+        table.put(context.sql()?, &written, Put::Locked)?;
         table.delete(context.sql()?, &deleted)?;
         Ok(())
     }

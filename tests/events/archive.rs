@@ -40,8 +40,8 @@ fn an_archived_stream_refuses_every_append_and_names_its_version() -> anyhow::Re
 
     for expected in [
         ExpectedVersion::Any,
-        ExpectedVersion::NoStream,
-        ExpectedVersion::StreamExists,
+        ExpectedVersion::DoesNotExist,
+        ExpectedVersion::Exists,
         ExpectedVersion::Exact(2),
     ] {
         let options = AppendOptions::new().expect(expected);

@@ -10,6 +10,7 @@ mod evaluator;
 mod filters;
 mod finding;
 mod hostile_text;
+mod ids;
 mod index_plans;
 mod indexes;
 mod killed;

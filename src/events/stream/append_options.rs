@@ -11,7 +11,7 @@ use serde_json::Value;
 /// ```
 /// use emmett_postgresql::{AppendOptions, ExpectedVersion};
 /// let third = AppendOptions::new().expected_version(2);
-/// let first = AppendOptions::new().expect(ExpectedVersion::NoStream).correlation_id("checkout-4");
+/// let first = AppendOptions::new().expect(ExpectedVersion::DoesNotExist).correlation_id("checkout-4");
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct AppendOptions {

@@ -137,13 +137,7 @@ impl ReadOptions {
 
 impl ExpectedVersion {
     pub(super) fn check(self, stream: &str, actual: u64) -> Result<()> {
-        let met = match self {
-            Self::Any => true,
-            Self::NoStream => actual == 0,
-            Self::StreamExists => actual > 0,
-            Self::Exact(version) => actual == version,
-        };
-        if met {
+        if self.is_met_by(actual) {
             Ok(())
         } else {
             Err(Error::Conflict {

@@ -337,8 +337,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
 
     pub(crate) fn decode(&self, document: &StoredDocument<'_>) -> Result<D> {
         if self.selection.is_some() {
-            let table = self.collection.table()?;
-            return table.decode(Some(document.id), document.data);
+            return self.collection.decode_selected(document);
         }
         self.collection.decode(document)
     }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::JsonError;
 use super::from_stored;
@@ -45,183 +45,6 @@ fn documents(fields: &str) -> [String; 2] {
 fn document(fields: &str) -> String {
     let [document, _] = documents(fields);
     document
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cart {
-    client: String,
-    #[serde(default)]
-    total: Option<f64>,
-}
-
-fn cart(client: &str) -> Cart {
-    Cart {
-        client: client.to_owned(),
-        total: None,
-    }
-}
-
-#[test]
-fn a_struct_that_denies_unknown_fields_does_not_see_the_added_ones() {
-    #[derive(Debug, PartialEq, Deserialize)]
-    struct Newtype(Cart);
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(transparent)]
-    struct Transparent {
-        cart: Cart,
-    }
-    let document = document(r#""client": "C""#);
-
-    assert_reads(&document, cart("C"));
-    assert_reads(&document, Newtype(cart("C")));
-    assert_reads(&document, Transparent { cart: cart("C") });
-    assert_reads(&document, Some(cart("C")));
-    assert_reads(&document, Box::new(cart("C")));
-    assert_reads("null", None::<Cart>);
-    assert_reads(r#"{"client": "C", "\u005fid": "1"}"#, cart("C"));
-    assert_reads(r#"{"cl\u0069ent": "C", "_version": 1}"#, cart("C"));
-    assert_reads(r#"{"_version": 1, "_id": "1", "client": "C"}"#, cart("C"));
-}
-
-#[test]
-fn a_struct_that_denies_unknown_fields_still_denies_its_own() {
-    let error = read::<Cart>(&document(r#""client": "C", "clint": 1"#)).unwrap_err();
-    assert!(
-        matches!(&error, JsonError::Unfit(source) if source.to_string().starts_with("unknown field `clint`"))
-    );
-
-    let nested = document(r#""cart": {"client": "C", "_id": "1"}"#);
-    assert!(read::<HashMap<String, Value>>(&nested).is_ok());
-    #[derive(Debug, Deserialize)]
-    struct Outer {
-        #[expect(dead_code, reason = "never read")]
-        cart: Cart,
-    }
-    let error = read::<Outer>(&nested).unwrap_err();
-    assert!(
-        matches!(&error, JsonError::Unfit(source) if source.to_string().starts_with("unknown field `_id`"))
-    );
-}
-
-#[test]
-fn a_struct_gets_the_added_fields_that_it_names() {
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Both {
-        _id: String,
-        _version: i64,
-        a: u8,
-    }
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Renamed {
-        #[serde(rename = "_id")]
-        id: String,
-        a: u8,
-    }
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Aliased {
-        #[serde(alias = "_version")]
-        version: i64,
-        a: u8,
-    }
-    let id = "Cart-1".to_owned();
-    let document = document(r#""a": 1"#);
-
-    let both = Both {
-        _id: id.clone(),
-        _version: 7,
-        a: 1,
-    };
-    assert_reads(&document, both);
-    assert_reads(&document, Renamed { id, a: 1 });
-    assert_reads(&document, Aliased { version: 7, a: 1 });
-}
-
-#[test]
-fn a_map_and_a_value_and_a_flattened_map_get_the_added_fields() {
-    #[derive(Debug, PartialEq, Deserialize)]
-    struct Flattened {
-        a: u8,
-        #[serde(flatten)]
-        rest: Map<String, Value>,
-    }
-    let document = document(r#""a": 1"#);
-    let all = json!({"_id": "Cart-1", "a": 1, "_version": 7});
-    let rest = Map::from_iter([
-        ("_id".to_owned(), json!("Cart-1")),
-        ("_version".to_owned(), json!(7)),
-    ]);
-
-    assert_reads(&document, all.clone());
-    assert_reads(&document, all.as_object().unwrap().clone());
-    assert_reads(&document, Flattened { a: 1, rest });
-    assert_eq!(read::<Box<RawValue>>(&document).unwrap().get(), document);
-}
-
-#[test]
-fn an_enum_is_a_document() {
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    enum External {
-        Open { a: u8 },
-        Paid(u8, u8),
-        Sent(Box<External>),
-        Closed,
-    }
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(tag = "kind")]
-    enum Internal {
-        Open { a: u8 },
-    }
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(tag = "kind", content = "content", deny_unknown_fields)]
-    enum Adjacent {
-        Open { a: u8 },
-    }
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(untagged)]
-    enum Untagged {
-        Paid { b: u8 },
-        Open { a: u8 },
-    }
-    #[derive(Debug, PartialEq, Deserialize)]
-    enum OfTheId {
-        #[serde(rename = "_id")]
-        Id(String),
-    }
-
-    assert_reads(&document(r#""Open": {"a": 1}"#), External::Open { a: 1 });
-    assert_reads(&document(r#""Paid": [1, 2]"#), External::Paid(1, 2));
-    assert_reads(
-        &document(r#""Sent": {"Paid": [1, 2]}"#),
-        External::Sent(Box::new(External::Paid(1, 2))),
-    );
-    assert_reads(&document(r#""Closed": null"#), External::Closed);
-    assert_reads(
-        &document(r#""kind": "Open", "a": 1"#),
-        Internal::Open { a: 1 },
-    );
-    assert_reads(
-        &document(r#""kind": "Open", "content": {"a": 1}"#),
-        Adjacent::Open { a: 1 },
-    );
-    assert_reads(&document(r#""a": 1"#), Untagged::Open { a: 1 });
-    assert_reads(
-        r#"{"_id": "1", "_version": 2}"#,
-        OfTheId::Id("1".to_owned()),
-    );
-    let two = document(r#""Closed": null, "Open": {"a": 1}"#);
-    let error = read::<External>(&two).unwrap_err();
-    assert!(
-        matches!(&error, JsonError::Unfit(source) if source.to_string().starts_with("a second field beside the enum's variant"))
-    );
-    assert!(matches!(
-        read::<External>(r#"{"_id": "1"}"#),
-        Err(JsonError::Unfit(_))
-    ));
 }
 
 #[test]
@@ -290,15 +113,9 @@ fn a_number_beyond_f64_is_refused_by_who_takes_anything() {
         assert_refused::<BTreeMap<String, Newtype>>(&format!(r#"{{"a": {number}}}"#), number);
         assert_refused::<BTreeMap<String, Pair>>(&format!(r#"{{"a": [1, {number}]}}"#), number);
         assert_refused::<Flattened>(&object("[{}]"), number);
-        assert_refused::<External>(&format!(r#"{{"Newtype": {number}, "_id": "1"}}"#), number);
-        assert_refused::<External>(
-            &format!(r#"{{"Tuple": [1, [{number}]], "_id": "1"}}"#),
-            number,
-        );
-        assert_refused::<External>(
-            &format!(r#"{{"_id": "1", "Struct": {{"value": {number}}}}}"#),
-            number,
-        );
+        assert_refused::<External>(&format!(r#"{{"Newtype": {number}}}"#), number);
+        assert_refused::<External>(&format!(r#"{{"Tuple": [1, [{number}]]}}"#), number);
+        assert_refused::<External>(&format!(r#"{{"Struct": {{"value": {number}}}}}"#), number);
         assert_refused::<Vec<External>>(&format!(r#"[{{"Newtype": {number}}}]"#), number);
         assert_refused::<Vec<External>>(&format!(r#"[{{"Tuple": [1, {number}]}}]"#), number);
         assert_refused::<Vec<External>>(
@@ -329,7 +146,6 @@ fn a_number_beyond_f64_is_named_and_a_long_one_cut() {
 #[test]
 fn a_number_beyond_f64_comes_as_it_is_to_who_asks_for_it() {
     #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
     struct Account {
         signed: i128,
         unsigned: Option<u128>,
@@ -548,7 +364,6 @@ proptest! {
     fn an_integer_of_128_bits_is_read_as_itself(number in any::<i128>()) {
         let document = document(&format!(r#""a": {number}"#));
         #[derive(Debug, Deserialize)]
-        #[serde(deny_unknown_fields)]
         struct Exact {
             a: i128,
         }
