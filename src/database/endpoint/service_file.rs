@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path, service: &str) -> Result<Option<Pairs>, Environm
 }
 
 /// As libpq does it: only the lines of the service are looked at, and of several with its name, the first.
-fn parse(text: &str, service: &str) -> Result<Option<Pairs>, (usize, &'static str)> {
+pub(super) fn parse(text: &str, service: &str) -> Result<Option<Pairs>, (usize, &'static str)> {
     let heading = format!("[{service}]");
     let lines = (1..).zip(text.lines().map(str::trim));
     let mut lines = lines.skip_while(|(_, line)| *line != heading);

@@ -5,6 +5,8 @@
 
 mod batch;
 mod export;
+#[cfg(test)]
+mod fuzz;
 mod import;
 mod import_options;
 mod line;

@@ -15,6 +15,8 @@ mod field_path;
 #[expect(clippy::module_inception, reason = "it holds the type `Filter`")]
 mod filter;
 mod found_values;
+#[cfg(test)]
+mod fuzz;
 mod index_key;
 mod index_range;
 mod json_type;
