@@ -86,6 +86,8 @@ impl Fuzz {
                         .unwrap_or_else(PoisonError::into_inner)
                         .clone_from(&input);
                     if let Err(problem) = outcome(&mut check, &input) {
+                        // Making the input smaller takes its time, and is no progress.
+                        drop(progress);
                         return Err(report(&mut check, input, &problem));
                     }
                     // Full where the last one was not seen yet.
