@@ -73,6 +73,8 @@ pub mod projection;
 pub mod rebuild;
 pub mod testing;
 
+#[cfg(test)]
+mod fuzz;
 mod json;
 #[cfg(any(feature = "cli", feature = "job"))]
 mod progress;

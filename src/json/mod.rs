@@ -6,6 +6,8 @@
 
 mod error;
 mod exact;
+#[cfg(test)]
+mod fuzz;
 mod number;
 mod strict;
 #[cfg(test)]

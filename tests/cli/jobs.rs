@@ -1,4 +1,4 @@
-//! `run_main` in separate processes: exit codes, signals, and a kill in the middle. The job is the example `batch_job`.
+//! `run_main` in separate processes: exit codes, signals, and a kill in the middle. The job is the example `04_batch_job`.
 
 use super::examples::example;
 use super::process::{Run, finish};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn job(url: &str) -> anyhow::Result<Command> {
-    let mut job = example("batch_job")?;
+    let mut job = example("04_batch_job")?;
     job.env("EMMETT_DATABASE_URL", url);
     Ok(job)
 }

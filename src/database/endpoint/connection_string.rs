@@ -169,7 +169,6 @@ impl Parameters {
     }
 
     /// Returns a connection string with all parameters.
-    #[cfg(feature = "cli")]
     pub(super) fn to_list(&self) -> String {
         let pairs = self.0.iter().map(|(name, value)| {
             let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
@@ -337,10 +336,11 @@ impl std::fmt::Display for Url<'_> {
     }
 }
 
-/// Returns the connection string with another database, in either format. In a list, the last `dbname` wins.
+/// Returns the connection string with another database, in either format. In a list, the last `dbname` wins. An unreadable one is
+/// returned as it is: connecting with it reports the reason.
 pub(crate) fn with_database(text: &str, database: &str) -> String {
     let Some(url) = Url::split(text.trim_ascii_start()) else {
-        return format!("{text} dbname={database}");
+        return list_with_database(text, database).unwrap_or_else(|_| text.to_owned());
     };
     let parameters = url.query.split('&');
     let kept: Vec<&str> = parameters
@@ -352,6 +352,13 @@ pub(crate) fn with_database(text: &str, database: &str) -> String {
         ..url
     };
     url.to_string()
+}
+
+/// Written anew, because what is appended to a list may become a part of its last value.
+fn list_with_database(text: &str, database: &str) -> Result<String, ConnectionStringError> {
+    let mut parameters = parse_list(text.trim_ascii_start())?;
+    parameters.insert("dbname", database.to_owned())?;
+    Ok(parameters.to_list())
 }
 
 fn insert_credentials(
@@ -448,13 +455,10 @@ mod tests {
                 "postgresql:///old?host=/tmp/x&dbname=old&port=1",
                 "postgresql:///new?host=/tmp/x&port=1",
             ),
-            (
-                "host=/tmp/x dbname=old",
-                "host=/tmp/x dbname=old dbname=new",
-            ),
+            ("host=/tmp/x dbname=old", "dbname='new' host='/tmp/x'"),
             (
                 "host=/tmp/x password=a://b",
-                "host=/tmp/x password=a://b dbname=new",
+                "dbname='new' host='/tmp/x' password='a://b'",
             ),
         ] {
             assert_eq!(with_database(given, "new"), expected);

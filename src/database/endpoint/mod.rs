@@ -12,6 +12,8 @@ mod connection_string;
 mod environment;
 #[cfg(feature = "cli")]
 mod environment_error;
+#[cfg(test)]
+mod fuzz;
 #[cfg(feature = "cli")]
 mod password_file;
 #[cfg(feature = "cli")]

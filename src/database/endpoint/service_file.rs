@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path, service: &str) -> Result<Option<Pairs>, Environm
 }
 
 /// As in libpq, only the first section with the service's name is read.
-fn parse(text: &str, service: &str) -> Result<Option<Pairs>, (usize, &'static str)> {
+pub(super) fn parse(text: &str, service: &str) -> Result<Option<Pairs>, (usize, &'static str)> {
     let heading = format!("[{service}]");
     let lines = (1..).zip(text.lines().map(str::trim));
     let mut lines = lines.skip_while(|(_, line)| *line != heading);

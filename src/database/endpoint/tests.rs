@@ -359,3 +359,18 @@ fn without_tls_nothing_that_demands_it_is_accepted() {
         parse(&format!("host=localhost sslmode={mode} sslrootcert=x"));
     }
 }
+
+#[test]
+fn another_database_takes_the_place_of_the_one_that_is_named() {
+    for text in [
+        "postgresql://me@db/app?dbname=third&sslmode=disable",
+        "host=db user=me dbname=app",
+        "host=db dbname=app user=me password=",
+        "dbname='app' user=me host=db application_name=a\\",
+    ] {
+        let other = Endpoint::parse(&super::with_database(text, "other")).unwrap();
+        let described = "database \"other\" on db:5432 as user \"me\"";
+        assert_eq!(other.describe(), described, "{text}");
+    }
+    assert_eq!(super::with_database("host", "other"), "host");
+}

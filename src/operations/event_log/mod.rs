@@ -9,6 +9,8 @@ mod batch;
 mod export;
 mod export_options;
 mod first_bytes;
+#[cfg(test)]
+mod fuzz;
 mod import;
 mod import_options;
 mod line;

@@ -14,6 +14,8 @@ mod field;
 mod field_path;
 #[expect(clippy::module_inception, reason = "it holds the type `Filter`")]
 mod filter;
+#[cfg(test)]
+mod fuzz;
 mod index_key;
 mod index_range;
 mod json_type;

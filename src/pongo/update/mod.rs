@@ -6,6 +6,8 @@ mod conflict;
 mod error;
 mod expression;
 mod field;
+#[cfg(test)]
+mod fuzz;
 mod operation;
 #[cfg(test)]
 mod tests;
