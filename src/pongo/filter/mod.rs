@@ -1,5 +1,8 @@
 //! MongoDB's filters, sort orders and selections of fields as SQL. Pure: nothing here talks to a database.
 //!
+//! A filter is parsed once into a tree (`condition`), by `parser`, which refuses what is wrong with it. `condition_sql` writes the
+//! tree as SQL, and all questions about a filter are asked of the tree.
+//!
 //! What an equality needs is put together by `concat`, because `format!` is slower: with it, the bench of a search by an index was
 //! at 0.66 of the SQL by hand, in place of 0.72 (means of five runs each, in turn).
 

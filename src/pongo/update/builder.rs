@@ -243,7 +243,7 @@ impl Update {
 
     /// Whether the update changes every document that it is applied to.
     pub(crate) fn counts(&self) -> bool {
-        let operations = self.operations();
+        let operations = self.0.as_ref();
         operations.is_ok_and(|operations| operations.iter().any(Operation::counts))
     }
 
