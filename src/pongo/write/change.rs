@@ -38,17 +38,20 @@ pub(super) const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIA
         UPDATE {table} AS document
            SET data = computed.changed, _version = computed._version + 1, _updated = now()
           FROM computed
-         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}
+         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}");
+
+/// What a write of one document tells.
+const RETURNING: StatementSql = StatementSql::new(
+    "
         RETURNING document._id, document.data, document._version
-    )");
+    )",
+);
 
 const DELETE: StatementSql = StatementSql::new(
     ", changed AS (
         DELETE FROM {table} AS document
          USING picked
-         WHERE document._id = picked._id AND document._partition = $1 AND {expected}
-        RETURNING document._id, document.data, document._version
-    )",
+         WHERE document._id = picked._id AND document._partition = $1 AND {expected}",
 );
 
 const FOUND: StatementSql = StatementSql::new(
@@ -81,12 +84,6 @@ const INSERTING: StatementSql = StatementSql::new(
 const YIELDING: StatementSql = StatementSql::new(
     "
         ON CONFLICT DO NOTHING",
-);
-
-const RETURNING: StatementSql = StatementSql::new(
-    "
-        RETURNING document._id, document.data, document._version
-    )",
 );
 
 const INSERTED: StatementSql = StatementSql::new(
@@ -215,9 +212,9 @@ impl<'c> Change<'c> {
             .part("returned", self.returned());
         let (Some(inserted), Some(id)) = (expressions.inserted, id) else {
             let statement = match self.new {
-                NewDocument::Deleted => builder.build(&[PICK, DELETE, FOUND]),
+                NewDocument::Deleted => builder.build(&[PICK, DELETE, RETURNING, FOUND]),
                 _ if self.only_counts(filter) => builder.build(&[COUNT]),
-                _ => builder.build(&[PICK, CHANGE, FOUND]),
+                _ => builder.build(&[PICK, CHANGE, RETURNING, FOUND]),
             };
             let row = self.first_row(collection, &statement)?;
             return self.outcome(collection, filter, row.as_ref());
@@ -279,9 +276,11 @@ impl<'c> Change<'c> {
     ) -> Result<Updated> {
         let [statement, telling] = builder.build_each([
             &[
-                PICK, CHANGE, INSERTING, YIELDING, RETURNING, FOUND, INSERTED,
+                PICK, CHANGE, RETURNING, INSERTING, YIELDING, RETURNING, FOUND, INSERTED,
             ],
-            &[PICK, CHANGE, INSERTING, RETURNING, FOUND, INSERTED],
+            &[
+                PICK, CHANGE, RETURNING, INSERTING, RETURNING, FOUND, INSERTED,
+            ],
         ]);
         let row = retry(
             &UPSERT_AGAIN,

@@ -16,6 +16,8 @@ const IN_ONE_ORDER: &str = "ORDER BY _id COLLATE \"C\"";
 
 const COUNTED: StatementSql = StatementSql::new(
     "
+        RETURNING document._id
+    )
     SELECT (SELECT count(*) FROM picked) AS matched, (SELECT count(*) FROM changed) AS modified",
 );
 
