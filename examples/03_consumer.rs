@@ -39,7 +39,8 @@ fn main() -> anyhow::Result<()> {
             .last_global_position;
     }
     store.wait_for("mails", last, Duration::from_secs(60))?;
-    println!("handled: {} events", consumer.handled("mails"));
+    let position = store.processors().position("mails")?;
+    println!("mails: at position {position}");
 
     // Finishes the batch and gives the lease back. The next start resumes after the last event.
     consumer.stop()?;

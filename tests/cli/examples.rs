@@ -60,7 +60,7 @@ const PATH: [(&str, &[&str]); 7] = [
         &[
             "mail to anna: thank you for Order-1",
             "mail to bert: thank you for Order-2",
-            "handled: 2 events",
+            "mails: at position 2",
             "next: cargo run --example 04_batch_job",
         ],
     ),
