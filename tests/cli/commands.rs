@@ -271,7 +271,10 @@ fn a_bad_line_or_file_is_named_and_the_exit_code_is_1() -> anyhow::Result<()> {
     let target = run_on(&database, &["export", "/no/such/directory/log"])?;
 
     assert_eq!([line.code, file.code, directory.code, target.code], [1; 4]);
-    let expected = format!("error: importing {}: line 4: EOF while parsing", bad.name());
+    let expected = format!(
+        "error: importing {}: line 4: ends before its JSON object does",
+        bad.name()
+    );
     assert!(line.stderr.starts_with(&expected), "{}", line.stderr);
     assert!(
         file.stderr
