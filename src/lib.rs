@@ -150,3 +150,8 @@ pub mod sql {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those of the page on backup.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backup.md")]
+struct Backup;

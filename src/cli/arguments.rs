@@ -71,11 +71,14 @@ pub(super) enum Command {
     },
     /// Import an event log: one JSON object a line
     ///
-    /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind" and
-    /// "schemaVersion". The events are stored in the order of the lines. An interrupted import resumes when it is run
-    /// again.
+    /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind",
+    /// "schemaVersion", "recordedAt" and "globalPosition". A line about a stream follows its events: {"streamName"} with
+    /// "archived", "streamMetadata" or both. The events are stored in the order of the lines, and new positions are
+    /// drawn. An interrupted import resumes when it is run again.
     Import(ImportArguments),
     /// Export all events as an event log, in global order
+    ///
+    /// Lines at the end give the archived streams and the metadata of streams.
     Export(ExportArguments),
     /// Print the events of a stream
     Stream(StreamArguments),
@@ -175,6 +178,10 @@ pub(super) struct ExportArguments {
     /// Begin after this global position
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     pub(super) after: u64,
+
+    /// Leave out "globalPosition", which differs in a copy of the store
+    #[arg(long)]
+    pub(super) without_positions: bool,
 }
 
 #[derive(Debug, Args)]

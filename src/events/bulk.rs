@@ -37,8 +37,8 @@ const DRAW_POSITIONS: PartitionSql = PartitionSql::new("
 
 const COPY: PartitionSql = PartitionSql::new("
     COPY {messages_active}
-        (stream_position, global_position, message_kind, stream_id, partition, message_schema_version, message_id,
-         message_type, message_data, message_metadata)
+        (stream_position, global_position, created, message_kind, stream_id, partition, message_schema_version,
+         message_id, message_type, message_data, message_metadata)
     FROM STDIN BINARY");
 
 const NOTE_IDS: PartitionSql = PartitionSql::new(
@@ -49,9 +49,10 @@ const NOTE_IDS: PartitionSql = PartitionSql::new(
         ON CONFLICT DO NOTHING",
 );
 
-const COPIED_TYPES: [Type; 10] = [
+const COPIED_TYPES: [Type; 11] = [
     Type::INT8,
     Type::INT8,
+    Type::TIMESTAMPTZ,
     Type::VARCHAR,
     Type::TEXT,
     Type::TEXT,
@@ -62,7 +63,7 @@ const COPIED_TYPES: [Type; 10] = [
     Type::JSONB,
 ];
 
-/// Takes the fence, and returns the time of the transaction, which is that of its messages.
+/// Takes the fence, and returns the time of the transaction, which is that of messages without a time of their own.
 pub(crate) fn fence(sql: &mut dyn Sql, partition: &Partition) -> Result<SystemTime> {
     let rows = sql
         .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
@@ -127,7 +128,7 @@ pub(crate) fn draw_positions(
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Writes messages that have their positions.
+/// Writes messages that have their positions and times.
 pub(crate) fn copy<'m>(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -140,6 +141,7 @@ pub(crate) fn copy<'m>(
         rows.write(&[
             &to_sql(message.stream_position),
             &to_sql(message.global_position),
+            &message.recorded_at,
             &message.kind.as_sql(),
             &&*message.stream_name,
             &partition.name,

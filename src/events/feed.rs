@@ -494,6 +494,16 @@ impl<E: Event> Feed<E> {
         }
     }
 
+    /// Whether the messages that were read at once have all been handed out.
+    pub(crate) fn is_between_pages(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How far the feed could be read when that was last asked.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.horizon
+    }
+
     fn fetch(&mut self) -> Result<()> {
         self.handled.check("the feed")?;
         let (after, limits) = (self.options.after, self.options.limits.check()?);

@@ -271,7 +271,8 @@ pub struct Recorded<E> {
     pub kind: MessageKind,
     /// The version of its type's schema when it was stored; 1 unless the type says otherwise.
     pub schema_version: u32,
-    /// When the transaction that appended it began, by the clock of the database server.
+    /// When the transaction that appended it began, by the clock of the database server. Of an imported message, what its
+    /// log says.
     pub recorded_at: SystemTime,
     /// The id that all messages of one conversation share.
     pub correlation_id: Option<String>,

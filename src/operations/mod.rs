@@ -18,7 +18,9 @@ pub use crate::slots::{
 pub use doctor::{
     DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
 };
-pub use event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport};
+pub use event_log::{
+    ExportOptions, ExportProgress, ExportReport, ImportOptions, ImportProgress, ImportReport,
+};
 pub use neighbour::Neighbour;
 pub use processors::{ParkedDetail, Processors};
 pub use restore::SequenceRepair;

@@ -3,7 +3,9 @@
 mod bad_lines;
 mod beside_others;
 mod continuing;
+mod fidelity;
 mod killed;
 mod logs;
 mod projections;
 mod round_trip;
+mod states;

@@ -84,6 +84,13 @@ pub(crate) fn export(store: &EventStore) -> anyhow::Result<String> {
     Ok(String::from_utf8(log)?)
 }
 
+/// Without what an import draws anew.
+pub(crate) fn export_without_positions(store: &EventStore) -> anyhow::Result<String> {
+    let mut log = Vec::new();
+    store.export(&mut log, ExportOptions::new().positions(false))?;
+    Ok(String::from_utf8(log)?)
+}
+
 /// Versions are 1, 2, 3 … in each stream, and rise with the positions.
 pub(crate) fn assert_streams_are_whole(store: &EventStore) -> anyhow::Result<()> {
     let mut versions: BTreeMap<String, u64> = BTreeMap::new();
