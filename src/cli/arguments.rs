@@ -78,7 +78,7 @@ pub(super) enum Command {
     Import(ImportArguments),
     /// Export all events as an event log, in global order
     ///
-    /// Lines at the end say which streams are archived, and what metadata streams have.
+    /// Lines at the end give the archived streams and the metadata of streams.
     Export(ExportArguments),
     /// Print the events of a stream
     Stream(StreamArguments),
@@ -179,7 +179,7 @@ pub(super) struct ExportArguments {
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     pub(super) after: u64,
 
-    /// Leave out "globalPosition", in which a copy of the store differs
+    /// Leave out "globalPosition", which differs in a copy of the store
     #[arg(long)]
     pub(super) without_positions: bool,
 }

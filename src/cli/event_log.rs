@@ -17,7 +17,9 @@ pub(super) fn import(
     store: &EventStore,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    explain_interruption("what was imported is kept; run the import again, and it goes on there")?;
+    explain_interruption(
+        "the imported lines are kept; run the import again, and it resumes there",
+    )?;
     let (log, size) = open(&arguments.file)?;
     let bar = progress_bar(size);
     let mut options = ImportOptions::new()
@@ -35,7 +37,7 @@ pub(super) fn import(
 
     let skipped = match report.skipped {
         0 => String::new(),
-        skipped => format!(", {skipped} lines had been imported before"),
+        skipped => format!(", {skipped} lines were already imported"),
     };
     output.result(
         &format!(
@@ -51,7 +53,7 @@ pub(super) fn import(
     )
 }
 
-/// The log and its size, if that is known.
+/// Opens the log. Returns its size, if known.
 fn open(file: &Path) -> anyhow::Result<(Box<dyn BufRead>, Option<u64>)> {
     if file == Path::new("-") {
         return Ok((Box::new(io::stdin().lock()), None));
@@ -67,7 +69,7 @@ fn open(file: &Path) -> anyhow::Result<(Box<dyn BufRead>, Option<u64>)> {
     ))
 }
 
-/// A bar on standard error, where that is a terminal.
+/// Returns a progress bar on standard error, which is hidden unless that is a terminal.
 fn progress_bar(size: Option<u64>) -> ProgressBar {
     let (bar, template) = match size {
         Some(size) => (

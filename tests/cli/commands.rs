@@ -162,7 +162,7 @@ fn a_log_is_imported_once_and_exported_as_it_was() -> anyhow::Result<()> {
     let again = succeed(&database, &["import", log.name()])?;
     assert_eq!(
         again,
-        "imported 0 events from 3 lines, 3 lines had been imported before\n"
+        "imported 0 events from 3 lines, 3 lines were already imported\n"
     );
     let exported = succeed(&database, &["export"])?;
     let told = succeed(&database, &["export", target.name()])?;
@@ -271,7 +271,10 @@ fn a_bad_line_or_file_is_named_and_the_exit_code_is_1() -> anyhow::Result<()> {
     let target = run_on(&database, &["export", "/no/such/directory/log"])?;
 
     assert_eq!([line.code, file.code, directory.code, target.code], [1; 4]);
-    let expected = format!("error: importing {}: line 4: EOF while parsing", bad.name());
+    let expected = format!(
+        "error: importing {}: line 4: ends before its JSON object does",
+        bad.name()
+    );
     assert!(line.stderr.starts_with(&expected), "{}", line.stderr);
     assert!(
         file.stderr

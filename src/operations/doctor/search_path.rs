@@ -26,7 +26,7 @@ const CREATORS: &str = "
                                          WHERE ours.nspname::TEXT = $1), 0::OID)
      ORDER BY schema, role";
 
-/// PostgreSQL searches pg_catalog first, unless the path names it later.
+/// PostgreSQL searches `pg_catalog` first, unless the path names it later.
 const LATE: &str = "
     SELECT found.name::TEXT
       FROM pg_catalog.unnest(pg_catalog.current_schemas(TRUE)) WITH ORDINALITY AS found (name, number)

@@ -1,4 +1,4 @@
-//! A batch of messages: the order of locks that the feed relies on, and what every append does beside it.
+//! A batch of messages: it takes the locks in the order that the feed relies on, and does all other work of an append.
 
 use super::line::MessageEntry;
 use super::recorded_at::check_past;
@@ -11,7 +11,7 @@ use crate::store::EventStore;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A message and the number of its line.
+/// A message and its line number.
 pub(super) struct BatchLine {
     pub(super) number: u64,
     pub(super) entry: MessageEntry,
@@ -44,7 +44,7 @@ pub(super) fn store(sql: &mut dyn Sql, store: &EventStore, batch: &mut [BatchLin
         .map(|line| &line.entry.message)
         .collect();
     bulk::note_ids(sql, partition, &given)?;
-    // After the streams' rows were locked, as every append looks.
+    // As in every append, after the streams' rows were locked.
     let run = missed::note(sql, partition, projections.versions(), &messages)?;
     projections.handle(sql, partition, |name| {
         if run.iter().any(|other| other == name) {
@@ -93,7 +93,7 @@ fn check_position(expected: Option<u64>, message: &RecordedMessage) -> Result<()
     }
 }
 
-/// Advances the rows of all streams of a batch, and returns the version of the first new message of each.
+/// Advances the rows of all streams of a batch. Returns the version of the first new message of each stream.
 fn advance_streams(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -117,7 +117,7 @@ fn advance_streams(
     Ok(next)
 }
 
-/// A stream that seems new may be an archived one.
+/// Refuses archived streams, which look like new ones.
 fn refuse_archived(
     sql: &mut dyn Sql,
     partition: &Partition,

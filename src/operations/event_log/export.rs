@@ -9,17 +9,18 @@ use crate::store::EventStore;
 use std::io::Write;
 
 impl EventStore {
-    /// Writes the feed as an event log, which [`import`](EventStore::import) reads: one JSON object a line, in global order,
-    /// archived streams included. Lines at the end say which streams are archived, and what metadata streams have.
+    /// Writes the feed as an event log, for [`import`](EventStore::import). The log has one JSON object a line, in
+    /// global order, and includes archived streams. Lines at the end give the archived streams and the metadata of
+    /// streams.
     ///
-    /// Imported into an empty store, the log gives the same log again, but for `globalPosition`: with
-    /// [`positions(false)`](ExportOptions::positions), byte for byte.
+    /// An import into an empty store and a second export give the same log, except for `globalPosition`. With
+    /// [`positions(false)`](ExportOptions::positions), the logs are identical byte for byte.
     ///
-    /// An export [after](ExportOptions::after) a position continues a log: the parts, one after the other, are a log. The state
-    /// of the streams stands at the end of each part, as it was then, and the last one counts.
+    /// An export [after](ExportOptions::after) a position continues a log: the concatenated parts are a log. Each
+    /// part ends with the state of the streams at that time, and the last state counts.
     ///
     /// # Errors
-    /// [`EventLogError::Io`] when writing fails, and those of reading the feed.
+    /// [`EventLogError::Io`] when writing fails, and the errors of reading the feed.
     ///
     /// ```
     /// # use emmett_postgresql::operations::{ExportOptions, ImportOptions};
@@ -51,7 +52,7 @@ impl EventStore {
         while let Some(message) = feed.next_message() {
             let message = message?;
             message.refuse_damaged()?;
-            // The import reads them, too: metadata that cannot be read would end there.
+            // An import parses the metadata, too, and would fail if it is invalid.
             message.parse_metadata()?;
             write_line(&mut log, &Line::of_message(&message, options.positions)?)?;
             report.messages += 1;
@@ -74,8 +75,8 @@ impl EventStore {
         Ok(report)
     }
 
-    /// After the messages: an import needs the stream first. In a transaction, because a statement on its own would be repeated
-    /// after an error, and lines are written already.
+    /// Writes the states after the messages, because an import needs the stream first. It uses a transaction, because
+    /// a single statement would be retried after an error, although its lines are already written.
     fn export_states(&self, log: &mut impl Write, up_to: u64) -> Result<u64> {
         let mut written = 0;
         let mut transaction = PooledTransaction::begin(self.connections())?;

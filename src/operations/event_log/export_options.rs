@@ -1,6 +1,6 @@
-//! What an export may be told, and what it tells.
+//! Options, progress and result of an export.
 
-/// Which part of the feed is exported, and how.
+/// Options of an export: the part of the feed, and the format.
 pub struct ExportOptions<'p> {
     pub(super) after: u64,
     pub(super) positions: bool,
@@ -28,7 +28,7 @@ impl Default for ExportOptions<'_> {
 }
 
 impl<'p> ExportOptions<'p> {
-    /// The whole feed.
+    /// Exports the whole feed.
     pub fn new() -> Self {
         Self::default()
     }
@@ -40,15 +40,15 @@ impl<'p> ExportOptions<'p> {
         self
     }
 
-    /// Whether lines have `globalPosition`. An import takes no notice of it and draws positions anew, so logs of the same
-    /// messages can differ there, and only there. Defaults to true.
+    /// Whether lines have `globalPosition`. An import ignores it and draws new positions, so it is the only
+    /// difference between logs of the same messages. Defaults to true.
     #[must_use]
     pub fn positions(mut self, positions: bool) -> Self {
         self.positions = positions;
         self
     }
 
-    /// Is told after every page of the feed how far the export has come, and at its end.
+    /// Calls a function with the progress after every page of the feed, and at the end. Defaults to none.
     #[must_use]
     pub fn on_progress(mut self, progress: impl FnMut(ExportProgress) + 'p) -> Self {
         self.progress = Box::new(progress);
@@ -56,26 +56,26 @@ impl<'p> ExportOptions<'p> {
     }
 }
 
-/// How far an export has come.
+/// Progress of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ExportProgress {
-    /// How many messages were written.
+    /// Number of messages written.
     pub messages: u64,
-    /// Up to which global position.
+    /// Global position that the export has reached.
     pub position: u64,
-    /// The global position at which the export ends, unless more is appended meanwhile.
+    /// Global position at which the export ends, unless more events are appended meanwhile.
     pub end: u64,
 }
 
-/// What an export wrote.
+/// Result of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ExportReport {
-    /// How many messages were written.
+    /// Number of messages written.
     pub messages: u64,
-    /// How many lines say that a stream is archived or what its metadata are.
+    /// Number of lines written that give the archive state or the metadata of a stream.
     pub streams: u64,
-    /// Where to go on: no message at or below this position is missing.
+    /// Position after which the next export continues. No message at or below it is missing.
     pub position: u64,
 }

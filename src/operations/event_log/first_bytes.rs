@@ -1,9 +1,9 @@
-//! What the first bytes of a file say about it.
+//! Detects the format of a file by its first bytes.
 
-/// UTF-8's mark at the beginning of a file, which Windows programs write. It says nothing.
+/// The UTF-8 byte order mark, which Windows programs write at the beginning of a file. It is ignored.
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Files that are compressed, by their first bytes, and the command that writes what is in them.
+/// Compressed formats: the first bytes, the name, and the command that decompresses a file.
 const COMPRESSED: [(&[u8], &str, &str); 5] = [
     (b"\x1f\x8b", "gzip", "gunzip -c"),
     (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc"),
@@ -12,7 +12,7 @@ const COMPRESSED: [(&[u8], &str, &str); 5] = [
     (b"PK\x03\x04", "zip", "unzip -p"),
 ];
 
-/// The first line without UTF-8's mark; the error says what the file is instead of an event log.
+/// Returns the first line without a UTF-8 byte order mark. The error names the format of a file that is no event log.
 pub(super) fn check(line: &[u8]) -> Result<&[u8], String> {
     for (beginning, format, command) in COMPRESSED {
         if line.starts_with(beginning) {
@@ -30,7 +30,7 @@ pub(super) fn check(line: &[u8]) -> Result<&[u8], String> {
     Ok(line.strip_prefix(UTF8_MARK).unwrap_or(line))
 }
 
-/// By its mark, or by the zero beside the first character.
+/// Detects UTF-16 by its byte order mark, or by the zero beside the first character.
 fn is_utf16(line: &[u8]) -> bool {
     matches!(
         line,

@@ -1,4 +1,4 @@
-//! Importing an event log: in batches, in the file's order, once.
+//! Importing an event log: in batches, in the order of the file, exactly once.
 
 use super::batch::{self, BatchLine};
 use super::first_bytes;
@@ -16,24 +16,26 @@ impl EventStore {
     /// Imports an event log: one JSON object a line, in the order of the lines.
     ///
     /// A message is `{"streamName": "Cart-1", "type": "ItemAdded", "data": {…}}`. These keys are optional:
-    /// - `metadata`, `messageId`, `kind` (`"event"` or `"command"`), `schemaVersion`;
-    /// - `recordedAt`: when it was recorded; without it, now. A time more than five minutes in the server's future is refused;
-    /// - `streamPosition`: its version. The line is refused where the stream is elsewhere;
-    /// - `globalPosition`: for those who read the log. The import draws positions anew.
+    /// - `metadata`, `messageId`, `kind` (`"event"` or `"command"`), `schemaVersion`
+    /// - `recordedAt`: the time at which it was recorded. Defaults to now. A time that is more than five minutes
+    ///   ahead of the server's clock is refused.
+    /// - `streamPosition`: its version. The line is refused if the stream is at another version.
+    /// - `globalPosition`: for readers of the log. The import draws new positions.
     ///
-    /// A line about a stream comes after the stream's messages: `{"streamName": "Cart-1", "archived": true, "streamMetadata": {…}}`.
-    /// The first moves the stream with its messages to the archive, or back with `false`; the second replaces its metadata,
-    /// whatever they were. What a line does not say stays as it is. Messages of a stream that is archived are refused.
+    /// A line about a stream follows the stream's messages: `{"streamName": "Cart-1", "archived": true,
+    /// "streamMetadata": {…}}`. `archived` moves the stream with its messages to the archive, or back.
+    /// `streamMetadata` replaces the stream's metadata. A missing key changes nothing. Messages of an archived stream
+    /// are refused.
     ///
-    /// Blank lines and UTF-8's byte order mark at the beginning count for nothing. A key that is not named here is refused.
+    /// Blank lines, and a UTF-8 byte order mark at the beginning, are ignored. Any other key is refused.
     ///
-    /// Inline projections of other programs follow, as after every append without them.
+    /// Inline projections of other programs follow later, as after every append without them.
     ///
-    /// An import that was interrupted goes on where it stopped when it is run again with the same log; so does the import of a
-    /// log that has grown at its end. A log that was imported already changes nothing.
+    /// An interrupted import resumes when it is run again with the same log, even if the log has grown at its end.
+    /// Importing a log again changes nothing.
     ///
     /// # Errors
-    /// [`EventLogError::Line`] names the first bad line; nothing of its batch is stored, the batches before it are.
+    /// [`EventLogError::Line`] names the first bad line. Nothing of its batch is stored, and all earlier batches are.
     pub fn import(&self, log: impl BufRead, options: ImportOptions<'_>) -> Result<ImportReport> {
         if let Some(name) = &options.name {
             check_key("the name of the import", name)?;
@@ -48,7 +50,7 @@ impl EventStore {
     }
 }
 
-/// A batch of large lines is stored before it has all that it could have.
+/// Maximum number of bytes in a batch. A batch of large lines has fewer lines.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 struct Import<'s, 'p> {
@@ -56,15 +58,16 @@ struct Import<'s, 'p> {
     options: ImportOptions<'p>,
     name: String,
     digest: LinesDigest,
-    /// What an earlier import has stored of the log.
+    /// The part of the log that an earlier import has stored.
     earlier: ImportedPart,
-    /// What is stored of the log.
+    /// Number of stored lines of the log.
     stored: u64,
     bytes: u64,
-    /// One of the two is empty: each takes the rows of its streams in the order of their names.
+    /// Messages, or lines about streams. One of the two is empty, because each locks the rows of its streams in order
+    /// of name.
     messages: Vec<BatchLine>,
     streams: StreamBatch,
-    /// How many bytes of the log the batch has.
+    /// Number of bytes of the log in the batch.
     batch_bytes: usize,
     report: ImportReport,
 }
@@ -130,7 +133,7 @@ impl<'s, 'p> Import<'s, 'p> {
         };
         let mut text = line.trim_ascii_end();
         if number == 1 {
-            // As they are in the file: zeros are blanks to nobody, and half of a character in UTF-16.
+            // Check the bytes of the file: in UTF-16, a zero is half of a character, and does not count as a blank.
             text = first_bytes::check(line).map_err(fault)?.trim_ascii_end();
             self.find_earlier(text)?;
         }
@@ -141,7 +144,7 @@ impl<'s, 'p> Import<'s, 'p> {
         self.count(text)
     }
 
-    /// A line of another kind begins another batch, while the line is not counted yet.
+    /// Adds a line to the batch. A line of the other kind stores the batch first.
     fn add(&mut self, number: u64, entry: Entry) -> Result<()> {
         let begins_batch = match entry {
             Entry::Message(_) => self.streams.len() > 0,

@@ -1,6 +1,6 @@
-//! What an import may be told, and what it tells.
+//! Options, progress and result of an import.
 
-/// How an event log is imported.
+/// Options of an import.
 pub struct ImportOptions<'p> {
     pub(super) batch_size: usize,
     pub(super) name: Option<String>,
@@ -28,28 +28,28 @@ impl Default for ImportOptions<'_> {
 }
 
 impl<'p> ImportOptions<'p> {
-    /// Batches of 5,000 lines, with the store's inline projections.
+    /// Imports batches of 5,000 lines, with the store's inline projections.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many lines are stored in one transaction, and held in memory. A batch of large lines ends after
-    /// 16 MiB. At least 1; defaults to 5,000.
+    /// Maximum number of lines in one transaction and in memory, at least 1. A batch of large lines ends after 16 MiB.
+    /// Defaults to 5,000.
     #[must_use]
     pub fn batch_size(mut self, lines: usize) -> Self {
         self.batch_size = lines;
         self
     }
 
-    /// The name under which the store remembers how far the log was imported. Defaults to one that is made of the log's
-    /// first line.
+    /// Name under which the store records the progress of the import. Defaults to a name that is derived from the
+    /// log's first line.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Is told after every batch how far the import has come.
+    /// Calls a function with the progress after every batch. Defaults to none.
     #[must_use]
     pub fn on_progress(mut self, progress: impl FnMut(ImportProgress) + 'p) -> Self {
         self.progress = Box::new(progress);
@@ -57,30 +57,30 @@ impl<'p> ImportOptions<'p> {
     }
 }
 
-/// How far an import has come.
+/// Progress of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ImportProgress {
-    /// How many bytes were read.
+    /// Number of bytes read.
     pub bytes: u64,
-    /// How many lines were read.
+    /// Number of lines read.
     pub lines: u64,
-    /// How many messages were stored.
+    /// Number of messages stored.
     pub imported: u64,
 }
 
-/// What an import did.
+/// Result of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ImportReport {
-    /// How many lines the log has.
+    /// Number of lines in the log.
     pub lines: u64,
-    /// How many messages were stored now.
+    /// Number of messages that this import has stored.
     pub imported: u64,
-    /// How many lines about streams were carried out now.
+    /// Number of lines about streams that this import has applied.
     pub streams: u64,
-    /// How many lines an earlier import had stored.
+    /// Number of lines that an earlier import had stored.
     pub skipped: u64,
-    /// The global position of the last message that was stored now; 0 when there was none.
+    /// Global position of the last message that this import has stored, or 0.
     pub last_global_position: u64,
 }

@@ -1,4 +1,4 @@
-//! One line of an event log.
+//! A line of an event log.
 
 use super::line_fault::explain;
 use super::recorded_at;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use uuid::Uuid;
 
-/// A line as it stands in the file: a message, or what its stream is like. `line_fault` knows these keys, too.
+/// A line of the file: a message, or the state of a stream. `line_fault` lists the same keys.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Line<'a> {
@@ -48,7 +48,7 @@ pub(super) struct Line<'a> {
     schema_version: Option<u32>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     recorded_at: Option<Cow<'a, str>>,
-    /// For those who read the log. An import draws it anew.
+    /// For readers of the log. An import draws a new position.
     #[serde(skip_serializing_if = "Option::is_none")]
     global_position: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,14 +57,14 @@ pub(super) struct Line<'a> {
     stream_metadata: Option<&'a RawValue>,
 }
 
-/// `null` is data like any other.
+/// Accepts `null`, which is valid data.
 fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A type that is null is no line about a stream.
+/// Refuses a null type, which would make the line one about a stream.
 fn never_null<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Cow<'a, str>>, D::Error> {
@@ -106,18 +106,18 @@ pub(super) enum Entry {
     Stream(StreamEntry),
 }
 
-/// A message, whose positions are not known yet.
+/// A message without positions.
 pub(super) struct MessageEntry {
-    /// Where the stream has to be, says the line.
+    /// Version that the line expects for the message.
     pub(super) expected_position: Option<u64>,
-    /// Whether the line has the message's id.
+    /// Whether the line gives the message's id.
     pub(super) has_own_id: bool,
-    /// Whether the line has the message's time.
+    /// Whether the line gives the message's time.
     pub(super) has_own_time: bool,
     pub(super) message: RecordedMessage,
 }
 
-/// What a stream is like.
+/// The state of a stream.
 pub(super) struct StreamEntry {
     pub(super) stream_name: String,
     pub(super) archived: Option<bool>,
@@ -125,7 +125,8 @@ pub(super) struct StreamEntry {
 }
 
 impl Entry {
-    /// Reads a line; the error says what is wrong with it. `is_ended`: the line has its end, so it was written whole.
+    /// Parses a line. The error names the fault. `is_ended` says that the line has its line break, so it was written
+    /// completely.
     pub(super) fn parse(text: &[u8], is_ended: bool) -> Result<Self, String> {
         let line: Line<'_> =
             serde_json::from_slice(text).map_err(|error| explain(text, is_ended, &error))?;
@@ -182,7 +183,8 @@ impl<'a> Line<'a> {
         }))
     }
 
-    /// Beside a message, it would not be clear whether it counts before or after the stream's other messages.
+    /// Refuses the state of a stream in a message, because its order relative to the stream's other messages is
+    /// unclear.
     fn refuse_state_of_stream(&self) -> Result<(), String> {
         let state = [
             ("archived", self.archived.is_some(), "true"),

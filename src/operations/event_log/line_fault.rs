@@ -1,10 +1,10 @@
-//! What is wrong with a line that cannot be read, in words. Runs only for such lines, so it may look at them again.
+//! Describes the fault of an invalid line. It runs only for invalid lines, and so may parse them again.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// What a key holds.
+/// The valid content of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
     Text,
@@ -19,7 +19,7 @@ enum Content {
 struct Key {
     name: &'static str,
     content: Content,
-    /// Whether null stands for nothing.
+    /// Whether null means that the key is missing.
     may_be_null: bool,
 }
 
@@ -59,10 +59,10 @@ const KEYS: [Key; 12] = [
     optional("streamMetadata", Content::Object),
 ];
 
-/// A value is shown up to here.
+/// Maximum length of a shown value.
 const SHOWN: usize = 60;
 
-/// Says why a line cannot be read. `is_ended`: the line has its end.
+/// Describes why a line is invalid. `is_ended` says that the line has its line break.
 pub(super) fn explain(line: &[u8], is_ended: bool, error: &serde_json::Error) -> String {
     let text = match str::from_utf8(line) {
         Ok(text) => text,
@@ -82,7 +82,7 @@ pub(super) fn explain(line: &[u8], is_ended: bool, error: &serde_json::Error) ->
     }
 }
 
-/// A line that does not even begin like one.
+/// Describes a line that does not begin with an object.
 fn beginning(text: &str) -> Option<String> {
     if text.starts_with('{') {
         return None;
@@ -105,13 +105,13 @@ fn beginning(text: &str) -> Option<String> {
     ))
 }
 
-/// A line that is no JSON.
+/// Describes a line that is not valid JSON.
 fn syntax(text: &str, is_ended: bool, error: &serde_json::Error) -> String {
     let byte = error.column();
     if error.is_eof() && !is_ended {
         return format!(
-            "the log ends in the middle of this line, after {} bytes of it: it was cut off, or is being written still. Import it \
-             again when it is complete, and the import goes on here",
+            "the log ends in the middle of this line, after {} bytes of it: it was cut off, or is still being written. Import it \
+             again when it is complete, and the import resumes here",
             text.len()
         );
     }
@@ -136,7 +136,7 @@ fn syntax(text: &str, is_ended: bool, error: &serde_json::Error) -> String {
     format!("is not JSON from byte {byte} on, after {around:?}: {reason}")
 }
 
-/// For what no rule here knows.
+/// Describes a fault that no other rule covers.
 fn unknown(error: &serde_json::Error) -> String {
     format!(
         "cannot be read as a line of an event log: {}",
@@ -144,14 +144,14 @@ fn unknown(error: &serde_json::Error) -> String {
     )
 }
 
-/// What `serde_json` says, without the position, which it counts in its own line 1.
+/// Returns the message of `serde_json` without its position, which refers to a single line.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     text.strip_suffix(&position).unwrap_or(&text).to_owned()
 }
 
-/// The keys of an object with their values, in their order.
+/// The keys and values of an object, in order.
 struct Pairs<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
@@ -224,7 +224,7 @@ fn unknown_key(name: &str) -> Option<String> {
     Some(format!("has the unknown key {:?}: {advice}", cut(name)))
 }
 
-/// What two spellings of a key have in common.
+/// Returns a spelling that variants of a key have in common.
 fn plain(name: &str) -> String {
     let letters = name.chars().filter(|letter| letter.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
@@ -269,7 +269,7 @@ fn wrong_value(name: &str, value: &RawValue) -> Option<String> {
     ))
 }
 
-/// The beginning of a text on one line.
+/// Returns the beginning of a text, on one line.
 fn shown(text: &str) -> String {
     cut(text).escape_debug().to_string().replace("\\\"", "\"")
 }

@@ -1,9 +1,10 @@
 //! Event logs as files: one JSON object a line, in global order.
 //!
-//! A message: `{"streamName": "Cart-1", "type": "ItemAdded", "data": {…}, "metadata": {…}}`, and, where they are known,
-//! `messageId`, `streamPosition`, `kind` (`"event"` or `"command"`), `schemaVersion`, `recordedAt` and `globalPosition`.
+//! A message is `{"streamName": "Cart-1", "type": "ItemAdded", "data": {…}, "metadata": {…}}`. It may also have
+//! `messageId`, `streamPosition`, `kind` (`"event"` or `"command"`), `schemaVersion`, `recordedAt` and
+//! `globalPosition`.
 //!
-//! The state of a stream, after its messages: `{"streamName": "Cart-1", "archived": true, "streamMetadata": {…}}`.
+//! The state of a stream follows its messages: `{"streamName": "Cart-1", "archived": true, "streamMetadata": {…}}`.
 
 mod batch;
 mod export;

@@ -1,4 +1,4 @@
-//! How far a log was imported. Owns the statements on `emt_imports`.
+//! The progress of imports. Owns the statements on `emt_imports`.
 
 use crate::database::position::{get_u64, to_sql};
 use crate::database::{Sql, TextDigest, get, param};
@@ -10,14 +10,14 @@ const FIND: PartitionSql = PartitionSql::new(
     "SELECT lines, digest FROM {schema}.emt_imports WHERE partition = $1 AND name = $2",
 );
 
-/// Changes nothing when another import has gone on from where this one did.
+/// Changes nothing if another import of the same log has advanced.
 const STORE: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_imports AS import (partition, name, lines, digest) VALUES ($1, $2, $4, $5)
     ON CONFLICT (partition, name) DO UPDATE
         SET lines = EXCLUDED.lines, digest = EXCLUDED.digest, updated_at = now()
         WHERE import.lines = $3");
 
-/// The beginning of a log: so many lines, with this digest.
+/// The first lines of a log, with their number and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ImportedPart {
     pub(super) lines: u64,
@@ -31,7 +31,7 @@ impl ImportedPart {
                 &partition.sql(FIND),
                 &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
             )
-            .map_err(|source| Error::database("look for an earlier import", source))?;
+            .map_err(|source| Error::database("find an earlier import", source))?;
         match rows.first() {
             Some(row) => Ok(Self {
                 lines: get_u64(row, "lines")?,
@@ -64,7 +64,7 @@ impl ImportedPart {
         }
         Err(Error::invalid(
             "the event log",
-            "is being imported by somebody else at the same time",
+            "is being imported by another program at the same time",
         ))
     }
 }
@@ -74,7 +74,7 @@ impl ImportedPart {
 pub(super) struct LinesDigest(TextDigest);
 
 impl LinesDigest {
-    /// A line counts without its end, so that a log that has gained one is still the same.
+    /// Adds a line without its line break, so that a log whose last line gains one stays the same.
     pub(super) fn add(&mut self, line: &[u8]) {
         self.0.add(line);
         self.0.add(b"\n");

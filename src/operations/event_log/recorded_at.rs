@@ -1,24 +1,24 @@
-//! `recordedAt`: a point in time as text, exact to the microsecond.
+//! `recordedAt`: a point in time as text, with microseconds.
 
 use crate::database::position::time_from_sql;
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use std::time::{Duration, SystemTime};
 
-/// The earliest time of a `timestamptz`, in microseconds since 1970: 24 November 4714 BC.
+/// Earliest time of a `timestamptz`, in microseconds since 1970: 24 November 4714 BC.
 const EARLIEST: i64 = -210_866_803_200_000_000;
 
-/// How far the clock of the server from which a log comes may be ahead.
+/// Maximum time by which the clock of the log's server may be ahead.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
 
-/// Reads a time; the error says what it must be.
+/// Parses a time. The error describes the valid form.
 pub(super) fn parse(text: &str) -> Result<SystemTime, String> {
     let Ok(time) = text.parse::<Timestamp>() else {
         return Err(format!(
             "must be a time with its offset from UTC, as \"2026-03-01T09:30:00.123456Z\", is {text:?}"
         ));
     };
-    // It would become another second.
+    // A leap second would become another second.
     if text.contains(":60") {
         return Err(format!("must not be a leap second, is {text:?}"));
     }
@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<SystemTime, String> {
     Ok(time_from_sql(microseconds))
 }
 
-/// Says what is wrong with a time that the server, whose clock shows `now`, has not come to.
+/// Refuses a time in the future of the server, whose clock shows `now`.
 pub(super) fn check_past(time: SystemTime, now: SystemTime) -> Result<(), String> {
     if time <= now + CLOCK_DIFFERENCE {
         return Ok(());
@@ -50,7 +50,7 @@ pub(super) fn check_past(time: SystemTime, now: SystemTime) -> Result<(), String
     ))
 }
 
-/// A time as lines have it.
+/// Formats a time for a line.
 pub(super) fn format(time: SystemTime) -> Result<String> {
     Timestamp::try_from(time)
         .map(|time| time.to_string())

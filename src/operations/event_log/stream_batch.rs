@@ -1,4 +1,4 @@
-//! A batch of lines about streams: which are archived, and their metadata.
+//! A batch of lines about streams, with their archive state and metadata.
 
 use super::line::StreamEntry;
 use crate::database::{Jsonb, Sql};
@@ -6,15 +6,15 @@ use crate::error::{Error, EventLogError, Result};
 use crate::events::{Partition, stream_states};
 use std::collections::BTreeMap;
 
-/// What lines say about a stream.
+/// The new state of a stream.
 struct State {
-    /// The first line that says something.
+    /// First line about the stream.
     line: u64,
     archived: Option<bool>,
     metadata: Option<Vec<u8>>,
 }
 
-/// Lines about streams. Of several about one stream, the last counts.
+/// A batch of lines about streams. The last line about a stream counts.
 #[derive(Default)]
 pub(super) struct StreamBatch {
     states: BTreeMap<String, State>,
@@ -33,7 +33,7 @@ impl StreamBatch {
         state.metadata = entry.metadata.or_else(|| state.metadata.take());
     }
 
-    /// How many lines it has.
+    /// Returns the number of lines.
     pub(super) fn len(&self) -> usize {
         self.lines
     }
@@ -42,8 +42,8 @@ impl StreamBatch {
         *self = Self::default();
     }
 
-    /// Replaces the metadata of the streams and moves them to the archive or back, after their rows were locked in the order
-    /// of the names.
+    /// Replaces the metadata of the streams and moves them to the archive or back. Locks their rows first, in order
+    /// of name.
     pub(super) fn store(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
         if self.lines == 0 {
             return Ok(());

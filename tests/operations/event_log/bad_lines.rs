@@ -493,8 +493,8 @@ fn a_last_line_that_is_cut_off_is_told_from_one_that_is_wrong() -> anyhow::Resul
     assert_eq!(line, 3);
     assert_eq!(
         reason,
-        "the log ends in the middle of this line, after 54 bytes of it: it was cut off, or is being written still. Import it \
-         again when it is complete, and the import goes on here"
+        "the log ends in the middle of this line, after 54 bytes of it: it was cut off, or is still being written. Import it \
+         again when it is complete, and the import resumes here"
     );
     assert!(
         whole.starts_with("ends before its JSON object does"),

@@ -138,7 +138,7 @@ fn of_two_imports_of_a_log_that_meet_the_later_one_gives_way() -> anyhow::Result
         .to_string();
     assert_eq!(
         reason,
-        "the event log: is being imported by somebody else at the same time"
+        "the event log: is being imported by another program at the same time"
     );
     let other = other.expect("it ran")?;
     assert_eq!(
