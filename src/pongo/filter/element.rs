@@ -11,7 +11,7 @@ use super::operators::{operand_of, operators};
 use super::parser;
 use super::regex::RegexOption;
 
-/// Begins a condition on an element of an array, for [`Field::elem_match`]. Its methods may follow each other.
+/// Begins a condition on an element of an array, for [`Field::elem_match`](crate::pongo::Field::elem_match). Its methods may follow each other.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{element, field};
@@ -31,7 +31,7 @@ pub struct Element {
     parts: Result<Vec<ElementPart>, FilterError>,
 }
 
-/// What [`Field::elem_match`] and [`Update::pull_where`](crate::pongo::update::Update::pull_where) demand of an element: a [`Filter`] of its fields, or conditions on the [`element`] itself.
+/// What [`Field::elem_match`](crate::pongo::Field::elem_match) and [`Update::pull_where`](crate::pongo::update::Update::pull_where) demand of an element: a [`Filter`] of its fields, or conditions on the [`element`] itself.
 #[derive(Debug, Clone)]
 pub struct ElementFilter(ElementFilterForm);
 

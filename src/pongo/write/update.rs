@@ -53,8 +53,8 @@ impl<T> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Filter`] and [`Error::Update`] when they are not valid, [`Error::UpdateRefused`] when an operator does not fit
-    /// the document, [`Error::Conflict`] when it is not what the options expect. Nothing is changed then.
+    /// [`Error::Filter`](crate::pongo::Error::Filter) and [`Error::Update`](crate::pongo::Error::Update) when they are not valid, [`Error::UpdateRefused`](crate::pongo::Error::UpdateRefused) when an operator does not fit
+    /// the document, [`Error::Conflict`](crate::pongo::Error::Conflict) when it is not what the options expect. Nothing is changed then.
     pub fn update_one_with(
         &self,
         filter: impl Into<Filter>,
@@ -129,7 +129,7 @@ impl<T: DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// As there; [`Error::InvalidInput`] for options that report a conflict, because there is no place for it.
+    /// As there; [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) for options that report a conflict, because there is no place for it.
     pub fn find_one_and_update_with(
         &self,
         filter: impl Into<Filter>,
