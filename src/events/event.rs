@@ -2,6 +2,7 @@
 
 use crate::error::{DecodeError, EncodeError, Error, Result};
 use crate::events::codec::{self, KnownTypes};
+use crate::events::message::OutgoingMessage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -166,6 +167,21 @@ impl Event for RawEvent {
 }
 
 /// Decodes a stored message, through the upcast hook where its version or type asks for it.
+/// An event that is not stored yet, as its readers will see it.
+pub(crate) fn decode_outgoing<E: Event>(
+    message: &OutgoingMessage,
+    stream: &str,
+    version: u64,
+) -> Result<E> {
+    decode_stored(
+        &message.message_type,
+        message.schema_version,
+        &message.data,
+        stream,
+        version,
+    )
+}
+
 pub(crate) fn decode_stored<E: Event>(
     message_type: &str,
     schema_version: u32,

@@ -17,7 +17,7 @@ pub struct Appended {
     pub next_expected_version: u64,
     /// Whether the append began the stream.
     pub created_new_stream: bool,
-    /// The position of the append's last message among all messages of the store.
+    /// The position of the append's last message among all messages of the store; 0 for a condition without messages.
     pub last_global_position: u64,
     /// The positions of all its messages.
     pub global_positions: Vec<u64>,
@@ -30,8 +30,9 @@ pub struct Appended {
 }
 
 /// Checked messages for one stream.
+#[doc(hidden)]
 #[derive(Debug)]
-pub(crate) struct StreamAppend {
+pub struct StreamAppend {
     pub(crate) stream: Arc<str>,
     pub(crate) expected: ExpectedVersion,
     pub(crate) messages: Vec<OutgoingMessage>,
@@ -59,6 +60,22 @@ impl StreamAppend {
         Ok(append)
     }
 
+    /// Nothing to append, but a version that the stream must have.
+    pub(crate) fn condition(stream: &str, expected: ExpectedVersion) -> Result<Self> {
+        check_stream_name(stream)?;
+        if expected == ExpectedVersion::Any {
+            return Err(Error::invalid(
+                format!("the condition on stream \"{stream}\""),
+                "requires no version: name the one that was read",
+            ));
+        }
+        Ok(Self {
+            stream: stream.into(),
+            expected,
+            messages: Vec::new(),
+        })
+    }
+
     fn refuse_repeated_ids(&self) -> Result<()> {
         if !self.has_own_ids() {
             return Ok(());
@@ -80,6 +97,11 @@ impl StreamAppend {
 
     pub(crate) fn has_own_ids(&self) -> bool {
         self.messages.iter().any(|message| message.has_own_id)
+    }
+
+    /// Whether a repeat finds what was stored. A condition stores nothing.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.messages.is_empty() || self.has_own_ids()
     }
 
     /// The messages as they are stored now.
@@ -231,6 +253,7 @@ impl Stored {
                     ..Self::new(*version, *time, positions, run)?
                 })
             }
+            [5, version] => Self::new(*version, 0, &[], Vec::new()),
             [2, version] => Err(Error::StreamArchived {
                 stream: stream(),
                 version: from_sql(*version)?,
@@ -256,7 +279,7 @@ impl From<Stored> for Appended {
         let count = stored.global_positions.len() as u64;
         Self {
             next_expected_version: stored.version,
-            created_new_stream: stored.version == count && !stored.already_appended,
+            created_new_stream: count > 0 && stored.version == count && !stored.already_appended,
             last_global_position: stored.global_positions.last().copied().unwrap_or_default(),
             global_positions: stored.global_positions,
             already_appended: stored.already_appended,
