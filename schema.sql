@@ -1,11 +1,11 @@
 -- emmett-postgresql, schema version 2: the map of the database.
 --
--- Apply it with `psql -v ON_ERROR_STOP=1 -1 -f schema.sql` (without that setting psql rolls back after an error and exits with 0),
--- with `emmett migrate run`, or by opening an `EventStore`. Applying it again changes nothing.
--- Needs PostgreSQL 13 or newer, no extension, no superuser. The word "public" is the PostgreSQL schema; the library writes
--- the configured one in its place, and `emmett migrate sql --schema NAME` prints it so.
+-- Apply it with `psql -v ON_ERROR_STOP=1 -1 -f schema.sql`, with `emmett migrate run`, or by opening an `EventStore`. Without
+-- that setting, psql rolls back after an error and exits with 0. A repeat changes nothing.
+-- Needs PostgreSQL 13 or newer, no extension, no superuser. The word "public" is the PostgreSQL schema. The library replaces
+-- it with the configured one, and `emmett migrate sql --schema NAME` prints the result.
 --
--- What it keeps
+-- Tables
 --   emt_migrations        the versions of the schema that were applied
 --   emt_collections       the tables of documents; each is a table of its own
 --   emt_partitions        the partitions (tenants)
@@ -13,42 +13,42 @@
 --   emt_messages          the messages: events and commands
 --   emt_message_ids       the messages whose ids their callers gave
 --   emt_command_keys      the commands that were carried out under a key, with their replies
---   emt_store_epochs      the times since which positions may have been drawn again
+--   emt_store_epochs      the times since which positions may have been drawn again (docs/epochs.md)
 --   emt_projections       the projections, their versions, and which one is active
 --   emt_missed            the events that an inline projection has not handled yet
 --   emt_processor_beginnings  where each processor began
---   emt_processor_slots   how far each slot of a processor is, and which worker holds it
+--   emt_processor_slots   the position of each slot of a processor, and its holder (docs/slots.md)
 --   emt_parked_messages   the messages that a processor could not handle
---   emt_rebuilds          the read models that are being built beside the live ones
---   emt_rebuild_requests  the rebuilds that a program without the code has asked for
---   emt_imports           the event logs that were imported, and how far
--- and one sequence, emt_global_message_position, from which the messages get their global positions; another one for each
--- partition is a flag, emt_inline_in_<suffix>: whether an inline projection was ever registered. emt_streams, emt_messages and
--- emt_projections are Emmett's tables; emt_processors, the fourth, is a view of emt_processor_slots for its clients.
+--   emt_rebuilds          the running rebuilds
+--   emt_rebuild_requests  the rebuilds that a program without the code has requested
+--   emt_imports           the imported event logs, and their progress
+-- The sequence emt_global_message_position gives the messages their global positions. Each partition has another sequence as a
+-- flag, emt_inline_in_<suffix>: whether an inline projection was ever registered. emt_streams, emt_messages and emt_projections
+-- are Emmett's tables. emt_processors, the fourth, is a view of emt_processor_slots for Emmett's clients.
 --
 -- Naming rules
---   Every name is qualified: nothing depends on search_path. Each function sets its own, or, where that would cost too much,
---   calls functions by their schema and compares values of exactly the types of PostgreSQL's operators. Functions of this
---   schema get arguments of exactly their types, and all of them: others may be able to add functions of the same name.
---   A function's name begins with the thing on which it works: emt_stream_move, emt_json_put_at. What Emmett's clients call
---   has Emmett's names and parameters; it stands in the files sql/*/emmett*.sql.
+--   Every name is qualified: nothing depends on search_path. Each function sets its own path, unless that would cost too much.
+--   Such a function calls others by their schema, and its values have exactly the types of PostgreSQL's operators.
+--   Calls of this schema's functions pass all arguments, with exactly their types: other roles may add functions of the name.
+--   A function's name begins with the thing on which it works: emt_stream_move, emt_json_put_at. Functions for Emmett's
+--   clients have Emmett's names and parameters. They stand in the files sql/*/emmett*.sql.
 --   _name is a parameter or a local, a bare name is a column. Columns of a returned table have the names that callers read.
---   PostgreSQL checks functions in SQL and defaults of columns when they are created: what they use comes before them.
---   Functions in PL/pgSQL are checked when they run, so those stand where they are read best.
+--   PostgreSQL checks functions in SQL and defaults of columns when they are created. The objects that they use come first.
+--   Functions in PL/pgSQL are checked when they run, so they stand where they read best.
 --
--- Lock order. A transaction takes the locks that it needs from the first to the last. A tenant's removal takes the lock on its
--- documents before all others. A write of documents only tries that lock, so it has no place in the order.
---   1. a row of emt_command_keys              waits for a transaction that carries out the same command
+-- Lock order. A transaction takes its locks from the first to the last. A tenant's removal takes the lock on its documents
+-- before all others. A write of documents only tries that lock, so it has no place in the order.
+--   1. a row of emt_command_keys               waits for a transaction that carries out the same command
 --   2. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
 --                                              switch of a rebuild and a follower's last batch
---   3. the fence                               advisory, shared: nobody waits for it
---   4. rows of emt_streams                     in the order of their names, shared where a version is only required; under
---                                              them, new rows of emt_message_ids
+--   3. the fence                               advisory, shared: it never waits
+--   4. rows of emt_streams                     in the order of their names, shared if only a version is required, then new
+--                                              rows of emt_message_ids
 --      then the row of emt_partitions          shared, above READ COMMITTED only
 --   5. documents                               in the order of their ids
 --   6. rows of emt_processor_slots             by the last statement of a batch
--- The switch of an asynchronous projection locks slots before documents; it has taken the slots in an earlier transaction, so
--- no batch that holds documents can commit any more.
+-- The switch of an asynchronous projection locks slots before documents. An earlier transaction of it has taken the slots, so
+-- no batch that holds documents can commit.
 --
 -- SQLSTATEs of our own
 --   SE001  the feed cannot be read at this isolation level
@@ -58,7 +58,7 @@
 --   SE005  there is no such tenant
 --   SE010  another version of the asynchronous projection is the active one
 --   SE011  the projection is not registered
---   SE013  the projection, or the processor, is somebody else's, or is kept in another way
+--   SE013  the projection, or the processor, belongs to another program, or is kept in another way
 --   SE014  the read model of the projection is not known to be right
 --   SE020  a message id was used for another message
 --   SE030  no collection can have this name or this layout
@@ -66,7 +66,7 @@
 --   SE032  the collection is the read model of a projection
 --   SE033  there is no such collection
 --   SE034  the event store has the tenant
---   SE035  there is another index of this name, or it keeps the ids apart
+--   SE035  there is another index of this name, or it keeps the ids unique
 --   SE040  a refused stream among several; never leaves emt_append_to_streams
 
 \ir sql/documents.sql

@@ -1,4 +1,4 @@
-//! What the appends of both sides have in common.
+//! Common parts of both sides' appends.
 
 use anyhow::Result;
 

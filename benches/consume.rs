@@ -1,4 +1,4 @@
-//! Consumers: catching up, keeping documents, rebuilding, and how soon an event arrives.
+//! Consumers: catching up, updating documents, rebuilds, and the latency of an event.
 
 use crate::harness::Harness;
 use crate::plain::RawBytes;

@@ -1,4 +1,4 @@
-//! Collections against the same work in SQL by hand, with prepared statements and the same types.
+//! Collections, compared with the same work in hand-written SQL, with prepared statements and the same types.
 
 use crate::harness::{Harness, Turn};
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,4 @@
-//! Runs two sides in turn and prints the ratio of what they get done.
+//! Runs two sides in turn and prints the ratio of their throughputs.
 
 use anyhow::{Context, Result, bail};
 use std::hash::{DefaultHasher, Hash, Hasher};

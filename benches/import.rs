@@ -1,4 +1,4 @@
-//! The import of an event log, against COPY of rows that are ready.
+//! The import of an event log, compared with `COPY` of prepared rows.
 
 use crate::harness::Harness;
 use crate::import_log::{DATA, EVENTS, stream};

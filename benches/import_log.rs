@@ -1,4 +1,4 @@
-//! What the log of the import contains.
+//! The content of the imported log.
 
 /// Ten events a stream, in one batch.
 pub(crate) const STREAMS: usize = 500;

@@ -1,4 +1,4 @@
-//! What an append costs in a store of a million events, against one that was empty.
+//! The cost of an append in a store of a million events, compared with an empty store.
 
 use crate::append::{ReadModel, append, store_appenders};
 use crate::harness::Harness;

@@ -1,4 +1,4 @@
-//! What the store costs, as a ratio to the same storage work in SQL by hand. See README.md beside this file.
+//! The cost of the store, as a ratio to the same storage work in hand-written SQL. See README.md beside this file.
 //!
 //! `cargo bench`, or `cargo bench -- [--quick] [--large] [--rounds N] [--seconds S] [part of a name ...]`
 

@@ -1,4 +1,4 @@
-//! What an append costs when each is told to other processes, against one that is not.
+//! The cost of an append with notifications to other processes, compared with an append without them.
 
 use crate::append::{append, appenders};
 use crate::harness::Harness;

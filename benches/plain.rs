@@ -1,4 +1,4 @@
-//! The baseline: what a program would do that keeps the same rows by SQL of its own.
+//! The baseline: a program that stores the same rows with its own SQL.
 
 use crate::appender::Appender;
 use crate::shop::{CART_SUMMARIES, CartSummary, ProductItem};

@@ -1,4 +1,4 @@
-//! The baseline of the import: COPY of rows that are ready.
+//! The baseline of the import: `COPY` of prepared rows.
 
 use crate::import_log as log;
 use crate::plain::MESSAGE_TYPE;

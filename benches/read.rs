@@ -1,4 +1,4 @@
-//! Reads of whole streams, and their folding into a state.
+//! Reading whole streams, and folding them into a state.
 
 use crate::harness::Harness;
 use crate::plain::PlainReader;

@@ -1,4 +1,4 @@
-//! What both sides store: carts, their events, and a read model of them.
+//! The data of both sides: carts, their events, and a read model of them.
 
 use crate::harness::hash;
 use emmett_postgresql::{DocumentProjection, Event, Recorded};

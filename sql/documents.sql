@@ -1,7 +1,7 @@
--- emmett-postgresql, schema version 1: the map of what collections of documents need.
+-- emmett-postgresql, schema version 1: the map of the objects for collections of documents.
 --
--- All that a `PongoClient` needs, and the first part of schema.sql, which has the naming rules and SQLSTATEs. Apply it alone
--- with `psql -v ON_ERROR_STOP=1 -1 -f sql/documents.sql`, or by opening a `PongoClient`. Applying it again changes nothing.
+-- All objects of a `PongoClient`, and the first part of schema.sql, which has the naming rules and SQLSTATEs. Apply it alone
+-- with `psql -v ON_ERROR_STOP=1 -1 -f sql/documents.sql`, or by opening a `PongoClient`. A repeat changes nothing.
 
 \ir operations/migrations.sql
 \ir operations/copied_grants.sql

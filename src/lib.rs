@@ -54,7 +54,7 @@ pub use crate::projection::{DocumentProjection, ProjectionContext, SqlProjection
 pub use crate::setup::EventStoreBuilder;
 pub use crate::store::{EventStore, Session};
 
-// The versions that appear in this crate's interface, so that a program need not name them a second time.
+// The versions in this crate's interface, so that a program need not declare them again.
 pub use {postgres, r2d2, r2d2_postgres};
 
 // rustdoc shows the methods of `EventStore` in the order of these modules: opening a store, then appends and reads.
@@ -74,35 +74,38 @@ pub mod projection;
 pub mod rebuild;
 pub mod testing;
 
+#[cfg(test)]
+mod fuzz;
 mod json;
 #[cfg(any(feature = "cli", feature = "job"))]
 mod progress;
 mod slots;
 mod trace;
 
-/// What the store promises.
+/// Guarantees of the store.
 ///
 /// 1. An append, its inline projections, and everything else in the same session are committed together or not at all.
-/// 2. Of any number of concurrent appends that expect the same version, one wins; the others get [`Error::Conflict`] with the
-///    actual version. Appends that expect no version never conflict.
+/// 2. Of several concurrent appends that expect the same version, one succeeds; the others get [`Error::Conflict`] with the
+///    actual version. Appends without an expected version never conflict.
 /// 3. A reader that has read the feed up to a position has seen every message that will ever exist at or below it.
 /// 4. The feed delivers the messages of a stream in the order of their versions.
 /// 5. Only an open transaction that has itself appended to the same tenant can hold the feed back.
-/// 6. The writes of a [`Projector`] and its checkpoint are committed together, so no event is skipped or counted twice; a
-///    [`Reactor`] handles each at least once.
-/// 7. What fails is returned, or is the state of the processor that failed: no error is swallowed, none is a panic.
+/// 6. The writes of a [`Projector`] and its checkpoint are committed together, so no event is skipped or counted twice. A
+///    [`Reactor`] handles each event at least once.
+/// 7. Every failure is returned as an error, or is the state of the failed processor. No error is swallowed, and no failure
+///    panics.
 ///
-/// Not promised: positions without gaps; the order of keys in JSON objects, which JSONB does not keep.
+/// Not guaranteed: positions without gaps, and the order of keys in JSON objects, which JSONB does not keep.
 ///
 /// # Blocking
 ///
-/// Every call blocks its thread. From an async program, call it in `spawn_blocking`; inside a task it is
+/// Every call blocks its thread. From an async program, call it in `spawn_blocking`. Inside a task, it fails with
 /// [`DatabaseError::AsyncContext`](database::DatabaseError::AsyncContext).
 pub mod guarantees {}
 
-/// The whole schema, for PostgreSQL 13 or newer, without extensions.
+/// The complete schema, for PostgreSQL 13 or newer, without extensions.
 ///
-/// The library creates it when a store is opened; `emmett migrate` shows it and applies it.
+/// Opening a store creates it. `emmett migrate` prints and applies it.
 ///
 #[doc = "```sql"]
 #[doc = include_str!("../sql/documents.sql")]
@@ -148,7 +151,12 @@ pub mod guarantees {}
 #[doc = "```"]
 pub mod sql {}
 
-/// The README's example is compiled with the documentation's.
+/// Compiles the README's example with the documentation's.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those of the page on backup.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backup.md")]
+struct Backup;

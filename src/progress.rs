@@ -1,24 +1,24 @@
-//! How far long work is, on standard error: a bar on a terminal, a line a minute in a log.
+//! Reports the progress of long work on standard error: a bar on a terminal, a line a minute in a log.
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-/// How often a log gets a line.
+/// Interval between lines in a log.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct Progress {
     bar: ProgressBar,
     log: Option<Log>,
-    /// When the work was seen for the first time, and at which position.
+    /// Time and position of the first report.
     began: Option<(Instant, u64)>,
 }
 
 struct Log {
     line_every: Duration,
     last_line: Instant,
-    /// Stands at the end of the next line.
+    /// Appended to the next line.
     remark: Option<String>,
 }
 
@@ -51,14 +51,14 @@ impl Progress {
         }
     }
 
-    /// Shows that the work has come to `position`, of `end` where that is known.
+    /// Shows that the work has reached `position`, of `end` if the end is known.
     pub(crate) fn show(&mut self, position: u64, end: Option<u64>, words: &dyn Display) {
         if let Some(line) = self.draw(position, end, words) {
             note(&line);
         }
     }
 
-    /// Draws the bar, or returns the line for the log if it is time for one.
+    /// Draws the bar, or returns the line for the log if one is due.
     fn draw(&mut self, position: u64, end: Option<u64>, words: &dyn Display) -> Option<String> {
         let left = self.left(position, end);
         let text = || format!("{words}{left}");
@@ -75,7 +75,7 @@ impl Progress {
         Some(format!("{}{remark}", text()))
     }
 
-    /// The time to the end at the speed so far.
+    /// Returns the estimated time to the end, at the average speed so far.
     #[expect(
         clippy::cast_precision_loss,
         reason = "an estimate; positions fit 52 bits but for a last digit"
@@ -96,7 +96,7 @@ impl Progress {
         }
     }
 
-    /// Says something beside the progress: at once on a terminal, at the end of the next line in a log.
+    /// Shows a remark: at once on a terminal, at the end of the next line in a log.
     #[cfg(feature = "job")]
     pub(crate) fn remark(&mut self, text: String) {
         match &mut self.log {
@@ -105,7 +105,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar from the terminal.
+    /// Removes the bar from the terminal.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -124,7 +124,7 @@ fn draw_bar(bar: &ProgressBar, position: u64, end: Option<u64>, text: String) {
     bar.set_message(text);
 }
 
-/// Nobody can be told that standard error is closed.
+/// Ignores errors: a closed standard error cannot be reported anywhere.
 fn note(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }

@@ -1,6 +1,6 @@
-//! Spans and counters, with the feature `tracing`; nothing without it.
+//! Spans and counters, with the feature `tracing`; no-ops without it.
 //!
-//! Counters follow the convention of OpenTelemetry's layer for `tracing`: fields that begin with `monotonic_counter.`.
+//! Counters follow the convention of OpenTelemetry's layer for `tracing`: their fields begin with `monotonic_counter.`.
 
 use crate::error::Error;
 
@@ -21,7 +21,7 @@ pub(crate) fn batch(processor: &str, messages: usize) -> BatchSpan {
     }
 }
 
-/// Messages were handled and the checkpoint moved.
+/// Messages were handled and the checkpoint was moved.
 pub(crate) fn handled(processor: &str, messages: usize, position: u64) {
     #[cfg(feature = "tracing")]
     tracing::debug!(
@@ -56,7 +56,7 @@ pub(crate) fn building(projection: &str, position: u64, head: u64) {
     let _ = (projection, position, head);
 }
 
-/// A processor met an error, which it may survive.
+/// A processor met an error, and may survive it.
 pub(crate) fn failed(processor: &str, error: &Error) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
@@ -70,7 +70,7 @@ pub(crate) fn failed(processor: &str, error: &Error) {
     let _ = (processor, error);
 }
 
-/// Events were passed over by older code of a processor, up to a position, and stay so.
+/// Older code of a processor skipped events up to a position, and they stay skipped.
 pub(crate) fn passed_over(processor: &str, types: &[String], messages: u64, position: u64) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
@@ -79,13 +79,13 @@ pub(crate) fn passed_over(processor: &str, types: &[String], messages: u64, posi
         types = types.join(", "),
         messages,
         position,
-        "older code has passed over events of types that are handled from here on"
+        "older code skipped events of types that are handled from here on"
     );
     #[cfg(not(feature = "tracing"))]
     let _ = (processor, types, messages, position);
 }
 
-/// Events that older code of a processor has passed over are handled now, after later ones of these streams.
+/// Events that older code of a processor skipped are handled now, after later ones of these streams.
 pub(crate) fn made_up_for(processor: &str, streams: &[&str], messages: usize, position: u64) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
@@ -94,7 +94,7 @@ pub(crate) fn made_up_for(processor: &str, streams: &[&str], messages: usize, po
         streams = streams.join(", "),
         messages,
         position,
-        "events that older code has passed over are handled, maybe after later ones of their streams"
+        "events that older code skipped are handled, possibly after later ones of their streams"
     );
     #[cfg(not(feature = "tracing"))]
     let _ = (processor, streams, messages, position);
@@ -121,7 +121,7 @@ mod tests {
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Metadata, Subscriber};
 
-    /// Keeps what it is told, as text.
+    /// Keeps the recorded fields as text.
     #[derive(Clone, Default)]
     struct Notes(Arc<Mutex<Vec<String>>>);
 

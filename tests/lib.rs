@@ -1,4 +1,4 @@
-//! The proofs: each file is one behaviour, against a real PostgreSQL.
+//! The tests: each file covers one behaviour, with a real PostgreSQL.
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
 mod cli;

@@ -1,12 +1,12 @@
 -- Processors as Emmett's clients see them: one row each in emt_processors, a view of emt_processor_slots, and functions with
--- Emmett's names, parameters and results. So a processor has one checkpoint and one lease: a client of Emmett's
--- and a program of ours exclude each other. Emmett's migrations may replace the functions; migrating mends that.
+-- Emmett's names, parameters and results. So a processor has one checkpoint and one lease: a client of Emmett's and a
+-- program of ours exclude each other. Emmett's migrations may replace the functions. Our migration restores them.
 --
 -- Such a client takes all slots of a processor or none: they have to be free and at one position. It does not renew its
--- lease while it is idle, so a lease lasts its own time from its last call, the checkpoint included. That its lease ran out
--- says nothing of the message after, so it is never counted as a crash.
+-- lease while it is idle. A lease therefore lasts its own time from its last call, the checkpoint included. Its expiry says
+-- nothing of the next message, so it never counts as a crash.
 
--- Emmett's own table, which the adoption copies and drops.
+-- Emmett's own table. The adoption copies and drops it.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_class
@@ -17,14 +17,14 @@ BEGIN
 END
 $$;
 
--- The position of a checkpoint of Emmett's: a number, or "transaction:number".
+-- Returns the position of a checkpoint of Emmett's: a number, or "transaction:number".
 CREATE OR REPLACE FUNCTION public.emt_neighbour_number(_checkpoint TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT regexp_replace(_checkpoint, '^.*:', '')::BIGINT $$;
 
--- The position up to which a client of Emmett's has seen everything. A checkpoint with a transaction orders messages by
--- transaction and position, so one with a lower position but a later transaction may be unprocessed: the position is below
--- the first such. A number alone orders by position.
+-- Returns the position up to which a client of Emmett's has seen everything. A checkpoint with a transaction orders messages
+-- by transaction and position. A message with a lower position but a later transaction may be unprocessed: the position is
+-- below the first such message. A number alone orders by position.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_position(_partition TEXT, _checkpoint TEXT) RETURNS BIGINT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -38,13 +38,13 @@ CREATE OR REPLACE FUNCTION public.emt_neighbour_position(_partition TEXT, _check
            ELSE public.emt_neighbour_number(_checkpoint) END
     $$;
 
--- The checkpoint of a slot, as a client of Emmett's reads it: the text that one stored for this position, else the number.
+-- Returns the checkpoint of a slot, as a client of Emmett's reads it: the stored text for this position, else the number.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_checkpoint(_position BIGINT, _stored TEXT, _stored_position BIGINT)
     RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT CASE WHEN _stored_position = _position THEN _stored ELSE lpad(_position::TEXT, 19, '0') END $$;
 
--- The row of a processor: its lowest slot. 'running' means that it has a holder, whether or not its lease has run out.
+-- The row of a processor has its lowest slot. 'running' means that it has a holder, even with an expired lease.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_class
@@ -79,8 +79,8 @@ BEGIN
 END
 $$;
 
--- The name here of what a client of Emmett's calls _id; NULL where there is none. A projector that it does not know yet, and
--- a program of ours does, is the one of its projection.
+-- Returns our name of the processor _id of a client of Emmett's; NULL if there is none. A projector that the client does not
+-- know yet, and a program of ours does, is found by its projection.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_processor(
     _partition TEXT, _id TEXT, _version INTEGER, _projection TEXT
 ) RETURNS TEXT
@@ -94,7 +94,7 @@ CREATE OR REPLACE FUNCTION public.emt_neighbour_processor(
      LIMIT 1
     $$;
 
--- Adds a processor that a client of Emmett's has, with one slot.
+-- Adds the processor of a client of Emmett's, with one slot.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_processor_add(
     _partition TEXT, _id TEXT, _version INTEGER, _checkpoint TEXT, _projection TEXT
 ) RETURNS VOID
@@ -108,8 +108,8 @@ CREATE OR REPLACE FUNCTION public.emt_neighbour_processor_add(
       FROM (SELECT public.emt_neighbour_position(_partition, _checkpoint) AS position) AS reached
     $$;
 
--- Whether a client of Emmett's may keep this version of a projection. Not where it is inline for a program of ours, nor
--- where such a program keeps another version.
+-- Returns whether a client of Emmett's may keep this version of a projection. It may not if the projection is inline for a
+-- program of ours, or such a program keeps another version.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_may_keep(_partition TEXT, _projection TEXT, _version INTEGER) RETURNS BOOLEAN
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -145,7 +145,7 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    -- As a program of ours does that registers a processor.
+    -- The same locks as a program of ours that registers a processor.
     PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(p_partition, least(p_processor_id, p_projection_name)));
     PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(p_partition, greatest(p_processor_id, p_projection_name)));
     _name := public.emt_neighbour_processor(p_partition, p_processor_id, p_version, p_projection_name);
@@ -168,7 +168,7 @@ BEGIN
       WHERE slot.partition = p_partition AND slot.processor = _name AND slot.version = p_version
       ORDER BY slot.slot
         FOR UPDATE;
-    -- In a statement of its own, which sees what the holder before has committed.
+    -- In a later statement, which sees the commit of the previous holder.
     SELECT bool_and((slot.owner IS NULL OR slot.owner IN (p_processor_instance_id, 'emt:unknown') OR slot.expires_at <= _now
                      OR slot.expires_at - slot.emmett_lease + _lease <= _now) IS TRUE
                     AND (slot.wanted_by IS NULL OR slot.wanted_until <= _now)
@@ -199,7 +199,7 @@ BEGIN
 END
 $$;
 
--- Gives a processor back; FALSE where the client does not hold it.
+-- Releases a processor; FALSE if the client does not hold it.
 CREATE OR REPLACE FUNCTION public.emt_release_processor_lock(
     p_lock_key               BIGINT,
     p_processor_id           TEXT,
@@ -226,10 +226,10 @@ BEGIN
 END
 $$;
 
--- Moves the checkpoint of a processor, in the transaction of a batch: 1. Where it is not at p_check_position, changes nothing:
--- 0 where it is at p_position already, 3 where it is further, 2 otherwise. Emmett's clients commit their batch whatever the
--- answer is, and do not say who they are. So where a program of ours holds the processor, or has held it last and moved it,
--- the batch fails: it was handled already.
+-- Moves the checkpoint of a processor, in the transaction of a batch, and returns 1. If it is not at p_check_position, it
+-- changes nothing. The result is 0 at p_position, 3 after it, 2 otherwise. Emmett's clients commit their batch whatever the
+-- answer is, and do not name themselves. So if a program of ours holds the processor, or held it last and moved it, the
+-- batch fails: it was handled already.
 CREATE OR REPLACE FUNCTION public.store_processor_checkpoint(
     p_processor_id           TEXT,
     p_version                BIGINT,
@@ -263,7 +263,7 @@ BEGIN
       WHERE slot.partition = p_partition AND slot.processor = _name AND slot.version = p_version
       ORDER BY slot.slot
         FOR UPDATE;
-    -- In a statement of its own, which sees what the holder before has committed.
+    -- In a later statement, which sees the commit of the previous holder.
     SELECT min(public.emt_neighbour_number(
                public.emt_neighbour_checkpoint(slot.position, slot.emmett_checkpoint, slot.emmett_position))),
            min(slot.position) = max(slot.position),
@@ -279,7 +279,7 @@ BEGIN
     END IF;
     IF _is_old THEN
         RAISE EXCEPTION 'the checkpoint of processor "%" was written before the store was restored', _name
-            USING ERRCODE = 'SE003', HINT = 'Set it to where it has to go on: "emmett consumers reset".';
+            USING ERRCODE = 'SE003', HINT = 'Set it to its next position: "emmett consumers reset".';
     END IF;
     IF _is_even AND _at = public.emt_neighbour_number(p_check_position) THEN
         UPDATE public.emt_processor_slots AS slot
@@ -293,15 +293,15 @@ BEGIN
         RETURN 1;
     END IF;
     IF _is_ours THEN
-        RAISE EXCEPTION 'processor "%" is at %, not at %: a program that held it since has gone on',
+        RAISE EXCEPTION 'processor "%" is at %, not at %: another program has moved it',
             _name, _at, coalesce(p_check_position, 'its beginning')
-            USING ERRCODE = 'SE013', HINT = 'Start the processor again: it goes on from there.';
+            USING ERRCODE = 'SE013', HINT = 'Start the processor again: it resumes there.';
     END IF;
     RETURN CASE WHEN _at = _number THEN 0 WHEN _at > _number THEN 3 ELSE 2 END;
 END
 $$;
 
--- Emmett's own functions write into emt_processors, where its migrations have put them back, and so do people.
+-- Emmett's own functions write into emt_processors after its migrations have put them back, and so do people.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_processor_write() RETURNS TRIGGER
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -325,7 +325,7 @@ BEGIN
                   AND slot.version = coalesce(OLD.version, NEW.version)
                   AND slot.owner IS NOT NULL AND slot.emmett_lease IS NULL AND slot.expires_at > clock_timestamp()) THEN
         RAISE EXCEPTION 'processor "%" is held: its row cannot be changed', _name
-            USING ERRCODE = 'SE013', HINT = 'Stop its program first; "emmett consumers" tells which.';
+            USING ERRCODE = 'SE013', HINT = 'Stop its program first: "emmett consumers" names it.';
     END IF;
     IF TG_OP = 'DELETE' THEN
         DELETE FROM public.emt_processor_slots AS slot

@@ -14,7 +14,7 @@
 --   any                             --- reset, forget, switch of a rebuild ----------> (no row)
 --   any                             --- its tenant is removed ---------------------> (no row)
 --
--- error: NULL for a message that only comes after one that failed. request: 'replay' or 'discard', for the slot's holder.
+-- error: NULL for a message after a failed one. request: 'replay' or 'discard', for the slot's holder.
 CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
     partition        TEXT         NOT NULL,
     processor        TEXT         NOT NULL,
@@ -31,8 +31,7 @@ CREATE TABLE IF NOT EXISTS public.emt_parked_messages (
     PRIMARY KEY (partition, processor, version, slot, global_position)
 );
 
--- Deletes the slots of all processors of a partition, where they began and what they have parked. For a partition that is
--- removed.
+-- Deletes the slots, the beginnings and the parked messages of all processors of a partition that is removed.
 CREATE OR REPLACE FUNCTION public.emt_processor_delete_all(_partition TEXT) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$

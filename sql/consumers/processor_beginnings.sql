@@ -1,5 +1,5 @@
--- emt_processor_beginnings: where a version of a processor began, one row a version. emt_processor_slots says how far it is
--- now; a row without slots is where a processor will begin that has not run yet.
+-- emt_processor_beginnings: the first position of a version of a processor, one row for each version. emt_processor_slots
+-- has the present position. A row without slots is the first position of a processor that has not run yet.
 CREATE TABLE IF NOT EXISTS public.emt_processor_beginnings (
     partition   TEXT         NOT NULL,
     processor   TEXT         NOT NULL,

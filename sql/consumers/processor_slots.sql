@@ -1,5 +1,6 @@
 -- emt_processor_slots: the position of each slot of a processor, and its holder. A processor has one slot, or several, so
 -- that several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at.
+-- docs/slots.md has the rules.
 --
 --                  take                    lease runs out
 --   free ------------------------> held ------------------> expired
@@ -22,23 +23,33 @@
 --   not held --- forget ----> (no row)
 --   any      --- its tenant is removed --> (no row)
 --
--- epoch: raised by take, hold and reset, so the holder before can commit nothing more. store_epoch: that of the store
--- (emt_store_epochs) in which the position holds; below the store's own, the slot does not run until it is reset.
--- wanted_by, wanted_until: a worker that has less than its share asks for the slot; its holder gives it up, and no other
--- worker takes it before that time. taken_position: where it was taken last. crashes: how many leases in a row ran out
--- there. attempted, attempts and attempt_epoch: after a crash, the message that is tried, by how many holders, and the
--- last one of them. status: 'active' or 'failed'. retry_at: the database was not well, as last_error says; the holder
--- tries again then. projection: the one that a projector keeps; none for a reactor. busy_since: since when the holder's
--- handler has been running, as the holder said when it renewed its lease last; a checkpoint clears it. survived_error,
--- survived_at, survived_count: the last error after which a holder went on, and how often in a row one came without
--- progress. updated_at: when the position moved last, or the slot failed or was reset. handled: the events of which all up
--- to the position are handled, or were decided about: those that the code of the last holder handles, as categories and
--- types. passed_over: what older code did not handle, though newer code had; each up to which position (after) it is
--- handled. Together they never become less. Room in the pages keeps updates off the index: every batch writes here.
--- The last four are for Emmett's clients, which see a processor's slots as one row of the view emt_processors. emmett_name:
--- its id there; none where no client of Emmett's knows it. emmett_lease: how long the lease lasts from each call of its
--- holder, or of its last one, which was a client of Emmett's; none of ours. emmett_checkpoint: what such a client stored
--- for the position emmett_position, "transaction:position"; at another position it says nothing.
+--   epoch           raised by take, hold and reset, so the previous holder commits nothing more
+--   store_epoch     the epoch of the store (emt_store_epochs) in which the position holds; below the present one, the slot
+--                   does not run until it is reset
+--   wanted_by       a worker with less than its share asks for the slot; its holder releases it, and no third worker takes it
+--                   before wanted_until
+--   taken_position  the position at which it was taken last
+--   crashes         the number of leases in a row that expired there
+--   attempted       after a crash, the message under trial
+--   attempts        the number of holders that tried it; attempt_epoch is the last of them
+--   status          'active' or 'failed'
+--   retry_at        the database was not well, as last_error says; the holder retries then
+--   projection      the projection of a projector; NULL for a reactor
+--   busy_since      the start of the running handler, as of the last renewal; a checkpoint clears it
+--   survived_error  the last error after which a holder continued, at survived_at; survived_count is the number of such errors
+--                   in a row without progress
+--   updated_at      the last time at which the position moved, or the slot failed or was reset
+--   handled         the events of which all up to the position are handled, or were decided about: those of the last holder's
+--                   code, as categories and types
+--   passed_over     the events that older code did not handle, though newer code had; each is handled up to its "after"
+--
+-- Together, handled and passed_over never become less. fillfactor 50 leaves room for HOT updates: every batch updates its row.
+--
+-- The last four are for Emmett's clients, which see a processor's slots as one row of the view emt_processors:
+--   emmett_name        its id there; NULL if no client of Emmett's knows it
+--   emmett_lease       the duration of a client's lease, from each call of its holder; NULL for a holder of ours
+--   emmett_checkpoint  the stored checkpoint of a client, "transaction:position", for the position emmett_position; at another
+--                      position it says nothing
 CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     partition       TEXT         NOT NULL,
     processor       TEXT         NOT NULL,
@@ -76,13 +87,13 @@ CREATE TABLE IF NOT EXISTS public.emt_processor_slots (
     PRIMARY KEY (partition, processor, version, slot)
 ) WITH (fillfactor = 50);
 
--- The key of the advisory lock under which a processor gets its slots, or a position from which they all go on.
+-- Returns the key of the advisory lock under which a processor gets its slots or a common position.
 CREATE OR REPLACE FUNCTION public.emt_processor_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.processor/' || _partition || '/' || _name, 0) $$;
 
--- Whether a projection has a processor, of whatever version: one that keeps it, or that a client of Emmett's has under the
--- name that it gives to the projector of a projection.
+-- Returns whether a projection has a processor, of any version. It keeps the projection, or it is a client's of Emmett's
+-- with the default name of the projection's projector.
 CREATE OR REPLACE FUNCTION public.emt_processor_is_of(_partition TEXT, _projection TEXT) RETURNS BOOLEAN
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -91,9 +102,9 @@ CREATE OR REPLACE FUNCTION public.emt_processor_is_of(_partition TEXT, _projecti
                       AND (slot.projection = _projection OR slot.emmett_name = 'emt:processor:projector:' || _projection))
     $$;
 
--- A processor of Emmett's clients becomes one of ours, under our name, the first time that a program of ours registers it.
--- Both share its slots from then on. A projector is found by its projection, as long as it has no other
--- name here; an id of the user's has to be our name, too. Its one slot becomes as many as are wanted, with its holder.
+-- A processor of Emmett's clients becomes one of ours, under our name, when a program of ours first registers it. Both share
+-- its slots from then on. A projector is found by its projection, as long as it has no other name here. A custom id must be
+-- our name, too. Its one slot becomes the wanted number of slots, with its holder.
 CREATE OR REPLACE FUNCTION public.emt_processor_take_over(
     _partition   TEXT,
     _name        TEXT,
@@ -119,7 +130,7 @@ BEGIN
        SET projection = _projection
      WHERE slot.partition = _partition AND slot.processor = _name AND slot.projection IS NULL
        AND slot.emmett_name IS NOT NULL AND slot.handled IS NULL;
-    -- A rebuild that did not know this processor has left where to go on under the projection's name.
+    -- A rebuild that did not know this processor has stored its beginning under the projection's name.
     DELETE FROM public.emt_processor_beginnings AS began
      WHERE began.partition = _partition AND began.processor = _projection AND began.version = _version
        AND EXISTS (SELECT FROM public.emt_processor_slots AS slot
@@ -152,8 +163,8 @@ BEGIN
 END
 $$;
 
--- Raises SE013 where a projector would begin at the first message, though somebody else has filled its read model: a
--- collection that Pongo for Node has made, or any table of a projection that a client of Emmett's has registered.
+-- Raises SE013 if a projector would begin at the first message, though another program has filled its read model. That is a
+-- collection of Pongo for Node, or any table of a client's projection.
 CREATE OR REPLACE FUNCTION public.emt_processor_check_unfilled(_partition TEXT, _projection TEXT, _tables TEXT[])
     RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -180,21 +191,21 @@ BEGIN
             EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', _table) INTO _is_filled;
         END IF;
         IF _is_filled THEN
-            RAISE EXCEPTION 'projection "%" would handle each event again: "%" has rows that Emmett for Node has written, and '
+            RAISE EXCEPTION 'projection "%" would handle each event again: "%" has rows of Emmett for Node, and '
                 'no checkpoint is known', _projection, _table
                 USING ERRCODE = 'SE013',
-                      HINT = 'Give the projector the name of Emmett''s processor, which "emmett adopt --plan" tells, or '
-                             'rebuild the projection.';
+                      HINT = 'Give the projector the name of Emmett''s processor, which "emmett adopt --plan" lists. '
+                             'Otherwise rebuild the projection.';
         END IF;
     END LOOP;
 END
 $$;
 
--- The slot rows of a processor that has none, at the position where it begins: where a client of Emmett's or a rebuild left
--- a checkpoint, that, else _start. Returns how many slots it has: that number stays as it was first chosen, because it
--- decides which worker sees a stream. One that has failed may be run again. Raises SE010 where it keeps a projection of which
--- another version is the active one, and SE013 where another processor keeps it, or somebody else has filled one of _tables:
--- both would write into one read model.
+-- Creates the slots of a processor that has none, at the position where it begins. That is the checkpoint of a client of
+-- Emmett's or of a rebuild, else _start. Returns the number of slots. It never changes, because it decides which worker sees
+-- a stream. A failed processor becomes active again. Raises SE010 if another version of its projection is the active one.
+-- Raises SE013 if another processor keeps the projection, or another program has filled one of _tables: both would write
+-- into one read model.
 CREATE OR REPLACE FUNCTION public.emt_processor_register(
     _partition  TEXT,
     _name       TEXT,
@@ -215,8 +226,8 @@ DECLARE
     _other TEXT;
 BEGIN
     PERFORM public.emt_partition_check(_partition);
-    -- Two programs that start together must not both find none, and the switch of a rebuild, which knows the projection's
-    -- name only, must not be overlooked.
+    -- Two programs that start together must not both find none. The switch of a rebuild knows the projection's name only, so
+    -- that is locked, too.
     PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, least(_name, _projection)));
     PERFORM pg_advisory_xact_lock(public.emt_processor_lock_key(_partition, greatest(_name, _projection)));
     SELECT projection.version INTO _active FROM public.emt_projections AS projection
@@ -254,7 +265,7 @@ BEGIN
     IF _present > 0 THEN
         RETURN _present;
     END IF;
-    -- A rebuild before the first start has left where to begin under the projection's name, unless a reactor has that name.
+    -- A rebuild before the first start has stored the beginning under the projection's name, unless a reactor has that name.
     SELECT began.position, public.emt_store_epoch_of(began.position, began.updated_at) INTO _checkpoint, _store_epoch
       FROM public.emt_processor_beginnings AS began
      WHERE began.partition = _partition AND began.version = _version
@@ -281,8 +292,8 @@ BEGIN
 END
 $$;
 
--- Raises the epoch of slots: their holder commits nothing more. Nothing else raises it. Without a version, of all; without
--- numbers, all slots.
+-- Raises the epoch of slots, so their holder commits nothing more. Only this function does. Without a version: of all
+-- versions. Without numbers: all slots.
 CREATE OR REPLACE FUNCTION public.emt_slot_raise_epoch(
     _partition  TEXT,
     _processor  TEXT,
@@ -297,9 +308,9 @@ CREATE OR REPLACE FUNCTION public.emt_slot_raise_epoch(
        AND (_version IS NULL OR slot.version = _version) AND (_slots IS NULL OR slot.slot = ANY (_slots))
     $$;
 
--- Makes the slots of a holder free, or only those that are wanted. Nothing else does. Without a version, of all; without a
--- worker, of all of the owner's. wanted_by stays: no worker but that one takes the slot before wanted_until. A holder that
--- gives a slot back is alive, so its attempt at a message is no longer counted; those of other holders are.
+-- Makes the slots of a holder free, or only the wanted ones. Only this function does. Without a version: of all versions.
+-- Without a worker: of all of the owner's. wanted_by stays: only that worker takes the slot before wanted_until. A holder
+-- that releases a slot is alive, so its attempt at a message no longer counts. Attempts of other holders do.
 CREATE OR REPLACE FUNCTION public.emt_slot_release(
     _partition    TEXT,
     _processor    TEXT,
@@ -318,10 +329,10 @@ CREATE OR REPLACE FUNCTION public.emt_slot_release(
        AND (NOT _only_wanted OR slot.wanted_until > clock_timestamp())
     $$;
 
--- Gives a worker its fair share of a processor's slots: the free ones, and those whose holder has not renewed its lease in
--- time. Where others hold more than their share, asks them for it. Returns all slots that the worker holds then. A holder
--- that was paused may still have a row locked, in a transaction that it will never finish: that session is ended. Counts how
--- often a lease ran out at the position at which it was taken: the message after it has ended the process. The times are the
+-- Gives a worker its fair share of a processor's slots: free ones, and those with an expired lease. If other workers hold
+-- more than their share, it asks for slots of theirs. Returns all slots that the worker holds then. A paused holder may
+-- still have a row locked, in a transaction that it will never finish: that session is ended. Counts how often a lease
+-- expired at the position at which it was taken: the message after it probably crashed the process. The times are the
 -- server's.
 CREATE OR REPLACE FUNCTION public.emt_slot_take(
     _partition  TEXT,
@@ -430,8 +441,8 @@ BEGIN
 END
 $$;
 
--- Takes all slots of a processor, of all versions, from their holders: for the switch of a rebuild. A switch that dies
--- leaves them free after five minutes. Without taken_position, their position is not blamed for that.
+-- Takes all slots of a processor, of all versions, from their holders, for the switch of a rebuild. If the switch dies, they
+-- expire after five minutes. Without taken_position, that counts as no crash.
 CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT, _owner TEXT) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -444,9 +455,9 @@ CREATE OR REPLACE FUNCTION public.emt_slot_hold(_partition TEXT, _processor TEXT
      WHERE slot.partition = _partition AND slot.processor = _processor;
     $$;
 
--- Sets all slots of a processor to a position, and clears its failures, crashes and attempts. The holders stay, and go on
--- from there. A client of Emmett's would not notice: it loses them, and commits nothing more unless it is there already.
--- Returns how many slots it has.
+-- Sets all slots of a processor to a position, and clears its failures, crashes and attempts. The holders stay, and continue
+-- from there. A client of Emmett's would not notice. It loses them, and commits nothing more unless it is there already.
+-- Returns the number of slots.
 CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     _partition  TEXT,
     _processor  TEXT,
@@ -464,7 +475,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
                owner = CASE WHEN slot.emmett_lease IS NULL THEN slot.owner END,
                worker = CASE WHEN slot.emmett_lease IS NULL THEN slot.worker END,
                expires_at = CASE WHEN slot.emmett_lease IS NULL THEN slot.expires_at END,
-               -- What is handled anew was not handled beyond there.
+               -- Events after the position are handled anew, so nothing counts as handled there.
                passed_over = coalesce(
                    (SELECT jsonb_agg(jsonb_set(passed, '{after}', to_jsonb(least((passed ->> 'after')::BIGINT, _position))))
                       FROM jsonb_array_elements(slot.passed_over) AS passed), '[]')
@@ -474,8 +485,8 @@ CREATE OR REPLACE FUNCTION public.emt_slot_reset(
     SELECT count(*) FROM reset;
     $$;
 
--- Those of the partitions in which a worker of ours holds a slot, and so listens. clock_timestamp, which is volatile, makes
--- the plan look into the index once for each partition, whatever the planner believes.
+-- Returns the partitions in which a worker of ours holds a slot, and so listens. clock_timestamp is volatile, so the plan
+-- looks into the index once for each partition.
 CREATE OR REPLACE FUNCTION public.emt_slot_listening(_partitions TEXT[]) RETURNS SETOF TEXT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$

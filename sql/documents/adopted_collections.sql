@@ -1,7 +1,7 @@
--- Tables of documents that somebody else has created, and that become collections when they are first opened.
+-- Tables of documents that other programs have created. They become collections when they are first opened.
 
--- Checks that a table of somebody else can be used as a collection. Returns the columns of its primary key; a table of
--- Pongo's Node library has (_id) only. Raises SE030 and says what does not fit.
+-- Checks that another program's table can be used as a collection. Returns the columns of its primary key. A table of Pongo
+-- for Node has (_id) only. Raises SE030 and names the first misfit.
 CREATE OR REPLACE FUNCTION public.emt_collection_check_layout(_name TEXT) RETURNS TEXT
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -50,7 +50,7 @@ BEGIN
 END
 $$;
 
--- Whether a table has a unique index on (_id, _partition) beside its primary key.
+-- Returns whether a table has a unique index on (_id, _partition) besides its primary key.
 CREATE OR REPLACE FUNCTION public.emt_collection_has_id_index(_relation REGCLASS) RETURNS BOOLEAN
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -62,7 +62,7 @@ CREATE OR REPLACE FUNCTION public.emt_collection_has_id_index(_relation REGCLASS
            AND indnatts = 2 AND indexprs IS NULL)
     $$;
 
--- Puts the id and the version of a document into its JSON, where Pongo's Node library up to 0.16 reads them.
+-- Puts the id and the version of a document into its JSON. Pongo for Node up to 0.16 reads them there.
 CREATE OR REPLACE FUNCTION public.emt_document_put_columns() RETURNS TRIGGER
     LANGUAGE plpgsql
     AS $$
@@ -72,9 +72,9 @@ BEGIN
 END
 $$;
 
--- Registers a table that somebody else has created, once it can be used as a collection. One of Pongo's Node library gets
--- the default partition in the place of its own, a unique index beside its primary key, which is (_id), and a trigger
--- that keeps its JSON as it was: both libraries can use it then.
+-- Registers another program's table, once it can be used as a collection. A table of Pongo for Node has the primary key
+-- (_id). It gets the default partition instead of its own, and a unique index. A trigger keeps its JSON as it was. Both
+-- libraries can use it then.
 CREATE OR REPLACE FUNCTION public.emt_collection_recognise(_name TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$

@@ -1,6 +1,6 @@
--- The operators of an update that change an array: $push, $addToSet, $pop, $pull. An operation: see updates.sql.
+-- The operators of an update that change an array: $push, $addToSet, $pop, $pull. updates.sql defines an operation.
 
--- The array that an operator makes of an array; NULL where there is nothing to take away.
+-- Returns the result of an operator on an array; NULL if there is nothing to remove.
 CREATE OR REPLACE FUNCTION public.emt_array_update(_present JSONB, _operation JSONB, _pulled JSONB[]) RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -65,8 +65,8 @@ CREATE OR REPLACE FUNCTION public.emt_array_slice(_elements JSONB, _first BIGINT
      WHERE element.ordinality > _first AND element.ordinality <= _past
     $$;
 
--- The elements of an array sorted by the value at a path in each, which is the element itself where the path is empty;
--- equal ones keep their order.
+-- Returns the elements of an array, sorted by the value at a path in each. Where the path is empty, that is the element
+-- itself. Equal ones keep their order.
 CREATE OR REPLACE FUNCTION public.emt_array_sort(_elements JSONB, _path TEXT, _ascending BOOLEAN) RETURNS JSONB
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$

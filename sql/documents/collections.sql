@@ -1,18 +1,17 @@
--- Collections: tables of documents. Each collection is a table of its own, created by emt_collection_create below; its
--- columns have the names that Pongo gives them, so there "_id" and "_partition" are columns. Only statements made by
--- format() use them, with $1 for parameters.
+-- Collections: tables of documents. emt_collection_create below creates a table for each. Its columns have Pongo's names, so
+-- there "_id" and "_partition" are columns. Only statements of format() use them, with $1 for parameters.
 
--- emt_collections: one row a collection. A table that is not listed here is none, whatever its columns are.
--- old_of: the collection keeps documents that a rebuild of the named one has replaced; NULL for all others.
--- A row without its table is harmless: creating the collection again uses the row.
+-- emt_collections: one row for each collection. A table that is not listed here is no collection, whatever its columns are.
+-- old_of: the collection keeps documents that a rebuild of the named one has replaced; NULL for all others. A row without
+-- its table is harmless: creating the collection again uses the row.
 CREATE TABLE IF NOT EXISTS public.emt_collections (
     name        TEXT         NOT NULL PRIMARY KEY,
     old_of      TEXT,
     created_at  TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
--- Returns the relation of a name; NULL where there is none. Reads the catalogue, because to_regclass may not see what
--- others have created or dropped while this transaction waited for them.
+-- Returns the relation of a name; NULL if there is none. It reads the catalog, because to_regclass may miss changes of other
+-- sessions while this transaction waited.
 CREATE OR REPLACE FUNCTION public.emt_relation(_name TEXT) RETURNS REGCLASS
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -20,7 +19,7 @@ CREATE OR REPLACE FUNCTION public.emt_relation(_name TEXT) RETURNS REGCLASS
      WHERE relnamespace = 'public'::REGNAMESPACE AND relname = _name
     $$;
 
--- The table whose grants a new collection gets. Where there are events, roles that may use them may use the documents.
+-- Returns the table whose grants a new collection gets. With events, roles that may use them may use the documents.
 CREATE OR REPLACE FUNCTION public.emt_collection_grants_source() RETURNS TEXT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -42,13 +41,13 @@ BEGIN
 END
 $$;
 
--- Keeps others from creating, dropping or renaming a collection of this name until the transaction ends.
+-- Keeps other transactions from creating, dropping or renaming a collection of this name until this one ends.
 CREATE OR REPLACE FUNCTION public.emt_collection_lock(_name TEXT) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$ SELECT pg_advisory_xact_lock(hashtextextended('public' || '.collection/' || _name, 0)) $$;
 
--- Creates the table of a document collection; FALSE where it exists. A table that is not registered is recognised if it
--- has the layout of a collection, and adopted if Pongo's Node library has made it. Raises SE030 for any other table.
+-- Creates the table of a document collection; FALSE if it exists. A table that is not registered is registered if it has the
+-- layout of a collection. A table of Pongo for Node is adopted. Raises SE030 for any other table.
 CREATE OR REPLACE FUNCTION public.emt_collection_create(_name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -79,14 +78,14 @@ BEGIN
         ) WITH (fillfactor = 80)
         $sql$, _name);
     PERFORM public.emt_table_copy_grants(public.emt_collection_grants_source(), _name);
-    -- A row is there where somebody has dropped the table alone.
+    -- The row exists if the table alone was dropped.
     INSERT INTO public.emt_collections (name) VALUES (_name)
     ON CONFLICT (name) DO UPDATE SET old_of = NULL, created_at = now();
     RETURN TRUE;
 END
 $$;
 
--- Raises SE032 where a projection keeps the collection: the projection would go on with another one, or with none.
+-- Raises SE032 if a projection keeps the collection: the projection would continue with another one, or with none.
 CREATE OR REPLACE FUNCTION public.emt_collection_refuse_read_model(_name TEXT, _doing TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -105,7 +104,7 @@ BEGIN
 END
 $$;
 
--- Drops a collection with all its documents, those of all tenants; FALSE where there is none.
+-- Drops a collection with all its documents, of all tenants; FALSE if there is none.
 CREATE OR REPLACE FUNCTION public.emt_collection_drop(_name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -119,7 +118,7 @@ BEGIN
     IF NOT FOUND THEN
         IF _exists THEN
             RAISE EXCEPTION 'table "%" is not a collection of this library', _name
-                USING ERRCODE = 'SE030', HINT = 'A collection of somebody else''s has to be opened before it is dropped.';
+                USING ERRCODE = 'SE030', HINT = 'Open a collection of another program before you drop it.';
         END IF;
         RETURN FALSE;
     END IF;
@@ -128,18 +127,18 @@ BEGIN
 END
 $$;
 
--- Renames a collection. Raises SE030 where the new name is taken, SE033 where there is no such collection.
+-- Renames a collection. Raises SE030 if the new name is taken, SE033 if there is no such collection.
 CREATE OR REPLACE FUNCTION public.emt_collection_rename(_name TEXT, _new_name TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     PERFORM public.emt_collection_check_name(_new_name);
-    -- In one order: two that swap names must not wait for each other.
+    -- In one order: two renames that swap names must not wait for each other.
     PERFORM public.emt_collection_lock(least(_name, _new_name));
     PERFORM public.emt_collection_lock(greatest(_name, _new_name));
     PERFORM public.emt_collection_refuse_read_model(_name, 'renamed');
     IF public.emt_relation(_new_name) IS NOT NULL THEN
-        RAISE EXCEPTION 'collection "%" cannot be renamed to "%": there is something of that name', _name, _new_name
+        RAISE EXCEPTION 'collection "%" cannot be renamed to "%": the name is taken', _name, _new_name
             USING ERRCODE = 'SE030';
     END IF;
     DELETE FROM public.emt_collections AS known WHERE known.name = _new_name;
@@ -147,13 +146,13 @@ BEGIN
     IF NOT FOUND OR public.emt_relation(_name) IS NULL THEN
         RAISE EXCEPTION 'there is no collection "%"', _name USING ERRCODE = 'SE033';
     END IF;
-    -- What a rebuild has kept of it.
+    -- The documents that a rebuild has kept of it.
     UPDATE public.emt_collections AS known SET old_of = _new_name WHERE known.old_of = _name;
     EXECUTE format('ALTER TABLE public.%I RENAME TO %I', _name, _new_name);
 END
 $$;
 
--- Deletes the documents of a partition in all collections, and returns how many.
+-- Deletes the documents of a partition in all collections, and returns their number.
 CREATE OR REPLACE FUNCTION public.emt_document_delete_all(_partition TEXT) RETURNS BIGINT
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -172,7 +171,7 @@ BEGIN
 END
 $$;
 
--- The same for a tenant of a client's. Raises SE034 for one that an event store knows: its events would stay.
+-- The same for a tenant of a client without events. Raises SE034 for a tenant of an event store: its events would stay.
 CREATE OR REPLACE FUNCTION public.emt_document_delete_tenant(_partition TEXT) RETURNS BIGINT
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -190,13 +189,14 @@ BEGIN
 END
 $$;
 
--- The lock on a tenant's documents: shared by transactions that write some, exclusive for the tenant's removal.
+-- Returns the key of the lock on a tenant's documents: shared by transactions that write some, exclusive for the tenant's
+-- removal.
 CREATE OR REPLACE FUNCTION public.emt_document_tenant_key(_partition TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT pg_catalog.hashtextextended('public' OPERATOR(pg_catalog.||) '.tenant/' OPERATOR(pg_catalog.||) _partition, 0) $$;
 
--- Raises SE005 where an event store in the schema does not know the tenant; without one, each tenant is known. Statements
--- that read a tenant's documents call it, once each, in their own snapshot.
+-- Raises SE005 if an event store in the schema does not know the tenant. Without an event store, each tenant is known.
+-- Statements that read a tenant's documents call it once each, in their own snapshot.
 CREATE OR REPLACE FUNCTION public.emt_document_require_tenant(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
@@ -210,8 +210,8 @@ END
 $$;
 
 -- The same for statements that write: returns the partition, and keeps the tenant from being removed until the transaction
--- ends. VOLATILE, so that the look after the lock sees a removal that was committed meanwhile. The lock is tried, because a
--- removal may be waiting for this transaction's appends: the tenant is as good as removed then.
+-- ends. It is VOLATILE, so that the look after the lock sees a removal that was committed meanwhile. The lock is tried,
+-- because a removal may be waiting for this transaction's appends. The tenant is as good as removed then.
 CREATE OR REPLACE FUNCTION public.emt_document_hold_tenant(_partition TEXT) RETURNS TEXT
     LANGUAGE plpgsql
     AS $$

@@ -1,10 +1,10 @@
--- Indexes of collections. The library creates an index by a statement of its own, since CREATE INDEX CONCURRENTLY runs in
--- no function. The comment of an index keeps its definition. An index that a failed build has left is renamed to
--- emt_invalid_<oid> and dropped later.
+-- Indexes of collections. The library creates an index by a statement of its own, since CREATE INDEX CONCURRENTLY runs in no
+-- function. The comment of an index is its definition. An index of a failed build is renamed to emt_invalid_<oid> and
+-- dropped later.
 
--- The key of a value in an index on a field: a digit for its type, and the value. The key of a string is "2" and the
--- string. Keys are compared byte by byte; a number's begin with its sign and the number of its digits before the
--- point, those of a negative one in the opposite order. Never NULL; a value that is missing is null.
+-- Returns the key of a value in an index on a field: a digit for its type, and the value. The key of a string is "2" and the
+-- string. Keys are compared byte by byte. A number's key begins with its sign and the number of digits before the point. A
+-- negative number has all of that in the opposite order. Never NULL: a missing value is null.
 CREATE OR REPLACE FUNCTION public.emt_index_key(_value JSONB) RETURNS TEXT
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 
--- Keeps the definition of an index. Raises SE035 where the index of that name has another one.
+-- Stores the definition of an index. Raises SE035 if the index of that name has another one.
 CREATE OR REPLACE FUNCTION public.emt_index_note(_collection TEXT, _name TEXT, _definition TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -50,7 +50,7 @@ BEGIN
 END
 $$;
 
--- Drops an index of a collection; FALSE where there is none. Raises SE035 for one that keeps the ids apart.
+-- Drops an index of a collection; FALSE if there is none. Raises SE035 for an index that keeps the ids unique.
 CREATE OR REPLACE FUNCTION public.emt_index_drop(_collection TEXT, _name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -67,7 +67,7 @@ BEGIN
         RETURN FALSE;
     END IF;
     IF _columns IN ('_id', '_id, _partition') THEN
-        RAISE EXCEPTION 'index "%" keeps the ids of collection "%" apart', _name, _collection USING ERRCODE = 'SE035';
+        RAISE EXCEPTION 'index "%" keeps the ids of collection "%" unique', _name, _collection USING ERRCODE = 'SE035';
     END IF;
     EXECUTE format('DROP INDEX public.%I', _name);
     RETURN TRUE;
@@ -83,8 +83,8 @@ BEGIN
 END
 $$;
 
--- Renames the indexes that a failed CREATE INDEX CONCURRENTLY has left under these names. The caller holds the lock of
--- index builds, so an index that is not valid is not being built. Returns the names of all that can be dropped.
+-- Renames the indexes that a failed CREATE INDEX CONCURRENTLY has left under these names. The caller holds the lock of index
+-- builds, so no invalid index is being built. Returns the names of all droppable indexes.
 CREATE OR REPLACE FUNCTION public.emt_index_discard(_collection TEXT, _names TEXT[]) RETURNS TEXT[]
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$

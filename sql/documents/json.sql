@@ -1,8 +1,8 @@
--- Values in JSON: looking at them, putting, removing and renaming them at a path. A path is a list of names; a name in an
--- array is a position. Here before arrays.sql, because SQL functions are checked when they are created, and
--- emt_array_sort there reads values by emt_json_value_at.
+-- Values in JSON: reading, putting, removing and renaming them at a path. A path is a list of names. A name in an array is a
+-- position. This file comes before arrays.sql, because SQL functions are checked when they are created. emt_array_sort there
+-- calls emt_json_value_at.
 
--- The type of a value, as messages name it.
+-- Returns the type of a value, for messages.
 CREATE OR REPLACE FUNCTION public.emt_json_type_name(_value JSONB) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -14,12 +14,12 @@ CREATE OR REPLACE FUNCTION public.emt_json_type_name(_value JSONB) RETURNS TEXT
            END
     $$;
 
--- Whether a name is a position in an array. "#>" and jsonb_set also take blanks, signs and leading zeros.
+-- Returns whether a name is a position in an array. "#>" and jsonb_set also accept blanks, signs and leading zeros.
 CREATE OR REPLACE FUNCTION public.emt_json_is_position(_name TEXT) RETURNS BOOLEAN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT _name ~ '^(0|[1-9][0-9]{0,8})$' $$;
 
--- The field of an object or the element of an array; NULL where there is none.
+-- Returns the field of an object or the element of an array; NULL if there is none.
 CREATE OR REPLACE FUNCTION public.emt_json_child(_value JSONB, _name TEXT) RETURNS JSONB
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -29,7 +29,7 @@ CREATE OR REPLACE FUNCTION public.emt_json_child(_value JSONB, _name TEXT) RETUR
            END
     $$;
 
--- The value at a path; NULL where there is none.
+-- Returns the value at a path; NULL if there is none.
 CREATE OR REPLACE FUNCTION public.emt_json_value_at(_document JSONB, _names TEXT[]) RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -44,7 +44,7 @@ BEGIN
 END
 $$;
 
--- The document with the value at the path. What is missing on the way are objects.
+-- Returns the document with the value at the path. Missing names on the way become objects.
 CREATE OR REPLACE FUNCTION public.emt_json_put_at(_document JSONB, _names TEXT[], _value JSONB, _operator TEXT)
     RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -82,7 +82,7 @@ BEGIN
 END
 $$;
 
--- An array with the value at a position beyond its end, and null before it.
+-- Returns an array with the value at a position after its end, and null before it.
 CREATE OR REPLACE FUNCTION public.emt_array_extend(_elements JSONB, _name TEXT, _value JSONB, _operator TEXT, _path TEXT)
     RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -98,7 +98,8 @@ BEGIN
 END
 $$;
 
--- The document without the field at the path. An element of an array becomes null, so that the others keep their places.
+-- Returns the document without the field at the path. An element of an array becomes null, so that the others keep their
+-- places.
 CREATE OR REPLACE FUNCTION public.emt_json_remove_at(_document JSONB, _names TEXT[]) RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -114,7 +115,7 @@ BEGIN
 END
 $$;
 
--- The document with a field under another name.
+-- Returns the document with a field under another name.
 CREATE OR REPLACE FUNCTION public.emt_json_rename_at(_document JSONB, _path TEXT, _renamed TEXT) RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -140,7 +141,7 @@ BEGIN
 END
 $$;
 
--- Whether an array stands on the way to a path's last name.
+-- Returns whether there is an array on the way to a path's last name.
 CREATE OR REPLACE FUNCTION public.emt_json_crosses_array(_document JSONB, _names TEXT[]) RETURNS BOOLEAN
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -154,7 +155,7 @@ BEGIN
 END
 $$;
 
--- Whether a value stands before another in the order of sorts: [], null, strings byte by byte, numbers, booleans, other
+-- Returns whether a value precedes another in the order of sorts: [], null, strings byte by byte, numbers, booleans, other
 -- arrays, objects.
 CREATE OR REPLACE FUNCTION public.emt_json_precedes(_value JSONB, _other JSONB) RETURNS BOOLEAN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

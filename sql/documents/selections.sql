@@ -1,8 +1,7 @@
--- The fields that a query asks for.
+-- The fields that a query selects.
 
--- The document with the fields that are named (_inclusive), or with all others. _fields: names as a tree, whose
--- leaves are TRUE. In an array, the tree goes on in each element; elements that have no fields have none that could
--- be read.
+-- Returns the document with the named fields (_inclusive), or with all others. _fields: names as a tree, whose leaves are
+-- TRUE. In an array, the tree continues in each element. Elements without fields have none that could be read.
 CREATE OR REPLACE FUNCTION public.emt_document_select(_document JSONB, _fields JSONB, _inclusive BOOLEAN) RETURNS JSONB
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$

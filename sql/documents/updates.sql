@@ -1,5 +1,5 @@
 -- Updates of documents. An operation of an update is an object: its operator, its path with dots, and its value in a form
--- that the library has checked. Paths of one update do not touch, so the order of its operations does not matter.
+-- that the library has checked. Paths of one update do not overlap, so the order of its operations does not matter.
 
 -- Refuses an update.
 CREATE OR REPLACE FUNCTION public.emt_update_refuse(_operator TEXT, _path TEXT, _reason TEXT) RETURNS VOID
@@ -10,8 +10,8 @@ BEGIN
 END
 $$;
 
--- The document that an update makes. _operations is an array of operations; _pulled has, for each $pull with a condition,
--- in the order of their numbers, what stays of its array. Raises SE031 where the document does not fit the operations.
+-- Returns the result of an update. _operations is an array of operations. _pulled has the rest of its array for each $pull
+-- with a condition, in the order of their numbers. Raises SE031 if the document does not fit the operations.
 CREATE OR REPLACE FUNCTION public.emt_document_update(_document JSONB, _operations JSONB, _pulled JSONB[] DEFAULT '{}')
     RETURNS JSONB
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -53,8 +53,8 @@ BEGIN
 END
 $$;
 
--- The value that an operator makes of the present one, which is NULL where the field is missing; NULL where the field
--- stays as it is.
+-- Returns the result of an operator on the present value, which is NULL for a missing field; NULL if the field stays as it
+-- is.
 CREATE OR REPLACE FUNCTION public.emt_update_value(_present JSONB, _operation JSONB, _pulled JSONB[]) RETURNS JSONB
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
@@ -99,7 +99,7 @@ BEGIN
                    ELSE _present::NUMERIC * _operand::NUMERIC
                END;
     IF pg_catalog.scale(_result) > 0 OR pg_catalog.abs(_result) > 1e300 THEN
-        -- Beyond the largest float nothing could read the document.
+        -- Beyond the largest float no reader could read the document.
         IF pg_catalog.abs(_result) > 1.7976931348623157e308 THEN
             PERFORM public.emt_update_refuse(_operator, _path, 'makes a number beyond 1.7976931348623157e308');
         END IF;
@@ -109,9 +109,9 @@ BEGIN
 END
 $$;
 
--- A fraction that was made of two numbers: the nearest float, so that everybody can read the document; but the fraction
--- itself where one of the two numbers was no float. A function of its own, because PL/pgSQL prepares an expression
--- with all that is inlined in it in each transaction, and few updates come here.
+-- Returns the nearest float of a fraction of two numbers, so that every reader can read the document. If one of the two is
+-- no float, returns the fraction itself. A function of its own: PL/pgSQL prepares an expression with all its inlined calls
+-- in each transaction. Few updates come here.
 CREATE OR REPLACE FUNCTION public.emt_number_readable(_made NUMERIC, _one NUMERIC, _other NUMERIC) RETURNS NUMERIC
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -122,7 +122,7 @@ BEGIN
 END
 $$;
 
--- The shortest decimal that reads as the nearest float; the number itself where it is too large or too small for one.
+-- Returns the shortest decimal that reads as the nearest float. A number too large or too small for a float stays as it is.
 CREATE OR REPLACE FUNCTION public.emt_number_nearest_float(_number NUMERIC) RETURNS NUMERIC
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$

@@ -1,24 +1,24 @@
 -- Appending to one stream.
 
 -- Creates a partition's own function for appends, emt_append_in_emt_default and so on. It appends messages to one stream,
--- in one round trip, or refuses and stores nothing. Locks, in this order: the inline projections (shared), the fence, the
--- stream's row; then draws the positions, so that global order follows stream order. Last it looks which inline projections
--- have to be told (emt_append_look). Returns codes and positions as one array, because a scalar result is the cheapest to
--- return:
+-- in one round trip, or refuses and stores nothing. It locks, in this order, the inline projections (shared), the fence, and
+-- the stream's row. Then it draws the positions, so that global order follows stream order. Last it notes the messages for
+-- inline projections that miss them (emt_append_look). It returns codes and positions as one array, because a scalar result is
+-- the cheapest:
 --   {0, version, time, global positions ...}   appended; the caller runs all its projections
 --   {1, version}                               refused: the stream is at this version
 --   {2, version}                               refused: the stream is archived
 --   {3, version, time, global positions ...}   these messages were appended before (only with _find_repeated)
 --   {4, version, time, n, numbers ..., global positions ...}   appended; the caller runs n of its projections only, by their
 --                                              numbers in the order of the names, from 1. The others follow.
--- time is what "created" says, in microseconds since 1970, for the inline projections; 0 where there are none.
+-- time is the column "created", in microseconds since 1970, for the inline projections; 0 without any.
 -- _expected_version: NULL any, 0 no stream, -1 the stream exists, n exactly n.
--- _find_repeated: the callers gave the message ids; look for them among those that were given for the stream before, and
--- note them. Same type, kind and data: the first result again; anything else raises SE020.
--- _projections: the versions of the caller's inline projections, by name; raises SE011 for one that is not registered.
+-- _find_repeated: the callers gave the message ids. They are looked up among the noted ids of the stream, and noted. A message
+-- with the same type, kind and data gives the first result again. Any other raises SE020.
+-- _projections: the versions of the caller's inline projections, by name. An unregistered projection raises SE011.
 -- It is the hottest code here. It names the leaf tables, because finding them from their parents costs each append a
--- tenth; and what few appends need stands elsewhere, because every expression costs all of them. The partition is a
--- parameter all the same: a name that only resembles this one's must not get in.
+-- tenth. Rare cases stand elsewhere, because every expression costs each append. The partition is a parameter all the same:
+-- a name that only resembles this partition's must not get in.
 CREATE OR REPLACE FUNCTION public.emt_append_create(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -50,7 +50,7 @@ DECLARE
     _version BIGINT;
     _result BIGINT[];
 BEGIN
-    -- Waits for the stream's other writers, and locks the row even where WHERE refuses.
+    -- Waits for the stream's other writers, and locks the row even if WHERE refuses.
     INSERT INTO public.%2$I AS stream
         (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
     VALUES
@@ -63,8 +63,8 @@ BEGIN
     RETURNING stream.stream_position INTO _version;
 
     IF (_version > pg_catalog.cardinality(_message_types) AND NOT _find_repeated) IS NOT TRUE THEN
-        -- Seldom more than a new stream, in a partition that has never archived one. Looked at in a statement of its own:
-        -- its snapshot sees what the writer that we waited for has committed. Above READ COMMITTED it might not.
+        -- Usually it is a new stream, in a partition that has never archived one. The check is a statement of its own: its
+        -- snapshot sees the commit of the writer for which this append waited. Above READ COMMITTED it might not.
         IF _version = pg_catalog.cardinality(_message_types) AND coalesce(_expected_version, 0) = 0
            AND pg_catalog.current_setting('transaction_isolation') = 'read committed'
            AND NOT (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition) THEN
@@ -115,8 +115,8 @@ BEGIN
           FROM appended INTO _result;
     END IF;
 
-    -- The flag is 0 until a first inline projection is registered; it is read without a snapshot. Both looks come after the
-    -- lock of the stream's row, because its last writer may have noted something.
+    -- The flag is 0 until a first inline projection is registered, and is read without a snapshot. Both looks come after the
+    -- lock of the stream's row, because its last writer may have noted an event.
     IF pg_catalog.pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL THEN
         RETURN _result;
     END IF;

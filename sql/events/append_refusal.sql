@@ -1,8 +1,8 @@
--- The appends that do not simply go on: refused ones, repeated ones, and those that meet an archived stream.
+-- Rare appends: refused ones, repeated ones, and appends to an archived stream.
 
--- What an append must refuse or repeat after its upsert, or NULL when it may go on. Runs with the stream's row locked
--- and in statements of its own: their snapshots see what the writer that we waited for has committed. Takes the upsert
--- back where it has to. _version is what the upsert returned: NULL where it changed nothing.
+-- Returns the refusal or the repeated result of an append after its upsert; NULL if the append may continue. It runs with
+-- the stream's row locked and in statements of its own. Their snapshots see the commit of the writer for which the append
+-- waited. It undoes the upsert where necessary. _version is the upsert's result: NULL if the upsert changed nothing.
 CREATE OR REPLACE FUNCTION public.emt_append_refusal(
     _stream_id         TEXT,
     _partition         TEXT,
@@ -46,7 +46,7 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    -- Above READ COMMITTED, this statement's snapshot is as old as the transaction and may not show a stream that was
+    -- Above READ COMMITTED, this statement's snapshot is as old as the transaction. It may not show that a stream was
     -- archived meanwhile. The unique index knows: it answers an insert with a serialization error then.
     IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
         EXECUTE pg_catalog.format($sql$
@@ -76,10 +76,9 @@ BEGIN
 END
 $$;
 
--- The version and global positions of an append that is being repeated; NULL when none of its message ids was given for a
--- message of the stream; raises SE020 when they were with other content, another order, or only in part. OFFSET 0 keeps the
--- planner from joining in another order, whatever it believes: each id is one look at the index of the ids, and one at that of
--- the messages.
+-- Returns the version and global positions of a repeated append; NULL if none of its message ids was given for a message of
+-- the stream. Raises SE020 if they were given with other content, in another order, or only in part. OFFSET 0 keeps the
+-- planner from another join order. Each id is one lookup in the index of the ids, and one in the index of the messages.
 CREATE OR REPLACE FUNCTION public.emt_append_find_repeated(
     _stream_id      TEXT,
     _partition      TEXT,
@@ -98,7 +97,7 @@ DECLARE
     _version BIGINT;
     _positions BIGINT[];
 BEGIN
-    -- Where all of them are there, in this order and with nothing between, each is as far from its number as the others.
+    -- If all are there, in this order and without gaps, each has the same distance from its number.
     EXECUTE pg_catalog.format($sql$
         SELECT pg_catalog.count(*),
                pg_catalog.count(*) FILTER (WHERE stored.message_type = message.type AND stored.message_kind::TEXT = message.kind

@@ -1,9 +1,9 @@
--- Appends to several streams at once: all or nothing. Takes the streams in the order of their names, so that two calls
--- cannot deadlock. The messages of all streams stand in one list, _message_counts tells how many belong to each.
--- A stream without messages is a condition: it has to be at its expected version when the others are appended to, and no
--- other transaction changes it before this one ends (emt_stream_require).
--- Returns one row a stream: its number in the call, and the result of emt_append or emt_stream_require; after a refusal,
--- that row alone counts, and nothing is stored. A repeated call finds its messages and needs no condition any more.
+-- Appends to several streams at once: all or nothing. It takes the streams in the order of their names, so that two calls
+-- cannot deadlock. The messages of all streams are one list, and _message_counts has the number for each stream. A stream
+-- without messages is a condition: it must be at its expected version, and no other transaction changes it before this one
+-- ends (emt_stream_require). Returns one row a stream: its number in the call, and the result of emt_append or
+-- emt_stream_require. After a refusal, only that row counts, and nothing is stored. A repeated call finds its messages, and
+-- its conditions no longer count.
 CREATE OR REPLACE FUNCTION public.emt_append_to_streams(
     _stream_ids         TEXT[],
     _stream_types       TEXT[],
@@ -62,8 +62,8 @@ BEGIN
             _find_repeated, _projections);
         RETURN NEXT;
         IF result[1] IN (1, 2) THEN
-            -- Left by an exception, the block takes back what the streams before this one have stored. The code must not
-            -- end in 000: that would catch its whole class, and so every other error of ours.
+            -- An exception leaves the block and undoes the appends to the streams before this one. The code must not end in
+            -- 000: that would catch its whole class, and so every other error of ours.
             RAISE EXCEPTION USING ERRCODE = 'SE040';
         END IF;
         _was_repeated := _was_repeated OR result[1] = 3;

@@ -1,9 +1,9 @@
 -- The archive: the other side of emt_streams and emt_messages, which appends and reads leave out.
 
--- Moves a stream and its messages between the active and the archived tables. Returns its version; NULL where there is
--- no such stream on the side it should come from. Locks the stream's row first, by deleting it; the messages follow in
--- a later statement, whose snapshot sees those of an append that we waited for. (An UPDATE of is_archived would make
--- appends that wait for the row fail.) Positions are kept, and the feed reads both sides, so it never misses one.
+-- Moves a stream and its messages between the active and the archived tables. Returns its version; NULL if the source side
+-- has no such stream. It locks the stream's row first, by deleting it. A later statement moves the messages. Its snapshot
+-- sees those of an append for which the move waited. (An UPDATE of is_archived would make appends fail that wait for the
+-- row.) Positions are kept, and the feed reads both sides, so it never misses a message.
 CREATE OR REPLACE FUNCTION public.emt_stream_move(_stream_id TEXT, _partition TEXT, _to_archive BOOLEAN) RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$

@@ -1,4 +1,4 @@
--- Functions that Emmett's clients call. Names, parameters and results are Emmett's, and stay.
+-- Functions for Emmett's clients. Names, parameters and results are Emmett's, and never change.
 
 -- Appends to one stream. NULL as expected position is "any".
 CREATE OR REPLACE FUNCTION public.emt_append_to_stream(
@@ -28,7 +28,8 @@ BEGIN
 END
 $$;
 
--- emt_partition_suffix and emt_partition_create. Emmett's migrations may replace those below, so they hold no logic.
+-- The names of emt_partition_suffix and emt_partition_create for Emmett. Emmett's migrations may replace the functions
+-- below, so they have no logic.
 CREATE OR REPLACE FUNCTION public.emt_sanitize_name(input_name TEXT) RETURNS TEXT
     LANGUAGE plpgsql
     AS $$
@@ -45,7 +46,7 @@ BEGIN
 END
 $$;
 
--- Emmett's clients add a table of a partition only as a part of the above.
+-- Emmett's clients add a table of a partition only as a part of emt_add_partition.
 CREATE OR REPLACE FUNCTION public.emt_add_table_partition(tablename TEXT, partition_name TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$

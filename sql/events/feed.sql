@@ -1,8 +1,8 @@
 -- The feed: a partition's messages in global order, without holes.
 
--- How far the partition's feed can be read: {horizon, head}. No transaction that is still open, and none that begins
--- later, will ever add a message at or below the horizon. head is the last position drawn so far by anybody.
--- The messages must be read by a later statement: its snapshot sees every commit that this one has waited for.
+-- Returns the end of the readable feed of a partition: {horizon, head}. No open or later transaction will ever add a message
+-- at or below the horizon. head is the last position that was drawn for any partition. A later statement must read the
+-- messages: its snapshot sees every commit for which this one has waited.
 CREATE OR REPLACE FUNCTION public.emt_horizon(_partition TEXT, _after BIGINT) RETURNS BIGINT[]
     LANGUAGE plpgsql
     AS $$
@@ -20,22 +20,22 @@ BEGIN
     END IF;
     PERFORM public.emt_partition_check(_partition);
 
-    -- This value first, then the locks: whoever owns a position at or below it has taken its lock before.
+    -- This value first, then the locks: the owner of a position at or below it has taken its lock before.
     _head := pg_catalog.pg_sequence_last_value('public.emt_global_message_position'::REGCLASS);
     IF _head IS NULL THEN
         SELECT last_value - (NOT is_called)::INTEGER INTO _head FROM public.emt_global_message_position;
     END IF;
     IF _head < _after THEN
-        RAISE EXCEPTION 'the sequence emt_global_message_position is at %, behind the position % that was read before',
+        RAISE EXCEPTION 'the sequence emt_global_message_position is at %, below the position % that was read before',
             _head, _after
             USING ERRCODE = 'SE003',
-                  HINT = 'Was the database restored? Run `emmett repair sequence`; then reset the reader.';
+                  HINT = 'If the database was restored, run `emmett repair sequence`. Then reset the reader.';
     END IF;
     IF _head = _after THEN
         RETURN ARRAY[_head, _head];
     END IF;
 
-    -- classid is unsigned: compared as an integer, no negative class would ever be found.
+    -- classid is unsigned: compared as an integer, a negative class would never be found.
     SELECT pg_catalog.min(public.emt_fence_position(_head, objid::BIGINT))
       INTO _lowest
       FROM pg_catalog.pg_locks
@@ -46,13 +46,13 @@ BEGIN
 END
 $$;
 
--- Creates a partition's own function for its feed, emt_feed_in_emt_default and so on: the first messages after one
--- position and up to another; of these types, or of all; of streams of these categories, or of all. _is_readable: _up_to is known to be at or below a horizon.
--- Else the horizon is asked first, and is where the page ends; the first row tells it and the head, and has no
--- message. Active and archived ones: a move between the two must not hide one. It names the tables, so that its plan
--- is made once a session: a reader that waits for news has most of its time from it. The settings leave one plan,
--- the walk along the positions: without statistics, or with rare types, the planner would read and sort all that is
--- left of the feed for each page.
+-- Creates a partition's own function for its feed, emt_feed_in_emt_default and so on. It returns the first messages after
+-- one position and up to another: of these types, or of all; of streams of these categories, or of all. _is_readable: _up_to
+-- is known to be at or below a horizon. Otherwise the function asks for the horizon first, and the page ends there. The
+-- first row then has the horizon and the head, and no message. Active and archived messages are in the feed: a move between
+-- the two must not hide one. The function names the tables, so that its plan is made once a session. A reader that waits for
+-- news would spend most of its time on planning. The settings leave one plan, the walk along the positions. Without
+-- statistics, or with rare types, the planner would read and sort the rest of the feed for each page.
 CREATE OR REPLACE FUNCTION public.emt_feed_create(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -82,7 +82,7 @@ CREATE OR REPLACE FUNCTION public.%1$I(
     SET jit TO off
     SET plan_cache_mode TO force_generic_plan
     AS $function$
--- The returned columns have the names of the table's, and are meant nowhere in the query.
+-- The returned columns have the names of the table's columns. The query never means them.
 #variable_conflict use_column
 DECLARE
     _horizon BIGINT[];
@@ -96,8 +96,8 @@ BEGIN
         _end := least(_up_to, _horizon[1]);
     END IF;
     IF _end > _after THEN
-        -- A statement of its own: its snapshot sees what the horizon has waited for. The types and categories are
-        -- looked at above the merge of the two sides: else each page would search all of one side for them.
+        -- A later statement: its snapshot sees every commit for which the horizon has waited. Types and categories are
+        -- filtered above the merge of the two sides. Otherwise each page would search all of one side for them.
         RETURN QUERY
             SELECT NULL::BIGINT, NULL::BIGINT, message.* FROM (
                 SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
@@ -118,9 +118,9 @@ $function$
 END
 $$;
 
--- How many messages of the partition stand after a position, counted up to _most, and when the first of them was stored.
--- Open appends are not counted. The settings leave the walk along the positions: without statistics, the planner would
--- read the whole feed for a reader that is at its end.
+-- Returns the number of messages of the partition after a position, up to _most, and the time of the first. Open appends are
+-- not counted. The settings leave the walk along the positions. Without statistics, the planner would read the whole feed
+-- for a reader at its end.
 CREATE OR REPLACE FUNCTION public.emt_feed_lag(_partition TEXT, _after BIGINT, _most BIGINT)
     RETURNS TABLE (messages BIGINT, oldest TIMESTAMPTZ)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -139,13 +139,13 @@ BEGIN
 END
 $$;
 
--- Tells a reader of many partitions what has changed. The first row has the change 'head' and the sequence's value. The
+-- Returns the changes for a reader of many partitions. The first row has the change 'head' and the sequence's value. The
 -- others name a partition each:
---   'added', 'removed'  compared with those that the reader knows by name and time of creation
---   'readable'          it has a message after the reader's position; a position of NULL is not looked at
+--   'added', 'removed'  compared with the reader's list, by name and time of creation
+--   'readable'          it has a message after the reader's position; a position of NULL is skipped
 --   'held'              an open append may still add one
--- At _quiet_at, none was readable or held. While the sequence stands there, no partition's table is read.
--- A locked table must not hold up the others: it counts as readable, and its own reader waits.
+-- At _quiet_at, no partition was readable or held. While the sequence is there, no partition's table is read.
+-- A locked table must not delay the others: it counts as readable, and its own reader waits.
 CREATE OR REPLACE FUNCTION public.emt_feed_news(
     _partitions TEXT[], _created_at TIMESTAMPTZ[], _after BIGINT[], _quiet_at BIGINT
 ) RETURNS TABLE (change TEXT, partition TEXT, created_at TIMESTAMPTZ, head BIGINT)
@@ -195,7 +195,7 @@ BEGIN
                            'emt_messages_' || _known.suffix || '_active', 'emt_messages_' || _known.suffix || '_archived')
                INTO _is_readable USING _known.after, _known.horizon;
         EXCEPTION
-            -- Removed just now: the next look says so.
+            -- Removed just now: the next look reports it.
             WHEN undefined_table THEN _is_readable := FALSE;
             WHEN lock_not_available THEN _is_readable := TRUE;
         END;

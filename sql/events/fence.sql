@@ -1,39 +1,40 @@
--- The fence: why the feed has no holes. Positions are drawn before their transaction commits, so a reader could pass
--- one that is still to come. A writer therefore takes a shared advisory lock first, whose key is the sequence's
--- value then: it may own positions above that. It holds the lock until its transaction ends. A reader reads the
--- sequence's value and then looks for the lowest lock (emt_horizon, in feed.sql). DESIGN.md has the proof.
+-- The fence: it keeps holes out of the feed. Positions are drawn before their transaction commits, so a reader could pass a
+-- position before its message is visible. A writer therefore first takes a shared advisory lock. Its key is the sequence's
+-- value at that time: the transaction may own positions above it. The lock lasts until the transaction ends. A reader reads
+-- the sequence's value, and then looks for the lowest lock (emt_horizon, in feed.sql). docs/fence.md has the proof.
 --
--- In this order, because SQL functions are checked when they are created: each one calls those above it.
+-- Each function calls those above it, because SQL functions are checked when they are created.
 
 -- CACHE 1 is part of the fence: a cached position would be drawn long before the lock that announces it.
 CREATE SEQUENCE IF NOT EXISTS public.emt_global_message_position CACHE 1;
 
--- The class of a partition's fence locks; NULL is the wildcard of writers that do not name their partition. The
+-- Returns the class of a partition's fence locks. NULL is the wildcard of writers that do not name their partition. The
 -- schema is part of it: two stores in one database must not hold each other back.
 CREATE OR REPLACE FUNCTION public.emt_fence_class(_partition TEXT) RETURNS INTEGER
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT pg_catalog.hashtext('public' || coalesce('.' || _partition, '')) $$;
 
--- The position that a fence lock announces. The lock holds the low 32 bits of one near the head, below or above: a signed
--- difference rebuilds it.
+-- Returns the position that a fence lock announces. The lock holds the low 32 bits of a position near the head, below or
+-- above it. A signed difference rebuilds the position.
 CREATE OR REPLACE FUNCTION public.emt_fence_position(_head BIGINT, _low_bits BIGINT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT _head + (((_low_bits - (_head & 4294967295)) + 6442450944) & 4294967295) - 2147483648 $$;
 
--- The value before the sequence's first: where it stands as long as nothing was drawn since it was started or restarted.
+-- Returns the value before the sequence's first. The sequence is there until it draws after its start or restart.
 CREATE OR REPLACE FUNCTION public.emt_position_unused() RETURNS BIGINT
     LANGUAGE sql
     AS $$ SELECT last_value - (NOT is_called)::INTEGER FROM public.emt_global_message_position $$;
 
--- The last position that was drawn, by whatever partition.
+-- Returns the last position that was drawn, for any partition.
 CREATE OR REPLACE FUNCTION public.emt_position_head() RETURNS BIGINT
     LANGUAGE sql
     AS $$
     SELECT coalesce(pg_catalog.pg_sequence_last_value('public.emt_global_message_position'::REGCLASS), public.emt_position_unused())
     $$;
 
--- Announces, until the transaction ends, that it may own positions above the sequence's present value. The value first,
--- then the lock: a reader that misses the lock has read a value below every position we draw. bit(32) keeps the low bits
+-- Announces, until the transaction ends, that it may own positions above the sequence's present value. It reads the value
+-- first, then takes the lock. A reader that misses the lock has read a value below every position of this transaction.
+-- bit(32) keeps the low bits as they are. Arithmetic would overflow at 2^31.
 -- as they are; arithmetic would overflow at 2^31.
 CREATE OR REPLACE FUNCTION public.emt_fence_lock(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
@@ -44,9 +45,9 @@ CREATE OR REPLACE FUNCTION public.emt_fence_lock(_partition TEXT) RETURNS BOOLEA
                         public.emt_position_unused())::BIT(32)::INTEGER) IS NOT NULL
     $$;
 
--- Takes the lock unless the transaction holds it: emt.fence holds the transaction's id and what it has locked, for each
--- store and class. Both the setting and the lock roll back with a savepoint. The transaction's id is in it because a
--- session-level SET must not disarm it, the sequence because the classes of two stores may be the same by chance.
+-- Takes the lock unless the transaction holds it. emt.fence has the transaction's id and its locks, for each store and
+-- class. Both the setting and the lock roll back with a savepoint. With the transaction's id in it, a session-level SET does
+-- not disarm the fence. With the sequence in it, equal classes of two stores do not collide.
 CREATE OR REPLACE FUNCTION public.emt_fence_once(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql
     AS $$
@@ -65,9 +66,9 @@ BEGIN
 END
 $$;
 
--- The fence of every writer. A transaction that has no id yet has written nothing, so it takes the lock without a look
--- for one that it might hold; most appends are alone in their transaction, and this is two thirds of what the fence
--- would cost them. SQL, because PL/pgSQL puts such a function's expression in the place of its call.
+-- The fence of every writer. A transaction without an id has written nothing. It takes the lock without looking for an
+-- earlier one. Most appends are alone in their transaction, and the look is two thirds of the fence's cost. The function is
+-- SQL, because PL/pgSQL inlines its expression.
 CREATE OR REPLACE FUNCTION public.emt_fence(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql
     AS $$
@@ -75,7 +76,7 @@ CREATE OR REPLACE FUNCTION public.emt_fence(_partition TEXT) RETURNS BOOLEAN
                 ELSE public.emt_fence_once(_partition) END
     $$;
 
--- The default of emt_messages.global_position: fences every writer that does not come through emt_append.
+-- The default of emt_messages.global_position: it fences every writer that does not use emt_append.
 CREATE OR REPLACE FUNCTION public.emt_position_next() RETURNS BIGINT
     LANGUAGE plpgsql
     AS $$

@@ -1,7 +1,7 @@
--- emt_message_ids: one row a message whose id its caller gave, so that an append that is repeated is found without a look at the
--- whole stream. Appends with ids of their callers write it under the lock of the stream's row, and imports do; nothing else does.
--- id_hash is SHA-256 of the id's UTF-8: an id is of any length, and an entry of an index is not. A row only says where to look:
--- what counts is the message. Rows stay when the stream is archived, because the messages keep their positions.
+-- emt_message_ids: one row for each message whose id its caller gave. So a repeated append is found without a look at the
+-- whole stream. Appends with such ids write it under the lock of the stream's row, and imports do; nothing else does.
+-- id_hash is SHA-256 of the id's UTF-8: an id has any length, and an index entry has not. A row only says where to look. The
+-- message itself decides. Rows stay when the stream is archived, because the messages keep their positions.
 CREATE TABLE IF NOT EXISTS public.emt_message_ids (
     partition        TEXT    NOT NULL,
     stream_id        TEXT    NOT NULL,
@@ -10,12 +10,12 @@ CREATE TABLE IF NOT EXISTS public.emt_message_ids (
     PRIMARY KEY (stream_id, id_hash, stream_position, partition)
 );
 
--- The hash of a message id.
+-- Returns the hash of a message id.
 CREATE OR REPLACE FUNCTION public.emt_append_id_hash(_message_id TEXT) RETURNS BYTEA
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT pg_catalog.sha256(pg_catalog.convert_to(_message_id, 'UTF8'::NAME)) $$;
 
--- Notes the ids of the last messages of a stream, which is at _version. Whoever calls it has locked the stream's row.
+-- Notes the ids of the last messages of a stream, which is at _version. The caller has locked the stream's row.
 CREATE OR REPLACE FUNCTION public.emt_append_note_ids(
     _stream_id    TEXT,
     _partition    TEXT,
@@ -29,7 +29,7 @@ BEGIN
     SELECT _partition, _stream_id, public.emt_append_id_hash(message.id),
            _version - pg_catalog.cardinality(_message_ids) + message.number
       FROM pg_catalog.unnest(_message_ids) WITH ORDINALITY AS message (id, number)
-    -- A row may be there where the messages were deleted by hand.
+    -- The row may exist, because the messages were deleted by hand.
     ON CONFLICT DO NOTHING;
 END
 $$;

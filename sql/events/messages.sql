@@ -1,7 +1,7 @@
--- emt_messages: one row an event or a command (message_kind 'E', 'C'). Rows are never changed, only moved between
--- the active and the archived side with their stream. stream_position counts without gaps along a stream;
--- global_position increases along every stream, is unique in the store, and has gaps. Its default is a function of
--- fence.sql, which therefore comes before this file.
+-- emt_messages: one row for each event or command (message_kind 'E', 'C'). Rows never change. They only move between the
+-- active and the archived side with their stream. stream_position counts without gaps along a stream. global_position
+-- increases along every stream, is unique in the store, and has gaps. Its default is a function of fence.sql, which
+-- therefore comes before this file.
 CREATE TABLE IF NOT EXISTS public.emt_messages (
     stream_position         BIGINT       NOT NULL,
     global_position         BIGINT       NOT NULL DEFAULT public.emt_position_next(),

@@ -1,13 +1,13 @@
--- Partitions: each tenant's share of the tables. Without tenants there is one, 'emt:default'. emt_streams, emt_messages
--- and emt_projections have a table for each partition; the first two again one for active and one for archived streams:
--- emt_messages_acme, with emt_messages_acme_active and emt_messages_acme_archived in it.
+-- Partitions: each tenant's share of the tables. Without tenants there is one, 'emt:default'. emt_streams, emt_messages and
+-- emt_projections have a table for each partition. The tables of the first two contain one for active and one for archived
+-- streams: emt_messages_acme contains emt_messages_acme_active and emt_messages_acme_archived.
 
--- emt_partitions: one row a partition. table_suffix is the part of its table names that tells it apart.
--- has_archived spares a new stream the search for an archived one of its name; it is set once and never unset.
--- The next three spare an append the search in emt_projections; only the trigger on that table writes them.
--- inline_versions: the active version of each inline projection, by name. inline_projections: each version of each inline
--- projection with its status and the types that it handles, under 'version:name'. is_arming: one of them is 'arming'.
--- missed_after: no row of emt_missed is at or below this position, and none will be.
+-- emt_partitions: one row for each partition. table_suffix distinguishes its table names. has_archived spares a new stream
+-- the search for an archived one of its name. It is set once and never unset. The next three columns spare an append the
+-- search in emt_projections. Only the trigger on that table writes them. inline_versions: the active version of each inline
+-- projection, by name. inline_projections: each version of each inline projection with its status and the types that it
+-- handles, under 'version:name'. is_arming: one of them is 'arming'. missed_after: no row of emt_missed is at or below this
+-- position, and none will be.
 CREATE TABLE IF NOT EXISTS public.emt_partitions (
     partition           TEXT         NOT NULL PRIMARY KEY,
     table_suffix        TEXT         NOT NULL UNIQUE,
@@ -19,12 +19,12 @@ CREATE TABLE IF NOT EXISTS public.emt_partitions (
     created_at          TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
--- The part of a partition's table names that tells it apart: 'emt:default' gives emt_streams_emt_default_active.
+-- Returns the part of a partition's table names that distinguishes them: 'emt:default' gives emt_streams_emt_default_active.
 CREATE OR REPLACE FUNCTION public.emt_partition_suffix(_partition TEXT) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT pg_catalog.regexp_replace(_partition, '[^a-zA-Z0-9_]', '_', 'g') $$;
 
--- Raises SE005 for a partition that does not exist, or no longer: its name may give the table names of another one.
+-- Raises SE005 for a partition that does not exist, or no longer exists. Its name may give the table names of another one.
 CREATE OR REPLACE FUNCTION public.emt_partition_check(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$
@@ -35,9 +35,9 @@ BEGIN
 END
 $$;
 
--- Creates the tables of a partition and attaches them. They are built first and attached last: CREATE TABLE ..
--- PARTITION OF would wait for every open append and read, and everybody else would queue behind it; ATTACH does not.
--- Raises SE004 for a name that gives no table name, or the table name of another partition.
+-- Creates the tables of a partition. They are built first and attached last. CREATE TABLE .. PARTITION OF would wait for
+-- every open append and read, and all others would queue for it. ATTACH does not wait. Raises SE004 for a name that gives no
+-- table name, or the table names of another partition.
 CREATE OR REPLACE FUNCTION public.emt_partition_create(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -46,17 +46,17 @@ DECLARE
     _other TEXT;
     _table TEXT;
 BEGIN
-    -- emt_messages_ and _archived leave 41 of the 63 bytes that a table's name may have.
+    -- emt_messages_ and _archived leave 41 of the 63 bytes of a table's name.
     IF length(_suffix) NOT BETWEEN 1 AND 41 THEN
         RAISE EXCEPTION 'a tenant''s name must have 1 to 41 characters, "%" has %', _partition, length(_suffix)
             USING ERRCODE = 'SE004';
     END IF;
-    -- Its bytes would count as characters here, and the program counts characters: they would give other table names.
+    -- Its bytes would count as characters here, and the program counts characters. The table names would differ.
     IF getdatabaseencoding() = 'SQL_ASCII' AND _partition ~ '[^\x01-\x7F]' THEN
         RAISE EXCEPTION 'a tenant''s name must be ASCII in a database without an encoding, "%" is not', _partition
             USING ERRCODE = 'SE004', HINT = 'The encoding of the database is SQL_ASCII. Create it with UTF8.';
     END IF;
-    -- emt_streams_shop_active would be the tables of tenant "shop_active", and a leaf table of tenant "shop".
+    -- emt_streams_shop_active would be a table of tenant "shop_active", and a leaf table of tenant "shop".
     IF _suffix ~ '_(active|archived)$' THEN
         RAISE EXCEPTION 'a tenant''s name must not end with _active or _archived, as "%" does', _partition
             USING ERRCODE = 'SE004';
@@ -66,7 +66,7 @@ BEGIN
         SELECT tenant.partition INTO _other FROM public.emt_partitions AS tenant WHERE tenant.table_suffix = _suffix;
         IF _other IS DISTINCT FROM _partition THEN
             RAISE EXCEPTION 'tenant "%" would have the table names of tenant "%"', _partition, _other
-                USING ERRCODE = 'SE004', HINT = 'Letters, digits and _ tell tables apart; other characters do not.';
+                USING ERRCODE = 'SE004', HINT = 'Choose a name that differs in letters, digits or _: other characters do not count in table names.';
         END IF;
         RETURN FALSE;
     END IF;
@@ -75,7 +75,7 @@ BEGIN
     FOREACH _table IN ARRAY ARRAY['emt_streams', 'emt_messages'] LOOP
         PERFORM public.emt_partition_attach(
             _table, _table || '_' || _suffix, _partition, ' PARTITION BY LIST (is_archived)');
-        -- Room in the page lets an append update the stream's row without touching its index.
+        -- Free space in the page lets an append update the stream's row without touching its index.
         EXECUTE format('CREATE TABLE IF NOT EXISTS public.%I PARTITION OF public.%I FOR VALUES IN (FALSE) %s',
                        _table || '_' || _suffix || '_active', _table || '_' || _suffix,
                        CASE _table WHEN 'emt_streams' THEN 'WITH (fillfactor = 80)' ELSE '' END);
@@ -94,8 +94,8 @@ BEGIN
 END
 $$;
 
--- Creates the table of a partition and attaches it, unless it is attached already. Raises SE004 where the attached one
--- takes the rows of another partition.
+-- Creates the table of a partition and attaches it, unless it is attached already. Raises SE004 if the attached one takes
+-- the rows of another partition.
 CREATE OR REPLACE FUNCTION public.emt_partition_attach(_parent TEXT, _child TEXT, _partition TEXT, _partitioned_by TEXT)
     RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -107,12 +107,12 @@ BEGIN
     SELECT inhrelid INTO _attached FROM pg_inherits
      WHERE inhrelid = to_regclass(format('public.%I', _child));
     IF FOUND THEN
-        -- A tenant that was removed has left it. It takes the rows of that tenant's name and of no other.
+        -- A removed tenant has left it. It takes the rows of that tenant's name only.
         EXECUTE format('SELECT %s FROM (SELECT $1 AS partition) AS tenant', pg_get_partition_constraintdef(_attached))
             INTO _is_own USING _partition;
         IF NOT _is_own THEN
             RAISE EXCEPTION 'tenant "%" would have the table names of another tenant, which was removed', _partition
-                USING ERRCODE = 'SE004', HINT = 'Letters, digits and _ tell tables apart; other characters do not.';
+                USING ERRCODE = 'SE004', HINT = 'Choose a name that differs in letters, digits or _: other characters do not count in table names.';
         END IF;
         RETURN;
     END IF;
@@ -121,9 +121,9 @@ BEGIN
 END
 $$;
 
--- Removes a partition with everything in it; FALSE where there is none. Drops the tables that hold its rows, which waits
--- for its own open transactions only. The empty parents of those tables stay attached: detaching them, concurrently or
--- not, would wait for the appends of all other tenants. A tenant that is added again under the name uses them.
+-- Removes a partition with its content; FALSE if there is none. Drops the tables of its rows, which waits for its own open
+-- transactions only. The empty parents of those tables stay attached. Detaching them, even CONCURRENTLY, would wait for the
+-- appends of all other tenants. A tenant that is added again under the name uses them.
 CREATE OR REPLACE FUNCTION public.emt_partition_drop(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -134,7 +134,7 @@ BEGIN
     IF _partition = 'emt:default' THEN
         RAISE EXCEPTION 'the default partition cannot be removed' USING ERRCODE = 'SE004';
     END IF;
-    -- First, while this transaction holds nothing else: those that write the tenant's documents may still want its tables.
+    -- First, while this transaction holds nothing else: writers of the tenant's documents may still need its tables.
     PERFORM pg_advisory_xact_lock(public.emt_document_tenant_key(_partition));
     DELETE FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition;
     IF NOT FOUND THEN

@@ -1,11 +1,11 @@
--- Reads a part of a stream: _page_size messages at the most, each with the stream's version; one row without a
--- message where the stream exists and the part is empty. The settings leave one plan, the walk along the versions:
--- for a stream that is longer than most, the planner would read and sort all that is left of it for each page.
+-- Reads a part of a stream: at most _page_size messages, each with the stream's version. If the stream exists and the part
+-- is empty, it returns one row without a message. The settings leave one plan, the walk along the versions. For a long
+-- stream, the planner would read and sort the rest of it for each page.
 --
--- Data and metadata that are larger than _small bytes are NULL: what may have no room must not be sent. The stored size is
--- known without reading the content, but may be that of compressed text. An array keeps its elements uncompressed, so it
--- tells the real size. Content that is stored in _small_stored bytes goes without that array, which would cost a page a
--- fortieth of its time.
+-- Data and metadata that are larger than _small bytes are NULL: content that may not fit must not be sent. The stored size
+-- is known without reading the content, but compressed text is smaller than its content. An array keeps its elements
+-- uncompressed, so it has the real size. Content that is stored in _small_stored bytes needs no such array. The array would
+-- cost a page a fortieth of its time.
 CREATE OR REPLACE FUNCTION public.emt_stream_read_page(
     _partition         TEXT,
     _stream_id         TEXT,

@@ -1,7 +1,7 @@
--- emt_store_epochs: one row a time from which positions may have been drawn again, after a restore or a repair. The store is
--- at the highest epoch; 0 without a row. Positions up to kept_position mean what they meant before; a checkpoint after it
--- that was written in an earlier epoch says nothing, because other messages may stand there now. emt_processor_slots keeps
--- the epoch of each checkpoint, and readers outside of the database keep it beside theirs. A table, not a sequence: logical
+-- emt_store_epochs: one row for each time since which positions may have been drawn again, after a restore or a repair. The
+-- store is at the highest epoch; 0 without a row. Positions up to kept_position keep their meaning. A checkpoint after it
+-- from an earlier epoch says nothing, because other messages may be there now. emt_processor_slots keeps the epoch of each
+-- checkpoint. Readers outside of the database keep it beside their position. It is a table, not a sequence: logical
 -- replication copies no sequences.
 CREATE TABLE IF NOT EXISTS public.emt_store_epochs (
     epoch          BIGINT       NOT NULL PRIMARY KEY,
@@ -9,12 +9,12 @@ CREATE TABLE IF NOT EXISTS public.emt_store_epochs (
     begun_at       TIMESTAMPTZ  NOT NULL DEFAULT now()
 );
 
--- The present epoch.
+-- Returns the present epoch.
 CREATE OR REPLACE FUNCTION public.emt_store_epoch() RETURNS BIGINT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT coalesce(max(epoch), 0) FROM public.emt_store_epochs $$;
 
--- The last epoch in which a checkpoint holds that was written at a time.
+-- Returns the last epoch in which a checkpoint holds that was written at a time.
 CREATE OR REPLACE FUNCTION public.emt_store_epoch_of(_position BIGINT, _written_at TIMESTAMPTZ) RETURNS BIGINT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -24,14 +24,14 @@ CREATE OR REPLACE FUNCTION public.emt_store_epoch_of(_position BIGINT, _written_
     $$;
 
 -- Begins an epoch. Checkpoints up to _kept_position go over to it. Slots after it are failed, so that a holder commits
--- nothing more and no worker takes them; they stay in their epoch until they are reset. Returns the epoch.
+-- nothing more and no worker takes them. They stay in their epoch until they are reset. Returns the epoch.
 CREATE OR REPLACE FUNCTION public.emt_store_epoch_begin(_kept_position BIGINT) RETURNS BIGINT
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     _before BIGINT;
 BEGIN
-    -- Two that begin one at once would begin the same.
+    -- Two callers at once would begin the same epoch.
     LOCK TABLE public.emt_store_epochs IN SHARE ROW EXCLUSIVE MODE;
     _before := public.emt_store_epoch();
     INSERT INTO public.emt_store_epochs (epoch, kept_position) VALUES (_before + 1, _kept_position);

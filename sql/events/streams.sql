@@ -1,7 +1,7 @@
--- emt_streams: one row a stream. stream_position is the version of its last message, 1, 2, 3 ...; a stream without
+-- emt_streams: one row for each stream. stream_position is the version of its last message, 1, 2, 3 ... A stream without
 -- messages has no row. The row's lock orders the appends to the stream: an append takes it before it draws positions.
--- is_archived says on which side the stream is. A name is on one side at a time; the append of a new stream looks at the
--- other side for that, because the primary key has room for both. archive.sql moves a stream.
+-- is_archived is the stream's side. A name is on one side at a time. The primary key has room for both, so the append of a
+-- new stream checks the other side. archive.sql moves a stream.
 CREATE TABLE IF NOT EXISTS public.emt_streams (
     stream_id        TEXT     NOT NULL,
     stream_position  BIGINT   NOT NULL,
@@ -12,8 +12,8 @@ CREATE TABLE IF NOT EXISTS public.emt_streams (
     PRIMARY KEY (stream_id, partition, is_archived)
 ) PARTITION BY LIST (partition);
 
--- The category of a stream: what stands before the first '-' of its name; of a workflow's, the first three parts. NULL for a
--- name without one. Computed from the name: stream_type is what the caller of Emmett's function says.
+-- Returns the category of a stream: the part of its name before the first '-'; for a workflow, the first three parts. NULL
+-- for a name without one. It is computed from the name, because the caller of Emmett's function chooses stream_type.
 CREATE OR REPLACE FUNCTION public.emt_stream_category(_stream TEXT) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$

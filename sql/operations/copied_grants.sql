@@ -1,4 +1,4 @@
--- Grants of tables that are made later: tenants, collections, shadow tables.
+-- Grants of later tables: tenants, collections, shadow tables.
 
 -- Gives a table or a sequence the grants of another one.
 CREATE OR REPLACE FUNCTION public.emt_table_copy_grants(_source TEXT, _target TEXT) RETURNS VOID

@@ -1,5 +1,5 @@
--- The text of an error, given in UTF-8, in the encoding of the database. Where that lacks one of its characters, all that are
--- not ASCII become bytes, as in \303\274: an error has to be noted, whatever is in it.
+-- Returns the text of an error, given in UTF-8, in the encoding of the database. If that lacks one of its characters, all
+-- non-ASCII ones become bytes, as in \303\274. An error has to be stored, whatever its text is.
 CREATE OR REPLACE FUNCTION public.emt_error_text(_utf8 BYTEA) RETURNS TEXT
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
     AS $$

@@ -1,8 +1,8 @@
 -- Access of roles. After the tables that it names, and before the first partition, which copies the grants.
 
--- Gives a role what it needs, and no more: 'reader' reads streams, feed, documents and how far the processors are;
--- 'writer' also appends, keeps documents, and runs, resets and forgets processors. Neither can change or delete a stored
--- message. New tenants and collections give the same grants.
+-- Gives a role the privileges of an access, and no more. A 'reader' reads streams, feed, documents and the progress of
+-- processors. A 'writer' also appends, keeps documents, and runs, resets and forgets processors. Neither can change or
+-- delete a stored message. New tenants and collections give the same grants.
 CREATE OR REPLACE FUNCTION public.emt_grant(_role_name TEXT, _access TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$

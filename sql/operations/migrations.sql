@@ -1,4 +1,4 @@
--- The PostgreSQL schema, and which versions of ours it has.
+-- The PostgreSQL schema, and its applied versions.
 
 DO $$
 BEGIN
@@ -8,8 +8,8 @@ BEGIN
 END
 $$;
 
--- Has the transaction create its tables where the database's are, if default_tablespace names that place: PostgreSQL refuses
--- partitioned tables then. Another place stays.
+-- Lets the transaction create its tables in the database's default place, if default_tablespace names that place: PostgreSQL
+-- refuses partitioned tables then. Another tablespace stays.
 CREATE OR REPLACE FUNCTION public.emt_table_use_default_space() RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -21,10 +21,9 @@ CREATE OR REPLACE FUNCTION public.emt_table_use_default_space() RETURNS VOID
 
 SELECT public.emt_table_use_default_space();
 
--- emt_migrations: one row an applied version: 1 is sql/documents.sql, 2 is schema.sql. The row comes last, in the same
--- transaction, so a version that is listed is complete. psql leaves checksum NULL, and the library accepts that: it
--- compares names then, and notes the checksum of its own files when it migrates. Other content of the same version is
--- refused.
+-- emt_migrations: one row for each applied version: 1 is sql/documents.sql, 2 is schema.sql. The row comes last, in the same
+-- transaction, so a listed version is complete. psql leaves checksum NULL, and the library accepts that. It compares names
+-- then, and notes the checksum of its own files when it migrates. Other content of the same version is refused.
 CREATE TABLE IF NOT EXISTS public.emt_migrations (
     version     INTEGER      NOT NULL PRIMARY KEY,
     name        TEXT         NOT NULL,

@@ -1,8 +1,8 @@
--- What a store relies on and the tables cannot guard: its sequences, which logical replication and careless restores leave
--- behind the tables.
+-- Checks of the sequences, which the tables cannot guard. Logical replication and careless restores leave them below the
+-- tables.
 
--- Says what is wrong and what to do about it; NULL where nothing is. One statement, for each new connection: it looks at one
--- partition, because a look at all would load the tables of every tenant into every session.
+-- Returns the fault and its remedy; NULL if there is none. It is one statement, for each new connection. It checks one
+-- partition, because a check of all would load the tables of every tenant into every session.
 CREATE OR REPLACE FUNCTION public.emt_store_check(_partition TEXT) RETURNS TEXT
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -11,7 +11,7 @@ DECLARE
     _highest BIGINT;
     _head BIGINT;
 BEGIN
-    -- Without its tables there is no such tenant; the statement that needs them says so.
+    -- Without its tables there is no such tenant. The statement that needs them reports it.
     IF to_regclass(format('public.%I', 'emt_messages_' || _suffix)) IS NULL THEN
         RETURN NULL;
     END IF;
@@ -34,10 +34,10 @@ BEGIN
 END
 $$;
 
--- Sets the sequences to where the tables of all partitions are. A new epoch begins: readers elsewhere may have seen messages
--- after head, which never came here. The sequence of the positions stood at "behind"; checkpoints hold up to "kept".
--- Where the sequence has drawn any position since it was set back, it may have been drawn for the second time: no checkpoint
--- holds, and inline read models count as stale in partitions whose flag was lost. Needs the owner of the schema.
+-- Sets the sequences to the tables of all partitions. A new epoch begins: readers elsewhere may have seen messages after
+-- head, which never came here. "behind" is the sequence's earlier position. Checkpoints hold up to "kept". If the sequence
+-- has drawn any position since it was set back, that may be a second time. Then no checkpoint holds, and inline read models
+-- become stale in partitions without their flag. Needs the owner of the schema.
 CREATE OR REPLACE FUNCTION public.emt_store_repair()
     RETURNS TABLE (behind BIGINT, head BIGINT, epoch BIGINT, kept BIGINT, partitions TEXT[])
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -47,7 +47,7 @@ DECLARE
     _has_drawn BOOLEAN;
     _partition TEXT;
 BEGIN
-    -- A second repair must not set back what the first has set and appends have drawn since.
+    -- A second repair must not set the sequence back below the positions that appends have drawn since the first.
     PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.repair', 0));
     SELECT max(global_position) INTO _highest FROM public.emt_messages;
     behind := public.emt_position_head();

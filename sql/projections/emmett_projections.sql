@@ -1,9 +1,9 @@
 -- Projections as Emmett's clients see them: functions with Emmett's names, parameters and results, on emt_projections. A row
--- that a program of ours has registered, which says what it "handles", is that program's: they change nothing in it, and a
--- client of Emmett's does not run the projection in its appends, because the program handles those events. In a row of
--- Emmett's, 'async_processing' means that a client's projector has it, so no client runs it in its appends meanwhile.
+-- whose definition "handles" events belongs to a program of ours, which has registered it. Clients change nothing in it.
+-- They do not run the projection in their appends, because that program handles those events. In a row of Emmett's,
+-- 'async_processing' means that a client's projector runs it. No client runs it in its appends meanwhile.
 
--- Whether a client of Emmett's runs an inline projection in its append.
+-- Returns whether a client of Emmett's runs an inline projection in its append.
 CREATE OR REPLACE FUNCTION public.emt_try_acquire_projection_lock(
     p_lock_key   BIGINT,
     p_partition  TEXT,
@@ -50,7 +50,7 @@ BEGIN
 END
 $$;
 
--- Changes the status of a projection of a client of Emmett's; FALSE where there is none, or the lock is taken.
+-- Changes the status of a projection of a client of Emmett's; FALSE if there is none, or the lock is taken.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_projection_change(
     _lock_key BIGINT, _partition TEXT, _name TEXT, _version INTEGER, _status TEXT
 ) RETURNS BOOLEAN
@@ -86,7 +86,7 @@ CREATE OR REPLACE FUNCTION public.emt_deactivate_projection(
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$ SELECT public.emt_neighbour_projection_change(p_lock_key, p_partition, p_name, p_version, 'inactive') $$;
 
--- A projector of a client of Emmett's begins to run. What was deactivated stays so.
+-- Notes that a projector of a client of Emmett's runs. A deactivated projection stays deactivated.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_projection_run(
     _partition TEXT, _name TEXT, _version INTEGER, _type TEXT, _kind TEXT
 ) RETURNS VOID
@@ -100,7 +100,7 @@ CREATE OR REPLACE FUNCTION public.emt_neighbour_projection_run(
         WHERE projection.status = 'active' AND NOT projection.definition ? 'handles'
     $$;
 
--- It ends.
+-- Notes that it ends.
 CREATE OR REPLACE FUNCTION public.emt_neighbour_projection_rest(_partition TEXT, _name TEXT, _version INTEGER) RETURNS VOID
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$

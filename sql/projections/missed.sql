@@ -1,14 +1,14 @@
--- emt_missed: one row an event that an inline projection has not handled yet. The transaction that adds an event to a
--- projection which it does not run notes the event here: a program without it, or with another version, Emmett's clients,
--- psql, an import. A read model is right where its projection is active and has no row here, both in one snapshot. Programs
--- that have the code follow: they handle the event and delete its row, in one transaction. error says why they could not
--- handle it; they try again.
+-- emt_missed: one row for each event that an inline projection has not handled yet. A transaction that adds an event without
+-- running a projection notes the event here. Such a writer is a program without it or with another version, a client of
+-- Emmett's, psql, or an import. A read model is right if its projection is active and has no row here, both in one snapshot.
+-- Programs with the code follow: they handle the event and delete its row, in one transaction. error: the reason of the last
+-- failure; they retry.
 --
 -- Why this is exact. A row and its event commit together. A later append to the same stream has waited for the stream's row
--- and looks after that; it sees the row and notes its own event, so the order of a stream is kept. A projection that
--- becomes active waits for each append that looked before it was arming: in every writer the fence comes first, then the
--- positions, then the look; so once the horizon has passed the last position that was drawn when the arming was committed,
--- all of them have ended.
+-- and looks after that. It sees the row and notes its own event, so the order of a stream is kept. A projection that becomes
+-- active waits for each append that looked before it was arming. In every writer the fence comes first, then the positions,
+-- then the look. The arming reads the last drawn position after its commit. Once the horizon has passed it, all those
+-- appends have ended.
 CREATE TABLE IF NOT EXISTS public.emt_missed (
     partition        TEXT         NOT NULL,
     name             TEXT         NOT NULL,
@@ -19,12 +19,12 @@ CREATE TABLE IF NOT EXISTS public.emt_missed (
     PRIMARY KEY (partition, name, version, global_position)
 );
 
--- For the look of each append, whether anything is noted: from missed_after on, because below there are only dead rows.
+-- For the look of each append: it searches after missed_after, because there are only dead rows below.
 CREATE INDEX IF NOT EXISTS emt_missed_look ON public.emt_missed (partition, global_position);
 
--- Whether a projection may handle an event: the one place that knows what a definition's "handles" and "categories" mean.
--- Null is all. Of several enums, they are the unions: more may be noted than the code handles, and never less. A follower
--- handles exactly what the code does, and deletes all rows.
+-- Returns whether a projection may handle an event. Only this function interprets a definition's "handles" and "categories".
+-- Null is all. They are the unions over several enums: more may be noted than the code handles, and never less. A follower
+-- handles exactly the events of its code, and deletes all rows.
 CREATE OR REPLACE FUNCTION public.emt_projection_handles(_definition JSONB, _stream_id TEXT, _message_type TEXT)
     RETURNS BOOLEAN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -45,9 +45,9 @@ BEGIN
 END
 $$;
 
--- What an append answers where it cannot say that the caller runs all active projections and nothing is noted: it notes
--- the messages, and says which projections the caller runs. Called after the stream's row was locked, in a statement of
--- its own: an earlier snapshot would miss what the stream's last writer has noted.
+-- Returns the result of an append that does not run all active projections, or finds an event noted. It notes the messages,
+-- and adds the projections that the caller runs to the result. It is called after the lock of the stream's row, in a
+-- statement of its own. An earlier snapshot would miss the notes of the stream's last writer.
 CREATE OR REPLACE FUNCTION public.emt_append_look(
     _partition      TEXT,
     _projections    JSONB,
@@ -71,9 +71,9 @@ BEGIN
 END
 $$;
 
--- Notes messages for each active or arming projection that the caller does not run, or that has something noted. Returns
--- the numbers of the projections that the caller runs, in the order of the names; none without _projections. Raises
--- SE011 for a projection that is not registered.
+-- Notes messages for active and arming projections that the caller does not run, or for which an event is noted. Returns the
+-- numbers of the projections that the caller runs, in the order of the names; none without _projections. Raises SE011 for an
+-- unregistered projection.
 CREATE OR REPLACE FUNCTION public.emt_missed_note(
     _partition         TEXT,
     _projections       JSONB,
@@ -90,7 +90,7 @@ BEGIN
     IF pg_catalog.current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM public.emt_partition_share(_partition);
     END IF;
-    -- A stranger runs none, so it need not look for what is noted already.
+    -- A stranger runs none, so it need not look for noted events.
     IF _projections IS NULL THEN
         INSERT INTO public.emt_missed (partition, name, version, global_position)
         SELECT _partition, known.value ->> 'name'::TEXT, (known.value -> 'version'::TEXT)::INTEGER, message.global_position
@@ -136,8 +136,8 @@ BEGIN
 END
 $$;
 
--- Notes what writers store that do not come through emt_append: psql, COPY, other libraries. It does not fire for a
--- statement that names a leaf table, as our own do; they note themselves.
+-- Notes the messages of writers that do not use emt_append: psql, COPY, other libraries. It does not fire for a statement
+-- that names a leaf table. Our own statements do, and note their messages themselves.
 CREATE OR REPLACE FUNCTION public.emt_missed_note_inserted() RETURNS TRIGGER
     LANGUAGE plpgsql
     AS $$
@@ -149,8 +149,8 @@ BEGIN
 END
 $$;
 
--- Has a partition noted: creates the flag that appends read and the trigger of its table. The flag is 0 until a first
--- inline projection is registered, and stays set. An append reads it without a snapshot, as the fence reads positions.
+-- Prepares a partition for notes: creates the flag that appends read and the trigger of its table. The flag is 0 until a
+-- first inline projection is registered, and stays set. An append reads it without a snapshot, as the fence reads positions.
 CREATE OR REPLACE FUNCTION public.emt_missed_watch(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -169,7 +169,7 @@ CREATE OR REPLACE FUNCTION public.emt_missed_watch_table(_table TEXT) RETURNS VO
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    -- A look first: CREATE TRIGGER would wait for all who use the table.
+    -- A look first: CREATE TRIGGER would wait for all users of the table.
     IF NOT EXISTS (SELECT FROM pg_trigger
                     WHERE tgrelid = format('public.%I', _table)::REGCLASS AND tgname = 'emt_missed_note_inserted') THEN
         EXECUTE format('CREATE TRIGGER emt_missed_note_inserted AFTER INSERT ON public.%I
@@ -181,12 +181,13 @@ $$;
 
 SELECT public.emt_missed_watch_table('emt_messages');
 
--- The key of the advisory lock of a follower: one at a time for each projection.
+-- Returns the key of the advisory lock of a follower: one at a time for each projection.
 CREATE OR REPLACE FUNCTION public.emt_missed_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.missed/' || _partition || '/' || _name, 0) $$;
 
--- Which versions of which projections have something noted, and where. Skips along the index: there may be many rows.
+-- Returns the versions of projections with noted events, and their partitions. Skips along the index: there may be many
+-- rows.
 CREATE OR REPLACE FUNCTION public.emt_missed_projections() RETURNS TABLE (partition TEXT, name TEXT, version INTEGER)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -203,8 +204,8 @@ CREATE OR REPLACE FUNCTION public.emt_missed_projections() RETURNS TABLE (partit
     SELECT noted.partition, noted.name, noted.version FROM noted
     $$;
 
--- TRUE where an inline projection is active and has missed nothing; else raises SE014. A STABLE function sees what the
--- statement sees that calls it, so a statement that also reads the read model reads what was found right.
+-- Returns TRUE if an inline projection is active and has missed nothing. Otherwise raises SE014. A STABLE function shares
+-- the snapshot of the statement that calls it. A statement that also reads the read model reads the checked state.
 CREATE OR REPLACE FUNCTION public.emt_projection_require_active(_partition TEXT, _name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
@@ -213,7 +214,7 @@ DECLARE
     _version INTEGER;
     _lowest BIGINT;
 BEGIN
-    -- The version whose read model is the live one; else the one that will be.
+    -- The version of the live read model; else the version that comes next.
     SELECT CASE WHEN projection.status = 'arming' THEN 'building' ELSE projection.status END, projection.version,
            missed.lowest
       INTO _status, _version, _lowest
@@ -243,8 +244,9 @@ BEGIN
 END
 $$;
 
--- Raises missed_after where nothing can be noted below any more, so that a look need not pass the rows that are gone.
--- Runs as the owner, because writers may only read the row. The horizon first: what it has waited for is seen then.
+-- Raises missed_after up to where nothing more can be noted, so that a look skips the deleted rows. Runs as the owner,
+-- because writers may only read the row. It asks for the horizon first, and then sees every commit for which that has
+-- waited.
 CREATE OR REPLACE FUNCTION public.emt_missed_advance(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -254,15 +256,15 @@ DECLARE
 BEGIN
     SELECT min(missed.global_position) - 1 INTO _lowest
       FROM public.emt_missed AS missed WHERE missed.partition = _partition;
-    -- Now and then: at higher isolation levels, each change of the row fails an append.
+    -- Only now and then: at higher isolation levels, each change of the row fails an append.
     UPDATE public.emt_partitions AS tenant
        SET missed_after = least(_horizon, _lowest)
      WHERE tenant.partition = _partition AND tenant.missed_after < least(_horizon, _lowest) - 1000;
 END
 $$;
 
--- Gives up what nobody has followed for a minute, once more than _rows events are noted or the first was noted longer than
--- _age ago: the projection is stale, and its rows go. FALSE where it is not so.
+-- Makes a projection stale that no program has followed for a minute, and deletes its rows. More than _rows events are noted
+-- then, or the first was noted longer than _age ago. Otherwise FALSE.
 CREATE OR REPLACE FUNCTION public.emt_projection_expire(
     _partition TEXT, _name TEXT, _version INTEGER, _rows BIGINT, _age INTERVAL
 ) RETURNS BOOLEAN
@@ -297,7 +299,7 @@ BEGIN
 END
 $$;
 
--- Removes a projection with all its versions, and what is noted for it; FALSE where there is none. Its documents stay.
+-- Removes a projection with all its versions and notes; FALSE if there is none. Its documents stay.
 CREATE OR REPLACE FUNCTION public.emt_projection_forget(_partition TEXT, _name TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$

@@ -1,22 +1,23 @@
--- emt_projections: one row a version of a projection. type 'i' is inline (kept by appends), 'a' asynchronous (kept by a
--- consumer); all versions of a name have the same type. status:
+-- emt_projections: one row for each version of a projection. type 'i' is inline (kept by appends), 'a' asynchronous (kept by
+-- a consumer). All versions of a name have the same type. status:
 --   'active'    this version keeps the read model. At most one version of a name is active.
---   'inactive'  it does not: another version does. A rebuild makes it active.
---   'building'  inline: registered and not built yet. Events that are appended meanwhile are found by the build.
---   'arming'    inline: it is built but for the last events. Each append notes what it adds (emt_missed), until it is active.
---   'stale'     inline: it has missed events that nobody knows any more, and must be built anew.
+--   'inactive'  another version keeps the read model. A rebuild makes this one active.
+--   'building'  inline: registered and not built yet. The build finds events that are appended meanwhile.
+--   'arming'    inline: it is built but for the last events. Each append notes its events (emt_missed), until it is active.
+--   'stale'     inline: its missed events are no longer noted. It must be built anew.
 --
 --   building, stale, inactive --> arming --> active --> inactive (another version is activated)
 --                                   |          +------> stale    (too much is missed: emt_projection_expire)
---                                   +------> what it was before  (the build has failed)
+--                                   +------> the status before   (the build has failed)
 --
--- last_updated of an inline one tells that a program with its code lives: its follower renews it while something is missed.
--- Emmett's own clients register projections, too, and keep them themselves: what they write into definition has no
--- "handles", and such rows concern no append of ours. They call each type 'a', and write 'async_processing' while a projector
--- of theirs runs. A program of ours takes such a row over when it registers the projection.
+-- last_updated of an inline one shows that a program with its code lives: its follower renews it while an event is missed.
 --
--- definition: handles and categories, the types and categories that it handles, or null for all; events, the same for each
--- of its event enums; emmett, true where a client of Emmett's has kept it before.
+-- Emmett's own clients register projections, too, and keep them themselves. Their definition has no "handles", and no append
+-- of ours looks at such rows. They call each type 'a', and write 'async_processing' while a projector of theirs runs. A
+-- program of ours takes such a row over when it registers the projection.
+--
+-- definition: handles and categories are the types and categories that it handles, or null for all. events has the same for
+-- each of its event enums. emmett is true if a client of Emmett's has kept it before.
 CREATE TABLE IF NOT EXISTS public.emt_projections (
     version       INTEGER      NOT NULL DEFAULT 1,
     type          VARCHAR(1)   NOT NULL,
@@ -30,13 +31,13 @@ CREATE TABLE IF NOT EXISTS public.emt_projections (
     PRIMARY KEY (name, partition, version)
 ) PARTITION BY LIST (partition);
 
--- The key of the advisory lock under which a projection is registered: two programs that start together must not both find
--- none active.
+-- Returns the key of the advisory lock under which a projection is registered. Two programs that start together must not
+-- both find none active.
 CREATE OR REPLACE FUNCTION public.emt_projection_register_key(_partition TEXT, _name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.register/' || _partition || '/' || _name, 0) $$;
 
--- Registers a projection. An asynchronous one becomes active where none of its name is. An inline one has to be built
+-- Registers a projection. An asynchronous one becomes active if no version of its name is. An inline one has to be built
 -- first, unless its name has a higher version already.
 CREATE OR REPLACE FUNCTION public.emt_projection_register(
     _partition   TEXT,
@@ -51,7 +52,8 @@ CREATE OR REPLACE FUNCTION public.emt_projection_register(
 BEGIN
     PERFORM public.emt_partition_check(_partition);
     PERFORM pg_advisory_xact_lock(public.emt_projection_register_key(_partition, _name));
-    -- Emmett's clients register what their appends keep as type 'a', too. What was kept so is not known, so it is built anew.
+    -- Emmett's clients register the projections of their appends as type 'a', too. The state of such a read model is not
+    -- known, so it is built anew.
     UPDATE public.emt_projections AS projection
        SET type = 'i', status = 'inactive'
      WHERE _type = 'i' AND projection.partition = _partition AND projection.name = _name AND projection.type = 'a'
@@ -79,7 +81,7 @@ BEGIN
                 ELSE '{"emmett": true}' END::JSONB,
             last_updated = now(),
             status = CASE WHEN projection.definition ? 'handles' THEN projection.status
-                          -- What one of Emmett's clients has kept is not known.
+                          -- The state of a client's read model is not known.
                           WHEN projection.type = 'i' THEN 'building'
                           WHEN EXISTS (SELECT FROM public.emt_projections AS other
                                         WHERE other.partition = _partition AND other.name = _name
@@ -90,8 +92,8 @@ BEGIN
 END
 $$;
 
--- Keeps the columns of emt_partitions that appends look at, after each change of emt_projections. Runs as the owner: a
--- writer may register its projections, but not change the row of a partition.
+-- Keeps the columns of emt_partitions that appends read, after each change of emt_projections. Runs as the owner: a writer
+-- may register its projections, but not change the row of a partition.
 CREATE OR REPLACE FUNCTION public.emt_projection_note() RETURNS TRIGGER
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -124,7 +126,7 @@ BEGIN
            is_arming = EXISTS (SELECT FROM jsonb_each(_known) AS known WHERE known.value ->> 'status' = 'arming')
      WHERE tenant.partition = _projection.partition AND tenant.inline_projections <> _known;
     IF FOUND THEN
-        -- From now on, appends look. It is seen at once, by every snapshot.
+        -- From now on, appends look. Every snapshot sees the flag at once.
         PERFORM nextval(format('public.%I', 'emt_inline_in_' || public.emt_partition_suffix(_projection.partition)));
     END IF;
     RETURN NULL;
@@ -136,8 +138,8 @@ CREATE TRIGGER emt_projection_note
     AFTER INSERT OR UPDATE OR DELETE ON public.emt_projections
     FOR EACH ROW EXECUTE FUNCTION public.emt_projection_note();
 
--- The key of the advisory lock of a partition's inline projections: appends that run some and followers hold it shared,
--- the switch of a rebuild and a follower's last batch exclusively.
+-- Returns the key of the advisory lock of a partition's inline projections. Appends that run some and followers hold it
+-- shared. The switch of a rebuild and a follower's last batch hold it exclusively.
 CREATE OR REPLACE FUNCTION public.emt_projection_lock_key(_partition TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT pg_catalog.hashtextextended('public' || '.projections/' || _partition, 0) $$;
@@ -147,7 +149,7 @@ CREATE OR REPLACE FUNCTION public.emt_projection_share(_partition TEXT) RETURNS 
     LANGUAGE sql
     AS $$ SELECT pg_catalog.pg_advisory_xact_lock_shared(public.emt_projection_lock_key(_partition)) IS NOT NULL $$;
 
--- Holds them alone: waits for the appends that hold them, and makes those that come later wait.
+-- Holds them exclusively: waits for the appends that hold them, and makes later ones wait.
 CREATE OR REPLACE FUNCTION public.emt_projection_lock(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$ SELECT pg_advisory_xact_lock(public.emt_projection_lock_key(_partition)) IS NOT NULL $$;

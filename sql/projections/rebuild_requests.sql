@@ -1,5 +1,5 @@
--- emt_rebuild_requests: one row a rebuild that a program without the projection's code has asked for. A consumer that has
--- the code carries it out and deletes the row. error: the rebuild failed; it is not tried again.
+-- emt_rebuild_requests: one row for each rebuild that a program without the projection's code has requested. A consumer with
+-- the code carries it out and deletes the row. error: the rebuild failed, and is not retried.
 CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
     partition        TEXT         NOT NULL,
     name             TEXT         NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuild_requests (
     PRIMARY KEY (partition, name)
 );
 
--- Whether a rebuild that nobody has carried out is asked for in a partition. Workers ask it whenever they renew their leases.
+-- Returns whether a partition has an open request for a rebuild. Workers ask whenever they renew their leases.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_requested(_partition TEXT) RETURNS BOOLEAN
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$

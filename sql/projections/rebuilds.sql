@@ -1,6 +1,6 @@
--- emt_rebuilds: one row a read model that is being built beside the live one, and how far it is. Its tables are
--- emt_shadow_<id>_<number>, in the order of tables. The row is there from emt_rebuild_begin to emt_rebuild_end; the next
--- rebuild of the projection removes what a crash has left.
+-- emt_rebuilds: one row for each running rebuild, with its progress. Its tables are emt_shadow_<id>_<number>, in the order
+-- of tables. The row exists from emt_rebuild_begin to emt_rebuild_end. The next rebuild of the projection removes the
+-- remains of a crash.
 CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
     id          BIGINT       NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     partition   TEXT         NOT NULL,
@@ -13,12 +13,12 @@ CREATE TABLE IF NOT EXISTS public.emt_rebuilds (
     UNIQUE (partition, name)
 );
 
--- The key of the advisory lock of a rebuild: one at a time for each projection.
+-- Returns the key of the advisory lock of a rebuild: one at a time for each projection.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_lock_key(_partition TEXT, _name TEXT) RETURNS BIGINT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT hashtextextended('public' || '.rebuild/' || _partition || '/' || _name, 0) $$;
 
--- Whether a program is at the rebuild of a projection: it holds that lock. The row of one that has died may still be there.
+-- Returns whether a program runs the rebuild of a projection: it holds that lock. The row of a dead program may still exist.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_is_running(_partition TEXT, _name TEXT) RETURNS BOOLEAN
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -30,8 +30,8 @@ CREATE OR REPLACE FUNCTION public.emt_rebuild_is_running(_partition TEXT, _name 
            AND held.objid::BIGINT = key.value & 4294967295)
     $$;
 
--- Removes what rebuilds have left whose lock nobody holds any more: their program has died, or a writer has begun them by
--- hand. One whose tables are in use is left to the next rebuild.
+-- Removes the remains of rebuilds whose lock nobody holds: their program has died, or a writer has begun them by hand. If
+-- their tables are in use, the next rebuild removes them.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_end_abandoned() RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
     AS $$
@@ -51,9 +51,9 @@ BEGIN
 END
 $$;
 
--- Begins a rebuild of a projection that is registered: creates an empty table beside each of the read model's, and removes
--- what earlier rebuilds have left. Returns its id. The caller holds the lock of emt_rebuild_lock_key, so nobody else is at
--- it, and may read the tables. The new ones are not logged: a crash of the server ends that lock, too, and with it the
+-- Begins a rebuild of a registered projection. It creates an empty table beside each of the read model's, and removes the
+-- remains of earlier rebuilds. Returns its id. The caller holds the lock of emt_rebuild_lock_key, so no other program runs
+-- it, and may read the tables. The new tables are unlogged: a crash of the server ends that lock, too, and with it the
 -- rebuild.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_begin(_partition TEXT, _name TEXT, _version INTEGER, _tables TEXT[])
     RETURNS BIGINT
@@ -82,7 +82,7 @@ BEGIN
 END
 $$;
 
--- Ends a rebuild and drops its tables; FALSE where another one has taken its place.
+-- Ends a rebuild and drops its tables; FALSE if another one has taken its place.
 CREATE OR REPLACE FUNCTION public.emt_rebuild_end(_id BIGINT) RETURNS BOOLEAN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -99,22 +99,22 @@ BEGIN
 END
 $$;
 
--- The role that called a function which runs as the owner.
+-- Returns the role that called a function which runs as the owner.
 CREATE OR REPLACE FUNCTION public.emt_caller() RETURNS TEXT
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE current_setting('role') WHEN 'none' THEN session_user::TEXT ELSE current_setting('role') END
     $$;
 
--- Refuses callers that are no writers. A writer may rebuild its read models without owning the schema: the functions that
--- create and drop tables for that run as the owner, and everybody could call them.
+-- Refuses callers that are no writers. A writer may rebuild its read models without owning the schema. The functions that
+-- create and drop tables for that run as the owner, and every role could call them.
 CREATE OR REPLACE FUNCTION public.emt_caller_require_writer() RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     IF NOT has_table_privilege(public.emt_caller(), 'public.emt_projections', 'UPDATE') THEN
         RAISE EXCEPTION 'role "%" may not rebuild projections', public.emt_caller()
-            USING ERRCODE = '42501', HINT = 'It needs the access of a writer: see emt_grant.';
+            USING ERRCODE = '42501', HINT = 'Give it the access of a writer with emt_grant.';
     END IF;
 END
 $$;

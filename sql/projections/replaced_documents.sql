@@ -1,7 +1,7 @@
 -- Documents at the switch of a rebuild: replacing them, and keeping the old ones.
 
--- Makes the documents of a partition in one table those of another table. Documents that are equal are not touched. A
--- document that changes gets the next version, as if it had been written; a copy gets the version of its original.
+-- Makes the documents of a partition in one table equal to those in another. Equal documents are not touched. A changed
+-- document gets the next version, as if it had been written. A copy gets the version of its original.
 CREATE OR REPLACE FUNCTION public.emt_document_replace_all(_partition TEXT, _source TEXT, _target TEXT, _is_copy BOOLEAN)
     RETURNS VOID
     LANGUAGE plpgsql
@@ -20,7 +20,7 @@ BEGIN
           LEFT JOIN public.%1$I AS same ON same._id = new._id AND same._partition = new._partition
          WHERE new._partition = $1
            AND (same._id IS NULL OR $2 AND same._version <> new._version
-                -- A table that Pongo's Node library uses has the columns in its JSON, too; the shadow table has not.
+                -- The JSON of a table for Pongo for Node has the columns, too. The JSON of the shadow table has not.
                 OR (same.data - '{_id,_version}'::TEXT[], same.metadata, same._archived)
                    IS DISTINCT FROM (new.data - '{_id,_version}'::TEXT[], new.metadata, new._archived))
          ORDER BY new._id
@@ -31,8 +31,7 @@ BEGIN
 END
 $$;
 
--- Creates the collection that keeps the documents which a rebuild replaces. Raises SE030 where there is something else
--- under that name.
+-- Creates the collection that keeps the documents which a rebuild replaces. Raises SE030 if the name is taken.
 CREATE OR REPLACE FUNCTION public.emt_collection_create_old(_collection TEXT, _old TEXT) RETURNS VOID
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -47,7 +46,7 @@ BEGIN
         RETURN;
     END IF;
     IF to_regclass(format('public.%I', _old)) IS NOT NULL THEN
-        RAISE EXCEPTION 'the old documents of "%" cannot be kept as "%": there is something of that name',
+        RAISE EXCEPTION 'the old documents of "%" cannot be kept as "%": the name is taken',
             _collection, _old USING ERRCODE = 'SE030';
     END IF;
     IF NOT EXISTS (SELECT FROM public.emt_collections AS known
@@ -59,8 +58,8 @@ BEGIN
 END
 $$;
 
--- Deletes the documents of a partition that rebuilds of a collection have replaced and kept; FALSE where there are none.
--- Drops the tables that no partition needs any more.
+-- Deletes the documents of a partition that rebuilds of a collection have replaced and kept; FALSE if there are none. Drops
+-- the tables that no partition needs.
 CREATE OR REPLACE FUNCTION public.emt_collection_drop_old(_partition TEXT, _collection TEXT) RETURNS BOOLEAN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$

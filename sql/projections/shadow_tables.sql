@@ -1,8 +1,8 @@
 -- Copies of tables, for rebuilds.
 
--- Creates an empty table like another one, with its indexes and grants, which the caller may write. Both take their
--- numbers from the same sequences, so that numbering goes on after the rows that have moved from the copy. Runs as the
--- owner, so it looks itself whether the caller may read the table: its columns and defaults are nobody else's business.
+-- Creates an empty table like another one, with its indexes and grants. The caller may write it. Both take their numbers
+-- from the same sequences, so that numbering continues after the rows of the copy. It runs as the owner. So it checks itself
+-- whether the caller may read the table: other roles must not see its columns and defaults.
 CREATE OR REPLACE FUNCTION public.emt_table_create_like(_source TEXT, _target TEXT, _unlogged BOOLEAN) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -26,7 +26,7 @@ BEGIN
 END
 $$;
 
--- Puts the rows of one table into another of the same columns.
+-- Copies the rows of one table into another with the same columns.
 CREATE OR REPLACE FUNCTION public.emt_table_copy_rows(_source TEXT, _target TEXT) RETURNS VOID
     LANGUAGE plpgsql
     AS $$

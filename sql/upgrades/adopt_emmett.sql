@@ -1,10 +1,11 @@
--- Takes over a database that Emmett has created, or an older one that 0.42 or newer has upgraded, after schema.sql has added what it lacks. Keeps every
--- message. Runs once, in the transaction of the migration.
+-- Adopts a database of Emmett, after schema.sql has added the missing objects. Emmett 0.42 or newer has created or upgraded
+-- it. Keeps every message. Runs once, in the transaction of the migration.
 
--- Nothing below is found by the session's search path: whoever may create in a schema of it could have it call theirs.
+-- The session's search path finds nothing below. A role that may create in a schema of it could make the owner call its
+-- functions.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- What the feed relies on.
+-- The columns and the sequence of the feed.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM public.emt_messages WHERE global_position IS NULL) THEN
@@ -16,7 +17,7 @@ $$;
 
 ALTER SEQUENCE public.emt_global_message_position CACHE 1;
 
--- Emmett up to 0.38 has made the stream's version a part of the key, and another default; its upgrades leave both.
+-- Emmett up to 0.38 made the stream's version a part of the key, and had another default. Its upgrades leave both.
 DO $$
 DECLARE
     _constraint NAME;
@@ -42,7 +43,7 @@ ALTER TABLE public.emt_messages
     ALTER COLUMN global_position SET DEFAULT public.emt_position_next(),
     ALTER COLUMN transaction_id SET DEFAULT pg_current_xact_id();
 
--- The partitions that are there already.
+-- The existing partitions.
 DO $$
 DECLARE
     _partition TEXT;
@@ -62,7 +63,7 @@ BEGIN
 END
 $$;
 
--- Before 0.42, Emmett kept checkpoints in emt_subscriptions; 0.42 copies them and keeps both alike.
+-- Before 0.42, Emmett kept checkpoints in emt_subscriptions. Version 0.42 copies them and keeps both equal.
 CREATE TABLE IF NOT EXISTS public.emt_adopted_processors (
     processor_id TEXT, version INTEGER, partition TEXT, last_processed_checkpoint TEXT, status TEXT,
     last_processed_transaction_id XID8, processor_instance_id TEXT, last_updated TIMESTAMPTZ
@@ -84,8 +85,8 @@ BEGIN
 END
 $$;
 
--- The processors of Emmett's clients, which from now on are rows of emt_processor_slots; emt_processors shows them. Emmett's
--- default id of a projector says which projection it keeps; of others it is not known. A lease that a client holds goes on.
+-- The processors of Emmett's clients become rows of emt_processor_slots, which emt_processors shows. Emmett's default id of
+-- a projector names its projection. Other ids name none. A client's lease continues.
 INSERT INTO public.emt_processor_slots
     (partition, processor, version, slot, position, store_epoch, projection, updated_at, emmett_name, emmett_checkpoint,
      emmett_position, owner, worker, taken_at, expires_at, emmett_lease)
@@ -106,6 +107,6 @@ SELECT adopted.partition, adopted.processor_id, adopted.version, 0, reached.posi
 
 DROP TABLE public.emt_adopted_processors;
 
--- Nothing would keep these alike any more.
+-- Nothing would keep these equal any more.
 DROP TABLE IF EXISTS public.emt_subscriptions;
 DROP FUNCTION IF EXISTS public.store_subscription_checkpoint(VARCHAR, BIGINT, BIGINT, BIGINT, XID8, TEXT);

@@ -24,7 +24,7 @@ pub(super) fn run(
             output.text(&format!("applied {name}"))?;
         }
     } else if store.schema().state()? == SchemaState::Missing {
-        bail!("no event store here: `emmett adopt` takes over one that Emmett has made");
+        bail!("no event store here: `emmett adopt` needs a database of Emmett for Node");
     }
     let neighbour = match tenant {
         Some(tenant) => store.tenant(tenant)?.neighbour()?,
@@ -58,13 +58,13 @@ fn print_projection(
     let code = format!("DocumentProjection or SqlProjection \"{name}\", version {version}");
     let advice = match processor {
         Some(kept) => format!(
-            "{code}, given to Projector::new: it goes on after {}, in turns with the Node service{}",
+            "{code}, given to Projector::new: it resumes after {}, in turns with the Node service{}",
             kept.checkpoint,
             held(kept)
         ),
         None => format!(
-            "{code}: inline_projection, if the Node service keeps it in its appends: it is built anew, and the service leaves it \
-             to the program from then on; or Projector::new(..).name(ID), if a processor below keeps it"
+            "{code}: if the Node service updates it in its appends, use inline_projection: it is rebuilt, and only the program \
+             updates it from then on. If a processor below updates it, use Projector::new(..).name(ID)"
         ),
     };
     output.result(
@@ -93,7 +93,7 @@ fn print_processor(processor: &NeighbourProcessor, output: &mut Output) -> anyho
         ..
     } = processor;
     let advice = format!(
-        "Reactor::new(\"{id}\"), or Projector::new(..).name(\"{id}\") for a projection that it keeps: it goes on after \
+        "Reactor::new(\"{id}\"), or Projector::new(..).name(\"{id}\") for its projection: it resumes after \
          {checkpoint}{}",
         held(processor)
     );

@@ -5,10 +5,10 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-/// An event store in PostgreSQL: migrate its schema, import and export events, look at streams, consumers and tenants.
+/// An event store in PostgreSQL: migrate its schema, import and export events, show streams, consumers and tenants
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the schema is missing or old (`migrate status`), 4 something serious
-/// was found (`doctor`).
+/// Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 the schema is missing or old (`migrate status`), 4 a serious
+/// problem was found (`doctor`).
 #[derive(Debug, Parser)]
 #[command(name = "emmett", version, propagate_version = true)]
 pub(super) struct Arguments {
@@ -25,10 +25,10 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// The database, as a URL or as key=value pairs [default: what `EMMETT_DATABASE_URL` says]
+    /// The database, as a URL or as key=value pairs [default: the value of `EMMETT_DATABASE_URL`]
     ///
-    /// The rest is found as psql finds it: in the service that PGSERVICE names, in PGHOST, PGDATABASE, PGUSER, PGPASSWORD,
-    /// PGSSLMODE and the others, and in the password file.
+    /// Missing parts are found as by psql: in the service of PGSERVICE, in PGHOST, PGDATABASE, PGUSER, PGPASSWORD,
+    /// PGSSLMODE and so on, and in the password file.
     #[arg(
         long = "connection-string",
         alias = "connectionString",
@@ -37,11 +37,11 @@ pub(super) struct Connection {
     )]
     text: Option<String>,
 
-    /// The PostgreSQL schema that holds the tables
+    /// The PostgreSQL schema of the tables
     #[arg(long, value_name = "NAME", default_value = "public", global = true)]
     pub(super) schema: String,
 
-    /// The tenant to work for [default: none]
+    /// The tenant to use [default: none]
     #[arg(long, value_name = "NAME", global = true)]
     pub(super) tenant: Option<String>,
 }
@@ -59,45 +59,49 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: MigrateCommand,
     },
-    /// Take over a database that Emmett for Node has made, and list what a Node service keeps in it
+    /// Take over a database of Emmett for Node, and list the projections and processors of Node services
     ///
-    /// Each projection and each processor of the service is listed with what a Rust program has to call it, so that it goes
-    /// on where the service was. After the adoption, the service can go on, with autoMigration: 'None'.
+    /// The list shows the name that each projection and each processor needs in a Rust program, so that it resumes
+    /// after the checkpoint of the service. The service can keep running after the adoption, with autoMigration:
+    /// 'None'.
     Adopt {
-        /// Only list; change nothing
+        /// List only, and change nothing
         #[arg(long)]
         plan: bool,
     },
     /// Import an event log: one JSON object a line
     ///
-    /// Each line is {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind" and
-    /// "schemaVersion". The order of the lines is the order of the events. An import that was interrupted goes on where it
-    /// stopped when it is run again.
+    /// Each line is an event: {"streamName", "type", "data"} with optional "metadata", "messageId", "streamPosition", "kind",
+    /// "schemaVersion", "recordedAt" and "globalPosition". Or it is the state of a stream after its events: {"streamName"} with
+    /// "archived", "streamMetadata" or both. The events are stored in the order of the lines, at new positions. An
+    /// interrupted import resumes when it is run again.
     Import(ImportArguments),
     /// Export all events as an event log, in global order
+    ///
+    /// Lines at the end say which streams are archived, and what metadata streams have.
     Export(ExportArguments),
     /// Print the events of a stream
     Stream(StreamArguments),
-    /// See how far the processors of consumers are, and what they parked; set them back
+    /// Show the progress and the parked messages of consumers' processors, and reset processors
     ///
-    /// Requests are left in the database; the process that runs the processor carries them out.
+    /// Requests are stored in the database. The process that runs the processor carries them out.
     Consumers {
         #[command(subcommand)]
         command: Option<ConsumersCommand>,
     },
-    /// Find out what is wrong: who holds the feed back, what it relies on, processors that do not get on
+    /// Find problems: sessions that hold the feed back, damage in the store, processors without progress
     ///
-    /// Exit code 4: something serious was found.
+    /// Exit code 4: a serious problem was found.
     Doctor(DoctorArguments),
-    /// Mend what a restore or a replication has left behind
+    /// Repair the store after a restore or a replication
     Repair {
         #[command(subcommand)]
         command: RepairCommand,
     },
-    /// Say that the database was restored to an earlier state: a new epoch of the store begins
+    /// Declare that the database was restored to an earlier state, so that a new epoch of the store begins
     ///
-    /// Run it after the restore and before the first append. Readers that keep their position elsewhere notice the epoch.
-    /// Processors go on where they are, if that is at or below the last position; others do not run until they are reset.
+    /// Run it after the restore and before the first append. Readers that keep their position elsewhere detect the new
+    /// epoch. Processors at or before the last position continue. Processors after it do not run until they are reset.
     Restored(RestoredArguments),
     /// List the projections and rebuild their read models
     Projections {
@@ -109,7 +113,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Option<TenantsCommand>,
     },
-    /// Print the script that completes commands and options in a shell
+    /// Print the completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
@@ -118,35 +122,35 @@ pub(super) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum MigrateCommand {
-    /// Create what is missing
+    /// Create missing objects
     Run {
-        /// Try it, and roll it back
+        /// Try the migration and roll it back
         #[arg(long, alias = "dryRun")]
         dry_run: bool,
     },
-    /// Print the SQL of the schema; connects to nothing
+    /// Print the SQL of the schema, without a database connection
     Sql {
-        /// Accepted for Emmett's sake: it is printed in any case
+        /// Accepted for compatibility with Emmett; the SQL is always printed
         #[arg(long, hide = true)]
         print: bool,
     },
-    /// Say whether the schema is up to date
+    /// Print whether the schema is up to date
     Status,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RepairCommand {
-    /// Set the sequences of all tenants to where the tables are
+    /// Set the sequences of all tenants to the last values in the tables
     ///
-    /// Stop all writers first. A new epoch of the store begins. Where positions may have been drawn for the second time,
-    /// processors do not run until they are reset.
+    /// Stop all writers first. A new epoch of the store begins. If positions may have been drawn twice, processors do
+    /// not run until they are reset.
     Sequence,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RestoredArguments {
-    /// The last global position that was not drawn again; processors after it do not run until they are reset [default: the
-    /// last one that was drawn]
+    /// The last global position that was not drawn again; processors after it do not run until they are reset [default:
+    /// the last drawn position]
     #[arg(long, value_name = "POSITION")]
     pub(super) to: Option<u64>,
 }
@@ -156,11 +160,11 @@ pub(super) struct ImportArguments {
     /// The file, or - for standard input
     pub(super) file: PathBuf,
 
-    /// How many lines are stored in one transaction
+    /// Maximum number of lines in one transaction
     #[arg(long, value_name = "LINES", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) batch_size: u32,
 
-    /// The name under which the store remembers how far the log was imported [default: made of its first line]
+    /// The name under which the store records the progress of the import [default: derived from the first line]
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
 }
@@ -171,37 +175,41 @@ pub(super) struct ExportArguments {
     #[arg(default_value = "-")]
     pub(super) file: PathBuf,
 
-    /// Begin behind this global position
+    /// Begin after this global position
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     pub(super) after: u64,
+
+    /// Leave out "globalPosition", in which a copy of the store differs
+    #[arg(long)]
+    pub(super) without_positions: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct StreamArguments {
-    /// The stream's name
+    /// The name of the stream
     pub(super) name: String,
 
-    /// The lowest version to print
+    /// The first version to print
     #[arg(long, value_name = "VERSION")]
     pub(super) from: Option<u64>,
 
-    /// The highest version to print
+    /// The last version to print
     #[arg(long, value_name = "VERSION")]
     pub(super) to: Option<u64>,
 
-    /// The largest number of events to print
+    /// Maximum number of events to print
     #[arg(long, value_name = "COUNT")]
     pub(super) max_count: Option<u64>,
 
-    /// Begin with the last event
+    /// Print the events backwards, the last one first
     #[arg(long)]
     pub(super) backwards: bool,
 
-    /// Print the stream even when it is archived
+    /// Also print an archived stream
     #[arg(long)]
     pub(super) include_archived: bool,
 
-    /// Print on where events are missing, because they were deleted by hand
+    /// Continue after gaps, where events were deleted by hand
     #[arg(long)]
     pub(super) allow_gaps: bool,
 }
@@ -214,13 +222,13 @@ pub(super) enum ConsumersCommand {
     Parked {
         #[command(flatten)]
         processor: ProcessorArguments,
-        /// Only those of this stream
+        /// List messages of this stream only
         #[arg(long, value_name = "NAME")]
         stream: Option<String>,
-        /// Begin behind this global position
+        /// Begin after this global position
         #[arg(long, value_name = "POSITION", default_value_t = 0)]
         after: u64,
-        /// How many at the most
+        /// Maximum number of messages to list
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
         limit: usize,
     },
@@ -228,26 +236,26 @@ pub(super) enum ConsumersCommand {
     Show {
         #[command(flatten)]
         processor: ProcessorArguments,
-        /// Its global position
+        /// The global position of the message
         position: u64,
     },
-    /// Have parked messages handled again, in the order of their streams
+    /// Request that parked messages are handled again, in the order of their streams
     Replay {
         #[command(flatten)]
         processor: ProcessorArguments,
         #[command(flatten)]
         selection: SelectionArguments,
     },
-    /// Drop parked messages without handling them
+    /// Request that parked messages are discarded without being handled
     Discard {
         #[command(flatten)]
         processor: ProcessorArguments,
         #[command(flatten)]
         selection: SelectionArguments,
     },
-    /// Have a processor go on behind another position, and drop what it has parked
+    /// Reset a processor, so that it resumes after another position, and discard its parked messages
     ///
-    /// Its read model is not emptied; a reactor repeats its side effects.
+    /// Its read model is not emptied. A reactor repeats its side effects.
     Reset {
         #[command(flatten)]
         processor: ProcessorArguments,
@@ -255,7 +263,7 @@ pub(super) enum ConsumersCommand {
         #[arg(long, value_name = "POSITION")]
         to: u64,
     },
-    /// Delete what is known of a processor that nobody runs any more
+    /// Delete the checkpoint and the parked messages of a processor that is not used any more
     Forget {
         #[command(flatten)]
         processor: ProcessorArguments,
@@ -264,34 +272,34 @@ pub(super) enum ConsumersCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProjectionsCommand {
-    /// List the projections that the store has registered
+    /// List the registered projections
     List,
-    /// Build a read model anew beside the live one, while appends go on, and put it in its place
+    /// Rebuild a read model beside the live one while appends continue, then replace the live one
     ///
-    /// Projections are code: a program that does not have it leaves a request, which a running consumer that has it carries
-    /// out. A rebuild that was interrupted is run again from the beginning; until it is done, the live read model stays as it is.
+    /// A program without the projection's code stores a request, which a running consumer with the code carries out. An
+    /// interrupted rebuild leaves the live read model unchanged; run it again, and it starts from the beginning.
     Rebuild(RebuildArguments),
-    /// Remove a projection from the registry, in all its versions; its read model stays, and nothing adds to it any more
+    /// Remove all versions of a projection from the registry; its read model stays, but is not updated any more
     Forget {
-        /// The projection's name
+        /// The name of the projection
         name: String,
     },
-    /// List the collections with the documents that rebuilds have replaced and kept
+    /// List the collections with documents that rebuilds have replaced and kept
     Old,
     /// Delete the documents that a rebuild has replaced and kept
     DropOld {
-        /// The collection's name
+        /// The name of the collection
         name: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ProcessorArguments {
-    /// The processor's name
+    /// The name of the processor
     #[arg(value_name = "PROCESSOR")]
     pub(super) name: String,
 
-    /// The version of the processor, where there are several
+    /// The version of the processor, if there are several
     #[arg(long, value_name = "VERSION")]
     pub(super) of_version: Option<u32>,
 }
@@ -299,44 +307,44 @@ pub(super) struct ProcessorArguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct SelectionArguments {
-    /// All that the processor has parked
+    /// All parked messages of the processor
     #[arg(long)]
     pub(super) all: bool,
 
-    /// Those of one stream
+    /// The parked messages of one stream
     #[arg(long, value_name = "NAME")]
     pub(super) stream: Option<String>,
 
-    /// The one at this global position
+    /// The parked message at this global position
     #[arg(long, value_name = "POSITION")]
     pub(super) position: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
-    /// Prove instead that the feed has no holes between two positions, both included
+    /// Instead, prove that the feed has no holes between two positions, both included
     #[arg(long, value_names = ["FROM", "TO"], num_args = 2)]
     pub(super) prove: Option<Vec<u64>>,
 
-    /// Prove instead that it has none up to where this processor is
+    /// Instead, prove that the feed has no holes up to the position of this processor
     #[arg(long, value_name = "PROCESSOR", conflicts_with = "prove")]
     pub(super) prove_processor: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RebuildArguments {
-    /// The projection's name
+    /// The name of the projection
     pub(super) name: String,
 
-    /// How many threads do the work
+    /// Number of worker threads
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) workers: u32,
 
-    /// How many events are handled in one transaction
+    /// Maximum number of events in one transaction
     #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) batch_size: u32,
 
-    /// Keep the documents that are replaced, in a collection named after their version
+    /// Keep the replaced documents, in a collection named after their version
     #[arg(long)]
     pub(super) keep_old: bool,
 }
@@ -347,16 +355,16 @@ pub(super) enum TenantsCommand {
     List,
     /// Add a tenant
     Add {
-        /// Its name
+        /// The name of the tenant
         name: String,
     },
     /// Remove a tenant with all its data
     ///
-    /// Without --with-all-data it says what would be deleted, and deletes nothing.
+    /// Without --with-all-data, it prints which data would be deleted, and deletes nothing.
     Remove {
-        /// Its name
+        /// The name of the tenant
         name: String,
-        /// Really delete its streams, read models and checkpoints
+        /// Delete its streams, read models and checkpoints
         #[arg(long)]
         with_all_data: bool,
     },

@@ -91,7 +91,7 @@ fn status_row(processor: &ProcessorStatus) -> Vec<String> {
         .collect();
     let owners: BTreeSet<&str> = holders.iter().map(|holder| &*holder.owner).collect();
     let owners: Vec<&str> = owners.into_iter().collect();
-    // The lease that ends first.
+    // The lease that expires first.
     let lease = holders
         .iter()
         .map(|holder| holder.lease_left.unwrap_or(Duration::ZERO))
@@ -197,7 +197,7 @@ fn parked(
 ) -> anyhow::Result<()> {
     let parked = processors(processor, store).parked(&processor.name, options)?;
     if parked.is_empty() {
-        return output.text("nothing is parked");
+        return output.text("no parked messages");
     }
     let mut table = Table::new(&[
         "POSITION", "STREAM", "VERSION", "TYPE", "ATTEMPTS", "SINCE", "REQUEST", "ERROR",
@@ -222,7 +222,7 @@ fn reason(message: &ParkedMessage) -> String {
     message
         .error
         .clone()
-        .unwrap_or_else(|| "waits behind an earlier one".to_owned())
+        .unwrap_or_else(|| "waits for an earlier message of its stream".to_owned())
 }
 
 fn parked_object(message: &ParkedMessage) -> Value {
@@ -248,7 +248,7 @@ fn show(
 ) -> anyhow::Result<()> {
     let name = &processor.name;
     let Some(detail) = processors(processor, store).parked_message(name, position)? else {
-        bail!("processor \"{name}\" has parked nothing at position {position}");
+        bail!("processor \"{name}\" has no parked message at position {position}");
     };
     let parked = &detail.parked;
     let mut object = parked_object(parked);
@@ -279,7 +279,7 @@ fn show(
             let metadata = Value::Object(message.metadata.clone());
             lines.push(format!("metadata  {metadata}"));
         }
-        None => lines.push("the message is no longer there".to_owned()),
+        None => lines.push("the message was deleted".to_owned()),
     }
     output.text(&lines.join("\n"))
 }
@@ -300,10 +300,10 @@ fn request(
     };
     match &selection {
         ParkedSelection::Position(position) if outcome.marked == 0 => {
-            bail!("processor \"{name}\" has parked nothing at position {position}")
+            bail!("processor \"{name}\" has no parked message at position {position}")
         }
         ParkedSelection::Stream(stream) if outcome.marked == 0 => {
-            bail!("processor \"{name}\" has parked nothing of stream \"{stream}\"")
+            bail!("processor \"{name}\" has no parked message of stream \"{stream}\"")
         }
         _ => {}
     }
@@ -329,19 +329,19 @@ fn chosen(selection: SelectionArguments) -> ParkedSelection {
 
 fn outcome_text(request: ParkedRequest, outcome: RequestOutcome) -> String {
     if outcome.marked == 0 {
-        return "nothing is parked".to_owned();
+        return "no parked messages".to_owned();
     }
     let following = match outcome.following {
         0 => String::new(),
-        following => format!("; {following} that waited go on"),
+        following => format!("; {} released", counted(following, "later message")),
     };
     let owner = if outcome.owner_running {
         ""
     } else {
-        "\nno running owner: it is carried out when the processor is started"
+        "\nno owner is running: the request is carried out when the processor is started"
     };
     format!(
-        "asked to {request} {}{following}{owner}",
+        "{request} requested for {}{following}{owner}",
         counted(outcome.marked, "message")
     )
 }

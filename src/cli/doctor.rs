@@ -54,7 +54,7 @@ fn report_text(report: &DoctorReport) -> String {
         });
     }
     if report.findings.is_empty() {
-        lines.push("nothing is wrong".to_owned());
+        lines.push("no problems found".to_owned());
     }
     for finding in &report.findings {
         lines.push(format!("{}: {}", finding.severity, plain(&finding.problem)));
@@ -153,7 +153,7 @@ fn tell(proof: &FeedProof, output: &mut Output) -> anyhow::Result<ExitCode> {
     ));
     if proof.asked_to > proof.to {
         lines.push(format!(
-            "position {} is beyond the head: this is all that there is",
+            "position {} is beyond the head, so the proof ends there",
             proof.asked_to
         ));
     }

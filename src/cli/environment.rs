@@ -1,14 +1,14 @@
-//! The database that a command works on, named as for PostgreSQL's own programs.
+//! The connection string of a command, found as by PostgreSQL's own programs.
 
 use super::output::Output;
 use crate::database::{Environment, complete};
 use anyhow::Context;
 
-/// The environment variable that names the database.
+/// The environment variable with the default connection string.
 const DATABASE_URL: &str = "EMMETT_DATABASE_URL";
 
-/// The connection string of the argument, or else of `EMMETT_DATABASE_URL`, with what is around it: service file, environment,
-/// password file.
+/// Returns the connection string of the argument, or of `EMMETT_DATABASE_URL`, completed from the service file, the
+/// environment and the password file.
 pub(super) fn connection_string(argument: Option<&str>) -> anyhow::Result<String> {
     let given = argument
         .map(str::to_owned)

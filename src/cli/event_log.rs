@@ -90,7 +90,9 @@ pub(super) fn export(
     store: &EventStore,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let options = ExportOptions::new().after(arguments.after);
+    let options = ExportOptions::new()
+        .after(arguments.after)
+        .positions(!arguments.without_positions);
     if arguments.file == Path::new("-") {
         store.export(Output::stdout(), options)?;
         return Ok(());

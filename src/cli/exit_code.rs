@@ -1,8 +1,8 @@
 //! The exit codes.
 
-/// The exit code of a command that failed. Wrong arguments give 2, which is clap's.
+/// A command failed. Wrong arguments give 2, the code of clap.
 pub(super) const FAILED: u8 = 1;
-/// The exit code of `migrate status` when the schema is missing or old.
+/// `migrate status`: the schema is missing or old.
 pub(super) const NOT_MIGRATED: u8 = 3;
-/// The exit code of `doctor` when something serious was found.
+/// `doctor`: a serious problem was found.
 pub(super) const SERIOUS: u8 = 4;

@@ -1,4 +1,4 @@
-//! The command line without projections. A program that has some calls `emmett_postgresql::cli::run` itself.
+//! The command line without projections. A program with projections calls `emmett_postgresql::cli::run` itself.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The command line: `emmett`, and the same for a binary with projections of its own.
+//! The command line: `emmett`, and the same for programs with projections.
 
 mod adopt;
 mod arguments;
@@ -28,11 +28,11 @@ use std::io::Write;
 use std::process::ExitCode;
 use store_arguments::StoreArguments;
 
-/// Runs the whole command line with the arguments of the process, on stores that `configure` has completed: with the inline
-/// projections of your program, above all.
+/// Runs the complete command line with the arguments of the process. `configure` completes the builder of each store,
+/// above all with the inline projections of your program.
 ///
-/// The plain `emmett` knows no projections, so it cannot rebuild them, nor import into a store that has some. A binary of your
-/// own can:
+/// The plain `emmett` has no projections. It can neither rebuild them nor run them during an import. Your own binary
+/// can:
 ///
 /// ```no_run
 /// use emmett_postgresql::{DocumentProjection, RawEvent, Recorded, cli};
@@ -51,8 +51,8 @@ use store_arguments::StoreArguments;
 /// }
 /// ```
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the schema is missing or old (`migrate status`), 4 something serious
-/// was found (`doctor`).
+/// Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 the schema is missing or old (`migrate status`), 4 a serious
+/// problem was found (`doctor`).
 pub fn run(configure: impl FnOnce(EventStoreBuilder) -> EventStoreBuilder) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let mut output = Output::new();
@@ -69,13 +69,13 @@ pub fn run(configure: impl FnOnce(EventStoreBuilder) -> EventStoreBuilder) -> Ex
     }
 }
 
-/// Prints the script that completes commands and options in a shell.
+/// Prints the completion script for a shell.
 fn completions(shell: Shell) {
     let mut command = Arguments::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    // A reader that has gone needs no script.
+    // A closed standard output is no error here.
     let _ = Output::stdout().write_all(&script);
 }
 

@@ -1,4 +1,4 @@
-//! What the command line prints, and where.
+//! The output of the command line.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Standard output for results, standard error for everything else.
+/// Prints results to standard output, and everything else to standard error.
 pub(super) struct Output {
     pub(super) json: bool,
 }
@@ -16,7 +16,7 @@ impl Output {
         Self { json: false }
     }
 
-    /// Prints a result: the text for a person, or the object for a program.
+    /// Prints a result: the text, or the object with `--json`.
     pub(super) fn result(&mut self, text: &str, object: &Value) -> Result<()> {
         if self.json {
             writeln!(Stdout, "{object}")?;
@@ -26,7 +26,7 @@ impl Output {
         Ok(())
     }
 
-    /// Prints an object, if a program listens.
+    /// Prints an object, only with `--json`.
     pub(super) fn object(&mut self, object: &Value) -> Result<()> {
         if self.json {
             self.result("", object)
@@ -35,7 +35,7 @@ impl Output {
         }
     }
 
-    /// Prints text, if a person reads.
+    /// Prints text, only without `--json`.
     pub(super) fn text(&mut self, text: &str) -> Result<()> {
         if self.json {
             Ok(())
@@ -44,23 +44,23 @@ impl Output {
         }
     }
 
-    /// For long results. Has to be flushed.
+    /// Returns standard output for long results. The caller has to flush it.
     pub(super) fn stdout() -> impl Write {
         io::BufWriter::new(Stdout)
     }
 
-    /// A remark that is no result.
+    /// Prints a note that is not a result.
     pub(super) fn note(text: &str) {
-        // Nobody can be told that standard error is closed.
+        // Ignores errors: a closed standard error cannot be reported anywhere.
         let _ = writeln!(io::stderr(), "{text}");
     }
 
-    /// Prints why a command failed; never an argument that may hold a password.
+    /// Prints the error of a command, without arguments that may contain a password.
     pub(super) fn error(error: &anyhow::Error, arguments: &[OsString]) {
         Self::note(&without_secrets(format!("error: {error:#}"), arguments));
     }
 
-    /// Prints why the arguments were refused, or the help.
+    /// Prints the reason why the arguments were refused, or the help.
     pub(super) fn refusal(refusal: &clap::Error, arguments: &[OsString]) -> ExitCode {
         let code = ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
         let text = without_secrets(refusal.render().to_string(), arguments);
@@ -73,7 +73,7 @@ impl Output {
     }
 }
 
-/// The text without the arguments that may hold a password: whole, or the value of `--option=value`.
+/// Returns the text without arguments that may contain a password: a whole argument, or the value of `--option=value`.
 fn without_secrets(mut text: String, arguments: &[OsString]) -> String {
     for argument in arguments.iter().filter_map(|argument| argument.to_str()) {
         let value = argument
@@ -81,7 +81,7 @@ fn without_secrets(mut text: String, arguments: &[OsString]) -> String {
             .map_or(argument, |(_, value)| value);
         for secret in [argument, value] {
             if may_hold_password(secret) {
-                // As it is, and as it stands in quotes.
+                // The text may contain the secret verbatim, or quoted.
                 let quoted = format!("{secret:?}");
                 text = text.replace(secret, "<connection string>");
                 text = text.replace(quoted.trim_matches('"'), "<connection string>");
@@ -95,7 +95,7 @@ fn may_hold_password(argument: &str) -> bool {
     argument.contains("://") || argument.contains("password")
 }
 
-/// Standard output, which tells apart that its reader has gone: that ends a command, but is no failure.
+/// Standard output that detects a closed reader. This ends a command, but is no failure.
 struct Stdout;
 
 impl Write for Stdout {
@@ -109,10 +109,10 @@ impl Write for Stdout {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads the output any more")]
+#[error("the reader of the output has closed it")]
 struct ReaderGone;
 
-/// A connection to the database breaks with the same kind of error, and that is a failure.
+/// Marks the error, because a broken connection to the database has the same kind, and is a failure.
 fn mark_reader_gone(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::BrokenPipe {
         io::Error::new(io::ErrorKind::BrokenPipe, ReaderGone)
@@ -121,7 +121,7 @@ fn mark_reader_gone(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether a command ended because whoever read its output has gone away.
+/// Returns whether a command ended because the reader of its output has closed it.
 pub(super) fn is_reader_gone(error: &anyhow::Error) -> bool {
     error
         .chain()

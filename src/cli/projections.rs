@@ -119,7 +119,7 @@ fn rebuild(
     let report = outcome?;
     let kept = match report.kept.as_slice() {
         [] => String::new(),
-        kept => format!("; kept what was there before as {}", kept.join(", ")),
+        kept => format!("; kept the replaced documents as {}", kept.join(", ")),
     };
     output.result(
         &format!(
@@ -144,7 +144,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.3} s", time.as_secs_f64())
 }
 
-/// Projections are code: leaves the rebuild to a program that has it.
+/// Requests the rebuild from a program with the projection's code.
 fn request(
     arguments: &RebuildArguments,
     store: &EventStore,
@@ -167,17 +167,17 @@ fn request(
     }
     let running = rebuild.request()?;
     let who = match (projection.projection_type, running) {
-        (_, true) => "the consumer that keeps it carries it out",
+        (_, true) => "the consumer that updates it carries the rebuild out",
         (ProjectionType::Asynchronous, false) => {
-            "no consumer keeps it now: it is carried out when one is started"
+            "no consumer is updating it now, so the next one that is started carries the rebuild out"
         }
         (ProjectionType::Inline, false) => {
-            "a consumer of a program that has it carries it out; or run this command in such a program \
+            "a consumer of a program with the projection carries it out. Or run this command in such a program \
              (emmett_postgresql::cli::run)"
         }
     };
     output.result(
-        &format!("asked for the rebuild of projection \"{name}\": {who}"),
+        &format!("requested the rebuild of projection \"{name}\": {who}"),
         &json!({ "name": name, "requested": true, "running": running }),
     )
 }
@@ -199,7 +199,7 @@ fn old(store: &EventStore, output: &mut Output) -> anyhow::Result<()> {
     }
     for model in models {
         output.result(
-            &format!("{}  kept of \"{}\"", model.collection, model.old_of),
+            &format!("{}  old model of \"{}\"", model.collection, model.old_of),
             &json!({ "collection": model.collection, "oldOf": model.old_of }),
         )?;
     }

@@ -39,11 +39,11 @@ fn lines(repair: &SequenceRepair) -> Vec<String> {
     }
     for partition in &repair.partitions {
         lines.push(format!(
-            "appends look for the inline projections of \"{partition}\" again; those that count as stale have to be rebuilt"
+            "appends check for the inline projections of \"{partition}\" again: rebuild the stale ones"
         ));
     }
     if lines.is_empty() {
-        lines.push("nothing to repair: the sequences are where the tables are".to_owned());
+        lines.push("nothing to repair: the sequences match the tables".to_owned());
     }
     lines
 }
@@ -52,12 +52,12 @@ fn new_epoch(repair: &SequenceRepair) -> String {
     let epoch = repair.epoch;
     if repair.kept == repair.head {
         return format!(
-            "the store is at epoch {epoch} now: processors go on, and readers that keep their position elsewhere are told"
+            "the store is at epoch {epoch} now: processors continue, and readers with a position elsewhere detect the epoch"
         );
     }
     format!(
-        "positions may have been drawn again meanwhile: the store is at epoch {epoch} now, and processors do not run until they \
-         are reset"
+        "positions may have been drawn again meanwhile: the store is at epoch {epoch} now, and processors do not run until \
+         they are reset"
     )
 }
 

@@ -1,4 +1,4 @@
-//! The store that a command works on.
+//! The arguments that name the store of a command.
 
 use super::arguments::Connection;
 use crate::database::{AutoMigration, ConnectionOptions};
@@ -7,7 +7,7 @@ use crate::rebuild::OnHistory;
 use crate::setup::EventStoreBuilder;
 use crate::store::EventStore;
 
-/// What it takes to open a store.
+/// The arguments for opening a store.
 pub(super) struct StoreArguments<F> {
     pub(super) connection: Connection,
     pub(super) configure: F,
@@ -15,26 +15,26 @@ pub(super) struct StoreArguments<F> {
 
 impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
     pub(super) fn builder(self) -> anyhow::Result<EventStoreBuilder> {
-        // A pooler may give the next command a connection of the server that still has the statements of this one.
+        // A pooler may pass a server connection with prepared statements of this command to the next one.
         let unprepared = ConnectionOptions::new().prepared_statements(false);
         let builder = EventStore::builder(&self.connection.string()?)
             .connection_options(unprepared)
             .schema(self.connection.schema);
-        // A command builds read models where it is told to.
+        // Only the commands for read models build them.
         Ok((self.configure)(builder).on_history(OnHistory::Leave))
     }
 
-    /// The same without a database, for what can be said without one.
+    /// Returns a builder without a database, for commands that need none.
     pub(super) fn unconnected(self) -> EventStoreBuilder {
         (self.configure)(EventStore::builder("").schema(self.connection.schema))
     }
 
-    /// A store whose projections are registered, for commands that run them.
+    /// Opens the store and registers its projections, for commands that run them.
     pub(super) fn open(self) -> anyhow::Result<EventStore> {
         self.open_by(EventStoreBuilder::open)
     }
 
-    /// A store for commands that run no projection: none is registered.
+    /// Opens the store without registering projections, for commands that run none.
     pub(super) fn open_without_projections(self) -> anyhow::Result<EventStore> {
         self.open_by(|builder| {
             let store = builder.open_unchecked()?;
@@ -44,7 +44,7 @@ impl<F: FnOnce(EventStoreBuilder) -> EventStoreBuilder> StoreArguments<F> {
         })
     }
 
-    /// The same without a look at what the store relies on, for commands that find out what is wrong and mend it.
+    /// Opens the store without checking it, for commands that find and repair problems.
     pub(super) fn open_unverified(self) -> anyhow::Result<EventStore> {
         self.open_by(|builder| {
             let store = builder.open_unchecked()?;

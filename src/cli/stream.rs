@@ -81,7 +81,7 @@ fn line(recorded: &Recorded<RawEvent>) -> String {
     )
 }
 
-/// A message for a program.
+/// Returns a message as a JSON object.
 pub(super) fn object(recorded: &Recorded<RawEvent>) -> Value {
     json!({
         "streamName": &*recorded.stream_name,

@@ -1,17 +1,17 @@
-//! Text in columns, for people.
+//! Tables of text.
 
 use std::time::{Duration, SystemTime};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Width};
 use terminal_size::terminal_size_of;
 
-/// Longer texts are cut off in a column.
+/// Maximum width of a column.
 const WIDEST: u16 = 60;
 
 const GAP: u16 = 2;
 
-/// Rows of texts, each column as wide as its widest text; the last one is not filled up. On a terminal, the widest columns
-/// are cut until a row fits on a line; a file or another program gets all of it.
+/// A table whose columns are as wide as their widest text; the last column is not padded. On a terminal, the widest
+/// columns are cut off until each row fits on a line. Other output is not cut off.
 pub(super) struct Table(comfy_table::Table);
 
 impl Table {
@@ -24,7 +24,7 @@ impl Table {
         for column in table.column_iter_mut() {
             column
                 .set_padding((0, GAP))
-                // No text has it: a line ends where it is full, not behind a word.
+                // No text contains this delimiter, so lines break where they are full, and not after a word.
                 .set_delimiter('\0')
                 .set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(WIDEST + GAP)));
         }
@@ -38,7 +38,7 @@ impl Table {
     fn fit(&mut self, width: u16) {
         self.0
             .set_content_arrangement(ContentArrangement::Dynamic)
-            // The gap after the last column shows nothing.
+            // The gap after the last column is invisible.
             .set_width(width.saturating_add(GAP));
     }
 
@@ -48,13 +48,13 @@ impl Table {
         self.0.add_row(row);
     }
 
-    /// The lines, without a line break at the end.
+    /// Returns the lines, without a line break at the end.
     pub(super) fn render(&self) -> String {
         self.0.trim_fmt()
     }
 }
 
-/// A text on one line, without what would drive a terminal.
+/// Returns a text on one line, without control characters for the terminal.
 pub(super) fn plain(text: &str) -> String {
     let plain: String = text
         .chars()
@@ -69,7 +69,7 @@ pub(super) fn plain(text: &str) -> String {
     plain.trim_end().to_owned()
 }
 
-/// `4.2 s`, `3 min`, `5 h`, `2 d`.
+/// Formats a duration: `4.2 s`, `3 min`, `5 h`, `2 d`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -80,7 +80,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A point in time; `-` for one that no calendar has.
+/// Formats a point in time; `-` if it is outside the calendar.
 pub(super) fn time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| "-".to_owned(), |time| time.to_string())
 }

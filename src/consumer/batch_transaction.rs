@@ -1,4 +1,4 @@
-//! The transaction of a batch: begun when it is first needed, committed together with the checkpoint.
+//! The transaction of a batch. It begins on first use and is committed together with the checkpoint.
 
 use super::reactor_context::ReactorContext;
 use crate::database::{LazyTransaction, Sql, Transaction};
@@ -26,12 +26,12 @@ impl<'s> BatchTransaction<'s> {
         }
     }
 
-    /// Begins a part that can be taken back alone.
+    /// Begins a part that can be rolled back alone.
     pub(super) fn begin_part(&mut self) {
         self.transaction.begin_part();
     }
 
-    /// Takes back what the present part has done.
+    /// Rolls the current part back.
     pub(super) fn undo_part(&mut self) -> Result<()> {
         Ok(self.transaction.undo_part()?)
     }
@@ -40,7 +40,7 @@ impl<'s> BatchTransaction<'s> {
         Ok(self.transaction.sql()?)
     }
 
-    /// Runs the code of a reactor on a message, or on the batch of which that is the last one.
+    /// Runs a reactor's code on a message, or on a batch whose last message is given.
     pub(super) fn react<T>(
         &mut self,
         message: &RecordedMessage,
@@ -54,17 +54,17 @@ impl<'s> BatchTransaction<'s> {
         outcome
     }
 
-    /// Whether the database was not well for a statement, whatever the handler made of its error.
+    /// Returns whether a statement met a transient database error, even if the handler ignored it.
     pub(super) fn take_unwell(&mut self) -> bool {
         self.transaction.take_unwell()
     }
 
-    /// Runs the last statement and commits if it agrees; else everything is rolled back.
+    /// Runs the last statement and commits if it returns true. Rolls back otherwise.
     pub(super) fn commit(self, last: impl Fn(&mut dyn Sql) -> Result<bool>) -> Result<bool> {
         self.transaction.commit(last)
     }
 
-    /// How many messages were appended, of which somebody shall hear after the commit.
+    /// Returns the number of appended messages, for the wake-up after the commit.
     pub(super) fn appended(&self) -> usize {
         self.appended
     }

@@ -1,4 +1,4 @@
-//! Setting up a consumer.
+//! The builder of a consumer.
 
 use super::job::{RunProgress, RunUntil};
 use super::plan::{Found, Plan};
@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Sets up a [`Consumer`], or runs a job.
+/// Configures a [`Consumer`], or runs a batch job.
 ///
 /// ```no_run
 /// # use emmett_postgresql::{EventStore, Reactor, RawEvent, Recorded};
@@ -40,7 +40,7 @@ pub struct ConsumerBuilder {
     pub(super) settings: Settings,
     pub(super) stop: StopHandle,
     name: Option<String>,
-    /// The first processor that cannot be run; said when the consumer starts.
+    /// Error of the first invalid processor. It is returned when the consumer starts.
     invalid: Option<Error>,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Debug for ConsumerBuilder {
 }
 
 impl EventStore {
-    /// Begins to set up a consumer: threads that keep read models and react to events, in the background.
+    /// Creates the builder of a consumer, whose threads update read models and react to events in the background.
     pub fn consumer(&self) -> ConsumerBuilder {
         ConsumerBuilder {
             store: self.clone(),
@@ -77,12 +77,12 @@ impl EventStore {
 }
 
 impl ConsumerBuilder {
-    /// Keeps a read model: a [`Projector`], or just a projection.
+    /// Adds a read model: a [`Projector`], or a projection with the default options.
     pub fn projector(self, projector: impl Into<Projector>) -> Self {
         self.add(projector.into().into_processor())
     }
 
-    /// Reacts to events.
+    /// Adds a reactor.
     pub fn reactor(self, reactor: Reactor) -> Self {
         self.add(reactor.into_processor())
     }
@@ -95,16 +95,18 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How many messages are handled in one transaction at the most. Up to three such batches are in memory for each worker.
-    /// At least 1; defaults to 1,000.
+    /// Maximum number of messages in one transaction, at least 1. Each worker keeps up to three batches in memory.
+    /// Defaults to 1,000.
     pub fn batch_size(mut self, messages: usize) -> Self {
         self.settings.limits.messages = messages;
         self
     }
 
-    /// Maximum number of bytes of the messages that are handled in one transaction: their JSON, and 256 bytes for each. A single
-    /// larger message passes. Up to three such batches are in memory for each worker, but workers at the same place of the feed
-    /// share them. At least 1: [`start`](Self::start) fails with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
+    /// Maximum number of bytes of the messages in one transaction: their JSON, and 256 bytes for each message. A single
+    /// larger message passes.
+    ///
+    /// Each worker keeps up to three such batches in memory. Workers at the same position of the feed share them. At
+    /// least 1: [`start`](Self::start) fails with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -118,24 +120,27 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long a worker keeps its processors without a sign of life: after a crash, others take over in that time. A
-    /// transaction that is idle for longer, and a statement that takes longer (unless the connection has a `statement_timeout`
-    /// of its own), are ended by the server. From 200 milliseconds to 24 days; defaults to ten seconds.
+    /// Time after which the lease of a crashed worker expires, so that other workers take over its processors. Workers
+    /// renew their leases while they run.
+    ///
+    /// The server also ends transactions that are idle for longer, and statements that take longer. A
+    /// `statement_timeout` of the connection replaces the latter limit. From 200 milliseconds to 24 days. Defaults to
+    /// ten seconds.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self
     }
 
-    /// The longest pause between two looks at the feed when nothing happens. Appends of this library wake consumers up;
-    /// those of others, and those that cannot be heard behind `PgBouncer`, are noticed after this time. At least
-    /// one millisecond; defaults to half a second.
+    /// Maximum time between polls while idle. Appends made through this library wake the consumer at once. Other
+    /// clients' appends are found by the next poll, as are those whose notifications do not pass `PgBouncer`. At least
+    /// one millisecond. Defaults to 500 milliseconds.
     pub fn poll_interval(mut self, longest: Duration) -> Self {
         self.settings.longest_idle = longest;
         self
     }
 
-    /// Name of the consumer, which operators see as the owner of its processors, with the process id: up to 100 printable ASCII
-    /// characters. Several consumers may have the same. Defaults to the host's name.
+    /// Name of the consumer: up to 100 printable ASCII characters. Operators see it, with the process id, as the
+    /// owner of the processors. Several consumers may have the same name. Defaults to the host name.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -149,61 +154,68 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Stops when the handle says so, too.
+    /// Also stops the consumer when this handle is used.
     pub fn stop_on(mut self, stop: &StopHandle) -> Self {
         self.stop = stop.child();
         self
     }
 
-    /// Starts the threads, which run until the consumer is stopped or dropped. Errors are states of their processors: they are
-    /// given to [`on_error`](Projector::on_error), shown by [`EventStore::processors`], and returned by [`Consumer::stop`].
+    /// Starts the threads. They run until the consumer is stopped or dropped.
     ///
-    /// A processor that another process runs already is on standby here, and taken over when that process ends or dies. One
-    /// that has failed is tried again.
+    /// Later errors become the status of their processor. They are passed to [`on_error`](Projector::on_error), shown
+    /// by [`EventStore::processors`], and returned by [`Consumer::stop`].
+    ///
+    /// A processor that another process runs is on standby here. It is taken over when that process ends or crashes. A
+    /// processor that has failed earlier is started again.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] without processors, with two of one name, or with another number of slots than is stored;
-    /// [`ProjectionError::Mismatch`](crate::error::ProjectionError::Mismatch) when another version of a projection is the active one,
-    /// or it is kept inline; [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when a projection's `init` fails;
-    /// those of the database.
+    /// - [`Error::InvalidInput`] without processors, with two processors of one name, or with a number of slots that
+    ///   differs from the stored one.
+    /// - [`ProjectionError::Mismatch`](crate::error::ProjectionError::Mismatch) when another version of a projection is
+    ///   active, or the projection is inline.
+    /// - [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when a projection's `init` fails.
+    /// - Errors of the database.
     pub fn start(self) -> Result<Consumer> {
         let (shared, slots) = self.prepare(None)?;
         Consumer::start(&shared, &slots)
     }
 
-    /// Runs until everything was handled that is in the store now, then returns: a batch job, bounded, resumable, one at a
-    /// time. What was asked for is carried out before it returns: replays and discards of what its processors have parked, and
-    /// rebuilds of projections that the program has. A rebuild that another program is at is left to that one.
+    /// Handles everything that is in the store now, then returns. A batch job is bounded, resumable, and runs in one
+    /// process at a time.
+    ///
+    /// Open requests are carried out before it returns: replays and discards of parked messages, and rebuilds of the
+    /// program's projections. A rebuild that another program is running is left to that program.
     ///
     /// # Errors
-    /// [`ProcessorError::Busy`](crate::error::ProcessorError::Busy) when another process runs one of the processors, and those of
-    /// [`start`](ConsumerBuilder::start). [`ProcessorError::JobFailed`](crate::error::ProcessorError::JobFailed), which holds the
-    /// report, when a processor fails or the database does for good.
+    /// - [`ProcessorError::Busy`](crate::error::ProcessorError::Busy) when another process runs one of the processors.
+    /// - The errors of [`start`](ConsumerBuilder::start).
+    /// - [`ProcessorError::JobFailed`](crate::error::ProcessorError::JobFailed) when a processor fails, or the database
+    ///   fails permanently. The error contains the report.
     pub fn run_until_caught_up(self) -> Result<RunReport> {
         self.run(RunUntil::CaughtUp)
     }
 
-    /// Runs until everything up to a global position was handled, then returns; nothing after it is handled.
+    /// Handles everything up to and including a global position, then returns. Later messages are not handled.
     ///
     /// # Errors
-    /// Those of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up).
+    /// The errors of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up).
     pub fn run_to(self, position: u64) -> Result<RunReport> {
         self.run(RunUntil::Position(position))
     }
 
-    /// Runs for a time, then returns. Batches in hand are finished.
+    /// Runs for a time, then returns. Running batches are finished first.
     ///
     /// # Errors
-    /// Those of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up).
+    /// The errors of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up).
     pub fn run_for(self, time: Duration) -> Result<RunReport> {
         self.run(RunUntil::Elapsed(time))
     }
 
-    /// Runs until there is a reason to end, then returns.
+    /// Runs until the given end, then returns.
     ///
     /// # Errors
-    /// Those of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up); with [`RunUntil::Stopped`], a processor that
-    /// another process runs is no error: it is on standby here.
+    /// The errors of [`run_until_caught_up`](ConsumerBuilder::run_until_caught_up). With [`RunUntil::Stopped`], a
+    /// processor that another process runs is no error: it is on standby here.
     pub fn run(self, until: RunUntil) -> Result<RunReport> {
         self.run_with_progress(until, &mut |_| ())
     }
@@ -232,7 +244,7 @@ impl ConsumerBuilder {
         plan.prepare_in(store, Found::AtStart)
     }
 
-    /// What it runs, checked; nothing is registered yet.
+    /// Returns the checked plan. Nothing is registered yet.
     pub(super) fn into_plan(self) -> Result<(EventStore, Plan)> {
         if let Some(error) = self.invalid {
             return Err(error);

@@ -1,18 +1,18 @@
-//! What a processor does when its handler fails.
+//! The policy for failures of a handler.
 
 use std::time::Duration;
 
-/// What a processor does when its handler fails, fails again, or panics.
+/// Policy for a handler that fails, fails again, or panics.
 ///
-/// A database that is not well is not a failure of the handler: where it cannot be reached, holds a lock for long, or ends a
-/// statement, the processor [waits](crate::consumer::Consumer::waiting), and the batch is repeated until it succeeds. A statement that takes
-/// longer than the lease is ended, too.
+/// A database error is not a failure of the handler. If the database is unreachable, holds a lock for too long, or
+/// cancels a statement, the processor [waits](crate::consumer::Consumer::waiting). It retries the batch until it
+/// succeeds. Statements that take longer than the lease are cancelled, too.
 ///
 /// ```
 /// use emmett_postgresql::FailurePolicy;
 /// use std::time::Duration;
 ///
-/// // Three more times, after 100, 200 and 400 milliseconds; then the event waits, and other streams go on.
+/// // Three retries, after 100, 200 and 400 milliseconds. Then the event is parked, and other streams continue.
 /// let patient = FailurePolicy::park().retries(3, Duration::from_millis(100));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,8 @@ impl Default for FailurePolicy {
 }
 
 impl FailurePolicy {
-    /// Stops the processor in front of the event, with an error that names it: all its workers, in all processes. Nothing is
-    /// skipped; when it is started again, it goes on with this event. The default.
+    /// Stops the processor before the event, in all processes, with an error that names the event. Nothing is
+    /// skipped: a restarted processor resumes with this event. This is the default.
     pub fn stop() -> Self {
         Self {
             parks: false,
@@ -42,7 +42,7 @@ impl FailurePolicy {
         }
     }
 
-    /// Parks the event: it and the later ones of its stream wait, while other streams go on. Parked events can be
+    /// Parks the event. Later events of its stream wait for it, and other streams continue. Parked events can be
     /// [replayed or discarded](crate::EventStore::processors).
     pub fn park() -> Self {
         Self {
@@ -51,21 +51,21 @@ impl FailurePolicy {
         }
     }
 
-    /// Handles the event again before that, so many times; the pauses begin with `first_delay` and double. Defaults to no
-    /// repetition.
+    /// Maximum number of retries before the policy applies. The first retry follows after `first_delay`, and each
+    /// further delay is twice as long. Defaults to no retries.
     pub fn retries(mut self, times: u32, first_delay: Duration) -> Self {
         self.retries = times;
         self.first_delay = first_delay;
         self
     }
 
-    /// No pause is longer than this. Defaults to a minute.
+    /// Maximum delay between retries. Defaults to one minute.
     pub fn longest_delay(mut self, delay: Duration) -> Self {
         self.longest_delay = delay;
         self
     }
 
-    /// How long to wait after so many failed attempts; `None` when there is no further one.
+    /// Returns the delay after so many failed attempts, or `None` after the last one.
     pub(super) fn delay(&self, failed: u32) -> Option<Duration> {
         if failed > self.retries {
             return None;

@@ -1,4 +1,4 @@
-//! Reads the feed for the workers of a consumer, and hands out what it has read.
+//! Reads the feed for the workers of a consumer, and distributes the messages.
 
 use super::mailbox::{Batch, Demand, Mailbox};
 use super::shared::Shared;
@@ -12,19 +12,19 @@ use std::time::Duration;
 const SHORTEST_WAIT: Duration = Duration::from_millis(8);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What a round of reading has come to.
+/// Outcome of a round of reading.
 pub(super) enum Round {
-    /// Something was handed out, or workers have no room.
+    /// Batches were sent, or the workers have no room.
     Busy,
-    /// There is nothing more.
+    /// The workers are at the end of the feed.
     Idle,
-    /// There is more, but it cannot be read yet.
+    /// There are more messages, but an open append holds them back.
     Held,
-    /// No worker wants to read, or none has room.
+    /// No worker asks for messages, or none has room.
     Unwanted,
-    /// The database could not be read: the next round is due after this time.
+    /// The database could not be read. The next round is due after this time.
     Waiting(Duration),
-    /// The feed cannot be read any more; the workers were told.
+    /// The feed cannot be read any more. The workers have received the error.
     Failed,
 }
 
@@ -48,12 +48,12 @@ impl FeedReader {
         }
     }
 
-    /// Reads what there is, and shows where that is not possible.
+    /// Runs a round of reading, and shows errors as the status of the processors.
     pub(super) fn round(&mut self) -> Round {
         match self.read_all() {
             Ok(Round::Unwanted) => Round::Unwanted,
             Ok(round) => {
-                self.note_going_on();
+                self.note_resumed();
                 round
             }
             Err(error) if self.shared.outlasts(&error) => self.note_waiting(&error),
@@ -76,20 +76,20 @@ impl FeedReader {
         Round::Waiting(pause)
     }
 
-    fn note_going_on(&mut self) {
+    fn note_resumed(&mut self) {
         self.waits.reset();
         if !self.is_waiting {
             return;
         }
         let mailboxes = &self.shared.mailboxes;
         for mailbox in mailboxes {
-            self.shared.note_going_on(mailbox);
+            self.shared.note_resumed(mailbox);
         }
         self.is_waiting = mailboxes.iter().any(|mailbox| mailbox.is_waiting());
     }
 
-    /// Reads once for each place where workers stand, the hindmost first: none of them has to wait for the others to get
-    /// there.
+    /// Reads once for each position at which workers wait, the lowest first. So no worker waits until the others have
+    /// caught up.
     fn read_all(&mut self) -> Result<Round> {
         let mut waiting: Vec<(u64, Demand, Arc<Mailbox>)> = self
             .shared
@@ -131,7 +131,7 @@ impl FeedReader {
         Ok(outcome)
     }
 
-    /// Reads after a position and hands out what is there; returns how far that was.
+    /// Reads after a position and distributes the messages. Returns the position that was reached.
     fn read(&mut self, after: u64, waiting: &[(u64, Demand, Arc<Mailbox>)]) -> Result<Option<u64>> {
         let (store, settings) = (&self.shared.store, &self.shared.settings);
         let known = self.horizon;
@@ -173,7 +173,7 @@ impl FeedReader {
     }
 }
 
-/// What any of the workers handles. Each takes its own part of a batch.
+/// Returns the union of all events that the workers handle. Each worker takes its own part of a batch.
 fn filter_of(waiting: &[(u64, Demand, Arc<Mailbox>)]) -> FeedFilter {
     FeedFilter::union(
         waiting
@@ -182,7 +182,7 @@ fn filter_of(waiting: &[(u64, Demand, Arc<Mailbox>)]) -> FeedFilter {
     )
 }
 
-/// Gives a batch to a worker that still wants it. There is room: only this thread sends.
+/// Sends a batch to a worker if its demand is unchanged. The channel has room, because only this thread sends.
 fn hand_over(mailbox: &Mailbox, asked: Demand, batch: Batch) {
     let mut demand = mailbox.demand();
     if demand.generation != asked.generation || demand.after != asked.after {
@@ -197,7 +197,7 @@ fn hand_over(mailbox: &Mailbox, asked: Demand, batch: Batch) {
     let _ = mailbox.inbox.0.try_send(batch);
 }
 
-/// Tells workers that have just begun, and find nothing, that they are at the end.
+/// Sends an empty batch to new workers at the end of the feed, so that they know that they have caught up.
 fn greet(waiting: &[(u64, Demand, Arc<Mailbox>)], after: u64, horizon: Horizon) {
     for (position, demand, mailbox) in waiting {
         if *position == after && !demand.greeted && horizon.head <= after {

@@ -11,39 +11,41 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What ends a run, besides a [`StopHandle`](crate::consumer::StopHandle), a failure, and the conditions of its processors to stop after.
+/// The end of a run. A [`StopHandle`](crate::consumer::StopHandle), a failure, or the `stop_after` conditions of all
+/// processors can end it earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunUntil {
-    /// Everything was handled that is in the store when the run begins: a batch job. Replays, discards and rebuilds that were
-    /// asked for are carried out, too.
+    /// A batch job: ends when everything is handled that was in the store at its start. It also carries out open
+    /// requests for replays, discards and rebuilds.
     CaughtUp,
-    /// Everything up to a global position was handled; nothing after it is, but for parked messages whose replay was asked for.
+    /// Ends when everything up to a global position is handled. Later messages are not handled, except requested
+    /// replays of parked ones.
     Position(u64),
-    /// The time is up. Batches in hand are finished.
+    /// Ends when the time has passed. Running batches are finished first.
     Elapsed(Duration),
-    /// Nothing else: a service.
+    /// A service: has no end of its own.
     Stopped,
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[cfg_attr(
     not(feature = "job"),
     expect(dead_code, reason = "only `run_main` shows it")
 )]
 pub(super) struct RunProgress {
-    /// How many messages were handled by all processors together.
+    /// Number of messages that all processors together have handled.
     pub(super) handled: u64,
-    /// The lowest checkpoint.
+    /// Lowest checkpoint of the processors.
     pub(super) position: u64,
-    /// Up to where the run goes; `None` for one that runs for a time.
+    /// Position at which the run ends; `None` for a run with a time limit.
     pub(super) target: Option<u64>,
 }
 
-/// How often a run without a position to reach reads the checkpoints.
+/// Interval between reads of the checkpoints, in a run without a target position.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a run looks whether it has come to its end.
+/// Interval between checks for the end of a run.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) fn run(
@@ -63,7 +65,7 @@ pub(super) fn run(
     let seen = watch.positions;
     let stopped = consumer.stop();
     let end = end.and_then(|end| stopped.map(|()| end));
-    // Only now: a worker counts a batch after its commit, and all of them have ended.
+    // Count only now: a worker counts a batch after its commit, and all workers have ended.
     let mut report = RunReport {
         end: RunEnd::Failed,
         processors: handled(shared, &seen),
@@ -80,7 +82,7 @@ pub(super) fn run(
 }
 
 fn job_failed(shared: &Shared, mut report: RunReport, source: Error) -> Error {
-    // Where the database is gone, the report has what was seen last.
+    // If the database is unreachable, the report keeps the positions that were read last.
     let _ = read_positions(shared, &mut report);
     Error::Processor(ProcessorError::JobFailed {
         report: Box::new(report),
@@ -88,7 +90,7 @@ fn job_failed(shared: &Shared, mut report: RunReport, source: Error) -> Error {
     })
 }
 
-/// The consumer's processors, each once.
+/// Returns the consumer's processors, without duplicates.
 fn keys(shared: &Shared) -> Vec<ProcessorKey<'_>> {
     shared
         .mailboxes
@@ -112,8 +114,8 @@ fn read_positions(shared: &Shared, report: &mut RunReport) -> Result<()> {
     Ok(())
 }
 
-/// Fails where another process runs one of the processors. One that has died still holds its leases; whether it is alive
-/// shows when they are renewed, or run out.
+/// Fails if another process runs one of the processors. A crashed process still holds its leases. Renewal or expiry of
+/// the leases shows whether it is alive.
 fn refuse_others(shared: &Shared) -> Result<()> {
     for key in keys(shared) {
         let mut first_seen = None;
@@ -135,7 +137,7 @@ fn refuse_others(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Whether the processor may still have to handle what older code has passed over.
+/// Returns whether the processor may still have to handle events that older code has passed over.
 fn is_undecided(shared: &Shared, key: &ProcessorKey<'_>) -> Result<bool> {
     let mut mailboxes = shared.mailboxes.iter();
     let Some(mailbox) = mailboxes.find(|mailbox| mailbox.processor.name == key.name) else {
@@ -144,7 +146,7 @@ fn is_undecided(shared: &Shared, key: &ProcessorKey<'_>) -> Result<bool> {
     shared.run(|sql| key.is_undecided(sql, &mailbox.processor.handled))
 }
 
-/// Waits for the goal, a failure, or a signal.
+/// Waits for the end of a run, a failure, or a signal.
 struct Watch<'s> {
     shared: &'s Arc<Shared>,
     endings: &'s Receiver<WorkerEnded>,
@@ -153,11 +155,11 @@ struct Watch<'s> {
     target: Option<u64>,
     start: Instant,
     keys: Vec<ProcessorKey<'s>>,
-    /// When the checkpoints were read last.
+    /// Time at which the checkpoints were last read.
     read_at: Instant,
-    /// The checkpoints of the processors, as they were seen last.
+    /// Checkpoints of the processors, as last read.
     positions: Vec<u64>,
-    /// The processors whose condition to stop after was not met yet.
+    /// Processors whose `stop_after` condition was not met yet.
     open: HashSet<&'s str>,
 }
 
@@ -191,7 +193,7 @@ impl<'s> Watch<'s> {
             match self.look() {
                 Ok(Some(end)) => return Ok(end),
                 Ok(None) => on_progress(self.progress()),
-                // A database that is away comes back, or the workers give up.
+                // The database may come back; otherwise the workers give up.
                 Err(error) if error.is_retryable() => {}
                 Err(error) => return Err(error),
             }
@@ -210,7 +212,7 @@ impl<'s> Watch<'s> {
         }
     }
 
-    /// Whether the goal is reached.
+    /// Returns the reason to end, if the run has reached its end.
     fn look(&mut self) -> Result<Option<RunEnd>> {
         if let RunUntil::Elapsed(time) = self.until
             && self.start.elapsed() >= time
@@ -247,7 +249,7 @@ impl<'s> Watch<'s> {
         rebuilding::begin(self.shared).map(|is_rebuilding| !is_rebuilding)
     }
 
-    /// Whether somebody has asked for what the processor's workers still have to carry out; they are told so at once.
+    /// Returns whether the processor's workers have open requests to carry out, and wakes them if so.
     fn has_requests(&self, key: &ProcessorKey<'_>) -> Result<bool> {
         let has_requests = self.shared.run(|sql| parking::has_requests(sql, *key))?;
         if has_requests {
@@ -259,7 +261,7 @@ impl<'s> Watch<'s> {
         Ok(has_requests)
     }
 
-    /// Waits for a signal, the end of a worker, or the time to look again.
+    /// Waits for a signal, the end of a worker, or the next check.
     fn listen(&mut self) -> Result<Option<RunEnd>> {
         select! {
             recv(self.stopped) -> _ => Ok(Some(RunEnd::Stopped)),

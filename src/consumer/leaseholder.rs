@@ -1,4 +1,4 @@
-//! A consumer as the renewer of its store knows it: which of its workers live, and what they learn from a renewal.
+//! The consumer's side of lease renewal: its living workers, and the results of a renewal.
 
 use super::mailbox::Mailbox;
 use super::rebuilding;
@@ -37,7 +37,7 @@ impl Leaseholder for Shared {
 }
 
 impl Shared {
-    /// Tells a worker what the table says; whether that gives it something to do.
+    /// Passes the result of a renewal to a worker. Returns whether the worker has something to do.
     pub(super) fn hear(&self, worker: &LivingWorker, renewed: &RenewedWorker) -> bool {
         let Some(mailbox) = self.mailbox_of(worker) else {
             return false;
@@ -66,7 +66,7 @@ impl Shared {
         })
     }
 
-    /// In a thread of its own: the renewer must not wait for a connection of the pool.
+    /// Runs in a thread of its own, because the renewer must not wait for a connection of the pool.
     fn look_for_rebuilds(self: Arc<Self>) {
         let shared = Arc::clone(&self);
         let begun = spawn("emt:rebuilds", move || {
@@ -93,7 +93,7 @@ fn tell(mailbox: &Mailbox, renewed: &RenewedWorker) -> bool {
     has_changed || is_requested
 }
 
-/// Whether the worker has to look at its leases: it lost one, others want one, or it may get more.
+/// Returns whether the worker has to check its leases: it lost one, another worker wants one, or one is free for it.
 fn has_changed(mailbox: &Mailbox, renewed: &RenewedWorker) -> bool {
     let processor = &mailbox.processor;
     let may_share = processor.workers() > 1 || processor.new_slots() > 1;

@@ -1,4 +1,4 @@
-//! Where a worker meets the poller that feeds it and the lease renewer that renews its leases.
+//! State that a worker shares with the poller and the lease renewer.
 
 use super::processor::Processor;
 use crate::error::{Error, chain};
@@ -10,74 +10,74 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A piece of the feed. Shared by all workers that it is for, so it may hold messages that are none of a worker's business.
+/// A piece of the feed. Several workers share it, so it may contain messages that a worker does not handle.
 #[derive(Clone)]
 pub(super) struct Batch {
-    /// The demand that it answers.
+    /// Generation of the demand that this batch answers.
     pub(super) generation: u64,
     pub(super) messages: Arc<[RecordedMessage]>,
-    /// Everything up to here is in this batch or was in earlier ones.
+    /// Every message up to this position is in this batch or in an earlier one.
     pub(super) up_to: u64,
-    /// The last position drawn when the feed was read.
+    /// Last position drawn when the feed was read.
     pub(super) head: u64,
 }
 
-/// What a worker wants next.
+/// A worker's demand for messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Demand {
-    /// Raised whenever the worker begins elsewhere, so that batches on their way are not mistaken for the new ones.
+    /// Raised when the worker changes its position, so that batches of the earlier demand are discarded.
     pub(super) generation: u64,
-    /// After which position; `None` for nothing.
+    /// Position after which messages are wanted; `None` if none are wanted.
     pub(super) after: Option<u64>,
-    /// Whether it was told where the feed ends since it began there.
+    /// Whether the worker knows that it has reached the end of the feed.
     pub(super) greeted: bool,
 }
 
-/// How the worker does.
+/// A worker's running handler and non-fatal errors.
 #[derive(Debug, Default)]
 struct Health {
-    /// Since when its handler runs.
+    /// Start time of the running handler.
     busy_since: Option<Instant>,
-    /// How many errors it has survived since it got on.
+    /// Number of non-fatal errors since the last progress.
     errors: u32,
-    /// The last of them, until it is noted.
+    /// The last of these errors, until it is noted in the database.
     survived: Option<(String, Instant)>,
 }
 
-/// Why a processor waits until the database is well again, and when it tries again.
+/// The reason why a processor waits for the database, and the time of the next attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
-    /// What the database said, with its causes.
+    /// Error of the database, with its causes.
     pub cause: String,
-    /// When the processor tries again.
+    /// Time of the next attempt.
     pub retry_at: SystemTime,
 }
 
-/// How many batches wait for a worker: one is handled, the next is there already.
+/// Maximum number of batches in a worker's channel.
 const WAITING_BATCHES: usize = 2;
 
 pub(super) struct Mailbox {
     pub(super) processor: Arc<Processor>,
     pub(super) worker: i32,
     pub(super) inbox: (Sender<Batch>, Receiver<Batch>),
-    /// Wakes the worker for anything but a batch.
+    /// Wakes the worker for all other reasons than a batch.
     pub(super) bell: (Sender<()>, Receiver<()>),
     demand: Mutex<Demand>,
-    /// The worker shall look at its leases.
+    /// Whether the worker has to check its leases.
     pub(super) leases_changed: AtomicBool,
-    /// Somebody has asked for a replay or a discard.
+    /// Whether a replay or a discard was requested.
     pub(super) requested: AtomicBool,
-    /// Why the worker cannot go on, where another thread has found that out.
+    /// A fatal error that another thread has met on behalf of the worker.
     fatal_error: Mutex<Option<Arc<Error>>>,
-    /// The worker's thread has ended, so its leases run out.
+    /// Whether the worker's thread has ended, so that its leases expire.
     ended: AtomicBool,
     health: Mutex<Health>,
-    /// Why the worker waits for the database, and until when.
+    /// Set while the worker waits for the database.
     waiting: Mutex<Option<Waiting>>,
     /// The slots as the worker knows them, with their epochs.
     held: Mutex<Vec<(i32, i64)>>,
-    /// How many messages were handled.
+    /// Number of handled messages.
     pub(super) handled: AtomicU64,
 }
 
@@ -104,7 +104,8 @@ impl Mailbox {
         self.demand.lock()
     }
 
-    /// Ends the worker: it would wait for ever for a feed that cannot be read, or report to nobody.
+    /// Ends the worker with an error. Otherwise it would wait for ever for a feed that cannot be read, or lose its
+    /// errors.
     pub(super) fn fail(&self, error: &Arc<Error>) {
         *self.fatal_error() = Some(Arc::clone(error));
         let _ = self.bell.0.try_send(());
@@ -145,15 +146,15 @@ impl Mailbox {
         self.ended.store(true, Ordering::SeqCst);
     }
 
-    /// Reports an error, also one that is survived. A hook that panics ends the worker, not the thread that has the error,
-    /// which may serve other workers, too.
+    /// Passes an error to the `on_error` hook. If the hook panics, this worker ends. The calling thread may serve other
+    /// workers and continues.
     pub(super) fn report(&self, error: &Error) {
         if let Err(panicked) = self.processor.try_report(error) {
             self.fail(&Arc::new(panicked));
         }
     }
 
-    /// Tells of an error after which the worker goes on, and keeps it for the next renewal.
+    /// Reports a non-fatal error, and keeps it for the next renewal.
     pub(super) fn survive(&self, error: &Error) {
         self.report(error);
         let mut health = self.health.lock();
@@ -161,12 +162,12 @@ impl Mailbox {
         health.survived = Some((chain(error), Instant::now()));
     }
 
-    /// The worker has got on.
+    /// Resets the count of non-fatal errors after progress.
     pub(super) fn recover(&self) {
         self.health.lock().errors = 0;
     }
 
-    /// Runs the handler; how long it takes is told when the lease is renewed.
+    /// Runs the handler and measures its time, which the next renewal reports.
     pub(super) fn while_busy<T>(&self, run: impl FnOnce() -> T) -> T {
         self.health.lock().busy_since = Some(Instant::now());
         let done = run();
@@ -179,7 +180,7 @@ impl Mailbox {
         busy_since.map(|since| since.elapsed())
     }
 
-    /// What was survived last and is not noted yet.
+    /// Returns the last non-fatal error that is not noted yet.
     pub(super) fn survived(&self) -> Option<Survived> {
         let health = self.health.lock();
         let (error, at) = health.survived.as_ref()?;
@@ -190,7 +191,7 @@ impl Mailbox {
         })
     }
 
-    /// An error is noted, unless another came meanwhile.
+    /// Clears a noted error, unless another one has occurred meanwhile.
     pub(super) fn note_noted(&self, noted: &Survived) {
         let mut health = self.health.lock();
         if health.errors.max(1) == noted.times {

@@ -1,11 +1,12 @@
 //! Read models and reactions in the background, or as a batch job.
 //!
-//! [`EventStore::consumer`](crate::EventStore::consumer) begins one; [`Projector`] and [`Reactor`] are its processors;
-//! [`run_main`](crate::run_main) is the whole `main` of a program with one. [`EventStore::wait_for`](crate::EventStore::wait_for)
-//! waits until a processor has come to a position. [`operations`](crate::operations) shows and resets processors.
+//! [`EventStore::consumer`](crate::EventStore::consumer) creates a consumer. Its processors are [`Projector`]s and
+//! [`Reactor`]s. [`run_main`](crate::run_main) is a complete `main` for a program with a consumer.
+//! [`EventStore::wait_for`](crate::EventStore::wait_for) waits until a processor has reached a position.
+//! [`operations`](crate::operations) shows and resets processors.
 //!
-//! One thread reads the feed for all processors of a consumer and hands batches to their workers over bounded channels. One
-//! thread of the store renews the leases of all its consumers.
+//! One thread reads the feed for all processors of a consumer and sends batches to their workers over bounded channels,
+//! which provide back-pressure. One thread of the store renews the leases of all its consumers.
 
 mod batch_transaction;
 mod builder;

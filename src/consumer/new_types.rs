@@ -1,4 +1,4 @@
-//! Events of types that a processor's code handles, and code before it has passed over.
+//! Events whose types a processor's code handles now, but that its older code has passed over.
 
 use super::processor::Processor;
 use super::shared::Shared;
@@ -7,13 +7,13 @@ use crate::events::feed::{self, Part};
 use crate::slots::{Coverage, Missed};
 use std::collections::BTreeSet;
 
-/// Events that were passed over.
+/// Passed-over events.
 pub(super) struct Count {
     pub(super) messages: u64,
     pub(super) types: Vec<String>,
 }
 
-/// Counts what slots with this past have missed, all slots together; `None` when the consumer is stopped before that.
+/// Counts the events that all slots with this coverage have missed. Returns `None` if the consumer is stopped first.
 pub(super) fn count(
     shared: &Shared,
     processor: &Processor,
@@ -57,7 +57,7 @@ pub(super) fn refused(processor: &Processor, count: Count, position: u64) -> Err
     })
 }
 
-/// Fails where a slot has passed over what this code handles.
+/// Fails if a slot has passed over events that this code handles.
 pub(super) fn refuse(shared: &Shared, processor: &Processor) -> Result<()> {
     let key = shared.key(processor);
     for coverage in shared.run(|sql| key.coverage(sql, None))? {

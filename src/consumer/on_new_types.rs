@@ -1,10 +1,10 @@
-//! What newer code does with events that older code has passed over.
+//! The policy for events that older code has passed over.
 
-/// What a processor does with events that older code of its name has passed over, because it did not know their types.
+/// Policy for events that older code of a processor has passed over, because it did not know their types.
 ///
-/// Its checkpoint remembers the categories and types that were handled. The question comes up only where there are such
-/// events at or before the checkpoint: after a rolling deployment, for example, in which a new program appends what the old
-/// reactor does not know. They are counted by a walk along the feed, once.
+/// The checkpoint records the handled categories and types. The policy applies only if such events exist at or before
+/// the checkpoint. An example is a rolling deployment in which a new program appends events that the old reactor does
+/// not know. One walk along the feed counts them.
 ///
 /// ```
 /// use emmett_postgresql::{RawEvent, Reactor, Recorded, consumer::OnNewTypes};
@@ -15,14 +15,15 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnNewTypes {
-    /// Handles the new types from the checkpoint on. A `tracing` warning names the types, and how many events of them were
-    /// passed over. The default.
+    /// Handles the new types after the checkpoint only. A `tracing` warning names the types and the number of
+    /// passed-over events. This is the default.
     #[default]
     FromHere,
-    /// Does not start, with [`ProcessorError::NewTypes`](crate::error::ProcessorError::NewTypes), or stops where older code runs beside it.
+    /// Does not start, with [`ProcessorError::NewTypes`](crate::error::ProcessorError::NewTypes). Stops if older code
+    /// runs at the same time.
     Refuse,
-    /// Handles the events that were passed over first, in their order, and then goes on. A projector does each of them exactly
-    /// once, a reactor at least once. Later events of their streams were handled before them: a `tracing` warning names the
-    /// streams.
+    /// Handles the passed-over events first, in order, and then resumes after the checkpoint. A projector handles
+    /// each of them exactly once, a reactor at least once. Later events of their streams were handled before them: a
+    /// `tracing` warning names these streams.
     Replay,
 }

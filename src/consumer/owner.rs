@@ -1,12 +1,12 @@
-//! The name of a consumer among all processes.
+//! The unique name of a consumer among all processes.
 
 use crate::error::{Error, Result};
 use uuid::Uuid;
 
 const LONGEST_NAME: usize = 100;
 
-/// `name:pid:suffix`; the host's name where none is given. The suffix tells consumers of a process apart, and processes of
-/// containers that all have the same host and pid.
+/// Returns `name:pid:suffix`. The name defaults to the host name. The suffix distinguishes consumers of one process,
+/// and processes of containers with the same host name and pid.
 pub(super) fn owner(name: Option<&str>) -> Result<String> {
     let name = match name {
         Some(name) => check(name)?.to_owned(),
@@ -16,7 +16,7 @@ pub(super) fn owner(name: Option<&str>) -> Result<String> {
     Ok(format!("{name}:{}:{suffix}", std::process::id()))
 }
 
-/// What a database of any encoding can store.
+/// Accepts only names that a database of any encoding can store.
 fn check(name: &str) -> Result<&str> {
     if is_printable(name) && (1..=LONGEST_NAME).contains(&name.len()) {
         return Ok(name);

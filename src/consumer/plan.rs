@@ -1,4 +1,4 @@
-//! What a consumer runs, and how it is registered in a partition.
+//! The processors of a consumer, and their registration in a partition.
 
 use super::mailbox::Mailbox;
 use super::new_types;
@@ -19,29 +19,29 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A shorter lease would be lost by a busy machine.
+/// A busy machine could not renew a shorter lease in time.
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
 
-/// The server's timeouts are no longer than 24 days.
+/// The server's timeouts are at most 24 days.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 86_400);
 
 const SHORTEST_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// When the consumer has found a partition.
+/// The time at which the consumer has found a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     AtStart,
-    /// It was added while the consumer ran, so all of its messages came after the start.
+    /// The partition was added while the consumer ran, so all its messages are new.
     Later,
 }
 
-/// What a consumer runs, in one partition or in many.
+/// The processors and settings of a consumer, for one partition or for many.
 pub(super) struct Plan {
     pub(super) processors: Vec<Arc<Processor>>,
     pub(super) settings: Settings,
     pub(super) stop: StopHandle,
     name: Option<String>,
-    /// The name of the consumer among all processes.
+    /// Unique name of the consumer among all processes.
     pub(super) owner: String,
 }
 
@@ -65,7 +65,10 @@ impl Plan {
 
     fn check(&self) -> Result<()> {
         if self.processors.is_empty() {
-            return Err(Error::invalid("the consumer", "has no processors"));
+            return Err(Error::invalid(
+                "the consumer",
+                "has no processors: add a projector or a reactor",
+            ));
         }
         self.settings.limits.check()?;
         if self.settings.longest_idle < SHORTEST_POLL_INTERVAL {
@@ -85,7 +88,10 @@ impl Plan {
             let is_same = |other: &Arc<Processor>| other.name == processor.name;
             if self.processors[..index].iter().any(is_same) {
                 let what = format!("processor \"{}\"", processor.name);
-                return Err(Error::invalid(what, "is given twice"));
+                return Err(Error::invalid(
+                    what,
+                    "is given twice: remove one of them, or rename it",
+                ));
             }
             let Some(projection) = processor.projection() else {
                 continue;
@@ -96,14 +102,17 @@ impl Plan {
             };
             if self.processors[..index].iter().any(keeps) {
                 let what = format!("projection \"{}\"", projection.name());
-                return Err(Error::invalid(what, "is given to two processors"));
+                return Err(Error::invalid(
+                    what,
+                    "is given to two processors: remove one of them",
+                ));
             }
         }
         Ok(())
     }
 
-    /// Registers the processors in a store's partition; returns what their threads share, and of each worker how many slots
-    /// its processor has.
+    /// Registers the processors in a store's partition. Returns the state that the threads share, and for each worker
+    /// the number of its processor's slots.
     pub(super) fn prepare_in(
         &self,
         store: EventStore,
@@ -136,7 +145,8 @@ impl Plan {
         Ok((Arc::new(shared), slots))
     }
 
-    /// A tenant that is removed and added again gets another owner: workers of before must not pass for those of now.
+    /// Returns the owner's name. A tenant that is removed and added again gets a new one, which its old workers do
+    /// not have.
     fn owner_in(&self, found: Found) -> Result<String> {
         match found {
             Found::AtStart => Ok(self.owner.clone()),
@@ -145,7 +155,7 @@ impl Plan {
     }
 }
 
-/// Creates a processor's read model and slots; returns how many slots it has.
+/// Creates a processor's read model and slots. Returns the number of slots.
 fn register(shared: &Shared, processor: &Processor, found: Found) -> Result<u32> {
     let store = &shared.store;
     if let Some(projection) = processor.projection() {
@@ -180,7 +190,7 @@ fn register(shared: &Shared, processor: &Processor, found: Found) -> Result<u32>
         return Err(Error::invalid(
             format!("processor \"{}\"", processor.name),
             format!(
-                "was started with {} before, and has {} here: the number cannot be changed",
+                "has {} in the database and {} here: the number cannot be changed, so set the stored one",
                 counted(slots, "slot"),
                 processor.new_slots()
             ),
@@ -192,7 +202,7 @@ fn register(shared: &Shared, processor: &Processor, found: Found) -> Result<u32>
     Ok(slots)
 }
 
-/// One transaction: a processor that would begin ahead of the sequence leaves no slots there.
+/// Uses one transaction, so that a processor which would begin ahead of the sequence leaves no slots.
 fn register_slots(shared: &Shared, processor: &Processor, start: u64) -> Result<u32> {
     let key = shared.key(processor);
     let kept = processor.projection();

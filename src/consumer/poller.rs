@@ -7,13 +7,13 @@ use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A feed that an open append holds back is asked again soon: if that is rolled back, nobody will say so.
+/// An open append holds the feed back. Poll soon, because a rollback sends no notification.
 const HELD_SHORTEST: Duration = Duration::from_millis(1);
 const HELD_LONGEST: Duration = Duration::from_millis(8);
 
 const IDLE_SHORTEST: Duration = Duration::from_millis(5);
 
-/// Until a worker rings.
+/// Effectively without a limit: a worker wakes the poller.
 const LONG: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Poller {
@@ -49,7 +49,7 @@ impl Poller {
                     self.idle.next()
                 }
                 Round::Held => self.held.next(),
-                // There is nobody to read for.
+                // There is no worker to read for.
                 Round::Unwanted => LONG,
                 Round::Waiting(pause) => pause,
                 Round::Failed => return,
@@ -58,7 +58,7 @@ impl Poller {
         }
     }
 
-    /// Waits until something was appended, a worker has room, or it is time to look again.
+    /// Waits for an append, for room in a worker's channel, or for the next poll.
     fn wait(&mut self, pause: Duration) {
         select_biased! {
             recv(self.shared.poller.1) -> _ => {}

@@ -1,4 +1,4 @@
-//! What a consumer runs: a handler with a name and options.
+//! A processor: a handler with a name and options.
 
 use super::failure::FailurePolicy;
 use super::on_new_types::OnNewTypes;
@@ -10,16 +10,16 @@ use crate::projection::{Projection, check_handled};
 use crate::trace;
 use std::sync::Arc;
 
-/// Where a processor begins that has no checkpoint yet. One that has goes on there.
+/// The start of a processor without a checkpoint. A processor with a checkpoint resumes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StartFrom {
-    /// With the first event of the store. The default.
+    /// Start with the first event of the store. This is the default.
     #[default]
     Beginning,
-    /// With the first event that is appended after the consumer starts: what is already in the feed is skipped.
+    /// Skip the events that are already in the feed. Start with the first event appended after the consumer starts.
     End,
-    /// Behind this global position.
+    /// Start after this global position.
     Position(u64),
 }
 
@@ -32,14 +32,14 @@ pub(super) enum Handler {
     Reactor(Reaction),
 }
 
-/// What a reactor does with events: with each, or with a batch at once.
+/// A reactor's handler, for single events or for batches.
 pub(super) enum Reaction {
     Each(Box<Each>),
     Batch(Box<Batch>),
 }
 
 impl Reaction {
-    /// The reactions to several enums as one. It takes a batch at once if one of them does.
+    /// Combines the reactions to several enums. The result takes batches if any of them does.
     pub(super) fn of_all(mut reactions: Vec<Self>, handled: &HandledEvents) -> Self {
         if reactions.len() == 1 {
             return reactions.remove(0);
@@ -84,7 +84,7 @@ type Condition = dyn Fn(&RecordedMessage) -> bool + Send + Sync;
 type ErrorHook = dyn Fn(&Error) + Send + Sync;
 type Hook<A> = Option<Box<dyn Fn(A) + Send + Sync>>;
 
-/// What both kinds of processors can be told.
+/// Options of projectors and reactors.
 #[derive(Default)]
 pub(super) struct ProcessorOptions {
     pub(super) start_from: StartFrom,
@@ -99,10 +99,10 @@ pub(super) struct ProcessorOptions {
     pub(super) on_caught_up: Hook<u64>,
 }
 
-/// How many slots a processor gets that is to have several workers.
+/// Default number of slots of a processor with several workers.
 const SLOTS: u32 = 16;
 
-/// A handler with all that it takes to run it.
+/// A handler with its name and options.
 pub(super) struct Processor {
     pub(super) name: String,
     pub(super) version: i32,
@@ -127,7 +127,7 @@ impl Processor {
         }
     }
 
-    /// The projection that it keeps.
+    /// Returns the processor's projection, if it is a projector.
     pub(super) fn projection(&self) -> Option<&Arc<dyn Projection>> {
         match &self.handler {
             Handler::Projector(projection) => Some(projection),
@@ -139,7 +139,7 @@ impl Processor {
         self.options.workers.unwrap_or(1)
     }
 
-    /// How many slots it gets when it is started for the first time.
+    /// Returns the number of slots that the processor gets when it is first started.
     pub(super) fn new_slots(&self) -> u32 {
         let several = self.options.workers.is_some_and(|workers| workers > 1);
         let slots = if several {
@@ -150,12 +150,12 @@ impl Processor {
         self.options.slots.unwrap_or(slots)
     }
 
-    /// Reports an error that concerns no worker. A panic of the hook is traced.
+    /// Reports an error that does not belong to a worker. A panic of the hook is traced.
     pub(super) fn report(&self, error: &Error) {
         let _ = self.try_report(error);
     }
 
-    /// Calls the hook with an error; fails when the hook panics.
+    /// Calls the `on_error` hook. Fails if the hook panics.
     pub(super) fn try_report(&self, error: &Error) -> Result<()> {
         trace::failed(&self.name, error);
         let Some(hook) = &self.options.on_error else {
@@ -173,47 +173,47 @@ impl Processor {
     }
 }
 
-/// The options that projectors and reactors share.
+/// Defines the options that projectors and reactors share.
 macro_rules! processor_options {
     () => {
-        /// Where to begin when there is no checkpoint yet. Defaults to the beginning.
+        /// Position at which the processor starts if it has no checkpoint. Defaults to the beginning.
         pub fn start_from(mut self, start: crate::consumer::StartFrom) -> Self {
             self.options.start_from = start;
             self
         }
 
-        /// How many workers of this process share the work, each by threads of its own; workers of other processes take
-        /// their share of it, too. The events of one stream are always handled by one worker, in their order. Defaults to 1.
+        /// Number of workers in this process, each with its own thread. Workers of other processes share the work,
+        /// too. The events of one stream are always handled by one worker, in order. Defaults to 1.
         ///
-        /// More than one needs slots, whose number is chosen when the processor is started for the first time: 16, or
-        /// [`slots`](Self::slots).
+        /// Several workers need several slots. Their number is fixed when the processor is first started: 16, or the
+        /// number given by [`slots`](Self::slots).
         pub fn workers(mut self, workers: u32) -> Self {
             self.options.workers = Some(workers);
             self
         }
 
-        /// Into how many slots the streams are divided: the largest number of workers, of all processes together, that have
-        /// something to do. Stored when the processor is started for the first time; another number is an error then.
-        /// Defaults to 16 for more than one worker, else to 1.
+        /// Number of slots into which the streams are divided. It is the maximum number of active workers in all
+        /// processes together. The number is stored when the processor is first started, and another number is an
+        /// error later. Defaults to 16 with several workers, and to 1 otherwise.
         pub fn slots(mut self, slots: u32) -> Self {
             self.options.slots = Some(slots);
             self
         }
 
-        /// What to do with events of types that this code handles, and code before it has passed over. Defaults to
+        /// Policy for events whose types this code handles, but that older code has passed over. Defaults to
         /// [`OnNewTypes::FromHere`](crate::consumer::OnNewTypes::FromHere).
         pub fn on_new_types(mut self, policy: crate::consumer::OnNewTypes) -> Self {
             self.options.on_new_types = policy;
             self
         }
 
-        /// What to do when the handler fails. Defaults to [`FailurePolicy::stop`](crate::FailurePolicy::stop).
+        /// Policy for failures of the handler. Defaults to [`FailurePolicy::stop`](crate::FailurePolicy::stop).
         pub fn on_failure(mut self, policy: crate::consumer::FailurePolicy) -> Self {
             self.options.on_failure = policy;
             self
         }
 
-        /// Stops after the first message that meets the condition. Defaults to never.
+        /// Stops the processor after the first message that meets the condition. Defaults to never.
         pub fn stop_after(
             mut self,
             condition: impl Fn(&crate::events::RecordedMessage) -> bool + Send + Sync + 'static,
@@ -222,19 +222,20 @@ macro_rules! processor_options {
             self
         }
 
-        /// Called by each worker when it starts.
+        /// Calls a function when a worker starts. Defaults to none.
         pub fn on_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
             self.options.on_start = Some(Box::new(move |()| hook()));
             self
         }
 
-        /// Called by each worker when it ends, for whatever reason.
+        /// Calls a function when a worker ends, for any reason. Defaults to none.
         pub fn on_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
             self.options.on_stop = Some(Box::new(move |()| hook()));
             self
         }
 
-        /// Called with every error: those that are survived (a failed attempt, a lost database), and the one that stops it.
+        /// Calls a function with every error: errors that are retried, such as a failed attempt or a lost connection,
+        /// and the error that stops the processor. Defaults to none.
         pub fn on_error(
             mut self,
             hook: impl Fn(&crate::error::Error) + Send + Sync + 'static,
@@ -243,7 +244,7 @@ macro_rules! processor_options {
             self
         }
 
-        /// Called with the position whenever a worker has nothing left to do.
+        /// Calls a function with the position when a worker has caught up with the feed. Defaults to none.
         pub fn on_caught_up(mut self, hook: impl Fn(u64) + Send + Sync + 'static) -> Self {
             self.options.on_caught_up = Some(Box::new(hook));
             self

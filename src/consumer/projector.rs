@@ -1,4 +1,4 @@
-//! Projectors: read models that a consumer keeps.
+//! Projectors: read models that a consumer updates.
 
 use super::processor::{Handler, Processor, ProcessorOptions, processor_options};
 use crate::error::Result;
@@ -6,11 +6,13 @@ use crate::projection::{Projection, registry};
 use std::fmt;
 use std::sync::Arc;
 
-/// A projection that a consumer keeps up to date, instead of every append.
+/// A projection that a consumer updates in the background, instead of every append.
 ///
-/// Its writes and its checkpoint are committed in one transaction a batch: whatever happens, no event is skipped and none is
-/// counted twice. The processor has the projection's name, or [one of its own](Projector::name). Only the active version of a projection is kept:
-/// [`rebuild_with`](crate::EventStore::rebuild_with) makes another one active.
+/// The projection's writes and the checkpoint of a batch are committed in one transaction. No event is skipped or
+/// counted twice, even after a crash. The processor has the projection's name, or [its own](Projector::name).
+///
+/// Only the active version of a projection is updated. [`rebuild_with`](crate::EventStore::rebuild_with) activates
+/// another version.
 ///
 /// ```
 /// use emmett_postgresql::{DocumentProjection, FailurePolicy, Projector, RawEvent, Recorded};
@@ -47,7 +49,7 @@ impl<P: Projection> From<P> for Projector {
 }
 
 impl Projector {
-    /// A projector with the default options.
+    /// Creates a projector with the default options.
     pub fn new(projection: impl Projection) -> Self {
         Self {
             name: None,
@@ -56,9 +58,9 @@ impl Projector {
         }
     }
 
-    /// The name of the processor, under which its checkpoint is kept, and by which [`wait_for`](crate::EventStore::wait_for),
-    /// [`processors`](crate::EventStore::processors) and reports know it. A projection is kept by one processor: starting
-    /// another one for it is an error. Defaults to the projection's name.
+    /// Name of the processor. It identifies the checkpoint, and is used by [`wait_for`](crate::EventStore::wait_for),
+    /// [`processors`](crate::EventStore::processors) and reports. A projection has one processor: starting a second one
+    /// is an error. Defaults to the projection's name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self

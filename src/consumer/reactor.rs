@@ -7,10 +7,11 @@ use crate::error::Result;
 use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
 use std::fmt;
 
-/// Does something for each event: sends a mail, calls a service, appends an answer.
+/// Runs side effects for events: sends mails, calls services, appends further events.
 ///
-/// Its checkpoint follows its effects, so an event is handled at least once: after a crash, some are handled again. What is
-/// done through the [`ReactorContext`] is committed together with the checkpoint, exactly once.
+/// The checkpoint is written after the effects, so delivery is at least once: after a crash, some events are handled
+/// again. Make external effects idempotent. Changes made through the [`ReactorContext`] are committed together with the
+/// checkpoint, exactly once.
 ///
 /// ```
 /// use emmett_postgresql::{Event, FailurePolicy, Reactor, Recorded};
@@ -36,7 +37,7 @@ pub struct Reactor {
     name: String,
     version: u32,
     handled: HandledEvents,
-    /// One for each enum that is handled, in the same order.
+    /// One reaction for each enum, in the order of `handled`.
     reactions: Vec<Reaction>,
     options: ProcessorOptions,
 }
@@ -50,8 +51,8 @@ impl fmt::Debug for Reactor {
     }
 }
 
-/// A reactor that does not know yet what to do: [`each`](UnfinishedReactor::each) or [`batch`](UnfinishedReactor::batch)
-/// says so. Options can be given before that and after it.
+/// A reactor without a handler. [`each`](UnfinishedReactor::each) or [`batch`](UnfinishedReactor::batch) adds it.
+/// Options can be set before and after.
 #[must_use]
 pub struct UnfinishedReactor {
     name: String,
@@ -71,8 +72,8 @@ impl fmt::Debug for UnfinishedReactor {
 }
 
 impl UnfinishedReactor {
-    /// Handles one event at a time. An event that fails is handled again only as often as the
-    /// [policy](crate::FailurePolicy::retries) says; those before it are done.
+    /// Adds a handler that receives one event at a time. Only a failed event is retried, as the
+    /// [policy](crate::FailurePolicy::retries) says. Earlier events of the batch stay handled.
     pub fn each<E: Event>(
         self,
         handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
@@ -83,8 +84,8 @@ impl UnfinishedReactor {
         self.begin::<E>(each(handle))
     }
 
-    /// Handles the events of an enum, one at a time. The same as [`each`](UnfinishedReactor::each); more enums can
-    /// [follow](Reactor::on).
+    /// Adds a handler for the events of an enum, one at a time. It is the same as [`each`](UnfinishedReactor::each).
+    /// Further enums can [follow](Reactor::on).
     pub fn on<E: Event>(
         self,
         handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
@@ -95,8 +96,10 @@ impl UnfinishedReactor {
         self.begin::<E>(each(handle))
     }
 
-    /// Handles all events of a batch at once. When it fails with several events, each is handled alone then, before the
-    /// [policy](crate::FailurePolicy) counts: what the handler did outside of the context for some of them is repeated.
+    /// Adds a handler that receives all events of a batch at once.
+    ///
+    /// If it fails with several events, each event is first handled alone, and then the [policy](crate::FailurePolicy)
+    /// applies. Effects outside the context are therefore repeated for some events.
     pub fn batch<E: Event>(
         self,
         handle: impl Fn(&[Recorded<E>], &mut ReactorContext<'_>) -> anyhow::Result<()>
@@ -114,21 +117,21 @@ impl UnfinishedReactor {
         self.begin::<E>(Reaction::Batch(Box::new(batch)))
     }
 
-    /// Handles these message types only. One that the event enum does not have is an error when the consumer is started.
-    /// Defaults to all that the enum has.
+    /// Restricts the reactor to these message types. A type that the event enum does not have is an error when the
+    /// consumer is started. Defaults to all types of the enum.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.can_handle = Some(owned(types));
         self
     }
 
-    /// Handles events of streams of these [categories](Event::CATEGORY) only. Defaults to those of the event enum.
+    /// Restricts the reactor to streams of these [categories](Event::CATEGORY). Defaults to the category of the enum.
     pub fn categories(mut self, categories: &[&str]) -> Self {
         self.categories = Some(owned(categories));
         self
     }
 
-    /// The version of the code. Another version is another processor, with a checkpoint of its own. At most
-    /// 2,147,483,647. Defaults to 1.
+    /// Version of the code. Another version is a separate processor with its own checkpoint. At most 2,147,483,647.
+    /// Defaults to 1.
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
@@ -136,7 +139,7 @@ impl UnfinishedReactor {
 
     processor_options!();
 
-    /// The reactor with the handler of its first enum, to which the restrictions that were given belong.
+    /// Returns the reactor with the handler of its first enum, and the restrictions of that handler.
     fn begin<E: Event>(self, reaction: Reaction) -> Reactor {
         let mut reactor = Reactor {
             name: self.name,
@@ -160,7 +163,7 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// A handler as a reaction to one message at a time.
+/// Returns a reaction that decodes and handles one message at a time.
 fn each<E: Event>(
     handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync + 'static,
 ) -> Reaction {
@@ -171,7 +174,7 @@ fn each<E: Event>(
 }
 
 impl Reactor {
-    /// A reactor of this name; its checkpoint is kept under it.
+    /// Creates a reactor with this name, which identifies its checkpoint.
     #[expect(
         clippy::new_ret_no_self,
         reason = "a reactor without a handler is not one yet"
@@ -186,7 +189,7 @@ impl Reactor {
         }
     }
 
-    /// Handles the events of another enum, one at a time, in one order with those of the first.
+    /// Adds a handler for the events of another enum, one at a time. All events keep their original order.
     ///
     /// ```
     /// use emmett_postgresql::{Event, Reactor, Recorded};
@@ -203,7 +206,8 @@ impl Reactor {
     ///     .on(|_: &Recorded<InvoiceEvent>, _| send_mail("Thank you for your payment"));
     /// ```
     ///
-    /// After [`batch`](UnfinishedReactor::batch), its events belong to the batch, too: when one fails, all are repeated.
+    /// After [`batch`](UnfinishedReactor::batch), these events are part of the batch, too: if one fails, all are
+    /// retried.
     pub fn on<E: Event>(
         self,
         handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()>
@@ -220,22 +224,22 @@ impl Reactor {
         self
     }
 
-    /// Handles these message types only, of the enum whose handler was given last. One that the enum does not have is an
-    /// error when the consumer is started. Defaults to all that the enum has.
+    /// Restricts the handler that was added last to these message types. A type that the enum does not have is an error
+    /// when the consumer is started. Defaults to all types of the enum.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.handled.only_types(types);
         self
     }
 
-    /// Handles events of streams of these [categories](Event::CATEGORY) only, of the enum whose handler was given last.
-    /// Defaults to those of the enum.
+    /// Restricts the handler that was added last to streams of these [categories](Event::CATEGORY). Defaults to the
+    /// category of the enum.
     pub fn categories(mut self, categories: &[&str]) -> Self {
         self.handled.only_categories(categories);
         self
     }
 
-    /// The version of the code. Another version is another processor, with a checkpoint of its own. At most
-    /// 2,147,483,647. Defaults to 1.
+    /// Version of the code. Another version is a separate processor with its own checkpoint. At most 2,147,483,647.
+    /// Defaults to 1.
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self

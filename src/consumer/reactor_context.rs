@@ -1,14 +1,15 @@
-//! What the code of a reactor gets beside its message.
+//! The transaction of a reactor.
 
 use crate::store::Session;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// What a reactor can do beside its side effects: all that a [`Session`] can.
+/// The transaction of a reactor, with all methods of a [`Session`].
 ///
-/// It is one transaction, which begins when it is first used and is committed together with the checkpoint. What is appended
-/// in it has the message that is handled (of a batch, its last one) as its cause: its causation id is that message's id, its
-/// correlation id that message's, or its id where it has none. Ids that the messages or their options have count more.
+/// The transaction begins on first use and is committed together with the checkpoint. Messages appended in it are
+/// caused by the handled message, or by the last message of a batch. Their causation id is the id of that message.
+/// Their correlation id is the correlation id of that message, or its id if it has none. Ids given by the appended
+/// messages or their options take precedence.
 pub struct ReactorContext<'a> {
     session: Session<'a>,
 }

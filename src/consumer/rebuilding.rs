@@ -1,4 +1,4 @@
-//! Rebuilds that somebody has asked for, of projections that this program has.
+//! Requested rebuilds of this program's projections.
 
 use super::mailbox::Mailbox;
 use super::shared::Shared;
@@ -9,18 +9,19 @@ use crate::rebuild::RebuildRequest;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Before a rebuild is tried again that the database has ended.
+/// Pause before a rebuild is retried after a database error.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// A rebuild that this program can carry out.
 struct Begun {
     request: RebuildRequest,
-    /// Where it is a processor that keeps the projection.
+    /// Mailbox of the processor that updates the projection, if it is asynchronous.
     mailbox: Option<Arc<Mailbox>>,
     projection: Option<Arc<dyn Projection>>,
 }
 
-/// Begins those that do not run yet, here or elsewhere; tells whether one runs here then.
+/// Starts the requested rebuilds that are not running yet, here or elsewhere. Returns whether a rebuild is running
+/// here.
 pub(super) fn begin(shared: &Arc<Shared>) -> Result<bool> {
     for begun in claim(shared)? {
         start(shared, begun)?;
@@ -28,7 +29,7 @@ pub(super) fn begin(shared: &Arc<Shared>) -> Result<bool> {
     Ok(shared.rebuilds.lock().is_any_running())
 }
 
-/// Carries out those that do not run yet, one after the other.
+/// Carries out the requested rebuilds that are not running yet, one after the other.
 pub(super) fn carry_out(shared: &Arc<Shared>) -> Result<()> {
     shared.rebuilds.lock().forget_elsewhere();
     for begun in claim(shared)? {
@@ -37,7 +38,7 @@ pub(super) fn carry_out(shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-/// Those that do not run yet, here or elsewhere. Each of them has to be run.
+/// Claims the requested rebuilds that are not running yet, here or elsewhere. The caller has to run all of them.
 fn claim(shared: &Arc<Shared>) -> Result<Vec<Begun>> {
     let partition = shared.store.partition();
     let mut claimed = Vec::new();
@@ -84,8 +85,8 @@ fn keeps(mailbox: &Mailbox, request: &RebuildRequest) -> bool {
     kept.is_some_and(|projection| projection.name() == request.name)
 }
 
-/// Runs a rebuild to its end; false when another program is at it. It goes on when the consumer is stopped; when the process
-/// ends, it changes nothing.
+/// Runs a rebuild to its end. Returns false if another program runs it. A stopped consumer does not interrupt it. If
+/// the process ends, the rebuild changes nothing.
 fn rebuild(
     shared: &Shared,
     request: &RebuildRequest,

@@ -1,17 +1,17 @@
-//! What has become of the rebuilds that somebody has asked for.
+//! The state of requested rebuilds in this process.
 
 use std::collections::HashSet;
 
-/// What has become of the rebuilds that were asked for, by the names of their projections.
+/// The state of requested rebuilds, by the names of their projections.
 #[derive(Default)]
 pub(super) struct RequestedRebuilds {
     running: HashSet<String>,
-    /// Another program was at them.
+    /// Rebuilds that another program was running.
     elsewhere: HashSet<String>,
 }
 
 impl RequestedRebuilds {
-    /// False where it runs already, here or elsewhere.
+    /// Returns false if the rebuild is already running, here or elsewhere.
     pub(super) fn begin(&mut self, name: &str) -> bool {
         !self.elsewhere.contains(name) && self.running.insert(name.to_owned())
     }
@@ -27,7 +27,7 @@ impl RequestedRebuilds {
         !self.running.is_empty()
     }
 
-    /// Has those tried again that another program was at: it may have died.
+    /// Retries rebuilds that another program was running, because that program may have crashed.
     pub(super) fn forget_elsewhere(&mut self) {
         self.elsewhere.clear();
     }

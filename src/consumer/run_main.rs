@@ -1,4 +1,4 @@
-//! A whole `main`: signals, exit codes, progress.
+//! A complete `main`: signals, exit codes, progress.
 
 use super::builder::ConsumerBuilder;
 use super::job::{RunProgress, RunUntil};
@@ -18,25 +18,25 @@ use std::time::Instant;
 
 const FAILED: u8 = 1;
 const WRONG_SETUP: u8 = 2;
-/// As sendmail says it.
+/// `EX_TEMPFAIL` of `sysexits.h`.
 const TRY_AGAIN: u8 = 75;
 
-/// Runs a consumer as a whole program, for cron and Kubernetes: the `main` of a job, or of a service
+/// Runs a consumer as a complete program, for cron and Kubernetes: the `main` of a job, or of a service
 /// ([`RunUntil::Stopped`]).
 ///
-/// `set_up` opens the store and says what to run. SIGTERM and SIGINT stop the run cleanly: batches in hand are finished, and
-/// the leases are given back. The second signal ends the process at once. It is safe to kill the process at any time: the next
-/// run goes on after the last batch that was committed.
+/// `set_up` opens the store and returns the consumer and its end. SIGTERM and SIGINT stop the run cleanly: running
+/// batches are finished, and the leases are released. A second signal ends the process at once. The process can be
+/// killed safely at any time: the next run resumes after the last committed batch.
 ///
-/// On a terminal there is a progress bar. A log gets one line a minute, with the last error that was survived. Both are on
-/// standard error; what each processor has done is printed to standard output at the end.
+/// A terminal shows a progress bar. A log gets one line a minute, with the last non-fatal error. Both are written to
+/// standard error. At the end, the result of each processor is printed to standard output.
 ///
 /// | Exit code | Meaning |
 /// |---|---|
-/// | 0 | the end was reached, or the run was stopped on request |
-/// | 1 | it failed: a handler, or the database for good |
-/// | 2 | it was set up wrongly: an error of `set_up`, or of the processors' options |
-/// | 75 | try again later: the database is not there, or another process runs one of the processors |
+/// | 0 | the run reached its end, or was stopped on request |
+/// | 1 | a handler failed, or the database failed permanently |
+/// | 2 | wrong configuration: an error of `set_up`, or of the processors' options |
+/// | 75 | temporary failure: the database is unreachable, or another process runs one of the processors; retry later |
 ///
 /// ```no_run
 /// use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded, RunUntil, run_main};
@@ -103,7 +103,7 @@ fn ended_by(error: &dyn Display, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Nobody can be told that standard error is closed.
+/// Ignores errors: a closed standard error cannot be reported anywhere.
 fn note(line: &dyn Display) {
     let _ = writeln!(stderr(), "{line}");
 }
@@ -133,7 +133,7 @@ fn error_code(error: &Error) -> u8 {
     }
 }
 
-/// The first signal stops the run, the next one ends the process as if nothing listened.
+/// The first signal stops the run. The next one ends the process, as if no handler were installed.
 fn stop_on_signals(stop: &StopHandle) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let stop = stop.clone();
@@ -149,7 +149,7 @@ fn stop_on_signals(stop: &StopHandle) -> anyhow::Result<()> {
 }
 
 fn print_report(report: &RunReport) {
-    // A closed standard output changes nothing: the work is done.
+    // A closed standard output is no error, because the work is done.
     let mut out = stdout();
     for processor in &report.processors {
         let _ = writeln!(
@@ -162,16 +162,16 @@ fn print_report(report: &RunReport) {
         );
     }
     if report.end == RunEnd::Stopped {
-        let _ = writeln!(out, "stopped on request; the next run goes on here");
+        let _ = writeln!(out, "stopped on request; the next run resumes here");
     }
 }
 
-/// The last error that was survived since it was shown.
+/// The last non-fatal error that was not shown yet.
 #[derive(Clone, Default)]
 struct LastError(Arc<Mutex<Option<String>>>);
 
 impl LastError {
-    /// Hears of all errors of the processors, before their own hooks.
+    /// Receives all errors of the processors, before their own hooks.
     fn listen(&self, builder: &mut ConsumerBuilder) {
         for processor in &mut builder.processors {
             let (last, own) = (self.clone(), processor.options.on_error.take());

@@ -1,4 +1,4 @@
-//! A consumer whose threads run.
+//! A running consumer.
 
 use super::mailbox::{Mailbox, Waiting};
 use super::poller::Poller;
@@ -12,19 +12,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a consumer that is stopped waits for its threads, unless it is told.
+/// Default time that a stopped consumer waits for its threads.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why a worker has ended.
+/// The end of a worker.
 pub(super) struct WorkerEnded {
     pub(super) processor: String,
     pub(super) ended: Ended,
 }
 
-/// A running consumer: a thread that reads the feed, and a worker or more for each processor. One more thread renews the leases
-/// of all consumers of the store.
+/// A running consumer: a thread that reads the feed, and at least one worker for each processor. A further thread
+/// renews the leases of all consumers of the store.
 ///
-/// Dropping it stops it, like [`stop`](Consumer::stop), but cannot report an error, nor threads that have not ended.
+/// Dropping a consumer stops it, like [`stop`](Consumer::stop). Errors, and threads that have not ended, are not
+/// reported then.
 #[must_use = "dropping it stops it"]
 pub struct Consumer {
     pub(super) shared: Arc<Shared>,
@@ -67,18 +68,22 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Stops it cleanly: batches in hand are finished or rolled back, and the leases are given back, so that others can go on
-    /// at once. Waits for the handlers that run, up to 30 seconds: [`stop_within`](Consumer::stop_within) with that time.
+    /// Stops the consumer cleanly. Running batches are finished or rolled back, and the leases are released, so that
+    /// other processes can resume at once.
+    ///
+    /// Waits up to 30 seconds for running handlers. For another time, use [`stop_within`](Consumer::stop_within).
     ///
     /// # Errors
-    /// Those of [`stop_within`](Consumer::stop_within).
+    /// The errors of [`stop_within`](Consumer::stop_within).
     pub fn stop(self) -> Result<()> {
         self.stop_within(STOP_WITHIN)
     }
 
-    /// Stops it cleanly, like [`stop`](Consumer::stop), and waits no longer than this time for its threads. One that has not
-    /// ended then, because its handler does not return or the database does not answer, ends alone. Its lease is not renewed,
-    /// so another worker takes over, and what it does after that is not committed.
+    /// Stops the consumer cleanly, like [`stop`](Consumer::stop), and waits for its threads at most this long.
+    ///
+    /// A thread may not have ended then, because its handler does not return or the database does not answer. It
+    /// continues alone. Its lease is not renewed, so another worker takes over, and its later changes are not
+    /// committed.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded};
@@ -94,29 +99,30 @@ impl Consumer {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::StillRunning`], which names these threads; [`ProcessorError::Failed`] when a processor had failed
-    /// before.
+    /// - [`ProcessorError::StillRunning`] when threads have not ended in time. The error names them.
+    /// - [`ProcessorError::Failed`] when a processor has failed before.
     pub fn stop_within(mut self, time: Duration) -> Result<()> {
         self.shared.stop.stop();
         self.finish(time)
     }
 
-    /// Waits until all processors have ended by themselves: because they failed, because a message met their
-    /// [`stop_after`](crate::Projector::stop_after), or because a [`StopHandle`](crate::consumer::StopHandle) was used. After that, 30
-    /// seconds at the most.
+    /// Waits until all processors have ended by themselves. They end when they fail, when a message meets their
+    /// [`stop_after`](crate::Projector::stop_after) condition, or when a [`StopHandle`](crate::consumer::StopHandle)
+    /// is used. After a stop, it waits at most 30 seconds.
     ///
     /// # Errors
-    /// [`ProcessorError::Failed`], of the first that failed; [`ProcessorError::StillRunning`].
+    /// - [`ProcessorError::Failed`] for the first processor that failed.
+    /// - [`ProcessorError::StillRunning`] when threads have not ended in time after a stop.
     pub fn wait(mut self) -> Result<()> {
         let (bell, stopped) = bounded(1);
         self.shared.stop.notify(bell);
-        // The first that does not end because the consumer was stopped is waited for below, as are those after it.
+        // The first worker that ends only by a stop is waited for below, as are all later ones.
         let mut workers = self.workers.iter();
         let _ = workers.all(|worker| worker.wait_unless(&stopped));
         self.finish(STOP_WITHIN)
     }
 
-    /// How many messages a processor has handled since the consumer was started, by all its workers here.
+    /// Returns the number of messages that a processor's workers in this consumer have handled since its start.
     pub fn handled(&self, processor: &str) -> u64 {
         self.shared.handled(processor)
     }
@@ -125,15 +131,16 @@ impl Consumer {
         Arc::clone(&self.shared) as Arc<dyn Leaseholder>
     }
 
-    /// Why a processor waits for the database here, and when it tries again; `None` when it does not.
+    /// Returns the reason why a processor waits for the database here, and the time of its next attempt. Returns
+    /// `None` if it does not wait.
     ///
-    /// A lock, a timeout, a full disk or a lost server never stops a processor, nor does it park an event. Where it can be
-    /// stored, [`EventStore::processors`](crate::EventStore::processors) shows it, too.
+    /// A lock, a timeout, a full disk or a lost server never stops a processor or parks an event. If the database can
+    /// store the reason, [`EventStore::processors`](crate::EventStore::processors) shows it, too.
     pub fn waiting(&self, processor: &str) -> Option<Waiting> {
         self.shared.waiting(processor)
     }
 
-    /// The endings of workers, as they come.
+    /// Returns the channel that receives the end of each worker.
     pub(super) fn endings(&self) -> &Receiver<WorkerEnded> {
         &self.ended
     }
@@ -164,7 +171,7 @@ impl Consumer {
     }
 }
 
-/// Waits for threads that were told to end: a panic of one, or the names of those that have not ended in time.
+/// Waits for stopped threads. Returns an error for a panic, or with the names of the threads that have not ended.
 pub(super) fn join_all(threads: impl Iterator<Item = Thread>, time: Duration) -> Option<Error> {
     let deadline = Instant::now().checked_add(time);
     let (mut failure, mut running) = (None, Vec::new());
@@ -203,7 +210,7 @@ fn worker_thread(
     let processor = mailbox.processor.name.clone();
     move || {
         let ended = worker.run();
-        // Nobody listens when the consumer is being dropped.
+        // The receiver is gone when the consumer is being dropped.
         let _ = endings.send(WorkerEnded { processor, ended });
     }
 }

@@ -1,4 +1,4 @@
-//! What all threads of a consumer share.
+//! State that all threads of a consumer share.
 
 use super::mailbox::{Mailbox, Waiting};
 use super::processor::Processor;
@@ -15,31 +15,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How long a note about a processor may take.
+/// Maximum time for writing a note about a processor.
 const LONGEST_NOTE: Duration = Duration::from_millis(500);
 
-/// How a consumer works.
+/// Settings of a consumer.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) limits: BatchLimits,
     pub(super) lease: Duration,
     pub(super) longest_idle: Duration,
-    /// Nothing after this position is handled.
+    /// Position at which the run ends. Later messages are not handled.
     pub(super) until: Option<u64>,
     /// Whether the run ends by itself.
     pub(super) is_job: bool,
-    /// How long a read of the feed waits for a lock; `None` for as long as it takes.
+    /// Maximum time that a read of the feed waits for a lock; `None` for no limit.
     pub(super) lock_patience: Option<Duration>,
 }
 
-/// What all threads of a consumer share.
+/// State that all threads of a consumer share.
 pub(super) struct Shared {
     pub(super) store: EventStore,
     pub(super) settings: Settings,
-    /// The name of this consumer among all processes.
+    /// Unique name of this consumer among all processes.
     pub(super) owner: String,
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
-    /// Ends this consumer.
+    /// Stops this consumer.
     pub(super) stop: StopHandle,
     /// Wakes the poller.
     pub(super) poller: (Sender<()>, Receiver<()>),
@@ -63,9 +63,9 @@ impl Shared {
         }
     }
 
-    /// Whether the consumer goes on after such an error of a statement of ours. A service outlasts each of the database's but
-    /// those that say that the database does not fit the program: what is wrong may be mended under it. A job has to end,
-    /// so it outlasts what passes by itself.
+    /// Returns whether the consumer retries after an error of the library's own statements. A service retries all
+    /// database errors, unless the database does not fit the program: operators may repair the cause while it runs. A
+    /// job has to end, so it retries transient errors only.
     pub(super) fn outlasts(&self, error: &Error) -> bool {
         let passes = error.is_retryable() || error.is_outcome_unknown();
         passes
@@ -73,7 +73,7 @@ impl Shared {
                 && matches!(error, Error::Database(error) if !error.is_misfit())
     }
 
-    /// Shows that a worker waits for the database: to its own process, and in the table, if the database is there.
+    /// Shows that a worker waits for the database: in this process, and in the table if the database is reachable.
     pub(super) fn note_waiting(
         &self,
         mailbox: &Mailbox,
@@ -87,23 +87,23 @@ impl Shared {
             return;
         }
         let (key, cause) = (self.key(&mailbox.processor), chain(error));
-        // The slots may be what is locked; the next attempt notes it again.
+        // The slots themselves may be locked. The next attempt notes it again.
         let _ = self.note(|sql| key.wait(sql, &self.owner, &cause, pause));
     }
 
-    /// Shows that a worker waits no more.
-    pub(super) fn note_going_on(&self, mailbox: &Mailbox) {
+    /// Shows that a worker has resumed.
+    pub(super) fn note_resumed(&self, mailbox: &Mailbox) {
         if !mailbox.is_waiting() {
             return;
         }
         let key = self.key(&mailbox.processor);
-        // Else it stays waiting: the next batch that is handled notes it.
+        // On an error it stays waiting, and the next handled batch notes it.
         if self.note(|sql| key.go_on(sql, &self.owner)).is_ok() {
             mailbox.go_on();
         }
     }
 
-    /// A note is not worth waiting for behind a lock.
+    /// Writes a note, without waiting long for a lock.
     fn note(&self, write: impl FnOnce(&mut dyn Sql) -> Result<()>) -> Result<()> {
         let mut transaction =
             PooledTransaction::begin_within(self.store.connections(), LONGEST_NOTE)?;
@@ -115,7 +115,7 @@ impl Shared {
         let _ = self.poller.0.try_send(());
     }
 
-    /// How many messages a processor has handled, by all its workers here.
+    /// Returns the number of messages that a processor's workers in this consumer have handled.
     pub(super) fn handled(&self, processor: &str) -> u64 {
         self.mailboxes
             .iter()
@@ -124,7 +124,7 @@ impl Shared {
             .sum()
     }
 
-    /// Why a worker of the processor waits for the database.
+    /// Returns the reason why a worker of the processor waits for the database.
     pub(super) fn waiting(&self, processor: &str) -> Option<Waiting> {
         let mut mailboxes = self.mailboxes.iter();
         mailboxes
@@ -132,7 +132,7 @@ impl Shared {
             .and_then(|mailbox| mailbox.waiting())
     }
 
-    /// Reads the feed, no longer behind a lock than the settings allow.
+    /// Reads the feed, and waits for locks no longer than the settings allow.
     pub(super) fn read<T>(&self, mut read: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
         let Some(patience) = self.settings.lock_patience else {
             return self.run(read);
@@ -144,7 +144,7 @@ impl Shared {
         Ok(page)
     }
 
-    /// Runs statements that may be repeated.
+    /// Runs idempotent statements with retries.
     pub(super) fn run<T>(&self, run: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
         self.store.connections().run(true, run)
     }

@@ -1,4 +1,4 @@
-//! Stopping from outside: from another thread, or when a signal comes.
+//! Stopping a consumer from another thread or a signal handler.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Stops consumers from wherever it is: another thread, or what handles SIGTERM.
+/// Stops consumers from anywhere: from another thread, or from a signal handler.
 ///
 /// ```no_run
 /// # use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded, consumer::StopHandle};
 /// # fn main() -> Result<(), emmett_postgresql::Error> {
 /// # let store = EventStore::builder("postgresql://localhost/shop").open()?;
 /// let stop = StopHandle::new();
-/// // Hand a clone to whatever notices that it is time to end, for example a crate for signals.
+/// // Give a clone to the code that decides when to stop, for example to a signal crate.
 /// let on_signal = stop.clone();
 /// # drop(on_signal);
 /// let report = store
@@ -50,7 +50,7 @@ impl State {
     fn ring(&self) {
         let listeners = self.listeners();
         for bell in &listeners.bells {
-            // A bell that has rung and was not heard yet needs no second ring.
+            // The channel holds one pending wake-up; a second one adds nothing.
             let _ = bell.try_send(());
         }
         for child in listeners.children.iter().filter_map(Weak::upgrade) {
@@ -64,29 +64,30 @@ impl State {
 }
 
 impl StopHandle {
-    /// A handle that stops nothing yet.
+    /// Creates a handle that is not attached to a consumer yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stops all consumers that were started with this handle, cleanly: batches in hand are finished, leases given back.
-    /// Returns at once. A consumer that is started with it later stops at once, too.
+    /// Stops all consumers that were started with this handle, cleanly: running batches are finished, and leases are
+    /// released. Returns at once. A consumer that is started with the handle later stops at once, too.
     pub fn stop(&self) {
         self.state.stopped.store(true, Ordering::SeqCst);
         self.state.ring();
     }
 
-    /// Whether it was used.
+    /// Returns whether [`stop`](StopHandle::stop) was called.
     pub fn is_stopped(&self) -> bool {
         self.state.is_stopped()
     }
 
-    /// A handle that stops with this one, and can be stopped alone: a consumer that ends does not end others.
+    /// Returns a handle that stops with this one. It can also be stopped alone, so that a consumer that ends does not
+    /// stop others.
     pub(super) fn child(&self) -> Self {
         Self::child_of(&[self])
     }
 
-    /// A handle that stops with any of these, and can be stopped alone.
+    /// Returns a handle that stops with any of these, and can also be stopped alone.
     pub(super) fn child_of(parents: &[&Self]) -> Self {
         let state = Arc::new(State {
             parents: parents
@@ -103,20 +104,20 @@ impl StopHandle {
         Self { state }
     }
 
-    /// Rings when it is used.
+    /// Sends a wake-up when the handle is stopped.
     pub(super) fn notify(&self, bell: Sender<()>) {
         self.state.listeners().bells.push(bell.clone());
-        // Looked at after the bell is there: who stops meanwhile rings it, or is seen here.
+        // Check after the channel is registered: a concurrent stop sends a wake-up, or is seen here.
         if self.is_stopped() {
             let _ = bell.try_send(());
         }
     }
 
-    /// Waits, but no longer than until it is used.
+    /// Pauses for a time, or until the handle is stopped.
     pub(super) fn pause(&self, duration: Duration) {
         let (bell, rings): (_, Receiver<()>) = bounded(1);
         self.notify(bell.clone());
-        // Both ways to end are the same to the caller.
+        // A timeout and a wake-up mean the same to the caller.
         let _ = rings.recv_timeout(duration);
         let bells = &mut self.state.listeners().bells;
         bells.retain(|other| !other.same_channel(&bell));

@@ -1,4 +1,4 @@
-//! The threads of a consumer: they are started, and waited for no longer than a time.
+//! The threads of a consumer, which can be joined with a timeout.
 
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    // The operating system wants names without U+0000; Linux shows the first 15 bytes.
+    // The operating system refuses names with U+0000. Linux shows the first 15 bytes.
     let name = name.replace('\0', " ");
     std::thread::Builder::new()
         .name(name)
@@ -14,11 +14,11 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
         .map_err(|source| Error::Thread { source })
 }
 
-/// A thread whose end can be waited for until a deadline.
+/// A thread that can be joined with a deadline.
 pub(super) struct Thread {
     pub(super) name: String,
     handle: JoinHandle<()>,
-    /// Closed when it ends, also by a panic.
+    /// Closed when the thread ends, also by a panic.
     ended: Receiver<()>,
 }
 
@@ -36,7 +36,7 @@ impl Thread {
         })
     }
 
-    /// Waits until it ends, or until something is received; tells whether it has ended.
+    /// Waits until the thread ends, or until a message is received. Returns whether the thread has ended.
     pub(super) fn wait_unless(&self, interrupt: &Receiver<()>) -> bool {
         let mut select = Select::new();
         let ended = select.recv(&self.ended);
@@ -44,8 +44,8 @@ impl Thread {
         select.ready() == ended
     }
 
-    /// Waits until it ends, but no longer than until the deadline, if there is one. `None` when it still runs then: it ends alone. Else
-    /// whether it ended without a panic.
+    /// Waits until the thread ends, or until the deadline. Returns `None` if the thread still runs; it continues alone.
+    /// Otherwise returns whether it ended without a panic.
     pub(super) fn join_until(self, deadline: Option<Instant>) -> Option<bool> {
         let is_running = deadline.is_some_and(|deadline| {
             self.ended.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout)

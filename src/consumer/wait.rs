@@ -1,4 +1,4 @@
-//! Reading one's own writes: waiting for a processor.
+//! Read your own writes: waiting for a processor.
 
 use crate::database::{BackOff, Sql, pause};
 use crate::error::{Error, ProcessorError, Result};
@@ -13,9 +13,11 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 
 impl EventStore {
-    /// Waits until a processor or an inline projection, of whatever process, has handled everything up to a global position: the
-    /// last one of an append, so that what was written can be read in its read model. An active inline projection has. A
-    /// position of another tenant is reached when every event of this one up to there is handled.
+    /// Waits until a processor or an inline projection has handled everything up to a global position.
+    ///
+    /// With the last position of an append, the read model contains the appended events afterwards. The processor may
+    /// run in any process. An active inline projection returns at once. For a position of another tenant, all earlier
+    /// events of this tenant count.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{EventStore, RawEvent};
@@ -30,10 +32,11 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::WaitTimeout`] after the time; [`ProcessorError::MessageParked`] when the message at the position is
-    /// parked; [`ProcessorError::Failed`] when the processor has stopped in front of it;
-    /// [`ProcessorError::Ahead`] when the processor is ahead of the sequence, so its position says nothing;
-    /// [`ProcessorError::OldEpoch`] when the store was restored since.
+    /// - [`ProcessorError::WaitTimeout`] after the timeout.
+    /// - [`ProcessorError::MessageParked`] when the message at the position is parked.
+    /// - [`ProcessorError::Failed`] when the processor has stopped before the position.
+    /// - [`ProcessorError::Ahead`] when the processor is ahead of the sequence, so that its position is meaningless.
+    /// - [`ProcessorError::OldEpoch`] when the store was restored since.
     pub fn wait_for(&self, processor: &str, position: u64, timeout: Duration) -> Result<()> {
         let start = Instant::now();
         let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
@@ -61,8 +64,8 @@ impl EventStore {
         }
     }
 
-    /// Whether no message of this tenant stands between two positions, and none will: they are others'. A consumer of all
-    /// tenants leaves the checkpoint of an idle one where it is.
+    /// Returns whether this tenant has no message between two positions, now and in future. A consumer of all tenants
+    /// does not move the checkpoint of an idle tenant.
     fn has_none_between(&self, after: u64, up_to: u64) -> Result<bool> {
         let partition = self.partition();
         let part = Part {

@@ -1,11 +1,11 @@
-//! Pauses, and how they grow from one attempt to the next.
+//! Pauses, and their growth from one attempt to the next.
 
 use std::time::Duration;
 
-/// Waits for the time, and for nothing else. A wait that something may end belongs on a channel, with a deadline.
+/// Waits for the time, without interruption. A wait that an event may end belongs on a channel, with a deadline.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place where nothing else is waited for: the next look at the database"
+    reason = "the one place where only time ends the wait: the next poll of the database"
 )]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);

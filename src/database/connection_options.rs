@@ -1,12 +1,12 @@
-//! What a pool of the library's own can be told.
+//! Options of a pool that the library opens.
 
 use super::error::{DatabaseError, Result};
 use std::time::{Duration, Instant};
 
-/// The options of a pool of connections, for [`EventStoreBuilder`](crate::EventStoreBuilder::connection_options) and
+/// Options of a connection pool, for [`EventStoreBuilder`](crate::EventStoreBuilder::connection_options) and
 /// [`PongoClientBuilder`](crate::pongo::PongoClientBuilder::connection_options).
 ///
-/// A value out of its range is [`InvalidInput`](crate::Error::InvalidInput) when the store or the client is opened.
+/// Opening the store or the client fails with [`InvalidInput`](crate::Error::InvalidInput) if a value is out of range.
 ///
 /// ```
 /// use emmett_postgresql::ConnectionOptions;
@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 ///     .idle_timeout(Duration::from_secs(30));
 /// ```
 ///
-/// # How long an operation can take
+/// # Maximum duration of an operation
 ///
-/// An operation waits for its answer without a deadline of the client's. These limits end it earlier:
+/// The client waits for an answer without a deadline of its own. These limits end an operation earlier:
 ///
-/// - `tcp_user_timeout` (30,000 ms) and `keepalives_idle`, `keepalives_interval` and `keepalives_count` (30 s, 10 s, 3) of the
-///   connection string end a connection whose other side is gone. A stopped process whose kernel still acknowledges, such as a
-///   pooler, is not noticed by them.
-/// - `statement_timeout` and `lock_timeout` of the role, or `options=-c statement_timeout=5000` in the connection string, have the
-///   server end a statement. They help where the server answers.
-/// - [`Consumer::stop_within`](crate::consumer::Consumer::stop_within) waits for the threads of a consumer no longer than its time.
+/// - `tcp_user_timeout` (30,000 ms) and `keepalives_idle`, `keepalives_interval` and `keepalives_count` (30 s, 10 s, 3)
+///   close a connection whose peer is gone. Set them in the connection string. They do not detect a stopped process, such as
+///   a pooler, whose kernel still acknowledges packets.
+/// - `statement_timeout` and `lock_timeout` make the server cancel a statement. Set them for the role or in the connection
+///   string, as in `options=-c statement_timeout=5000`. They only help if the server responds.
+/// - [`Consumer::stop_within`](crate::consumer::Consumer::stop_within) limits the wait for the threads of a consumer.
 ///
-/// A caller that must go on in any case runs the operation on a thread of its own, and waits for its result no longer than it
-/// wants. Whether an append was stored is unknown then; with message ids of the caller's it can be repeated.
+/// A caller with a hard deadline runs the operation on a separate thread and waits for its result until the deadline. After
+/// that, it is unknown whether an append was stored. With caller-supplied message ids, the append can be repeated.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ConnectionOptions {
@@ -52,48 +52,50 @@ impl Default for ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// The defaults.
+    /// Options with their defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Maximum number of connections in the pool, at least 1. They are opened when they are needed. Defaults to 10.
+    /// Maximum number of connections in the pool; at least 1. Connections are opened on demand. Defaults to 10.
     ///
-    /// A store has up to three more outside its pool, however many consumers and tenants it has: one renews the leases of all
-    /// its consumers, one hears wake-ups while a consumer runs, and one sends them while others listen. Building an index takes
-    /// one more as long as it lasts.
+    /// A store opens up to three more outside its pool, for any number of consumers and tenants. One renews the leases of
+    /// all consumers. One receives wake-ups while a consumer runs. One sends them while others listen. Building an index
+    /// uses another for its duration.
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.pool_size = connections;
         self
     }
 
-    /// Time after which an unused connection is closed, longer than zero. Defaults to ten minutes.
+    /// Idle time after which a connection is closed; longer than zero. Defaults to ten minutes.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// Maximum time that an operation waits for a free connection, longer than zero. Defaults to 30 seconds.
+    /// Maximum time that an operation waits for a free connection; longer than zero. Defaults to 30 seconds.
     pub fn connection_timeout(mut self, timeout: Duration) -> Self {
         self.connection_timeout = timeout;
         self
     }
 
-    /// Whether connections keep prepared statements. Say `false` behind a `PgBouncer` older than 1.21 in transaction mode.
-    /// Defaults to `true`.
+    /// Whether connections keep prepared statements. Set it to `false` behind a `PgBouncer` older than 1.21 in transaction
+    /// mode. Defaults to `true`.
     pub fn prepared_statements(mut self, prepare: bool) -> Self {
         self.prepared_statements = prepare;
         self
     }
 
-    /// Maximum number of tenants whose tables one connection uses, at least 1. For one more, the connection is closed and another
-    /// one opened in its place. Defaults to 100.
+    /// Maximum number of tenants whose tables one connection uses; at least 1. A connection that needs another tenant is
+    /// closed and replaced. Defaults to 100.
     ///
-    /// Each tenant costs the server up to half a megabyte in each connection that has used it, and only closing the connection
-    /// frees that. A higher number saves loading a tenant's tables anew, which takes longer than an append. Behind `PgBouncer`, its
-    /// `server_lifetime` closes the server's connections instead. A [`PongoClient`](crate::pongo::PongoClient) has the documents of
-    /// all tenants in the same tables, so its connections use none of a tenant's own. A consumer of all tenants looks at all feeds
-    /// over a connection of its own, which costs the server 50 kB a tenant more.
+    /// Each tenant costs the server up to half a megabyte in every connection that has used it. Only closing the connection
+    /// frees the memory. A higher number saves reloading a tenant's tables, which takes longer than an append. Behind
+    /// `PgBouncer`, its `server_lifetime` closes the server's connections instead.
+    ///
+    /// A [`PongoClient`](crate::pongo::PongoClient) keeps the documents of all tenants in the same tables, so its
+    /// connections use no tenant's own tables. A consumer of all tenants reads their feeds over a separate connection, which
+    /// costs the server another 50 kB a tenant.
     ///
     /// ```
     /// use emmett_postgresql::ConnectionOptions;
@@ -125,13 +127,13 @@ impl ConnectionOptions {
 
 fn check_timeout(name: &str, timeout: Duration) -> Result<()> {
     if timeout == Duration::ZERO {
-        return Err(DatabaseError::invalid(name, "must be longer than nothing"));
+        return Err(DatabaseError::invalid(name, "must be longer than zero"));
     }
-    // The pool adds it to the present time, and would panic.
+    // The pool adds the timeout to the current time, which panics on overflow.
     if Instant::now().checked_add(timeout).is_none() {
         return Err(DatabaseError::invalid(
             name,
-            "is longer than time can be counted",
+            "is too long: the deadline is beyond the range of the clock",
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What fails between this program and the server: connections, statements, transactions, the schema.
+//! Failures between this program and the server: connections, statements, transactions, the schema.
 
 use super::driver_error::{
     self, is_misfit, is_retryable, is_stale_plan, is_unavailable, lost_connection,
@@ -9,102 +9,104 @@ use postgres::error::SqlState;
 
 pub(crate) type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 
-/// What failed between this program and the server.
+/// A failure between this program and the server.
 ///
-/// The store and the documents wrap it: as [`Error::Database`](crate::Error::Database) and as
-/// [`pongo::Error::Database`](crate::pongo::Error::Database). Nothing was stored, except after
-/// [`UnknownOutcome`](DatabaseError::UnknownOutcome), where nobody can know.
+/// The store and the documents wrap it as [`Error::Database`](crate::Error::Database) and as
+/// [`pongo::Error::Database`](crate::pongo::Error::Database). Nothing was stored, except that the outcome is unknown after
+/// [`UnknownOutcome`](DatabaseError::UnknownOutcome).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
     /// The database refused a statement, or the connection was lost before it answered.
     ///
-    /// The text has all that the database said, so [`source`](std::error::Error::source) has nothing to add; nor has it in the
-    /// other variants with an error of the driver.
+    /// The text contains the database's whole message, so [`source`](std::error::Error::source) adds nothing. The same holds
+    /// for the other variants that contain an error of the driver.
     #[error("the database refused to {doing}: {}", driver_error::reason(.r#source))]
     #[non_exhaustive]
     Statement {
-        /// What was attempted.
+        /// The attempted operation.
         doing: &'static str,
-        /// What the database said.
+        /// The database's answer.
         r#source: postgres::Error,
     },
-    /// An argument cannot be stored or makes no sense; nothing was sent. The store and the documents return it as
-    /// `InvalidInput` of their own.
+    /// An argument cannot be stored or makes no sense; nothing was sent. The store and the documents return it as their own
+    /// `InvalidInput`.
     #[error("{what}: {reason}")]
     #[non_exhaustive]
     InvalidInput {
-        /// Which argument.
+        /// The argument.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A transaction cannot be committed, because one of its statements failed before or because it was ended by other
-    /// means than its session. It was rolled back.
+    /// A transaction cannot be committed, because one of its statements failed or something other than its session ended it.
+    /// It is rolled back.
     #[error(
-        "the transaction cannot be committed: a statement failed in it, or it was ended from outside: {}",
+        "the transaction cannot be committed: a statement in it failed, or it was ended from outside: {}",
         driver_error::reason(.r#source)
     )]
     #[non_exhaustive]
     TransactionAborted {
-        /// What the database said.
+        /// The database's answer.
         r#source: postgres::Error,
     },
-    /// A statement that would end the transaction was given to code that runs inside one. It was not sent, and the
-    /// transaction cannot be committed any more.
-    #[error("{statement} is not allowed here: the transaction belongs to the session")]
+    /// Code inside a transaction passed a statement that would end the transaction. The statement was not sent, and the
+    /// transaction can only be rolled back.
+    #[error(
+        "{statement} is not allowed here, because the session ends the transaction: remove the statement"
+    )]
     #[non_exhaustive]
     TransactionControl {
         /// The statement's first word.
         statement: String,
     },
-    /// The connection was lost while the server may have been committing. It is unknown whether the write was stored: read to
-    /// find out. Appends with message ids of the caller's are retried instead, because a repeat is idempotent.
+    /// The connection was lost while the server may have been committing. It is unknown whether the write was stored; read
+    /// to find out. Appends with caller-supplied message ids are retried automatically, because a repeat is idempotent.
     #[error(
-        "the connection was lost during the commit; it is unknown whether it happened: {}",
+        "the connection was lost during the commit, so it is unknown whether the write was stored; read to find out: {}",
         driver_error::reason(.r#source)
     )]
     #[non_exhaustive]
     UnknownOutcome {
-        /// How the connection was lost.
+        /// The cause of the lost connection.
         r#source: postgres::Error,
     },
-    /// The database schema is missing, old, newer than this library, or somebody else's. The message names the case and the
-    /// next step.
+    /// The database schema is missing, too old, newer than this library, or belongs to another program. The message names
+    /// the case and the next step.
     #[error("{message}")]
     #[non_exhaustive]
     Schema {
-        /// The case, and the next step.
+        /// The case and the next step.
         message: String,
     },
-    /// The database has all that the store needs, but not in a state in which it can be written to: its sequences are behind
-    /// its tables, as after logical replication or a careless restore. The message names the case and the next step. Nothing
+    /// The database has everything that the store needs, but cannot be written to safely. Its sequences are lower than its
+    /// tables, as after logical replication or an incomplete restore. The message names the case and the next step. Nothing
     /// was stored.
     #[error("{message}")]
     #[non_exhaustive]
     Inconsistent {
-        /// The case, and the next step.
+        /// The case and the next step.
         message: String,
     },
-    /// A stored value is none that this library, or Emmett, writes. Nothing was taken for it.
+    /// A stored value that neither this library nor Emmett writes. It was not interpreted.
     #[error("{what} is stored as {value}, but must be {expected}")]
     #[non_exhaustive]
     StoredValue {
-        /// Where it is stored.
+        /// The place of the value.
         what: String,
         /// The value.
         value: String,
-        /// What it must be.
+        /// The accepted values.
         expected: &'static str,
     },
-    /// A declared collection or index cannot be created. A store or a client that is opened returns what the source is.
+    /// A declared collection or index cannot be created. Opening a store or a client returns the source itself.
     #[error(transparent)]
     #[non_exhaustive]
     Declared {
         /// A [`pongo::Error`](crate::pongo::Error).
         source: anyhow::Error,
     },
-    /// The connection string cannot be understood.
+    /// The connection string is not valid.
     #[error("the connection string is not valid")]
     ConnectionString(#[source] ConnectionStringError),
     /// The server could not be reached, or refused the connection.
@@ -113,24 +115,24 @@ pub enum DatabaseError {
     Connect {
         /// Host, port, database and user.
         server: String,
-        /// Why.
+        /// The reason.
         source: ConnectError,
     },
-    /// The pool had no connection within its connection timeout.
-    #[error("no database connection became available")]
+    /// No connection of the pool became free within its connection timeout.
+    #[error("no connection of the pool became free in time")]
     #[non_exhaustive]
     Pool {
-        /// What the pool said.
+        /// The pool's error.
         source: r2d2::Error,
     },
-    /// The caller stands inside an async runtime, which this library would block. Use
-    /// `tokio::task::spawn_blocking` or a thread.
+    /// The call came from inside an async runtime, which this library would block. Use `tokio::task::spawn_blocking` or a
+    /// thread.
     #[error("called from inside an async runtime: call it from a thread or from spawn_blocking")]
     AsyncContext,
 }
 
 impl DatabaseError {
-    /// Whether the same call may succeed when it is made again: see [`Error::is_retryable`](crate::Error::is_retryable).
+    /// Whether repeating the same call may succeed: see [`Error::is_retryable`](crate::Error::is_retryable).
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Pool { .. } => true,
@@ -159,17 +161,18 @@ impl DatabaseError {
         }
     }
 
-    /// Whether a statement failed because the schema has changed since it was prepared; nothing was stored then.
+    /// Whether a statement failed because the schema changed after it was prepared. Nothing was stored.
     pub(crate) fn is_stale_plan(&self) -> bool {
         matches!(self, Self::Statement { source, .. } if is_stale_plan(source))
     }
 
-    /// Whether a statement was refused because the database does not fit the program: that does not pass by itself.
+    /// Whether a statement failed because the database and the program do not match. The mismatch stays until one is
+    /// changed.
     pub(crate) fn is_misfit(&self) -> bool {
         matches!(self, Self::Statement { source, .. } if is_misfit(source))
     }
 
-    /// Gives a failed statement its meaning.
+    /// Classifies a failed statement.
     pub(crate) fn statement(doing: &'static str, source: postgres::Error) -> Self {
         let ended = [
             SqlState::IN_FAILED_SQL_TRANSACTION,
@@ -181,7 +184,7 @@ impl DatabaseError {
         Self::Statement { doing, source }
     }
 
-    /// The database has what this library cannot use.
+    /// An error about database objects that this library cannot use.
     pub(crate) fn schema(message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Schema { message }
@@ -206,7 +209,7 @@ impl DatabaseError {
         }
     }
 
-    /// The error of the driver that it has.
+    /// Returns the error of the driver, if this error contains one.
     pub(crate) fn driver(&self) -> Option<&postgres::Error> {
         match self {
             Self::Statement { source, .. }
@@ -216,7 +219,7 @@ impl DatabaseError {
         }
     }
 
-    /// With which SQLSTATE the server refused a statement.
+    /// Returns the SQLSTATE with which the server refused a statement.
     pub(crate) fn sqlstate(&self) -> Option<&SqlState> {
         match self {
             Self::Statement { source, .. } => source.code(),
@@ -225,7 +228,7 @@ impl DatabaseError {
     }
 }
 
-/// The error of the driver that one of the causes of an error is, or has.
+/// Returns the driver's error that this cause is or contains.
 pub(crate) fn of_cause<'e>(
     cause: &'e (dyn std::error::Error + 'static),
 ) -> Option<&'e postgres::Error> {
@@ -234,9 +237,9 @@ pub(crate) fn of_cause<'e>(
         .or_else(|| cause.downcast_ref::<DatabaseError>()?.driver())
 }
 
-/// The error of a room above, which may be one of the database's.
+/// An error of a higher room, which may wrap one of the database's.
 pub(crate) trait RoomError: From<DatabaseError> {
-    /// The error of the database that this one is; else the error itself.
+    /// Returns the wrapped error of the database; otherwise the error itself.
     fn into_database(self) -> Result<DatabaseError, Self>;
 }
 
@@ -246,7 +249,7 @@ impl RoomError for DatabaseError {
     }
 }
 
-/// Answers a question about the last attempt to connect. A wrong password or certificate stays wrong.
+/// Answers a question about the last attempt to connect. A wrong password or certificate is permanent.
 fn last_attempt(error: &ConnectError, meets: fn(Meaning) -> bool) -> bool {
     let ConnectError::Failed { errors, .. } = error else {
         return false;

@@ -1,14 +1,14 @@
-//! Texts of errors, which may hold anything, as texts that can be stored.
+//! Texts of errors, which may contain anything, as texts that can be stored.
 
 use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use std::error::Error as StdError;
 
-/// The largest number of bytes that are kept of an error.
+/// Maximum number of bytes that are kept of an error.
 const LONGEST: usize = 64 * 1024;
 
-/// The text of an error, as the parameter of `emt_error_text`, which knows the encoding of the database. Each error that is
-/// stored goes this way: one that cannot be noted would be tried, and fail, again and again.
+/// The text of an error as the parameter of `emt_error_text`, which knows the encoding of the database. Every stored error
+/// takes this way. An error that could not be recorded would be retried forever.
 #[derive(Debug)]
 pub(crate) struct ErrorText(String);
 
@@ -19,7 +19,7 @@ impl ErrorText {
             end -= 1;
         }
         let kept = &text[..end];
-        // PostgreSQL's text cannot hold it.
+        // PostgreSQL's text cannot contain U+0000.
         let storable = kept.replace('\0', "\\0");
         if kept.len() == text.len() {
             return Self(storable);

@@ -1,21 +1,21 @@
-//! Names in SQL text: the one place where identifiers are quoted.
+//! Identifiers in SQL text: the one place that quotes them.
 
 use super::error::{DatabaseError, Result};
 
-/// PostgreSQL cuts longer names off silently.
+/// PostgreSQL silently truncates longer names.
 const LONGEST_NAME: usize = 63;
 
-/// Quotes a name, so that any character can stand in it.
+/// Quotes a name, so that it can contain any character.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A quoted name in a quoted schema.
+/// Returns a quoted name in a quoted schema.
 pub(crate) fn qualify(schema: &str, name: &str) -> String {
     format!("{}.{}", quote(schema), quote(name))
 }
 
-/// Refuses names that PostgreSQL would cut off or cannot hold.
+/// Refuses names that PostgreSQL would truncate or cannot store.
 pub(crate) fn check(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > LONGEST_NAME {
         let reason = format!("must have 1 to {LONGEST_NAME} bytes, has {}", name.len());

@@ -1,4 +1,4 @@
-//! READ COMMITTED, on which the feed and the appends rely, for statements that are transactions of their own.
+//! READ COMMITTED, which the feed and the appends require, for statements that are their own transactions.
 
 use super::endpoint::{ConnectError, Endpoint};
 use super::error::DatabaseError;
@@ -7,24 +7,24 @@ use postgres::{Client, SimpleQueryMessage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A backend may give its memory back to the system after each statement, and get it again page by page for the next one: that took a
-/// fifth of the time of inserting 100 documents. Once a block of this size was freed, glibc keeps twice as much (mallopt(3),
-/// `M_MMAP_THRESHOLD`, the dynamic threshold). With another C library it does nothing.
+/// Keeps memory in the backend. A backend may return its memory to the system after each statement and get it again page by
+/// page. That took a fifth of the time of inserting 100 documents. After a block of this size was freed, glibc keeps twice
+/// as much (mallopt(3), `M_MMAP_THRESHOLD`, the dynamic threshold). With another C library this has no effect.
 const PREPARE: &str = "SELECT pg_catalog.current_setting('default_transaction_isolation') FROM pg_catalog.length(pg_catalog.repeat('x', 524288))";
 
 pub(super) const READ_COMMITTED: &str = "read committed";
 
-/// How the statements of a pool come to READ COMMITTED. Most servers have it as the default, and nothing is to be done.
+/// How the statements of a pool run at READ COMMITTED. On most servers it is the default, and nothing is needed.
 #[derive(Clone, Default)]
 pub(crate) struct Isolation {
-    /// The sessions are opened with it: the role's default is another one.
+    /// Sessions are opened with it: the role's default is another level.
     by_session: Arc<AtomicBool>,
-    /// Each statement is put into a transaction that says it: there is a pooler, or the pool is the caller's.
+    /// Each statement runs in a transaction that requests it, because of a pooler, or because the pool is the caller's.
     by_transaction: Arc<AtomicBool>,
 }
 
 impl Isolation {
-    /// Opens a session at READ COMMITTED, where the server lets it.
+    /// Opens a session at READ COMMITTED, if the server allows it.
     pub(super) fn open(&self, endpoint: &Endpoint) -> Result<Client, OpenError> {
         if self.by_session.load(Ordering::Acquire)
             && let Some(client) = at_read_committed(endpoint)
@@ -58,7 +58,7 @@ pub(super) enum OpenError {
     Prepare(postgres::Error),
 }
 
-/// `None` where a pooler refuses it or passes over it.
+/// Returns `None` if a pooler refuses or ignores the setting.
 fn at_read_committed(endpoint: &Endpoint) -> Option<Client> {
     let mut client = endpoint.connect_at_read_committed().ok()?;
     is_read_committed(&mut client).ok()?.then_some(client)
@@ -72,7 +72,7 @@ fn is_read_committed(client: &mut Client) -> Result<bool, postgres::Error> {
     }))
 }
 
-/// Whether a statement failed as it does at another isolation level only: the feed cannot be read there, and a row that was
+/// Whether a statement failed with an error of another isolation level. There, the feed cannot be read, and a row that was
 /// changed since the statement began is an error.
 pub(super) fn may_be_isolation(error: &DatabaseError) -> bool {
     error

@@ -1,4 +1,4 @@
-//! A transaction that is begun when it is first used.
+//! A transaction that begins on first use.
 
 use super::error::{Result, RoomError};
 use super::pool::Connections;
@@ -8,20 +8,20 @@ use super::sql::Sql;
 use super::verification::Verification;
 use std::time::Duration;
 
-/// A transaction that is begun when its first statement runs, and whose parts can be taken back one by one. A part that runs
-/// no statement costs nothing.
+/// A transaction that begins with its first statement and whose parts can be undone one by one. A part without statements
+/// costs nothing.
 pub(crate) struct LazyTransaction {
     connections: Connections,
     patience: Duration,
     verification: Verification,
     begun: Option<PooledTransaction>,
     savepoint: Savepoint,
-    /// The database was not well for a part that was taken back.
+    /// A statement of an undone part failed because of a temporary database failure.
     was_unwell: bool,
 }
 
 impl LazyTransaction {
-    /// `patience` is that of [`PooledTransaction::begin_within`].
+    /// `patience` has the meaning of [`PooledTransaction::begin_within`].
     pub(crate) fn new(
         connections: &Connections,
         patience: Duration,
@@ -37,12 +37,12 @@ impl LazyTransaction {
         }
     }
 
-    /// Begins a part that can be taken back alone.
+    /// Begins a part that can be undone separately.
     pub(crate) fn begin_part(&mut self) {
         self.savepoint = self.savepoint.next();
     }
 
-    /// Takes back what the present part has done.
+    /// Undoes the current part.
     pub(crate) fn undo_part(&mut self) -> Result<()> {
         self.was_unwell = self.take_unwell();
         match (self.savepoint, &mut self.begun) {
@@ -66,7 +66,8 @@ impl LazyTransaction {
         Ok(sql)
     }
 
-    /// Whether the database was not well for a statement, whatever code made of its error.
+    /// Whether a statement failed because of a temporary database failure, even if code above hid its error. Clears the
+    /// mark.
     pub(crate) fn take_unwell(&mut self) -> bool {
         let begun = self.begun.as_mut();
         let is_unwell = begun.is_some_and(PooledTransaction::take_unwell);
@@ -80,8 +81,8 @@ impl LazyTransaction {
         Ok(begun)
     }
 
-    /// Runs the last statement and commits if it agrees; else everything is rolled back. Without a transaction, the
-    /// statement is one of its own.
+    /// Runs the last statement and commits if it succeeds; otherwise rolls everything back. Without a begun transaction, the
+    /// statement is its own transaction.
     pub(crate) fn commit<E: RoomError>(
         self,
         last: impl Fn(&mut dyn Sql) -> Result<bool, E>,

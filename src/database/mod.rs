@@ -1,4 +1,4 @@
-//! Connections, transactions, and the schema with its migration.
+//! Connections, transactions, and the schema with its migrations.
 
 mod back_off;
 mod connection_options;

@@ -1,4 +1,4 @@
-//! The pool: connections that are tested only when they have rested, and replaced when they died.
+//! The connection pool: tests connections only after they were idle, and replaces dead ones.
 
 use super::connection_options::ConnectionOptions;
 use super::driver_error::{lost_connection, reason};
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A connection that was used within this time is handed out without asking the server whether it is alive.
+/// A connection that was used within this time is handed out without a test.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// A connection that we have opened.
+/// A connection that the library opened.
 pub(crate) struct Connection {
-    /// `None` only while the connection is dropped.
+    /// `None` only while the connection is being dropped.
     sql: Option<Box<PreparingClient>>,
     used_at: Instant,
     suspicion: u64,
@@ -48,7 +48,7 @@ impl Connection {
             .expect("a connection is only empty while it is dropped")
     }
 
-    /// False where the connection has to be replaced first.
+    /// Whether the connection may use the partition. If not, it has to be replaced.
     fn may_use(&self, partition: Option<&Arc<str>>) -> bool {
         partition.is_none_or(|partition| self.used.add(partition))
     }
@@ -59,13 +59,13 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Closing a connection blocks, which an async runtime answers with a panic.
+    /// Closing a connection blocks, which panics in an async runtime.
     fn drop(&mut self) {
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         if let Some(sql) = self.sql.take() {
-            // Where no thread can be had, leaking one socket is better than a panic in a destructor.
+            // If no thread can be started, leaking one socket is better than a panic in a destructor.
             let _ = std::thread::Builder::new()
                 .name("emt:close".into())
                 .spawn(move || drop(sql));
@@ -73,7 +73,7 @@ impl Drop for Connection {
     }
 }
 
-/// On a standby, and where a server was made to refuse writes before it is replaced.
+/// True on a standby, and on a server that refuses writes before it is replaced.
 const IS_READ_ONLY: &str = "SHOW transaction_read_only";
 
 /// Opens, tests and discards connections for r2d2.
@@ -81,8 +81,8 @@ const IS_READ_ONLY: &str = "SHOW transaction_read_only";
 pub(crate) struct ConnectionManager {
     endpoint: Arc<Endpoint>,
     prepared_statements: bool,
-    /// Rises whenever a connection was found dead, or to lead to a standby: then the others, too, are asked before they are
-    /// handed out.
+    /// Incremented when a connection is found dead or leads to a standby. The other connections are then tested before they
+    /// are handed out.
     suspicion: Arc<AtomicU64>,
     isolation: Isolation,
     used: Arc<PartitionsOfPool>,
@@ -116,7 +116,7 @@ impl ManageConnection for ConnectionManager {
         Ok(())
     }
 
-    /// Looked at whenever a connection comes back.
+    /// Called when a connection is returned.
     fn has_broken(&self, connection: &mut Connection) -> bool {
         if connection.is_wrong_server() {
             self.suspicion.fetch_add(1, Ordering::AcqRel);
@@ -130,7 +130,7 @@ impl ManageConnection for ConnectionManager {
     }
 }
 
-/// Asks whether the server is there; a connection under suspicion, whether it still leads to a server that writes.
+/// Asks whether the server responds. For a suspected connection, also asks whether the server still accepts writes.
 fn test(client: &mut Client, is_suspected: bool) -> Result<(), ConnectionTestError> {
     let question = if is_suspected { IS_READ_ONLY } else { "" };
     let answer = client
@@ -145,21 +145,21 @@ fn test(client: &mut Client, is_suspected: bool) -> Result<(), ConnectionTestErr
     Ok(())
 }
 
-/// Why the pool could not open a connection, or threw one away.
+/// Why the pool could not open a connection, or discarded one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectionTestError {
     #[error(transparent)]
     Connect(ConnectError),
-    /// The pool keeps the text only, so it has the cause in it.
+    /// Includes the cause, because the pool keeps only the text.
     #[error("a new connection could not be prepared: {}", unprepared(.0))]
     Prepare(#[source] postgres::Error),
-    #[error("an idle connection had died: {}", reason(.0))]
+    #[error("an idle connection was lost: {}", reason(.0))]
     Test(#[source] postgres::Error),
-    #[error("an idle connection leads to a server that only reads")]
+    #[error("an idle connection leads to a read-only server")]
     WrongServer,
 }
 
-/// A pooler says why, but the driver forgets an error that it reads together with the end of the connection.
+/// A pooler reports the reason, but the driver loses an error that it reads together with the end of the connection.
 fn unprepared(error: &postgres::Error) -> String {
     let reason = reason(error);
     if lost_connection(error) {
@@ -179,7 +179,7 @@ impl From<OpenError> for ConnectionTestError {
     }
 }
 
-/// A pool that the caller brought, with its type erased.
+/// A pool that the caller supplied, with its type erased.
 pub(crate) trait ForeignPool: Send + Sync {
     fn get(&self) -> Result<Box<dyn ForeignConnection>, r2d2::Error>;
 }
@@ -194,19 +194,19 @@ impl<M: ManageConnection<Connection = Client>> ForeignPool for Pool<M> {
     }
 }
 
-/// Where a store's connections come from.
+/// The source of a store's connections.
 #[derive(Clone)]
 pub(crate) enum Connections {
     Own {
         manager: Arc<ConnectionManager>,
         pool: Pool<ConnectionManager>,
-        /// Whose tables are used; `None` for what looks at nobody's.
+        /// The partition whose tables are used; `None` for operations on none of them.
         partition: Option<Arc<str>>,
     },
     Foreign {
         pool: Arc<dyn ForeignPool>,
         isolation: Isolation,
-        /// Of all its connections: nothing tells them apart. Forgotten when one is found dead.
+        /// For all connections of the pool, because they cannot be told apart. Cleared when one is found dead.
         verified: VerifiedParts,
     },
 }
@@ -235,7 +235,7 @@ impl Connections {
         }
     }
 
-    /// The same connections for what uses the tables of one partition.
+    /// Returns the same connections for operations on the tables of one partition.
     pub(crate) fn of_partition(&self, name: &Arc<str>) -> Self {
         let mut connections = self.clone();
         if let Self::Own { partition, .. } = &mut connections {
@@ -273,8 +273,8 @@ impl Connections {
         }
     }
 
-    /// Opens a connection outside the pool, for a thread that keeps it. `None` on a pool of the caller's, which alone knows
-    /// how to open one.
+    /// Opens a connection outside the pool, for a thread that keeps it. Returns `None` for the caller's pool, because only
+    /// the caller knows how to open a connection.
     pub(crate) fn dedicated(&self) -> Result<Option<Checkout>> {
         refuse_async_context()?;
         let Self::Own { manager, .. } = self else {
@@ -307,7 +307,7 @@ impl Connections {
         matches!(self, Self::Own { .. })
     }
 
-    /// Throws a connection away that was found dead, and has the resting ones asked before they are used.
+    /// Discards a dead connection, and has the idle ones tested before their next use.
     pub(crate) fn discard(&self, mut checkout: Checkout) {
         if let Checkout::Own(connection) = &mut checkout {
             connection.broken = true;
@@ -320,8 +320,7 @@ impl Connections {
         }
     }
 
-    /// Replaces the connections that have used a partition which was removed: those that rest, now, and others before their
-    /// next use.
+    /// Replaces the connections that have used a removed partition: idle ones now, others before their next use.
     pub(crate) fn removed_partition(&self, name: &str) {
         match self {
             Self::Own { manager, pool, .. } => {
@@ -346,19 +345,18 @@ fn checkout_own(
         if connection.may_use(partition) {
             return Ok(connection);
         }
-        // In its place: whoever waits for a connection is not told when the pool throws one away.
+        // Replaced in place: the pool does not tell waiting callers when it discards a connection.
         if let Ok(new) = manager.connect() {
             *connection = new;
             connection.may_use(partition);
             return Ok(connection);
         }
-        // The pool tries again, for as long as an operation may wait.
+        // The pool retries until its connection timeout.
         connection.broken = true;
     }
 }
 
-/// Opens the resting connections anew that have used a partition which was removed. Where that fails, it is done before their
-/// next use.
+/// Reopens the idle connections that have used a removed partition. After a failure, this happens before their next use.
 fn renew_resting(manager: &ConnectionManager, pool: &Pool<ConnectionManager>) {
     let resting = pool.state().idle_connections;
     let connections: Vec<_> = (0..resting).map_while(|_| pool.try_get()).collect();
@@ -371,14 +369,14 @@ fn renew_resting(manager: &ConnectionManager, pool: &Pool<ConnectionManager>) {
     }
 }
 
-/// A connection, until it is dropped.
+/// A connection for the time until it is dropped.
 pub(crate) enum Checkout {
     Own(PooledConnection<ConnectionManager>),
     Foreign {
         client: Box<dyn ForeignConnection>,
         verified: VerifiedParts,
     },
-    /// Outside the pool: closed when it is dropped.
+    /// Outside the pool: closed when dropped.
     Dedicated(Connection),
 }
 
@@ -391,7 +389,7 @@ impl Checkout {
         }
     }
 
-    /// The client itself, for what is no statement.
+    /// Returns the client itself, for operations other than statements.
     pub(crate) fn client(&mut self) -> &mut Client {
         match self {
             Self::Own(connection) => &mut connection.sql().client,
@@ -400,8 +398,8 @@ impl Checkout {
         }
     }
 
-    /// Whether the database was not well for a statement since this was asked last. Of a connection of the caller's pool,
-    /// nobody knows.
+    /// Whether a statement failed because of a temporary database failure, since the last call. Always false for a
+    /// connection of the caller's pool.
     pub(crate) fn take_unwell(&mut self) -> bool {
         match self {
             Self::Own(connection) => std::mem::take(&mut connection.sql().was_unwell),
@@ -410,7 +408,7 @@ impl Checkout {
         }
     }
 
-    /// Looks at what a part of the store relies on, unless it was found in order over this connection before.
+    /// Runs a verification unless it has already passed over this connection.
     pub(crate) fn verify(&mut self, verification: &Verification) -> Result<()> {
         if self.verified().contains(verification) {
             return Ok(());
@@ -418,7 +416,7 @@ impl Checkout {
         self.verify_anew(verification)
     }
 
-    /// The same, whatever was found before.
+    /// Runs a verification even if it has passed before.
     pub(crate) fn verify_anew(&mut self, verification: &Verification) -> Result<()> {
         verification.run(self.sql())?;
         self.verified().insert(verification);
@@ -438,7 +436,7 @@ impl Checkout {
         self.client().is_closed()
     }
 
-    /// Has the pool throw the connection away instead of handing it out again.
+    /// Makes the pool discard the connection instead of handing it out again.
     pub(crate) fn poison(&mut self) {
         if let Self::Own(connection) = self {
             connection.broken = true;
@@ -446,11 +444,11 @@ impl Checkout {
     }
 }
 
-/// Fails where blocking would panic: inside an async task. A thread of `spawn_blocking` may block.
+/// Fails if blocking would panic: inside an async task. A thread of `spawn_blocking` may block.
 pub(crate) fn refuse_async_context() -> Result<()> {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return Ok(());
     };
-    // The only way to tell a worker of a runtime from one of its blocking threads is to try.
+    // Trying is the only way to tell a runtime's worker from one of its blocking threads.
     std::panic::catch_unwind(|| runtime.block_on(async {})).map_err(|_| DatabaseError::AsyncContext)
 }

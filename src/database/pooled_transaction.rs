@@ -1,4 +1,4 @@
-//! Transactions on a connection of the pool, whose commit is never mistaken.
+//! Transactions on a connection of the pool, with a commit whose result is reliable.
 
 use super::driver_error::{
     ended_by_server, is_stale_plan, is_victim, is_wrong_server, lost_server,
@@ -12,14 +12,14 @@ use super::verification::Verification;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// The client reports success when the server answers COMMIT with ROLLBACK, as it does in a transaction in which a
-/// statement has failed. SAVEPOINT fails there, and it fails where the transaction was already ended by other means.
+/// The client reports success when the server answers COMMIT with ROLLBACK, as it does after a failed statement. SAVEPOINT
+/// fails in that case, and also if the transaction was already ended.
 const COMMIT: &str = "SAVEPOINT emt_commit; COMMIT";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 const BEGIN_ALONE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const ISOLATION: &str = "SELECT pg_catalog.current_setting('transaction_isolation')";
 
-/// How many dead connections are replaced before their error is returned.
+/// Maximum number of dead connections that are replaced before their error is returned.
 const REPLACEMENTS: RetryPolicy = RetryPolicy::times(3);
 
 fn within(patience: Duration) -> String {
@@ -30,7 +30,7 @@ fn within(patience: Duration) -> String {
     )
 }
 
-/// For a setting of the server, where 0 means no limit.
+/// For a server setting whose value 0 means no limit.
 fn milliseconds(time: Duration) -> u128 {
     time.as_millis().max(1)
 }
@@ -47,18 +47,18 @@ impl PooledTransaction {
         Self::begin_by(connections, BEGIN)
     }
 
-    /// The same for code of the user's, which may only read: it can write where the server and the role let it by default.
+    /// Begins a transaction for user code. Whether it can write is the default of the server and the role.
     pub(crate) fn begin_by_default(connections: &Connections) -> Result<Self> {
         Self::begin_by(connections, BEGIN_ALONE)
     }
 
-    /// Begins a transaction that the server ends when it is idle for longer than `patience`, or when one statement takes
-    /// longer, unless the connection has a limit of its own for that.
+    /// Begins a transaction with a limit on idle time and on each statement: the server ends it after `patience`. A limit
+    /// that the connection already has wins.
     pub(crate) fn begin_within(connections: &Connections, patience: Duration) -> Result<Self> {
         Self::begin_by(connections, &within(patience))
     }
 
-    /// The same, whose statements wait for a lock no longer than `lock_patience`.
+    /// Also limits each wait for a lock to `lock_patience`.
     pub(crate) fn begin_among_locks(
         connections: &Connections,
         patience: Duration,
@@ -96,19 +96,19 @@ impl PooledTransaction {
         self.checkout.sql()
     }
 
-    /// Whether the database was not well for a statement of the transaction since this was asked last.
+    /// Whether a statement of the transaction failed because of a temporary database failure, since the last call.
     pub(crate) fn take_unwell(&mut self) -> bool {
         self.checkout.take_unwell()
     }
 
-    /// Looks at what a part of the store relies on, where the connection is new.
+    /// Runs a verification if the connection is new.
     pub(crate) fn verify(&mut self, verification: &Verification) -> Result<()> {
         self.checkout.verify(verification)
     }
 
     /// Commits, or fails and rolls back.
     pub(crate) fn commit(mut self) -> Result<()> {
-        // Over a connection that is known to be lost, no COMMIT gets out.
+        // Over a lost connection, no COMMIT is sent.
         let sent = !self.checkout.is_closed();
         let Err(error) = self.sql().batch(COMMIT) else {
             self.open = false;
@@ -140,8 +140,8 @@ impl Drop for PooledTransaction {
 }
 
 impl Connections {
-    /// Runs one statement that is its own transaction. A connection that the server had closed, or that leads to a standby,
-    /// is replaced and the statement repeated, and so is one that has ended a deadlock: the server says so only when the
+    /// Runs one statement as its own transaction. It is repeated over another connection if the server had closed this one
+    /// or it leads to a standby. It is also repeated after a deadlock. In these cases the server guarantees that the
     /// statement did not commit. `repeatable` repeats it after any lost connection.
     pub(crate) fn run<T, E: RoomError>(
         &self,
@@ -151,7 +151,7 @@ impl Connections {
         self.run_on(|| repeatable, |checkout| run(checkout.sql()))
     }
 
-    /// The same for a statement that writes to a part of the store: looks at it first, where the connection is new.
+    /// Runs a statement that writes to a part of the store. On a new connection, verifies that part first.
     pub(crate) fn run_verified<T, E: RoomError>(
         &self,
         verification: &Verification,
@@ -170,7 +170,7 @@ impl Connections {
         )
     }
 
-    /// Looks at what a part of the store relies on, whatever was found before.
+    /// Runs a verification even if it has passed before.
     pub(crate) fn verify(&self, verification: &Verification) -> Result<()> {
         self.run_on(|| true, |checkout| checkout.verify_anew(verification))
     }
@@ -213,7 +213,7 @@ impl Connections {
         run(checkout.sql())
     }
 
-    /// Runs a statement that can be in no transaction, and may be repeated.
+    /// Runs a statement that cannot run in a transaction and may be repeated.
     pub(crate) fn run_outside<T, E: RoomError>(
         &self,
         mut run: impl FnMut(&mut dyn Sql) -> Result<T, E>,
@@ -226,8 +226,8 @@ impl Connections {
         done?
     }
 
-    /// Whether a statement has failed because it ran at another isolation level than READ COMMITTED. From then on, each one
-    /// is put into a transaction. The statement stored nothing, so it may be repeated.
+    /// Whether a statement failed because it ran at another isolation level than READ COMMITTED. From then on, each
+    /// statement runs in a transaction. The failed one stored nothing, so it may be repeated.
     fn has_other_isolation(&self, error: &DatabaseError) -> bool {
         if !may_be_isolation(error) {
             return false;
@@ -247,7 +247,7 @@ impl Connections {
         is_other
     }
 
-    /// An error that is none of the database's is what the statement has come to.
+    /// The inner result is the statement's own; the outer error is the database's.
     fn run_once<T, E: RoomError>(
         &self,
         in_transaction: bool,
@@ -272,8 +272,8 @@ impl Connections {
 }
 
 impl Checkout {
-    /// Runs a statement in a transaction that says READ COMMITTED. It says nothing of reading and writing: what the role may do
-    /// by default is deliberate.
+    /// Runs a statement in a transaction at READ COMMITTED. It does not set read or write mode: the role's default is
+    /// deliberate.
     fn run_in_transaction<T, E: RoomError>(
         &mut self,
         run: &mut impl FnMut(&mut Self) -> Result<T, E>,
@@ -294,7 +294,7 @@ impl Checkout {
     }
 }
 
-/// Whether another connection is needed. One that leads to a standby is dropped by the pool.
+/// Whether another connection is needed. The pool drops a connection to a standby.
 fn names_useless_connection(error: &DatabaseError) -> bool {
     names_dead_connection(error)
         || matches!(error, DatabaseError::Statement { source, .. } if is_wrong_server(source))
@@ -305,8 +305,7 @@ fn names_dead_connection(error: &DatabaseError) -> bool {
         if lost_server(source) || ended_by_server(source))
 }
 
-/// The server says that it has closed a connection, or has chosen the statement to end a deadlock, only where the
-/// statement did not commit.
+/// The server reports a closed connection or a resolved deadlock only if the statement did not commit.
 fn may_repeat(error: &DatabaseError, repeatable: bool) -> bool {
     let DatabaseError::Statement { source, .. } = error else {
         return false;

@@ -1,4 +1,4 @@
-//! Where an append expects a stream to be; and numbers and times on their way to the database and back.
+//! The expected version of a stream or a document, and conversions of numbers and times to and from the database.
 
 use super::error::{DatabaseError, Result};
 use super::sql::get;
@@ -7,33 +7,45 @@ use postgres::row::RowIndex;
 use std::fmt::{self, Display};
 use std::time::{Duration, SystemTime};
 
-/// The version that a stream must have for an append to go on.
+/// Version that a stream must have for an append, or a document for a write.
 ///
-/// It is checked inside the database, under the lock of the stream: of any number of concurrent appends that expect the
-/// same version, one wins, and the others get [`Error::Conflict`](crate::Error::Conflict) with the actual version.
+/// The database checks it under the lock of the stream or the document. Of several concurrent writes that expect the same
+/// version, one succeeds. The others get [`Error::Conflict`](crate::Error::Conflict), or
+/// [`pongo::Error::Conflict`](crate::pongo::Error::Conflict), with the actual version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ExpectedVersion {
-    /// Whatever it is; never conflicts. The default.
+    /// Any version; never conflicts. The default.
     #[default]
     Any,
-    /// The stream does not exist yet. The same as `Exact(0)`.
-    NoStream,
-    /// The stream exists, at any version.
-    StreamExists,
-    /// The stream's last message has this version: 1 is the first message of a stream.
+    /// It does not exist. Same as `Exact(0)`.
+    DoesNotExist,
+    /// It exists, at any version.
+    Exists,
+    /// It has this version. The first message of a stream has version 1. A document has version 1 after its insertion, and one
+    /// more after each change.
     Exact(u64),
 }
 
 impl ExpectedVersion {
-    /// The form that `emt_append` takes.
+    /// Returns the form that the statements take.
     pub(crate) fn as_sql(self) -> Option<i64> {
         match self {
             Self::Any => None,
-            Self::NoStream => Some(0),
-            Self::StreamExists => Some(-1),
-            // A bound, too: a version that no stream has is refused with the number that was given.
+            Self::DoesNotExist => Some(0),
+            Self::Exists => Some(-1),
+            // Clamped like a bound: a version that nothing can have is refused, with the number that the caller gave.
             Self::Exact(version) => Some(to_sql(version)),
+        }
+    }
+
+    /// Whether this version is what was expected; 0 is what does not exist.
+    pub(crate) fn is_met_by(self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exists => version > 0,
+            Self::DoesNotExist => version == 0,
+            Self::Exact(expected) => version == expected,
         }
     }
 }
@@ -48,25 +60,25 @@ impl Display for ExpectedVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => formatter.write_str("any version"),
-            Self::NoStream => formatter.write_str("no stream"),
-            Self::StreamExists => formatter.write_str("an existing stream"),
+            Self::DoesNotExist => formatter.write_str("none"),
+            Self::Exists => formatter.write_str("an existing one"),
             Self::Exact(version) => write!(formatter, "version {version}"),
         }
     }
 }
 
-/// A version, position or count as PostgreSQL returns it: a `BIGINT` that is never negative.
+/// Converts a version, position or count from PostgreSQL: a `BIGINT` that is never negative.
 pub(crate) fn from_sql(value: i64) -> Result<u64> {
     u64::try_from(value).map_err(|_| negative("a position, version or count", value))
 }
 
-/// A column with a version, position or count.
+/// Reads a column with a version, position or count.
 pub(crate) fn get_u64(row: &Row, column: impl RowIndex + Display + Copy) -> Result<u64> {
     let value: i64 = get(row, column)?;
     u64::try_from(value).map_err(|_| negative(&format!("column {column}"), value))
 }
 
-/// A column with a small version or count, which is an `INTEGER`.
+/// Reads a column with a small version or count, an `INTEGER`.
 pub(crate) fn get_u32(row: &Row, column: &str) -> Result<u32> {
     let value: i32 = get(row, column)?;
     u32::try_from(value).map_err(|_| negative(&format!("column {column}"), value.into()))
@@ -76,20 +88,20 @@ fn negative(what: &str, value: i64) -> DatabaseError {
     DatabaseError::stored(what, value.to_string(), "not negative")
 }
 
-/// A number as the bound of a comparison, or as a limit: no stored number is above the largest `BIGINT`, so it stands for
-/// all that are. A number that is stored is checked by [`stored_to_sql`] first.
+/// Converts a number for a comparison or a limit. No stored number exceeds the largest `BIGINT`, so larger numbers are
+/// clamped to it. For a number that is stored, use [`stored_to_sql`].
 pub(crate) fn to_sql(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-/// A position that is to be stored.
+/// Converts a position that is to be stored.
 pub(crate) fn stored_to_sql(what: &str, value: u64) -> Result<i64> {
     value
         .try_into()
         .map_err(|_| too_large(what, value, i64::MAX))
 }
 
-/// A version or count that is to be stored as an `INTEGER`.
+/// Converts a version or count that is to be stored as an `INTEGER`.
 pub(crate) fn small_to_sql(what: &str, value: impl Into<u64>) -> Result<i32> {
     let value = value.into();
     value
@@ -101,7 +113,7 @@ fn too_large(what: &str, value: u64, largest: i64) -> DatabaseError {
     DatabaseError::invalid(what, format!("must be at most {largest}, is {value}"))
 }
 
-/// A time as microseconds since 1970; before that, they are negative.
+/// Converts microseconds since 1970, negative before that, to a time.
 pub(crate) fn time_from_sql(microseconds: i64) -> SystemTime {
     let distance = Duration::from_micros(microseconds.unsigned_abs());
     if microseconds < 0 {
@@ -111,7 +123,7 @@ pub(crate) fn time_from_sql(microseconds: i64) -> SystemTime {
     }
 }
 
-/// The time between two moments in microseconds; one that a clock has turned back counts as none.
+/// Converts elapsed microseconds; negative ones, after a clock was set back, count as zero.
 pub(crate) fn elapsed_from_sql(microseconds: i64) -> Duration {
     Duration::from_micros(microseconds.max(0).unsigned_abs())
 }

@@ -1,24 +1,24 @@
-//! Repeating what has failed for a reason that may pass.
+//! Retries after failures that may be temporary.
 //!
-//! Waits that a stop or the end of the store interrupts are not here: they stand on a channel, with a
+//! Waits that a stop or the end of the store interrupts are elsewhere: they block on a channel, with a
 //! [`BackOff`](super::back_off::BackOff).
 
 use super::back_off::{BackOff, pause};
 use std::time::{Duration, Instant};
 
-/// How often something is repeated, and after which pauses.
+/// Number of retries, and the pauses between them.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
-    /// `None` repeats without end.
+    /// `None` retries without end.
     retries: Option<u32>,
     deadline: Option<Instant>,
-    /// The shortest and the longest pause; `None` repeats at once.
+    /// The shortest and the longest pause; `None` retries at once.
     pauses: Option<(Duration, Duration)>,
     retries_without_pause: u32,
 }
 
 impl RetryPolicy {
-    /// Repeats so many times, at once.
+    /// Retries this many times, without pauses.
     pub(crate) const fn times(retries: u32) -> Self {
         Self {
             retries: Some(retries),
@@ -26,7 +26,7 @@ impl RetryPolicy {
         }
     }
 
-    /// Repeats until it succeeds, at once.
+    /// Retries until success, without pauses.
     pub(crate) const fn without_end() -> Self {
         Self {
             retries: None,
@@ -36,19 +36,19 @@ impl RetryPolicy {
         }
     }
 
-    /// Pauses before each repetition, twice as long each time.
+    /// Pauses before each retry, twice as long each time.
     pub(crate) const fn pausing(mut self, shortest: Duration, longest: Duration) -> Self {
         self.pauses = Some((shortest, longest));
         self
     }
 
-    /// The first so many repetitions come at once.
+    /// Makes the first retries without a pause.
     pub(crate) const fn pausing_after(mut self, retries: u32) -> Self {
         self.retries_without_pause = retries;
         self
     }
 
-    /// Repeats nothing that fails after this time.
+    /// Stops retrying after this time.
     pub(crate) const fn until(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
@@ -64,11 +64,11 @@ impl RetryPolicy {
 pub(crate) struct Attempt {
     /// Counted from 0.
     pub(crate) number: u32,
-    /// Whether no other follows by the number of retries; a deadline is not foreseen.
+    /// Whether this is the last retry by number. The deadline is not considered.
     pub(crate) is_last: bool,
 }
 
-/// Runs attempts until the outcome is none to be repeated, or the policy has no more; returns the last outcome.
+/// Runs attempts until an outcome needs no retry, or the policy allows none. Returns the last outcome.
 pub(crate) fn retry<R>(
     policy: &RetryPolicy,
     mut attempt: impl FnMut(Attempt) -> R,

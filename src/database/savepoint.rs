@@ -1,23 +1,23 @@
-//! Savepoints: parts of a transaction that are taken back alone, and questions that only a savepoint answers.
+//! Savepoints: parts of a transaction that can be undone separately, and checks that only a savepoint allows.
 
 use super::error::{DatabaseError, Result};
 use super::sql::Sql;
 
 const CHECK_OPEN: &str = "SAVEPOINT emt_open; RELEASE SAVEPOINT emt_open";
 
-/// Fails where the transaction was aborted or ended.
+/// Fails if the transaction was aborted or ended.
 pub(crate) fn check_open(sql: &mut dyn Sql) -> Result<()> {
     sql.batch(CHECK_OPEN)
-        .map_err(|error| DatabaseError::statement("go on with the transaction", error))
+        .map_err(|error| DatabaseError::statement("continue the transaction", error))
 }
 
-/// Leaves nothing of the transaction to commit, back to the last savepoint: a statement fails in it.
+/// Aborts the transaction back to the last savepoint, by a statement that fails.
 pub(crate) fn abort(sql: &mut dyn Sql) {
-    // Over a lost connection this fails for another reason, and there is nothing to commit either.
+    // Over a lost connection, the statement fails for that reason, and nothing can be committed either.
     let _ = sql.batch("ROLLBACK TO SAVEPOINT emt_none");
 }
 
-/// A savepoint that is rolled back to unless it is released.
+/// A savepoint that is rolled back to on drop unless it is released.
 pub(crate) struct Nested<'a> {
     sql: &'a mut dyn Sql,
     open: bool,
@@ -35,7 +35,7 @@ impl<'a> Nested<'a> {
     }
 
     pub(crate) fn release(mut self) -> Result<()> {
-        // Savepoints of one name hide each other, so nesting needs no numbers.
+        // Savepoints with the same name hide each other, so nesting needs no numbers.
         let released = self.sql.batch("RELEASE SAVEPOINT emt_nested");
         self.open = released.is_err();
         released.map_err(|error| DatabaseError::statement("release the savepoint", error))
@@ -45,7 +45,7 @@ impl<'a> Nested<'a> {
 impl Drop for Nested<'_> {
     fn drop(&mut self) {
         if self.open {
-            // Where this fails, so does the commit of the transaction around it.
+            // If this fails, so does the commit of the surrounding transaction.
             let _ = self
                 .sql
                 .batch("ROLLBACK TO SAVEPOINT emt_nested; RELEASE SAVEPOINT emt_nested");
@@ -53,20 +53,20 @@ impl Drop for Nested<'_> {
     }
 }
 
-/// What the present part of a batch can be taken back to.
+/// The state to which the current part of a batch can be undone.
 #[derive(PartialEq, Clone, Copy)]
 pub(super) enum Savepoint {
-    /// The part has done nothing yet; there may be a savepoint of the part before.
+    /// The part has run no statement yet. The previous part may have left a savepoint.
     None {
         earlier: bool,
     },
-    /// The part has begun the transaction.
+    /// The part began the transaction.
     Begin,
     Set,
 }
 
 impl Savepoint {
-    /// That of the next part.
+    /// Returns the savepoint of the next part.
     pub(super) fn next(self) -> Self {
         let earlier = match self {
             Self::None { earlier } => earlier,
@@ -76,7 +76,7 @@ impl Savepoint {
         Self::None { earlier }
     }
 
-    /// Has a part that uses the transaction for the first time begin with a savepoint, which takes the earlier one's place.
+    /// Sets the savepoint before the part's first statement, in place of the previous part's.
     pub(super) fn set(&mut self, sql: &mut dyn Sql) -> Result<()> {
         let Self::None { earlier } = *self else {
             return Ok(());
@@ -93,8 +93,8 @@ impl Savepoint {
     }
 }
 
-/// Takes back what was done since the savepoint was set.
+/// Undoes everything since the savepoint.
 pub(super) fn roll_back_part(sql: &mut dyn Sql) -> Result<()> {
     sql.batch("ROLLBACK TO SAVEPOINT emt_part")
-        .map_err(|source| DatabaseError::statement("take back a part of a batch", source))
+        .map_err(|source| DatabaseError::statement("undo a part of a batch", source))
 }

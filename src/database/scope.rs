@@ -1,19 +1,19 @@
-//! Where rows belong: the PostgreSQL schema and the partition; and the keys that rows can have.
+//! The PostgreSQL schema and the partition of rows; and checks of their keys.
 
 use super::error::{DatabaseError, Result};
 use std::sync::Arc;
 
-/// The partition of a store that knows no tenants.
+/// Partition of a store without tenants.
 pub(crate) const DEFAULT_PARTITION: &str = "emt:default";
 
-/// Whose rows an operation sees.
+/// The rows that an operation sees.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
     pub(crate) schema: Arc<str>,
     pub(crate) partition: Arc<str>,
 }
 
-/// A text that can be stored: not empty, and without U+0000, which PostgreSQL's text cannot hold.
+/// Checks that a text can be stored: not empty, and without U+0000, which PostgreSQL's text cannot contain.
 pub(crate) fn check_text(what: &str, text: &str) -> Result<()> {
     if text.is_empty() {
         return Err(DatabaseError::invalid(what, "must not be empty"));
@@ -27,10 +27,10 @@ pub(crate) fn check_text(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A key has to fit an index entry of 2,704 bytes together with the partition's name.
+/// A key and the partition's name together have to fit into an index entry of 2,704 bytes.
 const LONGEST_KEY: usize = 2_000;
 
-/// A text that can be stored and be a key.
+/// Checks that a text can be stored and used as a key.
 pub(crate) fn check_key(what: &str, text: &str) -> Result<()> {
     check_text(what, text)?;
     if text.len() > LONGEST_KEY {

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// The digest of what was added so far.
+/// The digest of all bytes added so far.
 #[derive(Clone, Default)]
 pub(crate) struct TextDigest(Sha256);
 
@@ -12,7 +12,7 @@ impl TextDigest {
         self.0.update(bytes);
     }
 
-    /// In hexadecimal, 64 characters.
+    /// Returns the digest as 64 hexadecimal characters.
     pub(crate) fn text(&self) -> String {
         let mut text = String::with_capacity(64);
         for byte in self.0.clone().finalize() {

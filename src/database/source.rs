@@ -1,4 +1,4 @@
-//! Where a pool comes from: a connection string, or the caller.
+//! The source of a pool: a connection string, or the caller.
 
 use super::connection_options::ConnectionOptions;
 use super::error::{DatabaseError, Result};
@@ -17,7 +17,7 @@ impl ConnectionSource {
         Self::Pool(Connections::foreign(pool))
     }
 
-    /// The options are for a pool of our own.
+    /// The options only affect a pool that the library opens.
     pub(crate) fn open(self, options: &ConnectionOptions) -> Result<Connections> {
         match self {
             Self::Pool(connections) => Ok(connections),
@@ -29,7 +29,7 @@ impl ConnectionSource {
 fn own_pool(connection_string: &str, options: &ConnectionOptions) -> Result<Connections> {
     options.check()?;
     let endpoint = Endpoint::parse(connection_string).map_err(DatabaseError::ConnectionString)?;
-    // The pool would try again and again until its timeout; a wrong password should be told at once.
+    // Connects once first: the pool would retry until its timeout, but a wrong password should be reported at once.
     endpoint
         .connect()
         .map_err(|source| DatabaseError::Connect {

@@ -1,4 +1,4 @@
-//! Running statements: prepared once a connection, or unnamed in one round trip.
+//! Running statements: prepared once per connection, or unnamed in one round trip.
 
 use super::driver_error::{is_retryable, is_stale_plan, is_wrong_server};
 use postgres::fallible_iterator::FallibleIterator;
@@ -10,15 +10,15 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt::Display;
 
-/// A value and the type that the statement gives it.
+/// A value and its SQL type in the statement.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 pub(crate) fn param(value: &(dyn ToSql + Sync), kind: Type) -> Parameter<'_> {
     (value, kind)
 }
 
-/// Reads a column, by its name. By its number only where the rows are many: a struct has the numbers beside the statement.
-/// A type that does not fit is an error, not a panic.
+/// Reads a column by its name. Statements with many rows read it by its number: a struct lists the numbers beside the
+/// statement. A type that does not match is an error, not a panic.
 pub(crate) fn get<'a, T: FromSql<'a>>(
     row: &'a Row,
     column: impl RowIndex + Display,
@@ -27,19 +27,19 @@ pub(crate) fn get<'a, T: FromSql<'a>>(
         .map_err(|source| super::error::DatabaseError::statement("read a row", source))
 }
 
-/// The value of a statement that gives one row with one column; `None` without the row.
+/// Returns the value of a statement with one row and one column; `None` without a row.
 pub(crate) fn scalar<'a, T: FromSql<'a>>(rows: &'a [Row]) -> super::error::Result<Option<T>> {
     rows.first().map(|row| get(row, 0)).transpose()
 }
 
-/// The values of a statement that gives one column.
+/// Returns the values of a statement with one column.
 pub(crate) fn scalars<'a, T: FromSql<'a>>(rows: &'a [Row]) -> super::error::Result<Vec<T>> {
     rows.iter().map(|row| get(row, 0)).collect()
 }
 
-/// Something that runs statements: a connection, or a transaction of the caller's.
+/// A connection or a transaction that runs statements.
 ///
-/// Statements of this crate name the types of their parameters, so that an unnamed statement takes one round trip too.
+/// This crate's statements name the types of their parameters, so that an unnamed statement also takes one round trip.
 pub(crate) trait Sql: Send {
     fn query(
         &mut self,
@@ -49,21 +49,21 @@ pub(crate) trait Sql: Send {
 
     fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, postgres::Error>;
 
-    /// Like `query`, but never prepared: planned with the values at hand.
+    /// Like `query`, but never prepared: planned with the actual values.
     fn query_unnamed(
         &mut self,
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, postgres::Error>;
 
-    /// Like `execute`, but never prepared: planned with the values at hand.
+    /// Like `execute`, but never prepared: planned with the actual values.
     fn execute_unnamed(
         &mut self,
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<u64, postgres::Error>;
 
-    /// Hands over the rows as they arrive, until `each` returns false.
+    /// Passes the rows to `each` as they arrive, until it returns false.
     fn query_each(
         &mut self,
         sql: &str,
@@ -71,7 +71,7 @@ pub(crate) trait Sql: Send {
         each: &mut dyn FnMut(&Row) -> bool,
     ) -> Result<(), postgres::Error>;
 
-    /// A user's statement, whose types only the server knows.
+    /// Runs a user's statement, whose types only the server knows.
     fn query_untyped(
         &mut self,
         sql: &str,
@@ -85,16 +85,16 @@ pub(crate) trait Sql: Send {
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, postgres::Error>;
 
-    /// Several statements without parameters, in one round trip.
+    /// Runs several statements without parameters, in one round trip.
     fn batch(&mut self, sql: &str) -> Result<(), postgres::Error>;
 
     /// Copies rows in PostgreSQL's binary format.
     fn copy_in<'a>(&'a mut self, sql: &str) -> Result<postgres::CopyInWriter<'a>, postgres::Error>;
 }
 
-/// The statements that a connection has prepared.
+/// Statements that a connection has prepared.
 ///
-/// Bounded: a store with many tenants or many kinds of filters has no end of them.
+/// Limited in number: many tenants or many filters would otherwise grow it without bound.
 #[derive(Default)]
 struct PreparedStatements(HashMap<String, Statement>);
 
@@ -118,7 +118,7 @@ impl PreparedStatements {
         Ok(statement)
     }
 
-    /// A migration can make a plan stale; the next use prepares it again.
+    /// A migration can make a plan stale. The next use prepares the statement again.
     fn forget_if_stale(&mut self, sql: &str, error: &postgres::Error) {
         if is_stale_plan(error) {
             self.0.remove(sql);
@@ -126,13 +126,13 @@ impl PreparedStatements {
     }
 }
 
-/// A client with the statements that it has prepared, if it may keep any.
+/// A client with its prepared statements, if it may keep any.
 pub(crate) struct PreparingClient {
     pub(crate) client: Client,
     statements: Option<PreparedStatements>,
-    /// The connection leads to a standby: the server has refused to write.
+    /// The connection leads to a standby: the server refused a write.
     pub(crate) is_wrong_server: bool,
-    /// The database was not well for a statement, since somebody has last asked.
+    /// A statement failed because of a temporary database failure, since the last check.
     pub(crate) was_unwell: bool,
 }
 
@@ -146,7 +146,7 @@ impl PreparingClient {
         }
     }
 
-    /// Runs a statement that is prepared, or one that is not where none is kept.
+    /// Runs a statement in its prepared form, or unnamed if none can be kept.
     fn run<T>(
         &mut self,
         sql: &str,
@@ -191,7 +191,7 @@ impl PreparingClient {
         self.noted(result)
     }
 
-    /// Each error of the connection passes here, those of a user's statements too, so the pool hears of them.
+    /// Examines every error of the connection, also of users' statements, so that the pool learns of it.
     fn noted<T>(&mut self, result: Result<T, postgres::Error>) -> Result<T, postgres::Error> {
         if let Err(error) = &result {
             self.is_wrong_server |= is_wrong_server(error);
@@ -376,11 +376,11 @@ macro_rules! unnamed_sql {
 
 unnamed_sql!(Client, Transaction<'_>);
 
-/// JSON text as a `jsonb` value, in both directions, without a `Value` between.
+/// JSON text as a `jsonb` value, in both directions, without an intermediate `Value`.
 #[derive(Debug)]
 pub(crate) struct Jsonb<'a>(pub(crate) &'a [u8]);
 
-/// The version that begins jsonb's binary format.
+/// The version byte of jsonb's binary format.
 const JSONB_FORMAT: u8 = 1;
 
 impl ToSql for Jsonb<'_> {
@@ -405,7 +405,7 @@ impl<'a> FromSql<'a> for Jsonb<'a> {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         match raw.split_first() {
             Some((&JSONB_FORMAT, json)) => Ok(Self(json)),
-            _ => Err("the server sent jsonb in a format that is not known".into()),
+            _ => Err("the server sent jsonb in an unknown format version".into()),
         }
     }
 

@@ -1,23 +1,23 @@
-//! Statements that leave names open, as `{name}`.
+//! Statements with placeholders for names, such as `{name}`.
 
 use super::identifier;
 use std::marker::PhantomData;
 
-/// What a template may leave open, and what stands for it: identifiers, quoted.
+/// The placeholders of a template and their values: quoted identifiers.
 pub(crate) trait SqlNames {
     const OPEN: &'static [&'static str];
 
-    /// Has a value for each of the open names.
+    /// Returns the value of a placeholder.
     fn get(&self, name: &str) -> Option<&str>;
 }
 
-/// A statement in which names of `N` are open.
+/// A statement with placeholders for the names of `N`.
 pub(crate) struct SqlTemplate<N> {
     text: &'static str,
     names: PhantomData<fn(&N)>,
 }
 
-// Not derived: a template can be copied, whether its names can or not.
+// Not derived: a template is `Copy` even if `N` is not.
 impl<N> Clone for SqlTemplate<N> {
     fn clone(&self) -> Self {
         *self
@@ -27,11 +27,11 @@ impl<N> Clone for SqlTemplate<N> {
 impl<N> Copy for SqlTemplate<N> {}
 
 impl<N: SqlNames> SqlTemplate<N> {
-    /// In a `const`, a text with a name that `N` does not have does not compile.
+    /// Creates a template. In a `const`, a placeholder that `N` does not have is a compile error.
     pub(crate) const fn new(text: &'static str) -> Self {
         assert!(
             leaves_open_only(text.as_bytes(), N::OPEN),
-            "the template has a name in braces that is not among the open names"
+            "the template has a placeholder that its names do not have"
         );
         Self {
             text,
@@ -39,7 +39,7 @@ impl<N: SqlNames> SqlTemplate<N> {
         }
     }
 
-    /// The template's address tells it from others: looking it up costs less than reading it.
+    /// Returns the template's address as its identity: looking it up costs less than hashing its text.
     pub(crate) fn address(self) -> (usize, usize) {
         (self.text.as_ptr() as usize, self.text.len())
     }
@@ -54,8 +54,8 @@ impl<N: SqlNames> SqlTemplate<N> {
         text
     }
 
-    /// Appends the statement. What stands for a name is not looked at again: a field's name may be `{table}`. Braces around
-    /// anything but a name stay as they are.
+    /// Writes the statement. Values are not expanded again: a field's name may be `{table}`. Braces around anything but a
+    /// name stay unchanged.
     pub(crate) fn write_to(self, text: &mut String, names: &N) {
         let mut rest = self.text;
         while let Some(at) = memchr::memchr(b'{', rest.as_bytes()) {
@@ -69,7 +69,7 @@ impl<N: SqlNames> SqlTemplate<N> {
             }
             let (open, after) = open.split_at(length + 2);
             let value = names.get(&open[1..=length]);
-            debug_assert!(value.is_some(), "nothing stands for {open}");
+            debug_assert!(value.is_some(), "the placeholder {open} has no value");
             text.push_str(value.unwrap_or(open));
             rest = after;
         }
@@ -77,7 +77,7 @@ impl<N: SqlNames> SqlTemplate<N> {
     }
 }
 
-/// Only the schema is open.
+/// A template whose only placeholder is the schema.
 pub(crate) type SchemaSql = SqlTemplate<SchemaName>;
 
 pub(crate) struct SchemaName(String);
@@ -96,7 +96,7 @@ impl SchemaSql {
     }
 }
 
-/// How long the name is that stands in braces at the beginning; 0 where there is none.
+/// Returns the length of the braced name at the start of the text; 0 if there is none.
 const fn open_name(text: &[u8]) -> usize {
     let mut length = 0;
     while length + 1 < text.len() && matches!(text[length + 1], b'a'..=b'z' | b'_') {

@@ -1,4 +1,4 @@
-//! The transaction that user code may use: one type, wherever it comes from.
+//! The transaction that user code may use, of one type for every source.
 
 use super::error::{DatabaseError, Result};
 use super::lazy_transaction::LazyTransaction;
@@ -11,11 +11,11 @@ use super::transaction_control::refuse_transaction_control;
 use postgres::Row;
 use postgres::types::ToSql;
 
-/// A transaction: SQL of your own and [collections](Transaction::collection) of documents.
+/// A transaction for your own SQL and [collections](Transaction::collection) of documents.
 ///
-/// A [`Session`](crate::Session), a [`ReactorContext`](crate::ReactorContext), a
-/// [`ProjectionContext`](crate::ProjectionContext) and a [`PongoTransaction`](crate::pongo::PongoTransaction) are one, so a
-/// function that takes a transaction works in all four:
+/// [`Session`](crate::Session), [`ReactorContext`](crate::ReactorContext), [`ProjectionContext`](crate::ProjectionContext)
+/// and [`PongoTransaction`](crate::pongo::PongoTransaction) dereference to it. A function that takes a transaction works
+/// with all four:
 ///
 /// ```
 /// use emmett_postgresql::{EventStore, RawEvent, Transaction, database::DatabaseError};
@@ -40,9 +40,9 @@ use postgres::types::ToSql;
 /// # }
 /// ```
 ///
-/// It runs at READ COMMITTED, unless it is the caller's own. It cannot be ended by a statement: `COMMIT`, `ROLLBACK` and the
-/// like are refused with [`DatabaseError::TransactionControl`], and the transaction can only be rolled back after that. The
-/// same holds after a statement that the database refuses.
+/// It runs at READ COMMITTED, unless it is the caller's own transaction. No statement can end it: `COMMIT`, `ROLLBACK` and
+/// the like are refused with [`DatabaseError::TransactionControl`]. After such a refusal, or after a statement that the
+/// database refuses, it can only be rolled back.
 pub struct Transaction<'a> {
     state: State<'a>,
     scope: Scope,
@@ -50,7 +50,7 @@ pub struct Transaction<'a> {
 
 enum State<'a> {
     Pooled(PooledTransaction),
-    /// Begun when the first statement runs.
+    /// Begins with its first statement.
     Lazy(&'a mut LazyTransaction),
     /// The caller's transaction, or a part of another one.
     Borrowed(&'a mut dyn Sql),
@@ -66,18 +66,19 @@ impl std::fmt::Debug for Transaction<'_> {
 }
 
 impl Transaction<'_> {
-    /// The partition (tenant) whose rows the transaction is for. Tables of your own need a column for it, if there are
-    /// tenants.
+    /// Returns the partition (tenant) of the transaction. Your own tables need a column for it if the store has tenants.
     pub fn partition(&self) -> &str {
         &self.scope.partition
     }
 
-    /// Runs a statement of your own and returns the number of rows that it changed.
+    /// Runs your own statement and returns the number of rows that it changed.
     ///
     /// # Errors
-    /// [`DatabaseError::TransactionControl`] for statements that would end the transaction, [`DatabaseError::AsyncContext`]
-    /// inside an async task, [`DatabaseError::Statement`] when the database refuses it. The transaction cannot be committed
-    /// after the first and the last of them.
+    /// - [`DatabaseError::TransactionControl`] for a statement that would end the transaction.
+    /// - [`DatabaseError::AsyncContext`] inside an async task.
+    /// - [`DatabaseError::Statement`] if the database refuses the statement.
+    ///
+    /// After the first and the last of them, the transaction cannot be committed.
     pub fn execute(
         &mut self,
         sql: &str,
@@ -88,7 +89,7 @@ impl Transaction<'_> {
             .map_err(|source| DatabaseError::statement("run a statement", source))
     }
 
-    /// Runs a query of your own and returns its rows.
+    /// Runs your own query and returns its rows.
     ///
     /// # Errors
     /// Like [`execute`](Transaction::execute).
@@ -112,8 +113,8 @@ impl Transaction<'_> {
             .map_err(|source| DatabaseError::statement("run statements", source))
     }
 
-    /// The connection for a statement of the user's. One that would end the transaction is refused, and aborts it: ignoring
-    /// the refusal must not lead to a commit.
+    /// Returns the connection for a user's statement. Refuses a statement that would end the transaction, and aborts the
+    /// transaction. A caller that ignores the refusal must not be able to commit.
     fn checked(&mut self, statement: &str) -> Result<&mut dyn Sql> {
         let sql = self.sql()?;
         if let Err(refusal) = refuse_transaction_control(statement) {
@@ -141,7 +142,7 @@ impl<'a> Transaction<'a> {
         Self { state, scope }
     }
 
-    /// The same transaction for a shorter time. It does not begin one that has not begun.
+    /// Returns the same transaction for a shorter lifetime. Does not begin it.
     pub(crate) fn reborrow(&mut self) -> Transaction<'_> {
         let state = match &mut self.state {
             State::Pooled(transaction) => State::Borrowed(transaction.sql()),
@@ -155,7 +156,7 @@ impl<'a> Transaction<'a> {
         &self.scope
     }
 
-    /// The connection, in the transaction.
+    /// Returns the connection, inside the transaction.
     pub(crate) fn sql(&mut self) -> Result<&mut dyn Sql> {
         // A transaction may have been moved into an async task.
         refuse_async_context()?;
@@ -166,7 +167,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Commits; what is committed by others is only looked at, whether they can.
+    /// Commits. For a transaction that others commit, only checks that it can be committed.
     pub(crate) fn commit(mut self) -> Result<()> {
         refuse_async_context()?;
         match self.state {
@@ -175,7 +176,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Rolls back; what others have begun is theirs to roll back.
+    /// Rolls back. A transaction that others began is left to them.
     pub(crate) fn rollback(self) -> Result<()> {
         refuse_async_context()?;
         match self.state {

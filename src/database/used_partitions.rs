@@ -1,5 +1,5 @@
-//! The partitions that a connection has used. Its server process keeps what it has loaded of a partition's tables, functions and plans
-//! until it ends: neither DEALLOCATE nor DISCARD makes it give that back.
+//! The partitions that a connection has used. Its server process keeps a partition's tables, functions and plans in memory
+//! until it ends. Neither DEALLOCATE nor DISCARD frees them.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -11,12 +11,12 @@ pub(super) struct UsedPartitions(Arc<Mutex<Used>>);
 struct Used {
     names: HashSet<Arc<str>>,
     most: usize,
-    /// One of them is no more.
+    /// One of them was removed.
     has_removed: bool,
 }
 
 impl UsedPartitions {
-    /// Those of a new connection, which may use so many.
+    /// Creates the list of a new connection, with a maximum number of partitions.
     pub(super) fn at_most(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Used {
             names: HashSet::new(),
@@ -25,8 +25,8 @@ impl UsedPartitions {
         })))
     }
 
-    /// Notes that the connection is going to use a partition. False when it must not: it would be one too many, or the
-    /// connection still keeps one that was removed.
+    /// Records that the connection is about to use a partition. Returns false if it must not: the maximum is reached, or the
+    /// connection still holds a removed partition.
     pub(super) fn add(&self, partition: &Arc<str>) -> bool {
         let mut used = self.0.lock();
         if used.has_removed {
@@ -47,12 +47,12 @@ impl UsedPartitions {
     }
 }
 
-/// What all connections of a pool have used.
+/// The partitions used by all connections of a pool.
 #[derive(Default)]
 pub(super) struct PartitionsOfPool(Mutex<Vec<Weak<Mutex<Used>>>>);
 
 impl PartitionsOfPool {
-    /// Those of a new connection of the pool.
+    /// Creates the list of a new connection of the pool.
     pub(super) fn open(&self, most: usize) -> UsedPartitions {
         let used = UsedPartitions::at_most(most);
         let mut connections = self.0.lock();
@@ -61,7 +61,7 @@ impl PartitionsOfPool {
         used
     }
 
-    /// Has each connection that has used the partition replaced before its next use.
+    /// Has each connection that used the partition replaced before its next use.
     pub(super) fn removed(&self, partition: &str) {
         for used in self.0.lock().iter().filter_map(Weak::upgrade) {
             let mut used = used.lock();

@@ -1,4 +1,4 @@
-//! A look at what a store relies on, before the first write over a connection: its server may be another one than before.
+//! A check of the store's requirements before the first write over a connection, because it may lead to another server.
 
 use super::error::{DatabaseError, Result};
 use super::schema::function_error;
@@ -8,7 +8,7 @@ use postgres::types::Type;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A statement that tells what is wrong with a part of a store, or NULL. It takes the part's name.
+/// A statement that returns the problem with a part of a store, or NULL. Its parameter is the part's name.
 #[derive(Debug, Clone)]
 pub(crate) struct Verification {
     part: Arc<str>,
@@ -23,12 +23,12 @@ impl Verification {
         }
     }
 
-    /// Fails with what is wrong.
+    /// Fails with the problem that the statement returns.
     pub(crate) fn run(&self, sql: &mut dyn Sql) -> Result<()> {
         let part = &*self.part;
         let rows = sql
             .query_unnamed(&self.statement, &[param(&part, Type::TEXT)])
-            .map_err(|source| function_error("look at what the store relies on", source))?;
+            .map_err(|source| function_error("check the store's requirements", source))?;
         let wrong: Option<String> = scalar(&rows)?.flatten();
         wrong.map_or(Ok(()), |message| {
             Err(DatabaseError::Inconsistent { message })
@@ -36,7 +36,7 @@ impl Verification {
     }
 }
 
-/// The parts that were found to be in order over a connection.
+/// The parts that were verified over a connection.
 #[derive(Clone, Default)]
 pub(crate) struct VerifiedParts(Arc<Mutex<HashSet<Arc<str>>>>);
 

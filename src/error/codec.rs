@@ -1,4 +1,4 @@
-//! Why an event enum and what a row keeps of it do not fit.
+//! Mismatches between an event enum and a stored row.
 
 use crate::json::JsonError;
 use serde::{de, ser};
@@ -8,7 +8,7 @@ const NEEDS_DEFAULT_REPRESENTATION: &str = "cannot be split into message type an
     derive Serialize and Deserialize on an enum with serde's default (externally tagged) \
     representation, without `tag`, `content` and `untagged`";
 
-/// Why an event cannot be written.
+/// Why an event cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -20,9 +20,9 @@ pub enum EncodeError {
         event_type: &'static str,
     },
 
-    /// The enum would not read what it writes.
+    /// The enum cannot read a message type that it writes.
     #[error(
-        "`{event_type}` writes the message type `{message_type}`, which it does not read: its Serialize and Deserialize \
+        "`{event_type}` writes the message type `{message_type}`, but cannot read it: its Serialize and Deserialize \
          name the variant differently, or one of them skips it"
     )]
     #[non_exhaustive]
@@ -33,7 +33,7 @@ pub enum EncodeError {
         message_type: &'static str,
     },
 
-    /// The content cannot be kept as JSON.
+    /// The content cannot be stored as JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
 }
@@ -50,7 +50,7 @@ impl ser::Error for EncodeError {
     }
 }
 
-/// Why a row cannot be read as an event.
+/// Why a row cannot be decoded as an event.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -70,7 +70,7 @@ pub enum DecodeError {
         event_type: &'static str,
     },
 
-    /// The kind is neither that of an event nor that of a command.
+    /// The kind denotes neither an event nor a command.
     #[error("the message kind `{kind}` is neither `E` nor `C`")]
     #[non_exhaustive]
     UnknownKind {
@@ -78,7 +78,7 @@ pub enum DecodeError {
         kind: String,
     },
 
-    /// The schema version is no number.
+    /// The schema version is not a number.
     #[error("the schema version `{version}` is not a number from 0 to 4294967295")]
     #[non_exhaustive]
     SchemaVersion {
@@ -86,15 +86,15 @@ pub enum DecodeError {
         version: String,
     },
 
-    /// The metadata is no object, or the correlation id or causation id in it is no text.
+    /// The metadata is not an object, or its correlation id or causation id is not a string.
     #[error("the metadata {reason}")]
     #[non_exhaustive]
     Metadata {
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
 
-    /// The data is not what the variant contains.
+    /// The data does not match the content of the variant.
     #[error("the data does not fit the event")]
     Json(#[from] serde_json::Error),
 }

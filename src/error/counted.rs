@@ -1,4 +1,4 @@
-//! Numbers of things, as people say them.
+//! Numbers of things, with a singular or plural noun.
 
 /// `1 event`, `2 events`.
 pub(crate) fn counted(number: impl TryInto<u64> + Copy + std::fmt::Display, noun: &str) -> String {

@@ -1,23 +1,23 @@
-//! What can go wrong with the file of an import or an export.
+//! Failures with the file of an import or an export.
 
-/// What went wrong with an event log. [`Error::EventLog`](crate::Error::EventLog) wraps it.
+/// A failure of an import or an export. [`Error::EventLog`](crate::Error::EventLog) wraps it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventLogError {
-    /// A line of an import cannot be stored. Nothing of its batch was; the batches before it are.
+    /// A line of an import cannot be stored. Nothing of its batch was stored; the batches before it were.
     #[error("line {line}: {reason}")]
     #[non_exhaustive]
     Line {
-        /// The line's number; the first line is 1.
+        /// The line's number, starting at 1.
         line: u64,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
-    /// Reading the file of an import or writing that of an export failed.
+    /// Reading the file of an import or writing the file of an export failed.
     #[error("reading or writing the event log failed")]
     #[non_exhaustive]
     Io {
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }

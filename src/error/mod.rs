@@ -1,4 +1,4 @@
-//! Errors of the store, and what a caller can do about each.
+//! Errors of the store, and how a caller can respond to each.
 
 mod codec;
 mod counted;
@@ -29,14 +29,14 @@ use postgres::error::SqlState;
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong.
+/// An error of the store.
 ///
-/// An error says what was attempted; its [`source`](std::error::Error::source) says why it failed. Nothing was stored,
-/// except after [`DatabaseError::UnknownOutcome`], where nobody can know.
+/// An error names the operation that failed; its [`source`](std::error::Error::source) is the cause. Nothing was stored,
+/// except that the outcome is unknown after [`DatabaseError::UnknownOutcome`].
 ///
-/// Four questions tell what to do without naming a variant: [`is_conflict`](Error::is_conflict) (read and decide again),
-/// [`is_retryable`](Error::is_retryable) (make the call again), [`is_outcome_unknown`](Error::is_outcome_unknown) (read what
-/// was stored) and [`is_unavailable`](Error::is_unavailable) (wait for the database).
+/// Four questions tell how to respond without matching variants: [`is_conflict`](Error::is_conflict) (read and decide
+/// again), [`is_retryable`](Error::is_retryable) (repeat the call), [`is_outcome_unknown`](Error::is_outcome_unknown) (read
+/// to find out) and [`is_unavailable`](Error::is_unavailable) (wait for the database).
 ///
 /// ```
 /// use emmett_postgresql::{Error, database::DatabaseError};
@@ -56,18 +56,18 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The stream was not at the expected version. Read it again, decide again, append again.
+    /// The stream was not at the expected version. Read it, decide and append again.
     #[error("stream \"{stream}\" is at version {actual}, expected {expected}")]
     #[non_exhaustive]
     Conflict {
         /// The stream's name.
         stream: String,
-        /// What the append expected.
+        /// The expected version of the append.
         expected: ExpectedVersion,
-        /// Where the stream is; 0 when it does not exist.
+        /// The stream's version; 0 if it does not exist.
         actual: u64,
     },
-    /// The stream is archived. [`unarchive_stream`](crate::EventStore::unarchive_stream) brings it back.
+    /// The stream is archived. [`unarchive_stream`](crate::EventStore::unarchive_stream) restores it.
     #[error("stream \"{stream}\" is archived at version {version}")]
     #[non_exhaustive]
     StreamArchived {
@@ -76,34 +76,34 @@ pub enum Error {
         /// Its last version.
         version: u64,
     },
-    /// A message id that the caller gave is in the stream already, and names another message there.
-    #[error("stream \"{stream}\" has other messages under these message ids")]
+    /// A caller-supplied message id belongs to another message of the stream.
+    #[error("stream \"{stream}\" has other messages under these message ids: use new ids")]
     #[non_exhaustive]
     MessageIdReused {
         /// The stream's name.
         stream: String,
-        /// What the database said.
+        /// The database's answer.
         source: postgres::Error,
     },
     /// An argument cannot be stored or makes no sense; nothing was sent.
     #[error("{what}: {reason}")]
     #[non_exhaustive]
     InvalidInput {
-        /// Which argument.
+        /// The argument.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A message cannot be written as JSON that PostgreSQL keeps unchanged; nothing was sent.
+    /// A message cannot be written as JSON that PostgreSQL stores unchanged; nothing was sent.
     #[error("a message for stream \"{stream}\" cannot be stored")]
     #[non_exhaustive]
     Encode {
         /// The stream's name.
         stream: String,
-        /// Why.
+        /// The reason.
         source: EncodeError,
     },
-    /// A stored message does not fit the type that it was read as.
+    /// A stored message does not match the type that it was read as.
     #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be read")]
     #[non_exhaustive]
     Decode {
@@ -113,21 +113,21 @@ pub enum Error {
         version: u64,
         /// The message's type.
         message_type: String,
-        /// Why.
+        /// The reason.
         source: DecodeError,
     },
-    /// Messages of a stream are missing: they were deleted by hand, or row level security hides them from this role. What was
-    /// read before them was right; a state without them is not.
-    /// [`ReadOptions::allow_gaps`](crate::ReadOptions::allow_gaps) reads on.
+    /// Messages of a stream are missing: they were deleted by hand, or row level security hides them from this role. Events
+    /// read before the gap are correct, but a state without the missing ones is not.
+    /// [`ReadOptions::allow_gaps`](crate::ReadOptions::allow_gaps) skips gaps.
     #[error("stream \"{stream}\": expected version {expected}, found {}: messages were deleted, or are hidden from this role",
             found.map_or_else(|| "no more".to_owned(), |found| found.to_string()))]
     #[non_exhaustive]
     StreamGap {
         /// The stream's name.
         stream: String,
-        /// The version that should have come.
+        /// The version that should have come next.
         expected: u64,
-        /// The version that came; `None` where the messages ended.
+        /// The version that came; `None` if the messages ended.
         found: Option<u64>,
     },
     /// The key of a command stands for a command with another content. Nothing was stored; give the new command a key of its
@@ -160,14 +160,14 @@ pub enum Error {
         version: u64,
         /// The message's type.
         message_type: String,
-        /// What the hook returned.
+        /// The hook's error.
         source: anyhow::Error,
     },
-    /// The store was restored or repaired since the reader of its feed has come to its position: other messages may stand
-    /// up to there now. Read from a position before the restore, or from the beginning.
+    /// The store was restored or repaired after the reader saved its position. Other messages may now have positions up to
+    /// it. Read from a position before the restore, or from the beginning.
     #[error(
-        "the store is at epoch {actual}, the position is of epoch {expected}: it was restored since, so other messages \
-             may stand up to there now"
+        "the store is at epoch {actual}, but the position is of epoch {expected}: after a restore, other messages may have \
+             positions up to it; read from a position before the restore"
     )]
     #[non_exhaustive]
     StoreEpoch {
@@ -176,7 +176,7 @@ pub enum Error {
         /// The epoch of the store.
         actual: u64,
     },
-    /// No tenant of that name. [`Tenants::add`](crate::events::Tenants::add) creates it.
+    /// No tenant has this name. [`Tenants::add`](crate::events::Tenants::add) creates it.
     #[error("there is no tenant \"{tenant}\"")]
     #[non_exhaustive]
     UnknownTenant {
@@ -187,26 +187,26 @@ pub enum Error {
     #[error("the session failed and was rolled back")]
     #[non_exhaustive]
     Session {
-        /// What the closure returned.
+        /// The closure's error.
         source: anyhow::Error,
     },
-    /// A projection failed, does not fit the store's, or cannot be rebuilt.
+    /// A projection failed, does not match the store's, or cannot be rebuilt.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
-    /// A processor of a consumer failed, is not free, or is not there.
+    /// A processor of a consumer failed, is held by another worker, or does not exist.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
-    /// A document, a filter, an update or a collection is not as it should be.
+    /// A document, a filter, an update or a collection is invalid.
     #[error(transparent)]
     Document(pongo::Error),
     /// An import or an export failed because of its file.
     #[error(transparent)]
     EventLog(#[from] EventLogError),
-    /// The operating system gave no thread.
+    /// The operating system could not start a thread.
     #[error("a thread could not be started")]
     #[non_exhaustive]
     Thread {
-        /// What it said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A connection, a statement, a transaction or the schema failed.
@@ -215,8 +215,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether an append, or the write of a document, met another version than it expected. Read it again, decide again, write
-    /// again: the same call would fail again.
+    /// Whether an append or the write of a document met another version than expected. Read, decide and write again;
+    /// repeating the same call fails again.
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Conflict { .. } => true,
@@ -225,12 +225,15 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed when it is made again: a deadlock, a serialization failure, a lock that was not
-    /// granted in time, a timeout, a cancelled query, a lost connection, a connection that leads to a standby, a server that is
-    /// starting or has no memory or disk left, a pool without a free connection, a statement that was prepared before a
-    /// migration. Nothing was stored.
+    /// Whether repeating the same call may succeed. Nothing was stored. Retryable errors are:
     ///
-    /// Version conflicts are not retryable: the decision has to be made again. Nor is an unknown outcome.
+    /// - a deadlock, a serialization failure, a lock that was not granted in time, a timeout, a cancelled query;
+    /// - a lost connection, a connection to a standby, a server that is starting or has no memory or disk left;
+    /// - a pool without a free connection;
+    /// - a statement that was prepared before a migration.
+    ///
+    /// Version conflicts are not retryable, because the decision has to be made again. Unknown outcomes are not retryable
+    /// either.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_retryable(),
@@ -260,9 +263,9 @@ impl Error {
     }
 
     /// Whether it is unknown if the write was stored, because the connection was lost while the server may have been
-    /// committing. Read to find out before the call is made again.
+    /// committing. Read to find out before repeating the call.
     ///
-    /// Appends with message ids of the caller's are retried instead, because a repeat is idempotent.
+    /// Appends with caller-supplied message ids are retried automatically, because a repeat is idempotent.
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::Database(error) => error.is_outcome_unknown(),
@@ -271,11 +274,11 @@ impl Error {
         }
     }
 
-    /// Whether the database could not be used: the server cannot be reached, is a standby, is starting or shutting down, or
-    /// has no connection, memory or disk left; the connection was lost; or the pool has no free connection. Pause before the
-    /// next call; a health check fails.
+    /// Whether the database could not be used. The server cannot be reached, is a standby, is starting or shutting down, or
+    /// has no connection, memory or disk left. Or the connection was lost, or the pool has no free connection. Pause before
+    /// the next call, and fail a health check.
     ///
-    /// Such an error is retryable, unless its [outcome is unknown](Error::is_outcome_unknown).
+    /// Such an error is retryable unless its [outcome is unknown](Error::is_outcome_unknown).
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_unavailable(),
@@ -287,7 +290,7 @@ impl Error {
         }
     }
 
-    /// Whether a statement failed because the schema has changed since it was prepared; nothing was stored then.
+    /// Whether a statement failed because the schema changed after it was prepared. Nothing was stored.
     pub(crate) fn is_stale_plan(&self) -> bool {
         match self {
             Self::Database(error) => error.is_stale_plan(),
@@ -298,7 +301,7 @@ impl Error {
         }
     }
 
-    /// Whether the partition does not know the program's inline projections.
+    /// Whether the program's inline projections are not registered in the partition.
     pub(crate) fn is_unregistered_projection(&self) -> bool {
         matches!(self, Self::Projection(error) if error.is_unregistered())
     }
@@ -307,7 +310,7 @@ impl Error {
         DatabaseError::invalid(what, reason).into()
     }
 
-    /// A stored value is none that this library writes.
+    /// An error about a stored value that this library does not write.
     pub(crate) fn stored(
         what: impl Into<String>,
         value: impl Into<String>,
@@ -316,18 +319,18 @@ impl Error {
         DatabaseError::stored(what, value, expected).into()
     }
 
-    /// The database has what this library cannot use.
+    /// An error about database objects that this library cannot use.
     pub(crate) fn schema(message: impl Into<String>) -> Self {
         DatabaseError::schema(message).into()
     }
 
-    /// A projection of the user's has failed.
+    /// An error of a user's projection.
     pub(crate) fn projection(projection: impl Into<String>, source: anyhow::Error) -> Self {
         let projection = projection.into();
         ProjectionError::Failed { projection, source }.into()
     }
 
-    /// A processor has failed.
+    /// An error of a processor.
     pub(crate) fn processor(processor: impl Into<String>, source: anyhow::Error) -> Self {
         let processor = processor.into();
         ProcessorError::Failed {
@@ -337,12 +340,12 @@ impl Error {
         .into()
     }
 
-    /// Gives a failed statement its meaning.
+    /// Classifies a failed statement.
     pub(crate) fn database(doing: &'static str, source: postgres::Error) -> Self {
         DatabaseError::statement(doing, source).into()
     }
 
-    /// What the closure of a session returned: an error of this crate keeps its type.
+    /// Converts the error of a session's closure: an error of this crate keeps its type.
     pub(crate) fn of_closure(error: anyhow::Error) -> Self {
         Self::ours(error).unwrap_or_else(|source| Self::Session { source })
     }

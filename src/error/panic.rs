@@ -1,9 +1,9 @@
-//! A panic in user code as an error.
+//! Panics in user code, as errors.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs what may panic; the error says who panicked, and what the panic says.
+/// Runs code that may panic. The error names the code and contains the panic's message.
 pub(crate) fn caught<T>(who: &str, run: impl FnOnce() -> T) -> anyhow::Result<T> {
     catch_unwind(AssertUnwindSafe(run))
         .map_err(|panic| anyhow::anyhow!("{who} panicked: {}", text(&*panic)))

@@ -1,40 +1,40 @@
-//! What a job has done; the error of a failed one holds it.
+//! Report of a job, also in the error of a failed one.
 
 use std::time::Duration;
 
-/// Why a run has ended.
+/// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunEnd {
-    /// Everything was handled that was in the store when the run began.
+    /// All messages that were in the store when the run began were handled.
     CaughtUp,
-    /// Everything up to the position was handled.
+    /// All messages up to the position were handled.
     PositionReached,
-    /// The time is up.
+    /// The time limit was reached.
     TimeUp,
-    /// A [`StopHandle`](crate::consumer::StopHandle) was used.
+    /// A [`StopHandle`](crate::consumer::StopHandle) stopped the run.
     Stopped,
-    /// Messages met the conditions of all processors to stop after.
+    /// Messages met the stop conditions of all processors.
     ConditionMet,
-    /// It failed: only in the report of [`ProcessorError::JobFailed`](crate::error::ProcessorError::JobFailed).
+    /// The run failed. Only in the report of [`ProcessorError::JobFailed`](crate::error::ProcessorError::JobFailed).
     Failed,
 }
 
-/// What a run has done.
+/// Report of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "it says whether the run was stopped before its end"]
+#[must_use = "it says why the run ended"]
 pub struct RunReport {
-    /// Why it ended.
+    /// Why the run ended.
     pub end: RunEnd,
-    /// What each processor has done.
+    /// Report of each processor.
     pub processors: Vec<ProcessorRun>,
-    /// How long it took.
+    /// Duration of the run.
     pub duration: Duration,
 }
 
 impl RunReport {
-    /// How many messages were handled by all processors together.
+    /// Returns the number of messages that all processors handled together.
     pub fn handled(&self) -> u64 {
         self.processors
             .iter()
@@ -43,15 +43,15 @@ impl RunReport {
     }
 }
 
-/// What a processor has done in a run.
+/// Report of a processor in a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessorRun {
-    /// Its name.
+    /// Name of the processor.
     pub name: String,
-    /// How many messages it has handled in this run: those that were committed.
+    /// Number of messages that it handled and committed in this run.
     pub handled: u64,
-    /// Its checkpoint at the end. After a failure of the database, the last one that was seen.
+    /// Checkpoint at the end. After a database failure, the last known one.
     pub position: u64,
 }
 

@@ -4,7 +4,7 @@ use crate::pongo;
 use postgres::{Client, NoTls};
 use std::time::Duration;
 
-/// An error of a pool, which has no error of the driver for a cause.
+/// An error of a pool, whose cause is not an error of the driver.
 fn exhausted() -> DatabaseError {
     let nowhere = "host=/nowhere user=anna".parse().expect("it is valid");
     let manager = r2d2_postgres::PostgresConnectionManager::new(nowhere, NoTls);

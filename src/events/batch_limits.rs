@@ -1,17 +1,17 @@
-//! How much of the log is held in memory at a time.
+//! Limits on how much of the log is held in memory at a time.
 
 use crate::error::{Error, Result};
 use crate::events::message::RecordedMessage;
 
-/// What a message takes in memory beside its JSON.
+/// Memory that a message takes beside its JSON.
 const BESIDE_JSON: usize = 256;
 
-/// The strongest compression that is expected of stored JSON. Ordinary text shrinks to a fifth, a repeated letter to an 85th: a
-/// page of such letters is up to four times too large before it is cut.
+/// Highest compression ratio expected of stored JSON. Ordinary text shrinks to a fifth, a repeated letter to an 85th. A page
+/// of repeated letters is fetched up to four times too large before it is cut.
 const MOST_COMPRESSED: usize = 24;
 
-/// The first messages that have room in so many bytes, or one. Only for pages of large messages, because the sums cost each
-/// message something. The stored sizes bound how many are read to learn their real sizes.
+/// The first messages that fit in a number of bytes; at least one. Only for pages of large messages, because the sums cost
+/// each message something. The stored sizes bound how many messages are read to learn their real sizes.
 macro_rules! with_room {
     ($messages:literal, $bytes:literal) => {
         concat!(
@@ -28,7 +28,7 @@ macro_rules! with_room {
 }
 pub(crate) use with_room;
 
-/// The largest batch: a number of messages, and of bytes.
+/// The limits of a batch: a number of messages, and of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatchLimits {
     pub(crate) messages: usize,
@@ -47,7 +47,7 @@ impl Default for BatchLimits {
 impl BatchLimits {
     pub(crate) const DEFAULT_BYTES: usize = 16 * 1024 * 1024;
 
-    /// One message, however large.
+    /// A single message of any size.
     pub(crate) fn one_message() -> Self {
         Self {
             messages: 1,
@@ -68,23 +68,23 @@ impl BatchLimits {
         Ok(self)
     }
 
-    /// How many messages are asked for: no more than the bytes have room for, however small they are.
+    /// Returns how many messages to ask for: no more than fit in the bytes if all were small.
     pub(crate) fn rows(self) -> usize {
         self.messages.min((self.bytes / BESIDE_JSON).max(1))
     }
 
-    /// How large the data and the metadata of a small message can be.
+    /// Returns the maximum size of the data and the metadata of a small message.
     pub(crate) fn small(self) -> usize {
         (self.bytes / self.rows() / 2).max(BESIDE_JSON)
     }
 
-    /// How large they can be where they are stored, compressed or not, to count as small without a look at them.
+    /// Returns the maximum stored size, compressed or not, at which data and metadata count as small without a look at them.
     pub(crate) fn small_stored(self) -> usize {
         (self.bytes / self.rows() / MOST_COMPRESSED).min(self.small())
     }
 }
 
-/// How full a batch is that is being read.
+/// The fill level of a batch that is being read.
 #[derive(Debug)]
 pub(crate) struct BatchFill {
     limits: BatchLimits,
@@ -101,7 +101,7 @@ impl BatchFill {
         }
     }
 
-    /// Counts a message with so many bytes of JSON; false when there is no room for it. The first one always has room.
+    /// Counts a message with this many bytes of JSON. Returns false if it does not fit. The first message always fits.
     pub(crate) fn add(&mut self, json: usize) -> bool {
         let bytes = self.bytes.saturating_add(json).saturating_add(BESIDE_JSON);
         if self.messages > 0 && bytes > self.limits.bytes {
@@ -125,12 +125,12 @@ impl BatchFill {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) messages: Vec<RecordedMessage>,
-    /// The position up to which it has everything.
+    /// The page has every message up to this position.
     pub(crate) position: u64,
 }
 
 impl Page {
-    /// Nothing more.
+    /// An empty page at the end of the feed.
     pub(crate) fn end(position: u64) -> Self {
         Self {
             messages: Vec::new(),

@@ -1,4 +1,4 @@
-//! Storing many messages at once: the steps of an append as statements of their own, and one `COPY` of the rows.
+//! Storing many messages at once: the steps of an append as separate statements, and one `COPY` of the rows.
 
 use crate::database::position::{get_u64, time_from_sql, to_sql};
 use crate::database::{Jsonb, Sql, get, param, scalar};
@@ -16,7 +16,7 @@ const FENCE: PartitionSql = PartitionSql::new(
     "SELECT {schema}.emt_fence($1), (extract(EPOCH FROM now()) OPERATOR(pg_catalog.*) 1000000)::BIGINT AS time",
 );
 
-/// Takes the stream rows in the order of their names, like every append to several streams.
+/// Takes the stream rows in the order of their names, as every append to several streams does.
 const ADVANCE: PartitionSql = PartitionSql::new(
     "
     INSERT INTO {streams_active} AS stream
@@ -31,14 +31,14 @@ const ADVANCE: PartitionSql = PartitionSql::new(
 const FIND_ARCHIVED: PartitionSql =
     PartitionSql::new("SELECT stream_id FROM {streams_archived} WHERE stream_id = ANY($1) LIMIT 1");
 
-/// After the stream rows: global order has to follow stream order.
+/// Runs after the stream rows are taken: the global order has to follow the order in each stream.
 const DRAW_POSITIONS: PartitionSql = PartitionSql::new("
     SELECT pg_catalog.array_agg(pg_catalog.nextval('{schema}.emt_global_message_position'::REGCLASS)) FROM pg_catalog.generate_series(1, $1)");
 
 const COPY: PartitionSql = PartitionSql::new("
     COPY {messages_active}
-        (stream_position, global_position, message_kind, stream_id, partition, message_schema_version, message_id,
-         message_type, message_data, message_metadata)
+        (stream_position, global_position, created, message_kind, stream_id, partition, message_schema_version,
+         message_id, message_type, message_data, message_metadata)
     FROM STDIN BINARY");
 
 const NOTE_IDS: PartitionSql = PartitionSql::new(
@@ -49,9 +49,10 @@ const NOTE_IDS: PartitionSql = PartitionSql::new(
         ON CONFLICT DO NOTHING",
 );
 
-const COPIED_TYPES: [Type; 10] = [
+const COPIED_TYPES: [Type; 11] = [
     Type::INT8,
     Type::INT8,
+    Type::TIMESTAMPTZ,
     Type::VARCHAR,
     Type::TEXT,
     Type::TEXT,
@@ -62,7 +63,7 @@ const COPIED_TYPES: [Type; 10] = [
     Type::JSONB,
 ];
 
-/// Takes the fence, and returns the time of the transaction, which is that of its messages.
+/// Takes the fence, and returns the time of the transaction: that of messages without a time of their own.
 pub(crate) fn fence(sql: &mut dyn Sql, partition: &Partition) -> Result<SystemTime> {
     let rows = sql
         .query(&partition.sql(FENCE), &[param(&partition.name, Type::TEXT)])
@@ -71,7 +72,7 @@ pub(crate) fn fence(sql: &mut dyn Sql, partition: &Partition) -> Result<SystemTi
     Ok(time_from_sql(time))
 }
 
-/// Advances the rows of streams by so many messages each, and returns their new versions.
+/// Advances each stream row by its number of messages, and returns the new versions.
 pub(crate) fn advance_streams(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -98,7 +99,7 @@ pub(crate) fn advance_streams(
         .collect()
 }
 
-/// One of the streams that is archived.
+/// Returns one of these streams that is archived, if any is.
 pub(crate) fn find_archived(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -114,7 +115,7 @@ pub(crate) fn find_archived(
     Ok(scalar(&rows)?)
 }
 
-/// Draws positions for so many messages, in ascending order.
+/// Draws this many positions, in ascending order.
 pub(crate) fn draw_positions(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -127,7 +128,7 @@ pub(crate) fn draw_positions(
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Writes messages that have their positions.
+/// Writes messages that have their positions and times.
 pub(crate) fn copy<'m>(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -140,6 +141,7 @@ pub(crate) fn copy<'m>(
         rows.write(&[
             &to_sql(message.stream_position),
             &to_sql(message.global_position),
+            &message.recorded_at,
             &message.kind.as_sql(),
             &&*message.stream_name,
             &partition.name,
@@ -155,7 +157,7 @@ pub(crate) fn copy<'m>(
     Ok(())
 }
 
-/// Notes the ids that messages were given with, so that an append with the same ids is found to be a repetition.
+/// Records caller-supplied message ids, so that an append with the same ids is recognized as a repeat.
 pub(crate) fn note_ids(
     sql: &mut dyn Sql,
     partition: &Partition,

@@ -5,8 +5,8 @@ use crate::events::event::Event;
 
 const WORKFLOWS: &str = "emt:workflow:";
 
-/// The category of a stream: what stands before the first `-` of its name. A name without one has none. Of the streams of
-/// workflows, the first three parts. SQL has the same rule, in `emt_stream_category`.
+/// Returns the category of a stream: the part of its name before the first `-`. A name without a `-` has no category. For a
+/// workflow's stream, the category is the first three parts. `emt_stream_category` has the same rule in SQL.
 pub(crate) fn category(stream: &str) -> Option<&str> {
     if let Some(rest) = stream.strip_prefix(WORKFLOWS) {
         let workflow = rest.split(':').next().filter(|name| !name.is_empty())?;
@@ -16,7 +16,7 @@ pub(crate) fn category(stream: &str) -> Option<&str> {
     (!category.is_empty()).then_some(category)
 }
 
-/// The categories of an event type; `None` for all.
+/// Returns the categories of an event type; `None` for all.
 pub(crate) fn categories<E: Event>() -> Option<Vec<String>> {
     let names: Vec<String> = named::<E>().map(str::to_owned).collect();
     (!names.is_empty()).then_some(names)
@@ -27,7 +27,7 @@ fn named<E: Event>() -> impl Iterator<Item = &'static str> {
     names.filter(|name| !name.is_empty())
 }
 
-/// Refuses a stream whose events cannot be of type `E`. Runs for each message, so it allocates nothing.
+/// Refuses a stream whose category is not one of `E`'s. Runs for each message, so it allocates nothing.
 pub(crate) fn check_category<E: Event>(stream: &str) -> Result<()> {
     if named::<E>().next().is_none() {
         return Ok(());
@@ -55,14 +55,14 @@ fn other_category<E: Event>(stream: &str, found: Option<&str>) -> Error {
     )
 }
 
-/// Refuses a category that no stream can have.
+/// Refuses a name that no stream can have as its category.
 pub(crate) fn check_is_category(name: &str) -> Result<()> {
     if is_category(name) {
         return Ok(());
     }
     Err(Error::invalid(
         format!("category \"{name}\""),
-        "no stream has it: a category is what stands before the first \"-\" of a stream's name",
+        "no stream can have it: a category is the part of a stream's name before its first \"-\"",
     ))
 }
 
@@ -76,7 +76,7 @@ mod tests {
     use super::{category, is_category};
 
     #[test]
-    fn the_category_is_what_stands_before_the_first_dash() {
+    fn the_category_is_the_part_before_the_first_dash() {
         for (stream, expected) in [
             ("Order-1", Some("Order")),
             ("Order-a-b", Some("Order")),

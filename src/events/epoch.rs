@@ -1,4 +1,4 @@
-//! The epoch of the store: whether positions still mean what they meant. Owns `emt_store_epochs`.
+//! The epoch of the store. Positions of one epoch cannot be trusted in another. Owns `emt_store_epochs`.
 
 use crate::database::position::{get_u64, to_sql};
 use crate::database::{Sql, param};
@@ -10,7 +10,7 @@ const CURRENT: PartitionSql = PartitionSql::new("SELECT {schema}.emt_store_epoch
 
 const BEGIN: PartitionSql = PartitionSql::new("SELECT {schema}.emt_store_epoch_begin($1) AS epoch");
 
-/// The present epoch.
+/// Returns the current epoch.
 pub(crate) fn current(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     let rows = sql
         .query(&partition.sql(CURRENT), &[])
@@ -18,7 +18,7 @@ pub(crate) fn current(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     Ok(rows.first().map_or(Ok(0), |row| get_u64(row, "epoch"))?)
 }
 
-/// Begins an epoch, in which positions up to this one mean what they meant before.
+/// Begins an epoch. Positions up to `kept` stay valid in it.
 pub(crate) fn begin(sql: &mut dyn Sql, partition: &Partition, kept: u64) -> Result<u64> {
     let kept = to_sql(kept);
     let rows = sql
@@ -27,7 +27,7 @@ pub(crate) fn begin(sql: &mut dyn Sql, partition: &Partition, kept: u64) -> Resu
     Ok(rows.first().map_or(Ok(0), |row| get_u64(row, "epoch"))?)
 }
 
-/// Fails where the store is at another epoch than a reader of its feed.
+/// Fails if the store's epoch differs from the epoch of a reader of its feed.
 pub(super) fn check(sql: &mut dyn Sql, partition: &Partition, expected: u64) -> Result<()> {
     let actual = current(sql, partition)?;
     if actual == expected {

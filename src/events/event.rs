@@ -1,4 +1,4 @@
-//! Events: plain serde enums, and what reads any of them.
+//! Events: plain serde enums, and the raw event that can hold any of them.
 
 use crate::error::{DecodeError, EncodeError, Error, Result};
 use crate::events::codec::{self, KnownTypes};
@@ -10,8 +10,8 @@ use std::borrow::Cow;
 
 /// An event type: an enum in serde's default representation.
 ///
-/// The variant's name is the message type, its content is the message data. `#[serde(rename)]`, `rename_all` and `alias`
-/// work; for the rest of schema evolution there are a version and a hook.
+/// The variant's name is the message type; its content is the message data. `#[serde(rename)]`, `rename_all` and `alias`
+/// work. [`SCHEMA_VERSION`](Event::SCHEMA_VERSION) and [`upcast`](Event::upcast) cover the rest of schema evolution.
 ///
 /// ```
 /// use emmett_postgresql::Event;
@@ -27,20 +27,19 @@ use std::borrow::Cow;
 /// impl Event for ShoppingCartEvent {}
 /// ```
 ///
-/// A stored type that the enum does not know is an error when it is read, unless the enum has a unit variant with
-/// `#[serde(other)]`.
+/// Reading a stored type that the enum does not know is an error, unless the enum has a unit variant with `#[serde(other)]`.
 pub trait Event: Serialize + DeserializeOwned {
-    /// The version of this type's schema, stored with every message. Raise it when stored content has to be converted.
-    /// Defaults to 1.
+    /// Schema version of this type, stored with every message. Raise it when stored content has to be converted. Defaults to
+    /// 1.
     const SCHEMA_VERSION: u32 = 1;
 
-    /// The category of the streams that these events belong to: what stands before the first `-` of a stream's name. An
-    /// event of another category cannot be appended or read as this type, and projections, reactors and the feed pass it
-    /// over. Defaults to none: events of all streams.
+    /// Category of the streams that these events belong to: the part of a stream's name before its first `-`. Events of
+    /// another category cannot be appended or read as this type. Projections, reactors and the feed skip them. Defaults to
+    /// none: events of all streams.
     ///
-    /// Name it. Two enums with one type name, such as `Created`, are told apart by their categories only: an
-    /// `InvoiceEvent::Created` would be decoded as an `OrderEvent::Created`. [`doctor`](crate::EventStore::doctor) finds such
-    /// enums of projections.
+    /// Set it. Only the category distinguishes two enums that share a type name such as `Created`. Without it, an
+    /// `InvoiceEvent::Created` is decoded as an `OrderEvent::Created`. [`doctor`](crate::EventStore::doctor) finds
+    /// projections' enums that can be confused.
     ///
     /// ```
     /// use emmett_postgresql::Event;
@@ -53,41 +52,43 @@ pub trait Event: Serialize + DeserializeOwned {
     /// ```
     const CATEGORY: &'static str = "";
 
-    /// The categories, where there are several. Defaults to [`CATEGORY`](Event::CATEGORY).
+    /// Categories of an enum that belongs to several. Defaults to [`CATEGORY`](Event::CATEGORY) alone.
     const CATEGORIES: &'static [&'static str] = &[Self::CATEGORY];
 
-    /// Types that this enum no longer has, but [`upcast`](Event::upcast) turns into ones that it has. Defaults to none.
+    /// Former message types, which this enum no longer has and [`upcast`](Event::upcast) converts to current ones. Defaults
+    /// to none.
     const FORMER_TYPES: &'static [&'static str] = &[];
 
-    /// Converts a message that was stored with another schema version than [`SCHEMA_VERSION`](Event::SCHEMA_VERSION), or
-    /// under one of the [`FORMER_TYPES`](Event::FORMER_TYPES), before it is decoded. Defaults to leaving it as it is.
+    /// Converts a stored message before it is decoded. Called if its schema version differs from
+    /// [`SCHEMA_VERSION`](Event::SCHEMA_VERSION), or if its type is one of the [`FORMER_TYPES`](Event::FORMER_TYPES).
+    /// Defaults to returning it unchanged.
     ///
     /// # Errors
-    /// An error of the hook's is returned to the reader with the stream and the version.
+    /// The reader gets the hook's error as [`Error::Upcast`](crate::Error::Upcast), with the stream and the version.
     fn upcast(stored: StoredEvent) -> anyhow::Result<StoredEvent> {
         Ok(stored)
     }
 
-    /// The message type and the JSON of this event. Provided for enums; nothing else needs to write it.
+    /// Returns the message type and the JSON of this event. Provided for enums; implementations need not write it.
     ///
     /// # Errors
-    /// When the type is not an enum in serde's default representation, or its content cannot be kept as JSON.
+    /// [`EncodeError`] if the type is not an enum in serde's default representation, or if JSONB cannot hold its content.
     #[doc(hidden)]
     fn encode(&self) -> Result<(Cow<'static, str>, Vec<u8>), EncodeError> {
         let encoded = codec::encode_event(self)?;
         Ok((Cow::Borrowed(encoded.message_type), encoded.data))
     }
 
-    /// The event that was stored as this type and JSON. Provided for enums.
+    /// Decodes the event from its stored type and JSON. Provided for enums.
     ///
     /// # Errors
-    /// When the type is unknown or the content does not fit.
+    /// [`DecodeError`] if the type is unknown or the content does not fit.
     #[doc(hidden)]
     fn decode(message_type: &str, data: &[u8]) -> Result<Self, DecodeError> {
         codec::decode_event(message_type, data)
     }
 
-    /// The types that this enum can read; `None` for all.
+    /// Returns the types that this enum can read; `None` for all.
     #[doc(hidden)]
     fn known_types() -> Option<Vec<String>> {
         match codec::known_types::<Self>() {
@@ -102,7 +103,7 @@ pub trait Event: Serialize + DeserializeOwned {
         }
     }
 
-    /// The schema version that is stored with this event.
+    /// Returns the schema version that is stored with this event.
     #[doc(hidden)]
     fn schema_version(&self) -> u32 {
         Self::SCHEMA_VERSION
@@ -115,13 +116,13 @@ pub trait Event: Serialize + DeserializeOwned {
 pub struct StoredEvent {
     /// The message type.
     pub event_type: String,
-    /// The schema version that it was stored with.
+    /// The schema version under which it was stored.
     pub schema_version: u32,
     /// The content.
     pub data: Value,
 }
 
-/// An event of any type, as its name and its JSON.
+/// An event of any type, as its type's name and its JSON.
 ///
 /// ```
 /// use emmett_postgresql::RawEvent;
@@ -139,7 +140,7 @@ pub struct RawEvent {
 }
 
 impl RawEvent {
-    /// An event of that type and content.
+    /// Creates an event with this type and content.
     pub fn new(event_type: impl Into<String>, data: Value) -> Self {
         Self {
             event_type: event_type.into(),
@@ -166,8 +167,7 @@ impl Event for RawEvent {
     }
 }
 
-/// Decodes a stored message, through the upcast hook where its version or type asks for it.
-/// An event that is not stored yet, as its readers will see it.
+/// Decodes an event that is not stored yet, as its readers will.
 pub(crate) fn decode_outgoing<E: Event>(
     message: &OutgoingMessage,
     stream: &str,
@@ -182,6 +182,7 @@ pub(crate) fn decode_outgoing<E: Event>(
     )
 }
 
+/// Decodes a stored message. Calls the upcast hook first if its version or type requires it.
 pub(crate) fn decode_stored<E: Event>(
     message_type: &str,
     schema_version: u32,

@@ -1,4 +1,4 @@
-//! The feed: all messages of a partition in global order, as far as nothing can be added below. Reads `emt_messages`.
+//! The feed: all messages of a partition in global order, up to the horizon. Reads `emt_messages`.
 
 use crate::database::position::{from_sql, get_u64, to_sql};
 use crate::database::{Connections, Parameter, Sql, get, param, scalar};
@@ -15,12 +15,12 @@ use postgres::types::Type;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Rare events are looked for in steps of so many positions, so that no statement takes long.
+/// Searches for rare events advance by at most this many positions a statement, so that no statement takes long.
 pub(crate) const LONGEST_STEP: u64 = 50_000;
 
 const HORIZON: PartitionSql = PartitionSql::new("SELECT {schema}.emt_horizon($1, $2)");
 
-/// Without the content of large messages, as `emt_stream_read_page` says.
+/// Leaves out the content of large messages: see `emt_stream_read_page`.
 const READ_SMALL: PartitionSql = PartitionSql::new(
     "
     SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
@@ -50,19 +50,19 @@ const AT: PartitionSql = PartitionSql::new(concat!(
     )
 ));
 
-/// By its number, because the rows are many. The columns of the message come after it.
+/// Read by number, because there are many rows. The columns of the message follow.
 const STREAM_ID: usize = 0;
 
 const HEAD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_position_head() AS head");
 
-/// Without the content of the messages.
+/// Leaves out the content of the messages.
 const NAMES: PartitionSql = PartitionSql::new(
     "
     SELECT stream_id, stream_position, message_type, global_position
       FROM {feed}($1, $2, $3, TRUE, $4, $5, $6)",
 );
 
-/// Which part of the feed is read.
+/// A range of the feed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part<'a> {
     pub(crate) after: u64,
@@ -78,7 +78,7 @@ pub(crate) struct MessageName {
     pub(crate) global_position: u64,
 }
 
-/// The messages of a part that ends at or below a horizon, without their content: the first ones, or all.
+/// Returns the messages of a part that ends at or below a horizon, without their content. A limit returns the first ones.
 pub(crate) fn names(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -115,14 +115,14 @@ pub(crate) fn names(
 pub struct Horizon {
     /// No message will ever be added at or below this position.
     pub position: u64,
-    /// The last position that any append has drawn; above `position` while appends are open.
+    /// The last position that any append has drawn. It is above `position` while appends are open.
     pub head: u64,
 }
 
 /// Raised by `emt_horizon`.
 const BEYOND_HEAD: &str = "SE003";
 
-/// Asks how far the feed can be read by somebody who has read up to `after`.
+/// Returns how far a reader at position `after` can read.
 pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> Result<Horizon> {
     let after = to_sql(after);
     let rows = sql
@@ -141,12 +141,12 @@ pub(crate) fn horizon(sql: &mut dyn Sql, partition: &Partition, after: u64) -> R
             head: from_sql(head)?,
         }),
         _ => Err(Error::schema(format!(
-            "the function emt_horizon answered {result:?}"
+            "the function emt_horizon returned {result:?}, which this library does not know: update the library or migrate the schema"
         ))),
     }
 }
 
-/// The last position that was drawn.
+/// Returns the last position that was drawn.
 pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     let rows = sql
         .query(&partition.sql(HEAD), &[])
@@ -154,7 +154,7 @@ pub(crate) fn head(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     Ok(rows.first().map_or(Ok(0), |row| get_u64(row, "head"))?)
 }
 
-/// The messages at these positions, which must be at or below a horizon: the first of them that have room.
+/// Returns the messages at these positions, as many as fit. All positions must be at or below a horizon.
 pub(crate) fn at(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -171,7 +171,7 @@ pub(crate) fn at(
     Ok(filling.messages)
 }
 
-/// The messages of a part, which must end at or below a horizon, as far as they have room.
+/// Returns the messages of a part, as many as fit. The part must end at or below a horizon.
 pub(crate) fn page(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -184,7 +184,7 @@ pub(crate) fn page(
     filling.complete(sql, partition, part)
 }
 
-/// The messages of a part, but no further than the horizon, which is asked in the same round trip.
+/// Returns the messages of a part up to the horizon, which the same round trip determines.
 pub(crate) fn poll(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -194,7 +194,8 @@ pub(crate) fn poll(
     let rows = read_small(sql, partition, part, false, limits)?;
     let Some((first, messages)) = rows.split_first() else {
         return Err(Error::schema(
-            "the function of the feed did not tell its horizon".to_owned(),
+            "the feed's function returned no horizon: update the library or migrate the schema"
+                .to_owned(),
         ));
     };
     let horizon = Horizon {
@@ -208,7 +209,7 @@ pub(crate) fn poll(
     Ok((horizon, page))
 }
 
-/// The message at a position, however large it is.
+/// Returns the message at a position, of any size.
 pub(crate) fn message_at(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -223,7 +224,7 @@ pub(crate) fn message_at(
     Ok(page.messages.into_iter().next())
 }
 
-/// All rows at once: one by one, each costs a tenth more.
+/// Reads all rows at once: one by one, each row costs a tenth more.
 fn read_small(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -252,12 +253,12 @@ fn read_small(
         .map_err(|source| Error::in_partition("read the feed", &partition.name, source))
 }
 
-/// A page that is being read, until it is full.
+/// A page while it is being filled.
 struct Filling {
     fill: BatchFill,
     limits: BatchLimits,
     messages: Vec<RecordedMessage>,
-    /// There is a message more that has no room.
+    /// A further message did not fit.
     is_cut: bool,
 }
 
@@ -281,7 +282,7 @@ impl Filling {
         Ok(())
     }
 
-    /// Takes a row; false when it has no room.
+    /// Takes a row. Returns false if it does not fit.
     fn take(&mut self, row: &Row) -> Result<bool> {
         let stream: Arc<str> = get::<&str>(row, STREAM_ID)?.into();
         let row = MessageRow {
@@ -298,7 +299,7 @@ impl Filling {
         Ok(true)
     }
 
-    /// Reads one by one, so that no more large messages are in memory than have room.
+    /// Reads rows one by one, so that no more large messages are in memory than fit.
     fn read_each(
         &mut self,
         sql: &mut dyn Sql,
@@ -319,7 +320,8 @@ impl Filling {
         outcome
     }
 
-    /// Reads from the first message on, where it is a large one, and says how far the page has come.
+    /// Finishes the page. If its first message is a large one, reads from there. Determines the position that the page has
+    /// reached.
     fn complete(
         mut self,
         sql: &mut dyn Sql,
@@ -361,7 +363,7 @@ impl Filling {
     }
 }
 
-/// Where to begin in the feed, and where to stop.
+/// Start, selection and batch limits of a read of the feed.
 ///
 /// ```
 /// use emmett_postgresql::FeedOptions;
@@ -376,20 +378,20 @@ pub struct FeedOptions {
 }
 
 impl FeedOptions {
-    /// The whole feed.
+    /// Options for the whole feed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins behind this global position. Defaults to 0, the beginning.
+    /// Starts after this global position (exclusive). Defaults to 0, the beginning.
     #[must_use]
     pub fn after(mut self, position: u64) -> Self {
         self.after = position;
         self
     }
 
-    /// Fails with [`Error::StoreEpoch`] when the store is at another [epoch](crate::EventStore::epoch): it was restored since
-    /// the position was kept. Costs one more round trip a batch. Defaults to not looking.
+    /// Fails with [`Error::StoreEpoch`] if the store's [epoch](crate::EventStore::epoch) differs: the store was restored
+    /// after the position was saved. Costs one more round trip a batch. Defaults to no check.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{EventStore, FeedOptions, RawEvent};
@@ -409,26 +411,26 @@ impl FeedOptions {
         self
     }
 
-    /// Reads streams of these [categories](crate::Event::CATEGORY) only. Defaults to those of the event type.
+    /// Reads only streams of these [categories](crate::Event::CATEGORY). Defaults to the categories of the event type.
     ///
-    /// The feed begins with an error where no stream can have such a category. An event of a category that its type does not
-    /// have is an error, too.
+    /// The feed starts with an error if no stream can have such a category. An event whose category its type does not have
+    /// is also an error.
     #[must_use]
     pub fn categories(mut self, categories: &[&str]) -> Self {
         self.categories = Some(categories.iter().map(|&name| name.to_owned()).collect());
         self
     }
 
-    /// Maximum number of messages that are held in memory at a time. At least 1: the feed begins with
-    /// [`Error::InvalidInput`] for 0. Defaults to 1,000.
+    /// Maximum number of messages that are held in memory at a time. Must be at least 1; with 0, the first item is
+    /// [`Error::InvalidInput`]. Defaults to 1,000.
     #[must_use]
     pub fn batch_size(mut self, messages: usize) -> Self {
         self.limits.messages = messages;
         self
     }
 
-    /// Maximum number of bytes of the messages that are held in memory at a time: their JSON, and 256 bytes for each. A single
-    /// larger message passes. At least 1: the feed begins with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
+    /// Maximum number of message bytes that are held in memory at a time: JSON plus 256 bytes a message. A single larger
+    /// message is read alone. Must be at least 1; with 0, the first item is [`Error::InvalidInput`]. Defaults to 16 MiB.
     #[must_use]
     pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
@@ -436,9 +438,10 @@ impl FeedOptions {
     }
 }
 
-/// The stored messages in global order, up to where the feed can be read when the iterator gets there.
+/// Iterator over the stored messages in global order, up to the horizon at the time of each batch.
 ///
-/// Ends at the horizon; [`position`](Feed::position) says where to go on later. Holds no connection between two batches.
+/// Ends at the horizon. [`position`](Feed::position) returns where a later read can continue. Holds no connection between
+/// batches.
 #[must_use]
 pub struct Feed<E> {
     connections: Connections,
@@ -446,7 +449,7 @@ pub struct Feed<E> {
     handled: HandledEvents,
     filter: FeedFilter,
     options: FeedOptions,
-    /// How far the feed was found to be readable.
+    /// The feed is known to be readable up to here.
     horizon: u64,
     waiting: VecDeque<RecordedMessage>,
     ended: bool,
@@ -485,13 +488,23 @@ impl<E: Event> Feed<E> {
         }
     }
 
-    /// The position up to which everything has been handed out: where a later reader goes on. Moves over messages of types
-    /// and categories that `E` does not have, too.
+    /// Returns the position up to which all messages were returned; a later reader continues after it. It also advances over
+    /// messages whose type or category `E` does not have.
     pub fn position(&self) -> u64 {
         match self.waiting.front() {
             Some(next) => next.global_position - 1,
             None => self.options.after,
         }
+    }
+
+    /// Whether the messages that were read at once have all been handed out.
+    pub(crate) fn is_between_pages(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How far the feed could be read when that was last asked.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.horizon
     }
 
     fn fetch(&mut self) -> Result<()> {
@@ -516,7 +529,7 @@ impl<E: Event> Feed<E> {
                 };
                 (horizon, page(sql, partition, part, limits)?)
             };
-            // After the page: an epoch that begins between the two must be noticed.
+            // Checked after the page, so that an epoch that begins between the two is noticed.
             expected.map_or(Ok(()), |epoch| epoch::check(sql, partition, epoch))?;
             Ok::<_, Error>(read)
         });
@@ -535,13 +548,13 @@ impl<E: Event> Feed<E> {
     }
 }
 
-/// Whether the reader was at a position that no append has drawn.
+/// Whether the reader's position is beyond the last one drawn.
 fn is_beyond_head(error: &Error) -> bool {
     matches!(error, Error::Database(source)
         if source.sqlstate().is_some_and(|code| code.code() == BEYOND_HEAD))
 }
 
-/// Where a page ends at the latest.
+/// Returns the last position that a page may reach.
 fn step(filter: &FeedFilter, after: u64, horizon: u64) -> u64 {
     if filter.is_selective() {
         horizon.min(after.saturating_add(LONGEST_STEP))
@@ -551,7 +564,7 @@ fn step(filter: &FeedFilter, after: u64, horizon: u64) -> u64 {
 }
 
 impl<E: Event> Feed<E> {
-    /// The next message, not decoded yet.
+    /// Returns the next message, not yet decoded.
     pub(crate) fn next_message(&mut self) -> Option<Result<RecordedMessage>> {
         while self.waiting.is_empty() {
             if self.ended {

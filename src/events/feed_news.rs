@@ -1,4 +1,4 @@
-//! What there is to read in the feeds of many tenants, asked in one statement.
+//! News in the feeds of many tenants, in one statement.
 
 use crate::database::position::{get_u64, to_sql};
 use crate::database::{SchemaSql, Sql, get, param};
@@ -11,34 +11,34 @@ const NEWS: SchemaSql = SchemaSql::new(
     "SELECT change, partition, created_at, head FROM {schema}.emt_feed_news($1, $2, $3, $4)",
 );
 
-/// A tenant as a reader of all of them knows it. One that is removed and added again is another.
+/// A tenant as a reader of all tenants knows it. A tenant that was removed and added again has another key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TenantKey {
     pub(crate) name: String,
     pub(crate) created_at: SystemTime,
 }
 
-/// How far the feed of a tenant was read.
+/// The position that a reader has reached in a tenant's feed.
 pub(crate) struct ReadTenant {
     pub(crate) tenant: TenantKey,
-    /// `None` for one that is not asked about.
+    /// `None` if the tenant's feed is not asked about.
     pub(crate) after: Option<u64>,
 }
 
-/// What has changed since the last look.
+/// Changes since the last poll.
 #[derive(Debug, Default)]
 pub(crate) struct FeedNews {
     /// The last position that was drawn.
     pub(crate) head: u64,
     pub(crate) added: Vec<TenantKey>,
     pub(crate) removed: Vec<TenantKey>,
-    /// There is a message to read.
+    /// Tenants with a message to read.
     pub(crate) readable: Vec<TenantKey>,
     /// An open append of some tenant may still add a message.
     pub(crate) is_held: bool,
 }
 
-/// Looks at the feeds of all tenants. `quiet_at` is the head at which nothing was readable or held for the same positions.
+/// Polls the feeds of all tenants. At the head `quiet_at`, nothing was readable or held back for the same positions.
 pub(crate) fn news(
     sql: &mut dyn Sql,
     schema: &str,
@@ -57,7 +57,7 @@ pub(crate) fn news(
     ];
     let rows = sql
         .query(&NEWS.in_schema(schema), &parameters)
-        .map_err(|source| Error::database("look at the feeds of all tenants", source))?;
+        .map_err(|source| Error::database("poll the feeds of all tenants", source))?;
     let mut news = FeedNews::default();
     for row in &rows {
         news.take(row)?;
@@ -75,7 +75,7 @@ impl FeedNews {
             "held" => self.is_held = true,
             other => {
                 return Err(Error::schema(format!(
-                    "the function emt_feed_news answered {other:?}"
+                    "the function emt_feed_news returned {other:?}, which this library does not know: update the library or migrate the schema"
                 )));
             }
         }

@@ -11,14 +11,14 @@ const MESSAGE_ID: &str = "test-message-1";
 const STREAM: &str = "Test-1";
 
 impl<E: Event> Recorded<E> {
-    /// An event as if a store had recorded it, for unit tests of handlers; no database is needed.
+    /// Creates an event as a store would have recorded it, for unit tests of handlers. Needs no database.
     ///
     /// It is the first message of its stream and of the store, without metadata, recorded at
-    /// [`UNIX_EPOCH`](SystemTime::UNIX_EPOCH). The stream is the first one of the event's [category](Event::CATEGORY), such as
+    /// [`UNIX_EPOCH`](SystemTime::UNIX_EPOCH). The stream is the first of the event's [category](Event::CATEGORY), such as
     /// `Cart-1`; without a category, `Test-1`. All fields can be set.
     ///
     /// # Panics
-    /// When the event cannot be stored; [`append_to_stream`](crate::EventStore::append_to_stream) returns the same as an error.
+    /// If the event cannot be stored. [`append_to_stream`](crate::EventStore::append_to_stream) returns an error instead.
     ///
     /// ```
     /// use emmett_postgresql::{Event, Recorded};
@@ -69,12 +69,12 @@ impl<E: Event> Recorded<E> {
 }
 
 impl RecordedMessage {
-    /// A message as if a store had recorded it, for unit tests of handlers; no database is needed.
+    /// Creates a message as a store would have recorded it, for unit tests of handlers. Needs no database.
     ///
-    /// It says the same as [`Recorded::for_test`]; [`from_recorded`](Self::from_recorded) makes one that says more.
+    /// The fields have the values of [`Recorded::for_test`]. [`from_recorded`](Self::from_recorded) creates one with other fields.
     ///
     /// # Panics
-    /// When the event cannot be stored.
+    /// If the event cannot be stored.
     ///
     /// ```
     /// use emmett_postgresql::{RawEvent, RecordedMessage};
@@ -87,10 +87,11 @@ impl RecordedMessage {
         Self::from_recorded(&Recorded::for_test(event))
     }
 
-    /// The message that a store would have recorded for an event with these positions, ids and metadata; for unit tests.
+    /// Creates the message that a store would have recorded for an event with these positions, ids and metadata. For unit
+    /// tests.
     ///
     /// # Panics
-    /// When the event or its metadata cannot be stored.
+    /// If the event or its metadata cannot be stored.
     ///
     /// ```
     /// use emmett_postgresql::{RawEvent, Recorded, RecordedMessage};
@@ -138,7 +139,7 @@ impl RecordedMessage {
     }
 }
 
-/// A stream in which events of this type can stand.
+/// Returns a stream that can hold events of this type.
 fn stream<E: Event>() -> String {
     let Some(own) = categories::<E>().and_then(|names| names.into_iter().next()) else {
         return STREAM.to_owned();
@@ -151,7 +152,7 @@ fn stream<E: Event>() -> String {
     format!("{own}:1")
 }
 
-/// What can be stored; a test of what cannot has to fail.
+/// Panics if encoding failed: a test with an event that cannot be stored has to fail.
 #[track_caller]
 fn storable<T>(encoded: Result<T>) -> T {
     match encoded {

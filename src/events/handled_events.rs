@@ -1,4 +1,4 @@
-//! Which events something handles: pairs of categories and types.
+//! The events that a handler handles: pairs of categories and types.
 
 use crate::error::{Error, Result};
 use crate::events::category::{categories, category, check_is_category};
@@ -6,7 +6,7 @@ use crate::events::event::Event;
 use crate::events::message::RecordedMessage;
 use serde::{Deserialize, Serialize};
 
-/// The events that a projection or a reactor handles: of each event enum, its categories and its types.
+/// The events that a projection or a reactor handles: the categories and types of each event enum.
 ///
 /// ```
 /// use emmett_postgresql::{Event, events::HandledEvents};
@@ -24,14 +24,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandledEvents(Vec<EventSelection>);
 
-/// The events of an enum that are handled.
+/// The handled events of one enum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EventSelection {
-    /// The event enum, by its path.
+    /// The path of the event enum.
     pub(crate) event: String,
     #[serde(flatten)]
     pub(crate) selection: Selection,
-    /// The types that the enum has.
+    /// The types of the enum.
     #[serde(skip)]
     known: Option<Vec<String>>,
 }
@@ -49,13 +49,13 @@ impl Selection {
             && has_name(self.categories.as_ref(), category(stream))
     }
 
-    /// Whether it has all events of another one.
+    /// Whether it includes all events of another selection.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         is_within(other.types.as_ref(), self.types.as_ref())
             && is_within(other.categories.as_ref(), self.categories.as_ref())
     }
 
-    /// The same as selections of one category and one type each.
+    /// Returns the same events as selections of one category and one type each.
     pub(crate) fn parts(&self) -> Vec<Self> {
         let mut parts = Vec::new();
         for category in each(self.categories.as_ref()) {
@@ -69,7 +69,7 @@ impl Selection {
         parts
     }
 
-    /// The same, written in one way only.
+    /// Returns the same selection in its canonical form.
     fn sorted(mut self) -> Self {
         for names in [&mut self.categories, &mut self.types]
             .into_iter()
@@ -93,7 +93,7 @@ fn is_within(names: Option<&Vec<String>>, all: Option<&Vec<String>>) -> bool {
     names.iter().all(|name| all.contains(name))
 }
 
-/// Each name; `None` where it is of all.
+/// Returns each name; a single `None` if the list means all.
 fn each(names: Option<&Vec<String>>) -> Vec<Option<&String>> {
     names.map_or_else(|| vec![None], |names| names.iter().map(Some).collect())
 }
@@ -110,7 +110,7 @@ impl EventSelection {
         }
     }
 
-    /// Refuses types that the enum does not have, and categories that no stream can have: they would never be handled.
+    /// Refuses types that the enum does not have and categories that no stream can have: they would never be handled.
     fn check(&self, what: &str) -> Result<()> {
         let mut categories = self.selection.categories.iter().flatten();
         categories.try_for_each(|name| check_is_category(name))?;
@@ -118,7 +118,10 @@ impl EventSelection {
             return Ok(());
         };
         if asked.is_empty() {
-            return Err(Error::invalid(what, "can handle no message type at all"));
+            return Err(Error::invalid(
+                what,
+                "handles no message type: list at least one",
+            ));
         }
         let Some(known) = &self.known else {
             return Ok(());
@@ -136,7 +139,7 @@ impl EventSelection {
 }
 
 impl HandledEvents {
-    /// The events of an enum: its [types](Event) in its [categories](Event::CATEGORIES).
+    /// Returns the events of an enum: its [types](Event) in its [categories](Event::CATEGORIES).
     pub fn of<E: Event>() -> Self {
         Self(vec![EventSelection::of::<E>()])
     }
@@ -148,7 +151,7 @@ impl HandledEvents {
         self
     }
 
-    /// Whether a message of this type in this stream is among them.
+    /// Whether the selection includes messages of this type in this stream.
     pub fn has(&self, stream: &str, message_type: &str) -> bool {
         self.0
             .iter()
@@ -159,13 +162,13 @@ impl HandledEvents {
         self.has(&message.stream_name, &message.message_type)
     }
 
-    /// Adds the events of another enum, for the next of several handlers.
+    /// Adds the events of the next handler's enum.
     pub(crate) fn add<E: Event>(&mut self) {
         self.0.push(EventSelection::of::<E>());
     }
 
-    /// Which of the handlers, one for each enum, a message is for. The first one for a message that none handles: it says why
-    /// it cannot be read.
+    /// Returns the indexes of the handlers (one for each enum) that handle a message. If none does, returns the first: it
+    /// reports why it cannot read the message.
     pub(crate) fn handlers_of(&self, message: &RecordedMessage) -> Vec<usize> {
         let (stream, message_type) = (&message.stream_name, &message.message_type);
         let mut indices: Vec<usize> = (0..self.0.len())
@@ -177,7 +180,7 @@ impl HandledEvents {
         indices
     }
 
-    /// Cuts messages into runs for the same handlers, so that each handler gets several at once and all keep their order.
+    /// Splits messages into runs for the same handlers. Each handler gets several at once, and all keep their order.
     pub(crate) fn runs<'m>(
         &self,
         messages: &'m [&'m RecordedMessage],
@@ -194,7 +197,7 @@ impl HandledEvents {
             .collect()
     }
 
-    /// Restricts the enum that was added last to these types.
+    /// Restricts the last added enum to these types.
     pub(crate) fn only_types<S: AsRef<str>>(&mut self, types: &[S]) {
         if let Some(last) = self.0.last_mut() {
             last.selection.types =
@@ -202,7 +205,7 @@ impl HandledEvents {
         }
     }
 
-    /// Restricts the enum that was added last to these categories.
+    /// Restricts the last added enum to these categories.
     pub(crate) fn only_categories<S: AsRef<str>>(&mut self, categories: &[S]) {
         if let Some(last) = self.0.last_mut() {
             last.selection.categories = Some(
@@ -218,7 +221,7 @@ impl HandledEvents {
         &self.0
     }
 
-    /// The same without the enums, written in one way only.
+    /// Returns the selections without the enums, in their canonical form.
     pub(crate) fn sorted(&self) -> Vec<Selection> {
         let all = self
             .0
@@ -230,21 +233,22 @@ impl HandledEvents {
         all
     }
 
-    /// What a statement is asked for: no less than these events, and more where several enums have different categories.
+    /// Returns the filter for a statement. It matches at least these events, and more if several enums have different
+    /// categories.
     pub(crate) fn filter(&self) -> FeedFilter {
         FeedFilter::union(std::iter::once(self))
     }
 
-    /// Refuses what no message can meet.
+    /// Refuses a selection that no message can match.
     pub(crate) fn check(&self, what: &str) -> Result<()> {
         if self.0.is_empty() {
-            return Err(Error::invalid(what, "handles no events: give it a handler"));
+            return Err(Error::invalid(what, "handles no events: add a handler"));
         }
         self.0.iter().try_for_each(|events| events.check(what))
     }
 }
 
-/// What the statements of the feed look for; `None` means all.
+/// The filter of the feed's statements; `None` means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FeedFilter {
     pub(crate) categories: Option<Vec<String>>,
@@ -258,7 +262,7 @@ impl FeedFilter {
         types: None,
     };
 
-    /// What several readers together look for.
+    /// Returns the filter for several readers together.
     pub(crate) fn union<'h>(handled: impl Iterator<Item = &'h HandledEvents>) -> Self {
         Self::of(
             handled
@@ -280,7 +284,7 @@ impl FeedFilter {
     }
 }
 
-/// All names of several lists, each once; `None` where one of them is of all.
+/// Returns the names of several lists, each once; `None` if one of the lists means all.
 fn union<'l>(lists: impl Iterator<Item = Option<&'l Vec<String>>>) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for list in lists {

@@ -1,4 +1,4 @@
-//! What the feed and the appends rely on, as it is in the database.
+//! Checks of the database objects that the feed and the appends rely on.
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Sql, get, param, scalar, scalars};
@@ -21,7 +21,7 @@ const SEQUENCE: PartitionSql = PartitionSql::new(
        AND (seqcache <> 1 OR seqincrement < 1 OR seqcycle)",
 );
 
-/// Looks the tables up in the catalogue: `pg_partition_tree` would lock all of them at once.
+/// Reads the catalogue: `pg_partition_tree` would lock all tables at once.
 const UNFENCED: PartitionSql = PartitionSql::new("
     WITH RECURSIVE tree (relid) AS (
         SELECT '{schema}.emt_messages'::REGCLASS::OID
@@ -48,7 +48,7 @@ const FEED_INDEX: PartitionSql = PartitionSql::new("
 const SECOND_STREAM_INDEX: PartitionSql =
     PartitionSql::new("SELECT pg_catalog.to_regclass('{schema}.idx_streams_unique') IS NOT NULL");
 
-/// One more than is named.
+/// Returns one stream more than a report names.
 const TWICE: PartitionSql = PartitionSql::new(
     "
     SELECT active.stream_id
@@ -58,8 +58,8 @@ const TWICE: PartitionSql = PartitionSql::new(
      LIMIT 4",
 );
 
-/// Those of these streams whose row is not at the version of the last message. One snapshot sees both, so an append meanwhile is
-/// no difference.
+/// The streams of a list whose row differs from the version of the last message. Both are read in one snapshot, so a
+/// concurrent append causes no difference.
 const DIFFERENT: PartitionSql = PartitionSql::new(
     "
     SELECT met.id AS stream, stream.stream_position AS version, last.version AS last
@@ -72,7 +72,7 @@ const DIFFERENT: PartitionSql = PartitionSql::new(
      WHERE last.version IS DISTINCT FROM stream.stream_position",
 );
 
-/// The same for all streams, up to a number, and a few that differ.
+/// The same over all streams, up to a number; returns a few that differ.
 const DIFFERENT_OF_ALL: PartitionSql = PartitionSql::new(
     "
     SELECT stream.stream_id AS stream, stream.stream_position AS version, last.version AS last
@@ -93,13 +93,13 @@ const EMPTY: PartitionSql = PartitionSql::new(
      ORDER BY stream.stream_id COLLATE \"C\"",
 );
 
-/// A stream whose row and messages do not fit.
+/// A stream whose row and messages disagree.
 #[derive(Debug)]
 pub(crate) struct UnevenStream {
     pub(crate) stream: String,
-    /// The version that its row says; `None` without a row.
+    /// Version in its row; `None` without a row.
     version: Option<u64>,
-    /// The version of its last message; `None` without messages.
+    /// Version of its last message; `None` without messages.
     last: Option<u64>,
 }
 
@@ -107,7 +107,7 @@ impl std::fmt::Display for UnevenStream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stream = &self.stream;
         match (self.version, self.last) {
-            (None, None) => write!(formatter, "Stream \"{stream}\" is not there any more."),
+            (None, None) => write!(formatter, "Stream \"{stream}\" does not exist any more."),
             (None, Some(last)) => write!(
                 formatter,
                 "Stream \"{stream}\" has messages up to version {last} and no row in emt_streams."
@@ -122,21 +122,21 @@ impl std::fmt::Display for UnevenStream {
             ),
             (Some(version), Some(last)) => write!(
                 formatter,
-                "Stream \"{stream}\" is at version {version}, its last message at {last}: its row is behind."
+                "Stream \"{stream}\" is at version {version}, its last message at {last}: its row is out of date."
             ),
         }
     }
 }
 
-/// Settings of the sequence of positions.
+/// The settings of the sequence of positions.
 pub(crate) struct SequenceSettings {
     pub(crate) cache: i64,
     pub(crate) increment: i64,
     pub(crate) cycles: bool,
 }
 
-/// The highest position of a message of any tenant; 0 without messages. Asks for each tenant by itself: a statement on the
-/// tables of all would need some locks for each, and the server may have fewer.
+/// Returns the highest position of a message of any tenant; 0 without messages. Asks one tenant at a time. A statement on
+/// all tables would take locks on each, and the server may have too few.
 pub(crate) fn highest_position(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     let rows = sql
         .query_unnamed(&partition.sql(PARTITIONS), &[])
@@ -158,7 +158,7 @@ fn highest_of(sql: &mut dyn Sql, partition: &Partition) -> Result<u64> {
     Ok(highest.map_or(Ok(0), from_sql)?)
 }
 
-/// The settings of the sequence, where the feed could lose messages with them.
+/// Returns the settings of the sequence if the feed could lose messages with them.
 pub(crate) fn unsafe_sequence(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -174,25 +174,25 @@ pub(crate) fn unsafe_sequence(
     }))
 }
 
-/// Tables of messages whose positions need not be drawn through the fence.
+/// Returns the message tables whose positions can be drawn outside the fence.
 pub(crate) fn unfenced_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<String>> {
     let rows = rows(sql, partition, UNFENCED)?;
     Ok(scalars(&rows)?)
 }
 
-/// Whether the feed's index is there, unique and valid.
+/// Whether the feed's index exists, is unique and is valid.
 pub(crate) fn has_feed_index(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
     let rows = rows(sql, partition, FEED_INDEX)?;
     Ok(scalar(&rows)?.unwrap_or(true))
 }
 
-/// Whether there is an index of Emmett's that costs every append a second index entry.
+/// Whether one of Emmett's indexes exists that costs every append a second index entry.
 pub(crate) fn has_second_stream_index(sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
     let rows = rows(sql, partition, SECOND_STREAM_INDEX)?;
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Streams that are active and archived at once; at most four.
+/// Returns streams that are both active and archived; at most four.
 pub(crate) fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<String>> {
     let rows = sql
         .query_unnamed(&partition.sql(TWICE), &[])
@@ -200,7 +200,7 @@ pub(crate) fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<
     Ok(scalars(&rows)?)
 }
 
-/// Those of these streams whose row does not fit their messages.
+/// Returns the streams of a list whose row disagrees with their messages.
 pub(crate) fn uneven_among(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -215,7 +215,7 @@ pub(crate) fn uneven_among(
     uneven(&rows)
 }
 
-/// Streams that have a row and no message.
+/// Returns streams that have a row and no messages.
 pub(crate) fn empty_streams(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<UnevenStream>> {
     let rows = sql
         .query_unnamed(&partition.sql(EMPTY), &[])
@@ -223,7 +223,7 @@ pub(crate) fn empty_streams(sql: &mut dyn Sql, partition: &Partition) -> Result<
     uneven(&rows)
 }
 
-/// Some of the streams whose row does not fit their messages. Looks at `most_examined` streams at the most.
+/// Returns some of the streams whose row disagrees with their messages. Examines at most `most_examined` streams.
 pub(crate) fn some_uneven(
     sql: &mut dyn Sql,
     partition: &Partition,

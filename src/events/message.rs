@@ -1,4 +1,4 @@
-//! Messages: what goes into a stream, and what comes out.
+//! Messages: to append, and as recorded.
 
 use crate::database::check_text;
 use crate::error::{DecodeError, Error, Result};
@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use uuid::Uuid;
 
-/// What a message is: something that happened, or something that was asked for.
+/// The kind of a message: an event or a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[non_exhaustive]
 pub enum MessageKind {
     /// Something that happened. The default.
     #[default]
     Event,
-    /// Something that was asked for.
+    /// A request to do something.
     Command,
 }
 
@@ -38,9 +38,9 @@ impl MessageKind {
     }
 }
 
-/// A message on its way into a stream, with what an event alone does not say: an id, its causes, metadata.
+/// A message to append: an event with an id, causes and metadata.
 ///
-/// Whoever needs none of this appends events as they are.
+/// Events without any of these can be appended directly.
 ///
 /// ```
 /// # use emmett_postgresql::{Event, NewMessage};
@@ -61,7 +61,7 @@ pub struct NewMessage<E> {
 }
 
 impl<E: Event> NewMessage<E> {
-    /// A message with a generated id and no metadata.
+    /// Creates a message with a generated id and no metadata.
     pub fn new(event: E) -> Self {
         Self {
             event,
@@ -71,37 +71,37 @@ impl<E: Event> NewMessage<E> {
         }
     }
 
-    /// What the message is. Defaults to [`MessageKind::Event`].
+    /// Kind of the message. Defaults to [`MessageKind::Event`].
     #[must_use]
     pub fn kind(mut self, kind: MessageKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// The id of the message. Appending a message again under its id gives the result of the first time, so a caller that
-    /// does not know whether an append happened can repeat it. Defaults to a new UUID, version 7.
+    /// Id of the message, which makes the append idempotent: appending the same message again returns the first result. A
+    /// caller that does not know whether an append was stored can repeat it. Defaults to a new UUID, version 7.
     #[must_use]
     pub fn message_id(mut self, id: impl Into<String>) -> Self {
         self.message_id = Some(id.into());
         self
     }
 
-    /// The id that all messages of one conversation share. Defaults to none.
+    /// Id that all messages of one conversation share. Defaults to none.
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.metadata.correlation_id = Some(id.into());
         self
     }
 
-    /// The id of the message that caused this one. Defaults to none.
+    /// Id of the message that caused this one. Defaults to none.
     #[must_use]
     pub fn causation_id(mut self, id: impl Into<String>) -> Self {
         self.metadata.causation_id = Some(id.into());
         self
     }
 
-    /// Adds a field of your own to the metadata. The names that the store uses itself (`messageId`, `correlationId`,
-    /// `causationId`, `streamName`, `streamPosition`, `globalPosition`) are refused when the message is appended.
+    /// Adds a field to the metadata. The append refuses the names that the store itself uses: `messageId`, `correlationId`,
+    /// `causationId`, `streamName`, `streamPosition`, `globalPosition` and `checkpoint`.
     #[must_use]
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.metadata.own.insert(name.into(), value.into());
@@ -109,7 +109,7 @@ impl<E: Event> NewMessage<E> {
     }
 }
 
-/// What can be appended: an [`Event`], or a [`NewMessage`] around one.
+/// Types that can be appended: an [`Event`], or a [`NewMessage`] around one.
 pub trait Appendable: private::Encode {}
 
 impl<E: Event> Appendable for E {}
@@ -120,7 +120,7 @@ pub(crate) mod private {
     use crate::error::Result;
 
     pub trait Encode {
-        /// The message as it is sent, with its JSON checked.
+        /// Encodes the message for sending and checks its JSON.
         #[doc(hidden)]
         fn encode(&self, stream: &str) -> Result<OutgoingMessage>;
     }
@@ -147,7 +147,7 @@ impl<E: Event> private::Encode for NewMessage<E> {
 
 const CORRELATION_ID: &str = "correlationId";
 const CAUSATION_ID: &str = "causationId";
-/// What Emmett keeps in the metadata beside the user's own fields; it stands in columns here.
+/// Metadata fields that Emmett stores beside the user's own. Here they are columns.
 const RESERVED_METADATA: [&str; 7] = [
     CORRELATION_ID,
     CAUSATION_ID,
@@ -158,7 +158,7 @@ const RESERVED_METADATA: [&str; 7] = [
     "checkpoint",
 ];
 
-/// Metadata on its way into a stream.
+/// Metadata of a message to append.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewMetadata {
     pub(crate) correlation_id: Option<String>,
@@ -167,7 +167,7 @@ pub(crate) struct NewMetadata {
 }
 
 impl NewMetadata {
-    /// The object that is stored.
+    /// Returns the object that is stored.
     pub(crate) fn encode(&self) -> Result<Map<String, Value>> {
         if let Some(name) = self
             .own
@@ -176,7 +176,7 @@ impl NewMetadata {
         {
             return Err(Error::invalid(
                 format!("metadata field \"{name}\""),
-                "the store uses this name itself",
+                "the store uses this name itself: choose another name",
             ));
         }
         let mut metadata = self.own.clone();
@@ -192,19 +192,19 @@ impl NewMetadata {
     }
 }
 
-/// A message as it is sent to the database.
+/// A message in the form in which it is sent to the database.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct OutgoingMessage {
     pub(crate) message_id: String,
-    /// The id was given by the caller, so it may name a message that is stored already.
+    /// The caller supplied the id, so it may be the id of a stored message.
     pub(crate) has_own_id: bool,
     pub(crate) message_type: Cow<'static, str>,
     pub(crate) kind: MessageKind,
     pub(crate) schema_version: u32,
     pub(crate) data: Vec<u8>,
     pub(crate) metadata: Map<String, Value>,
-    /// `metadata` as it is sent.
+    /// `metadata` as JSON text.
     pub(crate) metadata_json: Vec<u8>,
 }
 
@@ -228,7 +228,7 @@ impl OutgoingMessage {
         })
     }
 
-    /// Adds what all messages of an append share; what the message says itself counts more.
+    /// Adds the metadata that all messages of an append share. The message's own fields win.
     pub(crate) fn complete(mut self, stream: &str, shared: &Map<String, Value>) -> Result<Self> {
         for (name, value) in shared {
             if !self.metadata.contains_key(name) {
@@ -257,25 +257,26 @@ fn checked_text(what: &str, text: &str) -> Result<String> {
 pub struct Recorded<E> {
     /// The event.
     pub event: E,
-    /// The stream that it belongs to.
+    /// The stream of the event.
     pub stream_name: Arc<str>,
-    /// Its version in the stream: 1, 2, 3 …
+    /// Version of the event in the stream: 1, 2, 3 …
     pub stream_position: u64,
-    /// Its position among all messages of the store. Increases along every stream; not every number is used.
+    /// Position of the event among all messages of the store. Increases along every stream; there can be gaps.
     pub global_position: u64,
-    /// Its id.
+    /// Message id.
     pub message_id: String,
-    /// Its type: the name of the enum's variant when it was stored.
+    /// Message type: the name of the enum's variant when it was stored.
     pub message_type: String,
     /// Event or command.
     pub kind: MessageKind,
-    /// The version of its type's schema when it was stored; 1 unless the type says otherwise.
+    /// Schema version of the type when the event was stored. 1 unless the type declares another.
     pub schema_version: u32,
-    /// When the transaction that appended it began, by the clock of the database server.
+    /// Start time of the transaction that appended it, by the clock of the database server. An imported message keeps the time
+    /// of its log.
     pub recorded_at: SystemTime,
-    /// The id that all messages of one conversation share.
+    /// Id that all messages of one conversation share.
     pub correlation_id: Option<String>,
-    /// The id of the message that caused this one.
+    /// Id of the message that caused this one.
     pub causation_id: Option<String>,
     /// The user's own metadata.
     pub metadata: Map<String, Value>,
@@ -294,19 +295,19 @@ pub struct RecordedMessage {
     pub(crate) recorded_at: SystemTime,
     pub(crate) data: Vec<u8>,
     pub(crate) metadata: Vec<u8>,
-    /// What stands beside the data and cannot be read. Said when the message is decoded, so that one such message is the
-    /// affair of its handler, and not the end of the feed.
+    /// A column beside the data that cannot be read. Decoding the message reports it, so the handler of the message deals
+    /// with it and the feed continues.
     pub(crate) damage: Option<Damage>,
 }
 
-/// A column that holds what nobody should have written, with its text.
+/// A column with a value that no writer should have stored, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Damage {
     Kind(String),
     SchemaVersion(String),
 }
 
-/// Emmett writes the version with quotes around it.
+/// Emmett writes the version in quotes.
 pub(crate) fn parse_schema_version(text: &str) -> Result<u32, Damage> {
     let unquoted = ['"', '\''].iter().find_map(|quote| {
         let text = text.strip_prefix(*quote)?;
@@ -326,27 +327,27 @@ impl From<Damage> for DecodeError {
 }
 
 impl RecordedMessage {
-    /// The message's type.
+    /// Returns the message's type.
     pub fn message_type(&self) -> &str {
         &self.message_type
     }
 
-    /// The stream that it belongs to.
+    /// Returns the name of the message's stream.
     pub fn stream_name(&self) -> &str {
         &self.stream_name
     }
 
-    /// Its version in the stream.
+    /// Returns the message's version in the stream.
     pub fn stream_position(&self) -> u64 {
         self.stream_position
     }
 
-    /// Its position among all messages of the store.
+    /// Returns the message's position among all messages of the store.
     pub fn global_position(&self) -> u64 {
         self.global_position
     }
 
-    /// Where it stands, as errors say it.
+    /// Returns the place of the message, for error texts.
     pub(crate) fn place(&self) -> String {
         format!(
             "message {} of stream \"{}\", type \"{}\", at global position {}",
@@ -363,7 +364,7 @@ impl RecordedMessage {
         }
     }
 
-    /// Fails where the kind or the schema version cannot be read.
+    /// Fails if the kind or the schema version cannot be read.
     pub(crate) fn refuse_damaged(&self) -> Result<()> {
         match &self.damage {
             Some(damage) => Err(self.unreadable(damage.clone())),
@@ -375,12 +376,13 @@ impl RecordedMessage {
         Metadata::parse(&self.metadata).map_err(|source| self.unreadable(source))
     }
 
-    /// Reads the message as an event of type `E`.
+    /// Decodes the message as an event of type `E`.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the stream is of another [category](Event::CATEGORY) than `E`; [`Error::Decode`] when the
-    /// type is not one of `E`'s, its content does not fit, or its kind, schema version or metadata cannot be read;
-    /// [`Error::Upcast`] when `E`'s hook refuses it.
+    /// - [`Error::InvalidInput`] if the stream is of another [category](Event::CATEGORY) than `E`.
+    /// - [`Error::Decode`] if `E` does not have the type or the content does not fit. Also if the kind, schema version or
+    ///   metadata cannot be read.
+    /// - [`Error::Upcast`] if `E`'s hook refuses the message.
     pub fn decode<E: Event>(&self) -> Result<Recorded<E>> {
         self.refuse_damaged()?;
         check_category::<E>(&self.stream_name)?;
@@ -413,7 +415,7 @@ impl RecordedMessage {
     }
 }
 
-/// Stored metadata, taken apart.
+/// Stored metadata, split into its parts.
 pub(crate) struct Metadata {
     pub(crate) correlation_id: Option<String>,
     pub(crate) causation_id: Option<String>,

@@ -15,6 +15,7 @@ pub(crate) mod integrity;
 mod message;
 mod partition;
 pub(crate) mod stream;
+pub(crate) mod stream_states;
 mod tenant;
 mod wakeup;
 

@@ -1,4 +1,4 @@
-//! One tenant's share of the tables, and their names.
+//! The tables of one tenant, and their names.
 
 use crate::database::{Scope, SqlNames, SqlTemplate, Verification, identifier};
 use crate::error::{Error, Result};
@@ -7,13 +7,13 @@ use postgres::error::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// `emt_messages_` and `_archived` leave 41 of the 63 bytes that a table's name may have.
+/// `emt_messages_` and `_archived` leave 41 of the 63 bytes of a table's name.
 const LONGEST_SUFFIX: usize = 41;
 
-/// What a writer relies on and the tables cannot guard: the sequences.
+/// Checks what writers rely on and the tables cannot guard: the sequences.
 const CHECK: PartitionSql = PartitionSql::new("SELECT {schema}.emt_store_check($1)");
 
-/// A partition, and the statements that touch its own tables only.
+/// A partition, and the statements on its own tables.
 ///
 /// A statement on the parent tables with the partition as a parameter would lock the tables of every tenant.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Partition {
     scope: Scope,
     names: PartitionNames,
     verification: Verification,
-    /// By the address of the template.
+    /// Keyed by the address of the template.
     statements: RwLock<HashMap<(usize, usize), Arc<str>>>,
 }
 
@@ -49,12 +49,12 @@ impl Partition {
         &self.scope.schema
     }
 
-    /// What is looked at before the first write over a connection.
+    /// Returns the check that runs before the first write over a connection.
     pub(crate) fn verification(&self) -> &Verification {
         &self.verification
     }
 
-    /// The statement with the names of the partition.
+    /// Returns the statement with the names of the partition.
     pub(crate) fn sql(&self, template: PartitionSql) -> Arc<str> {
         let address = template.address();
         let statements = self.statements.read();
@@ -129,7 +129,7 @@ impl SqlNames for PartitionNames {
     }
 }
 
-/// The part of the table names that tells partitions apart; the same as `emt_partition_suffix` in the schema.
+/// Returns the part of the table names that tells partitions apart, as `emt_partition_suffix` does in the schema.
 fn table_suffix(partition: &str) -> Result<String> {
     let suffix: String = partition
         .chars()
@@ -148,7 +148,7 @@ fn table_suffix(partition: &str) -> Result<String> {
         );
         return Err(Error::invalid(format!("tenant {partition:?}"), reason));
     }
-    // They would be the names of another tenant's leaf tables.
+    // Such names would be the leaf tables of another tenant.
     if suffix.ends_with("_active") || suffix.ends_with("_archived") {
         return Err(Error::invalid(
             format!("tenant {partition:?}"),
@@ -163,7 +163,7 @@ fn is_plain(character: char) -> bool {
 }
 
 impl Error {
-    /// The error of a statement in a partition's tables: where they are missing, so is the tenant.
+    /// Returns the error of a statement on a partition's tables. If the tables are missing, so is the tenant.
     pub(crate) fn in_partition(
         doing: &'static str,
         partition: &str,

@@ -24,15 +24,15 @@ const COUNT: PartitionSql = PartitionSql::new(
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tenant {
-    /// Its name.
+    /// Name of the tenant.
     pub name: String,
-    /// When it was added.
+    /// Time at which it was added.
     pub created_at: SystemTime,
 }
 
-/// The tenants of a store. [`EventStore::tenant`](crate::EventStore::tenant) gives the store as one of them sees it.
+/// The tenants of a store. [`EventStore::tenant`](crate::EventStore::tenant) returns a store for one of them.
 ///
-/// Each tenant has tables of its own. Adding and removing one does not wait for the open appends and reads of others.
+/// Each tenant has tables of its own. Adding or removing a tenant does not wait for the open appends and reads of others.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -50,11 +50,11 @@ pub struct Tenant {
 pub struct Tenants {
     connections: Connections,
     schema: Arc<str>,
-    /// Forgets what the store has in memory of a tenant.
+    /// Discards everything that the store holds in memory for a tenant.
     forget: Arc<Forget>,
 }
 
-/// Forgets a tenant that was removed.
+/// Discards the in-memory state of a removed tenant.
 pub(crate) type Forget = dyn Fn(&str) + Send + Sync;
 
 impl std::fmt::Debug for Tenants {
@@ -75,19 +75,19 @@ impl Tenants {
         }
     }
 
-    /// Adds a tenant; false when it exists.
+    /// Adds a tenant. Returns false if it already exists.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a name that cannot be a table's, or that would have the table names of another tenant.
+    /// [`Error::InvalidInput`] if the name cannot be part of a table's name, or gives the table names of another tenant.
     pub fn add(&self, name: &str) -> Result<bool> {
         Partition::new(&self.schema, name)?;
         self.call("add a tenant", &ADD.in_schema(&self.schema), name)
     }
 
-    /// All tenants, by name. The default partition is none.
+    /// Returns all tenants, sorted by name, without the default partition.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be queried.
     pub fn list(&self) -> Result<Vec<Tenant>> {
         self.connections.run(true, |sql| {
             let rows = sql
@@ -107,11 +107,11 @@ impl Tenants {
         })
     }
 
-    /// Looks at what removing a tenant would delete. Nothing is deleted until
-    /// [`with_all_data`](TenantRemoval::with_all_data) is called.
+    /// Counts what removing a tenant would delete. Nothing is deleted until [`with_all_data`](TenantRemoval::with_all_data)
+    /// is called.
     ///
     /// # Errors
-    /// [`Error::UnknownTenant`].
+    /// [`Error::UnknownTenant`] if no tenant has this name; [`Error::InvalidInput`] for the default partition.
     pub fn remove(&self, name: &str) -> Result<TenantRemoval> {
         if name == DEFAULT_PARTITION {
             return Err(Error::invalid(
@@ -123,7 +123,7 @@ impl Tenants {
         let (streams, messages) = self.connections_of(name).run(true, |sql| {
             let rows = sql
                 .query(&count, &[])
-                .map_err(|source| Error::in_partition("look at a tenant", name, source))?;
+                .map_err(|source| Error::in_partition("read a tenant", name, source))?;
             let counts = |column| rows.first().map_or(Ok(0), |row| get::<i64>(row, column));
             Ok::<_, Error>((counts("streams")?, counts("messages")?))
         })?;
@@ -168,26 +168,26 @@ fn refused(doing: &'static str, name: &str, source: postgres::Error) -> Error {
     }
 }
 
-/// A tenant that is about to be removed.
+/// A pending removal of a tenant.
 #[derive(Debug)]
 #[must_use = "nothing is removed until with_all_data is called"]
 #[non_exhaustive]
 pub struct TenantRemoval {
-    /// How many streams it has.
+    /// Number of its streams.
     pub streams: u64,
-    /// How many messages it has.
+    /// Number of its messages.
     pub messages: u64,
     name: String,
     tenants: Tenants,
 }
 
 impl TenantRemoval {
-    /// Removes the tenant with its streams, checkpoints, read models and documents. Waits for its own open transactions;
-    /// those of others go on. What this process and its connections have in memory of the tenant is freed; other processes free it
-    /// with their connections.
+    /// Removes the tenant with its streams, checkpoints, read models and documents. Waits for the tenant's own open
+    /// transactions; other tenants' transactions continue. Frees the tenant's state in the memory of this process and its
+    /// connections. Other processes free theirs when their connections close.
     ///
     /// # Errors
-    /// [`Error::UnknownTenant`] when somebody else has removed it meanwhile.
+    /// [`Error::UnknownTenant`] if another process has removed it meanwhile.
     pub fn with_all_data(self) -> Result<()> {
         let Self { name, tenants, .. } = self;
         if !tenants.call("remove a tenant", &REMOVE.in_schema(&tenants.schema), &name)? {

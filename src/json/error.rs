@@ -1,17 +1,17 @@
-//! What can be wrong with JSON.
+//! Errors of JSON values.
 
-/// The deepest nesting of arrays and objects that `serde_json` reads back: its limit of 128 refuses the 128th level.
+/// Maximum nesting of arrays and objects that `serde_json` reads back: its limit of 128 refuses the 128th level.
 pub(crate) const DEPTH_LIMIT: usize = 127;
 
-/// Why a value cannot be kept as `jsonb`, or a kept one not be read.
+/// Why a value cannot be stored as `jsonb`, or a stored value cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
-    /// A float is NaN or infinite. JSON has no such number; `serde_json` alone would write `null`.
+    /// A float is NaN or infinite. JSON cannot represent it; `serde_json` alone would write `null`.
     #[error("{place} is NaN or infinite, and JSON has no such number")]
     #[non_exhaustive]
     NotFinite {
-        /// The field, as in "`lines.0.price`".
+        /// The field, such as "`lines.0.price`".
         place: String,
     },
 
@@ -23,58 +23,58 @@ pub enum JsonError {
         place: String,
     },
 
-    /// Raw JSON contains half of a surrogate pair, as in `"\ud83d"`.
+    /// Raw JSON contains half of a surrogate pair, such as `"\\ud83d"`.
     #[error("{place} escapes half of a surrogate pair, which is not a character")]
     #[non_exhaustive]
     LoneSurrogate {
-        /// The field and the byte of its JSON text.
+        /// The field, and the byte of its JSON text.
         place: String,
     },
 
     /// Raw JSON contains a number that is too large or too precise for PostgreSQL's `numeric`.
     #[error(
-        "{place} is beyond what jsonb holds: 131072 digits before the decimal point, 16383 after it"
+        "{place} is beyond the range of jsonb: 131072 digits before the decimal point, 16383 after it"
     )]
     #[non_exhaustive]
     NumberOutOfRange {
-        /// The field and the byte of its JSON text.
+        /// The field, and the byte of its JSON text.
         place: String,
     },
 
-    /// Arrays and objects are nested so deep that `serde_json` could not read them back.
+    /// Arrays and objects are nested too deep for `serde_json` to read them back.
     #[error("the JSON is nested deeper than {limit} levels and could not be read back")]
     #[non_exhaustive]
     TooDeep {
-        /// The deepest nesting that can be read back.
+        /// Maximum nesting that can be read back.
         limit: usize,
     },
 
-    /// A stored number would have become another one, because it was read into a type that takes any JSON, as
-    /// `serde_json::Value`, untagged enums and flattened fields do, and `serde_json` gives those a float.
+    /// A stored number would be changed. The target type takes any JSON, as `serde_json::Value`, untagged enums and
+    /// flattened fields do, and `serde_json` passes such types a float.
     #[error(
         "a float would change the number {number}; read it exactly with a field of type Box<RawValue>, i128, u128 or of a \
          decimal type that is kept as a string, or rounded with a field of type f64"
     )]
     #[non_exhaustive]
     BeyondF64 {
-        /// The number, cut after 60 characters.
+        /// The number, truncated after 60 characters.
         number: String,
     },
 
-    /// The value has no form in JSON, for example a map whose keys are not strings or numbers.
+    /// The value has no JSON representation, such as a map whose keys are neither strings nor numbers.
     #[error("the value cannot be written as JSON")]
     Serde(#[source] serde_json::Error),
 
-    /// Stored JSON is not of the form that the type has.
+    /// The structure of the stored JSON differs from the type's.
     #[error("the stored JSON does not fit the type")]
     Unfit(#[source] serde_json::Error),
 
-    /// A text that should be JSON is not.
+    /// A text is not valid JSON.
     #[error("the text is not valid JSON")]
     Syntax(#[source] serde_json::Error),
 }
 
-/// What can be wrong with a value that `serde_json` would write without complaint.
+/// Problems of a value that `serde_json` would write without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     NotFinite,

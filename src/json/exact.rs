@@ -1,26 +1,42 @@
-//! A deserializer that hands over exact numbers or none.
+//! Reading stored JSON: a deserializer that passes numbers on exactly or not at all.
 //!
-//! Who asks for a float gets the nearest one; who asks for an integer or for raw JSON gets what stands there. Who takes
-//! anything, as `serde_json::Value` and untagged enums do, would be given the nearest float without knowing.
+//! A type that asks for a float gets the nearest one. A type that asks for an integer or for raw JSON gets the exact number.
+//! A type that takes anything, such as `serde_json::Value` or an untagged enum, would silently get the nearest float. The
+//! number is refused instead.
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _,
+    MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 use serde_json::value::RawValue;
 
-use super::JsonError;
 use super::number::has_number_beyond_f64;
+use super::{JsonError, check_json_text};
 
-/// So much of a number goes into an error: the longest has 147455 digits.
+/// Maximum number of digits in an error: the longest number has 147455.
 const SHOWN_DIGITS: usize = 60;
 
-/// The number that was refused. It travels beside serde's error, because that carries nothing but a message.
+/// Reads stored JSON. A number is passed on as it is, or as the nearest float where a float is asked for.
+pub(crate) fn from_stored<T: DeserializeOwned>(json: &[u8]) -> Result<T, JsonError> {
+    if !has_number_beyond_f64(json) {
+        return serde_json::from_slice(json).map_err(JsonError::Unfit);
+    }
+    // `Exact` starts the count of levels anew again and again.
+    check_json_text(json)?;
+    let refused = Refused::default();
+    let mut document = serde_json::Deserializer::from_slice(json);
+    T::deserialize(Exact::new(&mut document, &refused)).map_err(|source| refused.to_error(source))
+}
+
+/// The refused number. It is returned beside serde's error, which carries only a message.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+struct Refused {
     number: RefCell<Option<String>>,
 }
 
@@ -35,7 +51,7 @@ impl Refused {
         E::custom("refused: a float would change the number")
     }
 
-    pub(super) fn to_error(&self, source: serde_json::Error) -> JsonError {
+    fn to_error(&self, source: serde_json::Error) -> JsonError {
         match self.number.take() {
             Some(number) => JsonError::BeyondF64 { number },
             None => JsonError::Unfit(source),
@@ -43,15 +59,15 @@ impl Refused {
     }
 }
 
-/// Forwards everything to a part of `serde_json`'s deserializer, and stands around every part that it hands out.
+/// Forwards to a part of `serde_json`'s deserializer, and wraps every part that it passes on.
 #[derive(Debug)]
-pub(super) struct Exact<'refused, T> {
+struct Exact<'refused, T> {
     inner: T,
     refused: &'refused Refused,
 }
 
 impl<'refused, T> Exact<'refused, T> {
-    pub(super) fn new(inner: T, refused: &'refused Refused) -> Self {
+    fn new(inner: T, refused: &'refused Refused) -> Self {
         Self { inner, refused }
     }
 
@@ -96,7 +112,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Exact<'_, D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str])
     }
 
-    /// The text of a number is gone once a visitor gets it, so it is looked at before.
+    /// Checks the number before a visitor gets it, because its text is lost afterwards.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.around(visitor);
         let json = <&'de RawValue>::deserialize(self.inner)?.get();
@@ -187,7 +203,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Exact<'_, A> {
     }
 }
 
-/// Keys are strings and not looked at.
+/// Keys are strings and need no check.
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Exact<'_, A> {
     type Error = A::Error;
 

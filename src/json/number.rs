@@ -7,14 +7,14 @@ use std::ops::Range;
 
 use serde_json::Number;
 
-/// A number of fewer bytes and without an exponent has at most 15 digits and is neither huge nor tiny: `f64` keeps it.
+/// A shorter number without an exponent has at most 15 digits and is neither huge nor tiny, so `f64` represents it.
 const SUSPECT: usize = 16;
-/// The shortest number that is not kept, as in `1e999`.
+/// Length of the shortest number that is changed, such as `1e999`.
 const SHORTEST_SUSPECT: usize = 5;
 
 /// Whether a valid JSON text contains a number that a [`serde_json::Value`] would silently change.
 ///
-/// Looks at every fifth byte only, since no number that matters hides in between.
+/// Checks only every fifth byte: every number that matters covers one of them.
 pub(crate) fn has_number_beyond_f64(json: &[u8]) -> bool {
     let mut at = SHORTEST_SUSPECT - 1;
     while let Some(byte) = json.get(at) {
@@ -24,7 +24,7 @@ pub(crate) fn has_number_beyond_f64(json: &[u8]) -> bool {
         }
         let run = run_around(json, at);
         if starts_value(json, run.start) && is_beyond_f64(&json[run.clone()]) {
-            // It may stand in a string, which only a walk from the beginning can tell.
+            // The digits may be in a string, which only a scan from the beginning can tell.
             return numbers(json).any(is_beyond_f64);
         }
         at = run.end + SHORTEST_SUSPECT;
@@ -51,7 +51,7 @@ fn starts_value(json: &[u8], at: usize) -> bool {
     )
 }
 
-/// The numbers of a JSON text, those in strings left out.
+/// Returns the numbers of a JSON text, without those in strings.
 fn numbers(json: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = json;
     std::iter::from_fn(move || {
@@ -82,7 +82,7 @@ fn after_string(json: &[u8]) -> &[u8] {
     end.map_or(&[], |end| &json[end + 2..])
 }
 
-/// Whether a JSON number is another one after `serde_json` has read and written it.
+/// Whether a JSON number changes when `serde_json` reads and writes it.
 fn is_beyond_f64(number: &[u8]) -> bool {
     if number.len() < SUSPECT && !number.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         return false;
@@ -90,7 +90,7 @@ fn is_beyond_f64(number: &[u8]) -> bool {
     let Ok(number) = str::from_utf8(number) else {
         return false;
     };
-    // Integers beyond `f64` come as themselves; what is no number at all is too large for one.
+    // Integers beyond `f64` stay unchanged. A text that fails to parse is too large for a number.
     match serde_json::from_str::<Number>(number) {
         Ok(read) => !read.is_i64() && !read.is_u64() && !same_value(&read.to_string(), number),
         Err(_) => true,
@@ -101,7 +101,7 @@ fn same_value(left: &str, right: &str) -> bool {
     left == right || Decimal::new(left) == Decimal::new(right)
 }
 
-/// A JSON number as its digits, without zeros at either end, times a power of ten.
+/// A JSON number as its digits, without leading and trailing zeros, times a power of ten.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     negative: bool,
@@ -122,7 +122,7 @@ impl Decimal {
         let digits = significant.trim_start_matches('0').to_owned();
         let exponent = match digits.as_str() {
             "" => 0,
-            // An exponent that is no `i64` is negative here: with a positive one, only zero can be read.
+            // An exponent out of `i64`'s range is negative here: with a positive one, only zero can be read.
             _ => exponent.parse().unwrap_or(i64::MIN).saturating_add(shift),
         };
         Self {

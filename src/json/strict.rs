@@ -1,6 +1,6 @@
-//! `serde_json`'s serializer, but it refuses what cannot be kept and read back.
+//! `serde_json`'s serializer, restricted to values that can be stored and read back.
 //!
-//! Floats are only visible to a [`Serializer`], so [`Strict`] wraps it; depth, characters and raw JSON are only visible to a
+//! Floats are visible only to a [`Serializer`], so [`Strict`] wraps it. Depth, characters and raw JSON are visible only to a
 //! [`Formatter`]. Both report to one [`Finding`].
 
 use std::cell::{Cell, RefCell};
@@ -13,15 +13,15 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 use super::error::{DEPTH_LIMIT, Fault, JsonError};
 use super::text::{self, TextFault};
 
-/// `serde_json` hands over raw JSON as the only field of a struct; this is how its name begins.
+/// `serde_json` passes raw JSON as the only field of a struct whose name begins with this.
 const SERDE_JSON_TOKEN: &str = "$serde_json::";
 
-/// What was refused, and where. It travels beside serde's error, because that carries nothing but a message.
+/// The refused value and its place. It is returned beside serde's error, which carries only a message.
 #[derive(Debug, Default)]
 pub(super) struct Finding {
     fault: Cell<Option<Fault>>,
     byte_of_raw_json: Cell<Option<usize>>,
-    /// From the inside out: filled while the error travels up.
+    /// From the inside out: filled while the error is passed up.
     path: RefCell<Vec<String>>,
 }
 
@@ -67,7 +67,7 @@ impl Finding {
     }
 }
 
-/// Writes compact JSON; refuses U+0000, too deep nesting, and raw JSON that `jsonb` would not take.
+/// Writes compact JSON. Refuses U+0000, too deep nesting, and raw JSON that `jsonb` would not accept.
 #[derive(Debug)]
 pub(crate) struct JsonbFormatter<'finding> {
     depth: usize,
@@ -153,7 +153,7 @@ impl Formatter for JsonbFormatter<'_> {
     }
 }
 
-/// Forwards everything to another serializer and refuses floats that are not finite.
+/// Forwards to another serializer, and refuses floats that are not finite.
 #[derive(Debug)]
 pub(crate) struct Strict<'finding, S> {
     inner: S,
@@ -166,7 +166,7 @@ impl<'finding, S> Strict<'finding, S> {
     }
 }
 
-/// A value that goes through [`Strict`], whatever serializer it is given.
+/// A value that is serialized through [`Strict`] with any serializer.
 struct StrictValue<'finding, 'value, T: ?Sized> {
     value: &'value T,
     finding: &'finding Finding,

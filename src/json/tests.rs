@@ -47,7 +47,7 @@ fn order(amount: f32, payment: Payment, price: f64) -> Order {
     }
 }
 
-/// A map key that is a float, which Rust's own floats cannot be.
+/// A map key that serializes as a float. Rust's own floats cannot be keys.
 #[derive(Serialize, PartialEq, Eq, Hash)]
 struct FloatKey(#[serde(serialize_with = "bits_as_float")] u64);
 
@@ -312,7 +312,7 @@ fn check_json_text_accepts_what_jsonb_accepts() {
 /// Each case was tried on PostgreSQL 15, but the depth, which is ours.
 #[test]
 fn check_json_text_refuses_what_jsonb_refuses() {
-    let number = |text: &str| (text.to_owned(), "beyond what jsonb holds");
+    let number = |text: &str| (text.to_owned(), "beyond the range of jsonb");
     let surrogate = |text: &str| (text.to_owned(), "surrogate");
     let syntax = |text: &str| (text.to_owned(), "not valid JSON");
     let cases = [

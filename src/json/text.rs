@@ -1,16 +1,16 @@
-//! JSON that arrives as text.
+//! JSON in text form.
 
 use serde::de::{Error as _, IgnoredAny};
 
 use super::error::{DEPTH_LIMIT, Fault, JsonError};
 
-/// PostgreSQL's `numeric` keeps this many digits before and after the decimal point.
+/// Number of digits that PostgreSQL's `numeric` stores before and after the decimal point.
 const INTEGER_DIGITS: i64 = 131_072;
 const FRACTION_DIGITS: i64 = 16_383;
-/// And it reads no larger exponent than half of a C `int`, not even of zero.
+/// `numeric` accepts no exponent larger than half of a C `int`, not even for zero.
 const EXPONENT: i64 = (i32::MAX / 2) as i64;
 
-/// Checks that a text is one JSON value which `jsonb` can keep and `serde_json` can read back.
+/// Checks that a text is one JSON value that `jsonb` can store and `serde_json` can read back.
 pub(crate) fn check_json_text(text: &[u8]) -> Result<(), JsonError> {
     let text = str::from_utf8(text)
         .map_err(|error| JsonError::Syntax(serde_json::Error::custom(error)))?;
@@ -18,14 +18,14 @@ pub(crate) fn check_json_text(text: &[u8]) -> Result<(), JsonError> {
     check_tokens(text, 0).map_err(|TextFault { fault, byte }| fault.at(format!("byte {byte}")))
 }
 
-/// What is wrong with a JSON text, and at which byte.
+/// The problem with a JSON text, and its byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextFault {
     pub(super) fault: Fault,
     pub(super) byte: usize,
 }
 
-/// Checks what the grammar of JSON allows and `jsonb` does not. `text` is valid JSON, `depth` levels deep in another.
+/// Checks for texts that JSON allows and `jsonb` does not. `text` is valid JSON, at nesting level `depth` of another text.
 pub(super) fn check_tokens(text: &str, mut depth: usize) -> Result<(), TextFault> {
     let mut at = 0;
     while let Some(byte) = text.as_bytes().get(at) {
@@ -102,7 +102,7 @@ fn fits_numeric(number: &str) -> bool {
         && digit_count(fraction) - exponent <= FRACTION_DIGITS
 }
 
-/// How many digits stand before the decimal point, leading zeros not counted: 2 for `10.5`, 0 for `0.5`, -2 for `0.005`.
+/// Returns the number of digits before the decimal point, without leading zeros: 2 for `10.5`, 0 for `0.5`, -2 for `0.005`.
 fn integer_digits(integer: &str, fraction: &str) -> i64 {
     if integer != "0" {
         return digit_count(integer);

@@ -1,8 +1,8 @@
-//! The types of JSON.
+//! Names of JSON types.
 
 use serde_json::Value;
 
-/// The JSON type of a value, as messages name it.
+/// Returns the JSON type of a value, for messages.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,21 +1,21 @@
-//! A value as compact JSON.
+//! Serializing values as compact JSON.
 
 use super::JsonError;
 use super::strict::{Finding, JsonbFormatter, Strict};
 use serde::Serialize;
 
-/// Writes a value as compact JSON.
+/// Serializes a value as compact JSON.
 pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JsonError> {
     let ((), json) =
         write_json(|serializer| value.serialize(serializer).map_err(JsonError::Serde))?;
     Ok(json)
 }
 
-/// The serializer behind [`to_json`].
+/// The serializer of [`to_json`].
 type JsonSerializer<'json, 'finding> =
     Strict<'finding, &'json mut serde_json::Serializer<Vec<u8>, JsonbFormatter<'finding>>>;
 
-/// Lets `write` write one JSON value; returns what it returns, and the JSON.
+/// Passes `write` a serializer for one JSON value. Returns its result and the JSON.
 pub(crate) fn write_json<R, E: From<JsonError>>(
     write: impl FnOnce(JsonSerializer<'_, '_>) -> Result<R, E>,
 ) -> Result<(R, Vec<u8>), E> {
@@ -25,7 +25,7 @@ pub(crate) fn write_json<R, E: From<JsonError>>(
 
     let written = write(Strict::new(&mut json, &finding));
 
-    // Also when `write` succeeded: a `Serialize` that swallows an error leaves half a value behind.
+    // Checked even if `write` succeeded: a `Serialize` that swallows an error leaves half a value.
     match finding.to_error() {
         Some(error) => Err(error.into()),
         None => Ok((written?, json.into_inner())),

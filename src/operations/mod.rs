@@ -1,7 +1,8 @@
 //! Operating a store: processors and parked messages, the doctor, event logs, repair.
 //!
-//! [`EventStore::processors`](crate::EventStore::processors), [`EventStore::doctor`](crate::EventStore::doctor),
-//! [`EventStore::export`](crate::EventStore::export) and [`EventStore::import`](crate::EventStore::import) begin here.
+//! The entry points are [`EventStore::processors`](crate::EventStore::processors),
+//! [`EventStore::doctor`](crate::EventStore::doctor), [`EventStore::export`](crate::EventStore::export) and
+//! [`EventStore::import`](crate::EventStore::import).
 
 mod doctor;
 mod event_log;
@@ -17,7 +18,9 @@ pub use crate::slots::{
 pub use doctor::{
     DoctorReport, FeedProof, FeedState, FenceHolder, Finding, FindingKind, HolderKind, Severity,
 };
-pub use event_log::{ExportOptions, ExportReport, ImportOptions, ImportProgress, ImportReport};
+pub use event_log::{
+    ExportOptions, ExportProgress, ExportReport, ImportOptions, ImportProgress, ImportReport,
+};
 pub use neighbour::Neighbour;
 pub use processors::{ParkedDetail, Processors};
 pub use restore::SequenceRepair;

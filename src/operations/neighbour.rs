@@ -1,22 +1,22 @@
-//! What a service with Emmett for Node keeps in the database.
+//! Projections and processors of services with Emmett for Node.
 
 use crate::error::Result;
 use crate::projection::{NeighbourProjection, neighbour as projections};
 use crate::slots::{NeighbourProcessor, neighbour as processors};
 use crate::store::EventStore;
 
-/// What clients of Emmett's keep, and under which names.
+/// Projections and processors of Emmett's clients, with their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Neighbour {
-    /// The projections that no program of this library has taken over.
+    /// Projections that no program of this library has taken over.
     pub projections: Vec<NeighbourProjection>,
-    /// The processors. After the adoption, those of programs of this library are among them.
+    /// Processors. After the adoption, they include the processors of this library's programs.
     pub processors: Vec<NeighbourProcessor>,
 }
 
 impl Neighbour {
-    /// The processor that keeps a projection under Emmett's name for it.
+    /// Returns the processor that updates a projection under Emmett's name for it.
     pub fn processor_of(&self, projection: &NeighbourProjection) -> Option<&NeighbourProcessor> {
         self.processors.iter().find(|processor| {
             processor.projection.as_ref() == Some(&projection.name)
@@ -26,7 +26,8 @@ impl Neighbour {
 }
 
 impl EventStore {
-    /// Lists what clients of Emmett's keep (of this tenant), before the adoption or after it.
+    /// Lists the projections and processors of Emmett's clients in this store or tenant. It works before and after
+    /// the adoption.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +39,7 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// Where there is no event store, neither this library's nor Emmett's.
+    /// When there is no event store, neither of this library nor of Emmett.
     pub fn neighbour(&self) -> Result<Neighbour> {
         self.connections().run(true, |sql| {
             Ok(Neighbour {

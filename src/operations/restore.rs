@@ -1,4 +1,4 @@
-//! After a restore: sequences that are behind their tables, and positions that are drawn for the second time.
+//! After a restore: sequences that were set back, and positions that are drawn twice.
 
 use crate::database::position::{get_u64, stored_to_sql};
 use crate::database::{PooledTransaction, get};
@@ -10,43 +10,44 @@ const REPAIR: PartitionSql = PartitionSql::new(
     "SELECT behind, head, epoch, kept, partitions FROM {schema}.emt_store_repair()",
 );
 
-/// What a repair of the sequences has found and done.
+/// Result of a repair of the sequences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SequenceRepair {
-    /// Where the sequence of the positions was.
+    /// Position of the sequence before the repair.
     pub found: u64,
-    /// Where it is now.
+    /// Position of the sequence after the repair.
     pub head: u64,
-    /// The epoch of the store. Raised where the sequence of the positions was behind: readers elsewhere may have seen events
-    /// that never came here.
+    /// Epoch of the store. It is raised if the sequence was set back, because readers elsewhere may have seen events
+    /// that are missing here.
     pub epoch: u64,
-    /// The position up to which checkpoints hold: [`head`](SequenceRepair::head), or 0 where the sequence had drawn positions
-    /// since it was set back.
+    /// Position up to which checkpoints stay valid: [`head`](SequenceRepair::head), or 0 if the sequence has drawn
+    /// positions after it was set back.
     pub kept: u64,
-    /// The partitions whose appends had forgotten that there are inline projections. Where positions had been drawn
-    /// meanwhile, these projections are stale and have to be rebuilt.
+    /// Partitions whose appends did not look for inline projections any more. If positions were drawn meanwhile, these
+    /// projections are stale and have to be rebuilt.
     pub partitions: Vec<String>,
 }
 
 impl SequenceRepair {
-    /// Whether anything was behind.
+    /// Returns whether anything was repaired.
     pub fn has_repaired(&self) -> bool {
         self.head > self.found || !self.partitions.is_empty()
     }
 }
 
 impl EventStore {
-    /// Sets the sequences of the store to where its tables are, of all tenants. Needs the owner of the schema.
+    /// Sets the sequences of the store to the highest values in its tables, for all tenants. Only the owner of the
+    /// schema may call it.
     ///
-    /// Logical replication copies no sequences, and a careless restore sets them back: positions would be drawn for the
-    /// second time. A store is not opened then; open it with
-    /// [`open_unchecked`](crate::EventStoreBuilder::open_unchecked) for this call, or run `emmett repair sequence`. End the
-    /// replication and stop all writers first.
+    /// Logical replication does not copy sequences, and an incomplete restore sets them back. Positions would then be
+    /// drawn twice, so the store refuses to open. Open it with
+    /// [`open_unchecked`](crate::EventStoreBuilder::open_unchecked) for this call, or run `emmett repair sequence`.
+    /// End the replication and stop all writers first.
     ///
-    /// Where the sequence of the positions was behind, a new [epoch](EventStore::epoch) begins, because readers outside of the
-    /// database may have seen events that were not replicated. Checkpoints of processors hold, unless positions may have been
-    /// drawn for the second time already.
+    /// If the sequence of the positions was set back, a new [epoch](EventStore::epoch) begins. Readers outside the
+    /// database may have seen events that were not replicated. Checkpoints of processors stay valid, unless positions
+    /// may have been drawn twice already.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -61,16 +62,16 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// When the database refuses it.
+    /// When the database refuses the repair.
     pub fn repair_sequence(&self) -> Result<SequenceRepair> {
         let mut transaction = PooledTransaction::begin(self.connections())?;
         let rows = transaction
             .sql()
             .query(&self.partition().sql(REPAIR), &[])
             .map_err(|source| Error::database("repair the sequences", source))?;
-        let row = rows
-            .first()
-            .ok_or_else(|| Error::schema("the function emt_store_repair did not answer"))?;
+        let row = rows.first().ok_or_else(|| {
+            Error::schema("the function emt_store_repair returned no row: run `emmett migrate run`")
+        })?;
         let repair = SequenceRepair {
             found: get_u64(row, "behind")?,
             head: get_u64(row, "head")?,
@@ -82,24 +83,27 @@ impl EventStore {
         Ok(repair)
     }
 
-    /// The epoch of the store: 0, and one more after each [`restored`](EventStore::restored) and each
-    /// [`repair_sequence`](EventStore::repair_sequence) that had to set the positions. A reader that keeps its
-    /// position outside of this database keeps the epoch beside it, and gives both to
+    /// Returns the epoch of the store. It begins with 0. Each [`restored`](EventStore::restored) raises it by one,
+    /// and each [`repair_sequence`](EventStore::repair_sequence) that had to set the positions.
+    ///
+    /// A reader that keeps its position outside this database stores the epoch with it, and passes both to
     /// [`FeedOptions`](crate::FeedOptions::epoch).
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// When the query fails.
     pub fn epoch(&self) -> Result<u64> {
         self.connections()
             .run(true, |sql| epoch::current(sql, self.partition()))
     }
 
-    /// Says that the database was restored to an earlier state, or has failed over with loss: positions after the last one
-    /// are going to be drawn for the second time. Begins a new [epoch](EventStore::epoch), for all tenants, and returns it.
-    /// Needs the owner of the schema. Call it before the first append.
+    /// Declares that the database was restored to an earlier state, or has failed over with data loss. Positions
+    /// after the last stored one are going to be drawn again.
     ///
-    /// Checkpoints up to there hold, because they were restored with the events. Readers outside of this database notice the
-    /// epoch. To say that positions were drawn again already, name the last one that was not:
+    /// It begins a new [epoch](EventStore::epoch) for all tenants, and returns it. Only the owner of the schema may
+    /// call it. Call it before the first append.
+    ///
+    /// Checkpoints up to the last position stay valid, because they were restored with the events. Readers outside this
+    /// database detect the new epoch. If positions were drawn again already, pass the last position that was not to
     /// [`restored_to`](EventStore::restored_to).
     ///
     /// ```
@@ -113,17 +117,18 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// When the database refuses it.
+    /// When the database refuses the change.
     pub fn restored(&self) -> Result<u64> {
         self.begin_epoch(None)
     }
 
-    /// The same, where positions after this one may have been drawn again already. Processors that are beyond it fail with
-    /// [`ProcessorError::OldEpoch`](crate::error::ProcessorError::OldEpoch) until they are
-    /// [reset](crate::operations::Processors::reset); 0 keeps no checkpoint.
+    /// Like [`restored`](EventStore::restored), if positions after this one may have been drawn again already.
+    /// Processors after this position fail with [`ProcessorError::OldEpoch`](crate::error::ProcessorError::OldEpoch)
+    /// until they are [reset](crate::operations::Processors::reset). 0 keeps no checkpoint.
     ///
     /// # Errors
-    /// As there; [`Error::InvalidInput`] for a position that no append has drawn.
+    /// The errors of [`restored`](EventStore::restored), and [`Error::InvalidInput`] for a position that no append
+    /// has drawn.
     pub fn restored_to(&self, position: u64) -> Result<u64> {
         self.begin_epoch(Some(position))
     }
@@ -137,7 +142,7 @@ impl EventStore {
         if kept > head {
             return Err(Error::invalid(
                 format!("position {kept}"),
-                format!("is beyond the last one, {head}"),
+                format!("is beyond the last drawn position, {head}"),
             ));
         }
         let epoch = epoch::begin(transaction.sql(), self.partition(), kept)?;

@@ -45,7 +45,8 @@
 //! # Ids, versions, numbers
 //!
 //! A document's id is its field `_id`, a string of 1 to 2,000 bytes, given or a new UUID (version 7). Its version counts its
-//! changes from 1. A type that has the fields `_id` and `_version` gets them when it is read; one that has not is not troubled.
+//! changes from 1. Each document is read with the fields `_id` and `_version`; [`Collection::without_ids`] is for maps and types
+//! that refuse unknown fields.
 //!
 //! Strings survive unchanged. Numbers are exact: PostgreSQL keeps all digits, and a number that a `serde_json::Value` could not
 //! hold exactly is an error when it is read ([`JsonError::BeyondF64`](crate::error::JsonError)). Arithmetic of updates is decimal; a
@@ -61,6 +62,7 @@ mod error;
 mod executor;
 mod filter;
 mod index;
+mod operand;
 mod read;
 mod statement;
 mod update;
@@ -69,8 +71,8 @@ mod write;
 pub use client::{PongoClient, PongoClientBuilder, PongoTransaction};
 pub use collection::{Collection, CollectionDefinition, DocumentEvolution};
 pub(crate) use collection::{CollectionDefinitions, collections_among, old_collections};
-pub(crate) use document::DocumentTable;
-pub use document::{DocumentConflict, ExpectedDocument};
+pub use document::DocumentConflict;
+pub(crate) use document::{DocumentTable, Put};
 pub(crate) use error::of_cause;
 pub use error::{Error, Result};
 pub(crate) use executor::{CollectionTables, Executor};

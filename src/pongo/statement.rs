@@ -2,11 +2,9 @@
 
 use super::error::{Error, Result};
 use crate::database::position::to_sql;
-use crate::database::{Parameter, Sql, SqlNames, SqlTemplate};
-use crate::pongo::document::{DocumentTable, ExpectedDocument};
-use crate::pongo::filter::{
-    SortOrder, SqlParameters, SqlValue, filter_condition, is_plain_equality, pinned_id,
-};
+use crate::database::{ExpectedVersion, Parameter, Sql, SqlNames, SqlTemplate};
+use crate::pongo::document::DocumentTable;
+use crate::pongo::filter::{Filter, SortOrder, SqlParameters, SqlValue};
 use crate::pongo::update::{Update, UpdatePhase, update_expression};
 use postgres::Row;
 use postgres::error::SqlState;
@@ -15,20 +13,6 @@ use std::sync::Arc;
 
 /// PostgreSQL's protocol counts the parameters of a statement in 16 bits.
 const MOST_PARAMETERS: usize = 65_535;
-
-/// How a statement begins that writes the first document which matches: it locks the document before it looks at anything of
-/// it, so nothing can come between what it reads and what it writes.
-pub(super) const PICK: StatementSql = StatementSql::new(
-    "
-    WITH picked AS (
-        SELECT _id, _version, data
-          FROM {table}
-         WHERE _partition = $1 AND {known} AND {filter}
-         {order}
-         LIMIT 1
-           FOR UPDATE
-    )",
-);
 
 /// A function of the database, by its name, that each statement which reads calls with the partition and the collection's
 /// name. It returns TRUE or raises an error. It has to be STABLE, to look at what the statement sees.
@@ -130,10 +114,11 @@ impl StatementBuilder {
     ///
     /// A statement whose filter gives the id, or compares fields by equality, is prepared: its plan hardly depends on the
     /// values. Any other is planned with its values, which finds the index that serves them.
-    pub(super) fn filter(mut self, filter: &Value) -> Result<Self> {
-        let condition = filter_condition(filter, &self.parts.table.schema, &mut self.parameters)
+    pub(super) fn filter(mut self, filter: &Filter) -> Result<Self> {
+        let condition = filter
+            .condition(&self.parts.table.schema, &mut self.parameters)
             .map_err(Error::Filter)?;
-        self.prepared &= pinned_id(filter).is_some() || is_plain_equality(filter);
+        self.prepared &= filter.has_one_plan();
         Ok(self.part("filter", ["(", &condition, ")"].concat()))
     }
 
@@ -156,11 +141,11 @@ impl StatementBuilder {
     }
 
     /// Fills in `{expected}`: the condition on the document that was picked.
-    pub(super) fn expected(mut self, expected: ExpectedDocument) -> Self {
+    pub(super) fn expected(mut self, expected: ExpectedVersion) -> Self {
         let condition = match expected {
-            ExpectedDocument::Any | ExpectedDocument::Exists => "TRUE".to_owned(),
-            ExpectedDocument::DoesNotExist => "FALSE".to_owned(),
-            ExpectedDocument::Version(version) => {
+            ExpectedVersion::Any | ExpectedVersion::Exists => "TRUE".to_owned(),
+            ExpectedVersion::DoesNotExist => "FALSE".to_owned(),
+            ExpectedVersion::Exact(version) => {
                 let version = self.push(SqlValue::Bigint(to_sql(version)));
                 format!("picked._version = {version}")
             }
@@ -196,7 +181,6 @@ impl StatementBuilder {
         document: &str,
         phase: UpdatePhase,
     ) -> Result<String> {
-        let update = update.document().map_err(Error::Update)?;
         let schema = &self.parts.table.schema;
         update_expression(update, document, phase, schema, &mut self.parameters)
             .map_err(Error::Update)

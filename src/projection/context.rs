@@ -1,4 +1,4 @@
-//! What a projection may do inside the transaction.
+//! The transaction in which a projection writes.
 
 use crate::database::{Scope, Sql, Transaction, identifier};
 use crate::error::{Error, Result};
@@ -7,16 +7,16 @@ use crate::pongo::{Collection, DocumentTable, Executor};
 use crate::slots::OwnedSlots;
 use std::ops::{Deref, DerefMut};
 
-/// The [`Transaction`] that a projection writes in: what is done here is committed with the append, or not at all.
+/// The [`Transaction`] in which a projection writes. Its changes are committed together with the append, or not at all.
 pub struct ProjectionContext<'a> {
     transaction: Transaction<'a>,
-    /// The tables that the projection has declared, where that is known.
+    /// The tables that the projection has declared, if known.
     declared: Option<&'a [String]>,
     shadow: Option<&'a ShadowTables>,
     slots: Option<&'a OwnedSlots>,
 }
 
-/// The tables of a read model that is being built beside the live one: what they stand for, and what they are called.
+/// The tables of a rebuild: the names of the live tables, and the names of the tables built beside them.
 #[derive(Debug)]
 pub(crate) struct ShadowTables {
     pub(crate) live: Vec<String>,
@@ -63,19 +63,19 @@ impl<'a> ProjectionContext<'a> {
         }
     }
 
-    /// The same, writing into the tables of a rebuild.
+    /// Directs all writes to the tables of a rebuild.
     pub(crate) fn with_shadow(mut self, shadow: &'a ShadowTables) -> Self {
         self.shadow = Some(shadow);
         self
     }
 
-    /// The same for a worker that has some of the slots only; `None` has all.
+    /// Restricts the context to the slots of one worker. `None` means all slots.
     pub(crate) fn with_slots(mut self, slots: Option<&'a OwnedSlots>) -> Self {
         self.slots = slots;
         self
     }
 
-    /// The same for a projection that has declared its tables.
+    /// Allows only the tables that the projection has declared.
     pub(super) fn declaring<'b>(&'b mut self, tables: &'b [String]) -> ProjectionContext<'b> {
         ProjectionContext {
             transaction: self.transaction.reborrow(),
@@ -85,8 +85,10 @@ impl<'a> ProjectionContext<'a> {
         }
     }
 
-    /// A table of the read model as it is written in SQL: with its schema, in quotes. A rebuild builds the model in tables of
-    /// its own, beside the live ones, so a projection takes their names from here.
+    /// Returns a table of the read model as a quoted SQL name with its schema.
+    ///
+    /// A rebuild writes into tables of its own, beside the live ones. A projection therefore takes every table name
+    /// from this method.
     ///
     /// ```
     /// # use emmett_postgresql::ProjectionContext;
@@ -106,7 +108,7 @@ impl<'a> ProjectionContext<'a> {
         if !is_declared || self.is_undeclared_in_rebuild(name) {
             return Err(Error::invalid(
                 format!("table \"{name}\""),
-                "the projection has not declared it: see SqlProjection::tables",
+                "the projection has not declared it: list it in SqlProjection::tables",
             ));
         }
         Ok(identifier::qualify(
@@ -129,9 +131,10 @@ impl<'a> ProjectionContext<'a> {
             .unwrap_or(table)
     }
 
-    /// Whether the documents of this id (or the rows of this stream) are this worker's to write. Always, unless several
-    /// workers share the work; then messages come to each worker that owns one of their
-    /// [keys](crate::projection::Projection::keys).
+    /// Returns whether this worker owns the key: a document id or a stream name.
+    ///
+    /// Always true for a single worker. If several workers share the projection, each message is sent to every worker
+    /// that owns one of its [keys](crate::projection::Projection::keys). Each worker writes only the keys that it owns.
     ///
     /// ```
     /// # use emmett_postgresql::ProjectionContext;
@@ -143,7 +146,7 @@ impl<'a> ProjectionContext<'a> {
         self.slots.is_none_or(|slots| slots.owns(key))
     }
 
-    /// A collection of documents, in this transaction; during a rebuild, that of the new read model.
+    /// Returns a collection in this transaction. During a rebuild it is the collection of the new read model.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         let table = self.resolve(name).to_owned();
         Collection::in_table(
@@ -153,10 +156,10 @@ impl<'a> ProjectionContext<'a> {
         )
     }
 
-    /// The table of a collection's documents.
+    /// Returns the table of a collection.
     pub(super) fn documents(&self, collection: &str) -> Result<DocumentTable> {
         let Scope { schema, partition } = self.scope();
         let table = self.resolve(collection);
-        Ok(DocumentTable::new(schema, partition, collection, table)?)
+        Ok(DocumentTable::new(schema, partition, collection, table)?.held())
     }
 }

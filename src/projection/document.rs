@@ -1,9 +1,10 @@
-//! Projections into documents: one per stream, or one per whatever the events name.
+//! Projections into documents: one document per stream, or documents whose ids the events name.
 
 use super::{Projection, ProjectionContext};
 use crate::database::check_key;
 use crate::error::Result;
 use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
+use crate::pongo::Put;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -14,12 +15,12 @@ const MULTI_STREAM: &str = "document:multi_stream";
 type DocumentIds<E> = Box<dyn Fn(&Recorded<E>) -> Vec<String> + Send + Sync>;
 type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync>;
 
-/// What is done with the events of one enum.
+/// Handles the events of one enum.
 trait EventHandler<D>: Send + Sync {
     fn read<'h>(&'h self, message: &RecordedMessage) -> Result<Box<dyn Step<D> + 'h>>;
 }
 
-/// An event, and what is done with it.
+/// A decoded event together with its handler.
 trait Step<D> {
     fn document_ids(&self) -> Vec<String>;
     fn evolve(&self, document: Option<D>) -> Option<D>;
@@ -54,14 +55,15 @@ impl<D, E> Step<D> for TypedStep<'_, D, E> {
     }
 }
 
-/// Keeps documents up to date: each event is folded into the documents that it belongs to.
+/// A projection that folds events into documents.
 ///
-/// `evolve` gets the document as it is, or `None`, and returns it as it shall be; `None` deletes it. All events of an append
-/// for one document are folded before it is written, once. Writers that hit one document at the same time wait for each
-/// other, and each sees what the other wrote.
+/// `evolve` receives the current document, or `None` if there is none, and returns the new document. Returning
+/// `None` deletes the document. All events of an append for one document are folded first, and the document is
+/// written once. Concurrent writers of a document wait for each other, and each sees the changes of the previous
+/// writer.
 ///
-/// A document's id and version are its fields `_id` and `_version` when it is read, as in a [`Collection`](crate::pongo::Collection);
-/// what `evolve` returns in these fields does not count.
+/// `evolve` gets each document with the fields `_id` and `_version`, as in a [`Collection`](crate::pongo::Collection), unless
+/// [`without_ids`](DocumentProjection::without_ids) is set. Changes that it makes to these two fields are ignored.
 ///
 /// ```
 /// use emmett_postgresql::{DocumentProjection, Event, Recorded};
@@ -115,7 +117,7 @@ impl<D, E> Step<D> for TypedStep<'_, D, E> {
 /// );
 /// ```
 ///
-/// A read model of several aggregates has a handler for each of their enums:
+/// A read model of several aggregates has one handler for each event enum:
 ///
 /// ```
 /// # use emmett_postgresql::{DocumentProjection, Event, Recorded};
@@ -164,8 +166,9 @@ pub struct DocumentProjection<D> {
     collection: String,
     version: u32,
     kind: &'static str,
+    without_ids: bool,
     handled: HandledEvents,
-    /// One for each enum that is handled, in the same order.
+    /// One handler for each enum, in the order of `handled`.
     handlers: Vec<Box<dyn EventHandler<D>>>,
 }
 
@@ -180,7 +183,7 @@ impl<D> std::fmt::Debug for DocumentProjection<D> {
 }
 
 impl<D: 'static> DocumentProjection<D> {
-    /// One document per stream, under the stream's name.
+    /// Creates a projection with one document per stream. The document's id is the name of the stream.
     pub fn single_stream<E: Event + 'static>(
         collection: impl Into<String>,
         evolve: impl Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sync + 'static,
@@ -188,7 +191,9 @@ impl<D: 'static> DocumentProjection<D> {
         Self::named(collection).on_stream(evolve)
     }
 
-    /// The documents whose ids the event gives: an `Option` for one or none, a `Vec` for several.
+    /// Creates a projection whose events name their documents.
+    ///
+    /// `document_ids` returns the ids of the documents: an `Option` for at most one, a `Vec` for several.
     pub fn multi_stream<E: Event + 'static, I: IntoIterator<Item = String>>(
         collection: impl Into<String>,
         document_ids: impl Fn(&Recorded<E>) -> I + Send + Sync + 'static,
@@ -197,7 +202,7 @@ impl<D: 'static> DocumentProjection<D> {
         Self::named(collection).on(document_ids, evolve)
     }
 
-    /// A projection that handles no events yet: see [`on`](DocumentProjection::on) and
+    /// Creates a projection without handlers. Add them with [`on`](DocumentProjection::on) and
     /// [`on_stream`](DocumentProjection::on_stream).
     #[must_use]
     pub fn named(collection: impl Into<String>) -> Self {
@@ -205,13 +210,16 @@ impl<D: 'static> DocumentProjection<D> {
             collection: collection.into(),
             version: 1,
             kind: SINGLE_STREAM,
+            without_ids: false,
             handled: HandledEvents::default(),
             handlers: Vec::new(),
         }
     }
 
-    /// Handles the events of an enum, in the documents whose ids they give: an `Option` for one or none, a `Vec` for several.
-    /// The events of all enums are folded in their order.
+    /// Adds a handler for the events of an enum, which name their documents.
+    ///
+    /// `document_ids` returns the ids of the documents: an `Option` for at most one, a `Vec` for several. The events of
+    /// all enums are folded in their original order.
     #[must_use]
     pub fn on<E: Event + 'static, I: IntoIterator<Item = String>>(
         mut self,
@@ -225,7 +233,7 @@ impl<D: 'static> DocumentProjection<D> {
         )
     }
 
-    /// Handles the events of an enum, in the document of their stream, under the stream's name.
+    /// Adds a handler for the events of an enum. The document's id is the name of the event's stream.
     #[must_use]
     pub fn on_stream<E: Event + 'static>(
         self,
@@ -250,30 +258,40 @@ impl<D: 'static> DocumentProjection<D> {
         self
     }
 
-    /// Handles these message types only, of the enum whose handler was given last. One that the enum does not have is an
-    /// error when the store is opened, the consumer started, or the projection rebuilt. Defaults to all that the enum has.
+    /// Restricts the handler that was added last to these message types.
+    ///
+    /// A type that the enum does not have is an error when the store is opened, the consumer started, or the projection
+    /// rebuilt. Defaults to all types of the enum.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.handled.only_types(types);
         self
     }
 
-    /// Handles events of streams of these [categories](Event::CATEGORY) only, of the enum whose handler was given last.
-    /// Defaults to those of the enum.
+    /// Restricts the handler that was added last to streams of these [categories](Event::CATEGORY). Defaults to the
+    /// category of the enum.
     #[must_use]
     pub fn categories(mut self, categories: &[&str]) -> Self {
         self.handled.only_categories(categories);
         self
     }
 
-    /// The version of the code. Defaults to 1.
+    /// Version of the projection's code. Defaults to 1.
     #[must_use]
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
     }
 
-    /// What a message means for the documents, by each handler that it is for.
+    /// Reads documents without their fields `_id` and `_version`, for maps, enums, and types that refuse unknown fields. See
+    /// [`Collection::without_ids`](crate::pongo::Collection::without_ids). Defaults to documents with both.
+    #[must_use]
+    pub fn without_ids(mut self) -> Self {
+        self.without_ids = true;
+        self
+    }
+
+    /// Decodes a message once for each handler of its type.
     fn read(&self, message: &RecordedMessage) -> Result<Vec<Box<dyn Step<D> + '_>>> {
         let handlers = self.handled.handlers_of(message).into_iter();
         handlers
@@ -282,7 +300,8 @@ impl<D: 'static> DocumentProjection<D> {
     }
 }
 
-/// The events of each document that is this worker's, by its id. Sorted, so that all writers lock the documents in one order.
+/// Groups events by document id, for the documents that this worker owns. The map is sorted, so that all writers lock
+/// documents in the same order.
 fn group<'e, 'h, D>(
     steps: &'e [Box<dyn Step<D> + 'h>],
     context: &ProjectionContext<'_>,
@@ -290,7 +309,7 @@ fn group<'e, 'h, D>(
     let mut groups: BTreeMap<String, Vec<&(dyn Step<D> + 'h)>> = BTreeMap::new();
     for step in steps {
         let mut ids = step.document_ids();
-        // An id that is given twice for one event still means one event.
+        // An id that is returned twice for one event is handled once.
         ids.sort_unstable();
         ids.dedup();
         for id in ids {
@@ -367,8 +386,8 @@ where
             return Ok(());
         }
         let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
-        let (mut written, mut documents, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, document) in table.lock::<D>(context.sql()?, &ids)? {
+        let (mut written, mut deleted) = (Vec::new(), Vec::new());
+        for (id, document) in table.lock::<D>(context.sql()?, &ids, self.without_ids)? {
             let Some((id, group)) = groups.get_key_value(&id) else {
                 continue;
             };
@@ -376,14 +395,15 @@ where
                 .iter()
                 .fold(document, |document, step| step.evolve(document))
             {
-                Some(document) => {
-                    written.push(id.as_str());
-                    documents.push(table.encode_without_id(&document)?);
-                }
+                Some(document) => written.push((id.as_str(), table.encode_without_id(&document)?)),
                 None => deleted.push(id.as_str()),
             }
         }
-        table.write(context.sql()?, &written, &documents)?;
+        let written: Vec<(&str, &[u8])> = written
+            .iter()
+            .map(|(id, json)| (*id, json.as_slice()))
+            .collect();
+        table.put(context.sql()?, &written, Put::Locked)?;
         table.delete(context.sql()?, &deleted)?;
         Ok(())
     }

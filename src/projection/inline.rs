@@ -1,4 +1,4 @@
-//! The inline projections, which are written in the transaction of the append.
+//! Inline projections, which run in the transaction of the append.
 
 use super::context::ProjectionContext;
 use super::projection::{Projection, check_handled};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(crate) struct InlineProjections {
     projections: Arc<[Arc<dyn Projection>]>,
     versions: Arc<InlineVersions>,
-    /// Rings the thread that follows what appends have left to it.
+    /// Wakes the follower thread, which handles the events that appends have missed.
     follower: Option<Sender<()>>,
 }
 
@@ -37,7 +37,7 @@ impl InlineProjections {
             if names.contains(&name) {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),
-                    "is given twice",
+                    "is given twice: remove one of them",
                 ));
             }
             check_handled(projection.as_ref())?;
@@ -51,7 +51,7 @@ impl InlineProjections {
         })
     }
 
-    /// The same projections with a follower, which hears this bell.
+    /// Returns the same projections with a follower that is woken through this channel.
     pub(crate) fn followed_by(&self, bell: Sender<()>) -> Self {
         Self {
             follower: Some(bell),
@@ -59,10 +59,10 @@ impl InlineProjections {
         }
     }
 
-    /// Something was committed that the projections have not handled.
+    /// Wakes the follower after a commit of events that the projections have not handled.
     pub(crate) fn wake_follower(&self) {
         if let Some(bell) = &self.follower {
-            // A bell that has rung and was not heard yet needs no second ring.
+            // The channel holds one pending wake-up; a second one adds nothing.
             let _ = bell.try_send(());
         }
     }
@@ -71,19 +71,19 @@ impl InlineProjections {
         self.projections.is_empty()
     }
 
-    /// What an append has to name; `None` without projections.
+    /// Returns the versions that an append has to send, or `None` without projections.
     pub(crate) fn versions(&self) -> Option<&InlineVersions> {
         (!self.is_empty()).then_some(&*self.versions)
     }
 
-    /// Creates the storage of all projections.
+    /// Creates the tables of all projections.
     pub(crate) fn init(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
         self.each(sql, partition, |projection, context| {
             projection.init(context)
         })
     }
 
-    /// Writes all projections into the registry of a partition.
+    /// Registers all projections in a partition.
     pub(crate) fn register(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
         for (projection, version) in self.projections.iter().zip(&self.versions.versions) {
             registry::register(
@@ -97,7 +97,7 @@ impl InlineProjections {
         Ok(())
     }
 
-    /// Hands each projection those of its messages that it handles.
+    /// Runs each projection with the messages that it handles.
     pub(crate) fn handle<'m>(
         &self,
         sql: &mut dyn Sql,
@@ -110,7 +110,7 @@ impl InlineProjections {
         })
     }
 
-    /// Hands one projection those of the messages that it handles.
+    /// Runs one projection with the messages that it handles.
     pub(crate) fn run(
         projection: &dyn Projection,
         sql: &mut dyn Sql,
@@ -127,7 +127,7 @@ impl InlineProjections {
             .map_err(|source| Error::projection(projection.name(), source))
     }
 
-    /// The projection of this name and version.
+    /// Returns the projection of this name and version.
     pub(crate) fn find_version(&self, name: &str, version: i32) -> Option<Arc<dyn Projection>> {
         let index = self.versions.names.iter().position(|known| known == name)?;
         (self.versions.versions.get(index) == Some(&version))
@@ -135,14 +135,14 @@ impl InlineProjections {
             .flatten()
     }
 
-    /// All projections, with their versions.
+    /// Iterates over all projections and their versions.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<dyn Projection>, i32)> {
         self.projections
             .iter()
             .zip(self.versions.versions.iter().copied())
     }
 
-    /// The projection of this name.
+    /// Returns the projection of this name.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Projection>> {
         let index = self.versions.names.iter().position(|known| known == name)?;
         self.projections.get(index).map(Arc::clone)

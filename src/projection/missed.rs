@@ -1,4 +1,4 @@
-//! The events that inline projections have not handled yet. Owns the statements on `emt_missed`.
+//! Events that inline projections have not handled yet. Owns the statements on `emt_missed`.
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{ErrorText, SchemaSql, Sql, get, param, scalar, scalars};
@@ -17,7 +17,7 @@ const TRY_FOLLOW: PartitionSql = PartitionSql::new(
     "SELECT pg_catalog.pg_try_advisory_xact_lock({schema}.emt_missed_lock_key($1, $2))",
 );
 
-/// At or below a horizon, in their order.
+/// Missed events at or below a horizon, in order of position.
 const READ: PartitionSql = PartitionSql::new(
     "
     SELECT global_position FROM {schema}.emt_missed
@@ -42,7 +42,7 @@ const EXISTS: PartitionSql = PartitionSql::new(
                     WHERE partition = $1 AND name = $2 AND version = $3 AND global_position <= $4)",
 );
 
-/// The first one, because a follower handles them in order.
+/// Updates the first missed event only, because the follower handles events in order.
 const FAIL: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_missed SET error = {schema}.emt_error_text($4)
@@ -53,7 +53,7 @@ const FAIL: PartitionSql = PartitionSql::new(
 
 const ADVANCE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_missed_advance($1)");
 
-/// A version of a projection that has missed events.
+/// A projection version with missed events.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct MissedProjection {
     pub(crate) partition: String,
@@ -95,11 +95,11 @@ pub(crate) fn note(
     Ok(inline.map_or_else(Vec::new, |inline| inline.numbered_all(&numbers)))
 }
 
-/// The projections of all partitions that have missed events.
+/// Lists the projections with missed events, of all partitions.
 pub(crate) fn projections(sql: &mut dyn Sql, schema: &str) -> Result<Vec<MissedProjection>> {
     let rows = sql
         .query(&PROJECTIONS.in_schema(schema), &[])
-        .map_err(|source| Error::database("look for missed events", source))?;
+        .map_err(|source| Error::database("list projections with missed events", source))?;
     rows.iter()
         .map(|row| {
             Ok(MissedProjection {
@@ -111,7 +111,7 @@ pub(crate) fn projections(sql: &mut dyn Sql, schema: &str) -> Result<Vec<MissedP
         .collect()
 }
 
-/// Makes this transaction the only follower of a projection; false where there is another one.
+/// Makes this transaction the only follower of a projection. Returns false if another transaction follows it.
 pub(crate) fn try_follow(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
     let parameters = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
     let rows = sql
@@ -120,7 +120,7 @@ pub(crate) fn try_follow(sql: &mut dyn Sql, partition: &Partition, name: &str) -
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// The first missed events at or below a horizon, and how far there are no others.
+/// Returns the first missed events at or below a horizon, and the position up to which there are no others.
 pub(crate) fn read(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -149,7 +149,7 @@ pub(crate) fn read(
     Ok(Page { messages, position })
 }
 
-/// Forgets missed events up to a position.
+/// Deletes the missed events at or below a position.
 pub(crate) fn delete(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -168,7 +168,7 @@ pub(crate) fn delete(
     Ok(())
 }
 
-/// Forgets what other versions of a projection have missed.
+/// Deletes the missed events of a projection's other versions.
 pub(crate) fn delete_other_versions(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -184,7 +184,7 @@ pub(crate) fn delete_other_versions(
     Ok(())
 }
 
-/// Whether a projection has missed an event at or below a position.
+/// Returns whether a projection has missed an event at or below a position.
 pub(crate) fn exists(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -200,11 +200,11 @@ pub(crate) fn exists(
     ];
     let rows = sql
         .query(&partition.sql(EXISTS), &parameters)
-        .map_err(|source| Error::in_partition("look for missed events", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("read missed events", &partition.name, source))?;
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Keeps why the first missed event could not be handled.
+/// Stores the error of the first missed event.
 pub(crate) fn fail(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -223,7 +223,7 @@ pub(crate) fn fail(
     Ok(())
 }
 
-/// Spares later looks the rows that are gone.
+/// Raises `missed_after`, so that later reads skip deleted rows.
 pub(crate) fn advance(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
     sql.query(
         &partition.sql(ADVANCE),

@@ -1,7 +1,7 @@
-//! Read models: of documents ([`DocumentProjection`]) or of SQL ([`SqlProjection`]).
+//! Read models as documents ([`DocumentProjection`]) or as SQL tables ([`SqlProjection`]).
 //!
-//! An inline projection is written in the transaction of the append; a [`Projector`](crate::Projector) keeps one in the
-//! background.
+//! An inline projection is written in the transaction of the append. A [`Projector`](crate::Projector) updates a
+//! projection in the background.
 
 mod context;
 mod document;

@@ -1,4 +1,4 @@
-//! The projections that clients of Emmett's have registered and no program of ours has taken over.
+//! Projections that Emmett's clients have registered, and that no program of this library has taken over.
 
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
@@ -13,23 +13,24 @@ const PROJECTIONS: PartitionSql = PartitionSql::new(
      ORDER BY name COLLATE \"C\", version",
 );
 
-/// A projection of a client of Emmett's.
+/// A projection that is registered by one of Emmett's clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NeighbourProjection {
-    /// Its name.
+    /// Name of the projection.
     pub name: String,
-    /// The version of its code.
+    /// Version of the projection's code.
     pub version: i32,
-    /// The partition, `emt:default` without tenants.
+    /// Name of the partition; `emt:default` without tenants.
     pub partition: String,
-    /// What kind it is. Emmett does not note whether its appends or a projector keep it.
+    /// Kind of the projection. Emmett does not record whether it is inline or asynchronous.
     pub kind: String,
-    /// `active`, `inactive`, or `async_processing` while a projector of a client's runs: no append keeps it meanwhile.
+    /// `active`, `inactive` or `async_processing`. The last one means that a client's projector runs, and no append
+    /// updates the projection.
     pub status: String,
 }
 
-/// Those of a partition.
+/// Lists the projections of Emmett's clients in a partition.
 pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<NeighbourProjection>> {
     let of_partition = [param(&partition.name, Type::TEXT)];
     sql.query_unnamed(&partition.sql(PROJECTIONS), &of_partition)

@@ -1,60 +1,65 @@
-//! What a projection is.
+//! The trait [`Projection`].
 
 use super::context::ProjectionContext;
 use crate::error::Result;
 use crate::events::{HandledEvents, RecordedMessage};
 
-/// Keeps a read model.
+/// Updates a read model from events.
 ///
-/// [`DocumentProjection`](crate::DocumentProjection) and [`SqlProjection`](crate::SqlProjection) are the ready-made ones.
+/// [`DocumentProjection`](crate::DocumentProjection) and [`SqlProjection`](crate::SqlProjection) implement it.
 pub trait Projection: Send + Sync + 'static {
-    /// The name, unique among the projections of a store.
+    /// Returns the name, which is unique among the projections of a store.
     fn name(&self) -> &str;
 
-    /// The version of the code. Raise it when the read model that the code writes changes: then no program of another
-    /// version can write into it.
+    /// Returns the version of the code. Raise it when the code changes the shape of the read model. Programs with
+    /// another version can no longer write into the read model then.
     fn version(&self) -> u32;
 
-    /// What kind of projection this is, for the registry.
+    /// Returns the kind of the projection, as shown in the registry.
     fn kind(&self) -> &'static str;
 
-    /// The events that it handles: their categories and their types.
+    /// Returns the events that the projection handles: their categories and types.
     fn handles(&self) -> &HandledEvents;
 
-    /// The tables and collections that it writes, all in the PostgreSQL schema of the store, those that others refer to first.
-    /// Without any it cannot be [rebuilt](crate::EventStore::rebuild); with some, it takes their names from
-    /// [`ProjectionContext::table`] and [`ProjectionContext::collection`].
+    /// Returns the tables and collections that the projection writes, in the PostgreSQL schema of the store. Tables
+    /// that others refer to come first.
+    ///
+    /// A projection with tables takes their names from [`ProjectionContext::table`] and
+    /// [`ProjectionContext::collection`]. Defaults to none; the projection cannot be
+    /// [rebuilt](crate::EventStore::rebuild) then.
     fn tables(&self) -> &[String] {
         &[]
     }
 
-    /// What a message's work is shared out by among several workers: each key is one worker's, and the message comes to the
-    /// workers of all its keys. `None`, which is the default, means the stream's name. A projection with other keys leaves
-    /// alone what it does not [own](ProjectionContext::owns).
+    /// Returns the keys by which several workers share the messages. Each key belongs to one worker, and a message is
+    /// sent to the workers of all its keys.
+    ///
+    /// `None` means the name of the stream, and is the default. A projection with other keys skips all keys that it
+    /// does not [own](ProjectionContext::owns).
     ///
     /// # Errors
-    /// When the message cannot be read.
+    /// When the message cannot be decoded.
     fn keys(&self, message: &RecordedMessage) -> anyhow::Result<Option<Vec<String>>> {
         let _ = message;
         Ok(None)
     }
 
-    /// Creates the storage of the read model. Runs when a store that may migrate is opened.
+    /// Creates the tables of the read model. It runs each time a store that may migrate is opened.
     ///
     /// # Errors
-    /// Whatever fails; the store is not opened then.
+    /// Any error fails the opening of the store.
     fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()>;
 
-    /// Empties the read model of the context's partition: what it writes, live or in a rebuild, as the context says.
+    /// Deletes the rows of the context's partition, from the live tables or from the tables of a rebuild.
     ///
     /// # Errors
-    /// Whatever fails; nothing is emptied then.
+    /// Any error rolls the deletion back.
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()>;
 
-    /// Handles messages that it [`handles`](Projection::handles), in their order.
+    /// Handles messages of the types that [`handles`](Projection::handles) returns, in order.
     ///
     /// # Errors
-    /// Whatever fails; the append is rolled back then, and its caller gets the error.
+    /// Any error rolls the append back, and the caller of the append receives it.
     fn handle(
         &self,
         messages: &[&RecordedMessage],
@@ -62,7 +67,7 @@ pub trait Projection: Send + Sync + 'static {
     ) -> anyhow::Result<()>;
 }
 
-/// Refuses a projection that handles events which no message can be.
+/// Refuses a projection that selects impossible events.
 pub(crate) fn check_handled(projection: &dyn Projection) -> Result<()> {
     let what = format!("projection \"{}\"", projection.name());
     projection.handles().check(&what)

@@ -1,24 +1,24 @@
-//! Reading a read model only while it is right.
+//! Reads of a read model that fail unless it is complete.
 
 use crate::pongo::{Collection, Filter, Find, ReadGuard, Result};
 use serde::de::DeserializeOwned;
 
-/// Looks in the snapshot of the statement that reads.
+/// Checks the status in the snapshot of the statement that reads.
 const REQUIRE_ACTIVE: ReadGuard = ReadGuard("emt_projection_require_active");
 
-/// The documents of an inline projection that is active: then they equal a fold over all stored events. Begins with
+/// The documents of an active inline projection, which equal a fold over all stored events. Created by
 /// [`Collection::only_if_active`].
 ///
-/// Each read fails with [`NotActive`](crate::pongo::Error::NotActive) while the projection is in any other
-/// [state](crate::projection::ProjectionStatus). The statement that reads the documents looks at the state, in one snapshot and without
-/// another round trip. An orphaned projection is called following here.
+/// Each read fails with [`NotActive`](crate::pongo::Error::NotActive) while the projection has any other
+/// [status](crate::projection::ProjectionStatus). The reading statement checks the status in its own snapshot, so no
+/// further round trip is needed. Here, an orphaned projection is reported as following.
 #[derive(Debug)]
 pub struct ReadModel<'a, T> {
     documents: Collection<'a, T>,
 }
 
 impl<'a, T> Collection<'a, T> {
-    /// Reads only while the inline projection of the collection's name is active.
+    /// Restricts all reads to times when the inline projection of the same name is active.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{Error, EventStore, pongo};
@@ -42,26 +42,26 @@ impl<'a, T> Collection<'a, T> {
 }
 
 impl<T> ReadModel<'_, T> {
-    /// How many documents match the filter: see [`Collection::count_documents`].
+    /// Returns the number of documents that match the filter. See [`Collection::count_documents`].
     ///
     /// # Errors
-    /// [`NotActive`](crate::pongo::Error::NotActive); those of the collection's method.
+    /// [`NotActive`](crate::pongo::Error::NotActive), and the errors of the collection's method.
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         self.documents.count_documents(filter)
     }
 
-    /// Whether a document matches the filter: see [`Collection::exists`].
+    /// Returns whether any document matches the filter. See [`Collection::exists`].
     ///
     /// # Errors
-    /// [`NotActive`](crate::pongo::Error::NotActive); those of the collection's method.
+    /// [`NotActive`](crate::pongo::Error::NotActive), and the errors of the collection's method.
     pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
         self.documents.exists(filter)
     }
 
-    /// The different values of a field: see [`Collection::distinct`].
+    /// Returns the distinct values of a field. See [`Collection::distinct`].
     ///
     /// # Errors
-    /// [`NotActive`](crate::pongo::Error::NotActive); those of the collection's method.
+    /// [`NotActive`](crate::pongo::Error::NotActive), and the errors of the collection's method.
     pub fn distinct<V: DeserializeOwned>(
         &self,
         path: &str,
@@ -72,23 +72,23 @@ impl<T> ReadModel<'_, T> {
 }
 
 impl<'a, T: DeserializeOwned> ReadModel<'a, T> {
-    /// The document of this id, or `None`: see [`Collection::find_by_id`].
+    /// Returns the document of this id, or `None`. See [`Collection::find_by_id`].
     ///
     /// # Errors
-    /// [`NotActive`](crate::pongo::Error::NotActive); those of the collection's method.
+    /// [`NotActive`](crate::pongo::Error::NotActive), and the errors of the collection's method.
     pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
         self.documents.find_by_id(id)
     }
 
-    /// A document that matches the filter, or `None`: see [`Collection::find_one`].
+    /// Returns a document that matches the filter, or `None`. See [`Collection::find_one`].
     ///
     /// # Errors
-    /// [`NotActive`](crate::pongo::Error::NotActive); those of the collection's method.
+    /// [`NotActive`](crate::pongo::Error::NotActive), and the errors of the collection's method.
     pub fn find_one(&self, filter: impl Into<Filter>) -> Result<Option<T>> {
         self.documents.find_one(filter)
     }
 
-    /// Begins a query: see [`Collection::find`]. A cursor reads the state that was active when it was opened.
+    /// Starts a query. See [`Collection::find`]. A cursor keeps reading the state that was active when it was opened.
     pub fn find(&self, filter: impl Into<Filter>) -> Find<'_, 'a, T> {
         self.documents.find(filter)
     }

@@ -1,4 +1,4 @@
-//! Which projections a partition has, in which version, and who holds them. Owns the statements on `emt_projections`.
+//! The registry of a partition's projections, their versions and status. Owns the statements on `emt_projections`.
 
 use super::Projection;
 use crate::database::position::{from_sql, get_u32, get_u64, small_to_sql, to_sql};
@@ -14,7 +14,7 @@ use std::time::SystemTime;
 const REGISTER: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_projection_register($1, $2, $3, $6, $4, $5)");
 
-/// In one statement, so in one snapshot: a projection is active where it is registered so and has missed nothing.
+/// One statement, and so one snapshot: a projection is active if it is registered as active and has missed nothing.
 const LIST: PartitionSql = PartitionSql::new(
     "
     SELECT projection.name, projection.version, projection.type, projection.kind, projection.status,
@@ -63,7 +63,7 @@ const HANDLED_EVENTS: PartitionSql = PartitionSql::new(
      ORDER BY name COLLATE \"C\"",
 );
 
-/// The version whose read model is the live one, even where that has missed events.
+/// The version whose read model is live, even if it has missed events.
 const LIVE_VERSION: PartitionSql = PartitionSql::new(
     "
     SELECT version FROM {schema}.emt_projections
@@ -72,7 +72,7 @@ const LIVE_VERSION: PartitionSql = PartitionSql::new(
      LIMIT 1",
 );
 
-/// Below the first event that the active version of an inline projection has missed.
+/// The position before the first event that the active version of an inline projection has missed.
 const REACHED: PartitionSql = PartitionSql::new(
     "
     SELECT least($3, (SELECT pg_catalog.min(missed.global_position) - 1 FROM {schema}.emt_missed AS missed
@@ -93,7 +93,7 @@ const SET_STATUS: PartitionSql = PartitionSql::new(
      WHERE partition = $1 AND name = $2 AND version = $3 AND type::TEXT = 'i' AND status = $5",
 );
 
-/// Tells that a program with the code lives; not with each batch.
+/// Records that a program with the code is alive, at most every 20 seconds.
 const RENEW: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_projections SET last_updated = now()
@@ -109,13 +109,13 @@ const IS_REGISTERED: PartitionSql = PartitionSql::new(
     "SELECT EXISTS (SELECT FROM {schema}.emt_projections WHERE partition = $1 AND name = $2)",
 );
 
-/// When a projection is written.
+/// Whether a projection is inline or asynchronous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProjectionType {
     /// In the transaction of the append.
     Inline,
-    /// By a consumer, behind the appends.
+    /// Asynchronously, by a consumer.
     Asynchronous,
 }
 
@@ -136,23 +136,23 @@ impl ProjectionType {
     }
 }
 
-/// What a reader may expect of the read model of a version of a projection.
+/// Status of a read model, for one version of a projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProjectionStatus {
-    /// Its read model is the live one. An inline one equals a fold over all stored events.
+    /// The read model is live. An inline one equals a fold over all stored events.
     Active,
-    /// The live read model misses events that were appended by programs without this version, and a program that has the code
-    /// is adding them. Each stream is right up to some version of it.
+    /// The live read model lacks events that programs without this version have appended. A program with the code is
+    /// adding them. Each stream is correct up to one of its versions.
     Following,
-    /// Like following, but no program that has the code has been seen for a minute. Start one, or
+    /// Like following, but no program with the code has been seen for a minute. Start one, or
     /// [forget](crate::EventStore::forget_projection) the projection.
     Orphaned,
-    /// It is registered, and not built from the stored events yet.
+    /// Registered, but not built from the stored events yet.
     Building,
-    /// Another version is active, or none.
+    /// Another version is active, or none is.
     Inactive,
-    /// Its read model has missed events that nobody knows any more: it has to be rebuilt.
+    /// Events are missing, and their list was discarded. The read model has to be rebuilt.
     Stale,
 }
 
@@ -198,57 +198,57 @@ impl ProjectionStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissedEvents {
-    /// How many.
+    /// Number of missed events.
     pub count: u64,
-    /// The lowest of their global positions: all events below it are in the read model.
+    /// Lowest global position among them. The read model contains all earlier events.
     pub first_position: u64,
-    /// Since when.
+    /// Time at which the first of them was noted.
     pub since: Option<SystemTime>,
 }
 
-/// Why an inline projection does not follow: it cannot handle an event that it has missed. It is tried again, with pauses of
-/// up to a minute; the events after it wait.
+/// The reason why an inline projection cannot catch up: handling a missed event fails. The event is retried, with
+/// pauses of up to a minute. Later events wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProjectionFailure {
-    /// The event's global position.
+    /// Global position of the event.
     pub global_position: u64,
-    /// What the projection said, with the event's stream and type.
+    /// Error of the projection, with the event's stream and type.
     pub error: String,
 }
 
-/// A version of a projection, as the store has registered it.
+/// A registered version of a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegisteredProjection {
-    /// Its name.
+    /// Name of the projection.
     pub name: String,
-    /// The version of its code.
+    /// Version of the projection's code.
     pub version: u32,
-    /// When it is written.
+    /// Whether the projection is inline or asynchronous.
     pub projection_type: ProjectionType,
-    /// What kind of projection it is.
+    /// Kind of the projection: how its read model is stored.
     pub kind: String,
-    /// What a reader may expect of its read model.
+    /// Status of its read model.
     pub status: ProjectionStatus,
-    /// What it has missed, where it is following or orphaned.
+    /// Missed events, if the projection is following or orphaned.
     pub missed: Option<MissedEvents>,
-    /// Why it does not follow, where it fails.
+    /// Failure of the first missed event, if any.
     pub failure: Option<ProjectionFailure>,
-    /// The global position that its rebuild has come to, where one runs or was interrupted.
+    /// Global position that its rebuild has reached, if one is running or was interrupted.
     pub rebuilding: Option<u64>,
 }
 
-/// The version of a projection's code, as the registry keeps it.
+/// Returns the version of a projection's code as the registry stores it.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for one that the registry cannot keep.
+/// [`Error::InvalidInput`] if the registry cannot store the version.
 pub(crate) fn version(projection: &dyn Projection) -> Result<i32> {
     let what = format!("the version of projection \"{}\"", projection.name());
     Ok(small_to_sql(&what, projection.version())?)
 }
 
-/// All versions of all projections of a partition.
+/// Lists all versions of all projections of a partition.
 pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<RegisteredProjection>> {
     let rows = sql
         .query(&partition.sql(LIST), &[param(&partition.name, Type::TEXT)])
@@ -289,7 +289,7 @@ fn failure(row: &Row) -> Result<Option<ProjectionFailure>> {
     }))
 }
 
-/// What the registry keeps of the events that a projection handles: all types and all categories together, and each enum's.
+/// Returns the handled events as the registry stores them: all types, all categories, and the events of each enum.
 fn definition(handled: &HandledEvents) -> Value {
     let all = handled.filter();
     json!({
@@ -299,7 +299,7 @@ fn definition(handled: &HandledEvents) -> Value {
     })
 }
 
-/// Registers a projection; an inline one has to be built then, before it is active.
+/// Registers a projection. An inline projection has to be built before it is active.
 pub(crate) fn register(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -323,23 +323,23 @@ pub(crate) fn register(
     Ok(())
 }
 
-/// Holds all inline projections of the partition in place until the transaction ends, as an append does.
+/// Takes the shared lock on the inline projections of the partition until the transaction ends, as appends do.
 pub(crate) fn share(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
     hold(sql, partition, SHARE)
 }
 
-/// Holds all inline projections of the partition alone until the transaction ends.
+/// Takes the exclusive lock on the inline projections of the partition until the transaction ends.
 pub(crate) fn lock(sql: &mut dyn Sql, partition: &Partition) -> Result<()> {
     hold(sql, partition, LOCK)
 }
 
 fn hold(sql: &mut dyn Sql, partition: &Partition, lock: PartitionSql) -> Result<()> {
     sql.query(&partition.sql(lock), &[param(&partition.name, Type::TEXT)])
-        .map_err(|source| Error::in_partition("hold projections", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("lock projections", &partition.name, source))?;
     Ok(())
 }
 
-/// What stands in the registry for a version of a projection.
+/// Returns the registered status of a projection version.
 pub(crate) fn status(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -353,11 +353,11 @@ pub(crate) fn status(
     ];
     let rows = sql
         .query(&partition.sql(STATUS), &parameters)
-        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("read a projection", &partition.name, source))?;
     Ok(scalar(&rows)?)
 }
 
-/// How far an active inline projection has handled the stored events, up to a position; `None` where none is active.
+/// Returns the position that an active inline projection has reached, or `None` if no version is active.
 pub(crate) fn reached(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -372,11 +372,11 @@ pub(crate) fn reached(
     ];
     let rows = sql
         .query(&partition.sql(REACHED), &parameters)
-        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("read a projection", &partition.name, source))?;
     Ok(scalar(&rows)?.map(from_sql).transpose()?)
 }
 
-/// Changes the status of an inline projection from one to another; false where it was not that one.
+/// Changes the status of an inline projection. Returns false if the status was not the expected one.
 pub(crate) fn change_status(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -398,7 +398,7 @@ pub(crate) fn change_status(
         .map_err(|source| Error::in_partition("arm a projection", &partition.name, source))
 }
 
-/// Tells that a program with a projection's code lives.
+/// Records that a program with the projection's code is alive.
 pub(crate) fn renew(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -415,7 +415,7 @@ pub(crate) fn renew(
     Ok(())
 }
 
-/// Makes an orphaned projection stale once it has missed more events than this, or for longer.
+/// Makes an orphaned projection stale if it has missed too many events, or for too long.
 pub(crate) fn expire(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -436,7 +436,7 @@ pub(crate) fn expire(
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Removes a projection with all its versions; false where there is none.
+/// Removes all versions of a projection. Returns false if there is none.
 pub(crate) fn forget(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
     let parameters = [param(&partition.name, Type::TEXT), param(&name, Type::TEXT)];
     let rows = sql
@@ -445,7 +445,7 @@ pub(crate) fn forget(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Re
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Makes one version of a projection the active one.
+/// Activates one version of a projection.
 pub(crate) fn activate(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -462,13 +462,13 @@ pub(crate) fn activate(
     Ok(())
 }
 
-/// The events of an enum that an active projection handles.
+/// The events of one enum that an active projection handles.
 pub(crate) struct RegisteredEvents {
     pub(crate) projection: String,
     pub(crate) events: EventSelection,
 }
 
-/// What the active projections handle, each enum by itself.
+/// Lists the events that active projections handle, one entry per enum.
 pub(crate) fn handled_events(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -478,7 +478,7 @@ pub(crate) fn handled_events(
             &partition.sql(HANDLED_EVENTS),
             &[param(&partition.name, Type::TEXT)],
         )
-        .map_err(|source| Error::database("look for the events of projections", source))?;
+        .map_err(|source| Error::database("read the events of projections", source))?;
     let mut handled = Vec::new();
     for row in &rows {
         let projection: String = get(row, "name")?;
@@ -496,24 +496,24 @@ pub(crate) fn handled_events(
     Ok(handled)
 }
 
-/// The version of a projection whose read model is the live one; 0 where none is.
+/// Returns the version of a projection whose read model is live, or 0.
 pub(crate) fn live_version(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<i32> {
     let rows = sql
         .query(
             &partition.sql(LIVE_VERSION),
             &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
         )
-        .map_err(|source| Error::database("look for the live version", source))?;
+        .map_err(|source| Error::database("read the live version", source))?;
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Whether any version of a projection was ever registered.
+/// Returns whether any version of a projection is registered.
 pub(crate) fn is_registered(sql: &mut dyn Sql, partition: &Partition, name: &str) -> Result<bool> {
     let rows = sql
         .query(
             &partition.sql(IS_REGISTERED),
             &[param(&partition.name, Type::TEXT), param(&name, Type::TEXT)],
         )
-        .map_err(|source| Error::in_partition("look for a projection", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("read a projection", &partition.name, source))?;
     Ok(scalar(&rows)?.unwrap_or_default())
 }

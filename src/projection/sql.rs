@@ -1,4 +1,4 @@
-//! Projections into tables of your own, by SQL.
+//! Projections into SQL tables of the application.
 
 use super::{Projection, ProjectionContext};
 use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
@@ -7,7 +7,7 @@ type Handler =
     dyn Fn(&[&RecordedMessage], &mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync;
 type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync>;
 
-/// Keeps tables of your own up to date, in the transaction of the append.
+/// A projection that updates the application's own tables, in the transaction of the append.
 ///
 /// ```
 /// use emmett_postgresql::{Event, Recorded, SqlProjection};
@@ -44,14 +44,14 @@ type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> 
 /// });
 /// ```
 ///
-/// To be [rebuilt](crate::EventStore::rebuild) beside the live read model, it has to declare its [tables](SqlProjection::tables),
-/// take their names from the [context](ProjectionContext::table), and say how they are
-/// [emptied](SqlProjection::truncate).
+/// A [rebuild](crate::EventStore::rebuild) beside the live read model has three requirements. The projection declares
+/// its [tables](SqlProjection::tables), takes their names from the [context](ProjectionContext::table), and says how
+/// they are [emptied](SqlProjection::truncate).
 pub struct SqlProjection {
     name: String,
     version: u32,
     handled: HandledEvents,
-    /// One for each enum that is handled, in the same order.
+    /// One handler for each enum, in the order of `handled`.
     handlers: Vec<Box<Handler>>,
     tables: Vec<String>,
     init: Maintenance,
@@ -69,7 +69,7 @@ impl std::fmt::Debug for SqlProjection {
 }
 
 impl SqlProjection {
-    /// A projection whose handler gets the events of an append and its transaction.
+    /// Creates a projection whose handler receives the events of an append and its transaction.
     pub fn new<E: Event>(
         name: impl Into<String>,
         handle: impl Fn(&[Recorded<E>], &mut ProjectionContext<'_>) -> anyhow::Result<()>
@@ -80,7 +80,7 @@ impl SqlProjection {
         Self::named(name).on(handle)
     }
 
-    /// A projection that handles no events yet: see [`on`](SqlProjection::on).
+    /// Creates a projection without handlers. Add them with [`on`](SqlProjection::on).
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
         Self {
@@ -94,8 +94,8 @@ impl SqlProjection {
         }
     }
 
-    /// Handles the events of an enum. Where several enums have a handler, each gets the events that follow one another, so all
-    /// events are handled in their order.
+    /// Adds a handler for the events of an enum. With several handlers, each call receives consecutive events of one
+    /// enum, so that all events are handled in their original order.
     ///
     /// ```
     /// use emmett_postgresql::{Event, Recorded, SqlProjection};
@@ -134,16 +134,17 @@ impl SqlProjection {
         self
     }
 
-    /// The tables (and collections) that it writes, all in the PostgreSQL schema of the store, those that others refer to
-    /// first. A rebuild builds them anew beside the live ones. Defaults to none, and then it cannot be rebuilt.
+    /// Tables and collections that the projection writes, in the PostgreSQL schema of the store. Tables that others
+    /// refer to come first. A rebuild builds new ones beside them. Defaults to none; the projection cannot be rebuilt
+    /// then.
     #[must_use]
     pub fn tables(mut self, names: &[&str]) -> Self {
         self.tables = names.iter().map(|&name| name.to_owned()).collect();
         self
     }
 
-    /// Creates the tables. Runs whenever a store that may migrate is opened, so it has to bear being repeated. Defaults to
-    /// nothing.
+    /// Creates the tables. It runs each time a store that may migrate is opened, so it has to be idempotent. Defaults
+    /// to doing nothing.
     #[must_use]
     pub fn init(
         mut self,
@@ -153,8 +154,9 @@ impl SqlProjection {
         self
     }
 
-    /// Deletes the rows of the context's partition from the tables. A rebuild runs it in the transaction in which the new rows
-    /// take the place of the old ones. Use `DELETE`: after a `TRUNCATE`, readers that were waiting would see empty tables.
+    /// Deletes the rows of the context's partition from the tables. A rebuild runs it in the transaction in which the
+    /// new rows replace the old ones. Use `DELETE`: after a `TRUNCATE`, readers that were waiting would see empty
+    /// tables.
     #[must_use]
     pub fn truncate(
         mut self,
@@ -164,23 +166,25 @@ impl SqlProjection {
         self
     }
 
-    /// Handles these message types only, of the enum whose handler was given last. One that the enum does not have is an
-    /// error when the store is opened, the consumer started, or the projection rebuilt. Defaults to all that the enum has.
+    /// Restricts the handler that was added last to these message types.
+    ///
+    /// A type that the enum does not have is an error when the store is opened, the consumer started, or the projection
+    /// rebuilt. Defaults to all types of the enum.
     #[must_use]
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.handled.only_types(types);
         self
     }
 
-    /// Handles events of streams of these [categories](Event::CATEGORY) only, of the enum whose handler was given last.
-    /// Defaults to those of the enum.
+    /// Restricts the handler that was added last to streams of these [categories](Event::CATEGORY). Defaults to the
+    /// category of the enum.
     #[must_use]
     pub fn categories(mut self, categories: &[&str]) -> Self {
         self.handled.only_categories(categories);
         self
     }
 
-    /// The version of the code. Defaults to 1.
+    /// Version of the projection's code. Defaults to 1.
     #[must_use]
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
@@ -215,7 +219,9 @@ impl Projection for SqlProjection {
 
     fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
         let Some(truncate) = &self.truncate else {
-            anyhow::bail!("it does not say how its tables are emptied: see SqlProjection::truncate")
+            anyhow::bail!(
+                "the projection does not say how its tables are emptied: call SqlProjection::truncate"
+            )
         };
         truncate(&mut context.declaring(&self.tables))
     }

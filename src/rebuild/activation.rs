@@ -1,4 +1,4 @@
-//! Making the registered inline projections active when a store is opened.
+//! Activation of the registered inline projections when a store is opened.
 
 use super::switch::{Blocked, WAIT_FOR_APPENDS};
 use super::{Rebuild, RebuildProgress, SWITCH_TIMEOUT, Target};
@@ -12,40 +12,41 @@ use crate::trace;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What opening a store does with an inline projection that is not built yet, where events of its types are stored already:
-/// one that is new, one whose version was raised, and one that is stale. Until it is active, appends do not run it, and what
-/// there is of its read model is old.
+/// How to build inline projections when a store is opened and events of their types are already stored.
+///
+/// It applies to new projections, to projections whose version was raised, and to stale ones. Until a projection is
+/// active, appends do not run it, and its read model is out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnHistory {
-    /// Builds it beside the live appends, and returns when it is active. Takes two connections.
+    /// Builds the projection while appends continue, and returns when it is active. Uses two connections.
     #[default]
     Build,
-    /// Builds it in a thread, and returns at once.
+    /// Builds the projection in a background thread, and returns at once.
     BuildInBackground,
-    /// Fails, and says what to run.
+    /// Fails with an error that names the command to run.
     Refuse,
-    /// Leaves it as it is.
+    /// Leaves the projection unchanged.
     Leave,
 }
 
 pub(crate) type BuildReport = dyn Fn(&str, RebuildProgress) + Send + Sync;
 
-/// How the inline projections of a store become active.
+/// Activates the inline projections of a store.
 #[derive(Clone)]
 pub(crate) struct Activation {
     pub(crate) on_history: OnHistory,
     pub(crate) report: Arc<BuildReport>,
 }
 
-/// How many positions are searched for history at a time.
+/// Number of positions in one step of the search for stored events.
 const STEP: u64 = 50_000;
-/// While another program builds.
+/// Shortest pause while another program builds the projection.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Activation {
-    /// Makes the store's projections active that are not, unless a higher version is there.
+    /// Activates the store's inactive projections, except those with a higher registered version.
     pub(crate) fn activate(&self, store: &EventStore) -> Result<()> {
         let mut left = Vec::new();
         for (projection, version) in store.projections().iter() {
@@ -92,7 +93,7 @@ impl Activation {
             .map_err(|source| Error::Thread { source })
     }
 
-    /// Builds, or waits until another program has.
+    /// Builds a projection, or waits until another program has built it.
     fn build_one(&self, store: &EventStore, projection: &Arc<dyn Projection>) -> Result<()> {
         let name = projection.name();
         let empty = Empty {
@@ -123,12 +124,12 @@ impl Activation {
 fn refused(name: &str) -> Error {
     Error::invalid(
         format!("projection \"{name}\""),
-        "has to be built from the events that are stored already: run `projections rebuild` with a program that has it \
+        "has to be built from the stored events: run `projections rebuild` with a program that has the projection \
          (emmett_postgresql::cli::run), or open the store with OnHistory::Build",
     )
 }
 
-/// A projection for which there may be nothing to build from.
+/// A projection that may have no stored events.
 struct Empty<'s> {
     store: &'s EventStore,
     projection: &'s dyn Projection,
@@ -148,7 +149,8 @@ impl Empty<'_> {
         Ok(!matches!(status.as_deref(), Some("active" | "inactive")))
     }
 
-    /// Makes it active where no event of its types is stored, and no other version has a read model; false elsewhere.
+    /// Activates the projection if no event of its types is stored and no other version has a read model. Returns
+    /// false otherwise.
     fn activate(&self) -> Result<bool> {
         let (partition, connections) = (self.store.partition(), self.store.connections());
         let name = self.projection.name();
@@ -167,7 +169,7 @@ impl Empty<'_> {
                 registry::change_status(sql, partition, name, self.version, &status, "arming")
             })?;
         }
-        // What looked before this was committed had drawn its positions, so the switch waits for it.
+        // Appends that started before this commit have drawn their positions, so the switch waits for them.
         let noted_after = connections.run(true, |sql| feed::head(sql, partition))?;
         let deadline = Instant::now() + SWITCH_TIMEOUT;
         let mut pauses = BackOff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
@@ -191,7 +193,8 @@ impl Empty<'_> {
         }
     }
 
-    /// Whether there is an event to build from between what was searched and the horizon. In steps, without a lock.
+    /// Returns whether the feed has an event of the projection's types up to the horizon. Searches in steps, without a
+    /// lock.
     fn search(&self, searched: &mut u64) -> Result<bool> {
         let (partition, connections) = (self.store.partition(), self.store.connections());
         let horizon = connections.run(true, |sql| feed::horizon(sql, partition, 0))?;
@@ -207,7 +210,7 @@ impl Empty<'_> {
 
     fn has_events(&self, sql: &mut dyn Sql, after: u64, up_to: u64) -> Result<bool> {
         let (partition, handled) = (self.store.partition(), self.projection.handles());
-        // Each enum by itself: the union would find events of another category.
+        // Search for each enum separately: the union of types and categories would match foreign events.
         for events in handled.selections() {
             let part = Part {
                 after,
@@ -234,7 +237,7 @@ impl Empty<'_> {
         let horizon = feed::horizon(sql, partition, searched)?.position;
         if horizon < noted_after {
             return Ok(Err(Blocked(
-                "an open transaction that has appended holds the feed back".to_owned(),
+                "an open transaction with an append holds the feed back".to_owned(),
             )));
         }
         if horizon > searched && self.has_events(sql, searched, horizon)? {

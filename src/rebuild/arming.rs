@@ -1,4 +1,4 @@
-//! Arming: before a version becomes active, appends note what they add to it.
+//! Arming: appends note the events that they add to a version before it becomes active.
 
 use super::claim::Claim;
 use super::job::Job;
@@ -10,8 +10,8 @@ use crate::projection::{ProjectionType, missed, registry};
 use std::time::Duration;
 
 impl Job<'_> {
-    /// The switch. For a version that is not active, appends first have to note what they add: what they do not, the switch
-    /// finds in the feed. Where it fails, the version is what it was.
+    /// Arms the version and switches. Appends note their events for a version that is not active. The switch reads all
+    /// earlier events from the feed. If the switch fails, the status of the version is restored.
     pub(super) fn arm_and_switch(
         &self,
         claim: &Claim,
@@ -24,13 +24,13 @@ impl Job<'_> {
             .last_position()
             .and_then(|noted_after| self.switch(claim, progress, noted_after));
         if switched.is_err() {
-            // The next build does it again; until then, appends note more than they have to.
+            // The next build disarms it again. Until then, appends only note more than necessary.
             let _ = self.disarm(&before);
         }
         switched
     }
 
-    /// Returns what the version was; `None` where it is active, so that appends note it already, or asynchronous.
+    /// Returns the earlier status, or `None` if no arming is needed: the version is active, or asynchronous.
     fn arm(&self) -> Result<Option<String>> {
         if self.projection_type == ProjectionType::Asynchronous {
             return Ok(None);
@@ -40,7 +40,7 @@ impl Job<'_> {
         })?;
         match status.as_deref() {
             Some("active") => return Ok(None),
-            // What an interrupted build has left.
+            // An interrupted build has left it armed.
             Some("arming") => return Ok(Some("building".to_owned())),
             _ => {}
         }
@@ -64,7 +64,8 @@ impl Job<'_> {
         self.store.connections().run(true, run)
     }
 
-    /// Every event above this position is noted: an append that looked before the arming was committed had drawn its positions.
+    /// Returns the last position whose event may be missing from the notes. An append from before the arming has drawn
+    /// its positions already, so all later events are noted.
     fn last_position(&self) -> Result<u64> {
         self.run_sql(|sql| feed::head(sql, self.partition()))
     }

@@ -1,4 +1,4 @@
-//! Catching up with the feed, batch by batch.
+//! Catching up with the feed in batches.
 
 use super::job::Job;
 use super::progress::Progress;
@@ -6,11 +6,11 @@ use super::workers;
 use crate::error::Result;
 use crate::events::{RecordedMessage, feed};
 
-/// How often appends may be faster than the rebuild before it stops trying to come nearer to them.
+/// Number of rounds in which appends may outpace the rebuild before catching up stops.
 const LOST_ROUNDS: usize = 3;
 
 impl Job<'_> {
-    /// Handles what the feed has, again and again, until one batch or less is left to the switch.
+    /// Handles the feed repeatedly until at most one batch is left for the switch.
     pub(super) fn catch_up(&self, progress: &mut Progress<'_>) -> Result<()> {
         let (mut before, mut lost) = (u64::MAX, 0);
         loop {

@@ -1,8 +1,8 @@
-//! The claim to rebuild a projection: one program at a time.
+//! The claim on the rebuild of a projection, which one program holds at a time.
 //!
-//! It is a transaction that holds an advisory lock and does nothing else, so it ends with its program, also when that is
-//! killed, and works behind `PgBouncer`. Where the program stands still, the server ends it. It has no id and no snapshot,
-//! so it keeps neither the feed nor vacuum from their work.
+//! The claim is an otherwise empty transaction with an advisory lock. It ends with its program, even if that is
+//! killed, and it works behind `PgBouncer`. If the program hangs, the server ends the transaction. The transaction has
+//! no id and no snapshot, so it holds back neither the feed nor vacuum.
 
 use crate::database::{PooledTransaction, param, scalar};
 use crate::error::{Error, ProjectionError, Result};
@@ -17,14 +17,14 @@ const TRY: PartitionSql = PartitionSql::new(
     "SELECT pg_catalog.pg_try_advisory_xact_lock({schema}.emt_rebuild_lock_key($1, $2))",
 );
 
-/// The server ends the claim of a program that does not say for so long that it is alive. A transaction as a whole may have a
-/// limit, from `PostgreSQL` 17 on; the claim takes as long as the rebuild.
+/// The server ends the claim of a program that sends no heartbeat. From `PostgreSQL` 17 on, the total time of a
+/// transaction may be limited. The limit is lifted here, because the claim lasts as long as the rebuild.
 const TIMEOUTS: &str = "
     SET LOCAL idle_in_transaction_session_timeout = '60s';
     SELECT pg_catalog.set_config('transaction_timeout', '0', TRUE)
      WHERE pg_catalog.current_setting('transaction_timeout', TRUE) IS NOT NULL";
 
-/// How often the program says that it is alive.
+/// Interval between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 pub(super) struct Claim {
@@ -55,7 +55,8 @@ impl Claim {
         }))
     }
 
-    /// Fails when the claim is lost: the server has ended it, or has crashed. The tables of the rebuild may be empty then.
+    /// Fails if the claim is lost, because the server has ended it or has crashed. The tables of the rebuild may be
+    /// empty then.
     pub(super) fn check(&self) -> Result<()> {
         self.transaction
             .lock()
@@ -64,7 +65,7 @@ impl Claim {
             .map_err(|source| Error::database("hold the claim to a rebuild", source))
     }
 
-    /// Keeps the claim while something runs.
+    /// Keeps the claim alive while a closure runs.
     pub(super) fn keep_while<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
         std::thread::scope(|scope| {
             let (running, ended) = bounded::<()>(0);
@@ -80,7 +81,7 @@ impl Claim {
 
     fn beat_until(&self, ended: &Receiver<()>) {
         while ended.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-            // A claim that is lost is found out by whoever relies on it.
+            // The next user of the claim detects its loss.
             let _ = self.check();
         }
     }

@@ -1,4 +1,4 @@
-//! The error of a projection that fails.
+//! The error of a failing projection.
 
 use crate::error::Error;
 use crate::projection::Projection;

@@ -1,4 +1,4 @@
-//! One rebuild: catching up with the feed, batch by batch, then the switch.
+//! A running rebuild: it catches up with the feed in batches, then switches.
 
 use super::claim::Claim;
 use super::failure::failed;
@@ -15,10 +15,10 @@ use crate::store::EventStore;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a batch is tried again that met a deadlock or a lost connection.
+/// Retries of a batch after a deadlock or a lost connection.
 const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
 
-/// A worker whose program stands still must not keep its tables for ever. A handler may think for a while.
+/// A worker of a program that hangs must not hold its tables for ever. Handlers may pause for some time.
 const WORKER_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '5min'";
 
 pub(super) struct Job<'s> {
@@ -51,7 +51,7 @@ impl Job<'_> {
         self.store.partition()
     }
 
-    /// Drops the tables of a rebuild that has failed. Where that fails, too, the next one does it.
+    /// Drops the tables of a failed rebuild. If that fails, the next rebuild drops them.
     pub(super) fn clean_up(&self) {
         let _ = self
             .store
@@ -77,7 +77,7 @@ impl Job<'_> {
         Ok(page)
     }
 
-    /// Counts a page, and says so now and then where others can see it.
+    /// Counts a page, and records the progress in the database at intervals.
     pub(super) fn advance(&self, progress: &mut Progress<'_>, page: &Page) -> Result<()> {
         progress.advance(page.messages.len(), page.position);
         if !progress.has_to_be_recorded() {
@@ -99,7 +99,7 @@ impl Job<'_> {
         })
     }
 
-    /// Handles messages in a transaction of their own: all that they concern, or what these slots have of it.
+    /// Handles messages in a transaction of their own, restricted to the given slots.
     pub(super) fn handle_batch(
         &self,
         messages: &[&RecordedMessage],
@@ -146,7 +146,7 @@ impl Job<'_> {
             .refuse_other_tables(sql, self.projection.as_ref())
     }
 
-    /// Finds out which message of a batch a projection fails at, by handling them one by one, for nothing.
+    /// Names the message at which a batch fails: handles the messages one by one and rolls back.
     fn name_message(
         &self,
         error: Error,
@@ -178,7 +178,7 @@ impl Job<'_> {
             (first.global_position, last.global_position)
         });
         let source = source.context(format!(
-            "the messages at the global positions {} to {} together",
+            "handling the messages at the global positions {} to {} together failed",
             range.0, range.1
         ));
         failed(self.projection.as_ref(), source)

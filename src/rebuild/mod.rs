@@ -1,6 +1,6 @@
-//! Rebuilds: a new read model is built beside the live one, and takes its place in one transaction.
+//! Rebuilds: a new read model is built beside the live one and replaces it in one transaction.
 //!
-//! [`EventStore::rebuild`](crate::EventStore::rebuild) begins one.
+//! [`EventStore::rebuild`](crate::EventStore::rebuild) creates a rebuild.
 
 mod activation;
 mod arming;
@@ -37,17 +37,17 @@ use shadow::Shadow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the switch is tried. Until then it costs appends a moment now and then, and nothing else.
+/// Default time limit of the switch. Its attempts delay appends for a moment.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl EventStore {
-    /// Begins to rebuild the read model of an inline projection: from all stored events, beside the live read model, while
-    /// appends go on. The live one stays as it is, and readable, until the new one takes its place in one transaction.
+    /// Creates a rebuild of an inline projection's read model from all stored events. Appends continue meanwhile. The
+    /// live read model stays readable and unchanged until the new one replaces it in one transaction.
     ///
-    /// The new read model is that of this program's version of the projection, which becomes the active one. What programs
-    /// with another version append from then on, programs with this version add.
+    /// The rebuild uses this program's version of the projection, which becomes the active one. From then on, programs
+    /// with this version add the events that programs with another version append.
     ///
-    /// A rebuild that was interrupted leaves the live read model as it was. It is run again from the beginning.
+    /// An interrupted rebuild leaves the live read model unchanged. Run it again; it starts from the beginning.
     ///
     /// ```
     /// # use emmett_postgresql::{DocumentProjection, EventStore, RawEvent, Recorded};
@@ -78,8 +78,9 @@ impl EventStore {
         Rebuild::new(self, Target::Inline(projection.to_owned()))
     }
 
-    /// Begins to rebuild the read model of an asynchronous projection, in the same way. Its workers, in whatever process, go
-    /// on behind what the rebuild has handled; what they had parked is handled by it.
+    /// Creates a rebuild of an asynchronous projection's read model. It works like [`rebuild`](EventStore::rebuild).
+    /// The projection's workers, in any process, resume after the last position that the rebuild has handled. The
+    /// rebuild also handles the messages that they had parked.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{DocumentProjection, EventStore, RawEvent, Recorded};
@@ -100,20 +101,20 @@ impl EventStore {
         Rebuild::new(self, Target::Asynchronous(Arc::new(projection)))
     }
 
-    /// The collections that rebuilds have [kept](Rebuild::keep_old), of all tenants.
+    /// Lists the collections that rebuilds have [kept](Rebuild::keep_old), of all tenants.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
     /// for model in store.old_models()? {
-    ///     println!("{} is what {} was", model.collection, model.old_of);
+    ///     println!("{} is an old model of {}", model.collection, model.old_of);
     /// }
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// When the query fails.
     pub fn old_models(&self) -> Result<Vec<OldModel>> {
         let schema = self.partition().schema();
         let old = self
@@ -123,7 +124,8 @@ impl EventStore {
         Ok(old.into_iter().map(model).collect())
     }
 
-    /// Deletes what rebuilds of this collection have [kept](Rebuild::keep_old); false when there is nothing.
+    /// Deletes the old read models that rebuilds of a collection have [kept](Rebuild::keep_old). Returns false if there
+    /// are none.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -137,7 +139,7 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// When the database refuses it.
+    /// When the database refuses the deletion.
     pub fn drop_old_model(&self, collection: &str) -> Result<bool> {
         self.connections().run(true, |sql| {
             shadow::drop_old(sql, self.partition(), collection)
@@ -145,13 +147,13 @@ impl EventStore {
     }
 }
 
-/// A collection that keeps the documents of before a rebuild.
+/// A collection with the documents from before a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OldModel {
-    /// Its name.
+    /// Name of the collection.
     pub collection: String,
-    /// The collection that has taken its place: what [`EventStore::drop_old_model`] takes.
+    /// The collection that has replaced it. [`EventStore::drop_old_model`] takes this name.
     pub old_of: String,
 }
 
@@ -160,7 +162,7 @@ enum Target {
     Asynchronous(Arc<dyn Projection>),
 }
 
-/// A rebuild that is being set up.
+/// A rebuild that is being configured. [`run`](Rebuild::run) starts it.
 #[must_use = "nothing is rebuilt until run is called"]
 pub struct Rebuild<'s> {
     store: &'s EventStore,
@@ -195,57 +197,65 @@ impl<'s> Rebuild<'s> {
         }
     }
 
-    /// How many threads do the work. Each handles the messages of some streams, or of some documents, in their order; so a
-    /// projection by SQL whose result depends on the order of different streams needs one. At least 1; defaults to
-    /// 1.
+    /// Number of worker threads, at least 1. Each handles the messages of some streams, or of some documents, in order.
+    /// Use one worker for an SQL projection whose result depends on the order of different streams. Defaults to 1.
     pub fn workers(mut self, threads: u32) -> Self {
         self.workers = threads;
         self
     }
 
-    /// How many messages are handled in one transaction. At least 1; defaults to 1,000.
+    /// Maximum number of messages in one transaction, at least 1. Defaults to 1,000.
     pub fn batch_size(mut self, messages: usize) -> Self {
         self.limits.messages = messages;
         self
     }
 
-    /// Maximum number of bytes of the messages that are handled in one transaction: their JSON, and 256 bytes for each. A single
-    /// larger message passes. Of several workers, each has up to three such batches in memory, and shares those that others
-    /// have, too. At least 1: the rebuild fails with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
+    /// Maximum number of bytes of the messages in one transaction: their JSON, and 256 bytes for each message. A single
+    /// larger message passes.
+    ///
+    /// Each of several workers keeps up to three such batches in memory. Batches of one page share their messages. At
+    /// least 1: the rebuild fails with [`Error::InvalidInput`] for 0. Defaults to 16 MiB.
     pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
     }
 
-    /// Keeps the documents that are replaced in a collection of their own: `cart_summaries_v1` for version 1 of
-    /// `cart_summaries`. Nobody keeps it up to date. [`EventStore::drop_old_model`] drops it. For projections into documents
-    /// only; the next version of one by SQL can have tables of other names.
+    /// Keeps the replaced documents in a collection of their own: `cart_summaries_v1` for version 1 of
+    /// `cart_summaries`. The collection is not updated any more. Drop it with [`EventStore::drop_old_model`].
+    ///
+    /// Available for document projections only. The next version of an SQL projection can use tables of other names.
+    /// Defaults to keeping nothing.
     pub fn keep_old(mut self) -> Self {
         self.keep_old = true;
         self
     }
 
-    /// How long the new read model waits for a moment to take its place, if open appends leave none. Defaults to 10 minutes.
+    /// Maximum time that the switch waits while open appends block it. Defaults to 10 minutes.
     pub fn switch_timeout(mut self, timeout: Duration) -> Self {
         self.switch_timeout = timeout;
         self
     }
 
-    /// Is called after every batch, by the thread that runs the rebuild.
+    /// Calls a function after every batch, on the thread that runs the rebuild. Defaults to none.
     pub fn on_progress(mut self, report: impl FnMut(RebuildProgress) + 's) -> Self {
         self.on_progress = Box::new(report);
         self
     }
 
-    /// Rebuilds. Takes as many connections as there are workers, and two more.
+    /// Runs the rebuild. It uses one connection per worker, and two more.
+    ///
+    /// The live read model is unchanged after an error.
     ///
     /// # Errors
-    /// [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when the projection fails; it names the message.
-    /// [`Error::InvalidInput`] when the store has no such projection, or it cannot be rebuilt because it does not declare its
-    /// tables. [`ProjectionError::RebuildRunning`](crate::error::ProjectionError::RebuildRunning) when another program is at it.
-    /// [`ProjectionError::RebuildBlocked`](crate::error::ProjectionError::RebuildBlocked) when open appends left no moment for the
-    /// switch. [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when the projection's processor is ahead of the
-    /// sequence. The live read model is unchanged then.
+    /// - [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when the projection fails. The error
+    ///   names the message.
+    /// - [`Error::InvalidInput`] when the store has no such projection, or when the projection declares no tables.
+    /// - [`ProjectionError::RebuildRunning`](crate::error::ProjectionError::RebuildRunning) when another program
+    ///   rebuilds the projection.
+    /// - [`ProjectionError::RebuildBlocked`](crate::error::ProjectionError::RebuildBlocked) when open appends blocked
+    ///   the switch until the time limit.
+    /// - [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when the projection's processor is ahead of the
+    ///   sequence.
     pub fn run(self) -> Result<RebuildReport> {
         self.check_sizes()?;
         let (projection, projection_type) = self.projection()?;
@@ -254,7 +264,7 @@ impl<'s> Rebuild<'s> {
         if projection.tables().is_empty() {
             return Err(Error::invalid(
                 format!("projection \"{name}\""),
-                "cannot be rebuilt, because it does not say which tables it writes: see SqlProjection::tables",
+                "cannot be rebuilt, because it declares no tables: list them in SqlProjection::tables",
             ));
         }
         self.check_pool()?;
@@ -298,8 +308,8 @@ impl<'s> Rebuild<'s> {
                 Some(projection) => Ok((projection, ProjectionType::Inline)),
                 None => Err(Error::invalid(
                     format!("projection \"{name}\""),
-                    "is not an inline projection of this store: give it to the builder, or an asynchronous one to \
-                     rebuild_with",
+                    "is not an inline projection of this store: give it to the builder, or rebuild an asynchronous \
+                     projection with rebuild_with",
                 )),
             },
             Target::Asynchronous(projection) => {
@@ -321,12 +331,15 @@ impl<'s> Rebuild<'s> {
 
     fn check_sizes(&self) -> Result<()> {
         if self.workers == 0 {
-            return Err(Error::invalid("a rebuild", "must have at least one worker"));
+            return Err(Error::invalid(
+                "the rebuild",
+                "must have at least one worker",
+            ));
         }
         self.limits.check().map(drop)
     }
 
-    /// Without a word, a pool that is too small would wait for its timeout.
+    /// Fails early: with too small a pool, a worker would wait for a connection until the timeout.
     fn check_pool(&self) -> Result<()> {
         let Connections::Own { pool, .. } = self.store.connections() else {
             return Ok(());

@@ -1,8 +1,8 @@
-//! How far a rebuild is.
+//! Progress and result of a rebuild.
 
 use std::time::{Duration, Instant};
 
-/// How far a rebuild is.
+/// Progress of a rebuild.
 ///
 /// ```
 /// use emmett_postgresql::rebuild::RebuildProgress;
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct RebuildProgress {
-    /// How many messages the projection has been given. Some may still be at work.
+    /// Number of messages that were given to the projection. Workers may still be handling some of them.
     pub handled: u64,
-    /// The global position that it has come to.
+    /// Global position that the rebuild has reached.
     pub position: u64,
-    /// The last global position that any append had drawn when the rebuild looked last.
+    /// Last global position that any append had drawn when the rebuild last asked.
     pub head: u64,
-    /// How many messages it was given in a second, so far.
+    /// Messages per second, on average.
     pub per_second: f64,
-    /// How long it will take to the head at this speed; `None` while that is not known.
+    /// Estimated time to the head at this speed; `None` if it is unknown.
     pub left: Option<Duration>,
 }
 
-/// What a rebuild has done.
+/// Result of a rebuild.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -38,15 +38,15 @@ pub struct RebuildProgress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RebuildReport {
-    /// How many messages the projection was given.
+    /// Number of messages that were given to the projection.
     pub handled: u64,
-    /// The global position up to which the new read model has everything.
+    /// Global position up to which the new read model is complete.
     pub position: u64,
-    /// How long it took.
+    /// Duration of the rebuild.
     pub took: Duration,
-    /// How long the switch took: appends with inline projections, or the projection's workers, waited no longer.
+    /// Duration of the switch: the longest wait of appends with inline projections, or of the projection's workers.
     pub locked: Duration,
-    /// The collections that [keep](crate::rebuild::Rebuild::keep_old) the documents of before.
+    /// Collections that [keep](crate::rebuild::Rebuild::keep_old) the replaced documents.
     pub kept: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Progress<'s> {
     report: Box<dyn FnMut(RebuildProgress) + 's>,
 }
 
-/// How often the position is written into the database, for others to see.
+/// Interval between updates of the position in the database.
 const RECORDING: Duration = Duration::from_secs(1);
 
 impl<'s> Progress<'s> {
@@ -74,7 +74,7 @@ impl<'s> Progress<'s> {
         }
     }
 
-    /// So many messages more, up to this position.
+    /// Adds handled messages, up to a position.
     pub(super) fn advance(&mut self, messages: usize, position: u64) {
         self.handled += messages as u64;
         self.position = position;
@@ -89,7 +89,7 @@ impl<'s> Progress<'s> {
         });
     }
 
-    /// Whether it is time to tell others.
+    /// Returns whether the progress is due to be recorded in the database.
     pub(super) fn has_to_be_recorded(&mut self) -> bool {
         let due = self.recorded.elapsed() >= RECORDING;
         if due {
@@ -107,7 +107,7 @@ fn rate(handled: u64, took: Duration) -> f64 {
     handled as f64 / took.as_secs_f64().max(1e-6)
 }
 
-/// By positions, not messages: how many of them the projection handles is not known beforehand.
+/// Estimates by positions, because the number of remaining messages is unknown.
 #[allow(
     clippy::cast_precision_loss,
     reason = "rates and times to go are estimates"

@@ -1,4 +1,4 @@
-//! Rebuilds that somebody without the projection's code asks for: a running consumer that has it carries them out.
+//! Rebuild requests from programs without the projection's code. A running consumer with the code carries them out.
 
 use super::{Rebuild, Target};
 use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql};
@@ -13,7 +13,7 @@ use postgres::Row;
 use postgres::types::Type;
 use std::sync::Arc;
 
-/// A second request replaces the first one, and what came of it.
+/// A second request replaces the first one and its outcome.
 const REQUEST: PartitionSql = PartitionSql::new("
     INSERT INTO {schema}.emt_rebuild_requests (partition, name, workers, batch_size, max_batch_bytes, keep_old)
     VALUES ($1, $2, $3, $4, $5, $6)
@@ -40,7 +40,7 @@ const OUTCOME: PartitionSql = PartitionSql::new(
     "SELECT error FROM {schema}.emt_rebuild_requests WHERE partition = $1 AND name = $2",
 );
 
-/// A rebuild that was asked for.
+/// A requested rebuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RebuildRequest {
     pub(crate) name: String,
@@ -49,24 +49,24 @@ pub(crate) struct RebuildRequest {
     keep_old: bool,
 }
 
-/// What has become of a request.
+/// Outcome of a rebuild request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestedRebuild {
-    /// There is none, or it was carried out.
+    /// No request exists, or it was carried out.
     Done,
-    /// Nobody has carried it out yet.
+    /// No consumer has carried it out yet.
     Waiting,
-    /// It failed. The live read model is unchanged.
+    /// The rebuild failed with this error. The live read model is unchanged.
     Failed(String),
 }
 
 impl RebuildRequest {
-    /// The requests of a partition that nobody has carried out.
+    /// Lists the open requests of a partition.
     pub(crate) fn open(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Self>> {
         let rows = sql
             .query(&partition.sql(OPEN), &[param(&partition.name, Type::TEXT)])
-            .map_err(|source| Error::in_partition("look for requests", &partition.name, source))?;
+            .map_err(|source| Error::in_partition("read requests", &partition.name, source))?;
         rows.iter()
             .map(|row| {
                 Ok(Self {
@@ -82,8 +82,8 @@ impl RebuildRequest {
             .collect()
     }
 
-    /// Carries it out, with the code of a projection that a consumer keeps, or of an inline one of the store. False when another
-    /// program is at it already; then it is that one's.
+    /// Carries out the request, with the code of a consumer's projection or of an inline projection of the store.
+    /// Returns false if another program carries it out.
     pub(crate) fn carry_out(
         &self,
         store: &EventStore,
@@ -103,7 +103,7 @@ impl RebuildRequest {
         match rebuild.run() {
             Ok(_) => self.note(store, None).map(|()| true),
             Err(Error::Projection(ProjectionError::RebuildRunning { .. })) => Ok(false),
-            // It is tried again.
+            // The consumer retries it.
             Err(error) if error.is_retryable() => Err(error),
             Err(error) => {
                 self.note(store, Some(&chain(&error)))?;
@@ -127,13 +127,13 @@ impl RebuildRequest {
                         &[key, name, param(error, Type::BYTEA)],
                     ),
                 };
-                noted.map_err(|source| Error::database("note what came of a rebuild", source))
+                noted.map_err(|source| Error::database("note the outcome of a rebuild", source))
             })
             .map(drop)
     }
 }
 
-/// A size that was stored by a program of another machine.
+/// Reads a size that a program on another machine may have stored.
 fn get_size(row: &Row, column: &str) -> Result<usize> {
     let size = get_u64(row, column)?;
     let expected = "a size that this machine can address";
@@ -142,23 +142,25 @@ fn get_size(row: &Row, column: &str) -> Result<usize> {
 }
 
 impl Rebuild<'_> {
-    /// Leaves the rebuild to a running consumer, of whatever process, whose program has the projection: as one of its
-    /// projectors, or inline. Tells whether one keeps the projection now; otherwise the request waits until one is started.
+    /// Requests the rebuild from a running consumer, in any process, that has the projection as a projector or inline.
+    ///
+    /// Returns whether such a consumer is running now. Otherwise the request waits until one is started.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
     /// if !store.rebuild("cart_analytics").workers(2).request()? {
-    ///     println!("it is rebuilt when a consumer of it is started");
+    ///     println!("a consumer will rebuild it when it is started");
     /// }
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when no projection of the name was ever registered, and for a number of workers, messages or
-    /// bytes that is 0 or cannot be stored; [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when its processor is ahead
-    /// of the sequence.
+    /// - [`Error::InvalidInput`] when no projection of the name is registered.
+    /// - [`Error::InvalidInput`] when a number of workers, messages or bytes is 0 or too large to store.
+    /// - [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when the projection's processor is ahead of the
+    ///   sequence.
     pub fn request(self) -> Result<bool> {
         self.check_sizes()?;
         let name = match &self.target {
@@ -180,7 +182,7 @@ impl Rebuild<'_> {
             if !registry::is_registered(sql, partition, &name)? {
                 return Err(Error::invalid(
                     format!("projection \"{name}\""),
-                    "was never registered here",
+                    "is not registered in this store: check the name with `projections list`",
                 ));
             }
             let processor = processor_of(sql, partition, &name)?;
@@ -197,17 +199,17 @@ impl Rebuild<'_> {
                     param(&keep_old, Type::BOOL),
                 ],
             )
-            .map_err(|source| Error::in_partition("ask for a rebuild", &partition.name, source))?;
+            .map_err(|source| Error::in_partition("request a rebuild", &partition.name, source))?;
             progress::is_running(sql, partition, processor)
         })
     }
 }
 
 impl EventStore {
-    /// What has become of a [request](Rebuild::request).
+    /// Returns the outcome of a [request](Rebuild::request).
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// When the query fails.
     pub fn requested_rebuild(&self, projection: &str) -> Result<RequestedRebuild> {
         let partition = self.partition();
         let rows = self.connections().run(true, |sql| {
@@ -218,7 +220,7 @@ impl EventStore {
                     param(&projection, Type::TEXT),
                 ],
             )
-            .map_err(|source| Error::in_partition("look for a request", &partition.name, source))
+            .map_err(|source| Error::in_partition("read a request", &partition.name, source))
         })?;
         Ok(match rows.first() {
             None => RequestedRebuild::Done,

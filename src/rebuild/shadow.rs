@@ -1,4 +1,4 @@
-//! The tables of a rebuild, beside the live ones. Owns the statements on `emt_rebuilds`.
+//! The tables that a rebuild writes beside the live ones. Owns the statements on `emt_rebuilds`.
 
 use super::failure::failed;
 use crate::database::position::to_sql;
@@ -29,8 +29,8 @@ const CREATE_OLD: PartitionSql =
 
 const DROP_OLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_collection_drop_old($1, $2)");
 
-/// A table that the transaction has written beside those of the rebuild, by the locks that writing takes: they are held
-/// until it ends, by `TRUNCATE` too. Temporary tables are the handler's own.
+/// Finds a table outside the rebuild that the transaction has written. Writes, and `TRUNCATE`, hold their table locks
+/// until the transaction ends. Temporary tables belong to the handler and do not count.
 const WRITTEN: &str = "
     SELECT relation.relname::TEXT
       FROM pg_locks AS lock
@@ -45,12 +45,12 @@ const WRITTEN: &str = "
 pub(super) struct Shadow {
     id: i64,
     pub(super) tables: ShadowTables,
-    /// Which of the tables are collections of documents, in their order.
+    /// Whether each table is a collection of documents, in order.
     is_collection: Vec<bool>,
 }
 
 impl Shadow {
-    /// Creates the tables, empty.
+    /// Creates the empty tables.
     pub(super) fn begin(
         store: &EventStore,
         projection: &dyn Projection,
@@ -85,7 +85,7 @@ impl Shadow {
         })
     }
 
-    /// Leaves in the tables what the projection leaves in them when it empties them.
+    /// Empties the tables as the projection does, so that they have the same initial rows.
     pub(super) fn truncate(&self, store: &EventStore, projection: &dyn Projection) -> Result<()> {
         if self.has_only_collections() {
             return Ok(());
@@ -106,7 +106,7 @@ impl Shadow {
             .all(|is_collection| *is_collection)
     }
 
-    /// Fails where a projection has written into another table than those of the rebuild: the live ones, above all.
+    /// Fails if a projection has written into tables outside the rebuild, above all into the live ones.
     pub(super) fn refuse_other_tables(
         &self,
         sql: &mut dyn Sql,
@@ -114,20 +114,22 @@ impl Shadow {
     ) -> Result<()> {
         let rows = sql
             .query(WRITTEN, &[param(&self.tables.shadows, Type::TEXT_ARRAY)])
-            .map_err(|source| Error::database("look at what a projection has written", source))?;
+            .map_err(|source| {
+                Error::database("find the tables that a projection has written", source)
+            })?;
         let Some(table) = scalar::<String>(&rows)? else {
             return Ok(());
         };
         Err(failed(
             projection,
             anyhow::anyhow!(
-                "it writes into the table \"{table}\" during a rebuild: it has to declare its tables and to take their \
-                 names from ProjectionContext::table"
+                "it writes into the table \"{table}\" during a rebuild: declare it in SqlProjection::tables, and take \
+                 its name from ProjectionContext::table"
             ),
         ))
     }
 
-    /// Says how far the rebuild is; false where another one has taken its place.
+    /// Records the progress of the rebuild. Returns false if another rebuild has taken over.
     pub(super) fn record(
         &self,
         sql: &mut dyn Sql,
@@ -141,7 +143,7 @@ impl Shadow {
             .map_err(|source| Error::database("note the progress of a rebuild", source))
     }
 
-    /// Puts the new read model in the place of the live one, of which only this partition's part is touched.
+    /// Replaces the live read model by the new one, in this partition only.
     pub(super) fn replace(
         &self,
         sql: &mut dyn Sql,
@@ -166,7 +168,7 @@ impl Shadow {
         Ok(())
     }
 
-    /// Creates the collections that keep the live documents, and returns which is for which.
+    /// Creates the collections that keep the live documents. Returns pairs of live and kept collection.
     pub(super) fn create_old(
         &self,
         store: &EventStore,
@@ -197,7 +199,7 @@ impl Shadow {
         Ok(kept)
     }
 
-    /// Drops the tables; false where another rebuild has done it.
+    /// Drops the tables. Returns false if another rebuild has dropped them.
     pub(super) fn end(&self, sql: &mut dyn Sql, partition: &Partition) -> Result<bool> {
         let rows = sql
             .query(&partition.sql(END), &[param(&self.id, Type::INT8)])
@@ -205,7 +207,7 @@ impl Shadow {
         Ok(scalar(&rows)?.unwrap_or_default())
     }
 
-    /// What stands for this rebuild where a worker would.
+    /// Returns the owner that the slots show while the rebuild holds them.
     pub(super) fn owner(&self) -> String {
         format!("rebuild {}", self.id)
     }
@@ -230,7 +232,7 @@ fn begin(
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Makes the documents of one table those of another.
+/// Replaces the documents of one table by those of another.
 pub(super) fn replace_documents(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -249,7 +251,7 @@ pub(super) fn replace_documents(
     Ok(())
 }
 
-/// Deletes what rebuilds of a collection have kept.
+/// Deletes the old read models that rebuilds of a collection have kept.
 pub(super) fn drop_old(sql: &mut dyn Sql, partition: &Partition, collection: &str) -> Result<bool> {
     let parameters = [
         param(&partition.name, Type::TEXT),

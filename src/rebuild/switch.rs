@@ -1,4 +1,4 @@
-//! The switch: the new read model takes the place of the live one.
+//! The switch, in which the new read model replaces the live one.
 
 use super::claim::Claim;
 use super::job::Job;
@@ -12,27 +12,27 @@ use crate::slots::KeptProjection;
 use crate::slots::progress::refuse_beyond;
 use std::time::{Duration, Instant};
 
-/// While the switch waits for open appends, those that come later wait behind it: it gives up soon, and tries again. Nor
-/// must a program that stands still hold them up.
+/// While the switch waits for open appends, later appends queue after it. The switch therefore gives up early and
+/// retries. Nor may a program that hangs delay appends.
 pub(super) const WAIT_FOR_APPENDS: &str =
     "SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
-/// The same for rows that somebody has locked; shorter than the time after which the server looks for a deadlock.
+/// Timeout for locked rows. It is shorter than the server's deadlock timeout.
 const WAIT_FOR_ROWS: &str = "SET LOCAL lock_timeout = '500ms'";
 
-/// Between two attempts.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long appends that do not keep the projection may hold the feed back while the switch holds those that do.
+/// Maximum time that the switch waits for the feed while it holds up appends with the projection.
 const WAIT_FOR_FEED: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Why the switch was not possible; it may be later.
+/// The reason why an attempt to switch failed. A later one may succeed.
 pub(super) struct Blocked(pub(super) String);
 
 impl Job<'_> {
-    /// Tries to switch until it succeeds. Returns for how long appends had to wait. Events above `noted_after` are noted, if
-    /// the version is not the active one.
+    /// Retries the switch until it succeeds. Returns the time for which appends had to wait. Events above `noted_after`
+    /// are noted if the version is not active.
     pub(super) fn switch(
         &self,
         claim: &Claim,
@@ -49,7 +49,7 @@ impl Job<'_> {
                 if attempt.number > 0 {
                     self.catch_up(progress)?;
                 }
-                // Without the claim, the tables may have lost what was written.
+                // Without the claim, the tables may have lost rows.
                 claim.check()?;
                 self.switch_unless_blocked(progress, &kept, noted_after)
             },
@@ -73,13 +73,13 @@ impl Job<'_> {
         match self.try_switch(progress, kept, noted_after) {
             Ok(Some(locked)) => Ok(Ok(locked)),
             Ok(None) => Ok(Err(Blocked(
-                "an open transaction that has appended holds the feed back".to_owned(),
+                "an open transaction with an append holds the feed back".to_owned(),
             ))),
             Err(error) if error.is_retryable() => {
                 Ok(Err(Blocked(format!("{:#}", anyhow::Error::from(error)))))
             }
             Err(error @ Error::Projection(ProjectionError::Failed { .. })) => {
-                // Outside the switch it fails in the same way, and the message is named.
+                // The failure repeats outside the switch, which names the message.
                 self.catch_up(progress)?;
                 Err(error)
             }
@@ -99,8 +99,8 @@ impl Job<'_> {
                 let (owner, connections) = (self.shadow.owner(), self.store.connections());
                 let kept_projection = connections.run(true, |sql| self.kept_projection(sql))?;
                 let processor = &kept_projection;
-                // Before the switch locks anything: a batch that is under way has locked documents, and would wait for its
-                // slot while the switch waited for the documents.
+                // Hold the slots before the switch locks anything. A running batch has locked documents. It would wait
+                // for its slot, and the switch for the documents.
                 connections.run(true, |sql| processor.hold(sql, &owner))?;
                 let switched = self.try_switch_asynchronous(progress, kept, processor, &owner);
                 if matches!(switched, Ok(Some(_))) {
@@ -129,7 +129,7 @@ impl Job<'_> {
         let begun = Instant::now();
         registry::lock(sql, self.partition())?;
         set(sql, WAIT_FOR_ROWS)?;
-        // What an append with the projection has stored is committed now. Others may still be open.
+        // All appends with the projection are committed now. Other appends may still be open.
         let Some(head) = self.find_end(sql, progress.position, noted_after)? else {
             return Ok(None);
         };
@@ -164,7 +164,7 @@ impl Job<'_> {
             head,
         } = feed::horizon(sql, self.partition(), progress.position)?;
         refuse_beyond(processor.processor_name(), highest, head)?;
-        // All three were horizons once, and what was one stays one.
+        // All three were horizons once, and a horizon stays valid.
         let position = horizon.max(highest).max(progress.position);
         let handled = self.handle_in(sql, progress.position, position)?;
         self.replace(sql, kept)?;
@@ -175,12 +175,12 @@ impl Job<'_> {
         Ok(Some(locked))
     }
 
-    /// The position up to which the switch has to handle the feed; all events above it are noted. `None` where it cannot be
-    /// read so far.
+    /// Returns the position up to which the switch has to handle the feed. All later events are noted. Returns `None`
+    /// if the feed cannot be read that far.
     fn find_end(&self, sql: &mut dyn Sql, after: u64, noted_after: u64) -> Result<Option<u64>> {
         let (name, version) = (self.projection.name(), self.version);
         match registry::status(sql, self.partition(), name, version)?.as_deref() {
-            // Appends have run it, so nothing of theirs is noted.
+            // Appends have run the active version, so none of their events is noted.
             Some("active") => self.wait_for_head(sql, after),
             Some("arming") => {
                 let horizon = feed::horizon(sql, self.partition(), after)?.position;
@@ -190,7 +190,7 @@ impl Job<'_> {
         }
     }
 
-    /// Waits until the feed can be read up to where it was at the beginning; `None` where it could not in time.
+    /// Waits until the feed can be read up to its current head. Returns `None` on timeout.
     fn wait_for_head(&self, sql: &mut dyn Sql, after: u64) -> Result<Option<u64>> {
         let deadline = Instant::now() + WAIT_FOR_FEED;
         let first = feed::horizon(sql, self.partition(), after)?;
@@ -205,7 +205,7 @@ impl Job<'_> {
         Ok(Some(first.head))
     }
 
-    /// Handles the rest in the transaction of the switch, and returns how many messages that were.
+    /// Handles the rest in the transaction of the switch. Returns the number of messages.
     fn handle_in(&self, sql: &mut dyn Sql, mut after: u64, up_to: u64) -> Result<usize> {
         let mut handled = 0;
         while after < up_to {
@@ -229,7 +229,7 @@ impl Job<'_> {
         registry::activate(sql, self.partition(), self.projection.name(), self.version)
     }
 
-    /// Commits, unless another rebuild has taken over: then this one has no tables any more.
+    /// Commits, unless another rebuild has taken over and dropped the tables.
     fn commit(&self, mut transaction: PooledTransaction) -> Result<()> {
         if !self.shadow.end(transaction.sql(), self.partition())? {
             return Err(self.superseded());
@@ -237,7 +237,7 @@ impl Job<'_> {
         Ok(transaction.commit()?)
     }
 
-    /// Copies the live documents to where they are kept, if they shall be; the switch copies only what has changed since.
+    /// Copies the live documents if they are to be kept. The switch then copies only later changes.
     fn keep_documents(&self) -> Result<Vec<(String, String)>> {
         if !self.keep_old {
             return Ok(Vec::new());

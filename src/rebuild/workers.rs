@@ -1,4 +1,4 @@
-//! Several workers at one rebuild: each has some of the streams, or of the documents.
+//! Workers of a rebuild. Each handles some of the streams, or of the documents.
 
 use super::job::Job;
 use super::progress::Progress;
@@ -10,16 +10,16 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::thread;
 
-/// How many batches wait for a worker that is slower than the others.
+/// Maximum number of batches that wait for a slow worker.
 const WAITING: usize = 2;
 
-/// A worker's share of a page: which of its messages.
+/// A worker's share of a page, as indexes of messages.
 struct Batch {
     page: Arc<Page>,
     chosen: Vec<usize>,
 }
 
-/// Handles the feed up to a position. When it returns, all workers are done.
+/// Handles the feed up to a position. Returns when all workers are done.
 pub(super) fn handle_up_to(job: &Job<'_>, up_to: u64, progress: &mut Progress<'_>) -> Result<()> {
     thread::scope(|scope| {
         let (mut senders, mut workers) = (Vec::new(), Vec::new());
@@ -34,7 +34,7 @@ pub(super) fn handle_up_to(job: &Job<'_>, up_to: u64, progress: &mut Progress<'_
         }
         let distributed = distribute(job, up_to, progress, &senders);
         drop(senders);
-        // Wait for all of them, then tell what went wrong first.
+        // Wait for all workers, then return the first error.
         let worked: Vec<Result<()>> = workers
             .into_iter()
             .map(|worker| match worker.join() {
@@ -73,7 +73,7 @@ fn distribute(
                 chosen,
             };
             if !batch.chosen.is_empty() && worker.send(batch).is_err() {
-                // The worker has failed and says why.
+                // The worker has failed; joining it returns its error.
                 return Ok(());
             }
         }
@@ -82,7 +82,7 @@ fn distribute(
     Ok(())
 }
 
-/// Which messages concern which worker, in their order.
+/// Returns the indexes of each worker's messages, in order.
 fn share_out(job: &Job<'_>, messages: &[RecordedMessage]) -> Result<Vec<Vec<usize>>> {
     let mut shares: Vec<Vec<usize>> = (0..job.workers).map(|_| Vec::new()).collect();
     for (index, message) in messages.iter().enumerate() {

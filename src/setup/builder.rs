@@ -12,7 +12,7 @@ use postgres::Client;
 use r2d2::ManageConnection;
 use std::sync::Arc;
 
-/// Sets up an [`EventStore`].
+/// Builder of an [`EventStore`].
 ///
 /// ```no_run
 /// use emmett_postgresql::{ConnectionOptions, EventStore};
@@ -36,22 +36,22 @@ pub struct EventStoreBuilder {
 }
 
 impl EventStore {
-    /// Opens a store with the defaults. See [`EventStoreBuilder::open`].
+    /// Opens a store with the default options. See [`EventStoreBuilder::open`].
     ///
     /// # Errors
-    /// Those of [`EventStoreBuilder::open`].
+    /// The errors of [`EventStoreBuilder::open`].
     pub fn open(connection_string: &str) -> Result<Self> {
         Self::builder(connection_string).open()
     }
 
-    /// Begins to set up a store in the database that the connection string names, as a URL or in the `key=value` form.
+    /// Returns a builder for a store in the database of the connection string, a URL or a `key=value` list.
     pub fn builder(connection_string: &str) -> EventStoreBuilder {
         EventStoreBuilder::new(connection_string)
     }
 }
 
 impl std::fmt::Debug for EventStoreBuilder {
-    /// Without the connection string, which may hold a password.
+    /// Omits the connection string, which may contain a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("EventStoreBuilder")
@@ -70,11 +70,11 @@ impl EventStoreBuilder {
         ))
     }
 
-    /// Sets up a store on a pool of the caller's, any r2d2 pool of `postgres` clients.
+    /// Returns a builder for a store on the caller's pool: any r2d2 pool of `postgres` clients.
     ///
-    /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
-    /// The [connection options](Self::connection_options) do not apply. Of each tenant that a connection has used, the server keeps
-    /// up to half a megabyte until the connection is closed: with many tenants, give the pool a short
+    /// Such connections cannot keep prepared statements, so every statement is planned again, still in one round trip. The
+    /// [connection options](Self::connection_options) do not apply. For each tenant that a connection has used, the server
+    /// keeps up to half a megabyte until the connection closes. With many tenants, give the pool a short
     /// [`max_lifetime`](r2d2::Builder::max_lifetime).
     ///
     /// ```no_run
@@ -106,15 +106,15 @@ impl EventStoreBuilder {
         }
     }
 
-    /// Runs a projection in the transaction of every append. Projections run in the order in which they are given.
-    /// Defaults to none.
+    /// Runs a projection in the transaction of every append. Projections run in the order in which they are added. Defaults
+    /// to none.
     pub fn inline_projection(mut self, projection: impl Projection) -> Self {
         self.projections.push(Arc::new(projection));
         self
     }
 
-    /// What opening the store, and the first use of a tenant, does with inline projections that have to be built from events
-    /// that are stored already. Defaults to [`OnHistory::Build`].
+    /// Handling of inline projections that have to be built from events already stored. It applies to opening the store and
+    /// to the first use of a tenant. Defaults to [`OnHistory::Build`].
     ///
     /// ```no_run
     /// use emmett_postgresql::{EventStore, rebuild::OnHistory};
@@ -130,7 +130,7 @@ impl EventStoreBuilder {
         self
     }
 
-    /// Is called after every batch of such a build, with the projection's name. Defaults to nothing.
+    /// Callback after every batch of such a build, with the projection's name. Defaults to none.
     pub fn on_build_progress(
         mut self,
         report: impl Fn(&str, RebuildProgress) + Send + Sync + 'static,
@@ -139,14 +139,14 @@ impl EventStoreBuilder {
         self
     }
 
-    /// Declares a collection with its indexes, as a part of the migration: one of its own, or the read model of a
-    /// [`DocumentProjection`](crate::DocumentProjection). Defaults to none.
+    /// Declares a collection with its indexes as a part of the migration. It can be a collection of your own, or the read
+    /// model of a [`DocumentProjection`](crate::DocumentProjection). Defaults to none.
     pub fn collection(mut self, definition: CollectionDefinition) -> Self {
         self.collections.add(definition);
         self
     }
 
-    /// The PostgreSQL schema that the tables are in. Defaults to `public`.
+    /// PostgreSQL schema of the tables. Defaults to `public`.
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
@@ -158,38 +158,42 @@ impl EventStoreBuilder {
         self
     }
 
-    /// The size of the pool, its timeouts, and whether statements are prepared. They do not apply to a pool of the caller's.
-    /// Defaults to [`ConnectionOptions::new`].
+    /// Pool size, timeouts, and whether statements are prepared. They do not apply to the caller's pool. Defaults to
+    /// [`ConnectionOptions::new`].
     pub fn connection_options(mut self, options: ConnectionOptions) -> Self {
         self.connections = options;
         self
     }
 
-    /// Whether processes wake up each other's consumers by PostgreSQL's `NOTIFY`. It is sent after the commit by a thread in
-    /// the background, and only while a consumer lives somewhere; dropping the last clone of the store waits up to a second
-    /// for it. Consumers keep one connection more than the pool's to hear it; on a pool of the caller's they only poll.
+    /// Whether processes wake each other's consumers with PostgreSQL's `NOTIFY`. A background thread sends it after the
+    /// commit, only while a consumer is running in some process. Dropping the last clone of the store waits up to a second
+    /// for pending notifications. Consumers keep one connection beside the pool to receive it; on the caller's pool they
+    /// only poll.
     ///
-    /// Say `false` behind `PgBouncer` in transaction mode, over which nothing can be heard; consumers poll then. Those of the
-    /// same process are woken up in any case. Defaults to `true`.
+    /// Set it to `false` behind `PgBouncer` in transaction mode, which does not deliver notifications; consumers then poll.
+    /// Consumers of the same process are always woken. Defaults to `true`.
     pub fn notifications(mut self, notify: bool) -> Self {
         self.notifications = notify;
         self
     }
 
-    /// Opens the store: connects, migrates the schema unless told not to, registers the projections, and makes them active.
+    /// Opens the store: connects, migrates the schema unless configured otherwise, and registers and activates the
+    /// projections.
     ///
     /// # Errors
-    /// [`DatabaseError::ConnectionString`](crate::database::DatabaseError::ConnectionString),
-    /// [`DatabaseError::Connect`](crate::database::DatabaseError::Connect), [`DatabaseError::Schema`](crate::database::DatabaseError::Schema),
-    /// [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) when a projection's `init` fails,
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when an option makes no sense.
+    /// - [`DatabaseError::ConnectionString`](crate::database::DatabaseError::ConnectionString) if the connection string is
+    ///   not valid.
+    /// - [`DatabaseError::Connect`](crate::database::DatabaseError::Connect) if the server cannot be reached or refuses.
+    /// - [`DatabaseError::Schema`](crate::database::DatabaseError::Schema) if the schema does not match this library.
+    /// - [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) if a projection's `init` fails.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput) if an option is out of range.
     pub fn open(self) -> Result<EventStore> {
         let store = self.open_unchecked()?;
         store.prepare()?;
         Ok(store)
     }
 
-    /// The SQL of the schema and of the declared collections.
+    /// Returns the SQL of the schema and of the declared collections.
     #[cfg(feature = "cli")]
     pub(crate) fn sql(&self) -> Result<String> {
         use schema::{Declared, SchemaPart};
@@ -198,10 +202,10 @@ impl EventStoreBuilder {
         Ok(schema::sql(&self.schema, SchemaPart::EventStore) + &self.collections.sql(&self.schema))
     }
 
-    /// Opens the store without a look at the schema, to migrate it later by hand.
+    /// Opens the store without a check of the schema, so that it can be migrated later.
     ///
     /// # Errors
-    /// Like [`open`](EventStoreBuilder::open), but for the schema and the projections.
+    /// The errors of [`open`](EventStoreBuilder::open), except for the schema and the projections.
     pub fn open_unchecked(self) -> Result<EventStore> {
         refuse_async_context()?;
         schema::check_name(&self.schema)?;

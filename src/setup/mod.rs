@@ -1,4 +1,4 @@
-//! Setting a store up.
+//! Setting up a store.
 
 mod builder;
 

@@ -1,4 +1,4 @@
-//! What the code of a slot's holders has handled, so that newer code learns which events older code has passed over.
+//! Events that the code of a slot's holders has handled. Newer code finds here which events older code skipped.
 
 use super::key::ProcessorKey;
 use super::lease::{HeldSlot, Holder};
@@ -36,19 +36,19 @@ const UNDECIDED: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM {schema}.emt_processor_slots
                     WHERE partition = $1 AND processor = $2 AND version = $3 AND handled IS DISTINCT FROM $4) AS undecided");
 
-/// Slots with the same past, so that one walk along the feed is enough for all.
+/// Slots with the same past: one pass over the feed serves all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Coverage {
     pub(crate) slots: Vec<i32>,
     pub(crate) position: u64,
-    /// The processor began after this position.
+    /// The processor began after this position (exclusive).
     beginning: u64,
-    /// Everything of these up to the position; `None` where nobody has noted it.
+    /// Events that were handled up to the position; `None` if none were recorded.
     handled: Option<Vec<Selection>>,
     passed_over: Vec<PassedOver>,
 }
 
-/// Events that are handled up to a position only.
+/// Events that were handled only up to a position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct PassedOver {
     #[serde(flatten)]
@@ -56,10 +56,10 @@ struct PassedOver {
     after: u64,
 }
 
-/// Events that code handles, and code before it has passed over, between two positions.
+/// Events that this code handles and earlier code skipped, between two positions.
 #[derive(Debug, Clone)]
 pub(crate) struct Missed {
-    /// One category and one type each.
+    /// Each has one category and one type.
     parts: Vec<Selection>,
     pub(crate) after: u64,
     pub(crate) up_to: u64,
@@ -93,12 +93,12 @@ impl Coverage {
             == (other.position, &other.handled, &other.passed_over)
     }
 
-    /// Whether the slots say already that this code has handled all of its events.
+    /// Whether the slots already record that this code has handled all of its events.
     pub(crate) fn is_of(&self, code: &HandledEvents) -> bool {
         self.handled.as_ref() == Some(&code.sorted())
     }
 
-    /// What this code may have missed.
+    /// Returns the events that this code may have missed.
     pub(crate) fn missed_by(&self, code: &HandledEvents) -> Option<Missed> {
         let handled = self.handled.as_ref()?;
         let parts: Vec<Selection> = parts(&code.sorted())
@@ -121,7 +121,7 @@ impl Coverage {
             .fold(self.beginning, u64::max)
     }
 
-    /// Whether one message was passed over.
+    /// Whether a message was skipped.
     pub(crate) fn has_missed(
         &self,
         missed: &Missed,
@@ -142,7 +142,7 @@ impl Coverage {
                 .any(|passed| passed.events.has(stream, message_type))
     }
 
-    /// The same after what was missed is handled up to a position.
+    /// Returns the coverage after the missed events were handled up to a position.
     pub(crate) fn caught_up(&self, missed: &Missed, up_to: u64) -> Self {
         let mut passed_over: Vec<PassedOver> = self
             .passed_over
@@ -160,8 +160,8 @@ impl Coverage {
         }
     }
 
-    /// The same in the hands of this code, which has missed nothing any more. What it does not handle, though code before it
-    /// did, is passed over from here on.
+    /// Returns the coverage after this code has taken the slots and caught up. Events that earlier code handled and this
+    /// code does not are skipped from here on.
     pub(crate) fn taken_by(&self, code: &HandledEvents) -> Self {
         let code = code.sorted();
         let dropped = parts(self.handled.as_deref().unwrap_or_default());
@@ -180,7 +180,7 @@ impl Coverage {
     }
 }
 
-/// Selections of one category and one type each.
+/// Splits selections into parts of one category and one type.
 fn parts(selections: &[Selection]) -> Vec<Selection> {
     selections.iter().flat_map(Selection::parts).collect()
 }
@@ -190,12 +190,15 @@ fn is_covered(part: &Selection, selections: &[Selection]) -> bool {
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: Value) -> Result<T> {
-    serde_json::from_value(json)
-        .map_err(|error| Error::schema(format!("the events that a slot has handled: {error}")))
+    serde_json::from_value(json).map_err(|error| {
+        Error::schema(format!(
+            "the recorded events of a slot cannot be read: {error}"
+        ))
+    })
 }
 
 impl ProcessorKey<'_> {
-    /// What the holders of these slots have handled, or of all slots; those with the same past together.
+    /// Returns the coverage of these slots, or of all slots, grouped by their past.
     pub(crate) fn coverage(
         &self,
         sql: &mut dyn Sql,
@@ -203,7 +206,7 @@ impl ProcessorKey<'_> {
     ) -> Result<Vec<Coverage>> {
         let rows = sql
             .query(&self.partition.sql(COVERAGE), &self.parameters([]))
-            .map_err(|source| self.refused("look at what a processor has handled", source))?;
+            .map_err(|source| self.refused("read the handled events of a processor", source))?;
         let mut groups: Vec<Coverage> = Vec::new();
         for row in &rows {
             let slot = Coverage::of_row(row)?;
@@ -219,7 +222,7 @@ impl ProcessorKey<'_> {
         Ok(groups)
     }
 
-    /// Notes what the holders of slots have handled; false when one of them is lost.
+    /// Records the coverage of slots. Returns false if one of them was lost.
     pub(crate) fn note_coverage(
         &self,
         sql: &mut dyn Sql,
@@ -241,11 +244,11 @@ impl ProcessorKey<'_> {
         ]);
         let changed = sql
             .execute(&self.partition.sql(NOTE), &parameters)
-            .map_err(|source| self.refused("note what a processor has handled", source))?;
+            .map_err(|source| self.refused("record the handled events of a processor", source))?;
         Ok(changed == held.len() as u64)
     }
 
-    /// Whether a slot has not been asked yet what this code has missed.
+    /// Whether a slot does not yet record this code's events.
     pub(crate) fn is_undecided(&self, sql: &mut dyn Sql, code: &HandledEvents) -> Result<bool> {
         let handled = json!(code.sorted());
         let rows = sql
@@ -253,7 +256,7 @@ impl ProcessorKey<'_> {
                 &self.partition.sql(UNDECIDED),
                 &self.parameters([param(&handled, Type::JSONB)]),
             )
-            .map_err(|source| self.refused("look at what a processor has handled", source))?;
+            .map_err(|source| self.refused("read the handled events of a processor", source))?;
         Ok(rows
             .first()
             .map_or(Ok(false), |row| get(row, "undecided"))?)

@@ -1,4 +1,4 @@
-//! A processor that has failed: it is stopped everywhere, until it is started anew or reset.
+//! Failed processors: such a processor is stopped in every process until it is started again or reset.
 
 use super::key::ProcessorKey;
 use super::lease::Holder;
@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::events::PartitionSql;
 use postgres::types::Type;
 
-/// A worker that has lost a slot meanwhile, or to a reset, says nothing about its new holder. One that held none says nothing
-/// while another holds one.
+/// A worker that lost a slot meanwhile, also to a reset, does not fail its new holder. A worker without slots does not fail
+/// the processor while another worker holds a slot.
 const FAIL: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
        SET status = 'failed', last_error = {schema}.emt_error_text($4), updated_at = now()
@@ -28,7 +28,7 @@ const FAILURE: PartitionSql = PartitionSql::new(
 );
 
 impl ProcessorKey<'_> {
-    /// Stops the processor for everybody, unless others hold by now what this worker held.
+    /// Stops the processor in every process, unless other workers now hold this worker's slots.
     pub(crate) fn fail(
         &self,
         sql: &mut dyn Sql,
@@ -47,15 +47,15 @@ impl ProcessorKey<'_> {
                 param(&epochs, Type::INT8_ARRAY),
             ]),
         )
-        .map_err(|source| self.refused("note a failure", source))?;
+        .map_err(|source| self.refused("record a failure", source))?;
         Ok(())
     }
 
-    /// Why the processor was stopped, by whatever process.
+    /// Returns the error that stopped the processor, in any process.
     pub(crate) fn failure(&self, sql: &mut dyn Sql) -> Result<Option<String>> {
         let rows = sql
             .query(&self.partition.sql(FAILURE), &self.parameters([]))
-            .map_err(|source| self.refused("look for a failure", source))?;
+            .map_err(|source| self.refused("read a failure", source))?;
         Ok(rows.first().map(|row| get(row, "last_error")).transpose()?)
     }
 }

@@ -1,4 +1,4 @@
-//! The keys of the tables: a processor, and the slot that a stream or a document belongs to.
+//! Keys of the tables: a processor, and the slot of a stream or a document.
 
 use crate::database::{Parameter, param};
 use crate::error::Error;
@@ -8,7 +8,7 @@ use postgres::types::Type;
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// The slot of a key among so many: FNV-1a with 64 bits. Stored positions depend on it, so it stays as it is for ever.
+/// Returns the slot of a key: 64-bit FNV-1a. Stored positions depend on it, so it must never change.
 pub(crate) fn slot_of(key: &str, slots: u32) -> u32 {
     let hash = key.bytes().fold(FNV_OFFSET, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
@@ -16,7 +16,7 @@ pub(crate) fn slot_of(key: &str, slots: u32) -> u32 {
     u32::try_from(hash % u64::from(slots.max(1))).expect("a remainder is below its divisor")
 }
 
-/// The slots that a worker has.
+/// The slots that a worker owns.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnedSlots {
     slots: u32,
@@ -24,7 +24,7 @@ pub(crate) struct OwnedSlots {
 }
 
 impl OwnedSlots {
-    /// These of so many slots.
+    /// Creates the set of owned slots, out of `slots` in total.
     pub(crate) fn new(slots: u32, owned: impl IntoIterator<Item = u32>) -> Self {
         Self {
             slots,
@@ -46,7 +46,7 @@ pub(crate) struct ProcessorKey<'a> {
 }
 
 impl ProcessorKey<'_> {
-    /// The parameters that all statements on a processor begin with, and more.
+    /// Returns the leading parameters of every statement on a processor, and further ones.
     pub(super) fn parameters<'p, const N: usize>(
         &'p self,
         more: [Parameter<'p>; N],

@@ -1,11 +1,11 @@
-//! Which processors there are, and of which versions.
+//! The known processors and their versions.
 
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
 
-/// A processor that has not run since a rebuild said where it begins has no slots yet.
+/// A processor that has only a start position from a rebuild has no slots yet.
 const VERSIONS: PartitionSql = PartitionSql::new(
     "
     SELECT version FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2
@@ -21,7 +21,7 @@ const NAMES: PartitionSql = PartitionSql::new("
             SELECT processor FROM {schema}.emt_processor_beginnings WHERE partition = $1) AS known (name)
      ORDER BY name COLLATE \"C\"");
 
-/// The versions of a processor.
+/// Returns the versions of a processor.
 pub(crate) fn versions(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -32,13 +32,13 @@ pub(crate) fn versions(
         param(&processor, Type::TEXT),
     ];
     sql.query_unnamed(&partition.sql(VERSIONS), &parameters)
-        .map_err(|source| Error::database("look for a processor", source))?
+        .map_err(|source| Error::database("find a processor", source))?
         .iter()
         .map(|row| Ok(get(row, "version")?))
         .collect()
 }
 
-/// The names of all processors.
+/// Returns the names of all processors.
 pub(crate) fn names(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<String>> {
     sql.query_unnamed(&partition.sql(NAMES), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::database("list the processors", source))?

@@ -1,4 +1,4 @@
-//! The leases of a running consumer: taking and releasing slots, and writing their checkpoints.
+//! Leases of a running consumer: taking and releasing slots, and writing checkpoints.
 
 use super::key::ProcessorKey;
 use crate::database::position::{get_u32, get_u64, small_to_sql, stored_to_sql, to_sql};
@@ -19,8 +19,8 @@ const TAKE: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))",
 );
 
-/// The compare-and-set that makes a batch count: whoever has lost one of its slots changes too few rows, and so does everybody
-/// when the processor has failed.
+/// The compare-and-set that commits a batch. A worker that lost one of its slots updates too few rows. If the processor has
+/// failed, every worker does.
 const CHECKPOINT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
        SET position = greatest(slot.position, $5), attempted = NULL, attempts = 0, busy_since = NULL, updated_at = now(),
@@ -30,7 +30,7 @@ const CHECKPOINT: PartitionSql = PartitionSql::new("
        AND slot.slot = held.slot AND slot.epoch = held.epoch AND slot.position = held.position
        AND slot.status = 'active'");
 
-/// One holder may try a message several times, because of the database; what counts is how many have tried it and died.
+/// A holder may try a message several times because of the database. The number counts the holders that tried it and died.
 const ATTEMPT: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
        SET attempts = CASE WHEN attempted IS DISTINCT FROM $5 THEN 1
@@ -40,7 +40,7 @@ const ATTEMPT: PartitionSql = PartitionSql::new("
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND slot = $6 AND epoch = $7
     RETURNING attempts");
 
-/// Fewer than were asked for when one was lost, or the processor has failed.
+/// Returns fewer slots than requested if one was lost or the processor has failed.
 const HOLDS: PartitionSql = PartitionSql::new(
     "
     SELECT count(*) AS still_held
@@ -50,7 +50,7 @@ const HOLDS: PartitionSql = PartitionSql::new(
        AND slot.status = 'active'",
 );
 
-/// A slot that was taken since has another epoch: its position may be the next holder's work.
+/// A slot that was taken since has another epoch. Its position may come from the next holder.
 const HAS_MOVED: PartitionSql = PartitionSql::new(
     "
     SELECT count(*) AS moved
@@ -82,13 +82,13 @@ pub(crate) struct HeldSlot {
     /// Its checkpoint.
     pub(crate) position: u64,
     pub(crate) epoch: i64,
-    /// How many holders have died at this position.
+    /// How many holders died at this position.
     pub(crate) crashes: i32,
 }
 
 impl ProcessorKey<'_> {
-    /// Makes sure that the processor has slots, and returns how many. One that has failed may be run again.
-    /// `projection`: the one that it keeps, and the tables that it writes. `handled`: what its code handles.
+    /// Ensures that the processor has slots, and returns their number. Resets a failed processor to active. `projection` is
+    /// its projection, with the tables that it writes. `handled` are the events that its code handles.
     pub(crate) fn register(
         &self,
         sql: &mut dyn Sql,
@@ -116,7 +116,7 @@ impl ProcessorKey<'_> {
         Ok(rows.first().map_or(Ok(0), |row| get_u32(row, "slots"))?)
     }
 
-    /// Gives up what others want, takes what this worker should have, and returns all that it holds then.
+    /// Releases slots that others want, takes this worker's share, and returns all slots that it then holds.
     pub(crate) fn take(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<Vec<HeldSlot>> {
         let lease = holder.lease.as_secs_f64();
         let parameters = self.parameters([
@@ -140,7 +140,7 @@ impl ProcessorKey<'_> {
             .collect()
     }
 
-    /// Moves the checkpoint of all slots of a worker; false when it has lost one of them, and nothing may be committed.
+    /// Moves the checkpoint of all slots of a worker. Returns false if one of them was lost: nothing may be committed.
     pub(crate) fn checkpoint(
         &self,
         sql: &mut dyn Sql,
@@ -168,8 +168,8 @@ impl ProcessorKey<'_> {
         Ok(changed == held.len() as u64)
     }
 
-    /// Notes that a message is about to be handled that may kill the process; returns how many holders have tried it, this one
-    /// included, or `None` when the slot is lost.
+    /// Records an attempt at a message that may crash the process. Returns the number of holders that have tried it,
+    /// including this one; `None` if the slot was lost.
     pub(crate) fn attempt(
         &self,
         sql: &mut dyn Sql,
@@ -188,11 +188,11 @@ impl ProcessorKey<'_> {
                     param(&slot.epoch, Type::INT8),
                 ]),
             )
-            .map_err(|source| self.refused("note an attempt", source))?;
+            .map_err(|source| self.refused("record an attempt", source))?;
         Ok(rows.first().map(|row| get(row, "attempts")).transpose()?)
     }
 
-    /// Whether a worker still holds all these slots. It only reads: nothing waits for it.
+    /// Whether a worker still holds all these slots. Only reads, so nothing waits for it.
     pub(crate) fn holds(
         &self,
         sql: &mut dyn Sql,
@@ -210,12 +210,12 @@ impl ProcessorKey<'_> {
                     param(&epochs, Type::INT8_ARRAY),
                 ]),
             )
-            .map_err(|source| self.refused("look for a lease", source))?;
+            .map_err(|source| self.refused("check a lease", source))?;
         let still: i64 = rows.first().map_or(Ok(0), |row| get(row, "still_held"))?;
         Ok(still == to_sql(held.len()))
     }
 
-    /// Whether a checkpoint was moved whose outcome is unknown.
+    /// Whether a checkpoint whose outcome is unknown was stored.
     pub(crate) fn has_moved(
         &self,
         sql: &mut dyn Sql,
@@ -234,12 +234,12 @@ impl ProcessorKey<'_> {
                     param(&position, Type::INT8),
                 ]),
             )
-            .map_err(|source| self.refused("look for a checkpoint", source))?;
+            .map_err(|source| self.refused("read a checkpoint", source))?;
         let moved: i64 = rows.first().map_or(Ok(0), |row| get(row, "moved"))?;
         Ok(moved == to_sql(held.len()))
     }
 
-    /// Gives back all slots of a worker.
+    /// Releases all slots of a worker.
     pub(crate) fn release(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<()> {
         self.release_where(sql, holder, false)
     }
@@ -258,11 +258,11 @@ impl ProcessorKey<'_> {
                 param(&only_wanted, Type::BOOL),
             ]),
         )
-        .map_err(|source| self.refused("give back a lease", source))?;
+        .map_err(|source| self.refused("release a lease", source))?;
         Ok(())
     }
 
-    /// Another process that holds a slot, and until when, in seconds.
+    /// Returns another process that holds a slot, and the remaining seconds of its lease.
     pub(crate) fn other_owner(
         &self,
         sql: &mut dyn Sql,
@@ -273,7 +273,7 @@ impl ProcessorKey<'_> {
                 &self.partition.sql(OTHER_OWNER),
                 &self.parameters([param(&owner, Type::TEXT)]),
             )
-            .map_err(|source| self.refused("look for a processor's owner", source))?;
+            .map_err(|source| self.refused("find a processor's owner", source))?;
         let owner = |row| Ok((get(row, "owner")?, get(row, "until")?));
         rows.first().map(owner).transpose()
     }

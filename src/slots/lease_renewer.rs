@@ -1,4 +1,4 @@
-//! The thread that renews the leases of all consumers of a store, also while their workers are busy or idle.
+//! The thread that renews the leases of all consumers of a store, whether their workers are busy or idle.
 
 use super::renewal::{LivingWorker, RenewedWorker, renew};
 use super::survived;
@@ -9,31 +9,31 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a lease is renewed before it would run out.
+/// Number of renewals before a lease would expire.
 const RENEWALS: u32 = 4;
 
-/// Requests of operators are seen by then, however long the leases are.
+/// Limit on the time until operators' requests are seen, for long leases.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After a renewal that failed: the leases run out meanwhile.
+/// Interval after a failed renewal, while the leases approach expiry.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The workers of a consumer, as the renewer knows them.
+/// The workers of a consumer, as the renewer sees them.
 pub(crate) trait Leaseholder: Send + Sync {
-    /// For how long its workers hold their slots.
+    /// Returns the duration of its workers' leases.
     fn lease(&self) -> Duration;
 
-    /// The workers whose threads run.
+    /// Returns the workers whose threads run.
     fn living(&self) -> Vec<LivingWorker>;
 
-    /// What the table says of these workers, in the order of [`living`](Leaseholder::living).
+    /// Receives the table's state of these workers, in the order of [`living`](Leaseholder::living).
     fn renewed(self: Arc<Self>, workers: &[(LivingWorker, RenewedWorker)]);
 
-    /// The leases could not be renewed.
+    /// Receives the error of a failed renewal.
     fn not_renewed(&self, error: &Error);
 }
 
-/// Renews the leases of the consumers that were added; with the last of them, its thread and its connection end.
+/// Renews the leases of added consumers. Removing the last one ends the thread and its connection.
 #[derive(Clone)]
 pub(crate) struct LeaseRenewer {
     thread: Arc<RenewerThread>,
@@ -67,7 +67,7 @@ impl LeaseRenewer {
         Ok(())
     }
 
-    /// Forgets a consumer whose workers have ended. One that was never added is none.
+    /// Removes a consumer whose workers have ended. A consumer that was never added is ignored.
     pub(crate) fn remove(&self, holder: &Arc<dyn Leaseholder>) {
         let mut holders = self.thread.holders.lock();
         holders.of.retain(|other| !is_same(other, holder));
@@ -75,7 +75,7 @@ impl LeaseRenewer {
     }
 }
 
-/// The address is all that tells them apart; that of the table of functions may differ for one and the same.
+/// Compares addresses only: the vtable's address may differ for the same object.
 fn is_same(one: &Arc<dyn Leaseholder>, other: &Arc<dyn Leaseholder>) -> bool {
     std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }
@@ -91,24 +91,24 @@ struct RenewerThread {
 #[derive(Default)]
 struct Holders {
     of: Vec<Arc<dyn Leaseholder>>,
-    /// It stands beside the holders so that the thread cannot end just when one is added.
+    /// Kept under the lock of the holders, so that the thread cannot end while one is added.
     has_thread: bool,
 }
 
 impl RenewerThread {
     fn ring(&self) {
-        // A bell that has rung and was not heard yet needs no second ring.
+        // A bell that has rung and was not yet heard needs no second ring.
         let _ = self.bell.0.try_send(());
     }
 
     fn run(&self) {
-        // Outside the pool: a program that keeps all connections of the pool busy must not lose its leases.
+        // Outside the pool: a program that uses all connections of the pool must not lose its leases.
         let mut connection = None;
         let mut renewed_at = Instant::now();
         let mut has_failed = false;
         while let Some(holders) = self.holders() {
             let due = renewed_at + interval(&holders, has_failed);
-            // A ring changes when the next renewal is due.
+            // A ring changes the time of the next renewal.
             if self.bell.1.recv_deadline(due).is_ok() {
                 continue;
             }
@@ -124,7 +124,7 @@ impl RenewerThread {
         }
     }
 
-    /// `None` when there are none, and the thread is to end.
+    /// Returns `None` if there are no holders: the thread then ends.
     fn holders(&self) -> Option<Vec<Arc<dyn Leaseholder>>> {
         let mut holders = self.holders.lock();
         holders.has_thread = !holders.of.is_empty();
@@ -154,7 +154,7 @@ impl RenewerThread {
         Ok(())
     }
 
-    /// Asks over the thread's connection; over the pool where it can have none of its own.
+    /// Renews over the thread's own connection, or over the pool if it cannot have one.
     fn ask(
         &self,
         connection: &mut Option<Checkout>,
@@ -184,7 +184,7 @@ impl RenewerThread {
     }
 }
 
-/// How long after a renewal the next one is due: the shortest lease decides.
+/// Returns the time until the next renewal: a part of the shortest lease.
 fn interval(holders: &[Arc<dyn Leaseholder>], has_failed: bool) -> Duration {
     let leases = holders.iter().map(|holder| holder.lease());
     let shortest = leases.min().unwrap_or(LONGEST_INTERVAL);

@@ -1,7 +1,8 @@
-//! The slots of processors: which worker handles which streams, how far it is, and what it has parked.
+//! The slots of processors: the worker of each stream, its progress, and its parked messages.
 //!
-//! A processor divides its streams among one slot or several. A worker holds slots by a lease; each has its own checkpoint.
-//! Only this room has SQL on `emt_processor_slots`, `emt_parked_messages`, `emt_processor_beginnings` and the view `emt_processors`.
+//! A processor divides its streams among one or more slots. A worker holds slots under a lease; each slot has its own
+//! checkpoint. Only this module has SQL on `emt_processor_slots`, `emt_parked_messages`, `emt_processor_beginnings` and the
+//! view `emt_processors`.
 //!
 //! # States of a slot
 //!
@@ -36,15 +37,15 @@
 //! | promised | no `owner`, `wanted_by` until `wanted_until` |
 //! | expired | `owner`, `expires_at` in the past |
 //! | after crash | held, `crashes` above 0 |
-//! | waiting | held; `retry_at`: the database was not well |
-//! | rebuilding | held by a rebuild, for the moment of its switch |
-//! | failed | `status` is `failed`, whatever the other columns say |
+//! | waiting | held; `retry_at` is set after a temporary database failure |
+//! | rebuilding | held by a rebuild during its switch |
+//! | failed | `status` is `failed`, with any other columns |
 //!
-//! Take, hold and reset raise the epoch, by `emt_slot_raise_epoch`. A checkpoint changes nothing unless the slot still has
-//! the epoch at which the worker took it, so a worker that has lost its slot commits nothing more.
+//! Take, hold and reset raise the epoch with `emt_slot_raise_epoch`. A checkpoint is written only if the slot still has the
+//! epoch at which the worker took it. A worker that lost its slot therefore commits nothing more.
 //!
-//! After a crash, each attempt at a message is committed before the message is handled. It counts holders, not attempts, and
-//! a holder that gives the slot back does not count.
+//! After a crash, each attempt at a message is committed before the message is handled. It counts holders, not attempts. A
+//! holder that releases the slot does not count.
 //!
 //! # States of a parked message
 //!
@@ -66,7 +67,7 @@
 //!
 //! | State | Columns |
 //! |---|---|
-//! | parked | `error` says why |
+//! | parked | `error` is set |
 //! | after | no `error`: an earlier message of its stream is parked |
 //! | replay requested, discard requested | `request` |
 //!

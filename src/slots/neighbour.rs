@@ -1,4 +1,4 @@
-//! The processors that clients of Emmett's know, in a database that was adopted and in one that was not yet.
+//! Processors of Emmett's clients, in adopted databases and before the adoption.
 
 use crate::database::{Sql, get, param};
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::events::{Partition, PartitionSql};
 use postgres::Row;
 use postgres::types::Type;
 
-/// Emmett's table, or this library's view. An id is not told what it keeps, unless by Emmett's default for projectors.
+/// Emmett's table, or this library's view. An id names its projection only if it is Emmett's default id of a projector.
 const PROCESSORS: PartitionSql = PartitionSql::new(
     "
     SELECT processor_id, version, partition, status = 'running'::TEXT AS is_running, processor_instance_id,
@@ -17,25 +17,25 @@ const PROCESSORS: PartitionSql = PartitionSql::new(
      ORDER BY processor_id COLLATE \"C\", version",
 );
 
-/// A processor, as clients of Emmett's see it.
+/// A processor, as Emmett's clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NeighbourProcessor {
-    /// Its id: the name that a program has to give it, unless it is Emmett's name for a projector.
+    /// Id of the processor. A program that continues it has to use this name, unless it is Emmett's name for a projector.
     pub id: String,
-    /// The version of its code.
+    /// Version of its code.
     pub version: i32,
-    /// The partition, `emt:default` without tenants.
+    /// Partition; `emt:default` without tenants.
     pub partition: String,
-    /// The instance that holds it.
+    /// Instance that holds it.
     pub holder: Option<String>,
-    /// Its checkpoint, as Emmett writes it.
+    /// Checkpoint, in Emmett's format.
     pub checkpoint: String,
-    /// The projection that it keeps, where its id is Emmett's name for the projector of one.
+    /// Projection that it maintains, if its id is Emmett's name for a projector.
     pub projection: Option<String>,
 }
 
-/// Those of a partition.
+/// Returns the processors of a partition.
 pub(crate) fn list(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<NeighbourProcessor>> {
     let of_partition = [param(&partition.name, Type::TEXT)];
     sql.query_unnamed(&partition.sql(PROCESSORS), &of_partition)
@@ -65,7 +65,7 @@ const NAMES: PartitionSql = PartitionSql::new(
      ORDER BY name",
 );
 
-/// The ids of the processors that a client of Emmett's has run in a partition.
+/// Returns the ids of the processors that an Emmett client has run in a partition.
 pub(crate) fn ids(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<String>> {
     sql.query_unnamed(&partition.sql(NAMES), &[param(&partition.name, Type::TEXT)])
         .map_err(|source| Error::database("list the processors of Emmett's clients", source))?

@@ -1,4 +1,4 @@
-//! Parked messages as an operator sees them.
+//! Parked messages, as an operator sees them.
 
 use crate::database::position::{get_u32, get_u64, to_sql};
 use crate::database::{Sql, get, param};
@@ -18,7 +18,7 @@ const LIST: PartitionSql = PartitionSql::new("
      ORDER BY global_position
      FETCH FIRST $7 ROWS WITH TIES");
 
-/// The message's own row of the version that failed on it.
+/// Prefers the row of the version that failed on the message.
 const ONE: PartitionSql = PartitionSql::new("
     SELECT version, slot, global_position, stream_id, stream_position, message_type, attempts, error, request, parked_at
       FROM {schema}.emt_parked_messages
@@ -26,39 +26,39 @@ const ONE: PartitionSql = PartitionSql::new("
      ORDER BY error IS NULL, version DESC, slot
      LIMIT 1");
 
-/// A message that a processor has put aside.
+/// A message that a processor could not handle and has parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParkedMessage {
-    /// The version of the processor.
+    /// Version of the processor.
     pub version: u32,
-    /// The slot that it belongs to.
+    /// Slot of the message.
     pub slot: u32,
-    /// Its global position.
+    /// Global position of the message.
     pub global_position: u64,
-    /// Its stream.
+    /// Stream of the message.
     pub stream_name: String,
-    /// Its version in the stream.
+    /// Version of the message in the stream.
     pub stream_position: u64,
-    /// Its type.
+    /// Type of the message.
     pub message_type: String,
-    /// How often the processor has tried to handle it.
+    /// Number of attempts to handle it.
     pub attempts: u32,
-    /// Why it could not be handled; `None` when it comes after an earlier parked message of its stream.
+    /// Error of the handler; `None` if the message only follows an earlier parked message of its stream.
     pub error: Option<String>,
-    /// What the processor has been asked to do with it, and has not done yet.
+    /// Pending request of an operator.
     pub request: Option<ParkedRequest>,
-    /// Since when it is parked, by the clock of the database server.
+    /// Time at which it was parked, by the clock of the database server.
     pub parked_at: SystemTime,
 }
 
-/// What a processor shall do with a parked message.
+/// An operator's request for a parked message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParkedRequest {
-    /// Handle it again.
+    /// Handle the message again.
     Replay,
-    /// Drop it: it is never handled, and the later ones of its stream go on.
+    /// Discard the message: it is never handled, and later messages of its stream continue.
     Discard,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for ParkedRequest {
     }
 }
 
-/// Which part of the parked messages to list.
+/// Selection of parked messages to list.
 ///
 /// ```
 /// use emmett_postgresql::operations::ParkedOptions;
@@ -113,27 +113,28 @@ impl Default for ParkedOptions {
 }
 
 impl ParkedOptions {
-    /// The first 100.
+    /// Options for the first 100 messages of all streams.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only those of one stream. Defaults to all.
+    /// Lists only messages of one stream. Defaults to all.
     #[must_use]
     pub fn stream(mut self, name: impl Into<String>) -> Self {
         self.stream = Some(name.into());
         self
     }
 
-    /// Begins after this global position: that of the last one of the page before. Defaults to 0, the beginning.
+    /// Starts after this global position (exclusive), such as the last one of the previous page. Defaults to 0, the
+    /// beginning.
     #[must_use]
     pub fn after(mut self, position: u64) -> Self {
         self.after = position;
         self
     }
 
-    /// How many at the most. A message that several slots or versions have parked counts once. Must
-    /// be at least 1. Defaults to 100.
+    /// Maximum number of messages; at least 1. A message that several slots or versions have parked counts once. Defaults to
+    /// 100.
     #[must_use]
     pub fn limit(mut self, messages: usize) -> Self {
         self.limit = messages;
@@ -141,7 +142,7 @@ impl ParkedOptions {
     }
 }
 
-/// The parked messages of a processor, by global position.
+/// Returns the parked messages of a processor, by global position.
 pub(crate) fn list(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -174,7 +175,7 @@ pub(crate) fn list(
         .collect()
 }
 
-/// The message that is parked at a position; of several versions or slots, the one that failed on it.
+/// Returns the message parked at a position. Of several versions or slots, returns the one that failed on it.
 pub(crate) fn at(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -191,7 +192,7 @@ pub(crate) fn at(
     ];
     let rows = sql
         .query(&partition.sql(ONE), &parameters)
-        .map_err(|source| Error::database("look for a parked message", source))?;
+        .map_err(|source| Error::database("find a parked message", source))?;
     rows.first().map(parked).transpose()
 }
 

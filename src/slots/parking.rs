@@ -1,5 +1,5 @@
-//! Parked messages as a running consumer sees them: it parks what it cannot handle, and what comes after that in a stream;
-//! it replays and discards what was requested.
+//! Parked messages in a running consumer. It parks a message that it cannot handle, and the later messages of its stream. It
+//! carries out requested replays and discards.
 
 use super::key::ProcessorKey;
 use super::lease::{HeldSlot, Holder};
@@ -22,7 +22,7 @@ const PARK: PartitionSql = PartitionSql::new("
     ON CONFLICT (partition, processor, version, slot, global_position) DO UPDATE
         SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, request = NULL");
 
-/// Whether a worker has something to carry out: a discard, or the replay of the first parked message of a stream.
+/// Whether a worker has a request to carry out: a discard, or the replay of the first parked message of a stream.
 const HAS_REQUESTS: PartitionSql = PartitionSql::new("
     SELECT EXISTS (
                SELECT FROM {schema}.emt_parked_messages
@@ -39,7 +39,7 @@ const DISCARD: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_parked_messages
      WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = ANY($4) AND request = 'discard'");
 
-/// The first parked message of each stream, where its replay was asked for: a later one must not overtake it.
+/// The first parked message of each stream, if its replay was requested: a later one must not overtake it.
 const NEXT_REPLAY: PartitionSql = PartitionSql::new(
     "
     SELECT slot, global_position, stream_id FROM (
@@ -57,7 +57,7 @@ const UNPARK: PartitionSql = PartitionSql::new("
     DELETE FROM {schema}.emt_parked_messages
      WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND global_position = $5");
 
-/// A stream whose replay failed waits again, all of it.
+/// After a failed replay, the whole stream is parked again.
 const REPLAY_FAILED: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_parked_messages
        SET request = NULL,
@@ -65,32 +65,32 @@ const REPLAY_FAILED: PartitionSql = PartitionSql::new("
            error = CASE WHEN global_position = $5 THEN {schema}.emt_error_text($7) ELSE error END
      WHERE partition = $1 AND processor = $2 AND version = $3 AND slot = $4 AND stream_id = $6 AND request = 'replay'");
 
-/// Locks a slot row while a parked message is handled; no row when it was lost.
+/// Locks a slot's row while a parked message is handled. Returns no row if the slot was lost.
 const HOLD: PartitionSql = PartitionSql::new("
     SELECT FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4 AND slot = $5 AND epoch = $6
        FOR UPDATE");
 
-/// A parked message whose replay was asked for.
+/// A parked message with a requested replay.
 pub(crate) struct Replay {
     pub(crate) slot: i32,
     pub(crate) position: u64,
     pub(crate) stream: String,
 }
 
-/// The streams of which something is parked, by slot.
+/// Returns the streams with parked messages, by slot.
 pub(crate) fn streams(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     held: &[HeldSlot],
 ) -> Result<Vec<(i32, String)>> {
-    let rows = query(sql, key, STREAMS, held, "look for parked messages")?;
+    let rows = query(sql, key, STREAMS, held, "find parked messages")?;
     rows.iter()
         .map(|row| Ok((get(row, "slot")?, get(row, "stream_id")?)))
         .collect()
 }
 
-/// Parks a message: with the error of its handler, or without one after another of its stream.
+/// Parks a message: with its handler's error, or without one if it follows a parked message of its stream.
 pub(crate) fn park(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
@@ -120,28 +120,28 @@ pub(crate) fn park(
     Ok(())
 }
 
-/// Whether a replay or a discard was asked for that a worker can carry out.
+/// Whether a worker can carry out a requested replay or discard.
 pub(crate) fn has_requests(sql: &mut dyn Sql, key: ProcessorKey<'_>) -> Result<bool> {
     let rows = sql
         .query(&key.partition.sql(HAS_REQUESTS), &key.parameters([]))
-        .map_err(|source| key.refused("look for requests", source))?;
+        .map_err(|source| key.refused("read requests", source))?;
     let row = rows.first();
     Ok(row.map_or(Ok(false), |row| get(row, "has_requests"))?)
 }
 
-/// Discards the messages of which that was asked.
+/// Discards the messages for which it was requested.
 pub(crate) fn discard(sql: &mut dyn Sql, key: ProcessorKey<'_>, held: &[HeldSlot]) -> Result<()> {
     query(sql, key, DISCARD, held, "discard parked messages")?;
     Ok(())
 }
 
-/// The next message whose replay was asked for.
+/// Returns the next message whose replay was requested.
 pub(crate) fn next_replay(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     held: &[HeldSlot],
 ) -> Result<Option<Replay>> {
-    let rows = query(sql, key, NEXT_REPLAY, held, "look for replays")?;
+    let rows = query(sql, key, NEXT_REPLAY, held, "find requested replays")?;
     let replay = |row| {
         Ok(Replay {
             slot: get(row, "slot")?,
@@ -152,7 +152,7 @@ pub(crate) fn next_replay(
     rows.first().map(replay).transpose()
 }
 
-/// Takes a message out that was handled; false when the slot was lost, and nothing may be committed.
+/// Removes a handled message. Returns false if the slot was lost: nothing may be committed.
 pub(crate) fn unpark(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
@@ -160,7 +160,7 @@ pub(crate) fn unpark(
     slot: HeldSlot,
     position: u64,
 ) -> Result<bool> {
-    let refused = |source| Error::database("take out a parked message", source);
+    let refused = |source| Error::database("remove a parked message", source);
     let held = sql
         .query(
             &key.partition.sql(HOLD),
@@ -183,7 +183,7 @@ pub(crate) fn unpark(
     Ok(true)
 }
 
-/// Notes that a replay failed: the stream waits again.
+/// Records a failed replay and parks the stream again.
 pub(crate) fn replay_failed(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
@@ -200,7 +200,7 @@ pub(crate) fn replay_failed(
             param(&error, Type::BYTEA),
         ]),
     )
-    .map_err(|source| Error::database("note a failed replay", source))?;
+    .map_err(|source| Error::database("record a failed replay", source))?;
     Ok(())
 }
 

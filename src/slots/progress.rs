@@ -1,4 +1,4 @@
-//! How far a processor is: for jobs, for callers that wait for it, and for rebuilds.
+//! Progress of processors, for jobs, for waiting callers, and for rebuilds.
 
 use super::key::ProcessorKey;
 use crate::database::position::{from_sql, get_u64, to_sql};
@@ -13,8 +13,8 @@ const REACHED: PartitionSql = PartitionSql::new(
      WHERE partition = $1 AND processor = $2 AND version = $3",
 );
 
-/// The highest position of any slot, of one version or of all; where it has no slots, where it would begin. The sequence is
-/// read after them: appends draw further positions meanwhile.
+/// Returns the highest position of any slot, of one version or of all; without slots, the start position. The sequence is
+/// read after the slots, because concurrent appends draw further positions.
 const FURTHEST: PartitionSql = PartitionSql::new("
     WITH slot AS (
         SELECT pg_catalog.max(position) AS position, pg_catalog.min(store_epoch) AS epoch FROM {schema}.emt_processor_slots
@@ -54,14 +54,14 @@ const IS_RUNNING: PartitionSql = PartitionSql::new("
     SELECT EXISTS (SELECT FROM {schema}.emt_processor_slots
                     WHERE partition = $1 AND processor = $2 AND expires_at > clock_timestamp()) AS is_running");
 
-/// The furthest position of a processor, beside what the store says of positions.
+/// The furthest position of a processor, and the store's current head and epoch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reach {
-    /// The highest position of its slots.
+    /// Highest position of its slots.
     pub(crate) furthest: u64,
-    /// The last position that was drawn.
+    /// Last position that was drawn.
     pub(crate) head: u64,
-    /// The lowest epoch of its slots.
+    /// Lowest epoch of its slots.
     pub(crate) epoch: u64,
     pub(crate) store_epoch: u64,
 }
@@ -76,7 +76,7 @@ impl Reach {
         })
     }
 
-    /// Fails where the position says nothing: no append has drawn it, or it was drawn again.
+    /// Fails if the position is not valid: no append has drawn it, or it was drawn again after a restore.
     pub(crate) fn check(self, processor: &str) -> Result<()> {
         refuse_beyond(processor, self.furthest, self.head)?;
         if self.epoch == self.store_epoch {
@@ -91,28 +91,28 @@ impl Reach {
     }
 }
 
-/// How far a processor is, and what has become of one message.
+/// Progress of a processor, and the state of one message.
 pub(crate) struct Progress {
     pub(crate) position: u64,
     pub(crate) reach: Reach,
-    /// Why it has failed, if it has.
+    /// Error of the processor, if it has failed.
     pub(crate) failure: Option<String>,
-    /// Why the message is parked, if it is; empty when it comes after another parked one.
+    /// Error of the message, if it is parked; empty if it follows an earlier parked message.
     pub(crate) parked: Option<String>,
 }
 
 impl ProcessorKey<'_> {
-    /// How far all slots of the processor are.
+    /// Returns the position that all slots of the processor have reached.
     pub(crate) fn reached(&self, sql: &mut dyn Sql) -> Result<u64> {
         let rows = sql
             .query(&self.partition.sql(REACHED), &self.parameters([]))
-            .map_err(|source| self.refused("look for a checkpoint", source))?;
+            .map_err(|source| self.refused("read a checkpoint", source))?;
         let position = rows.first().map_or(Ok(0), |row| get(row, "position"))?;
         Ok(from_sql(position)?)
     }
 }
 
-/// Fails for a processor that is ahead of the sequence, or of an earlier epoch: of one version, or of any.
+/// Fails if a processor, in one version or any, is ahead of the sequence or at an earlier epoch.
 pub(crate) fn refuse_ahead(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -126,12 +126,14 @@ pub(crate) fn refuse_ahead(
     ];
     let rows = sql
         .query(&partition.sql(FURTHEST), &parameters)
-        .map_err(|source| Error::in_partition("look at a processor", &partition.name, source))?;
+        .map_err(|source| {
+            Error::in_partition("read the progress of a processor", &partition.name, source)
+        })?;
     rows.first()
         .map_or(Ok(()), |row| Reach::from_row(row)?.check(processor))
 }
 
-/// Fails for a position of a processor that no append has drawn.
+/// Fails if no append has drawn the position of a processor.
 pub(crate) fn refuse_beyond(processor: &str, position: u64, head: u64) -> Result<()> {
     if position <= head {
         return Ok(());
@@ -143,7 +145,7 @@ pub(crate) fn refuse_beyond(processor: &str, position: u64, head: u64) -> Result
     }))
 }
 
-/// The progress of the newest version of a processor; `None` when it has never run.
+/// Returns the progress of the newest version of a processor; `None` if it has never run.
 pub(crate) fn of_newest(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -158,7 +160,9 @@ pub(crate) fn of_newest(
     ];
     let rows = sql
         .query(&partition.sql(PROGRESS), &parameters)
-        .map_err(|source| Error::in_partition("look at a processor", &partition.name, source))?;
+        .map_err(|source| {
+            Error::in_partition("read the progress of a processor", &partition.name, source)
+        })?;
     rows.first().map(progress).transpose()
 }
 
@@ -174,7 +178,7 @@ fn progress(row: &postgres::Row) -> Result<Progress> {
     })
 }
 
-/// Whether a worker holds a slot of the processor, of whatever version.
+/// Whether a worker holds a slot of the processor, in any version.
 pub(crate) fn is_running(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -186,7 +190,7 @@ pub(crate) fn is_running(
     ];
     let rows = sql
         .query(&partition.sql(IS_RUNNING), &parameters)
-        .map_err(|source| Error::in_partition("look for a worker", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("find a worker", &partition.name, source))?;
     Ok(rows
         .first()
         .map_or(Ok(false), |row| get(row, "is_running"))?)

@@ -1,4 +1,4 @@
-//! The renewal of leases: one statement for all living workers of a process, and one that tells what they hold.
+//! Renewal of leases: one statement for all living workers of a process, and another for the slots that they hold.
 
 use crate::database::{SchemaSql, Sql, get, param};
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use postgres::Row;
 use postgres::types::Type;
 use std::time::Duration;
 
-/// Rows that a worker of this process is committing are passed over: its checkpoint renews the lease, too.
+/// Skips rows that a worker of this process is committing: its checkpoint also renews the lease.
 const RENEW: SchemaSql = SchemaSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
        SET expires_at = clock_timestamp() + pg_catalog.make_interval(secs => held.lease),
@@ -19,7 +19,7 @@ const RENEW: SchemaSql = SchemaSql::new("
      WHERE slot.partition = held.partition AND slot.processor = held.processor AND slot.version = held.version
        AND slot.slot = held.slot");
 
-/// Of each living worker, in their order: the slots that it holds, locked or not, and what it has to know.
+/// For each living worker, in order: its slots, locked or not, and the news for it.
 const HELD: SchemaSql = SchemaSql::new("
     SELECT coalesce(slot.held, '{}') AS held, coalesce(slot.epochs, '{}') AS epochs, slot.is_wanted OR slot.is_open AS may_change,
            EXISTS (SELECT FROM {schema}.emt_parked_messages AS parked
@@ -40,16 +40,16 @@ const HELD: SchemaSql = SchemaSql::new("
            ) AS slot
      ORDER BY living.number");
 
-/// An error after which a worker went on, before it is noted.
+/// An error that a worker survived and that is not yet recorded.
 #[derive(Debug, Clone)]
 pub(crate) struct Survived {
     pub(crate) error: String,
     pub(crate) ago: Duration,
-    /// How many came in a row, without progress between them.
+    /// Number of errors in a row, without progress in between.
     pub(crate) times: u32,
 }
 
-/// A worker whose thread runs, in whatever partition.
+/// A worker whose thread runs, in any partition.
 pub(crate) struct LivingWorker {
     pub(crate) partition: String,
     pub(crate) processor: String,
@@ -57,25 +57,26 @@ pub(crate) struct LivingWorker {
     pub(crate) owner: String,
     pub(crate) worker: i32,
     pub(crate) lease: Duration,
-    /// For how long its handler has been running; `None` while it does not.
+    /// How long its handler has been running; `None` if it is not running.
     pub(crate) busy_for: Option<Duration>,
-    /// What it has survived since the last renewal.
+    /// The error that it survived since the last renewal.
     pub(crate) survived: Option<Survived>,
 }
 
-/// What the table says of a living worker.
+/// State of a living worker in the table.
 pub(crate) struct RenewedWorker {
-    /// The slots that it holds, with their epochs.
+    /// Slots that it holds, with their epochs.
     pub(crate) held: Vec<(i32, i64)>,
-    /// Another worker wants one of them; or a slot of its processor is free, its lease has run out, or it has failed.
+    /// Whether the slots may be redistributed: another worker wants one, one is free or expired, or the processor has
+    /// failed.
     pub(crate) may_change: bool,
-    /// Somebody has asked for a replay or a discard of what its processor has parked.
+    /// Whether a replay or a discard of its processor's parked messages was requested.
     pub(crate) is_requested: bool,
-    /// Somebody has asked for a rebuild in its partition.
+    /// Whether a rebuild was requested in its partition.
     pub(crate) is_rebuild_requested: bool,
 }
 
-/// Renews the leases of these workers, and no others: a worker that has ended keeps nothing.
+/// Renews the leases of these workers only: the leases of a worker that has ended expire.
 pub(crate) fn renew(
     sql: &mut dyn Sql,
     schema: &str,

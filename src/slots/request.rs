@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::events::PartitionSql;
 use postgres::types::Type;
 
-/// Locks everything of the message's stream, which decides what may be done with it.
+/// Locks all parked messages of the message's stream, because they decide which request is allowed.
 const LOCK: PartitionSql = PartitionSql::new(
     "
     SELECT FROM {schema}.emt_parked_messages
@@ -20,7 +20,7 @@ const LOCK: PartitionSql = PartitionSql::new(
        FOR UPDATE",
 );
 
-/// The first message before this one in its stream that is to stay.
+/// The first earlier message of its stream that stays parked.
 const BLOCKING: PartitionSql = PartitionSql::new("
     SELECT earlier.global_position AS blocking
       FROM {schema}.emt_parked_messages AS parked
@@ -32,7 +32,7 @@ const BLOCKING: PartitionSql = PartitionSql::new("
      ORDER BY earlier.global_position
      LIMIT 1");
 
-/// `is_running`: whether every slot that has work now is held.
+/// `is_running`: whether every slot that has work is held.
 const REQUEST: PartitionSql = PartitionSql::new("
     WITH requested AS (
         UPDATE {schema}.emt_parked_messages
@@ -48,7 +48,7 @@ const REQUEST: PartitionSql = PartitionSql::new("
                   AND held.owner IS NOT NULL AND held.expires_at > clock_timestamp())), FALSE) AS is_running
       FROM requested");
 
-/// What comes after the message, and after no other, goes on with it: up to the next one that has failed itself.
+/// Marks the messages that only follow this one for the same request, up to the next message that failed itself.
 const FOLLOW: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_parked_messages AS waiting
        SET request = 'replay'
@@ -65,32 +65,32 @@ const FOLLOW: PartitionSql = PartitionSql::new("
                           AND failed.global_position < waiting.global_position
                           AND failed.error IS NOT NULL AND failed.request IS NULL)");
 
-/// Which parked messages are meant.
+/// Selection of parked messages for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParkedSelection {
-    /// All of the processor's.
+    /// All parked messages of the processor.
     All,
-    /// Those of one stream.
+    /// The parked messages of one stream.
     Stream(String),
-    /// The one at a global position.
+    /// The message at a global position.
     Position(u64),
 }
 
-/// What came of a request.
+/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestOutcome {
-    /// How many messages were selected; 0 when none of them is parked.
+    /// Number of messages that were selected; 0 if none of them is parked.
     pub marked: u64,
-    /// How many messages after the selected one go on with it.
+    /// Number of later messages that are released with the selected one.
     pub following: u64,
-    /// Whether the processor runs. If not, the request is carried out when it is started.
+    /// Whether the processor runs. If not, it carries out the request when it is started.
     pub owner_running: bool,
 }
 
 impl ProcessorKey<'_> {
-    /// Requests what shall be done with parked messages.
+    /// Marks parked messages for a request.
     pub(crate) fn request(
         &self,
         sql: &mut dyn Sql,
@@ -145,7 +145,7 @@ impl ProcessorKey<'_> {
         Ok(())
     }
 
-    /// A message that was handled before an earlier one of its stream would break the order.
+    /// Refuses a message whose earlier message of the stream stays parked: handling it would break the order.
     fn refuse_blocked(&self, sql: &mut dyn Sql, position: i64) -> Result<()> {
         let parameters = self.parameters([param(&position, Type::INT8)]);
         let rows = sql
@@ -158,7 +158,7 @@ impl ProcessorKey<'_> {
         Err(Error::invalid(
             format!("the parked message at position {position}"),
             format!(
-                "waits behind that at position {first} of its stream; replay that one, or the whole stream"
+                "follows the parked message at position {first} of its stream; replay that message, or the whole stream"
             ),
         ))
     }
@@ -171,5 +171,5 @@ impl ProcessorKey<'_> {
 }
 
 fn refused(source: postgres::Error) -> Error {
-    Error::database("ask for parked messages", source)
+    Error::database("request a change of parked messages", source)
 }

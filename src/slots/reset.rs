@@ -1,4 +1,4 @@
-//! Setting a processor back, and forgetting it.
+//! Resetting and forgetting a processor.
 
 use super::key::ProcessorKey;
 use crate::database::position::{from_sql, stored_to_sql};
@@ -35,20 +35,20 @@ const LOCK: PartitionSql = PartitionSql::new(
        FOR UPDATE",
 );
 
-/// What a reset did.
+/// Result of a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessorReset {
-    /// How many slots begin anew; 0 when the processor has never run here and only its checkpoint was set.
+    /// Number of slots that were reset; 0 if the processor has never run here and only its start position was set.
     pub slots: u64,
-    /// How many parked messages were dropped; they come again if they are after the position.
+    /// Number of parked messages that were discarded. Messages after the position are handled again.
     pub unparked: u64,
-    /// Whether the processor runs, and goes on from the position by itself.
+    /// Whether the processor runs. If so, it resumes after the position by itself.
     pub owner_running: bool,
 }
 
 impl ProcessorKey<'_> {
-    /// Sets all slots to a position. Their holder stays, and goes on from there.
+    /// Sets all slots to a position. Their holder keeps them and resumes after it.
     pub(crate) fn reset(&self, sql: &mut dyn Sql, position: u64) -> Result<ProcessorReset> {
         let position = stored_to_sql("the position", position)?;
         let parameters = self.parameters([param(&position, Type::INT8)]);
@@ -69,7 +69,7 @@ impl ProcessorKey<'_> {
         })
     }
 
-    /// Deletes all that is kept of the processor.
+    /// Deletes all rows of the processor.
     pub(crate) fn forget(&self, sql: &mut dyn Sql) -> Result<()> {
         if let Some(owner) = self.lock(sql)?.into_iter().flatten().next() {
             return Err(Error::Processor(ProcessorError::Held {
@@ -85,7 +85,7 @@ impl ProcessorKey<'_> {
         Ok(())
     }
 
-    /// Locks the slots, so that no worker takes one meanwhile; returns the holder of each.
+    /// Locks the slots, so that no worker takes one meanwhile. Returns the holder of each.
     fn lock(&self, sql: &mut dyn Sql) -> Result<Vec<Option<String>>> {
         sql.query(&self.partition.sql(LOCK), &self.parameters([]))
             .map_err(refused)?

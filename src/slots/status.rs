@@ -1,4 +1,4 @@
-//! How far the processors are, and who holds them.
+//! Status of processors and their slots.
 
 use super::survived::SurvivedError;
 use crate::database::position::{elapsed_from_sql, get_u32, get_u64, to_sql};
@@ -15,13 +15,14 @@ use std::time::{Duration, SystemTime};
 /// Maximum lag that is counted.
 const MOST_LAG: u64 = 1_000_000;
 
-/// A handler that runs for longer hangs; a processor that does not move for longer, although messages wait, stands still.
+/// A handler that runs longer counts as hanging. A processor without progress for longer, with messages waiting, counts as
+/// stalled.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// So many errors in a row, without progress, are a repetition.
+/// Number of errors in a row, without progress, that count as repeating.
 const REPETITION: u32 = 2;
 
-/// Each processor once, so that its lag is counted once. Without slots, a rebuild has said where it will begin.
+/// One row a processor, so that its lag is counted once. A processor without slots has a start position from a rebuild.
 const PROCESSORS: PartitionSql = PartitionSql::new("
     WITH processor AS (
         SELECT processor AS name, version, pg_catalog.min(position) AS position, pg_catalog.min(store_epoch) AS epoch
@@ -63,69 +64,69 @@ const SLOTS: PartitionSql = PartitionSql::new("
      WHERE partition = $1
      ORDER BY slot");
 
-/// How far a processor is.
+/// Status of a processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessorStatus {
-    /// Its name.
+    /// Name of the processor.
     pub name: String,
-    /// The version of its code.
+    /// Version of its code.
     pub version: u32,
-    /// The projection that it keeps; `None` for a reactor, and for a processor that has not run here yet.
+    /// Projection that it maintains; `None` for a reactor, and for a processor that has not run here yet.
     pub projection: Option<String>,
-    /// Whether it runs.
+    /// State of the processor.
     pub state: ProcessorState,
-    /// It has handled every message up to this global position; the lowest of its slots' positions.
+    /// Global position up to which it has handled every message: the lowest position of its slots.
     pub position: u64,
-    /// The last global position that any append has drawn, of whatever tenant.
+    /// Last global position that any append has drawn, of any tenant.
     pub head: u64,
-    /// The [epoch](crate::EventStore::epoch) of the store in which its position holds; the lowest of its slots. Below
-    /// `store_epoch`, it does not run until it is reset.
+    /// [Epoch](crate::EventStore::epoch) of the store to which its position belongs: the lowest of its slots. If it is below
+    /// `store_epoch`, the processor does not run until it is reset.
     pub epoch: u64,
-    /// The epoch of the store.
+    /// Epoch of the store.
     pub store_epoch: u64,
-    /// Number of stored messages after its position, of whatever type; at most 1,000,000. Where it has several slots, some
-    /// of them are handled already.
+    /// Number of stored messages of any type after its position; at most 1,000,000. With several slots, some of them are
+    /// already handled.
     pub lag: u64,
-    /// How long ago the first of these messages was stored; `None` when there is none.
+    /// Age of the first of these messages; `None` if there is none.
     pub lag_time: Option<Duration>,
-    /// Its slots. None when only a rebuild has said where it will begin.
+    /// Slots of the processor. Empty if only a rebuild has set its start position.
     pub slots: Vec<SlotStatus>,
-    /// The last error of any slot; a slot that has failed comes first.
+    /// Last error of any slot. Errors of failed slots come first.
     pub last_error: Option<String>,
-    /// The last error after which a worker of it went on.
+    /// Last error that one of its workers survived.
     pub survived: Option<SurvivedError>,
-    /// How many messages it could not handle and has parked.
+    /// Number of messages that it could not handle and has parked.
     pub parked: u64,
-    /// Number of messages that wait because an earlier one of their stream is parked.
+    /// Number of messages that wait for an earlier parked message of their stream.
     pub waiting: u64,
 }
 
-/// Whether a processor runs.
+/// State of a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProcessorState {
-    /// A worker holds at least one of its slots, and nothing below is the case.
+    /// A worker holds at least one of its slots, and no other state applies.
     Running,
-    /// Its handler has been running for more than a minute.
+    /// A handler has been running for more than a minute.
     Hanging,
-    /// A worker repeats what fails: several errors in a row, and messages wait.
+    /// A worker fails and retries: several errors in a row, and messages wait.
     Repeating,
-    /// A worker holds it, and messages have waited for more than a minute, but its position has not moved for as long. An open
-    /// append may hold the feed back; [`EventStore::doctor`](crate::EventStore::doctor) knows.
+    /// A worker holds it and messages have waited for more than a minute, but its position has not moved for as long. An
+    /// open append may hold the feed back; [`EventStore::doctor`](crate::EventStore::doctor) finds it.
     StandingStill,
-    /// Nobody holds it.
+    /// No worker holds it.
     Stopped,
-    /// Whoever held a slot of it has not renewed its lease in time and was not replaced yet.
+    /// A lease on one of its slots has expired and no other worker has taken the slot yet.
     LeaseExpired,
-    /// It is at a position that no append has drawn, or of an earlier epoch of the store, so it would skip events: it does not
-    /// run until it is reset. [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) and
-    /// [`ProcessorError::OldEpoch`](crate::error::ProcessorError::OldEpoch) say more.
+    /// Its position was never drawn by an append, or is of an earlier epoch of the store. It would skip events, so it does
+    /// not run until it is reset. See [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) and
+    /// [`ProcessorError::OldEpoch`](crate::error::ProcessorError::OldEpoch).
     Ahead,
-    /// The database was not well for it: a lock, a timeout, a lost connection. It tries again by itself;
-    /// [`last_error`](ProcessorStatus::last_error) and [`retry_at`](SlotStatus::retry_at) say why and when.
+    /// A temporary database failure: a lock, a timeout, a lost connection. It retries automatically; see
+    /// [`last_error`](ProcessorStatus::last_error) and [`retry_at`](SlotStatus::retry_at).
     Waiting,
-    /// A slot of it has failed: it stays where it is until it is started anew or reset.
+    /// One of its slots has failed. It stays at its position until it is started again or reset.
     Failed,
 }
 
@@ -169,7 +170,7 @@ impl ProcessorState {
         }
     }
 
-    /// Without messages that wait, there is nothing to move on to.
+    /// Without waiting messages, no progress is expected.
     fn of_running(slots: &[SlotStatus], lag_time: Option<Duration>) -> Self {
         let Some(lag_time) = lag_time else {
             return Self::Running;
@@ -201,34 +202,34 @@ impl fmt::Display for ProcessorState {
     }
 }
 
-/// How far one slot of a processor is: all of its streams, or a fixed share of them.
+/// Status of one slot of a processor. A slot has all of its streams, or a fixed share of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotStatus {
-    /// Its number; the first is 0.
+    /// Number of the slot, starting at 0.
     pub slot: u32,
-    /// The global position up to which it is done.
+    /// Global position up to which it has handled its messages.
     pub position: u64,
-    /// Rises whenever the slot is taken or reset.
+    /// Incremented whenever the slot is taken or reset.
     pub epoch: u64,
-    /// Who holds it, or held it last and did not give it back.
+    /// Current holder, or the last one that did not release the slot.
     pub holder: Option<SlotHolder>,
-    /// How often in a row its holder has died without getting on.
+    /// How many holders in a row died without progress.
     pub crashes: u32,
-    /// How often it has tried the message that it is at.
+    /// Number of attempts at the current message.
     pub attempts: u32,
-    /// It has failed and is not taken any more.
+    /// Whether it has failed. A failed slot is not taken.
     pub failed: bool,
-    /// Why it has failed, or waits.
+    /// Error of a failed or waiting slot.
     pub last_error: Option<String>,
-    /// The last error after which its holder went on.
+    /// Last error that its holder survived.
     pub survived: Option<SurvivedError>,
-    /// For how long its holder's handler has been running, if it was when the lease was renewed last.
+    /// How long its holder's handler has been running; `None` if it was idle at the last renewal of the lease.
     pub busy_for: Option<Duration>,
-    /// When its holder tries again what the database was not well enough for, by the clock of the database server; `None`
-    /// unless it [waits](ProcessorState::Waiting).
+    /// Time of the next retry after a temporary database failure, by the clock of the database server. `None` unless it is
+    /// [waiting](ProcessorState::Waiting).
     pub retry_at: Option<SystemTime>,
-    /// When it got on last, by the clock of the database server.
+    /// Time of its last progress, by the clock of the database server.
     pub updated_at: SystemTime,
     quiet_for: Duration,
 }
@@ -239,33 +240,33 @@ impl SlotStatus {
         self.busy_for.is_some_and(|time| time >= PATIENCE)
     }
 
-    /// Whether its holder has survived several errors since it got on last.
+    /// Whether its holder has survived several errors since its last progress.
     pub(crate) fn repeats(&self) -> bool {
         let survived = self.survived.as_ref();
         survived.is_some_and(|last| last.times >= REPETITION && last.at > self.updated_at)
     }
 
-    /// Whether it was taken long ago and has not moved for as long.
+    /// Whether it was taken long ago and has made no progress for as long.
     fn is_quiet(&self) -> bool {
         self.quiet_for >= PATIENCE
     }
 }
 
-/// Who holds a slot.
+/// Holder of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotHolder {
     /// The process.
     pub owner: String,
-    /// Its worker thread's number.
+    /// Number of the worker thread.
     pub worker: u32,
     /// How long it has held the slot.
     pub held_for: Duration,
-    /// How long it holds the slot without renewing its lease; `None` when the lease has expired.
+    /// Remaining time of its lease; `None` if the lease has expired.
     pub lease_left: Option<Duration>,
 }
 
-/// All processors with their slots, by name and version; of one version only, where it is given.
+/// Returns all processors with their slots, by name and version. A given version selects only that one.
 pub(crate) fn list(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -292,7 +293,7 @@ pub(crate) fn list(
         .collect()
 }
 
-/// The projection that a processor keeps, and its slots.
+/// Projection and slots of a processor.
 type Slots = (Option<String>, Vec<SlotStatus>);
 type SlotsByProcessor = HashMap<(String, i32), Slots>;
 

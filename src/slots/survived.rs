@@ -1,4 +1,4 @@
-//! Errors after which a worker goes on: the last one is kept in its slots.
+//! Errors that a worker survived. Its slots keep the last one.
 
 use super::renewal::{LivingWorker, Survived};
 use crate::database::{ErrorText, SchemaSql, Sql, param};
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use postgres::types::Type;
 use std::time::SystemTime;
 
-/// Nobody waits for it: a worker that commits has the row locked, and the next renewal notes the error.
+/// Skips locked rows instead of waiting: a worker that commits holds the lock, and the next renewal records the error.
 const NOTE: SchemaSql = SchemaSql::new("
     UPDATE {schema}.emt_processor_slots AS slot
        SET survived_error = {schema}.emt_error_text($6), survived_count = $7, survived_at = clock_timestamp() - pg_catalog.make_interval(secs => $8)
@@ -15,19 +15,19 @@ const NOTE: SchemaSql = SchemaSql::new("
                FOR UPDATE SKIP LOCKED) AS held
      WHERE slot.partition = $1 AND slot.processor = $2 AND slot.version = $3 AND slot.slot = held.slot");
 
-/// An error after which a processor went on.
+/// An error that a processor survived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SurvivedError {
-    /// What went wrong.
+    /// The error.
     pub error: String,
-    /// When, by the clock of the database server.
+    /// Time of the error, by the clock of the database server.
     pub at: SystemTime,
-    /// Number of errors in a row up to this one, without progress between them.
+    /// Number of errors in a row up to this one, without progress in between.
     pub times: u32,
 }
 
-/// Notes an error in the slots of a worker; where it holds none, nobody asks.
+/// Records an error in the slots of a worker. Without slots, it is not recorded.
 pub(super) fn note(
     sql: &mut dyn Sql,
     schema: &str,
@@ -47,6 +47,6 @@ pub(super) fn note(
         param(&ago, Type::FLOAT8),
     ];
     sql.execute(&NOTE.in_schema(schema), &parameters)
-        .map_err(|source| Error::database("note an error", source))?;
+        .map_err(|source| Error::database("record an error", source))?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The switch of a rebuild: it holds all slots of a processor while the read model is replaced, and sets where they resume.
+//! The switch of a rebuild. It holds all slots of a processor while the read model is replaced, and sets the position at
+//! which they resume.
 
 use super::key::ProcessorKey;
 use crate::database::position::{get_u64, to_sql};
@@ -10,12 +11,12 @@ use serde_json::json;
 
 const HOLD: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_hold($1, $2, $3)");
 
-/// All versions, which the rebuild holds alike.
+/// Releases all versions, because the rebuild holds all of them.
 const RELEASE: PartitionSql = PartitionSql::new(
     "SELECT {schema}.emt_slot_release($1, $2, NULL::INTEGER, $3, NULL::INTEGER, FALSE)",
 );
 
-/// From here on, no slots are added.
+/// After this lock, no slots are added.
 const LOCK_PROCESSOR: PartitionSql = PartitionSql::new(
     "SELECT pg_catalog.pg_advisory_xact_lock({schema}.emt_processor_lock_key($1, $2))",
 );
@@ -33,7 +34,7 @@ const SLOTS: PartitionSql = PartitionSql::new(
     "SELECT FROM {schema}.emt_processor_slots WHERE partition = $1 AND processor = $2",
 );
 
-/// Where a processor begins that has no slots yet.
+/// Sets the start position of a processor that has no slots yet.
 const BEGIN_AT: PartitionSql = PartitionSql::new(
     "
     INSERT INTO {schema}.emt_processor_beginnings (partition, processor, version, position)
@@ -44,31 +45,31 @@ const BEGIN_AT: PartitionSql = PartitionSql::new(
 
 const RESET: PartitionSql = PartitionSql::new("SELECT {schema}.emt_slot_reset($1, $2, $3, $4)");
 
-/// Nothing that the rebuild handles was passed over, whatever code ran before it.
+/// The rebuild has skipped none of the events that it handles, whatever code ran before.
 const NOTE_HANDLED: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_processor_slots SET handled = $4, passed_over = '[]'
      WHERE partition = $1 AND processor = $2 AND version = $3",
 );
 
-/// Older and newer versions must not write into the read model any more.
+/// Other versions must no longer write to the read model.
 const FAIL_OTHER_VERSIONS: PartitionSql = PartitionSql::new("
     UPDATE {schema}.emt_processor_slots
        SET status = 'failed', last_error = pg_catalog.format('version %s is the active one', $3), updated_at = now()
      WHERE partition = $1 AND processor = $2 AND version <> $3");
 
-/// The rebuild has handled them.
+/// The rebuild has handled these messages.
 const FORGET_PARKED: PartitionSql = PartitionSql::new(
     "DELETE FROM {schema}.emt_parked_messages WHERE partition = $1 AND processor = $2",
 );
 
-/// The processor that keeps a projection, whatever its name.
+/// The processor that maintains a projection, under any name.
 const PROCESSOR: PartitionSql = PartitionSql::new(
     "SELECT processor FROM {schema}.emt_processor_slots WHERE partition = $1 AND projection = $2 LIMIT 1",
 );
 
-/// The name of the processor that keeps a projection; `None` when none has run. It has the projection's name or one of its own,
-/// and only the table knows: nothing else derives it.
+/// Returns the name of the processor that maintains a projection; `None` if none has run. Its name may differ from the
+/// projection's, and only the table records it.
 pub(crate) fn processor_of(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -80,11 +81,11 @@ pub(crate) fn processor_of(
     ];
     let rows = sql
         .query(&partition.sql(PROCESSOR), &parameters)
-        .map_err(|source| Error::database("look for the processor of a projection", source))?;
+        .map_err(|source| Error::database("find the processor of a projection", source))?;
     Ok(rows.first().map(|row| get(row, "processor")).transpose()?)
 }
 
-/// A version of a projection with the processor that keeps it.
+/// A version of a projection, and the processor that maintains it.
 pub(crate) struct KeptProjection<'a> {
     partition: &'a Partition,
     projection: &'a str,
@@ -107,12 +108,12 @@ impl<'a> KeptProjection<'a> {
         })
     }
 
-    /// The name of its processor; the projection's, when none has run.
+    /// Returns the name of its processor; the projection's name if none has run.
     pub(crate) fn processor_name(&self) -> &str {
         self.processor.as_deref().unwrap_or(self.projection)
     }
 
-    /// Where a projection has no processor yet, its first one begins at a checkpoint under the projection's name.
+    /// A projection without a processor has its start position under the projection's name.
     fn key(&self) -> ProcessorKey<'_> {
         ProcessorKey {
             partition: self.partition,
@@ -121,12 +122,12 @@ impl<'a> KeptProjection<'a> {
         }
     }
 
-    /// Takes all slots from the workers of all versions: a batch that is under way cannot be committed any more.
+    /// Takes all slots from the workers of all versions. Their open batches can no longer be committed.
     pub(crate) fn hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
         self.run_with_owner(sql, HOLD, owner)
     }
 
-    /// Gives back what was [held](KeptProjection::hold), if the switch did not succeed.
+    /// Releases the slots taken by [`hold`](KeptProjection::hold), after a failed switch.
     pub(crate) fn release_hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
         self.run_with_owner(sql, RELEASE, owner)
     }
@@ -150,8 +151,8 @@ impl<'a> KeptProjection<'a> {
         Ok(())
     }
 
-    /// Locks the slots and returns the highest position; `None` where a worker has taken one meanwhile, or a processor has run
-    /// for the first time.
+    /// Locks the slots and returns the highest position. Returns `None` if a worker has taken a slot meanwhile or a
+    /// processor has run for the first time.
     pub(crate) fn lock_hold(&self, sql: &mut dyn Sql, owner: &str) -> Result<Option<u64>> {
         let lock = [
             param(&self.partition.name, Type::TEXT),
@@ -183,7 +184,7 @@ impl<'a> KeptProjection<'a> {
         Ok(Some(highest))
     }
 
-    /// A reactor of the projection's name has the place where the first processor of the projection would begin.
+    /// Fails if a reactor has the projection's name: the projection's first processor would start under that name.
     fn refuse_reactor(&self, sql: &mut dyn Sql) -> Result<()> {
         let parameters = [
             param(&self.partition.name, Type::TEXT),
@@ -197,12 +198,12 @@ impl<'a> KeptProjection<'a> {
         }
         Err(Error::invalid(
             format!("projection \"{}\"", self.projection),
-            "a reactor has its name: start its projector before it is rebuilt",
+            "a reactor has the same name: start the projection's projector before rebuilding it",
         ))
     }
 
-    /// Has the workers of this version go on after a position, and stops those of all others. The slots are free then.
-    /// `handled`: what the rebuild has handled.
+    /// Makes the workers of this version resume after a position, and stops the workers of other versions. The slots are
+    /// released. `handled` are the events that the rebuild has handled.
     pub(crate) fn resume_after(
         &self,
         sql: &mut dyn Sql,

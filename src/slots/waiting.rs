@@ -1,4 +1,4 @@
-//! A processor that waits until the database is well again: its holder tries again, and nobody has to do anything.
+//! Processors that wait for the database to recover. Their holder retries automatically.
 
 use super::key::ProcessorKey;
 use crate::database::{ErrorText, Sql, param};
@@ -20,7 +20,7 @@ const GO_ON: PartitionSql = PartitionSql::new(
 );
 
 impl ProcessorKey<'_> {
-    /// Lets everybody see why the slots of an owner stand still, and when it tries again.
+    /// Records why an owner's slots wait, and when it retries.
     pub(crate) fn wait(
         &self,
         sql: &mut dyn Sql,
@@ -35,17 +35,17 @@ impl ProcessorKey<'_> {
             param(&pause, Type::FLOAT8),
         ]);
         sql.execute(&self.partition.sql(WAIT), &parameters)
-            .map_err(|source| self.refused("note that a processor waits", source))?;
+            .map_err(|source| self.refused("record that a processor waits", source))?;
         Ok(())
     }
 
-    /// The slots of an owner move again.
+    /// Clears the record when the owner's slots make progress again.
     pub(crate) fn go_on(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
         sql.execute(
             &self.partition.sql(GO_ON),
             &self.parameters([param(&owner, Type::TEXT)]),
         )
-        .map_err(|source| self.refused("note that a processor goes on", source))?;
+        .map_err(|source| self.refused("record that a processor continues", source))?;
         Ok(())
     }
 }

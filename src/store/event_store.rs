@@ -1,4 +1,4 @@
-//! The event store: each operation as a transaction of its own.
+//! The event store: each operation runs in its own transaction.
 
 use crate::database::{
     AutoMigration, Connections, DEFAULT_PARTITION, Declared, PooledTransaction, RetryPolicy,
@@ -21,34 +21,34 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// How often an append with inline projections is repeated, where that is safe.
+/// Maximum number of retries of an append with inline projections, if a retry is safe.
 const REPETITIONS: RetryPolicy = RetryPolicy::times(3);
 
 const CAN_WRITE: &str = "SELECT NOT pg_is_in_recovery() AND pg_catalog.current_setting('transaction_read_only') = 'off'";
 
 /// An event store in a PostgreSQL database.
 ///
-/// Cheap to clone; all clones share one pool of connections. Every operation takes a connection, does its work in one
-/// transaction, and gives it back; [`with_session`](EventStore::with_session) puts several into one.
+/// Cheap to clone: all clones share one connection pool. Each operation takes a connection for one transaction.
+/// [`with_session`](EventStore::with_session) runs several operations in one transaction.
 #[derive(Clone)]
 pub struct EventStore {
     connections: Connections,
     partition: Arc<Partition>,
     projections: InlineProjections,
     auto_migration: AutoMigration,
-    /// The partitions in which this process has registered its projections.
+    /// Partitions in which this process has registered its projections.
     registered: Arc<Mutex<HashSet<String>>>,
     collections: Arc<CollectionTables>,
     declared: Arc<CollectionDefinitions>,
     wakeups: Wakeups,
     lease_renewer: LeaseRenewer,
-    /// Makes registered projections active.
+    /// Activates registered projections.
     activate: Arc<Activate>,
-    /// Follows what they have missed; started by the first registration.
+    /// Handles the events that projections have missed. Started by the first registration.
     follower: Arc<Mutex<Option<Follower>>>,
 }
 
-/// Makes the registered projections of a store active, as its builder was told.
+/// Activates the registered projections of a store, with the options of its builder.
 pub(crate) type Activate = dyn Fn(&EventStore) -> Result<()> + Send + Sync;
 
 impl std::fmt::Debug for EventStore {
@@ -97,25 +97,25 @@ impl EventStore {
         })
     }
 
-    /// Creates what is missing, looks at what the store relies on, and registers the projections.
+    /// Creates missing objects, checks the store's requirements, and registers the projections.
     pub(crate) fn prepare(&self) -> Result<()> {
         self.schema().prepare(self.auto_migration)?;
         self.verify()?;
         self.prepare_own_projections()
     }
 
-    /// Looks at what the store (this tenant) relies on, whatever was found before.
+    /// Checks the requirements of the store (this tenant), even if an earlier check passed.
     pub(crate) fn verify(&self) -> Result<()> {
         Ok(self.connections.verify(self.partition.verification())?)
     }
 
-    /// Fails where the schema is missing or old.
+    /// Fails if the schema is missing or old.
     #[cfg(feature = "cli")]
     pub(crate) fn check_schema(&self) -> Result<()> {
         Ok(self.schema().prepare(AutoMigration::None)?)
     }
 
-    /// Creates what the projections need, and registers them.
+    /// Creates the projections' objects, and registers the projections.
     fn prepare_own_projections(&self) -> Result<()> {
         if self.projections.is_empty() || !self.can_write()? {
             return Ok(());
@@ -128,23 +128,27 @@ impl EventStore {
         self.register_projections()
     }
 
-    /// Whether anything can be written here. On a standby, nothing is appended, so no projection has to be registered.
+    /// Whether the database accepts writes. On a standby, nothing is appended, so no projection has to be registered.
     fn can_write(&self) -> Result<bool> {
         self.connections.run(true, |sql| {
             let rows = sql
                 .query_unnamed(CAN_WRITE, &[])
-                .map_err(|source| Error::database("look for a standby", source))?;
+                .map_err(|source| Error::database("check for a standby", source))?;
             Ok(scalar(&rows)?.unwrap_or(true))
         })
     }
 
-    /// Appends messages to a stream, at whatever version it is, and runs the inline projections in the same transaction.
+    /// Appends messages to a stream at any version, and runs the inline projections in the same transaction.
     ///
-    /// Without inline projections that is one round trip.
+    /// Without inline projections, this takes one round trip.
     ///
     /// # Errors
-    /// [`Error::StreamArchived`], [`ProjectionError::Failed`](crate::error::ProjectionError::Failed), [`Error::Encode`] and others;
-    /// nothing is stored, except after [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome).
+    /// - [`Error::StreamArchived`] if the stream is archived.
+    /// - [`Error::Encode`] or [`Error::InvalidInput`] if a message cannot be stored.
+    /// - [`ProjectionError::Failed`](crate::error::ProjectionError::Failed) if an inline projection fails.
+    ///
+    /// Nothing is stored, except that the outcome is unknown after
+    /// [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome).
     pub fn append_to_stream<A: Appendable>(
         &self,
         stream: &str,
@@ -156,7 +160,7 @@ impl EventStore {
     /// Appends messages to a stream, with options.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the stream is not at the expected version, and those of
+    /// [`Error::Conflict`] if the stream is not at the expected version, and the errors of
     /// [`append_to_stream`](EventStore::append_to_stream).
     pub fn append_to_stream_with<A: Appendable>(
         &self,
@@ -178,13 +182,13 @@ impl EventStore {
         self.append_in_session(append.has_own_ids(), |session| session.append(append))
     }
 
-    /// Appends to several streams at once: all or nothing, in one round trip. Streams are locked in the order of their
-    /// names, so that two such calls cannot wait for each other; that is the order of their messages in the feed, too.
+    /// Appends to several streams at once: all or nothing, in one round trip. The results are in the order of the arguments.
     ///
-    /// The results come in the order of the call.
+    /// Streams are locked in the order of their names, so concurrent calls cannot deadlock. Their messages have the same
+    /// order in the feed.
     ///
     /// # Errors
-    /// Those of [`append_to_stream_with`](EventStore::append_to_stream_with), for the first stream that is refused.
+    /// The errors of [`append_to_stream_with`](EventStore::append_to_stream_with), for the first stream that is refused.
     pub fn append_to_streams(&self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
         let appends: Vec<StreamAppend> = streams.into_iter().map(|stream| stream.0).collect();
         self.append_prepared(&appends)
@@ -232,7 +236,7 @@ impl EventStore {
         Ok(Some(stored.into_iter().map(Appended::from).collect()))
     }
 
-    /// An append that is its own transaction.
+    /// Runs an append as its own transaction.
     fn run_append<T>(
         &self,
         repeatable: bool,
@@ -243,8 +247,8 @@ impl EventStore {
             .run_verified(verification, repeatable, append)
     }
 
-    /// An append with its inline projections. Repeated where a migration has made a prepared statement stale, where the
-    /// projections have to be registered again, and where the outcome is unknown and the message ids make that safe.
+    /// Runs an append with its inline projections. It is retried after a stale plan and after a repeated registration of the
+    /// projections. It is also retried after an unknown outcome, if the message ids make that safe.
     fn append_in_session<T>(
         &self,
         repeatable: bool,
@@ -268,19 +272,20 @@ impl EventStore {
         )
     }
 
-    /// Reads a stream. A stream that does not exist, or is archived, has no events and version 0.
+    /// Reads a stream. A stream that does not exist or is archived has no events and version 0.
     ///
     /// # Errors
-    /// [`Error::Decode`] when a message does not fit `E`; [`Error::StreamGap`] when messages are missing.
+    /// [`Error::Decode`] if a message does not match `E`; [`Error::StreamGap`] if messages are missing.
     pub fn read_stream<E: Event>(&self, stream: &str) -> Result<StreamRead<E>> {
         self.read_stream_with(stream, ReadOptions::new())
     }
 
-    /// Reads a part of a stream.
+    /// Reads a range of a stream.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`,
-    /// [`Error::StreamGap`] when messages are missing.
+    /// - [`Error::Conflict`] if the stream is not at the version that the options expect.
+    /// - [`Error::Decode`] if a message does not match `E`.
+    /// - [`Error::StreamGap`] if messages are missing.
     pub fn read_stream_with<E: Event>(
         &self,
         stream: &str,
@@ -291,7 +296,7 @@ impl EventStore {
         })
     }
 
-    /// Reads a stream of any length in bounded memory.
+    /// Returns an iterator over a stream of any length, in bounded memory.
     pub fn read_stream_iter<E: Event>(&self, stream: &str, options: ReadOptions) -> StreamIter<E> {
         StreamIter::new(
             self.connections.clone(),
@@ -301,10 +306,10 @@ impl EventStore {
         )
     }
 
-    /// Folds the events of a stream into a state, as they arrive.
+    /// Folds the events of a stream into a state as they arrive.
     ///
     /// # Errors
-    /// [`Error::Decode`] when a message does not fit `E`; [`Error::StreamGap`] when messages are missing.
+    /// [`Error::Decode`] if a message does not match `E`; [`Error::StreamGap`] if messages are missing.
     pub fn aggregate_stream<S, E: Event>(
         &self,
         stream: &str,
@@ -316,13 +321,14 @@ impl EventStore {
         })
     }
 
-    /// Folds a part of a stream; `evolve` gets the events with what was recorded beside them.
+    /// Folds a range of a stream. `evolve` gets each event with its recorded metadata.
     ///
-    /// `initial` is called again if the connection is lost meanwhile: the stream is then read from the beginning.
+    /// If the connection is lost meanwhile, `initial` is called again and the stream is read from the beginning.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the options expect another version, [`Error::Decode`] when a message does not fit `E`,
-    /// [`Error::StreamGap`] when messages are missing.
+    /// - [`Error::Conflict`] if the stream is not at the version that the options expect.
+    /// - [`Error::Decode`] if a message does not match `E`.
+    /// - [`Error::StreamGap`] if messages are missing.
     pub fn aggregate_stream_with<S, E: Event>(
         &self,
         stream: &str,
@@ -345,27 +351,27 @@ impl EventStore {
     /// Whether a stream exists and is not archived.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be queried.
     pub fn stream_exists(&self, stream: &str) -> Result<bool> {
         self.connections.run(true, |sql| {
             Ok(stream::version(sql, &self.partition, stream)?.is_some())
         })
     }
 
-    /// The metadata of a stream; `None` when it does not exist or is archived.
+    /// Returns the metadata of a stream; `None` if it does not exist or is archived.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be queried.
     pub fn stream_metadata(&self, stream: &str) -> Result<Option<Map<String, Value>>> {
         self.connections.run(true, |sql| {
             Ok(stream::version(sql, &self.partition, stream)?.map(|(_, metadata)| metadata))
         })
     }
 
-    /// Replaces the metadata of a stream; false when it does not exist or is archived.
+    /// Replaces the metadata of a stream. Returns false if it does not exist or is archived.
     ///
     /// # Errors
-    /// When the metadata cannot be kept as JSON.
+    /// If the metadata cannot be stored as JSON.
     pub fn set_stream_metadata(&self, stream: &str, metadata: &Map<String, Value>) -> Result<bool> {
         let json = crate::json::to_json(metadata).map_err(|source| Error::Encode {
             stream: stream.to_owned(),
@@ -376,29 +382,29 @@ impl EventStore {
         })
     }
 
-    /// Moves a stream to the archive: it is not read by default any more, and refuses appends. The feed still delivers its
-    /// messages. Returns its version; `None` when there is no such stream outside the archive.
+    /// Moves a stream to the archive and returns its version; `None` if no active stream has this name. By default, an
+    /// archived stream is not read. It refuses appends. The feed still delivers its messages.
     ///
     /// # Errors
-    /// When the database refuses it: the role needs to own the tables.
+    /// If the database refuses the move: the role has to own the tables.
     pub fn archive_stream(&self, stream: &str) -> Result<Option<u64>> {
         self.connections.run(true, |sql| {
             stream::move_stream(sql, &self.partition, stream, true)
         })
     }
 
-    /// Brings a stream back from the archive. Returns its version; `None` when there is no such stream in the archive.
+    /// Restores a stream from the archive and returns its version; `None` if the archive has no such stream.
     ///
     /// # Errors
-    /// When the database refuses it: the role needs to own the tables.
+    /// If the database refuses the move: the role has to own the tables.
     pub fn unarchive_stream(&self, stream: &str) -> Result<Option<u64>> {
         self.connections.run(true, |sql| {
             stream::move_stream(sql, &self.partition, stream, false)
         })
     }
 
-    /// All messages of the store (of this tenant) in the order of their global positions, without holes: up to where no open
-    /// append can add one below. Messages of types that the enum `E` does not have are left out.
+    /// Returns all messages of the store (of this tenant) in the order of their global positions. It ends at the horizon: no
+    /// open append can add a message below it. Messages whose type `E` does not have are skipped.
     pub fn read_all<E: Event>(&self, options: FeedOptions) -> Feed<E> {
         Feed::new(
             self.connections.clone(),
@@ -407,21 +413,21 @@ impl EventStore {
         )
     }
 
-    /// How far the feed can be read now, for a reader that has come to `after`.
+    /// Returns how far a reader at position `after` can read the feed now.
     ///
     /// # Errors
-    /// When the server is a standby, or its sequence is behind `after`, as after a careless restore.
+    /// If the server is a standby, or its sequence is lower than `after`, as after an incomplete restore.
     pub fn feed_horizon(&self, after: u64) -> Result<Horizon> {
         self.connections
             .run(true, |sql| feed::horizon(sql, &self.partition, after))
     }
 
-    /// The same store as one tenant sees it: streams, feed and documents of its own. The default one is seen without.
+    /// Returns the store of one tenant, with its own streams, feed and documents. The default partition is the store itself.
     ///
-    /// The tenant has to be [added](Tenants::add) first; until then, operations fail with [`Error::UnknownTenant`].
+    /// The tenant has to be [added](Tenants::add) first. Until then, operations fail with [`Error::UnknownTenant`].
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when no tenant can have this name.
+    /// [`Error::InvalidInput`] if the name is not valid for a tenant.
     pub fn tenant(&self, name: &str) -> Result<Self> {
         let partition = Partition::new(self.partition.schema(), name)?;
         Ok(Self {
@@ -431,7 +437,7 @@ impl EventStore {
         })
     }
 
-    /// Adds, lists and removes tenants.
+    /// Returns the tenants, to add, list and remove them.
     pub fn tenants(&self) -> Tenants {
         let (wakeups, registered) = (self.wakeups.clone(), Arc::clone(&self.registered));
         let forget = move |tenant: &str| {
@@ -445,7 +451,7 @@ impl EventStore {
         )
     }
 
-    /// The database schema: its SQL, its state, its migration.
+    /// Returns the database schema: its SQL, its state, its migration.
     pub fn schema(&self) -> Schema {
         Schema::new(
             self.connections.clone(),
@@ -455,7 +461,7 @@ impl EventStore {
         )
     }
 
-    /// A collection of documents. Its table is created when it is first used, if the store may migrate.
+    /// Returns a collection of documents. Its first use creates its table, if the store may migrate.
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
         let executor = Executor::Connections {
             connections: self.connections.clone(),
@@ -465,7 +471,7 @@ impl EventStore {
         Collection::new(executor, name)
     }
 
-    /// Runs several operations in one transaction: committed when the closure succeeds, else rolled back.
+    /// Runs several operations in one transaction. It commits if the closure succeeds, and rolls back otherwise.
     ///
     /// ```no_run
     /// # use emmett_postgresql::{EventStore, RawEvent};
@@ -482,7 +488,7 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. Those of
+    /// The closure's error: an [`Error`] unchanged, any other error as [`Error::Session`]. Also the errors of
     /// [`Session::commit`].
     pub fn with_session<T>(
         &self,
@@ -496,10 +502,10 @@ impl EventStore {
         Ok(done)
     }
 
-    /// Begins a transaction that the caller commits. On a standby it can read streams and documents.
+    /// Begins a transaction that the caller commits. On a standby, it can read streams and documents.
     ///
     /// # Errors
-    /// When no connection can be had.
+    /// If no connection is available.
     pub fn begin(&self) -> Result<Session<'static>> {
         self.register_projections()?;
         self.session_in(PooledTransaction::begin_by_default(&self.connections)?)
@@ -511,21 +517,20 @@ impl EventStore {
         Ok(self.session(transaction).waking(self.wakeups.clone()))
     }
 
-    /// A transaction as a session of the store.
+    /// Returns a session of the store in a transaction.
     pub(crate) fn session<'a>(&self, transaction: Transaction<'a>) -> Session<'a> {
         let partition = Arc::clone(&self.partition);
         Session::new(transaction, partition, self.projections.clone())
     }
 
-    /// Runs operations of the store in a transaction of the caller's, which the caller commits.
+    /// Runs operations of the store in the caller's transaction, which the caller commits.
     ///
-    /// The client's own `commit` reports success for a transaction in which a statement has failed; this function fails
-    /// then, so commit only after it has succeeded. Consumers find what was appended when they poll: nothing here sees the
-    /// commit that would wake them up.
+    /// Commit only after this function has succeeded: it fails after a failed statement, while the client's own `commit`
+    /// would report success. Consumers find the appends by their next poll, because the store does not see the commit.
     ///
     /// # Errors
-    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`]. The transaction should be
-    /// rolled back then.
+    /// The closure's error: an [`Error`] unchanged, any other error as [`Error::Session`]. Roll the transaction back after
+    /// an error.
     pub fn in_transaction<T>(
         &self,
         transaction: &mut postgres::Transaction<'_>,
@@ -542,7 +547,7 @@ impl EventStore {
         Ok(done)
     }
 
-    /// The projections that the store (this tenant) has registered, in all their versions: by name, then version.
+    /// Returns the registered projections of the store (of this tenant) in all versions, by name, then version.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -555,7 +560,7 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be queried.
     pub fn registered_projections(&self) -> Result<Vec<RegisteredProjection>> {
         self.connections
             .run(true, |sql| registry::list(sql, &self.partition))
@@ -569,12 +574,12 @@ impl EventStore {
         &self.connections
     }
 
-    /// Whether opening the store may have created what projections need.
+    /// Whether opening the store may have created the projections' objects.
     pub(crate) fn may_migrate(&self) -> bool {
         self.auto_migration == AutoMigration::CreateOrUpdate
     }
 
-    /// Wakes up whoever waits for messages; only after a commit.
+    /// Wakes the consumers that wait for messages. Call it only after a commit.
     pub(crate) fn appended(&self, messages: usize) {
         if messages > 0 {
             self.wakeups.appended(&self.partition.name, messages);
@@ -604,7 +609,7 @@ impl EventStore {
         self.prepare_projections()
     }
 
-    /// Registers the projections in this partition, and makes them active, as the builder was told.
+    /// Registers the projections in this partition and activates them, with the builder's options.
     pub(crate) fn prepare_projections(&self) -> Result<()> {
         if self.projections.is_empty() {
             return Ok(());
@@ -617,8 +622,9 @@ impl EventStore {
         Ok(())
     }
 
-    /// Removes a projection from the registry of the store (of this tenant), in all its versions, with what it has missed; false
-    /// where there is none. Its documents and tables stay. A program that has the projection registers and builds it again.
+    /// Removes a projection in all versions, with its missed events, from the registry of the store (of this tenant).
+    /// Returns false if it is not registered. Its documents and tables stay. A program with the projection registers and
+    /// builds it again.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -629,19 +635,19 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// When the database refuses it.
+    /// If the database refuses the removal.
     pub fn forget_projection(&self, name: &str) -> Result<bool> {
         self.connections
             .run(true, |sql| registry::forget(sql, &self.partition, name))
     }
 
-    /// Registers the projections in this partition, which may have been removed and added since the last time.
+    /// Registers the projections again in this partition, which may have been removed and added since.
     pub(crate) fn register_projections_anew(&self) -> Result<()> {
         self.connections
             .run(true, |sql| self.projections.register(sql, &self.partition))
     }
 
-    /// Whether the projections have to be registered again: the tenant was removed and added since.
+    /// Whether the projections have to be registered again, because the tenant was removed and added since.
     fn forget_registration(&self, error: &Error) -> bool {
         error.is_unregistered_projection() && self.registered().remove(&self.partition.name)
     }

@@ -1,7 +1,7 @@
-//! The thread that handles what inline projections have missed, in all partitions, with this program's code.
+//! The thread that handles the events that inline projections have missed, in all partitions, with this program's code.
 //!
-//! An event and the row that notes it commit together, and the row is deleted in the transaction that handles the event: so
-//! nothing is missed and nothing is handled twice, and there is no checkpoint.
+//! An event and the row that records it are committed together. The transaction that handles the event deletes the row. So
+//! no event is missed or handled twice, without a checkpoint.
 
 use crate::database::{BackOff, Connections, PooledTransaction, Sql};
 use crate::error::{Error, ProjectionError, Result, caught, chain};
@@ -14,50 +14,50 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Few messages, because a batch holds documents that appends may wait for.
+/// Few messages, because a batch locks documents that appends may wait for.
 const LIMITS: BatchLimits = BatchLimits {
     messages: 200,
     bytes: BatchLimits::DEFAULT_BYTES,
 };
-/// How soon it looks again while something is missed, and while nothing is.
+/// Pause while events are missed, and while none are.
 const BUSY: Duration = Duration::from_millis(25);
 const IDLE: Duration = Duration::from_secs(1);
-/// How long it leaves a database alone that fails.
+/// Longest pause after database errors.
 const LONGEST_ERROR_PAUSE: Duration = Duration::from_secs(10);
 
-/// Less than the server takes to look for a deadlock: whatever stands in each other's way, the follower steps aside.
+/// Shorter than the server's deadlock timeout: in a conflict, the follower gives way.
 const WAIT_FOR_ROWS: &str =
     "SET LOCAL lock_timeout = '500ms'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
-/// Appends queue behind the last batch while it waits for those that are open.
+/// Appends queue while the last batch waits for the open ones.
 const WAIT_FOR_APPENDS: &str =
     "SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
-/// How long it waits for strangers to go away before it tries to end what they have begun again.
+/// Pause before the next attempt to end a repeated period of missed events, while other programs may still cause it.
 const SHORTEST_RELAPSE_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_RELAPSE_PAUSE: Duration = Duration::from_secs(600);
-/// How long it leaves an event alone that a projection cannot handle.
+/// Pause before a failing event is tried again.
 const SHORTEST_FAILURE_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_FAILURE_PAUSE: Duration = Duration::from_secs(60);
-/// Between two attempts that open appends have left no room for.
+/// Pause between attempts that open appends have blocked.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
 
-/// An orphaned projection becomes stale beyond these.
+/// A projection without a follower becomes stale above this number of events or this age.
 const MOST_ORPHANED: i64 = 100_000;
 const LONGEST_ORPHANED: &str = "1 day";
-/// How often it looks for orphans.
+/// Time between checks for projections without a follower.
 const BETWEEN_EXPIRIES: Duration = Duration::from_secs(60);
 
 pub(super) struct Follower {
     pub(super) connections: Connections,
     pub(super) schema: Arc<str>,
-    /// Without a bell: its owner would never be gone.
+    /// Without a bell, which would keep the store alive.
     pub(super) projections: InlineProjections,
-    /// Rings when an append has left something; disconnected once the store is gone.
+    /// Rings when an append has left an event to the follower. Disconnected when the store is dropped.
     pub(super) rings: Receiver<()>,
 }
 
 impl Follower {
-    /// Begins to follow. Without a thread, nothing is followed, and the read models say so.
+    /// Starts the thread. Without it, nothing is followed, and the status of the read models shows so.
     pub(super) fn start(self) -> Result<()> {
         std::thread::Builder::new()
             .name("emt:follow".into())
@@ -102,13 +102,13 @@ struct Rounds {
     expires_at: Instant,
 }
 
-/// How much is handled in one transaction.
+/// Amount of work in one transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// One event, to find the one that fails.
+    /// One event, to find the failing one.
     Single,
     Batch,
-    /// All that is left, while no append runs a projection.
+    /// All remaining events, while no append runs a projection.
     Last,
 }
 
@@ -122,19 +122,19 @@ impl Pace {
     }
 }
 
-/// What became of a batch.
+/// Result of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Batch {
-    /// What is left is another's or above the horizon.
+    /// The remaining events belong to another program or are above the horizon.
     Handled,
-    /// There are more.
+    /// More events are left.
     HandledSome,
     /// Another program follows, or the version is not active.
     NotOurs,
 }
 
 impl Rounds {
-    /// Handles what is missed; whether something is left for this program.
+    /// Handles missed events. Returns whether any are left for this program.
     fn look(&mut self) -> Result<bool> {
         let Follower {
             connections,
@@ -180,7 +180,7 @@ impl Rounds {
         self.follower.connections.of_partition(name)
     }
 
-    /// Gives up on what no program follows, after a while.
+    /// Marks a projection stale if no program has followed it for a while.
     fn expire(&mut self, missed: &MissedProjection) -> Result<()> {
         if Instant::now() < self.expires_at {
             return Ok(());
@@ -194,7 +194,7 @@ impl Rounds {
             .map(drop)
     }
 
-    /// Handles what one projection has missed; whether something is left.
+    /// Handles the missed events of one projection. Returns whether any are left.
     fn follow(&mut self, missed: &MissedProjection, projection: &dyn Projection) -> Result<bool> {
         let partition = self.partition(&missed.partition)?;
         let connections = self.connections_of(&partition);
@@ -215,7 +215,7 @@ impl Rounds {
                 following.has_followed();
                 Ok(is_left)
             }
-            // Somebody stands in the way: a lock, a deadlock, a lost connection.
+            // A temporary conflict: a lock, a deadlock, a lost connection.
             Err(error) if error.is_retryable() => Ok(true),
             Err(_) => match batches.find_failing()? {
                 None => Ok(true),
@@ -268,8 +268,8 @@ impl Batches<'_> {
         Ok(false)
     }
 
-    /// After a batch has failed: handles the events before the one that fails, and keeps and returns its error. `None` where
-    /// none fails by itself.
+    /// Handles events one by one after a failed batch, up to the failing one. Records and returns its error; `None` if no
+    /// event fails by itself.
     fn find_failing(&self) -> Result<Option<Error>> {
         loop {
             match self.run(Pace::Single) {
@@ -293,8 +293,8 @@ impl Batches<'_> {
         })
     }
 
-    /// Handles a batch. The last one lets no append run a projection meanwhile: they note their events as long as any is
-    /// noted, so without it, the list would never be empty under appends without pause.
+    /// Handles a batch. During the last one, no append runs a projection. Appends record their events as long as any are
+    /// recorded, so under constant appends the list would otherwise never become empty.
     fn run(&self, pace: Pace) -> Result<Batch> {
         let is_last = pace == Pace::Last;
         let mut transaction = PooledTransaction::begin(self.connections)?;
@@ -310,14 +310,14 @@ impl Batches<'_> {
         if !missed::try_follow(sql, self.partition, self.projection.name())? {
             return Ok(Batch::NotOurs);
         }
-        // Held until the end: a switch must not replace the documents between reading the events and writing them.
+        // Held until the end: a switch must not replace the documents between the read of the events and the writes.
         if is_last {
             registry::lock(sql, self.partition)?;
             set(sql, WAIT_FOR_ROWS)?;
         } else {
             registry::share(sql, self.partition)?;
         }
-        // After the lock, in a statement of its own: the version may have changed while we waited.
+        // Read after the lock, in a separate statement: the version may have changed during the wait.
         let (name, version) = self.key();
         if registry::status(sql, self.partition, name, version)?.as_deref() != Some("active") {
             return Ok(Batch::NotOurs);
@@ -365,7 +365,7 @@ impl Batches<'_> {
     }
 }
 
-/// What an operator needs: of a projection's own error, the cause.
+/// Returns the text for the operator: for a projection's own error, the cause.
 fn text_of(error: &Error) -> String {
     match error {
         Error::Projection(ProjectionError::Failed { source, .. }) => format!("{source:#}"),
@@ -378,8 +378,8 @@ fn set(sql: &mut dyn Sql, settings: &str) -> Result<()> {
         .map_err(|source| Error::database("follow a projection", source))
 }
 
-/// When to try again after a failure; and when to try to end what strangers have begun: at once the first time, later after
-/// a while, because each attempt makes appends wait for a moment.
+/// Times of the next attempts: to retry after a failure, and to end a period of missed events. The first attempt to end is
+/// made at once, repeated ones after a pause, because each makes appends wait briefly.
 struct Following {
     has_missed: bool,
     ended_at: Option<Instant>,

@@ -1,4 +1,4 @@
-//! What a user holds: the store, and a session that puts several operations into one transaction.
+//! The store, and a session that runs several operations in one transaction.
 
 mod event_store;
 mod follower;

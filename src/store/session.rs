@@ -10,26 +10,26 @@ use crate::projection::InlineProjections;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// A [`Transaction`] over streams and inline projections, beside documents and SQL of your own.
+/// A [`Transaction`] with streams and inline projections, beside documents and your own SQL.
 ///
-/// Everything in it is committed together, or not at all. [`EventStore::with_session`](crate::EventStore::with_session)
-/// commits when its closure succeeds; [`EventStore::begin`](crate::EventStore::begin) leaves it to the caller; a session
-/// that is dropped is rolled back.
+/// All its writes are committed together or not at all. [`EventStore::with_session`](crate::EventStore::with_session)
+/// commits if its closure succeeds. After [`EventStore::begin`](crate::EventStore::begin), the caller commits. Dropping a
+/// session rolls it back.
 ///
-/// A refused append ([`Error::Conflict`], [`Error::StreamArchived`]) stores nothing and leaves the session usable. After an
-/// error of the database or of a projection it can only be rolled back; [`nested`](Session::nested) limits that to a part of
-/// it.
+/// A refused append ([`Error::Conflict`], [`Error::StreamArchived`]) stores nothing, and the session stays usable. After an
+/// error of the database or of a projection, it can only be rolled back. [`nested`](Session::nested) limits the rollback to
+/// a part of the session.
 pub struct Session<'a> {
     transaction: Transaction<'a>,
     partition: Arc<Partition>,
     projections: InlineProjections,
-    /// The message that the session answers: the cause of what it appends.
+    /// The message that the session answers: the cause of its appends.
     cause: Option<&'a RecordedMessage>,
-    /// Whom its commit wakes up; `None` where the commit is another's.
+    /// Wakes consumers after the commit; `None` if another owner commits.
     wakeups: Option<Wakeups>,
-    /// How many messages its commit makes visible.
+    /// Number of messages that the commit makes visible.
     appended: usize,
-    /// Whether it has left projections of the store to a follower.
+    /// Whether it left projections of the store to a follower.
     is_followed: bool,
 }
 
@@ -73,13 +73,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The same session, whose commit wakes up consumers.
+    /// Returns the session with a commit that wakes consumers.
     pub(crate) fn waking(mut self, wakeups: Wakeups) -> Self {
         self.wakeups = Some(wakeups);
         self
     }
 
-    /// The same session for what answers a message.
+    /// Returns the session as the answer to a message.
     pub(crate) fn caused_by(mut self, cause: &'a RecordedMessage) -> Self {
         self.cause = Some(cause);
         self
@@ -89,18 +89,22 @@ impl<'a> Session<'a> {
         Arc::clone(&self.partition)
     }
 
-    /// How many messages were appended.
+    /// Returns the number of appended messages.
     pub(crate) fn appended(&self) -> usize {
         self.appended
     }
 
-    /// Commits. Only a session of [`EventStore::begin`](crate::EventStore::begin) can be given away like this.
+    /// Commits. Only a session from [`EventStore::begin`](crate::EventStore::begin) is owned by the caller and can be
+    /// committed this way.
     ///
     /// # Errors
-    /// [`DatabaseError::TransactionAborted`](crate::database::DatabaseError::TransactionAborted) when a statement failed before,
-    /// [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome) when the connection was lost meanwhile,
-    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) when a deferred constraint refuses. Nothing is stored,
-    /// but after an unknown outcome.
+    /// - [`DatabaseError::TransactionAborted`](crate::database::DatabaseError::TransactionAborted) if an earlier statement
+    ///   failed.
+    /// - [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) if a deferred constraint is violated.
+    /// - [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome) if the connection was lost during
+    ///   the commit.
+    ///
+    /// Nothing is stored, except that the outcome is unknown after the last one.
     pub fn commit(self) -> Result<()> {
         self.transaction.commit()?;
         if let Some(wakeups) = self.wakeups.filter(|_| self.appended > 0) {
@@ -112,10 +116,10 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Rolls back. Dropping the session does the same, but cannot report an error.
+    /// Rolls back. Dropping the session also rolls back, but cannot report an error.
     ///
     /// # Errors
-    /// When the connection is lost; the server rolls back then, too.
+    /// If the connection is lost; the server then rolls back as well.
     pub fn rollback(self) -> Result<()> {
         Ok(self.transaction.rollback()?)
     }
@@ -123,7 +127,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::append_to_stream`](crate::EventStore::append_to_stream).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`EventStore::append_to_stream`](crate::EventStore::append_to_stream).
     pub fn append_to_stream<A: Appendable>(
         &mut self,
         stream: &str,
@@ -135,7 +139,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::append_to_stream_with`](crate::EventStore::append_to_stream_with).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`EventStore::append_to_stream_with`](crate::EventStore::append_to_stream_with).
     pub fn append_to_stream_with<A: Appendable>(
         &mut self,
         stream: &str,
@@ -152,7 +156,7 @@ impl<'a> Session<'a> {
     /// Like [`EventStore::append_to_streams`](crate::EventStore::append_to_streams).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`EventStore::append_to_streams`](crate::EventStore::append_to_streams).
     pub fn append_to_streams(&mut self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
         let appends = streams.into_iter().map(|stream| stream.0).collect();
         let appends = self.with_causes(appends)?;
@@ -242,8 +246,8 @@ impl<'a> Session<'a> {
         Ok(stored.into_iter().map(Appended::from).collect())
     }
 
-    /// Hands each projection its stored messages. Where one fails, the session must not be committed with the messages
-    /// alone, even if the caller goes on.
+    /// Passes the stored messages to each projection. After a failure, the session must not commit the messages alone, even
+    /// if the caller continues.
     fn hand_over<'m>(
         &mut self,
         messages_of: impl Fn(&str) -> Vec<&'m RecordedMessage>,
@@ -256,18 +260,18 @@ impl<'a> Session<'a> {
         handled
     }
 
-    /// Like [`EventStore::read_stream`](crate::EventStore::read_stream); sees what the session has appended.
+    /// Like [`EventStore::read_stream`](crate::EventStore::read_stream), including the session's own appends.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`EventStore::read_stream`](crate::EventStore::read_stream).
     pub fn read_stream<E: Event>(&mut self, stream: &str) -> Result<StreamRead<E>> {
         self.read_stream_with(stream, ReadOptions::new())
     }
 
-    /// Like [`EventStore::read_stream_with`](crate::EventStore::read_stream_with); sees what the session has appended.
+    /// Like [`EventStore::read_stream_with`](crate::EventStore::read_stream_with), including the session's own appends.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`EventStore::read_stream_with`](crate::EventStore::read_stream_with).
     pub fn read_stream_with<E: Event>(
         &mut self,
         stream: &str,
@@ -277,10 +281,10 @@ impl<'a> Session<'a> {
         StreamRead::read(self.sql()?, &partition, stream, &options)
     }
 
-    /// Like [`EventStore::aggregate_stream`](crate::EventStore::aggregate_stream); sees what the session has appended.
+    /// Like [`EventStore::aggregate_stream`](crate::EventStore::aggregate_stream), including the session's own appends.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`EventStore::aggregate_stream`](crate::EventStore::aggregate_stream).
     pub fn aggregate_stream<S, E: Event>(
         &mut self,
         stream: &str,
@@ -299,19 +303,19 @@ impl<'a> Session<'a> {
         )
     }
 
-    /// Whether a stream exists and is not archived; sees what the session has appended.
+    /// Whether a stream exists and is not archived, including the session's own appends.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be queried.
     pub fn stream_exists(&mut self, stream: &str) -> Result<bool> {
         let partition = Arc::clone(&self.partition);
         Ok(stream::version(self.sql()?, &partition, stream)?.is_some())
     }
 
-    /// Runs a part of the session that can fail alone: what it did is taken back then, and the session goes on.
+    /// Runs a part of the session that can fail alone: after a failure, its writes are undone and the session continues.
     ///
     /// # Errors
-    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Session`].
+    /// The closure's error: an [`Error`] unchanged, any other error as [`Error::Session`].
     pub fn nested<T>(
         &mut self,
         run: impl FnOnce(&mut Session<'_>) -> anyhow::Result<T>,
@@ -331,7 +335,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Runs a session's closure; an error of this crate keeps its type.
+/// Runs a session's closure. An error of this crate keeps its type.
 pub(crate) fn run_in<'s, T>(
     session: &mut Session<'s>,
     run: impl FnOnce(&mut Session<'s>) -> anyhow::Result<T>,

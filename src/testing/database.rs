@@ -2,13 +2,12 @@ use super::{ServerError, maintenance};
 use postgres::Client;
 use std::fmt;
 
-/// A database of its own for one test; made by
+/// A separate database for one test. Created by
 /// [`Server::create_database`](super::Server::create_database) and
 /// [`Server::clone_database`](super::Server::clone_database).
 ///
-/// It is dropped with this value, together with the connections that it still has. A process that
-/// is killed leaves it on a server that ran before (`EMMETT_TEST_DATABASE_URL`); a throwaway server
-/// takes it along.
+/// Dropping the value drops the database, and closes its open connections. If the process is killed, the database
+/// stays on an existing server (`EMMETT_TEST_DATABASE_URL`). A throwaway server is removed with all its databases.
 #[must_use = "the database is dropped with this value"]
 pub struct Database {
     name: String,
@@ -25,12 +24,12 @@ impl Database {
         }
     }
 
-    /// The connection string.
+    /// Returns the connection string.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The name, unique on its server.
+    /// Returns the name, which is unique on its server.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -53,7 +52,7 @@ impl Drop for Database {
 }
 
 impl fmt::Debug for Database {
-    /// The name alone: the connection string may hold a password.
+    /// Shows the name only, because the connection string may contain a password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Database")

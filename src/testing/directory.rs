@@ -11,18 +11,18 @@ use std::{
     process::Command,
 };
 
-/// A longer one leaves no room for the socket's name: an address has 104 bytes on macOS, 108 on
-/// Linux.
+/// A longer path leaves no room for the name of the socket. An address has 104 bytes on macOS, and
+/// 108 on Linux.
 const LONGEST_BASE: usize = 60;
 
-/// A throwaway server's directory, readable by its owner alone, and removed when dropped.
+/// Directory of a throwaway server. Only its owner can read it, and dropping the value removes it.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
     owner: Option<Account>,
 }
 
-/// Whom the server runs as, where that is not the user of this process.
+/// The account of the server, if it differs from the user of this process.
 #[derive(Debug)]
 struct Account {
     user: u32,
@@ -52,7 +52,7 @@ impl Directory {
         self.give_to_owner(&path)
     }
 
-    /// A command that runs in this directory as its owner, and that Ctrl-C does not reach.
+    /// Returns a command that runs in this directory as its owner, and that Ctrl-C does not interrupt.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.path).process_group(0);
@@ -76,7 +76,7 @@ impl Drop for Directory {
 }
 
 impl Account {
-    /// Not root, as which PostgreSQL refuses to run.
+    /// Returns an account other than root, as which PostgreSQL refuses to run.
     fn of_the_server() -> io::Result<Option<Self>> {
         if !is_root()? {
             return Ok(None);
@@ -107,7 +107,7 @@ fn is_root() -> io::Result<bool> {
     Ok(id.stdout.trim_ascii() == b"0")
 }
 
-/// The temporary directory, unless the server could not live there: then `/tmp`.
+/// Returns the temporary directory, or `/tmp` if the server could not run there.
 fn base(other_owner: bool) -> PathBuf {
     let temporary = env::temp_dir();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);

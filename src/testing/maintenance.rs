@@ -47,7 +47,7 @@ pub(super) fn exists(client: &mut Client, database: &str) -> Result<bool, Server
     let statement = "SELECT FROM pg_catalog.pg_database WHERE datname = $1";
     let found = client
         .query_opt(statement, &[&database])
-        .map_err(failed("look for a database"))?;
+        .map_err(failed("find a database"))?;
     Ok(found.is_some())
 }
 

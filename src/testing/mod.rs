@@ -1,9 +1,8 @@
-//! What tests need: a throwaway PostgreSQL server, and databases on it.
+//! Throwaway PostgreSQL servers for tests, and databases on them.
 //!
-//! [`Server::shared`] is one server for the whole test process. It starts with the first call,
-//! listens only on a socket in a directory of its own, and is gone, with that directory, when the
-//! process ends: normally, by a panic, by Ctrl-C or by `kill -9`. Each test takes a fresh
-//! [`Database`] on it, so tests run side by side without seeing each other.
+//! [`Server::shared`] is one server for the whole test process. It starts with the first call, and listens only on a
+//! socket in its own directory. It is stopped and removed when the process ends: normally, by a panic, by Ctrl-C or by
+//! `kill -9`. Each test uses a new [`Database`] on it, so tests run in parallel without seeing each other.
 //!
 //! ```
 //! use emmett_postgresql::testing::Server;
@@ -14,20 +13,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Which PostgreSQL
+//! # Choice of PostgreSQL
 //!
-//! PostgreSQL 13 or later. The environment decides, in this order:
+//! PostgreSQL 13 or later is required. The first match is used:
 //!
 //! | Found | Used |
 //! |---|---|
-//! | `EMMETT_TEST_DATABASE_URL` | by [`Server::shared`]: the running server that it names |
+//! | `EMMETT_TEST_DATABASE_URL` | the running server that it names, by [`Server::shared`] only |
 //! | `EMMETT_POSTGRES_BIN` | the programs (`initdb`, `pg_ctl`, `postgres`) in this directory |
 //! | the system's packages | the highest version of Debian's, the PostgreSQL project's or Homebrew's |
-//! | `initdb` on the `PATH` | the directory that it really is in, symbolic links followed |
+//! | `initdb` on the `PATH` | its directory, after following symbolic links |
 //!
-//! `EMMETT_DATABASE_URL`, the database of the command line, is not looked at: tests do not touch an operator's database.
+//! `EMMETT_DATABASE_URL`, the database of the command line, is ignored, so that tests never use an operator's database.
 //!
-//! If no PostgreSQL is found, [`ServerError::ProgramsMissing`] says how to install it on this system.
+//! If no PostgreSQL is found, [`ServerError::ProgramsMissing`] explains how to install it on this system.
 
 mod database;
 mod directory;

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Directories of packages: where they lie, and how the name goes on before the version.
+/// Package directories: the parent directory, and the rest of the name before the version.
 const PACKAGES: [(&str, &str); 4] = [
     ("/usr/lib/postgresql", ""),
     ("/usr", "pgsql-"),
@@ -12,7 +12,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ("/usr/local/opt", "postgresql@"),
 ];
 
-/// The directory of PostgreSQL's programs. `scripts/install-postgresql` looks in the same places.
+/// Returns the directory of PostgreSQL's programs. `scripts/install-postgresql` searches the same places.
 pub(super) fn find() -> Result<PathBuf, ServerError> {
     if let Some(chosen) = env::var_os("EMMETT_POSTGRES_BIN").filter(|chosen| !chosen.is_empty()) {
         return accept_chosen(Path::new(&chosen));
@@ -62,7 +62,7 @@ fn on_the_path() -> Option<PathBuf> {
         .find(|directory| is_complete(directory))
 }
 
-/// A package of clients has a directory too, without the server.
+/// Returns whether the directory has the server. A package with clients only has a directory, too.
 fn is_complete(directory: &Path) -> bool {
     ["initdb", "pg_ctl", "postgres"]
         .iter()

@@ -18,12 +18,11 @@ use std::{
     sync::OnceLock,
 };
 
-/// A PostgreSQL server for tests: a throwaway one, or the one that `EMMETT_TEST_DATABASE_URL` names.
+/// A PostgreSQL server for tests: a throwaway server, or the server that `EMMETT_TEST_DATABASE_URL` names.
 ///
-/// A throwaway server is stopped and its directory removed when the value is dropped or the process
-/// ends, however it ends; so it may as well be a `static`. It needs PostgreSQL 13 or later; the
-/// [module](super) says where it is looked for. If the process is root, the server runs as user
-/// `postgres`, or else `nobody`.
+/// A throwaway server is stopped, and its directory removed, when the value is dropped or the process ends, for any
+/// reason. It may therefore be a `static`. It needs PostgreSQL 13 or later. The [module](super) lists the places that
+/// are searched. If the process is root, the server runs as user `postgres`, or as `nobody`.
 pub struct Server {
     maintenance_url: String,
     process: Option<Mutex<ServerProcess>>,
@@ -31,14 +30,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a throwaway server that does not wait for the disk; see [`ServerBuilder::durable`](super::ServerBuilder::durable).
+    /// Starts a throwaway server that does not wait for the disk. See
+    /// [`ServerBuilder::durable`](super::ServerBuilder::durable).
     pub fn start() -> Result<Self, ServerError> {
         Self::throwaway(&ServerSettings::default())
     }
 
-    /// The server that everything in this process shares: the one that `EMMETT_TEST_DATABASE_URL` names,
-    /// if it is set, and else a throwaway one, started by the first call. The former has to accept
-    /// connections without TLS, and its user has to be allowed to create databases.
+    /// Returns the server that all tests of this process share.
+    ///
+    /// If `EMMETT_TEST_DATABASE_URL` is set, it is the server named there. That server has to accept connections
+    /// without TLS, and its user needs the right to create databases. Otherwise the first call starts a throwaway
+    /// server.
     ///
     /// ```no_run
     /// use emmett_postgresql::testing::Server;
@@ -61,17 +63,18 @@ impl Server {
         Ok(SHARED.get_or_init(|| server))
     }
 
-    /// The connection string of a database with this name, whether it exists or not.
+    /// Returns the connection string of a database with this name, which need not exist.
     ///
-    /// For a throwaway server that is, for example,
-    /// `postgresql:///orders?host=/tmp/emmett-1b2c&port=5432&user=postgres`; for an existing one,
-    /// what `EMMETT_TEST_DATABASE_URL` says with another database.
+    /// An example for a throwaway server is
+    /// `postgresql:///orders?host=/tmp/emmett-1b2c&port=5432&user=postgres`. For an existing server, it is the value of
+    /// `EMMETT_TEST_DATABASE_URL` with another database.
     pub fn url(&self, database: &str) -> String {
         with_database(&self.maintenance_url, database)
     }
 
-    /// The connection string by TCP, for example `postgresql://postgres@localhost:40713/orders`, if
-    /// this is a throwaway server that [listens on localhost](super::ServerBuilder::listen_on_localhost).
+    /// Returns the connection string for TCP, for example `postgresql://postgres@localhost:40713/orders`. Returns
+    /// `None` unless this is a throwaway server that [listens on
+    /// localhost](super::ServerBuilder::listen_on_localhost).
     pub fn localhost_url(&self, database: &str) -> Option<String> {
         self.localhost_port
             .map(|port| format!("postgresql://postgres@localhost:{port}/{database}"))
@@ -82,8 +85,7 @@ impl Server {
         self.clone_database("template0")
     }
 
-    /// Creates a database with a unique name as a copy of another one, to which nobody may be
-    /// connected.
+    /// Creates a database with a unique name as a copy of another one, which must have no connections.
     pub fn clone_database(&self, template: &str) -> Result<Database, ServerError> {
         let name = format!("emt_test_{:016x}", random_number());
         create_database(&mut self.maintenance_client()?, &name, template)?;
@@ -91,14 +93,16 @@ impl Server {
         Ok(Database::new(name.clone(), self.url(&name), drop_through))
     }
 
-    /// The name of a template database for [`clone_database`](Self::clone_database), created and
-    /// prepared by the first call for this key: `prepare` gets its connection string, and must
-    /// close its connections before it returns.
+    /// Returns the name of a template database for [`clone_database`](Self::clone_database).
     ///
-    /// It is prepared once for a server and a key, even if many threads, and on an existing server
-    /// many processes, ask at the same time; if preparing it fails, the next call tries again. On
-    /// an existing server it stays for the next run, so the key has to change when `prepare` does:
-    /// put a checksum of the schema into it.
+    /// The first call for a key creates the template. `prepare` receives its connection string, and must close its
+    /// connections before it returns.
+    ///
+    /// The template is prepared once for each server and key, even if several threads ask at the same time, or several
+    /// processes on an existing server. If it fails, the next call retries.
+    ///
+    /// On an existing server the template stays for the next run, so the key has to change with `prepare`. For example,
+    /// include a checksum of the schema.
     ///
     /// ```no_run
     /// use emmett_postgresql::testing::Server;
@@ -127,13 +131,13 @@ impl Server {
         drop_database(&mut client, &unfinished)?;
         create_database(&mut client, &unfinished, "template0")?;
         prepare(&self.url(&unfinished)).map_err(|source| not_prepared(key, source))?;
-        // Last, so that a process that dies while preparing the template leaves none of this name.
+        // Rename last, so that a process that is killed while preparing leaves no incomplete template.
         rename_database(&mut client, &unfinished, &name)?;
         Ok(name)
     }
 
-    /// Restarts the server as after a crash: it loses its connections and what was not committed,
-    /// recovers, and accepts connections again when this returns.
+    /// Restarts the server as after a crash. It loses all connections and uncommitted transactions, recovers, and
+    /// accepts connections again when this method returns.
     ///
     /// # Errors
     ///
@@ -169,7 +173,7 @@ impl Server {
 }
 
 impl fmt::Debug for Server {
-    /// Not the connection string: it may hold a password.
+    /// Omits the connection string, because it may contain a password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Server")

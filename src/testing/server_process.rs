@@ -12,7 +12,7 @@ const LOOK_FOR_ANOTHER_PORT: RetryPolicy = RetryPolicy::times(4);
 const PORT_OF_SOCKET: u16 = 5432;
 const LINES_OF_LOG: usize = 50;
 
-/// A throwaway server, and the shell script that stops and removes it once this process is gone.
+/// A throwaway server, and the shell script that stops and removes it when this process ends.
 #[derive(Debug)]
 pub(super) struct ServerProcess {
     script: Child,
@@ -72,7 +72,7 @@ impl ServerProcess {
         if let Some(script) = &mut self.script.stdin {
             script
                 .write_all(b"restart\n")
-                .map_err(system("ask for a restart"))?;
+                .map_err(system("request a restart"))?;
         }
         self.wait_until_ready()
     }
@@ -81,7 +81,7 @@ impl ServerProcess {
         let mut reply = String::new();
         self.replies
             .read_line(&mut reply)
-            .map_err(system("hear from PostgreSQL"))?;
+            .map_err(system("read the output of PostgreSQL"))?;
         if reply == "ready\n" {
             return Ok(());
         }
@@ -100,7 +100,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Waiting closes the script's standard input first, which tells it to stop the server.
+        // Waiting closes the script's standard input first, which makes it stop the server.
         drop(self.script.wait());
     }
 }

@@ -3,13 +3,13 @@ use std::io;
 
 const NOT_DURABLE: [&str; 3] = ["fsync", "synchronous_commit", "full_page_writes"];
 
-/// What a throwaway server is started with.
+/// Settings of a throwaway server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServerSettings {
     pub(super) localhost: bool,
     pub(super) durable: bool,
     pub(super) certificate_and_key: Option<(String, String)>,
-    /// Of `postgresql.conf`, by the caller; the last of a name counts.
+    /// Parameters of `postgresql.conf` set by the caller. The last value of a name counts.
     pub(super) chosen: Vec<(String, String)>,
 }
 

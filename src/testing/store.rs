@@ -1,12 +1,12 @@
-//! Databases that have the schema already.
+//! Databases with the library's schema.
 
 use super::{Database, Server, ServerError};
 use crate::database::{ConnectionOptions, SchemaPart, schema};
 use crate::store::EventStore;
 
-/// A fresh database with the schema of this library, on the [shared server](Server::shared).
+/// Creates a database with the schema of this library, on the [shared server](Server::shared).
 ///
-/// It is a copy of a template that is migrated once, so it costs little.
+/// It is a copy of a template that is migrated once, so it is created quickly.
 ///
 /// ```
 /// use emmett_postgresql::{EventStore, RawEvent, testing};
@@ -19,7 +19,7 @@ use crate::store::EventStore;
 /// ```
 ///
 /// # Errors
-/// When there is no PostgreSQL, or it cannot be started.
+/// When PostgreSQL is not found, or cannot be started.
 pub fn database() -> Result<Database, ServerError> {
     let server = Server::shared()?;
     let template = server.template(&schema::sql("public", SchemaPart::EventStore), |url| {

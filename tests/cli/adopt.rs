@@ -28,9 +28,9 @@ fn a_plan_says_what_a_rust_program_has_to_call_everything() -> anyhow::Result<()
 
     for line in [
         "projection carts  version 1",
-        "goes on after 0000000000000000002, in turns with the Node service; \"node-1\" holds it now",
+        "resumes after 0000000000000000002, in turns with the Node service; \"node-1\" holds it now",
         "projection totals  version 1",
-        "inline_projection, if the Node service keeps it in its appends",
+        "if the Node service updates it in its appends, use inline_projection",
         "processor mails  version 1",
         "Reactor::new(\"mails\"), or Projector::new(..).name(\"mails\")",
     ] {

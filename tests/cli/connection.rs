@@ -1,4 +1,4 @@
-//! How the command finds its database.
+//! The connection string of the command.
 
 use super::process::{command, finish, run};
 use crate::database::connections::proxy::Proxy;

@@ -1,4 +1,4 @@
-//! `emmett consumers`: what it prints, and what it asks for.
+//! `emmett consumers`: its output and its requests.
 
 use super::process::{run_on, succeed};
 use crate::operations::processors::Rows;
@@ -162,7 +162,10 @@ fn parked_messages_are_listed() -> anyhow::Result<()> {
     let failed = columns(failed);
     assert_eq!(failed[..5], ["1", "Cart-0", "1", "ProductItemAdded", "3"]);
     assert_eq!(failed[6..], ["-", "no such product"]);
-    assert_eq!(columns(waiting)[6..], ["-", "waits behind an earlier one"]);
+    assert_eq!(
+        columns(waiting)[6..],
+        ["-", "waits for an earlier message of its stream"]
+    );
 
     let objects = run_on(&database, &["consumers", "parked", "carts", "--json"])?.objects()?;
     assert_eq!(objects.len(), 2);
@@ -189,7 +192,7 @@ fn parked_messages_are_listed() -> anyhow::Result<()> {
     assert_eq!(positions(&["--stream", "Cart-1"])?, [0; 0]);
     assert_eq!(
         succeed(&database, &["consumers", "parked", "idle"])?,
-        "nothing is parked\n"
+        "no parked messages\n"
     );
     Ok(())
 }
@@ -228,7 +231,7 @@ fn a_parked_message_is_shown() -> anyhow::Result<()> {
         (nothing.code, nothing.stderr.as_str()),
         (
             1,
-            "error: processor \"carts\" has parked nothing at position 2\n"
+            "error: processor \"carts\" has no parked message at position 2\n"
         )
     );
     Ok(())
@@ -241,14 +244,14 @@ fn replay_and_discard_say_whether_anybody_carries_it_out() -> anyhow::Result<()>
     let alone = succeed(&database, &["consumers", "replay", "carts", "--all"])?;
     assert_eq!(
         alone,
-        "asked to replay 2 messages\nno running owner: it is carried out when the processor is started\n"
+        "replay requested for 2 messages\nno owner is running: the request is carried out when the processor is started\n"
     );
     rows.take("carts", "host-1/4711", 600)?;
     let owned = succeed(
         &database,
         &["consumers", "replay", "carts", "--stream", "Cart-0"],
     )?;
-    assert_eq!(owned, "asked to replay 2 messages\n");
+    assert_eq!(owned, "replay requested for 2 messages\n");
     let parked = succeed(&database, &["consumers", "parked", "carts"])?;
     assert_eq!(parked.matches("  replay  ").count(), 2, "{parked}");
     let discard = ["consumers", "discard", "carts", "--position", "1", "--json"];
@@ -266,12 +269,12 @@ fn replay_and_discard_say_whether_anybody_carries_it_out() -> anyhow::Result<()>
             &database,
             &[&["consumers", "replay", "carts"][..], &selection].concat(),
         )?;
-        let error = format!("error: processor \"carts\" has parked nothing {what}\n");
+        let error = format!("error: processor \"carts\" has no parked message {what}\n");
         assert_eq!((nothing.code, nothing.stderr), (1, error));
     }
     rows.register("idle", 1, 0)?;
     let idle = succeed(&database, &["consumers", "discard", "idle", "--all"])?;
-    assert_eq!(idle, "nothing is parked\n");
+    assert_eq!(idle, "no parked messages\n");
     Ok(())
 }
 
@@ -287,7 +290,7 @@ fn what_waited_goes_on_after_a_discarded_message() -> anyhow::Result<()> {
 
     assert_eq!(
         discarded,
-        "asked to discard 1 message; 1 that waited go on\n"
+        "discard requested for 1 message; 1 later message released\n"
     );
     Ok(())
 }
@@ -300,7 +303,10 @@ fn a_processor_is_reset_and_forgotten() -> anyhow::Result<()> {
     let beyond = run_on(&database, &["consumers", "reset", "carts", "--to", "5"])?;
     assert_eq!(
         (beyond.code, beyond.stderr.as_str()),
-        (1, "error: position 5: is beyond the last one, 4\n")
+        (
+            1,
+            "error: position 5: is beyond the last drawn position, 4\n"
+        )
     );
     let reset = succeed(&database, &["consumers", "reset", "carts", "--to", "1"])?;
     assert_eq!(
@@ -352,7 +358,7 @@ fn a_version_is_chosen_where_there_are_several() -> anyhow::Result<()> {
         (unclear.code, unclear.stderr.as_str()),
         (
             1,
-            "error: processor \"carts\": has the versions 1, 2; say which\n"
+            "error: processor \"carts\": has the versions 1, 2: choose one with `Processors::version` or `--of-version`\n"
         )
     );
     succeed(

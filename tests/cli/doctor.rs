@@ -1,4 +1,4 @@
-//! `emmett doctor`: what it prints, and its exit code.
+//! `emmett doctor`: its output and its exit code.
 
 use super::process::{run_on, succeed};
 use crate::operations::processors::Rows;
@@ -15,7 +15,7 @@ fn a_store_in_order_is_told_in_two_lines() -> anyhow::Result<()> {
 
     assert_eq!(
         told,
-        "the feed can be read up to its head, position 1\nnothing is wrong\n"
+        "the feed can be read up to its head, position 1\nno problems found\n"
     );
     let feed = json!({ "head": 1, "horizon": 1, "heldBack": 0, "holders": [] });
     assert_eq!(
@@ -74,7 +74,7 @@ fn something_serious_has_exit_code_4() -> anyhow::Result<()> {
 
     assert_eq!((told.code, object.code), (4, 4));
     assert!(
-        told.stdout.contains("\nserious: Processor \"carts\" (version 1) has failed at position 0: no product\n    Mend"),
+        told.stdout.contains("\nserious: Processor \"carts\" (version 1) has failed at position 0: no product\n    Fix"),
         "{told:?}"
     );
     assert_eq!(object.json()?["serious"], true);
@@ -113,7 +113,7 @@ fn a_part_of_the_feed_is_proved_or_not() -> anyhow::Result<()> {
     assert_eq!(
         beyond,
         "positions 1 to 3: 3 messages of 1 stream; no holes, all streams in order\n\
-         position 200 is beyond the head: this is all that there is\n"
+         position 200 is beyond the head, so the proof ends there\n"
     );
     assert_eq!(
         (backwards.code, backwards.stderr.as_str()),

@@ -1,5 +1,5 @@
-//! The command finds its server as psql does: by variables, service files and password files, in that order after the
-//! connection string.
+//! The command finds its server like psql: after the connection string come variables, service files and password
+//! files.
 
 use super::process::{Run, TestFile, command, finish};
 use crate::database::tls::{Authority, TRUST};

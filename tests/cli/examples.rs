@@ -1,7 +1,8 @@
-//! The examples run, and print what they are there to show.
+//! The examples run and print the expected output.
 
 use super::process::{Run, TestFile, finish};
-use std::path::PathBuf;
+use emmett_postgresql::testing::Server;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The example, which is built with the tests; where only the tests were built, cargo builds it now.
@@ -30,6 +31,120 @@ fn lines(run: &Run) -> Vec<&str> {
         .map(str::trim_end)
         .filter(|line| !line.is_empty())
         .collect()
+}
+
+/// Each step of the path, with all that it prints but the time of the batch job.
+const PATH: [(&str, &[&str]); 7] = [
+    (
+        "01_append",
+        &[
+            "appended: Cart-1 is at version 1",
+            "conflict: it is at version 2",
+            "read: 1 ItemAdded { product: \"shoes\", quantity: 2 }",
+            "read: 2 ItemAdded { product: \"shirt\", quantity: 1 }",
+            "aggregated: 3 items",
+            "next: cargo run --example 02_read_model",
+        ],
+    ),
+    (
+        "02_read_model",
+        &[
+            "Cart-1: 1 items for 120",
+            "Cart-2: 2 items for 35",
+            "large carts: 1",
+            "next: cargo run --example 03_consumer",
+        ],
+    ),
+    (
+        "03_consumer",
+        &[
+            "mail to anna: thank you for Order-1",
+            "mail to bert: thank you for Order-2",
+            "mails: at position 2",
+            "next: cargo run --example 04_batch_job",
+        ],
+    ),
+    (
+        "04_batch_job",
+        &[
+            "turnovers: 2 messages handled in",
+            "next: cargo run --example 05_documents",
+        ],
+    ),
+    (
+        "05_documents",
+        &[
+            "inserted: version 1",
+            "by Beck: Some(\"Refactoring\")",
+            "available: 1",
+            "lent twice from one version: true",
+            "next: cargo run --example 06_tenants",
+        ],
+    ),
+    (
+        "06_tenants",
+        &[
+            "ship anvil",
+            "ship globe",
+            "in the store itself: false",
+            "globex leaves with 1 message",
+            "left: [\"acme\"]",
+            "next: cargo run --example 07_operate",
+        ],
+    ),
+    (
+        "07_operate",
+        &[
+            "mail to anna",
+            "handled: 1 events",
+            "mails: stopped, lag 0, parked 1",
+            "parked: Order-1 Placed: no mail can be sent to zoë",
+            "mail to zoë",
+            "handled: 1 events",
+            "doctor: 0 findings",
+            "next: cargo run --features cli --example shopping_cart",
+        ],
+    ),
+];
+
+#[test]
+fn each_step_of_the_path_shows_its_idea_and_names_the_next_step_each_time() -> anyhow::Result<()> {
+    let server = Server::shared()?.url("postgres");
+    for (name, expected) in PATH.iter().chain(&PATH) {
+        let mut step = example(name)?;
+        step.env("EMMETT_TEST_DATABASE_URL", &server)
+            .env_remove("EMMETT_DATABASE_URL");
+        let run = finish(&mut step)?;
+
+        assert_eq!(run.code, 0, "{name}: {run:?}");
+        let lines = lines(&run);
+        assert_eq!(lines.len(), expected.len(), "{name}: {run:?}");
+        for (line, expected) in lines.iter().zip(*expected) {
+            assert!(line.starts_with(expected), "{name}: {line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_path_is_all_of_the_numbered_examples_and_stands_in_the_readme() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut numbered = Vec::new();
+    for file in std::fs::read_dir(root.join("examples"))? {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        if name.starts_with(|first: char| first.is_ascii_digit()) {
+            numbered.push(name.trim_end_matches(".rs").to_owned());
+        }
+    }
+    numbered.sort();
+
+    assert_eq!(numbered, PATH.map(|(name, _)| name));
+    let readme = std::fs::read_to_string(root.join("README.md"))?;
+    for name in numbered {
+        let row = format!("| [`{name}`](examples/{name}.rs) |");
+        assert!(readme.contains(&row), "README.md has no row of {name}");
+    }
+    Ok(())
 }
 
 #[test]

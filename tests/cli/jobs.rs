@@ -1,4 +1,4 @@
-//! `run_main` in processes of its own: exit codes, signals, and a death in the middle. The job is the example `batch_job`.
+//! `run_main` in separate processes: exit codes, signals, and a kill in the middle. The job is the example `04_batch_job`.
 
 use super::examples::example;
 use super::process::{Run, finish};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn job(url: &str) -> anyhow::Result<Command> {
-    let mut job = example("batch_job")?;
+    let mut job = example("04_batch_job")?;
     job.env("EMMETT_DATABASE_URL", url);
     Ok(job)
 }
@@ -189,7 +189,7 @@ fn sigterm_stops_a_job_after_its_batch_with_0_and_the_next_run_goes_on_there() -
 
         let run = held.finish()?;
 
-        assert_ended(&run, 0, "stopped on request; the next run goes on here", "");
+        assert_ended(&run, 0, "stopped on request; the next run resumes here", "");
         let stopped_at = reported(&store)?;
         assert!(stopped_at < 2_501, "{run:?}");
         let handled = format!("turnovers: {} messages handled in ", stopped_at - 1);

@@ -1,4 +1,4 @@
-//! The command line, as a person and a program see it.
+//! The command line, as used by people and programs.
 
 mod adopt;
 mod commands;

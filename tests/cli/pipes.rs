@@ -1,4 +1,4 @@
-//! What becomes of a command whose output nobody reads, or whose database goes away.
+//! Commands whose output has no reader any more, or whose database disappears.
 
 use super::process::{Run, TestFile, command, run_on};
 use crate::support::store;

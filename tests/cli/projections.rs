@@ -1,4 +1,4 @@
-//! `emmett projections`, of the plain command and of one with a projection of its own.
+//! `emmett projections`, of the plain command and of a program with its own projection.
 
 use super::examples::example;
 use super::process::{Run, finish, run_on, succeed};
@@ -78,7 +78,7 @@ fn a_program_with_the_projection_lists_and_rebuilds_it() -> anyhow::Result<()> {
         (&json!("cart_sizes"), &json!(30), &json!(30))
     );
     assert_eq!(again["kept"], json!(["cart_sizes_v1"]));
-    assert_eq!(old, "cart_sizes_v1  kept of \"cart_sizes\"\n");
+    assert_eq!(old, "cart_sizes_v1  old model of \"cart_sizes\"\n");
     assert!(active.ends_with("inline  active\n"), "{active}");
     assert_eq!(
         forgotten,
@@ -119,7 +119,7 @@ fn a_program_without_the_projection_leaves_a_request() -> anyhow::Result<()> {
     assert!(
         asked
             .stdout
-            .contains("a consumer of a program that has it carries it out"),
+            .contains("a consumer of a program with the projection carries it out"),
         "{asked:?}"
     );
     let outcome = store.requested_rebuild("cart_sizes")?;

@@ -1,4 +1,4 @@
-//! Wrong arguments have exit code 2, and nothing is done.
+//! Wrong arguments give exit code 2 and have no effect.
 
 use super::process::run;
 

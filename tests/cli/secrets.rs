@@ -1,4 +1,4 @@
-//! No password is ever printed, whatever fails.
+//! No error ever prints a password.
 
 use super::process::{Run, TestFile, command, finish, run};
 use emmett_postgresql::testing::Server;

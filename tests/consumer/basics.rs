@@ -292,11 +292,14 @@ fn what_cannot_be_a_consumer_is_refused() -> anyhow::Result<()> {
 
     assert_eq!(
         refused(store.consumer().start()),
-        "the consumer: has no processors"
+        "the consumer: has no processors: add a projector or a reactor"
     );
     assert!(refused(store.consumer().reactor(nothing("")).start()).contains("must not be empty"));
     let twice = store.consumer().reactor(nothing("a")).reactor(nothing("a"));
-    assert_eq!(refused(twice.start()), "processor \"a\": is given twice");
+    assert_eq!(
+        refused(twice.start()),
+        "processor \"a\": is given twice: remove one of them, or rename it"
+    );
     let none = store.consumer().reactor(nothing("a").workers(0));
     assert!(refused(none.start()).contains("at least one worker"));
 

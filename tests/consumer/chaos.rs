@@ -1,4 +1,4 @@
-//! Exactly once, whatever is killed meanwhile.
+//! Exactly-once processing, despite kills of all kinds.
 
 use super::child::{ChildConsumer, Kind};
 use super::fixtures::{counted, counts, journaled, stored};

@@ -1,4 +1,4 @@
-//! Consumers in processes of their own.
+//! Consumers in child processes.
 
 use super::fixtures::{counts, journal};
 use crate::support::CartEvent;

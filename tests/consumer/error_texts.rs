@@ -1,4 +1,4 @@
-//! Errors whose text cannot be stored as it is: a NUL, a character that the database does not have, far too much.
+//! Errors whose text cannot be stored unchanged: with a NUL, with a character that the database lacks, or too long.
 
 use crate::support::{CartEvent, added, wait_until};
 use emmett_postgresql::testing::Server;

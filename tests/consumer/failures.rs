@@ -133,7 +133,12 @@ fn a_parked_event_holds_its_stream_back_and_no_other() -> anyhow::Result<()> {
         .expect_err("it is parked");
     assert!(error.to_string().contains("it is broken"), "{error}");
     let error = store.wait_for("mails", 3, LONG).expect_err("it waits");
-    assert!(error.to_string().contains("waits behind"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("an earlier message of its stream is parked"),
+        "{error}"
+    );
 
     broken.store(false, Ordering::SeqCst);
     let replay = "UPDATE emt_parked_messages SET request = 'replay' WHERE stream_id = 'Cart-1'";
@@ -334,7 +339,7 @@ fn a_feed_that_cannot_be_read_ends_its_processors_with_the_reason() -> anyhow::R
     let error = consumer.wait().expect_err("the feed cannot be read");
 
     let text = format!("{:#}", anyhow::Error::from(error));
-    assert!(text.contains("behind the position 3"), "{text}");
+    assert!(text.contains("below the position 3"), "{text}");
     let error = store
         .wait_for("journal", 4, LONG)
         .expect_err("it would skip events");
@@ -412,7 +417,7 @@ fn a_processor_that_repeats_what_fails_is_seen_to_do_so() -> anyhow::Result<()> 
     });
     let survived = processors()?.remove(0).survived.expect("an error");
     assert!(
-        survived.times >= 2 && survived.error.contains("no database connection"),
+        survived.times >= 2 && survived.error.contains("no connection of the pool"),
         "{survived:?}"
     );
     consumer.stop()?;

@@ -1,4 +1,4 @@
-//! What the tests of consumers share: a projection that counts, and readers of what it has written.
+//! Fixtures of the consumer tests: a projection that counts, and readers of its results.
 
 use crate::support::CartEvent;
 use emmett_postgresql::{DocumentProjection, EventStore, Recorded, SqlProjection};

@@ -347,7 +347,7 @@ fn a_failure_is_noted_as_soon_as_it_can_be() -> anyhow::Result<()> {
         });
     let consumer = store.consumer().reactor(broken).start()?;
     let appended = store.append_to_stream("Cart-1", &[added("hat", 1)])?;
-    let refused = |error: &String| error.contains("note a failure");
+    let refused = |error: &String| error.contains("record a failure");
     let attempts = reports.iter().filter(refused).take(2);
     assert_eq!(attempts.count(), 2);
 

@@ -1,4 +1,4 @@
-//! Projectors whose processors have names of their own.
+//! Projectors whose processors have their own names.
 
 use super::fixtures::{counted, counts};
 use crate::support::{added, store, wait_until};

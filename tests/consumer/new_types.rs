@@ -1,4 +1,4 @@
-//! Newer code that handles more than the code before it, in the same place and beside it.
+//! Newer code that handles more types than older code, after it and at the same time.
 
 use crate::support::{store, wait_until};
 use emmett_postgresql::{

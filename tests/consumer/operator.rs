@@ -1,4 +1,4 @@
-//! What an operator does to processors that run.
+//! An operator's requests to running processors.
 
 use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, store, wait_until};
@@ -183,7 +183,7 @@ fn a_rebuild_that_was_asked_for_and_fails_says_why_and_is_not_tried_for_ever() -
     let RequestedRebuild::Failed(error) = outcome else {
         panic!("{outcome:?}");
     };
-    assert!(error.contains("which tables it writes"), "{error}");
+    assert!(error.contains("declares no tables"), "{error}");
     consumer.stop()?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A database that was restored or emptied: its processors have handled positions that the sequence has yet to draw.
+//! A database that was restored or emptied: its processors are ahead of the sequence.
 
 use super::fixtures::{counts, journal, journaled, stored};
 use crate::support::{added, store};

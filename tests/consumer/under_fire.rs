@@ -1,4 +1,4 @@
-//! Faults of the database that pass by themselves: every processor goes on by itself, and no healthy event is parked.
+//! Transient faults of the database: every processor continues by itself, and no healthy event is parked.
 
 use super::fixtures::{counted, counts, journal, journaled, stored};
 use crate::support::{CartEvent, added, database, wait_until};

@@ -1,4 +1,4 @@
-//! A database that is not well for a while: a processor waits, shows why, and goes on. Its handler is not blamed.
+//! Transient database errors: a processor waits, shows the reason, and continues. Its handler is not blamed.
 
 use super::fixtures::{counted, counts};
 use crate::support::{CartEvent, added, store, wait_until};

@@ -1,4 +1,4 @@
-//! Taking over a database that Emmett's Node library has created.
+//! The adoption of a database of Emmett for Node.
 
 use crate::support::{CartEvent, added};
 use emmett_postgresql::{

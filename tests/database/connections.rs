@@ -1,4 +1,4 @@
-//! Connections: what an operation costs, where connections come from, and what becomes of it when they are lost.
+//! Connections: their cost per operation, their origin, and their loss.
 
 mod asynchronous;
 mod failover;

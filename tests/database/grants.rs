@@ -1,4 +1,4 @@
-//! What a writer and a reader can do with the grants of `emt_grant`, and that they can do nothing else.
+//! The permissions of a writer and a reader with `emt_grant`, and nothing beyond them.
 
 use crate::support::{CartEvent, added};
 use emmett_postgresql::testing::{Database, Server};

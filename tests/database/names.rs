@@ -1,4 +1,4 @@
-//! Names and values that were made to break SQL are stored and read back exactly, or refused before anything is sent.
+//! Hostile names and values are stored and read back exactly, or refused before anything is sent.
 
 use crate::support::{database, store};
 use emmett_postgresql::pongo;
@@ -537,7 +537,7 @@ fn imports_of_any_name_are_remembered_and_odd_logs_come_back_exactly() -> anyhow
         store.append_to_stream(&name, &[message.message_id(&*name)])?;
     }
     let mut log = Vec::new();
-    store.export(&mut log, ExportOptions::new())?;
+    store.export(&mut log, ExportOptions::new().positions(false))?;
 
     for name in odd_names() {
         store.tenants().add("copy")?;
@@ -545,7 +545,7 @@ fn imports_of_any_name_are_remembered_and_odd_logs_come_back_exactly() -> anyhow
         let first = copy.import(&log[..], ImportOptions::new().name(name.as_str()))?;
         let second = copy.import(&log[..], ImportOptions::new().name(name.as_str()))?;
         let mut copied = Vec::new();
-        copy.export(&mut copied, ExportOptions::new())?;
+        copy.export(&mut copied, ExportOptions::new().positions(false))?;
         assert_eq!(
             (first.skipped, second.imported, copied == log),
             (0, 0, true),

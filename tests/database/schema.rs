@@ -1,4 +1,4 @@
-//! The schema: how a database gets it, whose it is, and what it is called.
+//! The schema: its creation, its owner, and its names.
 
 mod emmetts_function;
 mod files;

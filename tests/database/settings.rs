@@ -1,4 +1,4 @@
-//! Settings of a role or a database, and encodings, that a store meets.
+//! Settings of roles and databases, and encodings.
 
 use crate::consumer::fixtures::counts;
 use crate::support::{CartEvent, added, database};

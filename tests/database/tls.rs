@@ -1,4 +1,4 @@
-//! Each `sslmode` accepts the servers that it accepts in PostgreSQL's own programs, and no others.
+//! Each `sslmode` accepts the same servers as PostgreSQL's own programs.
 
 use emmett_postgresql::{EventStore, testing::Server};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A user's whole day under the settings, encodings and versions of PostgreSQL that a store meets.
+//! A user's whole day with various settings, encodings and versions of PostgreSQL.
 
 pub(crate) mod program;
 mod settings;

@@ -1,4 +1,4 @@
-//! What a user does in a day, each step with its right outcome.
+//! A user's day: each step has the right outcome.
 
 use crate::support::wait_until;
 use anyhow::{Context, Result, ensure};
@@ -88,7 +88,7 @@ pub(super) fn open(database: &Database) -> Result<EventStore> {
 }
 
 fn append(store: &EventStore) -> Result<()> {
-    let new = AppendOptions::new().expect(ExpectedVersion::NoStream);
+    let new = AppendOptions::new().expect(ExpectedVersion::DoesNotExist);
     let first = store.append_to_stream_with("Loan-1", &[lent("Über den Fluß")], new.clone())?;
     ensure!(first.next_expected_version == 1, "{first:?}");
     let again = store
@@ -106,7 +106,7 @@ fn append(store: &EventStore) -> Result<()> {
         "version 1 is old"
     );
 
-    let there = AppendOptions::new().expect(ExpectedVersion::StreamExists);
+    let there = AppendOptions::new().expect(ExpectedVersion::Exists);
     store.append_to_stream_with("Loan-1", &[EXTENDED, LoanEvent::Returned {}], there)?;
     store.append_to_stream("Loan-2", &[lent("Emma"), EXTENDED])?;
     let both = store.append_to_streams(vec![

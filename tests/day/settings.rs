@@ -1,4 +1,4 @@
-//! The day under each setting of the database that changes how statements run, and in other encodings.
+//! The day with each database setting that changes how statements run, and in other encodings.
 
 use super::program::{open, whole_day};
 use emmett_postgresql::testing::{Database, Server};

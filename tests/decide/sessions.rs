@@ -2,8 +2,8 @@
 
 use super::Cart;
 use crate::support::{CartEvent, added, store};
-use emmett_postgresql::decide::{DecideError, Decision, stream};
 use emmett_postgresql::consumer::RunEnd;
+use emmett_postgresql::decide::{DecideError, Decision, stream};
 use emmett_postgresql::{Error, Reactor, Recorded, RunUntil};
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! An error that the code of a user returns to a transaction comes back as itself; a lost type would be a lost answer.
+//! An error that user code returns to a transaction comes back unchanged, with its type.
 
 use crate::support::{added, store};
 use emmett_postgresql::pongo::{self, PongoClient};

@@ -1,4 +1,4 @@
-//! The questions that tell a caller what to do, asked of the errors of all rooms.
+//! The questions that callers ask of errors, for the errors of all rooms.
 
 use crate::database::connections::proxy::{Loss, Proxy};
 use crate::support::{added, database, quiet, store};

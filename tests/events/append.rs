@@ -1,4 +1,4 @@
-//! Appending to a stream: expected versions, message ids, and everything that can stand in a message.
+//! Appending to a stream: expected versions, message ids, and every kind of message.
 
 mod concurrency;
 mod conditions;

@@ -1,4 +1,4 @@
-//! The archive: streams that are done with, out of the way of appends and reads, but never out of the feed.
+//! The archive: appends and reads skip its streams, but the feed keeps them.
 
 use crate::events::fence::fixtures::{
     ACME, Change, DEFAULT, Ground, Reader, append, fails_without,
@@ -40,8 +40,8 @@ fn an_archived_stream_refuses_every_append_and_names_its_version() -> anyhow::Re
 
     for expected in [
         ExpectedVersion::Any,
-        ExpectedVersion::NoStream,
-        ExpectedVersion::StreamExists,
+        ExpectedVersion::DoesNotExist,
+        ExpectedVersion::Exists,
         ExpectedVersion::Exact(2),
     ] {
         let options = AppendOptions::new().expect(expected);

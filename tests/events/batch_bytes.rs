@@ -1,4 +1,4 @@
-//! Batches are bounded in bytes: in the feed, in streams, in consumers and rebuilds.
+//! The maximum size of batches in bytes: in the feed, in streams, in consumers and rebuilds.
 
 use crate::support::{database, store, wait_until_active};
 use emmett_postgresql::testing::Database;

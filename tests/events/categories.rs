@@ -1,4 +1,4 @@
-//! Categories tell events of one type name apart, by the names of their streams.
+//! Categories distinguish events with the same type name, by the names of their streams.
 
 use crate::support::{database, store, wait_until};
 use emmett_postgresql::{

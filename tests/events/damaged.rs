@@ -1,4 +1,4 @@
-//! Rows that nobody should have written: they are errors that say what is wrong, and never read as something else.
+//! Damaged rows: reading them gives an error that names the problem, and never a wrong value.
 
 use crate::support::{database, wait_until};
 use emmett_postgresql::testing::Database;

@@ -1,4 +1,4 @@
-//! The feed as a reader sees it. Why it has no holes is proved in `fence`.
+//! The feed as a reader sees it. `fence` proves that it has no holes.
 
 use crate::events::fence::fixtures::{ACME, DEFAULT, Ground, append};
 use crate::support::{CartEvent, added, store};

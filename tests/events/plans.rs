@@ -1,4 +1,4 @@
-//! What the hot statements cost: which indexes they use with 100,000 messages, and what they lock with 500 tenants.
+//! The cost of the hot statements: their indexes with 100,000 messages, and their locks with 500 tenants.
 
 mod indexes;
 mod locks;

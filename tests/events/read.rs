@@ -1,4 +1,4 @@
-//! Reading streams: parts of them, folded, page by page, while they change, and with gaps.
+//! Reading streams: in part, folded, page by page, during appends, and with gaps.
 
 mod aggregate;
 mod gaps;

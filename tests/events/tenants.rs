@@ -1,4 +1,4 @@
-//! Tenants: one store seen through several partitions, of which nothing crosses into another.
+//! Tenants: one store with several partitions, which are isolated from each other.
 
 mod documents;
 mod isolation;

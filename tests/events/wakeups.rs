@@ -1,4 +1,4 @@
-//! What one process tells the others about its appends, heard over a connection that listens.
+//! Notifications of a process about its appends, received on a listening connection.
 
 use crate::support::{added, database, wait_until};
 use anyhow::Context;

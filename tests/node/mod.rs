@@ -1,4 +1,4 @@
-//! Emmett for Node itself, beside this library. `scripts/test-node` fetches it and runs these.
+//! Emmett for Node together with this library. `scripts/test-node` fetches it and runs these tests.
 
 use crate::consumer::fixtures::{journal, journaled, stored};
 use crate::support::{added, store, wait_until};

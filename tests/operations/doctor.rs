@@ -1,4 +1,4 @@
-//! What the doctor finds, names rightly, and finds no more when its cause is gone.
+//! The doctor's findings: each names its problem, and disappears with its cause.
 
 use crate::operations::processors::Rows;
 use crate::support::{added, store, wait_until};
@@ -273,7 +273,10 @@ fn a_transaction_is_named_once_others_wait_for_its_lock() -> anyhow::Result<()> 
         });
         let finding = only(&store)?;
         assert_eq!(finding.kind, FindingKind::LockHeld);
-        assert!(finding.problem.contains("1 wait for it"), "{finding:?}");
+        assert!(
+            finding.problem.contains("sessions waiting for it: 1"),
+            "{finding:?}"
+        );
         holder.batch_execute("COMMIT")?;
         waiter.join().expect("the waiter ends")?;
         anyhow::Ok(())
@@ -706,7 +709,7 @@ fn a_processor_that_hangs_repeats_or_stands_still_is_found() -> anyhow::Result<(
         "carts",
         "busy_since = NULL, survived_error = 'no pool', survived_at = clock_timestamp(), survived_count = 7",
     )?;
-    let words = "repeats what fails after position 4, 7 times so far: no pool";
+    let words = "keeps failing after position 4, 7 times so far: no pool";
     look(
         ProcessorState::Repeating,
         FindingKind::ProcessorRepeats,
@@ -753,7 +756,7 @@ fn an_expired_lease_a_failed_processor_and_parked_messages_are_found() -> anyhow
         (FindingKind::LeaseExpired, Severity::Warning)
     );
     assert!(
-        expired.problem.contains("\"carts\" (version 1): \"host-1/4711\" has not renewed its lease, and nobody has taken over 2 of 2 slots"),
+        expired.problem.contains("\"carts\" (version 1): \"host-1/4711\" has not renewed its lease, and no other worker has taken over 2 of 2 slots"),
         "{expired:?}"
     );
     rows.take("carts", "host-2/1", 600)?;
@@ -804,7 +807,7 @@ fn a_processor_beyond_the_sequence_is_found() -> anyhow::Result<()> {
     assert!(
         ahead
             .problem
-            .contains("is at position 9, but the last one that was drawn is 6"),
+            .contains("is at position 9, but the last drawn position is 6"),
         "{ahead:?}"
     );
     store.processors().reset("carts", 6)?;
@@ -900,7 +903,7 @@ fn what_is_not_readable_yet_cannot_be_proved() -> anyhow::Result<()> {
     let error = refused.expect_err("7 is open").to_string();
     assert_eq!(
         error,
-        "position 7: is beyond 6, how far the feed can be read now"
+        "position 7: is beyond 6, the end of the readable feed: retry when open appends have ended"
     );
     assert!(store.prove_feed(1, 6)?.holds());
     open.rollback()?;
@@ -929,7 +932,7 @@ fn a_missing_message_a_repeated_position_and_a_wrong_order_break_the_proof() -> 
             "INSERT INTO emt_messages (stream_position, global_position, stream_id, message_schema_version, message_id,
                                        message_type, message_data, message_metadata, is_archived)
              VALUES (1, 4, 'Cart-5', '1', 'x', 'Opened', '{}', '{}', TRUE)",
-            "Position 4 is there more than once: in stream",
+            "Position 4 is used more than once: also in stream",
         ),
     ] {
         let (database, store) = shop()?;
@@ -966,7 +969,7 @@ fn a_repeated_position_at_the_end_of_a_page_breaks_the_proof() -> anyhow::Result
         "{:?}",
         proof.violations
     );
-    assert!(proof.violations[0].starts_with("Position 1000 is there more than once"));
+    assert!(proof.violations[0].starts_with("Position 1000 is used more than once"));
     assert_eq!(
         proof.violations[1],
         "Stream \"Cart-5\" has messages up to version 1 and no row in emt_streams."
@@ -1021,7 +1024,7 @@ fn a_last_message_that_is_missing_is_found_by_the_doctor_and_breaks_the_proof() 
         (
             "UPDATE emt_streams SET stream_position = 2 WHERE stream_id = 'Cart-0'",
             1,
-            "Stream \"Cart-0\" is at version 2, its last message at 3: its row is behind.",
+            "Stream \"Cart-0\" is at version 2, its last message at 3: its row is out of date.",
         ),
     ] {
         let (database, store) = shop()?;
@@ -1055,10 +1058,7 @@ fn a_part_is_proved_up_to_the_head_and_has_to_begin_before_it_ends() -> anyhow::
         ((3, 1), "positions 3 to 1: the part ends before it begins"),
         ((7, 6), "positions 7 to 6: the part ends before it begins"),
         ((2, 0), "positions 2 to 0: the part ends before it begins"),
-        (
-            (9, 200),
-            "position 9: is beyond 6, the last position that was drawn",
-        ),
+        ((9, 200), "position 9: is beyond 6, the last drawn position"),
     ] {
         let refused = store.prove_feed(from, to).expect_err("no part of the feed");
         assert_eq!(refused.to_string(), expected);

@@ -1,4 +1,4 @@
-//! A logical replica that takes over, as in a move to a new major version: it has all tables, and no sequence.
+//! A logical replica that takes over, as in a major version upgrade: it has all tables, and no sequence values.
 
 use super::outside_reader::{OutsideReader, assert_counted, positions};
 use crate::cli::process::{run_on, succeed};
@@ -247,7 +247,7 @@ fn repair(new: &Database, schema: Schema) -> anyhow::Result<()> {
     assert!(
         said.starts_with(
             "set emt_global_message_position from 0 to 10\n\
-             the store is at epoch 1 now: processors go on, and readers that keep their position elsewhere are told\n"
+             the store is at epoch 1 now: processors continue, and readers with a position elsewhere detect the epoch\n"
         ),
         "{said}"
     );

@@ -1,6 +1,7 @@
-//! What an operator sees and does.
+//! The operator's tools.
 
 mod doctor;
+mod dump;
 mod event_log;
 mod logical_replica;
 mod outside_reader;

@@ -1,4 +1,4 @@
-//! A reader that keeps its position and the store's epoch outside of the database, and what all read models must equal.
+//! A reader that keeps its position and the store's epoch outside the database, and the expected read models.
 
 use crate::consumer::fixtures::counted;
 use crate::support::CartEvent;

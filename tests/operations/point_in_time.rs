@@ -1,4 +1,4 @@
-//! A recovery to a point in time, while checkpoints that were kept elsewhere are ahead of it.
+//! A point-in-time recovery, with checkpoints elsewhere that are ahead of it.
 
 use super::outside_reader::{OutsideReader, assert_counted, positions};
 use crate::cli::process::run as emmett;

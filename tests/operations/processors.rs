@@ -1,4 +1,4 @@
-//! What an operator sees of processors, and does to them; on rows as a consumer leaves them.
+//! The operator's view of processors, and requests to them, on rows as a consumer leaves them.
 
 use crate::support::{added, store};
 use emmett_postgresql::testing::Database;
@@ -437,7 +437,10 @@ fn a_message_that_waits_can_be_discarded_but_not_replayed_by_itself() -> anyhow:
 
     let replayed = processors.replay("carts", &ParkedSelection::Position(5));
     let error = replayed.expect_err("1 and 3 come first").to_string();
-    assert!(error.contains("waits behind that at position 1"), "{error}");
+    assert!(
+        error.contains("follows the parked message at position 1"),
+        "{error}"
+    );
     assert_eq!(asked(&mut rows)?, "1- 2- 3- 4- 5- 6-");
 
     let discarded = processors.discard("carts", &ParkedSelection::Position(3))?;
@@ -523,7 +526,7 @@ fn a_reset_beyond_the_last_position_is_refused() -> anyhow::Result<()> {
     let refused = store.processors().reset("carts", 7);
 
     let error = refused.expect_err("beyond").to_string();
-    assert_eq!(error, "position 7: is beyond the last one, 6");
+    assert_eq!(error, "position 7: is beyond the last drawn position, 6");
     store.processors().reset("carts", 6)?;
     assert_eq!(only(&store)?.position, 6);
     Ok(())
@@ -584,12 +587,12 @@ fn where_a_name_has_several_versions_a_change_names_one() -> anyhow::Result<()> 
         let error = error.expect("which version?").to_string();
         assert_eq!(
             error,
-            "processor \"carts\": has the versions 1, 2; say which"
+            "processor \"carts\": has the versions 1, 2: choose one with `Processors::version` or `--of-version`"
         );
     }
     let third = processors.clone().version(3).reset("carts", 0);
     let error = third.expect_err("there is none").to_string();
-    assert_eq!(error, "processor \"carts\": has no version 3, but 1, 2");
+    assert_eq!(error, "processor \"carts\": has no version 3, only 1, 2");
 
     processors.clone().version(2).reset("carts", 1)?;
     let second = processors.clone().version(2).list()?;

@@ -1,4 +1,4 @@
-//! Sequences that are behind their tables, and positions that are drawn for the second time.
+//! Sequences that were set back, and positions that are drawn twice.
 
 use crate::consumer::fixtures::{counts, journal, journaled};
 use crate::support::{added, quiet, store, wait_until};

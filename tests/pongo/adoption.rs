@@ -1,4 +1,4 @@
-//! Tables that somebody else has made: Pongo's Node library, an earlier registration, or somebody with other plans.
+//! Foreign tables: of Pongo for Node, of an earlier registration, or with another layout.
 
 use super::client::{client, exists};
 use crate::support::database;

@@ -1,4 +1,4 @@
-//! Random filters over random documents find what an evaluator of MongoDB's semantics finds, and sorts are total orders.
+//! Random filters on random documents give the results of an evaluator of MongoDB's semantics. Sorts are total orders.
 
 use super::evaluator;
 use crate::support;

@@ -1,5 +1,5 @@
-//! The id and the version of a document stand in columns: no write puts them into the JSON, too, and rows that have them there
-//! are read and written like others.
+//! The id and the version of a document are columns: no write adds them to the JSON. Rows with them in the JSON are
+//! read and written like others.
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::pongo::{Collection, Error, Index, ReturnDocument, UpdateOptions};

@@ -1,4 +1,4 @@
-//! Nothing is lost or done twice, however many write one document at once.
+//! No change is lost or repeated, even with many concurrent writers of one document.
 
 use crate::support;
 use emmett_postgresql::pongo::{

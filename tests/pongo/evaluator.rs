@@ -1,9 +1,9 @@
-//! MongoDB's filters over plain Rust values, written after its manual and not after the library: what the model test
-//! compares with.
+//! MongoDB's filters on plain Rust values, written after its manual and independently of the library. The model test
+//! compares both.
 //!
-//! It knows what the library does in another way on purpose: objects are equal in any order of their keys; behind
-//! `$elemMatch` a filter is for objects, not for arrays by their positions; and a path with a position is missing when it
-//! leads nowhere at all.
+//! It includes the library's deliberate differences. Objects are equal in any order of their keys. Inside
+//! `$elemMatch` a filter applies to objects, and not to arrays by their positions. A path with a position is missing
+//! if it leads nowhere.
 
 use serde_json::{Map, Value};
 use std::cmp::Ordering;

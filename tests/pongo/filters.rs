@@ -1,4 +1,4 @@
-//! Filters and sorts against a real PostgreSQL. Each table names the page of MongoDB's manual that its rows follow.
+//! Filters and sorts, with a real PostgreSQL. Each table names the page of MongoDB's manual that its rows follow.
 
 use emmett_postgresql::pongo::Error;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Text that tries to leave its place in SQL, in a JSON path or in a regular expression.
+//! Text that tries to break out of SQL, of a JSON path or of a regular expression.
 
 use crate::support;
 use emmett_postgresql::pongo::Collection;

@@ -1,4 +1,4 @@
-//! Indexes: declared and by hand, unique, built while others write.
+//! Indexes: declared and by hand, unique, built during writes.
 
 use super::client::client;
 use crate::support::{store, wait_until};

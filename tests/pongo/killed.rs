@@ -1,4 +1,4 @@
-//! Whatever a program was doing when it was killed, each of its writes is whole or not there, and what it was told is kept.
+//! After a kill at any moment, each write is complete or absent, and acknowledged writes are kept.
 
 use crate::support;
 use emmett_postgresql::pongo::{Collection, PongoClient, Replacement};

@@ -1,4 +1,4 @@
-//! Pongo: collections of documents against a real PostgreSQL.
+//! Pongo: collections of documents, with a real PostgreSQL.
 
 mod adoption;
 mod against_a_model;
@@ -10,6 +10,7 @@ mod evaluator;
 mod filters;
 mod finding;
 mod hostile_text;
+mod ids;
 mod index_plans;
 mod indexes;
 mod killed;

@@ -1,12 +1,12 @@
-//! What each operation on documents does, and says that it did.
+//! The effect and the result of each operation on documents.
 
 use crate::support;
-use emmett_postgresql::EventStore;
 use emmett_postgresql::pongo::{
-    Collection, DeleteOptions, Error, ExpectedDocument, HandleId, HandleOptions, HandleOutcome,
-    PongoClient, Replacement, ReturnDocument, UpdateOptions,
+    Collection, DeleteOptions, Error, HandleId, HandleOptions, HandleOutcome, PongoClient,
+    Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
+use emmett_postgresql::{EventStore, ExpectedVersion};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn ids(products: &[Product]) -> Vec<&str> {
     products.iter().map(|product| product.id.as_str()).collect()
 }
 
-fn conflict(error: &Error) -> (ExpectedDocument, u64) {
+fn conflict(error: &Error) -> (ExpectedVersion, u64) {
     match error {
         Error::Conflict(conflict) => (conflict.expected, conflict.actual),
         other => panic!("no conflict: {other:?}"),
@@ -228,12 +228,12 @@ fn an_upsert_inserts_what_filter_and_update_say() -> anyhow::Result<()> {
     let replaced =
         counters.replace_one_with(json!({"_id": "r"}), &json!({"a": 1}), upsert.clone())?;
     assert!(replaced.inserted);
-    let absent = upsert.expect(ExpectedDocument::DoesNotExist);
+    let absent = upsert.expect(ExpectedVersion::DoesNotExist);
     let conflicting =
         counters.replace_one_with(json!({"_id": "r"}), &json!({"a": 2}), absent.clone());
     assert_eq!(
         conflict(&conflicting.unwrap_err()),
-        (ExpectedDocument::DoesNotExist, 1)
+        (ExpectedVersion::DoesNotExist, 1)
     );
     Ok(())
 }
@@ -290,7 +290,7 @@ fn a_replacement_keeps_the_id() -> anyhow::Result<()> {
 
 #[test]
 fn many_replacements_are_done_together_or_not_at_all() -> anyhow::Result<()> {
-    use ExpectedDocument::{DoesNotExist, Exists, Version};
+    use ExpectedVersion::{DoesNotExist, Exact, Exists};
     let (_database, _store, products) = products()?;
     let before = [product("a", 1), product("b", 2), product("c", 3)];
     products.insert_many(&before)?;
@@ -305,14 +305,14 @@ fn many_replacements_are_done_together_or_not_at_all() -> anyhow::Result<()> {
     };
     for (id, document, expected, actual) in [
         ("y", &product("y", 1), Exists, 0),
-        ("y", &product("y", 1), Version(1), 0),
-        ("q", &product("q", 1), Version(2), 0),
+        ("y", &product("y", 1), Exact(1), 0),
+        ("q", &product("q", 1), Exact(2), 0),
     ] {
         let unmet = Replacement::new(id, document).expect(expected);
         let lost = products.replace_many(replacements().into_iter().chain([unmet]));
         assert_eq!(conflict(&lost.unwrap_err()), (expected, actual));
     }
-    for (expected, actual) in [(Version(2), 1), (DoesNotExist, 1)] {
+    for (expected, actual) in [(Exact(2), 1), (DoesNotExist, 1)] {
         let unmet = Replacement::new("c", &before[2]).expect(expected);
         let lost = products.replace_many([("a", &a).into(), unmet]);
         assert_eq!(conflict(&lost.unwrap_err()), (expected, actual));
@@ -533,16 +533,16 @@ fn an_update_is_no_replacement() -> anyhow::Result<()> {
 
 #[test]
 fn every_write_checks_the_version_that_it_expects() -> anyhow::Result<()> {
-    use ExpectedDocument::{DoesNotExist, Exists, Version};
+    use ExpectedVersion::{DoesNotExist, Exact, Exists};
     let (_database, _store, products) = products()?;
     products.insert_one(&product("a", 1))?;
     let inc = || json!({"$inc": {"stock": 1}});
     let options = |expected| UpdateOptions::new().expect(expected);
     let deletion = |expected| DeleteOptions::new().expect(expected);
     for (id, expected, actual) in [
-        ("a", Version(2), 1),
+        ("a", Exact(2), 1),
         ("a", DoesNotExist, 1),
-        ("z", Version(1), 0),
+        ("z", Exact(1), 0),
         ("z", Exists, 0),
     ] {
         let filter = || json!({"_id": id});
@@ -572,7 +572,7 @@ fn every_write_checks_the_version_that_it_expects() -> anyhow::Result<()> {
         assert_eq!(reported.conflict.expect("reported").actual, actual);
     }
     let message = products
-        .update_one_with(json!({"_id": "a"}), inc(), options(Version(2)))
+        .update_one_with(json!({"_id": "a"}), inc(), options(Exact(2)))
         .unwrap_err()
         .to_string();
     assert_eq!(
@@ -584,7 +584,7 @@ fn every_write_checks_the_version_that_it_expects() -> anyhow::Result<()> {
         Some(product("a", 1)),
         "untouched"
     );
-    for expected in [Version(1), Exists] {
+    for expected in [Exact(1), Exists] {
         let updated = products.update_one_with(json!({"_id": "a"}), inc(), options(expected))?;
         assert!(updated.modified);
     }
@@ -707,10 +707,7 @@ fn a_document_that_changed_meanwhile_keeps_all_from_being_written() -> anyhow::R
         Ok(found.map(|found| product(id, found.stock + 100)))
     };
     let lost = products.handle_many(["a", "b", "c"], interfere);
-    assert_eq!(
-        conflict(&lost.unwrap_err()),
-        (ExpectedDocument::Version(1), 2)
-    );
+    assert_eq!(conflict(&lost.unwrap_err()), (ExpectedVersion::Exact(1), 2));
     assert_eq!(
         products.find_by_id("a")?,
         Some(product("a", 1)),

@@ -1,4 +1,5 @@
-//! Strings and numbers that come back as they went in, whatever is done with them; and documents of an older form.
+//! Strings and numbers are read back as they were written, after any operation. Documents of an older form are read,
+//! too.
 
 use crate::support;
 use emmett_postgresql::error::JsonError;

@@ -1,4 +1,4 @@
-//! Updates against a real PostgreSQL. Each table names the page of MongoDB's manual that its rows follow.
+//! Updates, with a real PostgreSQL. Each table names the page of MongoDB's manual that its rows follow.
 
 use anyhow::Context;
 use emmett_postgresql::pongo::{Collection, Update};

@@ -1,4 +1,4 @@
-//! A type that a handler is told to handle, and that its events do not have, would never be handled.
+//! A type that a handler is restricted to, and that its events do not have, is refused.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{

@@ -1,4 +1,4 @@
-//! Events that programs without a projection append: noted, followed, and never missing where it says that it is active.
+//! Events of programs without the projection: they are noted and followed, and an active read model lacks none.
 
 mod categories;
 mod failing;

@@ -1,4 +1,4 @@
-//! Read models that are kept in the transaction of the append.
+//! Read models that are updated in the transaction of the append.
 
 mod handled_types;
 mod inline_projections;

@@ -1,4 +1,4 @@
-//! Read models and reactors over several event enums.
+//! Read models and reactors with several event enums.
 
 use crate::support::{database, wait_until};
 use emmett_postgresql::{

@@ -1,6 +1,6 @@
 //! The README's first ten minutes, in a new crate in an empty folder and in a new cargo root.
 //!
-//! The tests build all dependencies and ask crates.io for them, so they run only when they are asked for.
+//! The tests build all dependencies and download them from crates.io, so they run only on request.
 
 use crate::cli::process::{TestFile, finish};
 use crate::support::database;

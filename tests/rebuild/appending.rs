@@ -1,4 +1,4 @@
-//! Rebuilds while others append and read.
+//! Rebuilds during appends and reads.
 
 use super::{assert_cleaned_up, folded, model, store_with};
 use crate::support::added;

@@ -1,4 +1,4 @@
-//! Projections that workers keep: they are stopped for the switch, and go on behind it.
+//! Asynchronous projections: their workers are stopped for the switch, and resume after it.
 
 use super::{append, assert_cleaned_up, folded, items, model, waiting};
 use crate::support::{store, wait_until};

@@ -1,4 +1,4 @@
-//! Projections that fail while they are rebuilt.
+//! Projections that fail during a rebuild.
 
 use super::{assert_cleaned_up, damage, model, store_with};
 use crate::support::{CartEvent, added};
@@ -104,7 +104,7 @@ fn an_unknown_projection_and_one_without_tables_are_refused() -> anyhow::Result<
 
     for (name, words) in [
         ("nothing", "is not an inline projection of this store"),
-        ("log", "does not say which tables it writes"),
+        ("log", "declares no tables"),
     ] {
         let refused = store.rebuild(name).run();
         let Err(Error::InvalidInput { what, reason, .. }) = refused else {

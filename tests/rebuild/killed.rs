@@ -1,4 +1,4 @@
-//! A rebuild whose process is killed leaves the live read model as it was, and is run again.
+//! A rebuild whose process is killed leaves the live read model unchanged, and can be run again.
 
 use super::{assert_cleaned_up, damage, folded, model, open, store_with, waiting};
 use crate::support::{added, wait_until};

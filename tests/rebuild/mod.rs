@@ -1,4 +1,4 @@
-//! Read models that are built anew beside the live ones.
+//! Rebuilds of read models beside the live ones.
 
 mod appending;
 mod asynchronous;

@@ -1,4 +1,4 @@
-//! Projections by SQL.
+//! Rebuilds of SQL projections.
 
 use super::assert_cleaned_up;
 use crate::support::{CartEvent, added, database};

@@ -1,4 +1,4 @@
-//! The moment in which the new read model takes the place of the live one.
+//! The switch, in which the new read model replaces the live one.
 
 use super::{append, assert_cleaned_up, damage, folded, model, open, store_with, waiting};
 use crate::support::{CartEvent, added, database, wait_until};

@@ -1,4 +1,4 @@
-//! A rebuild is one tenant's.
+//! A rebuild affects one tenant only.
 
 use super::{append, assert_cleaned_up, damage, folded, model, store_with};
 

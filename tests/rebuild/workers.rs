@@ -1,4 +1,4 @@
-//! Several workers give what one gives.
+//! Several workers give the same result as one.
 
 use super::{assert_cleaned_up, store_with};
 use crate::support::{CartEvent, database};

@@ -1,5 +1,5 @@
-//! Processors and projections that a client of Emmett's and a program of ours share. The client is its SQL, as Emmett for Node
-//! sends it; `tests/node` runs Emmett itself.
+//! Processors and projections that Emmett's client shares with a program of this library. The tests send the SQL of
+//! Emmett for Node. `tests/node` runs Emmett itself.
 
 use crate::consumer::fixtures::{Counted, counted, counts, journal, journaled};
 use crate::support::{CartEvent, added, store, wait_until_active};
@@ -336,7 +336,7 @@ fn a_projector_does_not_begin_at_the_first_event_of_a_model_that_is_filled() -> 
         "{refused:?}"
     );
     assert!(
-        refused.to_string().contains("Emmett for Node has written"),
+        refused.to_string().contains("has rows of Emmett for Node"),
         "{refused}"
     );
 

@@ -1,4 +1,4 @@
-//! A slot that a test brings into a state and watches, by the names of the drawing.
+//! A slot that a test brings into a state of the drawing and observes.
 
 use crate::support::store;
 use emmett_postgresql::EventStore;

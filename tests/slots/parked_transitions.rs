@@ -1,4 +1,4 @@
-//! The transitions of a parked message, as they are drawn. "from" and "to" in the names are states.
+//! The transitions of a parked message, as drawn. "from" and "to" in the test names are states.
 
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::Database;

@@ -1,4 +1,4 @@
-//! The transitions of a slot, as they are drawn. "from" and "to" in the names are states.
+//! The transitions of a slot, as drawn. "from" and "to" in the test names are states.
 
 use super::fixtures::Slot;
 use crate::support::{CartEvent, added, store, wait_until};

@@ -1,4 +1,4 @@
-//! Transactions of the caller's that run above READ COMMITTED: stale snapshots must not store anything wrong.
+//! The caller's transactions above READ COMMITTED: stale snapshots must not store wrong data.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{DocumentProjection, Error, EventStore, Recorded, rebuild::OnHistory};

@@ -1,4 +1,4 @@
-//! Sessions, and transactions of the caller's.
+//! Sessions, and transactions of the caller.
 
 mod isolation;
 mod sessions;

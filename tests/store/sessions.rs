@@ -440,7 +440,7 @@ fn an_append_to_several_streams_answers_in_the_order_of_the_call() -> anyhow::Re
         StreamMessages::with(
             "Cart-1",
             &[added("d", 1)],
-            &AppendOptions::new().expect(ExpectedVersion::NoStream),
+            &AppendOptions::new().expect(ExpectedVersion::DoesNotExist),
         )?,
         StreamMessages::new("Cart-9", &[added("e", 1)])?,
     ])?;

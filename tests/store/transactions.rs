@@ -1,4 +1,4 @@
-//! The verbs that every transaction has, wherever it comes from.
+//! The methods of every transaction, of any origin.
 
 use crate::support::{CartEvent, added, database, store};
 use crossbeam_channel::unbounded;

@@ -1,4 +1,4 @@
-//! Programs in processes of their own, which can be stopped and killed: this test binary, started again.
+//! Programs in child processes, which can be stopped and killed: this test binary, started again.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -1,4 +1,4 @@
-//! What the tests share: a store on a fresh database, one example domain, and waiting for signals.
+//! Common parts of the tests: a store on a new database, one example domain, and waiting for signals.
 
 pub(crate) mod child_process;
 pub(crate) mod pgbouncer;

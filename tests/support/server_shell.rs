@@ -1,4 +1,4 @@
-//! Commands that a throwaway server runs itself: it is the right user, and knows where its programs are.
+//! Commands that a throwaway server runs itself: it has the right user, and knows the directory of its programs.
 
 use postgres::{Client, NoTls};
 

@@ -1,4 +1,4 @@
-//! Setting up a consumer for all tenants.
+//! The builder of a consumer for all tenants.
 
 use super::failures::Failures;
 use super::running::TenantsConsumer;
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 const THREADS: usize = 4;
 
-/// A table that somebody has locked must not keep a thread from the other tenants.
+/// A locked table of one tenant must not keep a thread from the other tenants.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Sets up a [`TenantsConsumer`], one consumer for all tenants.
+/// Configures a [`TenantsConsumer`], one consumer for all tenants.
 ///
 /// ```no_run
 /// # use emmett_postgresql::{EventStore, RawEvent, Reactor, Recorded};
@@ -42,14 +42,15 @@ pub struct TenantsConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    /// Runs the processors for each tenant of the store, those that are added later included, with a fixed number of threads:
-    /// many idle tenants cost one look at the database each [`poll_interval`](Self::poll_interval). The store itself, the
-    /// default partition, is no tenant: [`start`](Self::start) another consumer for it.
+    /// Runs the processors for each tenant of the store, with a fixed number of threads. Tenants that are added later
+    /// are included. Many idle tenants cost one query each [`poll_interval`](Self::poll_interval). The default
+    /// partition is not a tenant: [`start`](Self::start) another consumer for it.
     ///
-    /// Each tenant keeps checkpoints, parked messages and read models of its own, the same as with a consumer of
-    /// [its own](EventStore::tenant), so that both can take turns. A handler learns the tenant by
-    /// [`partition`](crate::Transaction::partition) of its context. A job runs tenant by tenant: call
-    /// [`run_until_caught_up`](Self::run_until_caught_up) for each of [`Tenants::list`](crate::events::Tenants::list).
+    /// Each tenant has its own checkpoints, parked messages and read models. A consumer of [one
+    /// tenant](EventStore::tenant) uses the same ones, so that both can take turns. Handlers read the tenant from
+    /// [`partition`](crate::Transaction::partition) of their context. A job runs tenant by tenant: call
+    /// [`run_until_caught_up`](Self::run_until_caught_up) for each of
+    /// [`Tenants::list`](crate::events::Tenants::list).
     pub fn for_all_tenants(self) -> TenantsConsumerBuilder {
         TenantsConsumerBuilder {
             builder: self,
@@ -59,9 +60,9 @@ impl ConsumerBuilder {
 }
 
 impl TenantsConsumerBuilder {
-    /// Number of threads that work for the tenants: how many tenants are served at the same time. One thread at a time works
-    /// for a tenant, so a processor has one worker in each. A handler that waits or is retried keeps its thread; a
-    /// thread uses one connection of the pool at a time. At least 1; defaults to 4.
+    /// Number of worker threads, and so of tenants that are served at the same time. One thread at a time works for a
+    /// tenant, so each processor has one worker there. A handler that waits or is retried keeps its thread. A thread
+    /// uses one connection of the pool at a time. At least 1. Defaults to 4.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
@@ -69,13 +70,13 @@ impl TenantsConsumerBuilder {
 
     /// Registers the processors for each tenant, and starts the threads.
     ///
-    /// A processor that fails stops in its tenant, and goes on in the others. A tenant that is added later is served from its
-    /// first event on, whatever [`start_from`](crate::Projector::start_from) says; where its processors cannot be registered,
-    /// `on_error` is told, and it is tried again.
+    /// A failed processor stops in its tenant only. A tenant that is added later is served from its first event on,
+    /// regardless of [`start_from`](crate::Projector::start_from). If its processors cannot be registered, `on_error`
+    /// receives the error, and the registration is retried.
     ///
     /// # Errors
-    /// Those of [`ConsumerBuilder::start`], for the first tenant that has one; [`Error::InvalidInput`] for 0 threads, and for
-    /// a processor with more than one worker.
+    /// - The errors of [`ConsumerBuilder::start`], for the first tenant that has one.
+    /// - [`Error::InvalidInput`] for 0 threads, or for a processor with more than one worker.
     pub fn start(self) -> Result<TenantsConsumer> {
         if self.threads == 0 {
             return Err(Error::invalid(
@@ -113,7 +114,7 @@ fn refuse_workers(plan: &Plan) -> Result<()> {
     ))
 }
 
-/// `None` for a tenant that was removed meanwhile.
+/// Returns `None` if the tenant was removed meanwhile.
 fn seat(
     store: &EventStore,
     plan: &Arc<Plan>,

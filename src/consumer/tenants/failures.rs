@@ -1,11 +1,11 @@
-//! Why tenants are not served.
+//! The failures of tenants.
 
 use crate::error::{Error, ProcessorError, chain};
 use crate::events::feed_news::TenantKey;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
-/// The first failure of each tenant, until the tenant is removed or served after all.
+/// The first failure of each tenant, until the tenant is removed or served again.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     of: Mutex<BTreeMap<TenantKey, Error>>,
@@ -28,7 +28,7 @@ impl Failures {
             .map(|(_, error)| chain(error))
     }
 
-    /// One of them, which names its tenant.
+    /// Removes and returns one failure as an error that names its tenant.
     pub(super) fn take(&self) -> Option<Error> {
         let (tenant, error) = self.of.lock().pop_first()?;
         let place = format!("in tenant \"{}\"", tenant.name);

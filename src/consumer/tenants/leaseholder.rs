@@ -1,4 +1,4 @@
-//! The consumer as the renewer of its store knows it: the workers of all tenants.
+//! The consumer's side of lease renewal: the workers of all tenants.
 
 use super::seats::Seats;
 use crate::consumer::plan::Plan;
@@ -31,7 +31,7 @@ impl Leaseholder for TenantsLeaseholder {
 
     fn renewed(self: Arc<Self>, workers: &[(LivingWorker, RenewedWorker)]) {
         let seats = self.seats.all();
-        // By the owner, too: a tenant that was removed and added again has two seats for a moment.
+        // Compare the owner, too: a tenant that was removed and added again briefly has two seats.
         let place =
             |shared: &Arc<Shared>| (shared.store.partition().name.clone(), shared.owner.clone());
         let seats: HashMap<_, _> = seats
@@ -56,7 +56,7 @@ impl Leaseholder for TenantsLeaseholder {
         self.rebuild(rebuilding);
     }
 
-    /// Said once for each processor, not for each tenant.
+    /// Reports the error once for each processor, not for each tenant.
     fn not_renewed(&self, error: &Error) {
         let processors = self.plan.processors.iter();
         processors.for_each(|processor| processor.report(error));
@@ -64,7 +64,7 @@ impl Leaseholder for TenantsLeaseholder {
 }
 
 impl TenantsLeaseholder {
-    /// One after the other, in one thread, however many tenants want it.
+    /// Runs rebuilds one after the other in one thread, regardless of the number of tenants.
     fn rebuild(self: Arc<Self>, tenants: Vec<Arc<Shared>>) {
         if tenants.is_empty() || self.is_rebuilding.swap(true, Ordering::SeqCst) {
             return;

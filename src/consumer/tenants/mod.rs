@@ -1,7 +1,7 @@
-//! One consumer for all tenants: one thread looks at their feeds, and a fixed number of threads works.
+//! One consumer for all tenants: one thread polls all feeds, and a fixed number of threads works.
 //!
-//! A tenant has a *seat*. Whatever may give it something to do wakes the seat; a free thread takes it, gives each of its
-//! workers turns until nothing is left to do, and goes on with the next. So one thread at a time works for a tenant.
+//! A tenant has a *seat*. Every event that may give the tenant work wakes its seat. A free thread takes the seat, gives
+//! turns to its workers until no work is left, and takes the next seat. So one thread at a time works for a tenant.
 
 mod builder;
 mod failures;

@@ -1,4 +1,4 @@
-//! A consumer for all tenants whose threads run.
+//! A running consumer for all tenants.
 
 use super::failures::Failures;
 use super::leaseholder::TenantsLeaseholder;
@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// A running consumer for all tenants of a store, those that are added later included.
+/// A running consumer for all tenants of a store, including tenants that are added later.
 ///
-/// Dropping it stops it, like [`stop`](TenantsConsumer::stop), but cannot report an error, nor threads that have not ended.
+/// Dropping a consumer stops it, like [`stop`](TenantsConsumer::stop). Errors, and threads that have not ended, are not
+/// reported then.
 #[must_use = "dropping it stops it"]
 pub struct TenantsConsumer {
     store: EventStore,
@@ -83,7 +84,7 @@ impl TenantsConsumer {
         Ok(consumer)
     }
 
-    /// A thread that works for one tenant after the other.
+    /// Returns a thread's main function, which works for one tenant after the other.
     fn thread(&self, bell: Sender<()>) -> impl FnOnce() + Send + 'static {
         let (seats, plan) = (Arc::clone(&self.seats), Arc::clone(&self.plan));
         move || loop {
@@ -101,29 +102,30 @@ impl TenantsConsumer {
         }
     }
 
-    /// Stops it cleanly, as [`Consumer::stop`](crate::consumer::Consumer::stop) does.
+    /// Stops the consumer cleanly, like [`Consumer::stop`](crate::consumer::Consumer::stop).
     ///
     /// # Errors
-    /// Those of [`stop_within`](TenantsConsumer::stop_within).
+    /// The errors of [`stop_within`](TenantsConsumer::stop_within).
     pub fn stop(self) -> Result<()> {
         self.stop_within(STOP_WITHIN)
     }
 
-    /// Stops it cleanly, and waits no longer than this time for its threads, as
-    /// [`Consumer::stop_within`](crate::consumer::Consumer::stop_within) does.
+    /// Stops the consumer cleanly, and waits for its threads at most this long, like
+    /// [`Consumer::stop_within`](crate::consumer::Consumer::stop_within).
     ///
     /// # Errors
-    /// [`ProcessorError::StillRunning`](crate::error::ProcessorError::StillRunning), which names the threads that have not ended;
-    /// [`ProcessorError::Failed`](crate::error::ProcessorError::Failed) when a processor had failed in a tenant, which it names:
-    /// the first, by the tenants' names.
+    /// - [`ProcessorError::StillRunning`](crate::error::ProcessorError::StillRunning) when threads have not ended in
+    ///   time. The error names them.
+    /// - [`ProcessorError::Failed`](crate::error::ProcessorError::Failed) when a processor has failed in a tenant.
+    ///   The error names the first such tenant, in order of name.
     pub fn stop_within(mut self, time: Duration) -> Result<()> {
         self.finish(time)
     }
 
-    /// Waits until a [`StopHandle`](crate::consumer::StopHandle) is used, and after that 30 seconds at the most.
+    /// Waits until a [`StopHandle`](crate::consumer::StopHandle) is used, and then at most 30 seconds for the threads.
     ///
     /// # Errors
-    /// Those of [`stop_within`](TenantsConsumer::stop_within).
+    /// The errors of [`stop_within`](TenantsConsumer::stop_within).
     pub fn wait(mut self) -> Result<()> {
         let (bell, stopped) = bounded(1);
         self.plan.stop.notify(bell);
@@ -131,15 +133,16 @@ impl TenantsConsumer {
         self.finish(STOP_WITHIN)
     }
 
-    /// How many messages a processor has handled in a tenant since the consumer was started. 0 for a tenant that it does not
-    /// serve.
+    /// Returns the number of messages that a processor has handled in a tenant since the start of the consumer.
+    /// Returns 0 for a tenant that the consumer does not serve.
     pub fn handled(&self, tenant: &str, processor: &str) -> u64 {
         let seats = self.seats.named(tenant);
         let shared = seats.iter().filter_map(|seat| seat.shared());
         shared.map(|shared| shared.handled(processor)).sum()
     }
 
-    /// Why a processor waits for the database in a tenant, and when it tries again; `None` when it does not.
+    /// Returns the reason why a processor waits for the database in a tenant, and the time of its next attempt. Returns
+    /// `None` if it does not wait.
     pub fn waiting(&self, tenant: &str, processor: &str) -> Option<Waiting> {
         let seats = self.seats.named(tenant);
         seats
@@ -148,7 +151,8 @@ impl TenantsConsumer {
             .find_map(|shared| shared.waiting(processor))
     }
 
-    /// Why a tenant is not served, or one of its processors has stopped; `None` when neither is so.
+    /// Returns the reason why a tenant is not served, or why one of its processors has stopped. Returns `None` if
+    /// there is none.
     pub fn failure(&self, tenant: &str) -> Option<String> {
         self.failures.of(tenant)
     }

@@ -1,4 +1,4 @@
-//! The thread that finds out which tenants have something to do, and wakes their seats.
+//! The thread that polls the feeds of all tenants, and wakes their seats.
 
 use super::failures::Failures;
 use super::seat::Seat;
@@ -14,10 +14,10 @@ use crossbeam_channel::{Receiver, select_biased};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// While an open append holds a feed back: if it is rolled back, nobody will say so.
+/// Shortest pause while an open append holds a feed back. A rollback sends no notification.
 const SHORTEST_HELD: Duration = Duration::from_millis(5);
 const LONGEST_HELD: Duration = Duration::from_millis(50);
-/// A look takes no more than one part in so many of the time.
+/// Polling takes at most `1 / SHARE` of the time.
 const SHARE: u32 = 5;
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(8);
@@ -28,14 +28,14 @@ pub(super) struct Scheduler {
     pub(super) plan: Arc<Plan>,
     pub(super) seats: Arc<Seats>,
     pub(super) failures: Arc<Failures>,
-    /// Outside the pool, each of whose connections would load the tables of all tenants. `None` until it is opened, and where
-    /// there can be none.
+    /// A connection outside the pool: each connection of the pool would cache the tables of all tenants. `None` until
+    /// it is opened, and if it cannot be opened.
     connection: Option<Checkout>,
     rung: Arc<RungPartitions>,
     appended: Receiver<()>,
-    /// Rings when the consumer is stopped, or a thread has finished a turn.
+    /// Receives a wake-up when the consumer is stopped, or a thread has finished a turn.
     bell: Receiver<()>,
-    /// The last position at which nothing was to be done for any tenant.
+    /// Last head at which no tenant had work.
     quiet_at: Option<u64>,
     held: BackOff,
     waits: BackOff,
@@ -76,12 +76,12 @@ impl Scheduler {
             let due = self.wake_due();
             self.wait(due.min(self.look_at));
         }
-        // Each worker gives its leases back.
+        // Each worker releases its leases.
         self.seats.all().iter().for_each(Seat::wake);
         self.seats.close_if_ended();
     }
 
-    /// Looks at all tenants in one statement; returns when to look again.
+    /// Polls all tenants in one statement. Returns the time until the next poll.
     fn look(&mut self) -> Duration {
         let begun = Instant::now();
         match self.take_news() {
@@ -114,7 +114,7 @@ impl Scheduler {
             })
             .collect();
         let news = self.ask(&known)?;
-        // One that runs meanwhile was not asked about.
+        // A tenant that runs meanwhile was not polled.
         let is_complete = resting.iter().all(Option::is_some);
         let is_quiet = is_complete && news.readable.is_empty() && !news.is_held;
         self.quiet_at = is_quiet.then_some(news.head);
@@ -144,7 +144,7 @@ impl Scheduler {
             self.failures.forget(tenant);
         }
         for tenant in news.added {
-            // A name that no tenant can have has no tables.
+            // An impossible tenant name has no tables.
             if let Ok(seat) = self.seat(tenant) {
                 self.seats.add(Arc::clone(&seat));
                 seat.wake();
@@ -161,7 +161,7 @@ impl Scheduler {
         Ok(Seat::new(tenant, work, self.seats.ready().clone()))
     }
 
-    /// Wakes the seats whose time has come; returns when the next one's comes.
+    /// Wakes the seats that are due. Returns the time at which the next one is due.
     fn wake_due(&self) -> Instant {
         let now = Instant::now();
         let mut next = now + LONGEST_WAIT;
@@ -178,13 +178,13 @@ impl Scheduler {
     fn wait(&mut self, until: Instant) {
         select_biased! {
             recv(self.appended) -> _ => self.wake_rung(),
-            // Its tenant was not asked about while it ran.
+            // The seat's tenant was not polled while it ran.
             recv(self.bell) -> _ => self.quiet_at = None,
             default(until.saturating_duration_since(Instant::now())) => {}
         }
     }
 
-    /// Wakes the seats of those tenants to which something was appended.
+    /// Wakes the seats of tenants with new events.
     fn wake_rung(&mut self) {
         let rung = self.rung.take();
         if rung.is_any {

@@ -1,4 +1,4 @@
-//! A tenant's place in the consumer: whether it rests, waits for a thread, or has one.
+//! A tenant's seat in the consumer: it rests, waits for a thread, or has a thread.
 
 use super::work::{Progress, Rest, TenantWork};
 use crate::consumer::shared::Shared;
@@ -21,10 +21,10 @@ pub(super) struct Seat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Resting(Rest),
-    /// It stands in the queue for a thread.
+    /// Waits in the queue for a thread.
     Ready,
     Running,
-    /// It was woken while it ran: what woke it may have come too late for this turn.
+    /// Woken while running: the reason may have come too late for this turn.
     RunningAndWoken,
     Ended,
 }
@@ -49,7 +49,7 @@ impl Seat {
         self.shared.get()
     }
 
-    /// Has a thread look at the tenant, once, however often it is woken before that.
+    /// Queues the seat for a thread. Several calls before its turn have the effect of one.
     pub(super) fn wake(self: &Arc<Self>) {
         let mut state = self.state.lock();
         match *state {
@@ -59,13 +59,13 @@ impl Seat {
         }
     }
 
-    /// The tenant is removed: its workers end without a word to the database.
+    /// Marks the tenant as removed. Its workers end without using the database.
     pub(super) fn remove(self: &Arc<Self>) {
         self.is_removed.store(true, Ordering::SeqCst);
         self.wake();
     }
 
-    /// What it waits for; `None` while it has or awaits a thread.
+    /// Returns the condition of the next turn, or `None` while the seat has a thread or waits for one.
     pub(super) fn rest(&self) -> Option<Rest> {
         match *self.state.lock() {
             State::Resting(rest) => Some(rest),
@@ -77,7 +77,7 @@ impl Seat {
         *self.state.lock() == State::Ended
     }
 
-    /// Works for the tenant, in a thread that took it from the queue.
+    /// Works for the tenant, on the thread that took the seat from the queue.
     pub(super) fn run(self: &Arc<Self>) {
         *self.state.lock() = State::Running;
         let mut work = self.work.lock();
@@ -101,7 +101,7 @@ impl Seat {
 
     fn queue(self: &Arc<Self>, state: &mut State) {
         *state = State::Ready;
-        // Where the threads are gone, so is the consumer.
+        // The threads end only with the consumer.
         let _ = self.ready.send(Arc::clone(self));
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Seats {
     of: RwLock<BTreeMap<TenantKey, Arc<Seat>>>,
     /// Seats that wait for a thread.
     queue: (Sender<Arc<Seat>>, Receiver<Arc<Seat>>),
-    /// Tells the threads, by being dropped, that there is nothing more to do.
+    /// Dropped to end the threads.
     open: Mutex<Option<Sender<()>>>,
     closed: Receiver<()>,
 }
@@ -48,7 +48,7 @@ impl Seats {
         self.of.read().get(tenant).map(Arc::clone)
     }
 
-    /// The seats of a name: two while a tenant was removed and added again.
+    /// Returns the seats of a name. There are two while a tenant is removed and added again.
     pub(super) fn named(&self, tenant: &str) -> Vec<Arc<Seat>> {
         let first = TenantKey {
             name: tenant.to_owned(),
@@ -70,7 +70,7 @@ impl Seats {
         self.of.write().remove(tenant)
     }
 
-    /// Lets the threads end once all workers have ended.
+    /// Ends the threads once all workers have ended.
     pub(super) fn close_if_ended(&self) {
         if self.of.read().values().all(|seat| seat.has_ended()) {
             self.open.lock().take();

@@ -1,4 +1,4 @@
-//! What a thread does for a tenant: registers its processors, reads its feed, gives its workers turns.
+//! A thread's work for a tenant: it registers processors, reads the feed, and gives turns to workers.
 
 use super::failures::Failures;
 use crate::consumer::feed_reader::{FeedReader, Round};
@@ -12,28 +12,28 @@ use crate::store::EventStore;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Then the next tenant has its turn.
+/// Maximum number of rounds before the next tenant has its turn.
 const MOST_ROUNDS: usize = 8;
 
-/// Between attempts to register the processors.
+/// Shortest pause between attempts to register the processors.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What has come of a turn.
+/// Outcome of a turn.
 pub(super) enum Progress {
-    /// There may be more to do at once.
+    /// The tenant may have more work at once.
     More,
     Rest(Rest),
     /// All workers of the tenant have ended.
     Ended,
 }
 
-/// What a tenant waits for.
+/// The condition for the next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Rest {
-    /// For a message after this position; `None` where none is wanted.
+    /// A message after this position; `None` if no messages are wanted.
     pub(super) after: Option<u64>,
-    /// For this time.
+    /// This time.
     pub(super) until: Option<Instant>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct TenantWork {
     failures: Arc<Failures>,
     prepared: Option<Prepared>,
     attempts: BackOff,
-    /// The next attempt to register the processors, or to read, is due then.
+    /// Time of the next attempt to register the processors, or to read.
     waits_until: Option<Instant>,
 }
 
@@ -92,7 +92,7 @@ impl TenantWork {
         Ok(())
     }
 
-    /// Does what there is to do, but not for ever.
+    /// Works for the tenant, for a limited number of rounds.
     pub(super) fn turn(&mut self, tenant: &TenantKey) -> Progress {
         if let Some(until) = self.waits_until
             && Instant::now() < until
@@ -125,14 +125,15 @@ impl TenantWork {
         Progress::More
     }
 
-    /// Ends the workers without a word to the database.
+    /// Ends the workers without using the database.
     pub(super) fn abandon(&mut self) {
         if let Some(prepared) = &mut self.prepared {
             prepared.workers.drain(..).for_each(Worker::abandon);
         }
     }
 
-    /// The first thing in a tenant that was added while the consumer runs. It is tried again: what is in the way may be mended.
+    /// Registers the processors of a tenant that was added while the consumer runs. It is retried, because operators
+    /// may repair the cause.
     fn register(&mut self, tenant: &TenantKey) -> Progress {
         if self.plan.stop.is_stopped() {
             return Progress::Ended;
@@ -158,7 +159,7 @@ impl TenantWork {
         self.rest(self.waits_until)
     }
 
-    /// Gives each worker a turn; tells whether one has done something, and when the first of them is due again.
+    /// Gives each worker a turn. Returns whether any worker made progress, and when the next one is due.
     fn turn_workers(&mut self, tenant: &TenantKey) -> (bool, Option<Instant>) {
         let (mut has_moved, mut due) = (false, None);
         let Some(prepared) = &mut self.prepared else {
@@ -187,7 +188,7 @@ impl TenantWork {
     fn rest(&self, until: Option<Instant>) -> Progress {
         let mailboxes = self.shared().map(|shared| &shared.mailboxes);
         let wanted = mailboxes.into_iter().flatten();
-        // The next look at all feeds must not call a reader that waits for the database.
+        // A reader that waits for the database must not be woken by the next poll.
         let after = wanted.filter_map(|mailbox| mailbox.demand().after).min();
         Progress::Rest(Rest {
             after: after.filter(|_| self.waits_until.is_none()),
@@ -203,7 +204,7 @@ fn note_end(ended: Ended, tenant: &TenantKey, failures: &Failures) {
     }
 }
 
-/// Whether a processor has failed because its tenant is removed.
+/// Returns whether a processor has failed because its tenant is being removed.
 fn is_removal(error: &Error, tenant: &TenantKey) -> bool {
     let Error::Processor(ProcessorError::Failed { cause, .. }) = error else {
         return false;

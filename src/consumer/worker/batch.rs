@@ -1,4 +1,4 @@
-//! Batches: what of them a worker has to do, in one transaction with its checkpoint.
+//! A worker's part of a batch, handled in one transaction with the checkpoint.
 
 use super::call::refused_commit;
 use super::{BatchError, Ended, Unconfirmed, Worker};
@@ -14,28 +14,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// A message, and the slots of this worker that it is for. Most are for one; a message of a multi-stream document may be
-/// for several.
+/// A message and the slots of this worker that handle it. Most messages have one slot. A message of a multi-stream
+/// document may have several.
 pub(super) struct Task<'b> {
     pub(super) message: &'b RecordedMessage,
-    /// Where it has to be handled.
+    /// Slots in which the message has to be handled.
     pub(super) open: Vec<i32>,
-    /// Where an earlier message of its stream is parked.
+    /// Slots in which an earlier message of its stream is parked.
     pub(super) parked: Vec<i32>,
 }
 
 impl Task<'_> {
-    /// To be handled for some documents, and parked for others.
+    /// Returns whether the message is handled for some documents, and parked for others.
     fn is_mixed(&self) -> bool {
         !self.open.is_empty() && !self.parked.is_empty()
     }
 }
 
 impl Worker {
-    /// Handles a batch; all of it is done then, or the error says why not.
+    /// Handles a whole batch, or returns the error.
     pub(super) fn run_batch(&mut self, batch: &Batch) -> Result<Option<Ended>, BatchError> {
         while self.reached < batch.up_to {
-            // Slots that are ahead have seen what comes next already; they join when the others have come to them.
+            // Slots that are ahead have handled the next messages already. They join when the other slots reach them.
             let ahead = self.held.iter().map(|slot| slot.position);
             let next = ahead.filter(|position| *position > self.reached).min();
             let up_to = next.unwrap_or(batch.up_to).min(batch.up_to);
@@ -93,7 +93,7 @@ impl Worker {
         self.one_by_one(tasks, up_to, None)
     }
 
-    /// What this worker has to do with a message, if anything.
+    /// Returns this worker's part of a message, if any.
     pub(super) fn task<'b>(&self, message: &'b RecordedMessage) -> Option<Task<'b>> {
         if !self.processor().handles(message) {
             return None;
@@ -116,7 +116,7 @@ impl Worker {
                 .contains(&(slot, message.stream_name().to_owned()))
     }
 
-    /// The slots that this worker holds of those that a message is for, as far as they have not seen it.
+    /// Returns the held slots that handle the message and have not seen it yet.
     pub(super) fn slots_of(&self, message: &RecordedMessage) -> Vec<i32> {
         let position = message.global_position();
         let is_open = |slot: &i32| {
@@ -133,7 +133,7 @@ impl Worker {
         };
         let mut slots: Vec<i32> = match keys {
             Ok(Some(keys)) => keys.iter().map(|key| slot(key)).collect(),
-            // What cannot be read is for the handler to complain about, in one of the slots.
+            // The handler reports messages that cannot be decoded, in one of the slots.
             Ok(None) | Err(_) => vec![slot(message.stream_name())],
         };
         slots.sort_unstable();
@@ -142,8 +142,8 @@ impl Worker {
         slots
     }
 
-    /// Leaves out what comes after the message that meets the condition to stop after; tells up to where there is something
-    /// to do then, and whether there is such a message.
+    /// Drops the tasks after the first message that meets the `stop_after` condition. Returns the position up to
+    /// which tasks remain, and whether such a message was found.
     pub(super) fn cut_at_condition(&self, tasks: &mut Vec<Task<'_>>, up_to: u64) -> (u64, bool) {
         let Some(condition) = &self.processor().options.stop_after else {
             return (up_to, false);
@@ -156,7 +156,7 @@ impl Worker {
         (tasks[index].message.global_position(), true)
     }
 
-    /// Handles messages in one transaction; those that come after parked ones are parked in it.
+    /// Handles messages in one transaction. Messages of streams with parked messages are parked in it.
     pub(super) fn handle_together(
         &mut self,
         tasks: &[Task<'_>],
@@ -194,7 +194,7 @@ impl Worker {
         let done = mailbox.while_busy(|| self.call(&mut transaction, messages, slots));
         let (handled, up_to, failure) = match done {
             Ok(()) => (messages.len(), up_to, None),
-            // What was done before the message that failed counts.
+            // The messages before the failed one are committed.
             Err((done @ 1.., BatchError::Handler(error))) => {
                 let last = messages[done - 1].global_position();
                 (done, last, Some(BatchError::Handler(error)))
@@ -235,8 +235,7 @@ impl Worker {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Counts a batch whose commit got no answer, if the table has its checkpoint. Whoever asks how much was handled is told of
-    /// it, too.
+    /// Counts a batch whose commit was not acknowledged, if its checkpoint is in the table. So `handled` includes it.
     pub(super) fn confirm(&mut self) -> Result<(), BatchError> {
         let Some(batch) = &self.unconfirmed else {
             return Ok(());
@@ -255,7 +254,7 @@ impl Worker {
         counter.fetch_add(handled as u64, Ordering::Relaxed);
     }
 
-    /// A handler that fails for somebody who has lost his slots proves nothing: he has read what others wrote since.
+    /// Ignores the failure of a handler whose slots were lost, because it has read later writes of the new owner.
     pub(super) fn unless_lost(&self, error: BatchError) -> Result<BatchError, BatchError> {
         if !matches!(error, BatchError::Handler(_)) {
             return Ok(error);
@@ -280,7 +279,7 @@ impl Worker {
         self.mailbox.recover();
     }
 
-    /// Stores how far the worker has come where there was nothing to handle.
+    /// Stores the worker's progress if there was nothing to handle.
     pub(super) fn write_checkpoint(&mut self) -> Result<(), BatchError> {
         if self.held.is_empty() || self.reached == self.checkpoint() {
             return Ok(());

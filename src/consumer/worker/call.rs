@@ -1,4 +1,4 @@
-//! Calling user code.
+//! Calls of user code.
 
 use super::{BatchError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
@@ -10,14 +10,14 @@ use crate::projection::ProjectionContext;
 use crate::slots::OwnedSlots;
 
 impl Worker {
-    /// What a projection may write: all, unless others hold the other slots.
+    /// Returns the slots for which a projection may write; `None` means all.
     pub(super) fn owned(&self, slots: &[i32]) -> Option<OwnedSlots> {
         let slots = slots.iter().map(|slot| slot.unsigned_abs());
         (self.all_slots > 1).then(|| OwnedSlots::new(self.all_slots, slots))
     }
 
-    /// Calls the handler; says how many messages were handled before it failed. It is blamed only where the database was
-    /// well, whatever it made of the database's error.
+    /// Calls the handler. On an error, returns the number of messages handled before. The handler is blamed only if no
+    /// statement met a transient database error, even if it hid that error.
     pub(super) fn call(
         &self,
         transaction: &mut BatchTransaction<'_>,
@@ -78,7 +78,7 @@ impl Worker {
     }
 }
 
-/// Runs user code: a panic in it is its error, and an error of the database is none of its own.
+/// Runs user code. A panic counts as its error. A transient database error does not.
 pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), BatchError> {
     match caught("the handler", run).unwrap_or_else(Err) {
         Ok(()) => Ok(()),
@@ -89,8 +89,8 @@ pub(super) fn guarded(run: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Ba
     }
 }
 
-/// What it means that a transaction in which a handler has run cannot be committed: the handler has passed over the error of a
-/// statement, or ended the transaction. That is its own fault, unless the database was not well.
+/// Classifies the failed commit of a handler's transaction. The handler has ignored the error of a statement, or has
+/// ended the transaction. This is its own failure, unless a statement met a transient database error.
 pub(super) fn refused_commit(
     error: Error,
     was_unwell: bool,

@@ -1,4 +1,4 @@
-//! Events that older code has passed over: asked about when slots are taken, handled if that is wanted.
+//! Events that older code has passed over. The policy is applied when slots are taken.
 
 use super::batch::Task;
 use super::{BatchError, Replaying, Worker};
@@ -13,11 +13,11 @@ use crate::trace;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How many streams a warning names.
+/// Maximum number of streams that a warning names.
 const NAMED_STREAMS: usize = 20;
 
 impl Worker {
-    /// Decides about the events that code before this one has passed over in the slots that were just taken.
+    /// Applies the policy to events that older code has passed over in the slots just taken.
     pub(super) fn decide_about_new_types(&mut self) -> Result<(), BatchError> {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let key = shared.key(&mailbox.processor);
@@ -74,7 +74,7 @@ impl Worker {
         outcome
     }
 
-    /// Handles what was missed after a position; returns how far that was.
+    /// Handles missed events after a position. Returns the position that was reached.
     fn replay_page(&mut self, after: u64) -> Result<u64, BatchError> {
         let shared = Arc::clone(&self.shared);
         let Some(Replaying { coverage, missed }) = &self.replaying else {
@@ -110,7 +110,7 @@ impl Worker {
         Ok(reached)
     }
 
-    /// The slots whose checkpoint moves with what is handled: all, unless some handle what they have missed.
+    /// Returns the slots whose checkpoints move: all slots, unless some replay missed events.
     pub(super) fn moving(&self) -> Vec<HeldSlot> {
         match &self.replaying {
             Some(replaying) => self.held_of(&replaying.coverage),
@@ -118,7 +118,7 @@ impl Worker {
         }
     }
 
-    /// Notes how far what was missed is handled, in the transaction that handles it.
+    /// Notes the progress of a replay, in the transaction that handles it.
     pub(super) fn note_caught_up(
         &self,
         transaction: &mut BatchTransaction<'_>,
@@ -131,7 +131,7 @@ impl Worker {
         let key = self.shared.key(&self.mailbox.processor);
         let holder = self.shared.holder(&self.mailbox);
         let caught_up = coverage.caught_up(missed, up_to);
-        // Where a slot is lost, the checkpoint finds it out.
+        // If a slot is lost, the checkpoint detects it.
         key.note_coverage(transaction.sql()?, holder, held, &caught_up)?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The thread that handles messages: one batch, one transaction, one checkpoint.
+//! The worker, which handles messages: one batch, one transaction, one checkpoint.
 
 mod batch;
 mod call;
@@ -20,18 +20,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 pub(super) use turn::Turn;
 
-/// Where nothing has to be handled, the checkpoint follows after this time.
+/// Time after which a checkpoint is written without a batch.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
-/// Between attempts to note a failure.
+/// Longest pause between attempts to note a failure.
 const LONGEST_NOTE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Why a worker has ended.
+/// The reason why a worker has ended.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The consumer was stopped.
     Stopped,
-    /// A message met the condition to stop after.
+    /// A message met the `stop_after` condition.
     Condition,
     /// The processor failed.
     Failed(Error),
@@ -40,60 +40,60 @@ pub(super) enum Ended {
 pub(super) struct Worker {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
-    /// How many slots the processor has.
+    /// Number of slots of the processor.
     all_slots: u32,
     held: Vec<HeldSlot>,
-    /// Everything up to here is done, if not yet stored.
+    /// Every message up to this position is handled, but the checkpoint may not be stored yet.
     reached: u64,
     checkpoint_written_at: Instant,
-    /// Streams of which something is parked.
+    /// Streams with parked messages.
     parked: HashSet<(i32, String)>,
-    /// Holders of these slots have died here: one message at a time.
+    /// An owner of these slots has crashed at this position: handle one message at a time.
     after_crash: bool,
-    /// Set while events are handled that older code has passed over.
+    /// Set while passed-over events are replayed.
     replaying: Option<Replaying>,
-    /// A batch of which it is unknown whether it was committed.
+    /// A batch whose commit was not acknowledged.
     unconfirmed: Option<Unconfirmed>,
-    /// The table says already why the processor has stopped.
+    /// Whether the failure is already noted in the table.
     is_noted: bool,
     lost_database: BackOff,
-    /// Without a thread of its own, it waits for the database until then.
+    /// End of a pause after a database error, for a worker without a thread of its own.
     waits_until: Option<Instant>,
 }
 
-/// A batch whose commit got no answer.
+/// A batch whose commit was not acknowledged.
 struct Unconfirmed {
     held: Vec<HeldSlot>,
     up_to: u64,
     handled: usize,
 }
 
-/// Slots of this worker that handle what was passed over, at or before their checkpoint.
+/// Slots of this worker that replay passed-over events, at or before their checkpoint.
 struct Replaying {
     coverage: Coverage,
     missed: Missed,
 }
 
-/// Why messages could not be handled.
+/// The reason why messages could not be handled.
 enum BatchError {
     /// The handler has failed.
     Handler(HandlerError),
-    /// The slots were lost to somebody else, or reset.
+    /// The slots were lost to another worker, or reset.
     Lost,
-    /// A statement of ours has failed.
+    /// A statement of the library has failed.
     Database(Error),
-    /// The processor was stopped, by another worker or with another version; the reason is noted.
+    /// The processor was stopped by another worker or by another version. The reason is noted.
     Stopped(String),
-    /// The handler has failed because the database was not well.
+    /// The handler has failed because of a transient database error.
     Unwell(Box<Error>),
 }
 
-/// What a handler returned, and with which messages.
+/// The error of a handler, and its messages.
 struct HandlerError {
     cause: anyhow::Error,
-    /// Names the messages; empty where there are none.
+    /// Names the messages; empty if there are none.
     place: String,
-    /// The position of the message, where it was handled alone: that was an attempt.
+    /// Position of the message, if it was handled alone. This counts as an attempt.
     alone: Option<u64>,
 }
 
@@ -132,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// Runs to the end, in a thread of its own.
+    /// Runs to the end, on a thread of its own.
     pub(super) fn run(mut self) -> Ended {
         let ended = match self.begin().and_then(|()| self.caught(Self::work)) {
             Ok(ended) | Err(ended) => ended,
@@ -140,7 +140,7 @@ impl Worker {
         self.end(ended)
     }
 
-    /// Before the first batch.
+    /// Calls the hook before the first batch.
     pub(super) fn begin(&mut self) -> Result<(), Ended> {
         self.caught(|worker| {
             if let Some(hook) = &worker.processor().options.on_start {
@@ -149,14 +149,14 @@ impl Worker {
         })
     }
 
-    /// Ends it without a word to the database, where the tenant is gone with its slots.
+    /// Ends the worker without using the database, because its tenant and slots are gone.
     pub(super) fn abandon(mut self) {
         self.forget();
         self.mailbox.held().clear();
         let _ = self.stopped();
     }
 
-    /// After the last batch: the reason is noted, and the leases are given back.
+    /// Notes the reason after the last batch, and releases the leases.
     pub(super) fn end(&mut self, ended: Ended) -> Ended {
         if let Ended::Failed(error) = &ended {
             self.note_failure(error);
@@ -177,7 +177,7 @@ impl Worker {
         })
     }
 
-    /// User code may panic outside the handler, too: then the processor has failed.
+    /// Turns a panic of user code outside the handler into a failure of the processor.
     fn caught<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Result<T, Ended> {
         caught("a worker", || run(self)).map_err(|panic| Ended::Failed(self.failed(panic)))
     }
@@ -199,7 +199,7 @@ impl Worker {
         }
     }
 
-    /// After an error: how long to leave the database alone, or why the worker ends.
+    /// Handles an error. Returns the pause before the next attempt, or the end of the worker.
     fn outlast(&mut self, error: BatchError) -> Result<Duration, Ended> {
         match error {
             BatchError::Lost => {
@@ -220,9 +220,9 @@ impl Worker {
         }
     }
 
-    /// Shows why the worker waits; returns for how long.
+    /// Shows the reason why the worker waits. Returns the pause.
     fn wait_for_database(&mut self, error: &Error, is_there: bool) -> Duration {
-        // What was committed is only known from the table.
+        // Only the table shows whether the commit has succeeded.
         self.mailbox.leases_changed.store(true, Ordering::SeqCst);
         self.forget();
         let pause = self.lost_database.next();
@@ -231,7 +231,7 @@ impl Worker {
         pause
     }
 
-    /// Does one thing: looks at the leases, works off requests, handles a batch, or waits for one of these.
+    /// Does one thing: checks the leases, runs requests, handles a batch, or waits for one of these.
     fn tick(&mut self) -> Result<Option<Ended>, BatchError> {
         if let Some(ended) = self.attend()? {
             return Ok(Some(ended));
@@ -247,7 +247,7 @@ impl Worker {
         batch.map_or(Ok(None), |batch| self.take(&batch))
     }
 
-    /// What comes before the next batch: a stop, the leases, requests.
+    /// Handles stops, changed leases and requests before the next batch.
     fn attend(&mut self) -> Result<Option<Ended>, BatchError> {
         if self.shared.stop.is_stopped() {
             return Ok(Some(Ended::Stopped));
@@ -260,7 +260,7 @@ impl Worker {
         }
         // Without slots, the request waits for them.
         if !self.held.is_empty() && self.mailbox.requested.swap(false, Ordering::SeqCst) {
-            self.work_off_requests()?;
+            self.run_requests()?;
         }
         Ok(None)
     }
@@ -276,7 +276,7 @@ impl Worker {
             return Ok(Some(ended));
         }
         self.lost_database.reset();
-        self.shared.note_going_on(&self.mailbox);
+        self.shared.note_resumed(&self.mailbox);
         let is_target = self
             .shared
             .settings
@@ -298,7 +298,7 @@ impl Worker {
         self.held.is_empty() || self.reached == self.checkpoint()
     }
 
-    /// Waits for a batch, but not longer than a checkpoint may be overdue.
+    /// Waits for a batch, at most until the checkpoint is due.
     fn wait_to_write_checkpoint(&mut self) -> Result<Option<Batch>, BatchError> {
         match self.mailbox.inbox.1.recv_timeout(self.checkpoint_due()) {
             Ok(batch) => Ok(Some(batch)),
@@ -309,12 +309,12 @@ impl Worker {
         }
     }
 
-    /// In how much time the checkpoint is overdue.
+    /// Returns the time until the checkpoint is due.
     fn checkpoint_due(&self) -> Duration {
         FLUSH_AFTER.saturating_sub(self.checkpoint_written_at.elapsed())
     }
 
-    /// The checkpoint of the hindmost slot.
+    /// Returns the lowest checkpoint of the held slots.
     fn checkpoint(&self) -> u64 {
         self.held
             .iter()
@@ -323,7 +323,7 @@ impl Worker {
             .unwrap_or_default()
     }
 
-    /// Stops asking for messages, until the leases were looked at.
+    /// Discards the in-memory slots and batches, and asks for no messages until the leases are checked.
     fn forget(&mut self) {
         self.held.clear();
         let mut demand = self.mailbox.demand();
@@ -333,14 +333,14 @@ impl Worker {
         while self.mailbox.inbox.1.try_recv().is_ok() {}
     }
 
-    /// Gives up and takes slots, and begins at the hindmost of those that it has then.
+    /// Releases and takes slots, then resumes at the lowest checkpoint of the held slots.
     fn look_at_leases(&mut self) -> Result<(), BatchError> {
         self.write_checkpoint()?;
         self.confirm()?;
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let held = shared.run(|sql| key.take(sql, holder))?;
-        // Another worker may have failed: the processor stops everywhere.
+        // Another worker may have failed: the processor stops in all processes.
         if let Some(failure) = shared.run(|sql| key.failure(sql))? {
             return Err(BatchError::Stopped(failure));
         }
@@ -370,8 +370,8 @@ impl Worker {
         Error::processor(self.processor().name.clone(), source)
     }
 
-    /// Lets everybody see why the processor has stopped. It is noted until it is noted: a failure that nobody sees looks like a
-    /// processor that runs. A consumer that is stopped meanwhile tries that for the time of a lease.
+    /// Stores the reason why the processor has stopped, and retries until it is stored: a failure that is not stored
+    /// looks like a running processor. After a stop of the consumer, it retries only for the time of a lease.
     fn note_failure(&self, error: &Error) {
         self.mailbox.report(error);
         let Error::Processor(ProcessorError::Failed { cause, .. }) = error else {
@@ -401,7 +401,7 @@ impl Worker {
         self.shared.run(|sql| key.fail(sql, holder, &held, text))
     }
 
-    /// Stores what is done and gives the leases back.
+    /// Stores the checkpoint and releases the leases.
     fn leave(&mut self) {
         let written = self.write_checkpoint();
         let confirmed = self.confirm();
@@ -410,7 +410,7 @@ impl Worker {
             self.shared.holder(&self.mailbox),
         );
         let released = self.shared.run(|sql| key.release(sql, holder));
-        // Where this fails, the leases run out by themselves; nothing is lost.
+        // On an error, the leases expire by themselves, and nothing is lost.
         let errors = [written, confirmed]
             .into_iter()
             .filter_map(|done| done.err().and_then(BatchError::into_error))

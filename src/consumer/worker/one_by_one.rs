@@ -1,4 +1,4 @@
-//! Messages that cannot be handled: each alone, again, and parked in the end.
+//! Failed messages: each is handled alone, retried, and parked in the end.
 
 use super::batch::Task;
 use super::{BatchError, HandlerError, Worker};
@@ -7,12 +7,12 @@ use crate::events::RecordedMessage;
 use crate::slots::parking;
 use std::sync::Arc;
 
-/// How often a message may end the process before it is parked.
-const DEADLY_ATTEMPTS: i32 = 5;
+/// Maximum number of crashes at a message before it is parked as a poison message.
+const MAX_CRASHES: i32 = 5;
 
 impl Worker {
-    /// Handles the messages each alone, so that the one that cannot be handled is known, and parks it or stops there. `tried`: one
-    /// of them was handled alone already, and failed; it is not handled again for nothing.
+    /// Handles each message alone, to find the failing one, and parks it or stops there. `tried` is the error of a
+    /// message that was already handled alone. It counts as the first attempt.
     pub(super) fn one_by_one(
         &mut self,
         tasks: &[Task<'_>],
@@ -23,12 +23,12 @@ impl Worker {
             if self.shared.stop.is_stopped() {
                 return Ok(());
             }
-            // The state of a moment ago: some were handled before the one that failed, or were parked since.
+            // Look again: messages before the failed one may be handled already, or parked since.
             let Some(task) = self.task(task.message) else {
                 continue;
             };
             if task.open.is_empty() {
-                self.park_behind(&task)?;
+                self.park_after(&task)?;
             } else {
                 let position = Some(task.message.global_position());
                 self.run_one(&task, tried.take_if(|tried| tried.alone == position))?;
@@ -41,8 +41,8 @@ impl Worker {
         self.write_checkpoint()
     }
 
-    /// Parks a message after the parked ones of its stream.
-    pub(super) fn park_behind(&mut self, task: &Task<'_>) -> Result<(), BatchError> {
+    /// Parks a message, because an earlier message of its stream is parked.
+    pub(super) fn park_after(&mut self, task: &Task<'_>) -> Result<(), BatchError> {
         let parked: Vec<(i32, &RecordedMessage)> = task
             .parked
             .iter()
@@ -51,16 +51,16 @@ impl Worker {
         self.handle(&[], &[], &parked, task.message.global_position())
     }
 
-    /// Handles one message, again and again as the policy says, and parks it in the end.
+    /// Handles one message with the retries of the policy, and then parks it or fails.
     pub(super) fn run_one(
         &mut self,
         task: &Task<'_>,
         mut tried: Option<HandlerError>,
     ) -> Result<(), BatchError> {
         let message = task.message;
-        if self.after_crash && self.is_deadly(task)? {
-            let reason = "the process ended while it was handled, each time";
-            return self.park(task, DEADLY_ATTEMPTS.unsigned_abs(), reason);
+        if self.after_crash && self.is_poison(task)? {
+            let reason = "the process ended each time it handled this message";
+            return self.park(task, MAX_CRASHES.unsigned_abs(), reason);
         }
         let after: Vec<(i32, &RecordedMessage)> =
             task.parked.iter().map(|slot| (*slot, message)).collect();
@@ -91,8 +91,8 @@ impl Worker {
         }
     }
 
-    /// Notes an attempt before it is made, and tells whether too many holders have died of it.
-    pub(super) fn is_deadly(&self, task: &Task<'_>) -> Result<bool, BatchError> {
+    /// Notes an attempt before it is made. Returns whether too many owners have crashed at this message.
+    pub(super) fn is_poison(&self, task: &Task<'_>) -> Result<bool, BatchError> {
         let first = task.open.first();
         let Some(held) = self.held.iter().find(|held| Some(&held.slot) == first) else {
             return Err(BatchError::Lost);
@@ -106,7 +106,7 @@ impl Worker {
             .shared
             .run(|sql| key.attempt(sql, holder, *held, position))?
         {
-            Some(attempts) => Ok(attempts > DEADLY_ATTEMPTS),
+            Some(attempts) => Ok(attempts > MAX_CRASHES),
             None => Err(BatchError::Lost),
         }
     }
@@ -154,7 +154,7 @@ impl Worker {
 }
 
 impl BatchError {
-    /// The same, if the handler failed with these messages.
+    /// Adds the messages to the error of a handler.
     pub(super) fn at(self, messages: &[&RecordedMessage]) -> Self {
         match self {
             Self::Handler(HandlerError { cause, .. }) => {
@@ -173,7 +173,7 @@ impl BatchError {
     }
 }
 
-/// Names the message that a handler failed with; of a batch that failed as a whole, its first and its last one.
+/// Describes the message at which a handler failed, or the first and last message of a failed batch.
 fn cannot_handle(messages: &[&RecordedMessage]) -> String {
     match messages {
         [] => String::new(),
@@ -185,7 +185,7 @@ fn cannot_handle(messages: &[&RecordedMessage]) -> String {
             message.message_type()
         ),
         [first, .., last] => format!(
-            "the handler failed with {} messages together, at positions {} to {}; each is handled alone now",
+            "the handler failed with {} messages together, at positions {} to {}; each is handled alone next",
             messages.len(),
             first.global_position(),
             last.global_position()

@@ -1,4 +1,4 @@
-//! Replays and discards that somebody has asked for.
+//! Requested replays and discards of parked messages.
 
 use super::call::refused_commit;
 use super::{BatchError, Worker};
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Worker {
-    /// Discards and replays what somebody has asked for.
-    pub(super) fn work_off_requests(&mut self) -> Result<(), BatchError> {
+    /// Discards and replays parked messages as requested.
+    pub(super) fn run_requests(&mut self) -> Result<(), BatchError> {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let key = shared.key(&mailbox.processor);
         shared.run(|sql| parking::discard(sql, key, &self.held))?;

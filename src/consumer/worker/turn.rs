@@ -1,19 +1,19 @@
-//! A worker without a thread of its own: it is given a turn when there may be something to do.
+//! A worker without a thread of its own. It gets a turn when there may be work.
 
 use super::{BatchError, Ended, Worker};
 use std::time::{Duration, Instant};
 
-/// What a worker has made of its turn.
+/// Outcome of a turn.
 pub(in crate::consumer) enum Turn {
-    /// Something was done; there may be more.
+    /// The worker made progress, and there may be more work.
     Progress,
-    /// There is nothing to do, but after this time, if any.
+    /// There is no work now, but there may be after this time, if given.
     Rest(Option<Duration>),
     Ended(Ended),
 }
 
 impl Worker {
-    /// Does one thing, and waits for nothing but the database.
+    /// Does one thing, and waits for the database only.
     pub(in crate::consumer) fn turn(&mut self) -> Turn {
         if let Some(pause) = self.pause_left() {
             return Turn::Rest(Some(pause));
@@ -28,7 +28,7 @@ impl Worker {
         }
     }
 
-    /// How long the database is left alone still. A worker that is stopped does not wait.
+    /// Returns the rest of the pause after a database error. A stopped worker does not wait.
     fn pause_left(&self) -> Option<Duration> {
         let left = self.waits_until?.saturating_duration_since(Instant::now());
         (!left.is_zero() && !self.shared.stop.is_stopped()).then_some(left)

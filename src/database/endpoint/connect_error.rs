@@ -1,18 +1,18 @@
-//! Why no connection is opened.
+//! Reasons why no connection could be opened.
 
 use std::path::PathBuf;
 
-/// Why no connection was opened.
+/// Why a connection could not be opened.
 ///
-/// The message contains its causes, because a pool keeps nothing else of an error.
+/// The message contains its causes, because a pool keeps only the text of an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// No attempt led to a connection.
+    /// All attempts to connect failed.
     #[error("{message}")]
     #[non_exhaustive]
     Failed {
-        /// Each attempt and what happened.
+        /// Each attempt and its failure.
         message: String,
         /// The errors of the attempts.
         errors: Vec<postgres::Error>,
@@ -25,14 +25,14 @@ pub enum ConnectError {
         parameter: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// The system's TLS library does not accept the settings.
+    /// The system's TLS library rejects the settings.
     #[error("cannot set up TLS: {problem}")]
     #[non_exhaustive]
     Tls {
-        /// What the library said.
+        /// The library's message.
         problem: String,
     },
 }

@@ -1,10 +1,10 @@
-//! Connection strings, read as PostgreSQL's own programs read them.
+//! Connection strings, parsed as PostgreSQL's own programs parse them.
 
 use std::collections::BTreeMap;
 
 const SECONDS: &str = "a whole number of seconds";
 
-/// Every parameter that may be given, and what its value must be.
+/// Every supported parameter, and the values that it accepts.
 const PARAMETERS: [(&str, &str); 27] = [
     ("application_name", "a text"),
     ("channel_binding", "`disable`, `prefer` or `require`"),
@@ -12,8 +12,8 @@ const PARAMETERS: [(&str, &str); 27] = [
     ("connect_timeout", SECONDS),
     ("dbname", "a text"),
     ("gssencmode", "`disable` or `prefer`"),
-    ("host", "host names or directories of sockets"),
-    ("hostaddr", "IP addresses with commas between them"),
+    ("host", "host names or socket directories"),
+    ("hostaddr", "IP addresses, separated by commas"),
     ("keepalives", "`0` or `1`"),
     ("keepalives_count", "a whole number"),
     ("keepalives_idle", SECONDS),
@@ -23,7 +23,7 @@ const PARAMETERS: [(&str, &str); 27] = [
     ("options", "a text"),
     ("passfile", "the name of a file"),
     ("password", "a text"),
-    ("port", "port numbers with commas between them"),
+    ("port", "port numbers, separated by commas"),
     ("service", "the name of a service"),
     ("sslcert", "the name of a file"),
     ("sslkey", "the name of a file"),
@@ -38,35 +38,35 @@ const PARAMETERS: [(&str, &str); 27] = [
     ("user", "a text"),
 ];
 
-/// Parameters that lead to others around the connection string, which only the command line looks for.
+/// Parameters that name a file or a service to look up; only the command line supports them.
 const LOOKUPS: [&str; 2] = ["passfile", "service"];
 
 const NEITHER_FORM: ConnectionStringError = ConnectionStringError::Malformed {
-    reason: "it is neither a URL, as in `postgresql://user@host/database`, nor a list, as in `host=... dbname=...`",
+    reason: "it is neither a URL, such as `postgresql://user@host/database`, nor a list, such as `host=... dbname=...`",
 };
 const NO_PAIR: ConnectionStringError = ConnectionStringError::Malformed {
-    reason: "behind the `?` of a URL, each parameter is written `name=value`",
+    reason: "after the `?` of a URL, write each parameter as `name=value`",
 };
 const MISPLACED_AT: ConnectionStringError = ConnectionStringError::Malformed {
-    reason: "there is an `@` where none can be; in a user name or a password, write `@` as `%40` and `/` as `%2F`",
+    reason: "it has an `@` in the wrong place; in a user name or a password, write `@` as `%40` and `/` as `%2F`",
 };
 
 /// Why a connection string cannot be used.
 ///
-/// A message names parameters but shows no values: where a password was not escaped, any of them may be a piece of it.
+/// Messages name parameters but show no values: with an unescaped password, any value may be a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionStringError {
-    /// The string has neither of the two forms.
+    /// The string has neither of the two formats.
     #[error("the connection string cannot be read: {reason}")]
     #[non_exhaustive]
     Malformed {
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
-    /// The value is followed by something that is not a parameter, or its quote is not closed.
+    /// The value is followed by text that is not a parameter, or its quote is not closed.
     #[error(
-        "the value of `{parameter}` ends in the wrong place: write it as '...', with a \\ before each ' and \\ in it"
+        "the value of `{parameter}` ends in the wrong place: enclose it in '...', and put a \\ before each ' and \\ in it"
     )]
     #[non_exhaustive]
     Quoting {
@@ -81,19 +81,19 @@ pub enum ConnectionStringError {
         parameter: String,
     },
     /// The parameter does not accept this value.
-    #[error("the connection parameter `{parameter}` has to be {expected}")]
+    #[error("the connection parameter `{parameter}` must be {expected}")]
     #[non_exhaustive]
     InvalidValue {
         /// The parameter's name.
         parameter: String,
-        /// What it accepts.
+        /// The values that it accepts.
         expected: &'static str,
     },
-    /// A parameter is missing, or does not fit another one.
+    /// A parameter is missing, or contradicts another one.
     #[error("{reason}")]
     #[non_exhaustive]
     Contradiction {
-        /// What does not fit.
+        /// The contradiction.
         reason: &'static str,
     },
     /// The parameter needs TLS, and the crate was built without it.
@@ -105,7 +105,7 @@ pub enum ConnectionStringError {
     },
 }
 
-/// The parameters of a connection string. Of several with one name, the last counts.
+/// The parameters of a connection string. The last of several with the same name wins.
 #[derive(Default)]
 pub(super) struct Parameters(BTreeMap<String, String>);
 
@@ -121,7 +121,7 @@ impl Parameters {
         }
     }
 
-    /// The same with what leads to a service file or to a password file.
+    /// Parses it with the parameters that name a service file or a password file.
     pub(super) fn parse_with_lookups(text: &str) -> Result<Self, ConnectionStringError> {
         let text = text.trim_ascii_start();
         if text.is_empty() {
@@ -140,7 +140,7 @@ impl Parameters {
         self.0.remove(name)
     }
 
-    /// Removes a parameter for which an empty value is the same as none.
+    /// Removes a parameter whose empty value means none.
     pub(super) fn take_filled(&mut self, name: &str) -> Option<String> {
         self.take(name).filter(|value| !value.is_empty())
     }
@@ -168,8 +168,7 @@ impl Parameters {
         self.0.insert(name.to_owned(), value.to_owned());
     }
 
-    /// A connection string with all parameters.
-    #[cfg(feature = "cli")]
+    /// Returns a connection string with all parameters.
     pub(super) fn to_list(&self) -> String {
         let pairs = self.0.iter().map(|(name, value)| {
             let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
@@ -193,7 +192,7 @@ impl Parameters {
     fn insert_encoded(&mut self, name: &str, value: &str) -> Result<(), ConnectionStringError> {
         let decoded = percent_decode(value).ok_or_else(|| ConnectionStringError::InvalidValue {
             parameter: name.to_owned(),
-            expected: "UTF-8 text in percent-encoding, where a `%` itself is `%25`",
+            expected: "UTF-8 text in percent-encoding, with `%` itself written as `%25`",
         })?;
         self.insert(name, decoded)
     }
@@ -240,7 +239,7 @@ fn parse_list(text: &str) -> Result<Parameters, ConnectionStringError> {
         let misread = || previous.as_deref().map_or(NEITHER_FORM, quoting);
         let (name, after) = split_name(rest).ok_or_else(misread)?;
         if previous.as_deref() == Some("password") && expected(name).is_none() {
-            // What looks like the name of a parameter may be the second word of a password.
+            // A word that looks like a parameter's name may be the second word of a password.
             return Err(misread());
         }
         let (value, tail) = read_value(after).ok_or_else(|| quoting(name))?;
@@ -251,7 +250,7 @@ fn parse_list(text: &str) -> Result<Parameters, ConnectionStringError> {
     Ok(parameters)
 }
 
-/// The name before the next `=`, and what follows it.
+/// Splits the text into the name before the next `=`, and the rest.
 fn split_name(text: &str) -> Option<(&str, &str)> {
     let (name, after) = text.split_once('=')?;
     let name = name.trim_ascii_end();
@@ -259,7 +258,7 @@ fn split_name(text: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && name.chars().all(is_name)).then(|| (name, after.trim_ascii_start()))
 }
 
-/// A value and what follows it; nothing if its quote is not closed.
+/// Splits the text into a value and the rest. Returns `None` if the value's quote is not closed.
 fn read_value(text: &str) -> Option<(String, &str)> {
     let quoted = text.strip_prefix('\'');
     let mut letters = quoted.unwrap_or(text).chars();
@@ -277,7 +276,7 @@ fn read_value(text: &str) -> Option<(String, &str)> {
     Some((value, letters.as_str().trim_ascii_start()))
 }
 
-/// The parts of a connection string that is a URL, as they stand there.
+/// The parts of a connection string in URL form, not yet decoded.
 struct Url<'a> {
     scheme: &'a str,
     credentials: Option<&'a str>,
@@ -316,7 +315,7 @@ impl<'a> Url<'a> {
         insert_credentials(&mut parameters, credentials)?;
         insert_place(&mut parameters, self.hosts, self.database)?;
         match insert_query(&mut parameters, self.query) {
-            // What looks like a parameter may be a piece of a password with a `/` and a `?` in it.
+            // Text that looks like a parameter may be a part of a password that contains `/` and `?`.
             Err(_) if credentials.is_empty() && self.query.contains('@') => Err(MISPLACED_AT),
             result => result.map(|()| parameters),
         }
@@ -337,10 +336,11 @@ impl std::fmt::Display for Url<'_> {
     }
 }
 
-/// The same connection string with another database, in both forms; in a list, the last `dbname` counts.
+/// Returns the connection string with another database, in either format. In a list, the last `dbname` wins. An unreadable one is
+/// returned as it is: connecting with it reports the reason.
 pub(crate) fn with_database(text: &str, database: &str) -> String {
     let Some(url) = Url::split(text.trim_ascii_start()) else {
-        return format!("{text} dbname={database}");
+        return list_with_database(text, database).unwrap_or_else(|_| text.to_owned());
     };
     let parameters = url.query.split('&');
     let kept: Vec<&str> = parameters
@@ -352,6 +352,13 @@ pub(crate) fn with_database(text: &str, database: &str) -> String {
         ..url
     };
     url.to_string()
+}
+
+/// Written anew, because what is appended to a list may become a part of its last value.
+fn list_with_database(text: &str, database: &str) -> Result<String, ConnectionStringError> {
+    let mut parameters = parse_list(text.trim_ascii_start())?;
+    parameters.insert("dbname", database.to_owned())?;
+    Ok(parameters.to_list())
 }
 
 fn insert_credentials(
@@ -387,7 +394,7 @@ fn insert_place(
     Ok(())
 }
 
-/// Host and port; an IPv6 address stands in brackets.
+/// Splits host and port. An IPv6 address is in brackets.
 fn split_host(text: &str) -> Option<(&str, &str)> {
     let Some(bracketed) = text.strip_prefix('[') else {
         return Some(text.split_once(':').unwrap_or((text, "")));
@@ -402,7 +409,7 @@ fn insert_query(parameters: &mut Parameters, query: &str) -> Result<(), Connecti
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or(NO_PAIR)?;
         match (name, value) {
-            // As JDBC's URLs have it; libpq accepts it too.
+            // The form of JDBC's URLs, which libpq accepts too.
             ("ssl", "true") => parameters.insert("sslmode", "require".to_owned())?,
             _ => parameters.insert_encoded(name, value)?,
         }
@@ -448,13 +455,10 @@ mod tests {
                 "postgresql:///old?host=/tmp/x&dbname=old&port=1",
                 "postgresql:///new?host=/tmp/x&port=1",
             ),
-            (
-                "host=/tmp/x dbname=old",
-                "host=/tmp/x dbname=old dbname=new",
-            ),
+            ("host=/tmp/x dbname=old", "dbname='new' host='/tmp/x'"),
             (
                 "host=/tmp/x password=a://b",
-                "host=/tmp/x password=a://b dbname=new",
+                "dbname='new' host='/tmp/x' password='a://b'",
             ),
         ] {
             assert_eq!(with_database(given, "new"), expected);

@@ -1,5 +1,5 @@
-//! What a command line takes from around its connection string, as PostgreSQL's own programs do: a service file, environment
-//! variables, the password file and the default host. Connection strings of the library are not completed.
+//! Completes the command line's connection string as PostgreSQL's own programs do. The sources are a service file,
+//! environment variables, the password file and the default host. The library does not complete connection strings.
 
 use super::connection_string::{ConnectionStringError, Parameters};
 use super::environment_error::EnvironmentError;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Variables that stand for parameters.
+/// Environment variables that set parameters.
 const VARIABLES: [(&str, &str); 19] = [
     ("PGAPPNAME", "application_name"),
     ("PGCHANNELBINDING", "channel_binding"),
@@ -32,7 +32,7 @@ const VARIABLES: [(&str, &str); 19] = [
     ("PGUSER", "user"),
 ];
 
-/// Variables by which a user refuses servers that would be accepted here.
+/// Environment variables that restrict the accepted servers in ways that this program does not support.
 const UNSUPPORTED: [&str; 6] = [
     "PGREQUIREAUTH",
     "PGREQUIREPEER",
@@ -42,12 +42,12 @@ const UNSUPPORTED: [&str; 6] = [
     "PGSSLMINPROTOCOLVERSION",
 ];
 
-/// Where servers put their sockets, unless they are told otherwise.
+/// Default directories of servers' sockets.
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 const DEFAULT_PORT: &str = "5432";
 const LOCALHOST: &str = "localhost";
 
-/// Where variables and files are looked for.
+/// Source of variables and files.
 pub(crate) struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     home: Option<PathBuf>,
@@ -64,7 +64,7 @@ impl Environment<'_> {
         }
     }
 
-    /// A variable; an empty one is the same as none.
+    /// Returns a variable. An empty one counts as unset.
     fn get(&self, variable: &'static str) -> Result<Option<String>, EnvironmentError> {
         let value = (self.variable)(variable).map(OsString::into_string);
         let value = value
@@ -81,7 +81,7 @@ impl Environment<'_> {
         Some(self.home.as_ref()?.join(unix))
     }
 
-    /// The service files, in the order in which they are looked at. One that was named has to be there.
+    /// Returns the service files in search order. A file named by a variable has to exist.
     fn service_files(&self) -> Result<Vec<PathBuf>, EnvironmentError> {
         let system = self.get("PGSYSCONFDIR")?;
         let system = system.as_deref().unwrap_or("/etc/postgresql-common");
@@ -97,20 +97,20 @@ impl Environment<'_> {
     }
 }
 
-/// A connection string that needs nothing from around it, and what has to be said about it.
+/// A complete connection string, and remarks for the user.
 pub(crate) struct Completed {
     pub(crate) connection_string: String,
     pub(crate) remarks: Vec<String>,
 }
 
-/// Completes a connection string, or makes one of what is around; nothing where nothing names a database.
+/// Completes a connection string, or builds one from the environment. Returns `None` if nothing names a database.
 pub(crate) fn complete(
     given: Option<&str>,
     environment: &Environment<'_>,
 ) -> Result<Option<Completed>, EnvironmentError> {
     let parameters = match given.map(Parameters::parse_with_lookups).transpose() {
         Ok(parameters) => parameters.unwrap_or_default(),
-        // What is wrong with it is said where it is used.
+        // The caller that uses the string reports the error.
         Err(_) => return Ok(given.map(Completed::unchanged)),
     };
     let mut completion = Completion {
@@ -148,7 +148,7 @@ fn refuse_unsupported(environment: &Environment<'_>) -> Result<(), EnvironmentEr
 
 struct Completion {
     parameters: Parameters,
-    /// Where parameters come from that the connection string does not have.
+    /// Origin of each parameter that the connection string does not have.
     origins: BTreeMap<String, String>,
 }
 
@@ -166,7 +166,7 @@ impl Completion {
             })
     }
 
-    /// Adds what a service file says under the service's name, and says whether a service was named.
+    /// Adds the parameters of the service. Returns whether a service was named.
     fn add_service(&mut self, environment: &Environment<'_>) -> Result<bool, EnvironmentError> {
         let named = self.parameters.take_filled("service");
         let Some(service) =
@@ -205,7 +205,7 @@ impl Completion {
                 self.add(name, value, &format!("environment variable {variable}"))?;
             }
         }
-        // Its older form.
+        // The variable's older form.
         let requires = environment.get("PGREQUIRESSL")?;
         if requires.is_some_and(|value| value.starts_with('1')) {
             self.add(
@@ -226,7 +226,7 @@ impl Completion {
         names.any(|name| self.filled(name).is_some())
     }
 
-    /// The server of this machine, where none was named.
+    /// Adds the server of this machine if no host was named.
     fn add_host(&mut self) {
         if self.filled("host").is_some() || self.filled("hostaddr").is_some() {
             return;
@@ -238,7 +238,7 @@ impl Completion {
         self.parameters.set("host", host);
     }
 
-    /// Adds the password of the password file, and returns what has to be said about that file.
+    /// Adds the password from the password file, and returns a remark about the file, if any.
     fn add_password(
         &mut self,
         environment: &Environment<'_>,
@@ -284,7 +284,7 @@ impl Completion {
             password_file::password(text, &login)
         });
         let first = passwords.next().flatten();
-        // A server must not get another one's password.
+        // A server must not get the password of another.
         if passwords.any(|other| other != first) {
             let path = path.to_owned();
             return Err(EnvironmentError::DifferentPasswords { path });
@@ -295,7 +295,7 @@ impl Completion {
         Ok(())
     }
 
-    /// Hosts and ports, as the password file names them.
+    /// Returns hosts and ports as the password file names them.
     fn servers(&self) -> Vec<(&str, &str)> {
         let entries =
             |name| -> Vec<&str> { self.filled(name).unwrap_or_default().split(',').collect() };
@@ -315,7 +315,7 @@ impl Completion {
             .collect()
     }
 
-    /// The whole as a list of parameters; what comes from around the connection string has to be right already.
+    /// Returns all parameters as a list. Parameters from the environment must already be valid.
     fn finish(self, is_given: bool, remarks: Vec<String>) -> Result<Completed, EnvironmentError> {
         let Self {
             parameters,

@@ -1,9 +1,9 @@
-//! Why a connection string cannot be completed from around it.
+//! Reasons why a connection string cannot be completed from the environment.
 
 use super::connection_string::ConnectionStringError;
 use std::path::PathBuf;
 
-/// Messages name variables, files and lines but show no values: any of them may be a password.
+/// Messages name variables, files and lines but show no values: any value may be a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnvironmentError {
     #[error("the environment variable {variable} is not UTF-8 text")]

@@ -1,9 +1,10 @@
-//! Where to connect: from a connection string to one open connection.
+//! From a connection string to an open connection.
 //!
-//! A connection string means what it means to PostgreSQL's own programs, as far as its parameters are supported; any
-//! other parameter is an error. What lies around the string is not looked at: environment variables (`PGSSLMODE`,
-//! `PGSSLROOTCERT` and the others), the password file, service files, and in the home directory the client certificate
-//! and the revocation list. Only the command line looks at some of these (`environment`). The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
+//! A connection string means the same as in PostgreSQL's own programs. A parameter that is not supported is an error.
+//!
+//! The library ignores the environment: variables (`PGSSLMODE`, `PGSSLROOTCERT` and the others), the password file and
+//! service files. It also ignores the client certificate and the revocation list in the home directory. Only the command
+//! line reads some of these (`environment`). The one exception is `~/.postgresql/root.crt`, the default of `sslrootcert`.
 
 mod connect_error;
 mod connection_string;
@@ -11,6 +12,8 @@ mod connection_string;
 mod environment;
 #[cfg(feature = "cli")]
 mod environment_error;
+#[cfg(test)]
+mod fuzz;
 #[cfg(feature = "cli")]
 mod password_file;
 #[cfg(feature = "cli")]
@@ -37,7 +40,7 @@ pub(crate) use connection_string::with_database;
 #[cfg(feature = "cli")]
 pub(crate) use environment::{Environment, complete};
 
-/// What a connection gets unless the string says otherwise.
+/// Settings of a connection unless the string has others.
 const DEFAULTS: [(&str, &str); 4] = [
     ("application_name", "emmett"),
     ("connect_timeout", "10"),
@@ -48,7 +51,7 @@ const READ_COMMITTED: &str = r"-c default_transaction_isolation=read\ committed"
 const DEFAULT_KEEPALIVES_COUNT: u32 = 3;
 const DEFAULT_TCP_USER_TIMEOUT_MILLISECONDS: u32 = 30_000;
 
-/// Values that ask for what happens anyway.
+/// Values that request the built-in behaviour.
 const ALREADY_SO: [(&str, &[&str]); 3] = [
     ("client_encoding", &["UTF8", "utf8", "UTF-8", "utf-8"]),
     ("gssencmode", &["disable", "prefer"]),
@@ -56,26 +59,26 @@ const ALREADY_SO: [(&str, &[&str]); 3] = [
 ];
 
 const NO_HOST: ConnectionStringError = ConnectionStringError::Contradiction {
-    reason: "`host` is missing: for a server on this machine it is `localhost`, or the directory of its socket",
+    reason: "`host` is missing: for a server on this machine, use `localhost` or the directory of its socket",
 };
 const NO_HOST_NAME: ConnectionStringError = ConnectionStringError::Contradiction {
-    reason: "`sslmode=verify-full` checks the host's name: give `host` beside `hostaddr`",
+    reason: "`sslmode=verify-full` checks the host's name: add `host` to `hostaddr`",
 };
 const UNEVEN_LISTS: ConnectionStringError = ConnectionStringError::Contradiction {
     reason: "`host`, `hostaddr` and `port` list different numbers of servers",
 };
 
-/// What a server may have refused.
+/// A possible reason for a refusal, and the next step.
 const LACKS_TLS: &str = if cfg!(feature = "tls") {
-    "if the server demands TLS, `sslmode=disable` keeps it off"
+    "if the server requires TLS, remove `sslmode=disable`"
 } else {
-    "if the server demands TLS, enable the feature `tls`: this build has no TLS support"
+    "if the server requires TLS, enable the feature `tls`: this build has no TLS support"
 };
 
-/// A server, or several to choose from, with everything that a connection needs.
+/// One or more alternative servers, and the settings of a connection.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// Everything but hosts, ports and encryption.
+    /// All settings except hosts, ports and encryption.
     config: Config,
     hosts: Vec<Host>,
     encryption: Encryption,
@@ -84,7 +87,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads a connection string, in either form: `postgresql://...` or `host=... dbname=...`.
+    /// Parses a connection string in either format: `postgresql://...` or `host=... dbname=...`.
     pub(crate) fn parse(connection_string: &str) -> Result<Self, ConnectionStringError> {
         let mut parameters = Parameters::parse(connection_string)?;
         let hosts = Host::take_from(&mut parameters)?;
@@ -101,13 +104,13 @@ impl Endpoint {
         })
     }
 
-    /// Opens a connection to the first host that can be reached and fits.
+    /// Connects to the first suitable host that can be reached.
     pub(crate) fn connect(&self) -> Result<Client, ConnectError> {
         self.connect_by(&self.config)
     }
 
-    /// The same for a session whose statements run at READ COMMITTED, whatever the role's default is. Said when the session
-    /// begins, because a pooler either refuses that or passes over it; a SET would reach the sessions of strangers.
+    /// Connects with READ COMMITTED as the session's default, whatever the role's default is. It is set at the session's
+    /// start, which a pooler either refuses or ignores. A `SET` would affect the sessions of others behind the pooler.
     pub(crate) fn connect_at_read_committed(&self) -> Result<Client, ConnectError> {
         let mut config = self.config.clone();
         let options = [config.get_options().unwrap_or_default(), READ_COMMITTED].join(" ");
@@ -138,7 +141,7 @@ impl Endpoint {
         Err(failures.into())
     }
 
-    /// Whether a server may have refused the connection because it was not encrypted: the code of the refusal says no more.
+    /// Whether the server may have refused the connection because it was not encrypted. The refusal's code does not tell.
     fn may_lack_tls(&self, failures: &Failures) -> bool {
         let is_tried = cfg!(feature = "tls") && self.encryption.mode != SslMode::Disable;
         let refusals = [
@@ -151,7 +154,7 @@ impl Endpoint {
             && code.is_some_and(|code| refusals.contains(code))
     }
 
-    /// Database, hosts, ports and user; not the password.
+    /// Returns database, hosts, ports and user, without the password.
     pub(crate) fn describe(&self) -> String {
         let hosts: Vec<_> = self.hosts.iter().map(ToString::to_string).collect();
         let database = self.config.get_dbname().map_or_else(
@@ -173,7 +176,7 @@ impl Endpoint {
         hosts
     }
 
-    /// The ways to talk to a host, in the order in which they are tried.
+    /// Returns the transports for a host, in the order in which they are tried.
     #[cfg(feature = "tls")]
     fn transports(&self, host: &Host) -> Result<Vec<Transport>, ConnectError> {
         let tls = |mode| {
@@ -192,7 +195,7 @@ impl Endpoint {
         })
     }
 
-    /// Without TLS, a connection string that demands it was not accepted.
+    /// Parsing refused a connection string that requires TLS.
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with TLS")]
     fn transports(&self, _host: &Host) -> Result<Vec<Transport>, ConnectError> {
@@ -222,7 +225,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// One way to talk to a server.
+/// A way to talk to a server: with or without encryption.
 enum Transport {
     Plain,
     #[cfg(feature = "tls")]
@@ -231,7 +234,7 @@ enum Transport {
 
 #[derive(Clone)]
 struct Host {
-    /// A name, an address or the directory of a socket; empty where only `hostaddr` is given.
+    /// A name, an address or the directory of a socket; empty if only `hostaddr` is given.
     name: String,
     address: Option<IpAddr>,
     port: u16,
@@ -350,7 +353,7 @@ impl From<Failures> for ConnectError {
     }
 }
 
-/// Whether the attempt with the other transport may end differently.
+/// Whether an attempt with the other transport may have another outcome.
 fn depends_on_transport(error: &postgres::Error) -> bool {
     let same_with_any = [
         SqlState::INVALID_PASSWORD,
@@ -367,14 +370,14 @@ fn depends_on_transport(error: &postgres::Error) -> bool {
     }
 }
 
-/// Whether a server was reached and said no: then libpq does not try the other hosts either.
+/// Whether a server was reached and refused: libpq then does not try the other hosts either.
 fn is_refusal(error: &postgres::Error) -> bool {
     error
         .code()
         .is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW)
 }
 
-/// The driver's settings, from what is left of the parameters.
+/// Builds the driver's settings from the remaining parameters.
 fn config(mut parameters: Parameters) -> Result<Config, ConnectionStringError> {
     for (name, values) in ALREADY_SO {
         if parameters
@@ -387,9 +390,9 @@ fn config(mut parameters: Parameters) -> Result<Config, ConnectionStringError> {
     for (name, value) in DEFAULTS {
         parameters.set_default(name, value);
     }
-    // The driver would take these for seconds.
+    // The driver reads these as seconds.
     let tcp_user_timeout = take_number(&mut parameters, "tcp_user_timeout")?;
-    // libpq's name and the driver's.
+    // The names in libpq and in the driver.
     let keepalives_count = take_number(&mut parameters, "keepalives_count")?
         .or(take_number(&mut parameters, "keepalives_retries")?);
     let mut config = driver_config(parameters)?;
@@ -420,7 +423,7 @@ fn driver_config(parameters: Parameters) -> Result<Config, ConnectionStringError
         }
         let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
         let setting = format!("{name}='{escaped}' ");
-        // One at a time, because the driver's error does not say more than this.
+        // One setting at a time, because the driver's error does not name the setting.
         if setting.parse::<Config>().is_err() {
             return Err(invalid_value(&name));
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// What a password is looked for with.
+/// The key of a password.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Login<'a> {
     pub(super) host: &'a str,
@@ -12,7 +12,7 @@ pub(super) struct Login<'a> {
     pub(super) user: &'a str,
 }
 
-/// The text of the file; nothing where there is none, and the reason where there is one that must not be used.
+/// Returns the text of the file; `None` if there is no file. Fails with the reason if the file must not be used.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let Ok(metadata) = fs::metadata(path) else {
         return Ok(None);
@@ -41,7 +41,7 @@ fn others_can_use(_: &fs::Metadata) -> bool {
     false
 }
 
-/// The password of the first line that fits.
+/// Returns the password of the first matching line.
 pub(super) fn password(text: &str, login: &Login<'_>) -> Option<String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.into_iter().find_map(|line| of_line(line, login))
@@ -56,12 +56,12 @@ fn of_line(line: &str, login: &Login<'_>) -> Option<String> {
         }
         rest = after;
     }
-    // Further fields are none of the password's.
+    // Further fields are not part of the password.
     let password = split_field(rest).map_or(rest, |(password, _)| password);
     (!password.is_empty()).then(|| unescape(password))
 }
 
-/// A field with its escapes, and what follows its colon.
+/// Splits off a field, with its escapes, at its colon.
 fn split_field(text: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     let colon = text.find(|letter| {

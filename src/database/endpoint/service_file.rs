@@ -1,4 +1,4 @@
-//! Service files: parameters of connections under a name.
+//! Service files: named sets of connection parameters.
 
 use super::environment_error::EnvironmentError;
 use std::fs;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 const NO_PAIR: &str = "it is neither `name=value` nor `[service]`";
 const NESTED: &str = "a service cannot name another service";
-const LDAP: &str = "this program does not ask LDAP";
+const LDAP: &str = "this program does not support LDAP";
 
 type Pairs = Vec<(String, String)>;
 
-/// The parameters of a service; `None` where the file does not have it.
+/// Returns the parameters of a service; `None` if the file does not have it.
 pub(super) fn read(path: &Path, service: &str) -> Result<Option<Pairs>, EnvironmentError> {
     let text = fs::read_to_string(path).map_err(|source| EnvironmentError::ServiceFile {
         path: path.to_owned(),
@@ -23,8 +23,8 @@ pub(super) fn read(path: &Path, service: &str) -> Result<Option<Pairs>, Environm
     })
 }
 
-/// As libpq does it: only the lines of the service are looked at, and of several with its name, the first.
-fn parse(text: &str, service: &str) -> Result<Option<Pairs>, (usize, &'static str)> {
+/// As in libpq, only the first section with the service's name is read.
+pub(super) fn parse(text: &str, service: &str) -> Result<Option<Pairs>, (usize, &'static str)> {
     let heading = format!("[{service}]");
     let lines = (1..).zip(text.lines().map(str::trim));
     let mut lines = lines.skip_while(|(_, line)| *line != heading);

@@ -1,9 +1,9 @@
-//! What a connection string demands of encryption.
+//! Encryption settings of a connection string.
 
 use super::connection_string::{ConnectionStringError, Parameters, invalid_value};
 use std::path::PathBuf;
 
-/// The modes of PostgreSQL's manual, from the weakest to the strictest.
+/// The modes in PostgreSQL's manual, from the weakest to the strictest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SslMode {
     Disable,
@@ -28,7 +28,7 @@ impl SslMode {
     }
 }
 
-/// Whose signature makes a server's certificate good.
+/// Root certificates that verify a server's certificate.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum RootCertificates {
     /// `~/.postgresql/root.crt`.
@@ -88,7 +88,7 @@ impl Encryption {
     }
 }
 
-/// Refuses what cannot be honoured without TLS.
+/// Refuses settings that cannot be met without TLS.
 fn refuse_demands(
     mode: SslMode,
     certificate: Option<&ClientCertificate>,
@@ -119,7 +119,7 @@ fn take_client_certificate(
             key: key.into(),
         })),
         _ => Err(ConnectionStringError::Contradiction {
-            reason: "`sslcert` and `sslkey` belong together: give both",
+            reason: "`sslcert` and `sslkey` belong together: set both",
         }),
     }
 }

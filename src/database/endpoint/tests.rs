@@ -288,7 +288,7 @@ fn a_server_that_demands_tls_and_gets_none_is_hinted_at() -> anyhow::Result<()> 
         cfg!(not(feature = "tls")),
         "{preferred}"
     );
-    // The socket needs none, and a role that is missing has the same code.
+    // The socket needs no TLS, and a missing role has the same code.
     let socket = format!("{}&user=nobody", server.url("postgres"));
     let missing = parse(&socket).connect().err().expect("no role").to_string();
     assert!(!missing.contains("TLS"), "{missing}");
@@ -358,4 +358,19 @@ fn without_tls_nothing_that_demands_it_is_accepted() {
     for mode in ["disable", "allow", "prefer"] {
         parse(&format!("host=localhost sslmode={mode} sslrootcert=x"));
     }
+}
+
+#[test]
+fn another_database_takes_the_place_of_the_one_that_is_named() {
+    for text in [
+        "postgresql://me@db/app?dbname=third&sslmode=disable",
+        "host=db user=me dbname=app",
+        "host=db dbname=app user=me password=",
+        "dbname='app' user=me host=db application_name=a\\",
+    ] {
+        let other = Endpoint::parse(&super::with_database(text, "other")).unwrap();
+        let described = "database \"other\" on db:5432 as user \"me\"";
+        assert_eq!(other.describe(), described, "{text}");
+    }
+    assert_eq!(super::with_database("host", "other"), "host");
 }

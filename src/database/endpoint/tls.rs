@@ -1,4 +1,4 @@
-//! Encrypted connections, with the checks of a certificate that `sslmode` asks for.
+//! Encrypted connections, with the certificate checks that `sslmode` requires.
 
 use super::connect_error::ConnectError;
 use super::sslmode::{ClientCertificate, Encryption, RootCertificates, SslMode};
@@ -10,19 +10,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Whether TLS was begun and failed.
+/// Whether a TLS handshake was begun and failed.
 pub(super) fn is_handshake_failure(error: &postgres::Error) -> bool {
     error
         .source()
         .is_some_and(<dyn Error>::is::<native_tls::Error>)
 }
 
-/// The connector of an endpoint, kept because the system's library takes tens of milliseconds to make one.
+/// The cached connector of an endpoint: the system's library takes tens of milliseconds to create one.
 #[derive(Clone, Default)]
 pub(super) struct KeptConnector(Arc<Mutex<Option<(Files, MakeTlsConnector)>>>);
 
 impl KeptConnector {
-    /// Looks at the files each time, so that a replaced certificate counts from the next connection on.
+    /// Reads the files each time, so that the next connection uses a replaced certificate.
     pub(super) fn get(&self, encryption: &Encryption) -> Result<MakeTlsConnector, ConnectError> {
         let files = Files::read(encryption)?;
         let mut kept = self.0.lock();
@@ -64,7 +64,7 @@ impl Files {
             RootCertificates::File(path) => path.clone(),
             RootCertificates::InHomeDirectory => root_file_in_home_directory(),
         };
-        // As in libpq, a root certificate that is there is used in every mode, not only in those that need one.
+        // As in libpq, an existing root certificate is used in every mode, not only in the modes that need one.
         if path.exists() {
             return File::read("sslrootcert", &path).map(Some);
         }
@@ -74,7 +74,7 @@ impl Files {
         Err(unusable(
             "sslrootcert",
             &path,
-            "it does not exist; `sslrootcert=system` trusts what the system trusts",
+            "it does not exist; `sslrootcert=system` uses the system's certificates instead",
         ))
     }
 }
@@ -131,7 +131,7 @@ fn connector(encryption: &Encryption, files: &Files) -> Result<MakeTlsConnector,
                 .danger_accept_invalid_certs(true)
                 .danger_accept_invalid_hostnames(true);
         }
-        // What the builder does anyway: the system's certificates, and the host's name.
+        // The builder's default: the system's certificates, and a check of the host's name.
         None => {}
     }
     if let Some((certificate, key)) = &files.client {
@@ -146,7 +146,7 @@ fn connector(encryption: &Encryption, files: &Files) -> Result<MakeTlsConnector,
 fn trust_only(builder: &mut TlsConnectorBuilder, roots: &File) -> Result<(), ConnectError> {
     let certificates = Certificate::stack_from_pem(&roots.content).unwrap_or_default();
     if certificates.is_empty() {
-        return Err(roots.unusable("it holds no certificate in PEM"));
+        return Err(roots.unusable("it contains no certificate in PEM format"));
     }
     builder.disable_built_in_roots(true);
     for certificate in certificates {
@@ -158,7 +158,7 @@ fn trust_only(builder: &mut TlsConnectorBuilder, roots: &File) -> Result<(), Con
 fn identity(certificate: &File, key: &File) -> Result<Identity, ConnectError> {
     let pem = key.content.trim_ascii();
     if !pem.starts_with(b"-----BEGIN PRIVATE KEY-----") {
-        let problem = "it holds no unencrypted PKCS#8 key in PEM; `openssl pkcs8 -topk8 -nocrypt` converts other keys";
+        let problem = "it contains no unencrypted PKCS#8 key in PEM format; `openssl pkcs8 -topk8 -nocrypt` converts other keys";
         return Err(key.unusable(problem));
     }
     Identity::from_pkcs8(&certificate.content, pem)

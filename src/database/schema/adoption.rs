@@ -1,4 +1,4 @@
-//! Databases that Emmett has created.
+//! Adoption of databases that Emmett created.
 
 use super::applied::Applied;
 use super::files::EVENT_STORE;
@@ -8,14 +8,14 @@ use super::text::render;
 use crate::database::Sql;
 use crate::database::error::{DatabaseError, Result};
 
-/// Tables of events beside which the first of this library's own is missing.
+/// Whether tables of events exist without the first of this library's own tables.
 const HAS_FOREIGN_EVENTS: &str = "
     SELECT (pg_catalog.to_regclass(pg_catalog.format('%I.emt_streams', $1)) IS NOT NULL
             OR pg_catalog.to_regclass(pg_catalog.format('%I.emt_messages', $1)) IS NOT NULL)
        AND pg_catalog.to_regclass(pg_catalog.format('%I.emt_partitions', $1)) IS NULL";
 
-/// What Emmett's tables must look like to be adopted: the columns that the library uses, and primary keys that Emmett has
-/// made. The second one of streams is that of databases which began with Emmett 0.38 or older; the adoption replaces it.
+/// The layout of Emmett's tables that can be adopted: the columns that the library uses, and primary keys that Emmett
+/// created. Databases that began with Emmett 0.38 or older have the second key of streams; the adoption replaces it.
 const EMMETT_LAYOUT: &str = "
     SELECT (SELECT pg_catalog.string_agg(column_name::TEXT, ',' ORDER BY column_name::TEXT COLLATE \"C\")
               FROM information_schema.columns
@@ -37,11 +37,11 @@ const EMMETT_LAYOUT: &str = "
 
 const ADOPT_EMMETT: &str = include_str!("../../../sql/upgrades/adopt_emmett.sql");
 
-/// An index of Emmett's that costs every append a second index entry.
+/// One of Emmett's indexes, which costs every append a second index entry.
 const SECOND_STREAM_INDEX: &str =
     "SELECT pg_catalog.to_regclass(pg_catalog.format('%I.idx_streams_unique', $1)) IS NOT NULL";
 
-/// Whether Emmett has created the tables. Somebody else's are refused.
+/// Whether Emmett created the tables. Tables of other programs are refused.
 pub(super) fn is_emmetts(sql: &mut dyn Sql, schema: &str, applied: &[Applied]) -> Result<bool> {
     if has_event_store(applied) || !is_true(sql, HAS_FOREIGN_EVENTS, schema)? {
         return Ok(false);
@@ -63,8 +63,8 @@ fn has_event_store(applied: &[Applied]) -> bool {
     })
 }
 
-/// Emmett's names that lead to other functions than this library's: Emmett's migrations have replaced them. Ours either have
-/// a path of their own or call one of these.
+/// Names of Emmett's functions that no longer lead to this library's: Emmett's migrations have replaced them. Ours either
+/// set a search path or call a function that does.
 const REPLACED: &str = "
     SELECT EXISTS (
         SELECT proname FROM pg_proc
@@ -83,7 +83,7 @@ pub(crate) fn is_replaced(sql: &mut dyn Sql, schema: &str) -> Result<bool> {
     is_true(sql, REPLACED, schema)
 }
 
-/// Puts these functions back.
+/// Restores these functions.
 pub(super) fn mend(sql: &mut dyn Sql, schema: &str) -> Result<()> {
     let files = EVENT_STORE.files.iter();
     for file in files.filter(|file| file.path.contains("/emmett")) {
@@ -93,13 +93,13 @@ pub(super) fn mend(sql: &mut dyn Sql, schema: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes the tables over, after the schema has added what they lack.
+/// Adopts the tables, after the schema has added the missing objects.
 pub(super) fn adopt(sql: &mut dyn Sql, schema: &str) -> Result<()> {
     sql.batch(&render(ADOPT_EMMETT, schema))
         .map_err(migration_failed)
 }
 
 pub(super) fn remark(sql: &mut dyn Sql, schema: &str) -> Result<Option<String>> {
-    let remark = "the index idx_streams_unique, which Emmett has created, makes appends slower and serves nothing: drop it";
+    let remark = "the index idx_streams_unique, which Emmett created, makes appends slower and has no use: drop it";
     Ok(is_true(sql, SECOND_STREAM_INDEX, schema)?.then(|| remark.to_owned()))
 }

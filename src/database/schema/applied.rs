@@ -1,4 +1,4 @@
-//! The versions that a database has.
+//! The migrations that a database has.
 
 use super::migration::{MIGRATIONS, Migration, SchemaPart, checksum};
 use super::statement::{is_true, look_failed, migration_failed};
@@ -43,7 +43,7 @@ pub(super) fn applied(sql: &mut dyn Sql, schema: &str) -> Result<Vec<Applied>> {
         .collect()
 }
 
-/// A newer schema, or one that was changed after it was applied, is not ours to touch.
+/// Refuses a schema that is newer, or that was changed after it was applied.
 pub(super) fn check_history(applied: &[Applied]) -> Result<()> {
     for found in applied {
         let Some(known) = MIGRATIONS
@@ -62,8 +62,8 @@ pub(super) fn check_history(applied: &[Applied]) -> Result<()> {
             .is_some_and(|found| *found != checksum(known));
         if differs || found.name != known.name {
             return Err(DatabaseError::schema(format!(
-                "migration {} (\"{}\") was applied with other content than this library has: \
-                 it was written by another build of the library",
+                "migration {} (\"{}\") was applied with other content than this library's: \
+                 use the build of the library that applied it",
                 found.version, found.name
             )));
         }
@@ -71,7 +71,7 @@ pub(super) fn check_history(applied: &[Applied]) -> Result<()> {
     Ok(())
 }
 
-/// Notes a version, or the checksum of one that psql has applied.
+/// Records a migration, or the checksum of one that psql applied.
 pub(super) fn record(sql: &mut dyn Sql, schema: &str, migration: &Migration) -> Result<()> {
     let (name, checksum) = (migration.name, checksum(migration));
     let row = [

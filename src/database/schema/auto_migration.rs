@@ -2,9 +2,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AutoMigration {
-    /// Creates what is missing and applies new migrations. The default.
+    /// Creates missing objects and applies new migrations. The default.
     #[default]
     CreateOrUpdate,
-    /// Never touches the schema; opening a store whose schema is missing or old fails.
+    /// Never changes the schema. Opening a store whose schema is missing or old fails.
     None,
 }

@@ -2,17 +2,17 @@ use super::report::MigrationReport;
 use crate::database::error::Result;
 use crate::database::{Connections, Sql};
 
-/// What a program declares beside the schema itself: its collections and their indexes.
+/// Objects that a program declares beside the schema: its collections and their indexes.
 pub(crate) trait Declared: Send + Sync {
     fn sql(&self, schema: &str) -> String;
 
-    /// Says what [`create`](Declared::create) and [`create_outside`](Declared::create_outside) would do.
+    /// Reports what [`create`](Declared::create) and [`create_outside`](Declared::create_outside) would do.
     fn look(&self, sql: &mut dyn Sql, schema: &str) -> Result<MigrationReport>;
 
-    /// Creates what belongs into the transaction of the migration.
+    /// Creates the objects that belong into the transaction of the migration.
     fn create(&self, sql: &mut dyn Sql, schema: &str, report: &mut MigrationReport) -> Result<()>;
 
-    /// Creates after that transaction what can be in none.
+    /// Creates, after that transaction, the objects that cannot be created in one.
     fn create_outside(
         &self,
         connections: &Connections,

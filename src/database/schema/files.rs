@@ -1,12 +1,12 @@
-//! The files of the schema, as psql would join them.
+//! The files of the schema, joined as psql joins them.
 
-/// A file of SQL, by the name that the map gives it.
+/// A file of SQL, under its name in the map.
 pub(super) struct File {
     pub(super) path: &'static str,
     pub(super) sql: &'static str,
 }
 
-/// A file whose `\ir` lines name others, in the order in which they are applied.
+/// A file whose `\\ir` lines name others, in the order in which they are applied.
 pub(super) struct Map {
     pub(super) sql: &'static str,
     pub(super) files: &'static [File],
@@ -68,12 +68,12 @@ pub(super) const EVENT_STORE: Map = Map {
     ],
 };
 
-/// The line of the event store's map that names the documents' one.
+/// The line of the event store's map that names the documents' map.
 const DOCUMENTS_LINE: &str = r"\ir sql/documents.sql";
 
 impl Map {
-    /// What psql executes: the map with each file in the place of the line that names it, and this text in the place of the
-    /// documents.
+    /// Returns the text that psql executes: the map with each file in place of its line. `documents` replaces the documents'
+    /// line.
     pub(super) fn joined(&self, documents: &str) -> String {
         self.sql
             .lines()

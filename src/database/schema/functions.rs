@@ -12,7 +12,7 @@ const CREATE_COLLECTION: SchemaSql = SchemaSql::new(
     SELECT {schema}.emt_collection_create($1) WHERE {schema}.emt_document_hold_tenant($2) IS NOT NULL",
 );
 
-/// Creates a collection's table where it is missing. False where it exists. The partition has to be known.
+/// Creates a collection's table if it is missing. Returns false if it exists. The partition has to exist.
 pub(crate) fn create_collection(
     sql: &mut dyn Sql,
     schema: &str,
@@ -31,7 +31,7 @@ pub(crate) fn create_collection(
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// What it means that a call of one of the schema's functions failed: without the function, that there is no schema yet.
+/// Returns the error of a failed call of one of the schema's functions. A missing function means that the schema is missing.
 pub(crate) fn function_error(doing: &'static str, source: postgres::Error) -> DatabaseError {
     let missing = [SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
     if source.code().is_some_and(|code| missing.contains(code)) {

@@ -1,4 +1,4 @@
-//! Migrating: applying the versions that a database does not have.
+//! Migration: applies the versions that a database lacks.
 
 use super::adoption::{adopt, is_emmetts, is_replaced, mend, remark};
 use super::applied::{applied, check_history, record};
@@ -15,13 +15,13 @@ const LOCK: &str =
     "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('emt.migrate/' || $1, 0))";
 
 pub(super) fn apply(sql: &mut dyn Sql, schema: &str, part: SchemaPart) -> Result<MigrationReport> {
-    // Before the look at what is applied: a migration that waits here sees what the one before has done.
+    // Locks before the applied versions are read: a migration that waits here sees the changes of the previous one.
     sql.query(LOCK, &[param(&schema, Type::TEXT)])
         .map_err(migration_failed)?;
     check_server(sql)?;
     let applied = applied(sql, schema)?;
     check_history(&applied)?;
-    // Before the schema adds the tables by which Emmett's are told apart.
+    // Checked before the schema adds the tables that distinguish Emmett's.
     let adopting = part == SchemaPart::EventStore && is_emmetts(sql, schema, &applied)?;
     let mut report = MigrationReport::default();
     for migration in part.migrations() {

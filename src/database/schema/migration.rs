@@ -1,14 +1,14 @@
-//! The versions of the schema, and the part of it that each brings.
+//! The versions of the schema, and the part that each belongs to.
 
 use super::files;
 use crate::database::sha256::TextDigest;
 
-/// Which part of the schema a program needs.
+/// Part of the schema that a program needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SchemaPart {
-    /// Collections of documents alone.
+    /// Only collections of documents.
     Documents,
-    /// The event store, with its documents.
+    /// The event store, including its documents.
     EventStore,
 }
 
@@ -54,7 +54,7 @@ impl SchemaPart {
     }
 }
 
-/// The version of the schema that the event store needs.
+/// Returns the version of the schema that the event store needs.
 #[cfg(feature = "cli")]
 pub(crate) fn needed() -> u32 {
     SchemaPart::EventStore.latest().unsigned_abs()

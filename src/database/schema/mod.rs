@@ -1,4 +1,4 @@
-//! The database schema: what `schema.sql` says, which part of it a database has, and how it gets the rest.
+//! The database schema: the content of `schema.sql`, the part that a database has, and the migration.
 
 mod adoption;
 mod applied;
@@ -84,24 +84,24 @@ impl Schema {
         &self.name
     }
 
-    /// The SQL of the schema and of the declared collections, as `psql -v ON_ERROR_STOP=1 -1 -f` applies it.
+    /// Returns the SQL of the schema and of the declared collections. Apply it with `psql -v ON_ERROR_STOP=1 -1 -f`.
     pub fn sql(&self) -> String {
         sql(&self.name, self.part) + &self.declared.sql(&self.name)
     }
 
-    /// Which part of the schema the database has.
+    /// Returns how much of the schema the database has.
     ///
     /// # Errors
-    /// [`DatabaseError::Schema`] when the schema is newer than this library, was changed, or belongs to somebody else.
+    /// [`DatabaseError::Schema`] if the schema is newer than this library, was changed, or belongs to another program.
     pub fn state(&self) -> Result<SchemaState, DatabaseError> {
         self.connections
             .run(true, |sql| state(sql, &self.name, self.part))
     }
 
-    /// Creates what is missing, in one transaction. Any number of processes may do so at once.
+    /// Creates the missing objects, in one transaction. Several processes may do so at once.
     ///
     /// # Errors
-    /// Like [`state`](Schema::state), and whatever the database refuses; [`DatabaseError::Declared`] for a declared collection
+    /// Like [`state`](Schema::state), and any error of the database. [`DatabaseError::Declared`] for a declared collection
     /// or index.
     pub fn migrate(&self) -> Result<MigrationReport, DatabaseError> {
         let mut transaction = PooledTransaction::begin(&self.connections)?;
@@ -114,8 +114,8 @@ impl Schema {
         Ok(report)
     }
 
-    /// Does what [`migrate`](Schema::migrate) does, and rolls it back: nothing is changed. Declared collections and indexes are
-    /// looked for, and not created.
+    /// Runs [`migrate`](Schema::migrate) and rolls it back, so that nothing is changed. Missing collections and indexes are
+    /// reported, not created.
     ///
     /// # Errors
     /// Like [`migrate`](Schema::migrate).
@@ -151,7 +151,7 @@ impl Schema {
         }
     }
 
-    /// The declared collections and indexes that a database with the schema does not have.
+    /// Returns the declared collections and indexes that a database with the schema lacks.
     pub(crate) fn missing(&self) -> Result<Vec<String>> {
         let report = self
             .connections

@@ -1,12 +1,12 @@
-/// What a migration did, or would do.
+/// Result of a migration or of a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct MigrationReport {
-    /// The migrations that were applied now, by name.
+    /// Names of the migrations that were applied now.
     pub applied: Vec<String>,
-    /// Those that had been applied before.
+    /// Names of the migrations that had been applied before.
     pub skipped: Vec<String>,
-    /// What is not as it could be.
+    /// Advice about objects that should be changed.
     pub remarks: Vec<String>,
 }
 

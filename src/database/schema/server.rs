@@ -1,10 +1,10 @@
-//! Whether the server is new enough.
+//! Checks that the server is new enough.
 
 use super::statement::look_failed;
 use crate::database::error::{DatabaseError, Result};
 use crate::database::{Sql, get, scalar};
 
-/// PostgreSQL 13 is the first with `pg_current_xact_id`.
+/// PostgreSQL 13 is the first version with `pg_current_xact_id`.
 const OLDEST_SERVER: i32 = 130_000;
 
 const SERVER_VERSION: &str = "
@@ -26,7 +26,7 @@ pub(super) fn check_server(sql: &mut dyn Sql) -> Result<()> {
     )))
 }
 
-/// What to expect of a database that does not keep UTF-8.
+/// Returns the limitations of a database whose encoding is not UTF-8.
 pub(super) fn encoding_remark(sql: &mut dyn Sql) -> Result<Option<String>> {
     let rows = sql.query(ENCODING, &[]).map_err(look_failed)?;
     let encoding: String = scalar(&rows)?.unwrap_or_default();
@@ -38,11 +38,11 @@ fn remark_on(encoding: &str) -> Option<String> {
         "UTF8" => None,
         "SQL_ASCII" => Some(
             "the encoding of the database is SQL_ASCII: it counts bytes as characters, so names of tenants have to be ASCII, and \
-             filters and sort orders take other texts apart; create it with UTF8"
+             filters and sort orders split other characters; create the database with UTF8"
                 .to_owned(),
         ),
         other => Some(format!(
-            "the encoding of the database is {other}: texts with characters that it does not have are refused; create it with UTF8"
+            "the encoding of the database is {other}: texts with other characters are refused; create the database with UTF8"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! What a database has of the schema.
+//! The state of the schema in a database.
 
 use super::adoption::{is_emmetts, is_replaced};
 use super::applied::{applied, check_history};
@@ -8,29 +8,29 @@ use crate::database::Sql;
 use crate::database::error::Result;
 use std::fmt;
 
-/// What a database has of the schema.
+/// The state of the schema in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SchemaState {
-    /// Nothing.
+    /// The schema is missing.
     Missing,
-    /// That of an Emmett of 0.42 or newer, or one that such an Emmett has upgraded. Migrating adopts it: every message is kept,
-    /// and Emmett's clients can go on using it, with their own migrations switched off.
+    /// The schema was created or upgraded by Emmett 0.42 or newer. Migrating adopts it and keeps every message. Emmett's
+    /// clients can continue to use it, with their own migrations switched off.
     Emmett,
-    /// An older version.
+    /// The schema has an older version.
     Old {
-        /// The version that it has.
+        /// The database's version.
         found: u32,
         /// The version that this library needs.
         needed: u32,
     },
-    /// All of it, but that Emmett's own migrations have replaced functions which Emmett's clients call. Programs of this library
-    /// work; the processors of such a client do not. Migrating puts the functions back.
+    /// The schema is complete, but Emmett's own migrations replaced functions that Emmett's clients call. Programs of this
+    /// library work; the processors of such a client do not. Migrating restores the functions.
     Replaced {
         /// The version.
         version: u32,
     },
-    /// All of it.
+    /// The schema is complete and up to date.
     Current {
         /// The version.
         version: u32,

@@ -5,7 +5,7 @@ use crate::database::{Sql, param, scalar};
 use postgres::types::Type;
 
 pub(super) fn look_failed(source: postgres::Error) -> DatabaseError {
-    DatabaseError::statement("look at the schema", source)
+    DatabaseError::statement("inspect the schema", source)
 }
 
 pub(super) fn migration_failed(source: postgres::Error) -> DatabaseError {

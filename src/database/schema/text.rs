@@ -1,14 +1,14 @@
-//! The SQL of the schema, in the PostgreSQL schema of a name.
+//! The SQL of the schema, with a given schema name.
 
 use super::files;
 use super::migration::SchemaPart;
 use crate::database::error::{DatabaseError, Result};
 use crate::database::identifier;
 
-/// The word that stands for the PostgreSQL schema in the files.
+/// Placeholder of the schema name in the files.
 const SCHEMA_WORD: &str = "public";
 
-/// The SQL of a part of the schema, in the PostgreSQL schema of that name.
+/// Returns the SQL of a part of the schema, with this schema name.
 pub(crate) fn sql(schema: &str, part: SchemaPart) -> String {
     let documents = files::DOCUMENTS.joined("");
     let text = match part {
@@ -18,7 +18,7 @@ pub(crate) fn sql(schema: &str, part: SchemaPart) -> String {
     render(&text, schema)
 }
 
-/// The schema's name stands in string literals and function bodies, too, so it may have no character that ends them.
+/// The schema name also appears in string literals and function bodies, so it must not contain a character that ends them.
 pub(crate) fn check_name(schema: &str) -> Result<()> {
     identifier::check("the schema name", schema)?;
     match schema

@@ -1,56 +1,56 @@
-//! What an error of the server means: the one table of SQLSTATEs.
+//! The meaning of a server's error: the one table of SQLSTATEs.
 //!
-//! No text of the server is read: it comes in the language of `lc_messages`.
+//! The server's texts are not read: their language depends on `lc_messages`.
 
 #[cfg(test)]
 mod tests;
 
 use postgres::error::{DbError, Severity};
 
-/// Where the fault lies.
+/// The origin of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// This server cannot do it, its primary can: the connection leads to a standby. Nothing was done.
+    /// This server cannot execute it, but its primary can: the connection leads to a standby. Nothing was changed.
     WrongServer,
-    /// The database was not well; the same again may succeed.
+    /// The database was temporarily unable; a retry may succeed.
     Wait(Wait),
-    /// The statement or its data: of a handler that fails so, the handler. The same again fails again.
+    /// The statement or its data. In a handler, the fault is the handler's. A retry fails again.
     Statement,
-    /// This library and this database do not fit: no handler is to blame.
+    /// This library and this database do not match; no handler is at fault.
     Ours,
-    /// The statement was prepared before a migration; prepared again, it works. Nothing was done.
+    /// The statement was prepared before a migration; preparing it again helps. Nothing was changed.
     StalePlan,
 }
 
-/// Why the database was not well.
+/// The cause of a temporary failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Another transaction, a lock or a timeout was in the way. The session goes on, the transaction is rolled back.
+    /// Another transaction, a lock or a timeout interfered. The session continues; the transaction is rolled back.
     InTheWay,
-    /// The server has no room, or something under it is broken.
+    /// The server has no room left, or the system under it is broken.
     Exhausted,
-    /// The server has ended the session, or not begun it, and says so: what it was doing is rolled back.
+    /// The server ended the session, or did not begin it, and reported so. Its work is rolled back.
     SessionEnded,
-    /// A pooler, or another server between, has lost the server: what was under way may have been committed.
+    /// A pooler or another server in between lost the server. Work in progress may have been committed.
     ServerLost,
 }
 
 impl Meaning {
-    /// What the server says of a statement.
+    /// Returns the meaning of the server's answer to a statement.
     pub(crate) fn of_statement(error: &DbError) -> Self {
         match Self::of_refusal(error) {
             known @ Self::Wait(Wait::SessionEnded | Wait::ServerLost) => known,
-            // The table knows each end of a session that PostgreSQL itself reports, and after which nothing is stored.
+            // The table has every end of a session that PostgreSQL itself reports and after which nothing is stored.
             _ if ends_session(error) => Self::Wait(Wait::ServerLost),
             other => other,
         }
     }
 
-    /// What the server says of an attempt to connect. It ends each with the severity that ends a session.
+    /// Returns the meaning of a refused connection. Every refusal has the severity that ends a session.
     pub(crate) fn of_refusal(error: &DbError) -> Self {
         match (error.code().code(), error.routine()) {
             ("0A000", Some("RevalidateCachedQuery")) => Self::StalePlan,
-            // BEGIN READ WRITE on a standby; the other settings that this function checks are no business of a session's.
+            // BEGIN READ WRITE on a standby. This function checks other settings too, but no session uses those.
             ("0A000", Some("call_bool_check_hook")) => Self::WrongServer,
             (code, _) => Self::of_sqlstate(code),
         }
@@ -85,12 +85,12 @@ impl Meaning {
         }
     }
 
-    /// Whether the same again may succeed.
+    /// Whether a retry may succeed.
     pub(crate) fn is_retryable(self) -> bool {
         matches!(self, Self::WrongServer | Self::Wait(_) | Self::StalePlan)
     }
 
-    /// Whether there is no server that could do it, for now.
+    /// Whether currently no server can execute it.
     pub(crate) fn is_unavailable(self) -> bool {
         match self {
             Self::WrongServer => true,
@@ -100,7 +100,7 @@ impl Meaning {
     }
 }
 
-/// A pooler may leave the severity out that is in no language; its texts are English.
+/// A pooler may omit the untranslated severity; its texts are English.
 fn ends_session(error: &DbError) -> bool {
     match error.parsed_severity() {
         Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),

@@ -1,4 +1,4 @@
-//! Each SQLSTATE of PostgreSQL has one meaning, and somebody has chosen it.
+//! Each SQLSTATE of PostgreSQL has exactly one meaning, chosen deliberately.
 
 use super::{Meaning, Wait};
 use postgres::error::SqlState;
@@ -86,7 +86,7 @@ fn each_code_of_postgres_stands_here_once() {
     assert!(found >= 260, "{found}");
 }
 
-/// The classes of the table, and each that it does not have.
+/// The classes of the table, and the ones that it does not have.
 fn classes() -> impl Iterator<Item = String> {
     let digits = || ('0'..='9').chain('A'..='Z');
     let all = digits().flat_map(move |one| digits().map(move |two| format!("{one}{two}")));

@@ -1,4 +1,4 @@
-//! A message type and data to an event.
+//! From a message type and data to an event.
 
 use std::any::type_name;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::error::DecodeError;
 
 type Result<T, E = DecodeError> = std::result::Result<T, E>;
 
-/// Joins a message type and its data to an event.
+/// Decodes an event from its message type and its data.
 pub(crate) fn decode_event<E: DeserializeOwned>(message_type: &str, data: &[u8]) -> Result<E> {
     let mut json = serde_json::Deserializer::from_slice(data);
     let event = E::deserialize(EventDeserializer {
@@ -27,7 +27,7 @@ pub(crate) fn decode_event<E: DeserializeOwned>(message_type: &str, data: &[u8])
     Ok(event)
 }
 
-/// Gives an enum the message type as the variant's name and the data as its content. Refuses everything else.
+/// Presents the message type as an enum's variant and the data as its content. Refuses every other type.
 struct EventDeserializer<'json, 'de> {
     event_type: &'static str,
     message_type: &'json str,
@@ -105,7 +105,7 @@ impl<'de> VariantAccess<'de> for EventDeserializer<'_, 'de> {
     }
 }
 
-/// What a unit variant reads: `{}` and `null`, and an object of an older version of the variant, which had fields.
+/// Content that a unit variant accepts: `{}`, `null`, and an object from an older version of the variant, which had fields.
 struct UnitContent;
 
 impl<'de> Visitor<'de> for UnitContent {

@@ -1,4 +1,4 @@
-//! An event to its message type and data.
+//! From an event to its message type and data.
 
 use std::any::type_name;
 
@@ -10,10 +10,10 @@ use crate::error::EncodeError;
 use crate::json::write_json;
 
 type Result<T, E = EncodeError> = std::result::Result<T, E>;
-/// Of a type, a variant or a field.
+/// The name of a type, a variant or a field.
 type Name = &'static str;
 
-/// An event as a row keeps it.
+/// An event in the form in which a row stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EncodedEvent {
     pub(crate) message_type: &'static str,
@@ -27,7 +27,7 @@ pub(crate) fn encode_event<E: Serialize + DeserializeOwned>(event: &E) -> Result
     let (message_type, data) =
         write_json(|data| event.serialize(EventSerializer { event_type, data }))?;
     let readable = listed_variants::<E>().ok_or(EncodeError::OtherRepresentation { event_type })?;
-    // A Deserialize written by hand may list nothing: the list is only a hint.
+    // A hand-written `Deserialize` may list no names: the list is only a hint.
     if readable.is_empty() || readable.contains(&message_type) {
         return Ok(EncodedEvent { message_type, data });
     }
@@ -37,7 +37,7 @@ pub(crate) fn encode_event<E: Serialize + DeserializeOwned>(event: &E) -> Result
     })
 }
 
-/// Takes an enum variant, gives its content to `data`, and returns its name. Refuses everything else.
+/// Takes an enum variant, writes its content to `data`, and returns its name. Refuses everything else.
 struct EventSerializer<S> {
     event_type: &'static str,
     data: S,

@@ -1,4 +1,4 @@
-//! Which message types an event enum can read.
+//! The message types that an event enum can read.
 
 use std::cell::Cell;
 use std::panic::catch_unwind;
@@ -14,18 +14,18 @@ type Result<T, E = DecodeError> = std::result::Result<T, E>;
 /// The message types that an event enum can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KnownTypes {
-    /// All, by `#[serde(other)]`, or it cannot be told.
+    /// All types: the enum has `#[serde(other)]`, or its types cannot be determined.
     Any,
-    /// These, aliases included.
+    /// These types, aliases included.
     Listed(&'static [&'static str]),
 }
 
 /// PostgreSQL stores no U+0000, so no row has this type.
 const IMPOSSIBLE_TYPE: &str = "\0";
 
-/// Finds out which message types `E` can read.
+/// Determines which message types `E` can read.
 pub(crate) fn known_types<E: DeserializeOwned>() -> KnownTypes {
-    // A Deserialize written by hand may panic at a name that it never wrote.
+    // A hand-written `Deserialize` may panic at a name that is not its own.
     catch_unwind(probe::<E>).unwrap_or(KnownTypes::Any)
 }
 
@@ -39,7 +39,7 @@ fn probe<E: DeserializeOwned>() -> KnownTypes {
     }
 }
 
-/// The names that `E` hands to `deserialize_enum`; `None` if it is not an enum in the default representation.
+/// Returns the names that `E` passes to `deserialize_enum`; `None` if `E` is not an enum in the default representation.
 #[inline]
 pub(super) fn listed_variants<E: DeserializeOwned>() -> Option<&'static [&'static str]> {
     let variants = Cell::new(None);
@@ -49,7 +49,7 @@ pub(super) fn listed_variants<E: DeserializeOwned>() -> Option<&'static [&'stati
     variants.get()
 }
 
-/// Notes the names of the variants and deserializes nothing.
+/// Records the names of the variants and deserializes nothing.
 struct VariantsProbe<'probe> {
     variants: &'probe Cell<Option<&'static [&'static str]>>,
 }

@@ -1,7 +1,7 @@
-//! Between an event enum and what a row keeps of it: the message type (the variant's name) and the data (its content).
+//! Converts between an event enum and a row: the message type is the variant's name, the data its content.
 //!
-//! This is serde's default, externally tagged representation `{"ItemAdded": {..}}`, split at the colon. Unit variants have
-//! the data `{}`.
+//! The format is serde's default, externally tagged representation `{"ItemAdded": {..}}`, split at the colon. Unit variants
+//! have the data `{}`.
 
 mod decode;
 mod encode;

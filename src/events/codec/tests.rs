@@ -43,7 +43,7 @@ enum Cart {
     Hidden(#[serde(skip)] u8),
 }
 
-/// Every representation that serde has, inside the data.
+/// All of serde's representations, inside the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Payment {
     Cash,
@@ -460,7 +460,7 @@ mod other_representations {
         }
     }
 
-    /// Written like an enum of the default representation, read as text.
+    /// Serialized like an enum in the default representation, deserialized as text.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(try_from = "String")]
     pub(super) enum ReadAsText {
@@ -609,7 +609,7 @@ fn known_types_of_an_enum_with_serde_other_are_any() {
     assert_eq!(known_types::<Tolerant>(), KnownTypes::Any);
 }
 
-/// An enum written by hand: it lists nothing, and it panics at a name that it does not know.
+/// A hand-written enum that lists no names and panics at an unknown one.
 #[derive(Debug, PartialEq)]
 enum Handmade<const LISTS_ITS_NAME: bool> {
     Only(u8),

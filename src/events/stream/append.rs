@@ -222,7 +222,7 @@ fn stored_of(
         let append = appends.iter().zip(1..).find(|(_, one)| *one == number);
         let Some((append, _)) = append else {
             return Err(Error::schema(format!(
-                "the function emt_append_to_streams answered for stream {number} of {}",
+                "the function emt_append_to_streams returned stream number {number} of {}: update the library or migrate the schema",
                 appends.len()
             )));
         };
@@ -231,7 +231,7 @@ fn stored_of(
     }
     if stored.len() != appends.len() {
         return Err(Error::schema(format!(
-            "the function emt_append_to_streams answered for {} of {} streams",
+            "the function emt_append_to_streams returned {} of {} streams: update the library or migrate the schema",
             stored.len(),
             appends.len()
         )));
@@ -262,7 +262,7 @@ fn append_error(partition: &Partition, source: postgres::Error) -> Error {
     Error::in_partition("append to a stream", &partition.name, source)
 }
 
-/// The stream that refuses an append because of its message ids; it stands in the detail of the database's error.
+/// Returns the stream that refuses an append because of its message ids, from the detail of the database's error.
 fn stream_with_reused_ids(source: &postgres::Error) -> Option<String> {
     let error = source.as_db_error()?;
     (error.code().code() == "SE020").then(|| error.detail().unwrap_or_default().to_owned())

@@ -1,4 +1,4 @@
-//! What an append may say beside the stream and the messages.
+//! Options of an append.
 
 use crate::database::ExpectedVersion;
 use crate::error::Result;
@@ -6,12 +6,12 @@ use crate::events::message::{Appendable, NewMetadata, RecordedMessage};
 use crate::events::stream::StreamAppend;
 use serde_json::Value;
 
-/// What an append expects, and what all its messages share.
+/// Expected version of an append, and metadata that all its messages share.
 ///
 /// ```
 /// use emmett_postgresql::{AppendOptions, ExpectedVersion};
 /// let third = AppendOptions::new().expected_version(2);
-/// let first = AppendOptions::new().expect(ExpectedVersion::NoStream).correlation_id("checkout-4");
+/// let first = AppendOptions::new().expect(ExpectedVersion::DoesNotExist).correlation_id("checkout-4");
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct AppendOptions {
@@ -20,47 +20,47 @@ pub struct AppendOptions {
 }
 
 impl AppendOptions {
-    /// Any version, no shared metadata.
+    /// Options for any version and no shared metadata.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The version that the stream must have: that of its last message, 0 for a stream that does not exist. Defaults to
-    /// any.
+    /// Version that the stream must have: the version of its last message, or 0 if it must not exist. Defaults to any
+    /// version.
     #[must_use]
     pub fn expected_version(self, version: u64) -> Self {
         self.expect(ExpectedVersion::Exact(version))
     }
 
-    /// What the stream must be. Defaults to [`ExpectedVersion::Any`].
+    /// State that the stream must be in. Defaults to [`ExpectedVersion::Any`].
     #[must_use]
     pub fn expect(mut self, expected: ExpectedVersion) -> Self {
         self.expected = expected;
         self
     }
 
-    /// The correlation id of the messages that have none of their own. Defaults to none.
+    /// Correlation id of the messages that have none. Defaults to none.
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.metadata.correlation_id = Some(id.into());
         self
     }
 
-    /// The causation id of the messages that have none of their own. Defaults to none.
+    /// Causation id of the messages that have none. Defaults to none.
     #[must_use]
     pub fn causation_id(mut self, id: impl Into<String>) -> Self {
         self.metadata.causation_id = Some(id.into());
         self
     }
 
-    /// A metadata field for the messages that do not have it themselves. Defaults to none.
+    /// Metadata field of the messages that do not have it. Defaults to none.
     #[must_use]
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.metadata.own.insert(name.into(), value.into());
         self
     }
 
-    /// Ids of the message that an append answers, where the options give none.
+    /// Takes ids from the message that the append answers, unless the options have them.
     pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Result<Self> {
         let (correlation, causation) = (
             &mut self.metadata.correlation_id,
@@ -74,7 +74,7 @@ impl AppendOptions {
         Ok(self)
     }
 
-    /// Checks and encodes an append, before anything is sent.
+    /// Validates and encodes an append. Nothing is sent.
     pub(crate) fn prepare<A: Appendable>(
         &self,
         stream: &str,
@@ -90,7 +90,7 @@ impl AppendOptions {
 }
 
 impl StreamAppend {
-    /// The same with the ids of the message that it answers, where its messages have none.
+    /// Takes ids from the message that the append answers, for messages that have none.
     pub(crate) fn caused_by(mut self, cause: &RecordedMessage) -> Result<Self> {
         let shared = AppendOptions::new().caused_by(cause)?.metadata.encode()?;
         self.messages = self
@@ -102,7 +102,7 @@ impl StreamAppend {
     }
 }
 
-/// One stream's part of an append to several streams.
+/// The messages for one stream in an append to several streams.
 ///
 /// ```no_run
 /// # use emmett_postgresql::{AppendOptions, EventStore, RawEvent, StreamMessages};
@@ -122,18 +122,20 @@ impl StreamAppend {
 pub struct StreamMessages(pub(crate) StreamAppend);
 
 impl StreamMessages {
-    /// Messages for a stream at any version.
+    /// Creates an append to a stream at any version.
     ///
     /// # Errors
-    /// When the name or a message cannot be stored.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) or [`Error::Encode`](crate::Error::Encode) if the name or a message
+    /// cannot be stored.
     pub fn new<A: Appendable>(stream: &str, messages: &[A]) -> Result<Self> {
         Self::with(stream, messages, &AppendOptions::new())
     }
 
-    /// Messages for a stream, with options.
+    /// Creates an append to a stream, with options.
     ///
     /// # Errors
-    /// When the name or a message cannot be stored.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) or [`Error::Encode`](crate::Error::Encode) if the name or a message
+    /// cannot be stored.
     pub fn with<A: Appendable>(
         stream: &str,
         messages: &[A],
@@ -143,7 +145,7 @@ impl StreamMessages {
     }
 
     /// No messages, but a condition: the stream must be at this version when the others are appended to. Until the
-    /// transaction ends, nobody appends to it. [`ExpectedVersion::NoStream`] holds a name: no other transaction begins
+    /// transaction ends, nobody appends to it. [`ExpectedVersion::DoesNotExist`] holds a name: no other transaction begins
     /// that stream meanwhile.
     ///
     /// Two calls that each read two streams and append to one of them cannot both succeed.

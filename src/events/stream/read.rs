@@ -17,8 +17,8 @@ use postgres::types::Type;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The stream's row comes first and is one row, so the messages arrive in the order of the inner query. The partition is
-/// looked at because two names can give the same table names.
+/// The stream's row comes first and is a single row, so messages arrive in the order of the inner query. The partition is
+/// compared because two names can give the same table names.
 macro_rules! read_statement {
     ($streams:literal, $messages:literal, $order:literal) => {
         concat!(
@@ -58,7 +58,7 @@ const READ_ARCHIVED_TOO: PartitionSql =
 const READ_ARCHIVED_TOO_BACKWARDS: PartitionSql =
     PartitionSql::new(read_statement!("{streams}", "{messages}", "DESC"));
 
-/// Nothing is left to the defaults: another function of that name, without them, would fit better.
+/// Passes every argument: an overload of that name without defaults would otherwise be the better match.
 const READ_PAGE: PartitionSql = PartitionSql::new(
     "
     SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
@@ -66,7 +66,7 @@ const READ_PAGE: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_stream_read_page($1, $2, $3, $4, $5, $6, $7, 9223372036854775807, 9223372036854775807)",
 );
 
-/// Without the content of large messages.
+/// Leaves out the content of large messages.
 const READ_SMALL: PartitionSql = PartitionSql::new(
     "
     SELECT stream_version, stream_position, global_position, message_id, message_type, message_kind,
@@ -83,8 +83,8 @@ const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
     )
 ));
 
-/// Hands over the messages of a stream as they arrive, and returns its version; 0 when it does not exist. Fails where a
-/// version is missing among them.
+/// Passes the messages of a stream to the caller as they arrive. Returns the stream's version; 0 if it does not exist. Fails
+/// if a version is missing.
 pub(crate) fn read(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -112,16 +112,16 @@ pub(crate) fn read(
     read_rows(sql, partition, stream, options, statement, &mut each)
 }
 
-/// A part of a stream that is within the limits of a batch.
+/// A page of a stream, within the limits of a batch.
 pub(crate) struct StreamPage<E> {
     pub(crate) version: u64,
     pub(crate) events: VecDeque<Recorded<E>>,
-    /// Nothing comes after it.
+    /// No page follows.
     pub(crate) is_last: bool,
 }
 
 impl<E: Event> StreamPage<E> {
-    /// Takes a row; false when it has no room.
+    /// Takes a row. Returns false if it does not fit.
     fn take(&mut self, fill: &mut BatchFill, row: MessageRow<'_>) -> Result<bool> {
         let content = row.sent_content()?;
         let Some(content) = content.filter(|content| fill.add(content.size())) else {
@@ -166,18 +166,18 @@ pub(crate) fn read_page<E: Event>(
         };
         page.version = read(large, &mut page)?;
     }
-    // Without any, the stream has been archived between the two statements.
+    // A page without events means that the stream was archived between the two statements.
     page.is_last = page.events.is_empty() || page.is_last && !fill.is_full();
     Ok(page)
 }
 
-/// A statement that reads a part of a stream.
+/// A statement that reads a range of a stream.
 #[derive(Clone, Copy)]
 struct SizedStatement<'a> {
     statement: PartitionSql,
-    /// Its last parameters.
+    /// Its last parameters: the size limits.
     sizes: &'a [usize],
-    /// It ends where the next message has no room, and does not say so.
+    /// The result may end before a message that does not fit, without a sign of it.
     may_be_cut: bool,
 }
 
@@ -212,7 +212,7 @@ fn read_rows(
             first_column: 1,
             stream,
         };
-        // The stream exists, but no message is in the range.
+        // The stream exists, but the range has no message.
         let Some(found) = message.stream_position()? else {
             return Ok(true);
         };
@@ -258,8 +258,8 @@ fn read_rows(
     Ok(version)
 }
 
-/// The columns of a message, in the order in which the statements here and the feed's give them. By their numbers, because
-/// the rows are many.
+/// The columns of a message, in the order of the statements here and in the feed. Read by number, because there are many
+/// rows.
 #[derive(Clone, Copy)]
 enum MessageColumn {
     StreamPosition,
@@ -273,7 +273,7 @@ enum MessageColumn {
     MessageMetadata,
 }
 
-/// A row of a message: `stream_position` and the columns that follow it in the statements here and in the feed's.
+/// A row of a message: `stream_position` and the columns that follow it, in the statements here and in the feed.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct MessageRow<'a> {
@@ -315,7 +315,7 @@ impl MessageRow<'_> {
         })
     }
 
-    /// `None` where the statement has left out a part of it, because it is large.
+    /// Returns `None` if the statement left out a part of the content because it is large.
     pub(crate) fn sent_content(&self) -> Result<Option<Content<'_>>> {
         let data: Option<Jsonb<'_>> = self.get(MessageColumn::MessageData)?;
         let metadata: Option<Jsonb<'_>> = self.get(MessageColumn::MessageMetadata)?;
@@ -340,7 +340,7 @@ impl MessageRow<'_> {
             message_id: self.get(MessageColumn::MessageId)?,
             message_type: self.get(MessageColumn::MessageType)?,
             damage: damage.cloned(),
-            // Never seen where they are damaged.
+            // `damage` is set: decoding fails before these values are used.
             kind: kind.unwrap_or_default(),
             schema_version: schema_version.unwrap_or_default(),
             recorded_at: self.get(MessageColumn::Created)?,
@@ -349,7 +349,7 @@ impl MessageRow<'_> {
         })
     }
 
-    /// The message as an event of type `E`, decoded from the row itself.
+    /// Decodes the message as an event of type `E`, straight from the row.
     pub(crate) fn decode<E: Event>(&self) -> Result<Recorded<E>> {
         self.decode_content(self.content()?)
     }

@@ -1,10 +1,10 @@
-//! Which part of a stream is read.
+//! Options of a read of a stream.
 
 use crate::database::ExpectedVersion;
 use crate::error::{Error, Result};
 use crate::events::BatchLimits;
 
-/// Which messages of a stream to read, and in which order.
+/// Range and order of a read of a stream.
 ///
 /// ```
 /// use emmett_postgresql::ReadOptions;
@@ -25,7 +25,7 @@ pub struct ReadOptions {
     pub(super) expected: ExpectedVersion,
     pub(super) limits: BatchLimits,
     pub(super) allow_gaps: bool,
-    /// It goes on where an earlier page has ended.
+    /// The read continues an earlier page.
     pub(super) is_continued: bool,
 }
 
@@ -46,66 +46,66 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
-    /// All messages, in the order of their versions.
+    /// Options for all messages, in the order of their versions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The lowest version to read, itself included. Defaults to the first.
+    /// Lowest version to read (inclusive). Defaults to the first.
     #[must_use]
     pub fn from(mut self, version: u64) -> Self {
         self.from = version;
         self
     }
 
-    /// The highest version to read, itself included. Defaults to the last.
+    /// Highest version to read (inclusive). Defaults to the last.
     #[must_use]
     pub fn to(mut self, version: u64) -> Self {
         self.to = version;
         self
     }
 
-    /// The largest number of messages to read: the first of the range, or the last when reading backwards. Defaults to no
-    /// limit.
+    /// Maximum number of messages to read: from the start of the range, or from its end when reading backwards. Defaults to
+    /// no limit.
     #[must_use]
     pub fn max_count(mut self, count: u64) -> Self {
         self.max_count = Some(count);
         self
     }
 
-    /// Reads from the highest version down. Defaults to upwards.
+    /// Reads from the highest version down. Defaults to ascending versions.
     #[must_use]
     pub fn backwards(mut self) -> Self {
         self.backwards = true;
         self
     }
 
-    /// Reads the stream even when it is archived. Defaults to taking an archived stream for one that does not exist.
+    /// Reads the stream even if it is archived. Defaults to treating an archived stream as one that does not exist.
     #[must_use]
     pub fn include_archived(mut self) -> Self {
         self.include_archived = true;
         self
     }
 
-    /// Fails with [`Error::Conflict`] when the stream is not at this version. Defaults to any.
+    /// Fails with [`Error::Conflict`] if the stream is not at this version. Defaults to any version.
     #[must_use]
     pub fn expected_version(mut self, expected: impl Into<ExpectedVersion>) -> Self {
         self.expected = expected.into();
         self
     }
 
-    /// Maximum number of bytes of the messages that [`read_stream_iter`](crate::EventStore::read_stream_iter) holds in memory:
-    /// their JSON, and 256 bytes for each. A single larger message passes. The iterator never holds more than 1,000 messages.
-    /// Other reads return all that was asked for, however large. At least 1: the iterator begins with [`Error::InvalidInput`]
-    /// for 0. Defaults to 16 MiB.
+    /// Maximum number of message bytes that [`read_stream_iter`](crate::EventStore::read_stream_iter) holds in memory: JSON
+    /// plus 256 bytes a message. A single larger message is read alone. The iterator never holds more than 1,000 messages.
+    /// Other reads ignore this limit: they return the whole range. Must be at least 1; with 0, the iterator's first item is
+    /// [`Error::InvalidInput`]. Defaults to 16 MiB.
     #[must_use]
     pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
     }
 
-    /// Reads on where messages are missing, because they were deleted by hand. Defaults to [`Error::StreamGap`]: a state that
-    /// is folded without them is wrong.
+    /// Continues after missing messages, such as ones that were deleted by hand. Defaults to [`Error::StreamGap`], because a
+    /// state folded without them is wrong.
     #[must_use]
     pub fn allow_gaps(mut self) -> Self {
         self.allow_gaps = true;
@@ -137,13 +137,7 @@ impl ReadOptions {
 
 impl ExpectedVersion {
     pub(super) fn check(self, stream: &str, actual: u64) -> Result<()> {
-        let met = match self {
-            Self::Any => true,
-            Self::NoStream => actual == 0,
-            Self::StreamExists => actual > 0,
-            Self::Exact(version) => actual == version,
-        };
-        if met {
+        if self.is_met_by(actual) {
             Ok(())
         } else {
             Err(Error::Conflict {

@@ -1,4 +1,4 @@
-//! The row of a stream: version, metadata, archive.
+//! The row of a stream: version, metadata, archiving.
 
 use super::name::check_stream_name;
 use crate::database::position::{from_sql, get_u64};
@@ -18,7 +18,7 @@ const SET_METADATA: PartitionSql = PartitionSql::new(
 
 const MOVE: PartitionSql = PartitionSql::new("SELECT {schema}.emt_stream_move($1, $2, $3)");
 
-/// The version and the metadata of a stream that is not archived.
+/// Returns the version and the metadata of a stream that is not archived.
 pub(crate) fn version(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -31,7 +31,7 @@ pub(crate) fn version(
     ];
     let rows = sql
         .query(&partition.sql(VERSION), &parameters)
-        .map_err(|source| Error::in_partition("look for a stream", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("read a stream", &partition.name, source))?;
     let Some(row) = rows.first() else {
         return Ok(None);
     };
@@ -45,7 +45,7 @@ pub(crate) fn version(
     Ok(Some((get_u64(row, "stream_position")?, metadata)))
 }
 
-/// Replaces the metadata of a stream; false when there is no such stream.
+/// Replaces the metadata of a stream. Returns false if the stream does not exist.
 pub(crate) fn set_metadata(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -67,7 +67,7 @@ pub(crate) fn set_metadata(
     Ok(changed == 1)
 }
 
-/// Moves a stream to the archive or back; `None` when it is not where it should come from.
+/// Moves a stream to or from the archive. Returns `None` if the stream is not on the side that it should leave.
 pub(crate) fn move_stream(
     sql: &mut dyn Sql,
     partition: &Partition,

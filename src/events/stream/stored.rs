@@ -1,4 +1,4 @@
-//! What goes into an append, and what the database says that it did.
+//! Input of an append, and the database's answer.
 
 use super::name::check_stream_name;
 use crate::database::position::{from_sql, time_from_sql};
@@ -9,27 +9,26 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What an append did.
+/// Result of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The stream's version now: what the next append can expect.
+    /// Version of the stream after the append; the next append can expect it.
     pub next_expected_version: u64,
-    /// Whether the append began the stream.
+    /// Whether the append created the stream.
     pub created_new_stream: bool,
-    /// The position of the append's last message among all messages of the store; 0 for a condition without messages.
+    /// Position of the append's last message among all messages of the store; 0 for a condition without messages.
     pub last_global_position: u64,
-    /// The positions of all its messages.
+    /// Positions of all messages of the append.
     pub global_positions: Vec<u64>,
-    /// The messages had been appended before, under the same message ids; nothing was stored now.
+    /// Whether the messages were already stored under the same message ids. If so, nothing was stored now.
     pub already_appended: bool,
-    /// The names of the inline projections that ran. The read models of the store's others have the messages later: they are
-    /// being built, follow, or another version is the active one (see
-    /// [`ProjectionStatus`](crate::projection::ProjectionStatus)).
+    /// Names of the inline projections that ran. The store's other projections get the messages later: they are being built,
+    /// follow the feed, or another version is active. See [`ProjectionStatus`](crate::projection::ProjectionStatus).
     pub projections: Vec<String>,
 }
 
-/// Checked messages for one stream.
+/// Validated messages for one stream.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct StreamAppend {
@@ -99,12 +98,12 @@ impl StreamAppend {
         self.messages.iter().any(|message| message.has_own_id)
     }
 
-    /// Whether a repeat finds what was stored. A condition stores nothing.
+    /// Whether a repeat finds the stored messages. A condition stores nothing.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.messages.is_empty() || self.has_own_ids()
     }
 
-    /// The messages as they are stored now.
+    /// Returns the messages as they are now stored.
     pub(crate) fn recorded(&self, stored: &Stored) -> Vec<RecordedMessage> {
         let first = stored.version - self.messages.len() as u64 + 1;
         let messages = self
@@ -132,14 +131,14 @@ impl StreamAppend {
     }
 }
 
-/// The inline projections that an append names: the server answers which of them the caller runs.
+/// Inline projections of an append. The server's answer says which of them the caller has to run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InlineVersions {
     pub(crate) names: Vec<String>,
     pub(crate) versions: Vec<i32>,
-    /// The names in the order in which the server counts them.
+    /// The names in the order of the server's numbers.
     sorted: Vec<String>,
-    /// The versions by name, as appends send them.
+    /// Versions by name, as appends send them.
     json: Vec<u8>,
 }
 
@@ -160,13 +159,13 @@ impl InlineVersions {
         }
     }
 
-    /// The projections to which the server has given these numbers.
+    /// Returns the projections with these server-assigned numbers.
     pub(crate) fn numbered_all(&self, numbers: &[i64]) -> Vec<String> {
         let names = numbers.iter().filter_map(|number| self.numbered(*number));
         names.cloned().collect()
     }
 
-    /// The projection to which the server has given a number, counted from 1.
+    /// Returns the projection with this server-assigned number, counted from 1.
     fn numbered(&self, number: i64) -> Option<&String> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         self.sorted.get(index)
@@ -177,21 +176,21 @@ impl InlineVersions {
     }
 }
 
-/// What the database stored.
+/// The database's answer to an append.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) version: u64,
     pub(crate) recorded_at: SystemTime,
     pub(crate) global_positions: Vec<u64>,
     pub(crate) already_appended: bool,
-    /// The projections that the caller has to run.
+    /// Projections that the caller has to run.
     pub(crate) projections: Vec<String>,
-    /// Whether the server has left some of the caller's projections to a follower.
+    /// Whether the server left some of the caller's projections to a follower.
     pub(crate) is_followed: bool,
 }
 
 impl Stored {
-    /// How many messages were stored now.
+    /// Returns how many messages this append stored.
     pub(crate) fn newly_appended(&self) -> usize {
         if self.already_appended {
             return 0;
@@ -199,7 +198,7 @@ impl Stored {
         self.global_positions.len()
     }
 
-    /// Whether the caller has to run a projection.
+    /// Whether the caller has to run this projection.
     pub(crate) fn runs(&self, projection: &str) -> bool {
         self.projections.iter().any(|name| name == projection)
     }
@@ -216,7 +215,7 @@ impl Stored {
         })
     }
 
-    /// Reads the codes that `emt_append` returns.
+    /// Decodes the codes that `emt_append` returns.
     pub(super) fn from_sql(
         append: &StreamAppend,
         result: &[i64],
@@ -270,7 +269,7 @@ impl Stored {
 
 fn not_understood(result: &[i64]) -> Error {
     Error::schema(format!(
-        "the function emt_append answered {result:?}, which this version of the library does not understand"
+        "the function emt_append returned {result:?}, which this library does not know: update the library or migrate the schema"
     ))
 }
 

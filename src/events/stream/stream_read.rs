@@ -1,4 +1,4 @@
-//! What reading a stream gives: its events, a state folded from them, or an iterator.
+//! Results of reading a stream: its events, a state folded from them, or an iterator.
 
 use crate::database::{Connections, Sql};
 use crate::error::Result;
@@ -10,13 +10,13 @@ use crate::events::stream::{self, ReadOptions};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The events of a stream, and where the stream stands.
+/// The events and the version of a stream.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct StreamRead<E> {
-    /// The events that were asked for.
+    /// The requested events.
     pub events: Vec<Recorded<E>>,
-    /// The version of the stream, whatever part of it was read; 0 when it does not exist.
+    /// Version of the stream, independent of the range that was read. 0 if the stream does not exist.
     pub current_version: u64,
     /// Whether the stream exists.
     pub exists: bool,
@@ -43,20 +43,20 @@ impl<E: Event> StreamRead<E> {
     }
 }
 
-/// A state that was folded from the events of a stream.
+/// A state folded from the events of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Aggregate<S> {
     /// The state.
     pub state: S,
-    /// The version of the stream: what an append that follows from this state expects. 0 when it does not exist.
+    /// Version of the stream, for the expected version of the next append. 0 if the stream does not exist.
     pub current_version: u64,
     /// Whether the stream exists.
     pub exists: bool,
 }
 
 impl<S> Aggregate<S> {
-    /// Folds the events as they arrive; only the state is held in memory.
+    /// Folds the events as they arrive. Only the state is held in memory.
     pub(crate) fn read<E: Event>(
         sql: &mut dyn Sql,
         partition: &Partition,
@@ -81,9 +81,9 @@ impl<S> Aggregate<S> {
     }
 }
 
-/// The events of a stream of any length, in bounded memory. Holds no connection between two pages.
+/// Iterator over a stream of any length, in bounded memory. Holds no connection between pages.
 ///
-/// Ends at the version that the stream had when the first page was read.
+/// Ends at the version of the stream when the first page was read.
 #[must_use]
 pub struct StreamIter<E> {
     connections: Connections,
@@ -130,7 +130,7 @@ impl<E: Event> StreamIter<E> {
         })?;
         if !self.started {
             self.started = true;
-            // A stream that is archived meanwhile must not look like one that ends here.
+            // Without this, a stream that is archived meanwhile would seem to end here.
             self.options = self.options.up_to(page.version).include_archived();
         }
         self.ended = page.is_last;

@@ -1,27 +1,27 @@
-//! Whether the messages that are read are all that the stream has in the range.
+//! Checks that a read finds every message in its range.
 
 use super::read_options::ReadOptions;
 use crate::error::{Error, Result};
 
 /// The versions that a read has to find, one after the other.
 ///
-/// Rows are hidden by row level security on a leaf table, or were deleted by hand; a state that is folded without them is wrong.
+/// Row level security on a leaf table hides rows, and rows may be deleted by hand. A state folded without them is wrong.
 pub(super) struct Versions {
-    /// The next one; `None` after the last.
+    /// The next version; `None` after the last.
     next: Option<u64>,
-    /// The last one, in the order of reading.
+    /// The last version, in the order of reading.
     last: u64,
     is_backwards: bool,
-    /// How many more are asked for at the most.
+    /// Maximum number of versions left to find.
     left: Option<u64>,
     may_have_gaps: bool,
 }
 
 impl Versions {
-    /// Those of a part of a stream that is at a version.
+    /// Creates the versions to find in a part of a stream that is at `version`.
     pub(super) fn new(options: &ReadOptions, version: u64) -> Self {
         let lowest = options.from.max(1);
-        // A page that follows others goes to the end that the first one has seen, whatever the stream's row says now.
+        // A continued read keeps the end of its first page, even if the stream has grown since.
         let highest = if options.is_continued {
             options.to
         } else {
@@ -41,7 +41,7 @@ impl Versions {
         }
     }
 
-    /// Fails where another version follows.
+    /// Fails if another version should have come.
     pub(super) fn found(&mut self, stream: &str, version: u64) -> Result<()> {
         if self.may_have_gaps {
             return Ok(());
@@ -65,7 +65,7 @@ impl Versions {
         }
     }
 
-    /// Fails where some are left.
+    /// Fails if versions are left to find.
     pub(super) fn end(self, stream: &str) -> Result<()> {
         match self.next {
             Some(expected) if !self.may_have_gaps && self.left != Some(0) => {

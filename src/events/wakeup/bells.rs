@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Default)]
 pub(super) struct Bells {
-    /// How many bells there are: an append without pollers looks at nothing else.
+    /// Number of bells. An append without pollers reads nothing else.
     count: AtomicUsize,
     state: RwLock<State>,
 }
@@ -16,8 +16,8 @@ pub(super) struct Bells {
 #[derive(Default)]
 struct State {
     bells: Vec<Bell>,
-    /// Whether a thread listens to other processes. It stands beside the bells so that it cannot end just when one is
-    /// added.
+    /// Whether a thread listens to other processes. Kept under the lock of the bells, so that the thread cannot end while a
+    /// bell is added.
     listening: bool,
 }
 
@@ -28,12 +28,12 @@ struct Bell {
 
 enum RingsFor {
     Partition(String),
-    /// Tells which.
+    /// Records the partitions in the list.
     All(Arc<RungPartitions>),
 }
 
 impl Bell {
-    /// Notes a partition, `None` for any; false when the bell is for others.
+    /// Records the partition, `None` for any. Returns false if the bell is for others.
     fn is_for(&self, partition: Option<&str>) -> bool {
         match (&self.rings_for, partition) {
             (RingsFor::Partition(own), Some(partition)) => own == partition,
@@ -45,7 +45,7 @@ impl Bell {
         }
     }
 
-    /// False when nobody can hear it any more. One that has rung and was not heard yet needs no second ring.
+    /// Returns false if the poller is gone. A bell that has rung and was not yet heard needs no second ring.
     fn ring(&self) -> bool {
         !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
     }
@@ -76,13 +76,13 @@ impl Bells {
         self.ring_for(None);
     }
 
-    /// Rings, and removes the bells that nobody can hear any more.
+    /// Rings, and removes the bells whose pollers are gone.
     fn ring_for(&self, partition: Option<&str>) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
         let heard = |bell: &Bell| !bell.is_for(partition) || bell.ring();
-        // Not `all`, which would stop at the first that is not heard.
+        // `all` would stop at the first bell without a poller.
         let unheard = self
             .state
             .read()
@@ -98,7 +98,7 @@ impl Bells {
         self.count.store(state.bells.len(), Ordering::SeqCst);
     }
 
-    /// Whether the caller has to listen to other processes: there is a bell, and nobody else does.
+    /// Whether the caller has to listen to other processes: a bell exists and no other thread listens.
     pub(super) fn begin_listening(&self) -> bool {
         let mut state = self.state.write();
         let begins = !state.listening && !state.bells.is_empty();
@@ -106,7 +106,7 @@ impl Bells {
         begins
     }
 
-    /// Whether whoever listens to other processes can stop: there is no bell.
+    /// Whether the listening thread can stop: no bell is left.
     pub(super) fn end_listening(&self) -> bool {
         if self.count.load(Ordering::SeqCst) > 0 {
             return false;
@@ -116,7 +116,7 @@ impl Bells {
         !state.listening
     }
 
-    /// Nobody listens after all.
+    /// Records that the thread could not be started.
     pub(super) fn give_up_listening(&self) {
         self.state.write().listening = false;
     }

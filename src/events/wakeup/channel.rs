@@ -1,13 +1,13 @@
-//! The name under which the processes of a store notify each other.
+//! The name of the channel on which the processes of a store notify each other.
 
 use crate::database::TextDigest;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A hash, because a schema's name with anything before it may be longer than a channel's name can be.
+/// A hash, because a prefixed schema name may exceed the length of a channel's name.
 const HASH_LENGTH: usize = 16;
 
-/// Between attempts to connect, to send as well as to listen.
+/// Pause between attempts to connect, for sending and for listening.
 pub(super) const SHORTEST_ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const LONGEST_ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 

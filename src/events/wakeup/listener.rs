@@ -1,4 +1,4 @@
-//! The thread that hears what other processes append, and rings the bells of this one.
+//! The thread that listens for appends of other processes and rings the bells of this one.
 
 use super::bells::Bells;
 use super::channel::{Channel, LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
@@ -10,14 +10,14 @@ use postgres::fallible_iterator::FallibleIterator;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How soon the thread notices that it is not needed any more; nothing can interrupt the wait for a notification.
+/// How soon the thread notices that it is no longer needed. The wait for a notification cannot be interrupted.
 const LOOKS_UP_EVERY: Duration = Duration::from_millis(250);
-/// After so much silence, the server is asked whether it is still there.
+/// After this much silence, the thread asks the server whether it is alive.
 const SILENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Listener {
     thread: ListenerThread,
-    /// Tells the thread, by being dropped, that the store is gone.
+    /// Dropped with the store, which tells the thread to end.
     _open: Sender<()>,
 }
 
@@ -35,7 +35,7 @@ impl Listener {
         }
     }
 
-    /// Listens as long as there are bells. Without a thread, the pollers poll.
+    /// Listens as long as there are bells. If no thread can be started, the pollers only poll.
     pub(super) fn start(&self) {
         if !self.thread.bells.begin_listening() {
             return;
@@ -62,8 +62,8 @@ impl ListenerThread {
     fn run(&self) {
         let mut back_off = BackOff::new(SHORTEST_ATTEMPT_PAUSE, LONGEST_ATTEMPT_PAUSE);
         while self.is_needed() {
-            // However it ended: there is nobody to tell, and the pollers poll until it is replaced. One that is not needed any
-            // more is not asked again: a poller of a moment later starts another thread.
+            // A failure has no receiver: the pollers poll until the connection is replaced. A thread that is no longer
+            // needed ends without another check: a later poller starts a new one.
             if let Ok(Ended::NotNeeded) = self.listen(&mut back_off) {
                 return;
             }
@@ -79,7 +79,7 @@ impl ListenerThread {
         !store_is_gone && !self.bells.end_listening()
     }
 
-    /// Listens until the connection is lost or nobody needs it any more.
+    /// Listens until the connection is lost or no bell is left.
     fn listen(&self, back_off: &mut BackOff) -> Result<Ended> {
         let Some(mut connection) = self.connections.dedicated()? else {
             return Ok(Ended::ConnectionLost);
@@ -89,7 +89,7 @@ impl ListenerThread {
             .batch(&format!("LISTEN {}", self.channel.0))
             .map_err(|error| Error::database("listen", error))?;
         back_off.reset();
-        // Nobody has heard what was said before.
+        // Notifications that were sent before `LISTEN` are lost.
         self.bells.ring_all();
         let mut heard_at = Instant::now();
         while !connection.is_closed() {
@@ -101,7 +101,7 @@ impl ListenerThread {
                 heard_at = Instant::now();
             } else if heard_at.elapsed() >= SILENCE {
                 ask(&mut connection)?;
-                // That a poller has gone shows when its bell is rung.
+                // Ringing detects pollers that are gone.
                 self.bells.ring_all();
                 heard_at = Instant::now();
             }
@@ -110,7 +110,7 @@ impl ListenerThread {
     }
 }
 
-/// Why nobody listens any more.
+/// Reason why the thread stopped listening.
 enum Ended {
     NotNeeded,
     ConnectionLost,

@@ -1,4 +1,4 @@
-//! Waking up whoever waits for new messages of a partition: in this process, and in others by `NOTIFY`.
+//! Wakes pollers that wait for new messages of a partition: in this process, and in others by `NOTIFY`.
 
 mod bells;
 mod channel;
@@ -19,14 +19,13 @@ use notifier::Notifier;
 pub(crate) use rung::RungPartitions;
 use std::sync::Arc;
 
-/// Tells the pollers that something was appended. Once the last clone is dropped, what others are still to be told is
-/// sent, and the threads end.
+/// Tells the pollers about appends. Dropping the last clone sends the pending notifications and ends the threads.
 #[derive(Clone)]
 pub(crate) struct Wakeups {
     bells: Arc<Bells>,
-    /// `None` where notifications are off.
+    /// `None` if notifications are off.
     notifier: Option<Arc<Notifier>>,
-    /// `None` where notifications are off, or no connection can be kept for them: pollers only poll then.
+    /// `None` if notifications are off or no connection can be kept for them. Pollers then only poll.
     listener: Option<Arc<Listener>>,
 }
 
@@ -45,7 +44,7 @@ impl Wakeups {
         }
     }
 
-    /// Rings whenever a message may have been added to the partition; once, however often that happened meanwhile.
+    /// Rings when a message may have been added to the partition. Several appends before a poll ring once.
     pub(crate) fn subscribe(&self, partition: &str) -> Receiver<()> {
         let rings = self.bells.add(partition);
         if let Some(listener) = &self.listener {
@@ -54,7 +53,7 @@ impl Wakeups {
         rings
     }
 
-    /// Rings whenever a message may have been added to any partition; `rung` tells to which.
+    /// Rings when a message may have been added to any partition; `rung` records which.
     pub(crate) fn subscribe_to_all(&self, rung: &Arc<RungPartitions>) -> Receiver<()> {
         let rings = self.bells.add_for_all(rung);
         if let Some(listener) = &self.listener {
@@ -63,7 +62,7 @@ impl Wakeups {
         rings
     }
 
-    /// Something was committed that appended so many messages to the partition.
+    /// Reports a committed append of this many messages to the partition.
     pub(crate) fn appended(&self, partition: &str, messages: usize) {
         trace::appended(partition, messages);
         self.bells.ring(partition);
@@ -79,9 +78,9 @@ impl Wakeups {
             .is_some_and(|notifier| notifier.knows(partition))
     }
 
-    /// Forgets a partition that was removed.
+    /// Forgets a removed partition.
     pub(crate) fn forget(&self, partition: &str) {
-        // Ringing removes the bells that nobody hears any more.
+        // Ringing removes the bells whose pollers are gone.
         self.bells.ring(partition);
         if let Some(notifier) = &self.notifier {
             notifier.forget(partition);

@@ -1,7 +1,7 @@
-//! The thread that tells other processes what this one has appended.
+//! The thread that notifies other processes of this one's appends.
 //!
-//! It sends `NOTIFY` after the commit and in a transaction of its own: a transaction that notifies takes a lock of the whole
-//! server when it commits, and would make all appends wait for each other.
+//! It sends `NOTIFY` after the commit, in a transaction of its own. A notifying transaction takes a server-wide lock at
+//! commit, which would make all appends wait for each other.
 
 use super::channel::{Channel, LONGEST_ATTEMPT_PAUSE, SHORTEST_ATTEMPT_PAUSE};
 use super::pending::{PendingPartition, PendingPartitions};
@@ -13,21 +13,21 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Notifies those partitions for which a consumer lives. Under its lock, the transaction must not wait for the disk; with no
-/// consumer it takes no lock at all.
+/// Notifies the partitions that have a live consumer. The transaction must not wait for the disk while it holds the lock.
+/// Without a consumer, it takes no lock at all.
 const NOTIFY: SchemaSql = SchemaSql::new("
     SELECT listening.partition, pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, listening.partition)
       FROM {schema}.emt_slot_listening($2) AS listening (partition)");
 
-/// How long to say nothing after a notification. Twice as long each time while appends go on, so that the first ones of a
-/// burst are heard at once and a steady load is told of 200 times a second.
+/// Pause after a notification. It doubles while appends go on. The first ones of a burst are heard at once, and a steady
+/// load sends 200 notifications a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
-/// How long it is believed that nobody listens.
+/// How long a partition counts as one without listeners.
 const UNHEARD_FOR: Duration = Duration::from_secs(2);
-/// When to close the connection if nothing is appended.
+/// Idle time after which the connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a program waits at its end until the last notification is sent.
+/// Maximum time that a program waits at its end for the last notification.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) struct Notifier {
@@ -35,13 +35,13 @@ pub(super) struct Notifier {
     connections: Connections,
     statement: Arc<str>,
     channel: Channel,
-    /// Started by the first append; `None` when no thread could be had.
+    /// Started by the first append; `None` if the thread could not be started.
     thread: OnceLock<Option<Handle>>,
 }
 
 struct Handle {
     wake: Sender<()>,
-    /// Tells the thread, by being dropped, that the store is gone.
+    /// Dropped with the store, which tells the thread to end.
     open: Sender<()>,
     ended: Receiver<()>,
     thread: JoinHandle<()>,
@@ -63,7 +63,7 @@ impl Notifier {
             return;
         }
         if let Some(handle) = self.thread.get_or_init(|| self.start()) {
-            // Where this fails, the thread has not answered the call before, and then it looks at everything.
+            // If this fails, the thread has not yet taken the previous call, and will see everything that is pending.
             let _ = handle.wake.try_send(());
         }
     }
@@ -105,7 +105,7 @@ impl Notifier {
 }
 
 impl Drop for Notifier {
-    /// What waits to be sent would be lost with a program that ends right after its append.
+    /// Sends the pending notifications: a program that ends right after its append would otherwise lose them.
     fn drop(&mut self) {
         let Some(Handle {
             wake,
@@ -118,7 +118,7 @@ impl Drop for Notifier {
         };
         drop((wake, open));
         if ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Disconnected) {
-            // It has ended; that it may have panicked is no concern of an append's.
+            // The thread has ended. A panic in it does not concern an append.
             let _ = thread.join();
         }
     }
@@ -131,8 +131,8 @@ struct NotifierThread {
     channel: Channel,
     calls: Receiver<()>,
     closed: Receiver<()>,
-    /// A connection of its own while somebody listens, so that a notification does not queue for one of the pool's. Whether
-    /// somebody does is asked over the pool.
+    /// A connection of its own while someone listens, so that a notification does not wait for one of the pool's. The pool's
+    /// connections find out whether someone listens.
     connection: Option<Checkout>,
     _ends: Sender<()>,
 }
@@ -156,7 +156,7 @@ impl NotifierThread {
                 (pause * 2).min(LONGEST_PAUSE)
             };
             self.notify_pending();
-            // Not a wait for calls: they would end it.
+            // Not a wait for calls, which would end the pause.
             if self.closes_within(pause) {
                 break;
             }
@@ -168,7 +168,7 @@ impl NotifierThread {
         self.closed.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// Tells everything that is pending, however long the database is away; once the store is gone, there is one attempt.
+    /// Sends all pending notifications, however long the database is away. After the store is dropped, it makes one attempt.
     fn notify_pending(&mut self) {
         let pending = self.pending.take();
         if pending.is_empty() {
@@ -203,14 +203,14 @@ impl NotifierThread {
         if heard.is_empty() {
             self.connection = None;
         } else if self.connection.is_none() {
-            // Where none can be opened, the pool's do.
+            // If none can be opened, the pool's connections are used.
             self.connection = self.connections.dedicated().ok().flatten();
         }
         Ok(())
     }
 }
 
-/// Notifies, and returns the partitions that somebody listens to.
+/// Notifies, and returns the partitions that have a listener.
 fn notify(
     sql: &mut dyn Sql,
     statement: &str,

@@ -1,4 +1,4 @@
-//! The partitions that others are to be told of.
+//! The partitions with pending notifications.
 
 use parking_lot::RwLock;
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Every append looks here, so it finds its partition under a lock that appends share, and changes it by atomics.
+/// Every append reads this. It finds its partition under a shared lock and changes it by atomics.
 pub(super) struct PendingPartitions {
     partitions: RwLock<HashMap<Arc<str>, Arc<PendingPartition>>>,
     began_at: Instant,
@@ -15,7 +15,7 @@ pub(super) struct PendingPartitions {
 pub(super) struct PendingPartition {
     pub(super) name: Arc<str>,
     pending: AtomicBool,
-    /// Nobody listens; in milliseconds since the beginning.
+    /// Nothing becomes pending before this time, in milliseconds since the start: the partition has no listener.
     unheard_until: AtomicU64,
 }
 
@@ -27,14 +27,14 @@ impl PendingPartitions {
         }
     }
 
-    /// Whether somebody has to be told, and whoever tells them does not know of it yet.
+    /// Whether the notifier has to be woken: the partition was not pending, and may have listeners.
     pub(super) fn add(&self, name: &str) -> bool {
         let partition = self.find(name);
         self.now() >= partition.unheard_until.load(Ordering::Relaxed)
             && !partition.pending.swap(true, Ordering::AcqRel)
     }
 
-    /// What is pending is not any more. An append that is committed from now on is pending again.
+    /// Takes all pending partitions. An append that commits from now on is pending again.
     pub(super) fn take(&self) -> Vec<Arc<PendingPartition>> {
         let partitions = self.partitions.read();
         let taken =
@@ -42,7 +42,7 @@ impl PendingPartitions {
         partitions.values().filter(taken).cloned().collect()
     }
 
-    /// Nobody listens to the partition. Until the time is up, nothing of it becomes pending.
+    /// Records that the partition has no listener. Nothing becomes pending for it until the time is up.
     pub(super) fn unheard(&self, partition: &PendingPartition, time: Duration) {
         let until = self.now() + milliseconds(time);
         partition.unheard_until.store(until, Ordering::Relaxed);
@@ -85,7 +85,7 @@ impl PendingPartition {
         }
     }
 
-    /// Nobody could be told.
+    /// Makes the partition pending again after a failed notification.
     pub(super) fn put_back(&self) {
         self.pending.store(true, Ordering::Release);
     }

@@ -1,24 +1,24 @@
-//! For which partitions a bell has rung that rings for all.
+//! The partitions for which a bell that serves all has rung.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
 
-/// The partitions in which something may have been appended since they were taken last.
+/// Partitions that may have new messages since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct RungPartitions {
     state: Mutex<Rung>,
 }
 
-/// What a bell for all partitions has rung for.
+/// The partitions for which the bell has rung.
 #[derive(Debug, Default)]
 pub(crate) struct Rung {
     pub(crate) partitions: HashSet<String>,
-    /// Notifications may have been lost: in any of them.
+    /// Notifications may have been lost, for any partition.
     pub(crate) is_any: bool,
 }
 
 impl RungPartitions {
-    /// Before the bell is rung. `None` for any partition.
+    /// Called before the bell rings. `None` means any partition.
     pub(super) fn add(&self, partition: Option<&str>) {
         let mut rung = self.state.lock();
         match partition {

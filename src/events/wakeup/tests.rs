@@ -149,7 +149,7 @@ fn every_way_to_append_rings() -> anyhow::Result<()> {
     let log = br#"{"streamName": "Cart-3", "type": "Happened", "data": {}}"#;
     store.import(log.as_slice(), ImportOptions::new())?;
     assert!(rang(&rings));
-    // Imported already: nothing is added.
+    // Already imported: nothing is added.
     store.import(log.as_slice(), ImportOptions::new())?;
     assert!(!rang(&rings));
     Ok(())
@@ -243,7 +243,7 @@ fn a_bell_rings_once_however_often_it_is_rung_and_is_removed_when_nobody_hears_i
     drop(second);
     bells.ring_all();
     assert!(bells.end_listening());
-    // A bell that is added now finds that it has to start the listener.
+    // A bell added now has to start the listener.
     let _third = bells.add("a");
     assert!(bells.begin_listening());
 }

@@ -144,7 +144,7 @@ proptest! {
         for float in [f64::from_bits(bits), value].into_iter().filter(|float| float.is_finite()) {
             let written = serde_json::to_string(&float).unwrap();
             prop_assert!(!beyond(&written));
-            // Rust writes no exponent, as PostgreSQL does. Half-way between two texts that are equally short, as with
+            // Like PostgreSQL, Rust writes no exponent. Halfway between two equally short texts, as with
             // 72445568373893.625, it takes the other one.
             let plain = format!("{float}");
             let is_same = Decimal::new(&plain) == Decimal::new(&written);

@@ -1,4 +1,4 @@
-//! What the feed and the appends rely on.
+//! Checks of the catalog objects that the feed and appends rely on.
 
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::{DatabaseError, Sql};
@@ -11,11 +11,11 @@ const SECOND_STREAM_INDEX: PartitionSql = PartitionSql::new("{schema}.idx_stream
 
 pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    findings.extend(sequence_behind(sql, partition)?);
+    findings.extend(lagging_sequence(sql, partition)?);
     findings.extend(sequence_settings(sql, partition)?);
     findings.extend(position_default(sql, partition)?);
     findings.extend(indexes(sql, partition)?);
-    // Of a stream that is on both sides, nobody knows which row is right.
+    // For a stream in both tables, it is unknown which row is correct.
     match streams_twice(sql, partition)? {
         Some(finding) => findings.push(finding),
         None => findings.extend(uneven_streams(sql, partition)?),
@@ -23,8 +23,8 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
     Ok(findings)
 }
 
-/// The table first, then the sequence: an append between the two must not look like a fault.
-fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
+/// Reads the table before the sequence, so that a concurrent append does not look like a fault.
+fn lagging_sequence(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
     let highest = integrity::highest_position(sql, partition)?;
     let last = feed::head(sql, partition)?;
     let problem = if highest <= last {
@@ -45,7 +45,7 @@ fn sequence_behind(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fi
         FindingKind::SequenceBehind,
         Severity::Serious,
         problem,
-        "Was the database restored, or is it a logical replica? Stop all writers; then run `emmett repair sequence`.",
+        "Was the database restored, or is it a logical replica? Stop all writers, then run `emmett repair sequence`.",
     )))
 }
 
@@ -81,7 +81,7 @@ fn position_default(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<F
         Severity::Serious,
         format!(
             "The column global_position of {} does not draw its positions through the fence: the feed may lose \
-             what other programs insert there.",
+             messages that other programs insert there.",
             tables.join(", ")
         ),
         format!(
@@ -97,7 +97,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
         findings.push(Finding::new(
             FindingKind::FeedIndex,
             Severity::Serious,
-            "The index emt_messages_feed is missing or not valid: the feed is slow, and two messages may get one position.",
+            "The index emt_messages_feed is missing or invalid: the feed is slow, and two messages may get one position.",
             "Drop what is left of it and apply the schema again: emmett migrate sql --print | psql -v ON_ERROR_STOP=1 -1 -f -",
         ));
     }
@@ -106,7 +106,7 @@ fn indexes(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
         findings.push(Finding::new(
             FindingKind::SecondStreamIndex,
             Severity::Warning,
-            "The index idx_streams_unique, which Emmett has created, makes appends slower and serves nothing.",
+            "The index idx_streams_unique, which Emmett has created, slows appends down and is not used.",
             format!("DROP INDEX {index}"),
         ));
     }
@@ -129,14 +129,14 @@ fn streams_twice(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Find
             "Streams that are active and archived at once: {}{more}. Each has two rows and two sets of versions.",
             streams[..streams.len().min(3)].join(", ")
         ),
-        "Was one moved by hand? Keep the row and the messages that are right, and delete the others.",
+        "Was one moved by hand? Keep the correct row and messages, and delete the others.",
     )))
 }
 
-/// A store with more streams is looked at in part: the doctor is asked while somebody waits. A proof looks at all.
+/// Maximum number of streams that the doctor checks, because an operator waits for it. A proof checks all streams.
 const MOST_STREAMS: i64 = 1_000_000;
 
-/// How many are named.
+/// Maximum number of streams that a finding names.
 const MOST_NAMED: usize = 3;
 
 fn uneven_streams(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Finding>> {
@@ -157,6 +157,6 @@ fn uneven_streams(sql: &mut dyn Sql, partition: &Partition) -> Result<Option<Fin
         Severity::Serious,
         sentences.join(" "),
         "Were messages deleted by hand, or does row level security hide them from this role? Restore them from a backup. \
-         `emmett doctor --prove` names all that is missing.",
+         `emmett doctor --prove` lists all missing events.",
     )))
 }

@@ -1,4 +1,4 @@
-//! Who holds the feed back.
+//! The holders of the fence's locks, which hold the feed back.
 
 use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::position::{elapsed_from_sql, get_u64, to_sql};
@@ -9,8 +9,9 @@ use postgres::Row;
 use postgres::types::Type;
 use std::time::Duration;
 
-/// Every lock of the partition's class and of the wildcard's, with the position that it announces. A prepared
-/// transaction has no process; it is found by the lock on its own number, which it holds under the same virtual one.
+/// Finds every lock of the partition's class and of the class for all tenants, with its announced position. A
+/// prepared transaction has no process. It is found by the lock on its own transaction id, which has the same virtual
+/// transaction.
 const HOLDERS: PartitionSql = PartitionSql::new("
     SELECT held.pid, held.mode = 'ShareLock' AS is_shared, held.classid = {schema}.emt_fence_class(NULL::TEXT)::OID AS all_tenants,
            {schema}.emt_fence_position($2, held.objid::BIGINT) AS position,
@@ -30,66 +31,67 @@ const HOLDERS: PartitionSql = PartitionSql::new("
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
      ORDER BY position, pid");
 
-/// An append takes milliseconds; an open transaction that appends may think for a moment.
+/// An append takes milliseconds. An open transaction with an append may take somewhat longer.
 pub(super) const NORMAL: Duration = Duration::from_secs(5);
 pub(super) const BEARABLE: Duration = Duration::from_secs(60);
 
-/// Longer statements are cut off.
+/// Maximum length of a shown statement.
 const LONGEST_QUERY: usize = 200;
 
-/// How far the feed can be read, and who holds it there.
+/// Position up to which the feed can be read, and the sessions that hold it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FeedState {
-    /// The last position that any append has drawn.
+    /// Last position that any append has drawn.
     pub head: u64,
-    /// How far the feed can be read: the lowest of the holders' positions, or the head.
+    /// Position up to which the feed can be read: the lowest position of the holders, or the head.
     pub horizon: u64,
-    /// How many positions cannot be read yet. Not every position has a message of this tenant.
+    /// Number of positions that cannot be read yet. Not every position has a message of this tenant.
     pub held_back: u64,
-    /// Who holds locks of the fence now; the one that holds the feed back first.
+    /// Current holders of the fence's locks. The first one holds the feed back.
     pub holders: Vec<FenceHolder>,
 }
 
-/// Who holds a lock of the fence.
+/// A holder of a lock of the fence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FenceHolder {
-    /// What holds it.
+    /// Kind of the holder.
     pub kind: HolderKind,
-    /// The process of the session on the server; a prepared transaction has none.
+    /// Process id of the session on the server. A prepared transaction has none.
     pub pid: Option<i32>,
-    /// The role.
+    /// Role of the session.
     pub user: Option<String>,
-    /// The name that its program has given itself.
+    /// Application name of the session.
     pub application: Option<String>,
-    /// What the session does, as in `pg_stat_activity`: `idle in transaction` and so on. `None` when this role may not see it.
+    /// State of the session in `pg_stat_activity`, for example `idle in transaction`. `None` if this role may not see
+    /// it.
     pub state: Option<String>,
-    /// The session's last statement, cut off after 200 characters. `None` when this role may not see it, or when it mentions
-    /// a password.
+    /// Last statement of the session, cut off after 200 characters. `None` if this role may not see it, or if it
+    /// mentions a password.
     pub query: Option<String>,
-    /// How old its transaction is; `None` when this role may not see it.
+    /// Age of the transaction. `None` if this role may not see it.
     pub age: Option<Duration>,
-    /// Its lock does not name a tenant, so it holds back the feeds of all.
+    /// Whether the lock holds back the feeds of all tenants, because it names none.
     pub all_tenants: bool,
-    /// The feed cannot be read beyond this position while it holds its lock.
+    /// Position beyond which the feed cannot be read while the lock is held.
     pub position: u64,
-    /// How many positions are behind that.
+    /// Number of positions after it.
     pub held_back: u64,
 }
 
-/// What holds a lock of the fence.
+/// Kind of a holder of the fence's locks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HolderKind {
-    /// An open transaction, or one that this role may not see.
+    /// An open transaction, or a transaction that this role may not see.
     Transaction,
     /// A prepared transaction, with its identifier.
     Prepared(String),
-    /// A session without a transaction: the lock is its own, and not one of the fence's.
+    /// A session without a transaction. Its lock was not taken by an append.
     Session,
-    /// A session that holds an exclusive lock, which the fence never takes. It does not hold the feed back, but appends that
-    /// come to its number wait for it.
+    /// A session with an exclusive lock, which the fence never takes. It does not hold the feed back, but appends
+    /// with the same lock number wait for it.
     Exclusive,
 }
 
@@ -99,7 +101,7 @@ impl FeedState {
     }
 }
 
-/// Looks at the locks. The head is read first, as a reader of the feed does.
+/// Reads the locks. The head is read first, as by a reader of the feed.
 pub(super) fn look(sql: &mut dyn Sql, partition: &Partition) -> Result<FeedState> {
     let head = feed::head(sql, partition)?;
     let from = to_sql(head);
@@ -110,7 +112,7 @@ pub(super) fn look(sql: &mut dyn Sql, partition: &Partition) -> Result<FeedState
     let mut holders: Vec<FenceHolder> = Vec::new();
     for row in &rows {
         let holder = holder(row, head)?;
-        // A transaction may hold several locks; the lowest, which comes first, counts.
+        // A transaction may hold several locks. The lowest comes first and counts.
         let known = |other: &FenceHolder| other.pid == holder.pid && other.kind == holder.kind;
         match holders.iter_mut().find(|other| known(other)) {
             Some(other) => other.all_tenants |= holder.all_tenants,
@@ -158,7 +160,7 @@ fn holder(row: &Row, head: u64) -> Result<FenceHolder> {
     })
 }
 
-/// A statement as it is shown: on one line, not too long, and without a password.
+/// Returns a statement for display: on one line, shortened, and without passwords.
 fn shown(query: &str) -> Option<String> {
     if query.is_empty() || query.to_lowercase().contains("password") {
         return None;
@@ -215,7 +217,7 @@ impl FenceHolder {
             ""
         };
         match self.held_back {
-            0 => format!("has been appending{since}; nothing waits for it yet{tenants}"),
+            0 => format!("has an open append{since}; nothing waits for it yet{tenants}"),
             held_back => format!(
                 "has held the feed back at position {}{since}{tenants}; not readable yet: {}",
                 self.position,
@@ -227,9 +229,7 @@ impl FenceHolder {
     fn activity(&self) -> String {
         let mut text = String::new();
         if self.kind == HolderKind::Session {
-            text.push_str(
-                " It has no open transaction: the lock is its own, not one of an append.",
-            );
+            text.push_str(" It has no open transaction, so an append has not taken this lock.");
         } else if let Some(state) = &self.state {
             text.push_str(" It is ");
             text.push_str(state);
@@ -248,7 +248,7 @@ impl FenceHolder {
         let age = self.age.unwrap_or(Duration::ZERO);
         match self.kind {
             HolderKind::Session | HolderKind::Exclusive => Severity::Serious,
-            // It outlives its session, and the server.
+            // It survives its session, and a restart of the server.
             HolderKind::Prepared(_) if age < BEARABLE => Severity::Warning,
             _ if age < NORMAL => Severity::Note,
             _ if age < BEARABLE => Severity::Warning,

@@ -1,19 +1,19 @@
-//! What the doctor can find.
+//! Findings of the doctor.
 
 use crate::error::Error;
 use std::fmt;
 
-/// Something that is not as it should be.
+/// A problem that the doctor has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What kind of thing.
+    /// Kind of the problem.
     pub kind: FindingKind,
-    /// How bad it is.
+    /// Severity of the problem.
     pub severity: Severity,
-    /// What was found, as a sentence.
+    /// Description of the problem, as a sentence.
     pub problem: String,
-    /// What to do about it, as a sentence.
+    /// Advice, as a sentence.
     pub advice: String,
 }
 
@@ -33,15 +33,15 @@ impl Finding {
     }
 }
 
-/// How bad a finding is; the worst is the greatest.
+/// Severity of a finding. The worst one is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {
-    /// Normal for a moment, or for information.
+    /// Normal for a moment, or for information only.
     Note,
-    /// Should be looked at.
+    /// Needs to be checked.
     Warning,
-    /// Events do not get through, or could be lost.
+    /// Events are blocked, or may be lost.
     Serious,
 }
 
@@ -55,71 +55,71 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The kinds of findings.
+/// Kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FindingKind {
     /// A session or a prepared transaction holds a lock of the fence.
     FeedHeld,
-    /// A session holds an exclusive lock in the place of a lock of the fence, so appends may wait for it.
+    /// A session holds an exclusive lock with the number of a fence lock, so appends may wait for it.
     AppendsBlocked,
-    /// A session holds an advisory lock of the library that others wait for, or that the library does not take so.
+    /// A session holds an advisory lock of the library while others wait for it, or without a transaction.
     LockHeld,
     /// Other roles may create functions or operators that statements of this role find.
     SearchPath,
     /// The server is a standby, from which the feed cannot be read.
     Standby,
-    /// Statements of their own do not run at READ COMMITTED here, so each one takes a transaction.
+    /// The default isolation level is not READ COMMITTED, so each single statement needs a transaction.
     Isolation,
-    /// A sequence is behind the tables: that of the positions has not drawn some that are stored, or a partition's flag that
-    /// it has inline projections was lost. Appends are refused.
+    /// A sequence was set back: its positions are stored already, or a partition's flag for inline projections was
+    /// lost. Appends are refused.
     SequenceBehind,
-    /// The sequence draws positions in advance, or not upwards.
+    /// The sequence caches positions, or does not ascend by one.
     SequenceSettings,
     /// The column of the positions has lost its default, which fences writers.
     PositionDefault,
-    /// The feed's index is missing or not valid.
+    /// The feed's index is missing or invalid.
     FeedIndex,
-    /// A stream is active and archived at once.
+    /// A stream is both active and archived.
     StreamTwice,
-    /// The row of a stream is at another version than its last message.
+    /// The row of a stream has another version than its last message.
     UnevenStream,
-    /// An index of Emmett's makes appends slower.
+    /// An index of Emmett's slows appends down.
     SecondStreamIndex,
-    /// An inline projection has missed events that nobody knows any more.
+    /// An inline projection has missed events whose list was discarded.
     StaleProjection,
-    /// An inline projection misses events, and no program that has it is there to add them.
+    /// An inline projection has missed events, and no running program has the projection to add them.
     OrphanedProjection,
-    /// An inline projection has missed events for more than a minute, although a program that has it is there.
+    /// An inline projection has missed events for more than a minute, although a program with it is running.
     FollowingProjection,
     /// An inline projection cannot handle an event that it has missed.
     FailingProjection,
-    /// An inline projection is registered and not built.
+    /// An inline projection is registered, but not built.
     UnbuiltProjection,
-    /// Two event enums of projections have one type name in one category.
+    /// Two event enums of projections share a type name in one category.
     SharedType,
     /// The holder of a processor's slot has not renewed its lease.
     LeaseExpired,
     /// The handler of a processor has been running for more than a minute.
     HandlerHangs,
-    /// A processor repeats what fails, and does not get on.
+    /// A processor retries the same work without progress.
     ProcessorRepeats,
-    /// A processor runs, and has not moved for more than a minute, although messages wait.
+    /// A running processor has not moved for more than a minute, although messages wait.
     ProcessorStandsStill,
     /// A processor has failed.
     ProcessorFailed,
-    /// A processor is beyond the last position that was drawn, or of an earlier epoch of the store.
+    /// A processor is ahead of the last drawn position, or is of an earlier epoch of the store.
     ProcessorAhead,
     /// A processor has parked messages.
     ParkedMessages,
     /// Emmett's migrations have replaced functions that Emmett's clients call.
     ReplacedFunctions,
-    /// Clients of Emmett's keep projections or run processors in the store.
+    /// Clients of Emmett keep projections or run processors in the store.
     Neighbour,
 }
 
 impl FindingKind {
-    /// The kind as a word for programs: `feedHeld` and so on.
+    /// Returns the kind as a word for programs, for example `feedHeld`.
     pub fn name(self) -> &'static str {
         match self {
             Self::FeedHeld => "feedHeld",
@@ -154,7 +154,7 @@ impl FindingKind {
     }
 }
 
-/// The error of a look that fails.
+/// Returns the error of a failed check.
 pub(super) fn refused(source: postgres::Error) -> Error {
     Error::database("examine the store", source)
 }

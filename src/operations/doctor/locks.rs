@@ -1,4 +1,4 @@
-//! Sessions that hold advisory locks of the library, as any role that can connect may.
+//! Sessions that hold advisory locks of the library, which any connected role may take.
 
 use super::fence::{BEARABLE, NORMAL};
 use super::finding::{Finding, FindingKind, Severity, refused};
@@ -13,7 +13,7 @@ use postgres::types::Type;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The locks of a transaction, which each end with it; the fence's are in another class and looked at for themselves.
+/// Finds the library's transaction locks. The locks of the fence have another class and are checked separately.
 const HOLDERS: PartitionSql = PartitionSql::new("
     WITH ours AS (
         SELECT {schema}.emt_projection_lock_key($1) AS key, 'the inline projections' AS purpose
@@ -105,7 +105,7 @@ impl Holder {
             .age
             .map_or_else(String::new, |age| format!(" for {} s", age.as_secs()));
         let stranger = if self.has_no_transaction() {
-            " It has no open transaction, so the lock is not one of this library's."
+            " It has no open transaction, so this library has not taken the lock."
         } else {
             ""
         };
@@ -113,7 +113,7 @@ impl Holder {
             FindingKind::LockHeld,
             severity,
             format!(
-                "{} has held the {mode} advisory lock for {}{since}; {} wait for it.{stranger}",
+                "{} has held the {mode} advisory lock for {}{since}; sessions waiting for it: {}.{stranger}",
                 self.who(),
                 self.purpose,
                 self.waiting
@@ -122,12 +122,12 @@ impl Holder {
         ))
     }
 
-    /// All locks of the library end with a transaction.
+    /// Returns whether the session has no transaction, with which all locks of the library end.
     fn has_no_transaction(&self) -> bool {
         self.state.as_deref() == Some("idle")
     }
 
-    /// `None` for what the library itself does every day.
+    /// Returns `None` for normal use of the locks by the library.
     fn severity(&self) -> Option<Severity> {
         if self.has_no_transaction() {
             return Some(Severity::Serious);

@@ -1,4 +1,4 @@
-//! What is wrong with a store, in plain words, and what to do about it. Looks and changes nothing.
+//! The doctor: finds problems of a store, and gives advice. It changes nothing.
 
 mod catalog;
 mod fence;
@@ -23,30 +23,31 @@ use crate::store::EventStore;
 use postgres::types::Type;
 use proof::prove;
 
-/// A standby shows no locks, and its sequence runs ahead.
+/// A standby shows no locks, and its sequence is ahead.
 const PLACE: PartitionSql = PartitionSql::new("
     SELECT pg_is_in_recovery() AS is_standby, pg_catalog.current_setting('default_transaction_isolation') AS isolation,
            {schema}.emt_partition_check($1)");
 
-/// What the doctor found.
+/// Report of the doctor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DoctorReport {
-    /// How far the feed can be read, and who holds it there; `None` on a standby, which does not know.
+    /// Position up to which the feed can be read, and the sessions that hold it back. `None` on a standby, which has no
+    /// such information.
     pub feed: Option<FeedState>,
-    /// What is not as it should be; the worst first.
+    /// Problems, the worst first.
     pub findings: Vec<Finding>,
 }
 
 impl DoctorReport {
-    /// Whether something needs attention now.
+    /// Returns whether a problem needs attention now.
     pub fn is_serious(&self) -> bool {
         let mut severities = self.findings.iter().map(|finding| finding.severity);
         severities.any(|severity| severity == Severity::Serious)
     }
 }
 
-/// Looks at everything.
+/// Runs all checks.
 fn examine(
     connections: &Connections,
     partition: &Partition,
@@ -66,7 +67,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     let mut findings = Vec::new();
     let rows = sql
         .query(&partition.sql(PLACE), &[param(&partition.name, Type::TEXT)])
-        .map_err(|source| Error::in_partition("look for a tenant", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("find a tenant", &partition.name, source))?;
     let (is_standby, isolation) = match rows.first() {
         Some(row) => (get(row, "is_standby")?, get(row, "isolation")?),
         None => (false, String::new()),
@@ -76,7 +77,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
             FindingKind::Isolation,
             Severity::Warning,
             format!(
-                "Statements run at isolation level \"{isolation}\" here, so each one takes a transaction of its own: three round \
+                "Statements run at isolation level \"{isolation}\" here, so each one needs a transaction of its own: three round \
                  trips."
             ),
             "Set default_transaction_isolation to 'read committed' for this role or database.",
@@ -86,8 +87,8 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
         findings.push(Finding::new(
             FindingKind::Standby,
             Severity::Note,
-            "This server is a standby: it does not show who holds the feed back.",
-            "Ask the primary server.",
+            "This server is a standby: it does not show the sessions that hold the feed back.",
+            "Run the doctor on the primary server.",
         ));
         return Ok(DoctorReport {
             feed: None,
@@ -109,13 +110,19 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
 }
 
 impl EventStore {
-    /// Looks for what is wrong with the store (with this tenant): who holds the feed back or a lock of the
-    /// library, what the feed relies on and is not there, streams whose messages are missing, schemas on the search path in which others may
-    /// create functions, processors that do not get on, inline projections that are not active. Changes nothing.
+    /// Finds problems of the store, or of this tenant. It changes nothing.
     ///
-    /// Of the streams, it compares a million at the most with their messages; [`prove_feed`](EventStore::prove_feed) compares all.
+    /// It checks the following:
     ///
-    /// What other roles do is shown to superusers and members of `pg_read_all_stats` only.
+    /// - sessions that hold the feed back, or hold a lock of the library
+    /// - catalog objects that the feed relies on
+    /// - streams with missing messages; at most a million streams are compared, and
+    ///   [`prove_feed`](EventStore::prove_feed) compares all
+    /// - schemas on the search path in which other roles may create functions
+    /// - processors without progress
+    /// - inline projections that are not active
+    ///
+    /// Only superusers and members of `pg_read_all_stats` can see the activity of other roles.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -131,17 +138,19 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// When the database cannot be asked; [`Error::UnknownTenant`].
+    /// - [`Error::UnknownTenant`] when the tenant does not exist.
+    /// - Errors of the database.
     pub fn doctor(&self) -> Result<DoctorReport> {
         examine(self.connections(), self.partition(), &self.processors())
     }
 
-    /// Proves that a part of the feed has no holes: walks from one global position to another, both included, and checks
-    /// that positions are unique, that the versions of each stream ascend one by one, and that the row of each stream that it
-    /// meets is at the version of its last message. From position 1, it also looks for rows without messages. Holds one number
-    /// for each stream that it meets.
+    /// Proves that a part of the feed has no holes. It walks from one global position to another, both included.
     ///
-    /// A part that ends beyond the last position that was drawn is proved up to there, and [`FeedProof::to`] says so.
+    /// It checks that positions are unique, that the versions of each stream ascend one by one, and that each
+    /// stream's row has the version of its last message. From position 1, it also finds rows without messages. It
+    /// holds one number in memory for each stream.
+    ///
+    /// If the part ends beyond the last drawn position, the proof ends there, and [`FeedProof::to`] shows it.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -156,14 +165,14 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a part that ends where appends are still open, that ends before it begins, or that begins
-    /// beyond the last position that was drawn.
+    /// [`Error::InvalidInput`] for a part that ends where appends are still open, that ends before it begins, or that
+    /// begins beyond the last drawn position.
     pub fn prove_feed(&self, from: u64, to: u64) -> Result<FeedProof> {
         self.prove_feed_watched(from, to, &mut |_, _| ())
     }
 
-    /// Proves that a processor has skipped nothing that is there: [`prove_feed`](EventStore::prove_feed) from the beginning
-    /// to where the processor is.
+    /// Proves that a processor has skipped no stored event: [`prove_feed`](EventStore::prove_feed) from the beginning
+    /// to the position of the processor.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -174,14 +183,14 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown); [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead)
-    /// when the processor is ahead of the sequence; [`Error::InvalidInput`] when the processor is beyond where
-    /// the feed can be read.
+    /// - [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
+    /// - [`ProcessorError::Ahead`](crate::error::ProcessorError::Ahead) when the processor is ahead of the sequence.
+    /// - [`Error::InvalidInput`] when the processor is beyond the position up to which the feed can be read.
     pub fn prove_processor(&self, name: &str) -> Result<FeedProof> {
         self.prove_feed(1, self.processors().drawn_position(name)?)
     }
 
-    /// After each page, `on_page` gets what was proved, and up to which position.
+    /// Calls `on_page` after each page, with the proof so far and its position.
     pub(crate) fn prove_feed_watched(
         &self,
         from: u64,

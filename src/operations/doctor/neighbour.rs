@@ -1,4 +1,4 @@
-//! A service with Emmett for Node beside this store.
+//! Services with Emmett for Node that use the same store.
 
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::{Sql, schema};
@@ -24,10 +24,10 @@ pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Fi
             FindingKind::Neighbour,
             Severity::Note,
             format!(
-                "Node services have registered projections here that no Rust program keeps ({kept}), or have run processors \
+                "Node services have registered projections that no Rust program updates ({kept}), or have run processors \
                  ({run})."
             ),
-            "`emmett adopt --plan` lists them, and what a Rust program has to call them.",
+            "`emmett adopt --plan` lists them, and their names in a Rust program.",
         ));
     }
     Ok(findings)

@@ -1,11 +1,11 @@
-//! Processors that do not get on.
+//! Processors without progress.
 
 use super::finding::{Finding, FindingKind, Severity};
 use crate::error::{Result, counted};
 use crate::operations::processors::Processors;
 use crate::slots::{ProcessorState, ProcessorStatus};
 
-/// `horizon`: how far the feed can be read.
+/// Runs the checks. `horizon` is the position up to which the feed can be read.
 pub(super) fn examine(processors: &Processors, horizon: Option<u64>) -> Result<Vec<Finding>> {
     let processors = processors.list()?;
     let findings = |processor| findings(processor, horizon);
@@ -44,7 +44,7 @@ fn failed(processor: &ProcessorStatus) -> Option<Finding> {
             title(processor),
             slot.position
         ),
-        "Mend the cause, then start its program again.",
+        "Fix the cause, then start its program again.",
     ))
 }
 
@@ -52,8 +52,8 @@ fn ahead(processor: &ProcessorStatus) -> Option<Finding> {
     let reach = processor.reach();
     let (problem, advice) = if reach.furthest > reach.head {
         (
-            format!("but the last one that was drawn is {}", reach.head),
-            "Was the database restored? Mend the sequence first; then reset the processor.",
+            format!("but the last drawn position is {}", reach.head),
+            "Was the database restored? Repair the sequence first, then reset the processor.",
         )
     } else if reach.epoch < reach.store_epoch {
         (
@@ -61,7 +61,8 @@ fn ahead(processor: &ProcessorStatus) -> Option<Finding> {
                 "of epoch {}, but the store is at epoch {}: positions may have been drawn again",
                 reach.epoch, reach.store_epoch
             ),
-            "Reset it: to its position if it was restored together with the events, else to the last position of before.",
+            "Reset it: to its own position if it was restored together with the events, or to the last position before the \
+             restore.",
         )
     } else {
         return None;
@@ -90,13 +91,13 @@ fn expired(processor: &ProcessorStatus) -> Option<Finding> {
         FindingKind::LeaseExpired,
         Severity::Warning,
         format!(
-            "{}: \"{}\" has not renewed its lease, and nobody has taken over {} of {}.",
+            "{}: \"{}\" has not renewed its lease, and no other worker has taken over {} of {}.",
             title(processor),
             first.owner,
             expired.len(),
             counted(processor.slots.len(), "slot")
         ),
-        "Whoever runs the processor next takes over by itself; see whether its program still runs.",
+        "The next worker that runs the processor takes over. Check whether its program is still running.",
     ))
 }
 
@@ -111,7 +112,7 @@ fn hanging(processor: &ProcessorStatus) -> Option<Finding> {
             title(processor),
             slot.position
         ),
-        "See what the handler waits for; its lease is kept as long as its program lives.",
+        "Check what the handler waits for. Its lease is renewed as long as its program runs.",
     ))
 }
 
@@ -126,17 +127,17 @@ fn repeating(processor: &ProcessorStatus) -> Option<Finding> {
         FindingKind::ProcessorRepeats,
         Severity::Warning,
         format!(
-            "{} repeats what fails after position {}, {} so far: {}",
+            "{} keeps failing after position {}, {} so far: {}",
             title(processor),
             slot.position,
             counted(survived.times, "time"),
             survived.error
         ),
-        "Mend the cause: it goes on by itself then.",
+        "Fix the cause: the processor then continues by itself.",
     ))
 }
 
-/// One that has come to the horizon stands still because of an open append, which is a finding of its own.
+/// Reports no processor at the horizon. An open append holds it back, which is a finding of its own.
 fn standing_still(processor: &ProcessorStatus, horizon: Option<u64>) -> Option<Finding> {
     let is_held = horizon.is_some_and(|horizon| processor.position >= horizon);
     let stands_still = processor.state == ProcessorState::StandingStill;
@@ -150,7 +151,7 @@ fn standing_still(processor: &ProcessorStatus, horizon: Option<u64>) -> Option<F
                 processor.position,
                 counted(processor.lag, "message")
             ),
-            "See whether its program gets connections; start it again if it does not go on.",
+            "Check whether its program gets database connections. Restart it if it does not continue.",
         )
     })
 }
@@ -167,7 +168,7 @@ fn parked(processor: &ProcessorStatus) -> Option<Finding> {
                 counted(parked, "message"),
                 counted(waiting, "later message")
             ),
-            "See why with `emmett consumers parked`; then replay or discard them.",
+            "List the reasons with `emmett consumers parked`, then replay or discard the messages.",
         )
     })
 }

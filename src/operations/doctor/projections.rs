@@ -9,7 +9,7 @@ use crate::projection::{
 };
 use std::time::Duration;
 
-/// A follower catches up sooner, unless something is in its way.
+/// A follower normally catches up sooner.
 const LONG: Duration = Duration::from_secs(60);
 
 pub(super) fn examine(sql: &mut dyn Sql, partition: &Partition) -> Result<Vec<Finding>> {
@@ -50,10 +50,10 @@ fn stale(projection: &RegisteredProjection) -> Finding {
         FindingKind::StaleProjection,
         Severity::Serious,
         format!(
-            "{} is stale: it misses events, and no append adds any.",
+            "{} is stale: it has missed events, and appends do not run it.",
             title(projection)
         ),
-        "Rebuild it with the program that has it, or forget it: `emmett projections forget`.",
+        "Rebuild it with a program that has it, or remove it with `emmett projections forget`.",
     )
 }
 
@@ -65,7 +65,7 @@ fn unbuilt(projection: &RegisteredProjection) -> Finding {
             "{} is not built from the stored events yet.",
             title(projection)
         ),
-        "If no program is building it, rebuild it with one that has it, or forget it: `emmett projections forget`.",
+        "If no program is building it, rebuild it with a program that has it, or remove it with `emmett projections forget`.",
     )
 }
 
@@ -74,12 +74,12 @@ fn orphaned(projection: &RegisteredProjection, missed: MissedEvents) -> Finding 
         FindingKind::OrphanedProjection,
         Severity::Serious,
         format!(
-            "{} misses {} from position {} on, and no program that has it is there to add them.",
+            "{} misses {} from position {} on, and no running program has it to add them.",
             title(projection),
             counted(missed.count, "event"),
             missed.first_position
         ),
-        "Start a program that has it, or forget it: `emmett projections forget`.",
+        "Start a program that has it, or remove it with `emmett projections forget`.",
     )
 }
 
@@ -94,7 +94,7 @@ fn failing(projection: &RegisteredProjection) -> Option<Finding> {
             failure.global_position,
             failure.error
         ),
-        "Correct the code of the projection and start its programs again: the event is tried again. Meanwhile, appends do not \
+        "Correct the code of the projection and restart its programs: the event is then retried. Meanwhile, appends do not \
          run the projection.",
     ))
 }
@@ -109,6 +109,6 @@ fn following(projection: &RegisteredProjection, missed: MissedEvents) -> Finding
             counted(missed.count, "event"),
             missed.first_position
         ),
-        "Programs without it go on appending, or something holds the feed back.",
+        "Programs without the projection keep appending, or the feed is held back.",
     )
 }

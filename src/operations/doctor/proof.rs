@@ -7,34 +7,34 @@ use crate::events::{FeedFilter, Partition, integrity};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Of how many messages the positions are held in memory at a time.
+/// Number of messages in a page.
 const PAGE: usize = 1_000;
 
-/// How many violations are described; all are counted.
+/// Maximum number of described violations. All are counted.
 const MOST_DESCRIBED: usize = 100;
 
-/// What a walk over a part of the feed has shown.
+/// Result of a walk over a part of the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct FeedProof {
-    /// The first position of the part.
+    /// First position of the part.
     pub from: u64,
-    /// Its last position: where the feed ends, if more was asked for.
+    /// Last position of the part; the end of the feed, if a later one was requested.
     pub to: u64,
-    /// The last position that was asked for.
+    /// Last position that was requested.
     pub asked_to: u64,
-    /// How many messages are in it.
+    /// Number of messages in the part.
     pub messages: u64,
-    /// Of how many streams.
+    /// Number of streams in the part.
     pub streams: u64,
-    /// How often something was not as promised.
+    /// Number of violations.
     pub violation_count: u64,
-    /// What was not as promised, as sentences; the first 100.
+    /// Descriptions of the first 100 violations, as sentences.
     pub violations: Vec<String>,
 }
 
 impl FeedProof {
-    /// Whether everything was as promised.
+    /// Returns whether there are no violations.
     pub fn holds(&self) -> bool {
         self.violation_count == 0
     }
@@ -47,7 +47,7 @@ impl FeedProof {
     }
 }
 
-/// Walks from one position to another, both included; after each page, `on_page` learns how far the walk is.
+/// Walks from one position to another, both included. Calls `on_page` after each page.
 pub(crate) fn prove(
     connections: &Connections,
     partition: &Partition,
@@ -55,7 +55,7 @@ pub(crate) fn prove(
     on_page: &mut dyn FnMut(&FeedProof, u64),
 ) -> Result<FeedProof> {
     let from = from.max(1);
-    // All of an empty feed is a part of it.
+    // An empty feed is a valid part.
     if from > to && (from, to) != (1, 0) {
         return Err(Error::invalid(
             format!("positions {from} to {to}"),
@@ -69,19 +69,19 @@ pub(crate) fn prove(
             feed::horizon(sql, partition, 0)?,
         ))
     })?;
-    // Nothing stands beyond the head.
+    // There are no messages after the head.
     let to = to.min(head);
     if from > to + 1 {
         return Err(Error::invalid(
             format!("position {from}"),
-            format!("is beyond {head}, the last position that was drawn"),
+            format!("is beyond {head}, the last drawn position"),
         ));
     }
     if to > horizon.position {
         return Err(Error::invalid(
             format!("position {to}"),
             format!(
-                "is beyond {}, how far the feed can be read now",
+                "is beyond {}, the end of the readable feed: retry when open appends have ended",
                 horizon.position
             ),
         ));
@@ -109,7 +109,7 @@ pub(crate) fn prove(
         let Some(last) = page.last().filter(|_| !is_last) else {
             break;
         };
-        // The last position again: a second message at it would be lost between two pages.
+        // Read the last position again. Otherwise a second message at it would be lost between two pages.
         after = last.global_position - 1;
         on_page(&walk.proof, after);
     }
@@ -119,9 +119,9 @@ pub(crate) fn prove(
 
 struct Walk {
     proof: FeedProof,
-    /// The last version of each stream.
+    /// Last version of each stream.
     versions: HashMap<Arc<str>, u64>,
-    /// The position that was met last, and how many messages were met there.
+    /// Last position, and number of its messages so far.
     last: Option<(u64, usize)>,
 }
 
@@ -139,8 +139,8 @@ impl Walk {
         self.proof.streams = self.versions.len() as u64;
     }
 
-    /// Compares the rows of the streams with their last messages: a last one that is missing leaves no hole. Whoever walks from
-    /// the beginning has met each stream that has messages; the others should have no row.
+    /// Compares the rows of the streams with their last messages, because a missing last message leaves no hole. A walk
+    /// from the beginning has met all streams with messages. The others should have no row.
     fn compare_streams(&mut self, connections: &Connections, partition: &Partition) -> Result<()> {
         let mut uneven = Vec::new();
         if self.proof.from == 1 {
@@ -167,7 +167,7 @@ impl Walk {
         };
         if count > 1 {
             self.proof.violate(format!(
-                "Position {position} is there more than once: in stream \"{}\", too.",
+                "Position {position} is used more than once: also in stream \"{}\".",
                 message.stream_name
             ));
         }
@@ -179,7 +179,7 @@ impl Walk {
         let before = self
             .versions
             .insert(Arc::clone(&message.stream_name), found)
-            // From the beginning of the feed, every stream begins with version 1.
+            // In a walk from the beginning of the feed, every stream begins with version 1.
             .or((self.proof.from == 1).then_some(0));
         let Some(before) = before.filter(|before| before + 1 != found) else {
             return;

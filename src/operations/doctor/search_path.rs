@@ -1,4 +1,4 @@
-//! Schemas in which other roles may put functions and operators that the statements of this role find.
+//! Schemas in which other roles may create functions and operators that statements of this role find.
 
 use super::finding::{Finding, FindingKind, Severity, refused};
 use crate::database::{Sql, get, identifier, param};
@@ -7,7 +7,7 @@ use crate::events::Partition;
 use postgres::Row;
 use postgres::types::Type;
 
-/// Superusers, the role itself, the owner of the database and those of the store's schema do as they like anyway.
+/// Superusers, the role itself, and the owners of the database and of the store's schema are trusted anyway.
 const CREATORS: &str = "
     SELECT place.nspname::TEXT AS schema,
            CASE WHEN granted.grantee::BIGINT = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(granted.grantee)::TEXT END AS role,
@@ -26,7 +26,7 @@ const CREATORS: &str = "
                                          WHERE ours.nspname::TEXT = $1), 0::OID)
      ORDER BY schema, role";
 
-/// PostgreSQL looks into its own schema first, unless the path names it later.
+/// PostgreSQL searches pg_catalog first, unless the path names it later.
 const LATE: &str = "
     SELECT found.name::TEXT
       FROM pg_catalog.unnest(pg_catalog.current_schemas(TRUE)) WITH ORDINALITY AS found (name, number)
@@ -56,7 +56,7 @@ fn before_own(row: &Row) -> Result<Finding> {
             "The search path of this role has \"{schema}\" before pg_catalog: each function and operator there replaces \
              PostgreSQL's own."
         ),
-        "Leave pg_catalog out of search_path; PostgreSQL looks there first then.",
+        "Remove pg_catalog from search_path: PostgreSQL then searches it first.",
     ))
 }
 

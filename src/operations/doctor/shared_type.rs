@@ -1,4 +1,4 @@
-//! Event enums that would read each other's events.
+//! Event enums that would decode each other's events.
 
 use super::finding::{Finding, FindingKind, Severity};
 use crate::database::Sql;
@@ -32,7 +32,7 @@ fn finding(one: &RegisteredEvents, other: &RegisteredEvents) -> Option<Finding> 
     ))
 }
 
-/// A type that two enums have, where one of them has no category, so that nothing tells whose an event is.
+/// Returns a type that two enums share. One of them has no category, so the type alone cannot tell their events apart.
 fn shared_type<'e>(one: &'e EventSelection, other: &EventSelection) -> Option<&'e str> {
     let (first, second) = (&one.selection, &other.selection);
     let have_categories = first.categories.is_some() && second.categories.is_some();

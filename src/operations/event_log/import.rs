@@ -1,26 +1,36 @@
 //! Importing an event log: in batches, in the file's order, once.
 
-use super::batch::{BatchLine, place};
+use super::batch::{self, BatchLine};
+use super::first_bytes;
 use super::import_options::{ImportOptions, ImportProgress, ImportReport};
-use super::line::Line;
+use super::line::Entry;
 use super::progress::{ImportedPart, LinesDigest};
-use crate::database::{PooledTransaction, Sql, check_key};
+use super::stream_batch::StreamBatch;
+use crate::database::{PooledTransaction, check_key};
 use crate::error::{Error, EventLogError, Result};
-use crate::events::{MessageKind, Partition, RecordedMessage, bulk};
-use crate::projection::{missed, registry};
+use crate::events::Partition;
 use crate::store::EventStore;
 use std::io::BufRead;
-use std::sync::Arc;
-use std::time::SystemTime;
-use uuid::Uuid;
 
 impl EventStore {
     /// Imports an event log: one JSON object a line, in the order of the lines.
     ///
+    /// A message is `{"streamName": "Cart-1", "type": "ItemAdded", "data": {…}}`. These keys are optional:
+    /// - `metadata`, `messageId`, `kind` (`"event"` or `"command"`), `schemaVersion`;
+    /// - `recordedAt`: when it was recorded; without it, now. A time more than five minutes in the server's future is refused;
+    /// - `streamPosition`: its version. The line is refused where the stream is elsewhere;
+    /// - `globalPosition`: for those who read the log. The import draws positions anew.
+    ///
+    /// A line about a stream comes after the stream's messages: `{"streamName": "Cart-1", "archived": true, "streamMetadata": {…}}`.
+    /// The first moves the stream with its messages to the archive, or back with `false`; the second replaces its metadata,
+    /// whatever they were. What a line does not say stays as it is. Messages of a stream that is archived are refused.
+    ///
+    /// Blank lines and UTF-8's byte order mark at the beginning count for nothing. A key that is not named here is refused.
+    ///
     /// Inline projections of other programs follow, as after every append without them.
     ///
     /// An import that was interrupted goes on where it stopped when it is run again with the same log; so does the import of a
-    /// log that has grown. A log that was imported already changes nothing.
+    /// log that has grown at its end. A log that was imported already changes nothing.
     ///
     /// # Errors
     /// [`EventLogError::Line`] names the first bad line; nothing of its batch is stored, the batches before it are.
@@ -51,7 +61,9 @@ struct Import<'s, 'p> {
     /// What is stored of the log.
     stored: u64,
     bytes: u64,
-    batch: Vec<BatchLine>,
+    /// One of the two is empty: each takes the rows of its streams in the order of their names.
+    messages: Vec<BatchLine>,
+    streams: StreamBatch,
     /// How many bytes of the log the batch has.
     batch_bytes: usize,
     report: ImportReport,
@@ -67,7 +79,8 @@ impl<'s, 'p> Import<'s, 'p> {
             earlier: ImportedPart::default(),
             stored: 0,
             bytes: 0,
-            batch: Vec::new(),
+            messages: Vec::new(),
+            streams: StreamBatch::default(),
             batch_bytes: 0,
             report: ImportReport::default(),
         }
@@ -87,11 +100,10 @@ impl<'s, 'p> Import<'s, 'p> {
             if read == 0 {
                 break;
             }
+            self.take(&text)?;
             self.bytes += read as u64;
-            self.report.lines += 1;
-            self.take(trim_end(&text))?;
             self.batch_bytes += read;
-            if self.batch.len() == self.options.batch_size || self.batch_bytes >= MOST_BYTES {
+            if self.batch_lines() == self.options.batch_size || self.batch_bytes >= MOST_BYTES {
                 self.store_batch()?;
             }
         }
@@ -104,36 +116,61 @@ impl<'s, 'p> Import<'s, 'p> {
         self.store_batch()
     }
 
-    fn take(&mut self, text: &[u8]) -> Result<()> {
-        let number = self.report.lines;
-        self.digest.add(text);
-        if number == 1 {
-            self.find_earlier()?;
-        }
-        if number <= self.earlier.lines {
-            return self.skip();
-        }
-        if text.is_empty() {
-            return Ok(());
-        }
-        let line = Line::parse(text).map_err(|reason| {
+    fn batch_lines(&self) -> usize {
+        self.messages.len() + self.streams.len()
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<()> {
+        let number = self.report.lines + 1;
+        let fault = |reason| {
             Error::EventLog(EventLogError::Line {
                 line: number,
                 reason,
             })
-        })?;
-        self.batch.push(BatchLine {
-            number,
-            expected_position: line.stream_position,
-            has_own_id: line.message_id.is_some(),
-            message: message(&line),
-        });
+        };
+        let mut text = line.trim_ascii_end();
+        if number == 1 {
+            // As they are in the file: zeros are blanks to nobody, and half of a character in UTF-16.
+            text = first_bytes::check(line).map_err(fault)?.trim_ascii_end();
+            self.find_earlier(text)?;
+        }
+        if number > self.earlier.lines && !text.is_empty() {
+            let entry = Entry::parse(text, line.ends_with(b"\n")).map_err(fault)?;
+            self.add(number, entry)?;
+        }
+        self.count(text)
+    }
+
+    /// A line of another kind begins another batch, while the line is not counted yet.
+    fn add(&mut self, number: u64, entry: Entry) -> Result<()> {
+        let begins_batch = match entry {
+            Entry::Message(_) => self.streams.len() > 0,
+            Entry::Stream(_) => !self.messages.is_empty(),
+        };
+        if begins_batch {
+            self.store_batch()?;
+        }
+        match entry {
+            Entry::Message(entry) => self.messages.push(BatchLine { number, entry }),
+            Entry::Stream(entry) => self.streams.add(number, entry),
+        }
         Ok(())
     }
 
-    fn find_earlier(&mut self) -> Result<()> {
+    fn count(&mut self, text: &[u8]) -> Result<()> {
+        self.report.lines += 1;
+        self.digest.add(text);
+        if self.report.lines <= self.earlier.lines {
+            return self.skip();
+        }
+        Ok(())
+    }
+
+    fn find_earlier(&mut self, first_line: &[u8]) -> Result<()> {
         if self.name.is_empty() {
-            self.name = format!("log:{}", self.digest.text());
+            let mut digest = LinesDigest::default();
+            digest.add(first_line);
+            self.name = format!("log:{}", digest.text());
         }
         let (partition, name) = (self.partition(), &self.name);
         self.earlier = self
@@ -171,16 +208,19 @@ impl<'s, 'p> Import<'s, 'p> {
             let partition = self.partition();
             transaction.verify(partition.verification())?;
             part.store(transaction.sql(), partition, &self.name, self.stored)?;
-            self.store_messages(transaction.sql())?;
+            batch::store(transaction.sql(), self.store, &mut self.messages)?;
+            self.streams.store(transaction.sql(), partition)?;
             transaction.commit()?;
-            self.store.appended(self.batch.len());
+            self.store.appended(self.messages.len());
             self.store.projections().wake_follower();
             self.stored = part.lines;
-            self.report.imported += self.batch.len() as u64;
-            if let Some(last) = self.batch.last() {
-                self.report.last_global_position = last.message.global_position;
+            self.report.imported += self.messages.len() as u64;
+            self.report.streams += self.streams.len() as u64;
+            if let Some(last) = self.messages.last() {
+                self.report.last_global_position = last.entry.message.global_position;
             }
-            self.batch.clear();
+            self.messages.clear();
+            self.streams.clear();
         }
         self.batch_bytes = 0;
         (self.options.progress)(ImportProgress {
@@ -189,62 +229,5 @@ impl<'s, 'p> Import<'s, 'p> {
             imported: self.report.imported,
         });
         Ok(())
-    }
-
-    fn store_messages(&mut self, sql: &mut dyn Sql) -> Result<()> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let partition = self.partition();
-        let projections = self.store.projections();
-        if !projections.is_empty() {
-            registry::share(sql, partition)?;
-        }
-        place(sql, partition, &mut self.batch)?;
-        let messages: Vec<&RecordedMessage> = self.batch.iter().map(|line| &line.message).collect();
-        bulk::copy(sql, partition, messages.iter().copied())?;
-        let given: Vec<&RecordedMessage> = self
-            .batch
-            .iter()
-            .filter(|line| line.has_own_id)
-            .map(|line| &line.message)
-            .collect();
-        bulk::note_ids(sql, partition, &given)?;
-        // After the streams' rows were locked, as every append looks.
-        let run = missed::note(sql, partition, projections.versions(), &messages)?;
-        projections.handle(sql, partition, |name| {
-            if run.iter().any(|other| other == name) {
-                messages.clone()
-            } else {
-                Vec::new()
-            }
-        })
-    }
-}
-
-fn trim_end(line: &[u8]) -> &[u8] {
-    line.trim_ascii_end()
-}
-
-/// The message of a line; its positions and time are not known yet.
-fn message(line: &Line<'_>) -> RecordedMessage {
-    RecordedMessage {
-        stream_name: Arc::from(&*line.stream_name),
-        stream_position: 0,
-        global_position: 0,
-        message_id: line
-            .message_id
-            .as_ref()
-            .map_or_else(|| Uuid::now_v7().to_string(), |id| id.clone().into_owned()),
-        message_type: line.message_type.clone().into_owned(),
-        kind: MessageKind::from(line.kind),
-        schema_version: line.schema_version.unwrap_or(1),
-        recorded_at: SystemTime::UNIX_EPOCH,
-        data: line.data.get().as_bytes().to_vec(),
-        metadata: line.metadata.map_or_else(
-            || b"{}".to_vec(),
-            |metadata| metadata.get().as_bytes().to_vec(),
-        ),
-        damage: None,
     }
 }

@@ -77,6 +77,8 @@ pub struct ImportReport {
     pub lines: u64,
     /// How many messages were stored now.
     pub imported: u64,
+    /// How many lines about streams were carried out now.
+    pub streams: u64,
     /// How many lines an earlier import had stored.
     pub skipped: u64,
     /// The global position of the last message that was stored now; 0 when there was none.

@@ -1,5 +1,6 @@
-//! Processors as an operator sees them: how far they are, who holds them, what they parked, and what is to be done with
-//! it. Works on the tables of the slots alone; the process that runs a processor finds it there.
+//! Processors for operators: positions, holders, parked messages, and requests to change them.
+//!
+//! The methods use the tables only. The process that runs a processor finds the requests there.
 
 mod parked;
 mod reset;
@@ -16,23 +17,23 @@ use crate::store::EventStore;
 use postgres::types::Type;
 use std::sync::Arc;
 
-/// Fails for a partition that does not exist; else every processor of an unknown tenant would be unknown.
+/// Fails for an unknown partition, whose processors would all be unknown.
 const CHECK_PARTITION: PartitionSql = PartitionSql::new("SELECT {schema}.emt_partition_check($1)");
 
-/// Whoever was stopped in the middle of a transaction keeps its row locks; an operator's command does not wait for ever.
+/// A stopped process may hold row locks in an open transaction. An operator's command does not wait for them for ever.
 const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = '10s'";
 
-/// The processors of a store (of this tenant): projectors and reactors, running or not.
+/// The processors of a store, or of this tenant: projectors and reactors, running or not.
 ///
-/// What is asked for here is left in the database, where the process that runs the processor finds it; so this works from
-/// any process, and the process that runs the processor carries it out.
+/// Requests are stored in the database and can be made from any process. The process that runs the processor carries
+/// them out.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = emmett_postgresql::testing::database()?;
 /// # let store = emmett_postgresql::EventStore::open(database.url())?;
 /// for processor in store.processors().list()? {
-///     println!("{} is {} events behind, {}", processor.name, processor.lag, processor.state);
+///     println!("{}: {}, {} events to go", processor.name, processor.state, processor.lag);
 /// }
 /// # Ok(())
 /// # }
@@ -64,8 +65,9 @@ impl Processors {
         }
     }
 
-    /// Only processors of this version. Needed to [`replay`](Processors::replay), [`discard`](Processors::discard),
-    /// [`reset`](Processors::reset) and [`forget`](Processors::forget) where a name has several. Defaults to all.
+    /// Selects processors of this version only. [`replay`](Processors::replay), [`discard`](Processors::discard),
+    /// [`reset`](Processors::reset) and [`forget`](Processors::forget) need it if a name has several versions.
+    /// Defaults to all versions.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -87,18 +89,21 @@ impl Processors {
             .transpose()?)
     }
 
-    /// Fails for a name that no processor has.
+    /// Fails if there is no processor of this name.
     fn check_known(&self, sql: &mut dyn Sql, name: &str) -> Result<()> {
         self.known_versions(sql, name).map(drop)
     }
 
-    /// The version that a change is for.
+    /// Returns the version that a change applies to.
     fn one_version(&self, sql: &mut dyn Sql, name: &str) -> Result<i32> {
         match self.known_versions(sql, name)?[..] {
             [version] => Ok(version),
             ref versions => Err(Error::invalid(
                 format!("processor \"{name}\""),
-                format!("has the versions {}; say which", join(versions)),
+                format!(
+                    "has the versions {}: choose one with `Processors::version` or `--of-version`",
+                    join(versions)
+                ),
             )),
         }
     }
@@ -118,7 +123,7 @@ impl Processors {
             Some(wanted) if versions.contains(&wanted) => Ok(vec![wanted]),
             Some(wanted) => Err(Error::invalid(
                 format!("processor \"{name}\""),
-                format!("has no version {wanted}, but {}", join(&versions)),
+                format!("has no version {wanted}, only {}", join(&versions)),
             )),
         }
     }
@@ -129,11 +134,11 @@ impl Processors {
             &partition.sql(CHECK_PARTITION),
             &[param(&partition.name, Type::TEXT)],
         )
-        .map_err(|source| Error::in_partition("look for a tenant", &partition.name, source))?;
+        .map_err(|source| Error::in_partition("find a tenant", &partition.name, source))?;
         Ok(())
     }
 
-    /// Runs a change of one processor in a transaction that does not wait long for locks.
+    /// Changes one processor in a transaction with a short lock timeout.
     fn change<T>(
         &self,
         name: &str,
@@ -160,7 +165,8 @@ fn join(versions: &[i32]) -> String {
 }
 
 impl EventStore {
-    /// The processors of the store (of this tenant): how far they are, what they parked, and how to set them back.
+    /// Returns the processors of the store, or of this tenant. Operators use them to show progress, to handle parked
+    /// messages, and to reset processors.
     pub fn processors(&self) -> Processors {
         Processors::new(self.connections().clone(), Arc::clone(self.partition()))
     }

@@ -1,4 +1,4 @@
-//! Parked messages: what is there, and what their processor shall do with them.
+//! Parked messages, and requests to replay or discard them.
 
 use super::Processors;
 use crate::database::Sql;
@@ -9,25 +9,25 @@ use crate::slots::{
     ParkedMessage, ParkedOptions, ParkedRequest, ParkedSelection, RequestOutcome, parked,
 };
 
-/// A parked message with what was stored.
+/// A parked message with its stored content.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ParkedDetail {
-    /// Why it is parked.
+    /// The parked message, with its error.
     pub parked: ParkedMessage,
-    /// The stored message; `None` when it is no longer there.
+    /// The stored message; `None` if it was deleted.
     pub message: Option<Recorded<RawEvent>>,
 }
 
 impl Processors {
-    /// The messages that a processor has parked, by their global positions.
+    /// Lists the messages that a processor has parked, by global position.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
     /// use emmett_postgresql::operations::ParkedOptions;
     /// for parked in store.processors().parked("cart-summaries", ParkedOptions::new())? {
-    ///     let why = parked.error.as_deref().unwrap_or("waits behind an earlier one");
+    ///     let why = parked.error.as_deref().unwrap_or("waits for an earlier message of its stream");
     ///     println!("{} {}: {why}", parked.global_position, parked.stream_name);
     /// }
     /// # Ok(())
@@ -35,8 +35,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput) for a
-    /// limit of 0.
+    /// - [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput) for a limit of 0.
     pub fn parked(&self, name: &str, options: ParkedOptions) -> Result<Vec<ParkedMessage>> {
         check_stream(options.stream.as_deref())?;
         let version = self.version_parameter()?;
@@ -46,8 +46,8 @@ impl Processors {
         })
     }
 
-    /// The message that a processor has parked at a global position, with what was stored; `None` when it has not. Where
-    /// several slots or versions have parked it: the one that failed on it.
+    /// Returns the message that a processor has parked at a global position, with its stored content. Returns `None`
+    /// if it has parked none there. If several slots or versions have parked it, the failed one is returned.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -60,7 +60,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown).
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
     pub fn parked_message(&self, name: &str, position: u64) -> Result<Option<ParkedDetail>> {
         let version = self.version_parameter()?;
         self.connections.run(true, |sql| {
@@ -79,33 +79,34 @@ impl Processors {
         })
     }
 
-    /// Asks a processor to handle parked messages again, in the order of each stream. What comes after the one at a
-    /// position goes on with it.
+    /// Requests that a processor handles parked messages again, in the order of each stream. After the message at a
+    /// position, the later parked messages of its stream are handled, too.
     ///
-    /// The running processor carries it out; see [`RequestOutcome::owner_running`].
+    /// The running processor carries the request out. See [`RequestOutcome::owner_running`].
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
     /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
     /// use emmett_postgresql::operations::ParkedSelection;
     /// let outcome = store.processors().replay("cart-summaries", &ParkedSelection::All)?;
-    /// println!("{} messages are handled again", outcome.marked);
+    /// println!("{} messages will be handled again", outcome.marked);
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
-    /// for a position after an earlier parked message of its stream, and where the name has several versions and none was
-    /// chosen.
+    /// - [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput) for a position with an earlier parked message in its
+    ///   stream.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput) when the name has several versions and none was selected.
     pub fn replay(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Replay)
     }
 
-    /// Asks a processor to drop parked messages without handling them. Its read model is then without them; the later ones
-    /// of their streams go on.
+    /// Requests that a processor discards parked messages without handling them. Its read model then lacks them. Later
+    /// messages of their streams continue.
     ///
-    /// The running processor carries it out; see [`RequestOutcome::owner_running`].
+    /// The running processor carries the request out. See [`RequestOutcome::owner_running`].
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -117,8 +118,8 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`](crate::Error::InvalidInput)
-    /// where the name has several versions and none was chosen.
+    /// - [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput) when the name has several versions and none was selected.
     pub fn discard(&self, name: &str, selection: &ParkedSelection) -> Result<RequestOutcome> {
         self.request(name, selection, ParkedRequest::Discard)
     }

@@ -1,4 +1,4 @@
-//! Setting a processor back, and forgetting it.
+//! Resetting and forgetting processors.
 
 use super::Processors;
 use crate::error::{Error, Result};
@@ -6,11 +6,11 @@ use crate::events::feed;
 use crate::slots::ProcessorReset;
 
 impl Processors {
-    /// Has a processor go on after another position: 0 is the beginning. Clears its failures, crashes and attempts, and
-    /// drops what it has parked. A batch that is being handled now is rolled back.
+    /// Resets a processor, so that it resumes after another position; 0 is the beginning. It clears failures, crashes
+    /// and attempts, and discards parked messages. A running batch is rolled back.
     ///
-    /// A read model is *not* emptied by it, so a projector counts again what it has counted before: to build a read model
-    /// anew, rebuild its projection. A reactor repeats its side effects.
+    /// The read model is *not* emptied, so a projector counts events twice. To build a read model again, rebuild its
+    /// projection. A reactor repeats its side effects.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -21,23 +21,24 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown). [`Error::InvalidInput`] for a position that no append has
-    /// drawn yet, and where the name has several versions and none was chosen.
+    /// - [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
+    /// - [`Error::InvalidInput`] for a position that no append has drawn yet.
+    /// - [`Error::InvalidInput`] when the name has several versions and none was selected.
     pub fn reset(&self, name: &str, position: u64) -> Result<ProcessorReset> {
         self.change(name, |sql, key| {
             let head = feed::head(sql, &self.partition)?;
             if position > head {
                 return Err(Error::invalid(
                     format!("position {position}"),
-                    format!("is beyond the last one, {head}"),
+                    format!("is beyond the last drawn position, {head}"),
                 ));
             }
             key.reset(sql, position)
         })
     }
 
-    /// Deletes what is known of a processor that nobody runs any more: its position and what it has parked. Its read model
-    /// stays. If it is started again, it is a new one.
+    /// Deletes the checkpoint and the parked messages of a processor that is not used any more. Its read model stays.
+    /// If the processor is started again, it is a new one.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -48,8 +49,9 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown); [`ProcessorError::Held`](crate::error::ProcessorError::Held)
-    /// while somebody runs it; [`Error::InvalidInput`] where the name has several versions and none was chosen.
+    /// - [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
+    /// - [`ProcessorError::Held`](crate::error::ProcessorError::Held) while a process runs it.
+    /// - [`Error::InvalidInput`] when the name has several versions and none was selected.
     pub fn forget(&self, name: &str) -> Result<()> {
         self.change(name, |sql, key| key.forget(sql))
     }

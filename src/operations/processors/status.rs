@@ -1,11 +1,11 @@
-//! How far the processors are, and who holds them.
+//! The positions and holders of processors.
 
 use super::Processors;
 use crate::error::Result;
 use crate::slots::{ProcessorStatus, status};
 
 impl Processors {
-    /// All processors, by name and version.
+    /// Lists all processors, by name and version.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,7 +19,7 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownTenant`](crate::Error::UnknownTenant).
+    /// [`Error::UnknownTenant`](crate::Error::UnknownTenant) when the tenant does not exist.
     pub fn list(&self) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_partition(sql)?;
@@ -27,7 +27,7 @@ impl Processors {
         })
     }
 
-    /// The position up to which a processor is done; the lowest one, where it has several versions.
+    /// Returns the checkpoint of a processor: the lowest one, if the processor has several slots or versions.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), emmett_postgresql::Error> {
@@ -38,14 +38,14 @@ impl Processors {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown).
+    /// [`ProcessorError::Unknown`](crate::error::ProcessorError::Unknown) when there is no such processor.
     pub fn position(&self, name: &str) -> Result<u64> {
         let positions = self.named(name)?.into_iter().map(|one| one.position);
         Ok(positions.min().unwrap_or(0))
     }
 
-    /// The position up to which a processor is done, if that says anything: not for one that is ahead of the sequence or
-    /// of an earlier epoch.
+    /// Returns the checkpoint of a processor, or an error if it is meaningless: ahead of the sequence, or of an earlier
+    /// epoch.
     pub(crate) fn drawn_position(&self, name: &str) -> Result<u64> {
         for one in self.named(name)? {
             one.reach().check(name)?;
@@ -53,7 +53,7 @@ impl Processors {
         self.position(name)
     }
 
-    /// All versions of a processor.
+    /// Returns all versions of a processor.
     fn named(&self, name: &str) -> Result<Vec<ProcessorStatus>> {
         self.connections.run(true, |sql| {
             self.check_known(sql, name)?;

@@ -9,7 +9,7 @@ use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::sql_literal;
 use crate::pongo::index::build::create_concurrently;
-use crate::pongo::index::{Found, Index, catalog};
+use crate::pongo::index::{Catalog, Found, Index};
 use postgres::types::Type;
 use std::fmt::Write;
 
@@ -162,8 +162,8 @@ impl Declared for CollectionDefinitions {
             report.add(collection_item(&definition.name), !is_there);
         }
         for (collection, index) in self.indexes() {
-            let found =
-                catalog::look(sql, schema, collection, index).map_err(Error::into_declared)?;
+            let found = Catalog::new(sql, schema, collection).look(index);
+            let found = found.map_err(Error::into_declared)?;
             report.add(index_item(collection, index), found != Found::Index);
         }
         Ok(report)
@@ -183,8 +183,8 @@ impl Declared for CollectionDefinitions {
             report.add(collection_item(&definition.name), !is_there);
         }
         for (collection, index) in self.indexes().filter(|(_, index)| !index.is_concurrent()) {
-            let is_new =
-                catalog::create(sql, schema, collection, index).map_err(Error::into_declared)?;
+            let is_new = Catalog::new(sql, schema, collection).create(index);
+            let is_new = is_new.map_err(Error::into_declared)?;
             report.add(index_item(collection, index), is_new);
         }
         Ok(())

@@ -50,8 +50,9 @@ impl DocumentEvolution {
         Self::default()
     }
 
-    /// Makes the current form of a stored document, whatever form it has. It sees `_id` and `_version`. Its error is returned
-    /// by whoever reads the document, as [`Error::Hook`](crate::pongo::Error::Hook).
+    /// Makes the current form of a stored document, whatever form it has. It sees `_id` and `_version`, and the
+    /// type what it leaves of them. Its error is returned as [`Error::Hook`](crate::pongo::Error::Hook) by what reads the
+    /// document.
     #[must_use]
     pub fn upcast(
         mut self,

@@ -6,7 +6,7 @@ use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::index::build::create_concurrently;
-use crate::pongo::index::{Index, IndexDescription, catalog};
+use crate::pongo::index::{Catalog, Index, IndexDescription};
 
 impl<T> Collection<'_, T> {
     /// The indexes of the collection, by name; without that of the ids.
@@ -17,7 +17,7 @@ impl<T> Collection<'_, T> {
         check_name(&self.name)?;
         self.executor.run(&self.name, true, |sql| {
             self.executor.require_tenant(sql)?;
-            catalog::list(sql, self.executor.schema(), &self.name)
+            Catalog::new(sql, self.executor.schema(), &self.name).list()
         })
     }
 
@@ -48,7 +48,7 @@ impl<T> Collection<'_, T> {
         if !index.is_concurrent() {
             return self.executor.atomically(&self.name, |sql| {
                 self.executor.require_tenant(sql)?;
-                catalog::create(sql, schema, &self.name, index)
+                Catalog::new(sql, schema, &self.name).create(index)
             });
         }
         let Executor::Connections { connections, .. } = &self.executor else {
@@ -60,7 +60,7 @@ impl<T> Collection<'_, T> {
         // Its table has to be there first.
         self.executor.run(&self.name, true, |sql| {
             self.executor.require_tenant(sql)?;
-            catalog::look(sql, schema, &self.name, index)
+            Catalog::new(sql, schema, &self.name).look(index)
         })?;
         create_concurrently(connections, schema, &self.name, index)
     }
@@ -77,8 +77,9 @@ impl<T> Collection<'_, T> {
         let schema = self.executor.schema();
         self.executor.atomically(&self.name, |sql| {
             self.executor.require_tenant(sql)?;
-            catalog::lock(sql, schema, &self.name)?;
-            catalog::drop(sql, schema, &self.name, name)
+            let mut catalog = Catalog::new(sql, schema, &self.name);
+            catalog.lock()?;
+            catalog.drop(name)
         })
     }
 }

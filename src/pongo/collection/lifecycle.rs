@@ -5,7 +5,7 @@ use crate::database::schema::{create_collection, function_error};
 use crate::database::{SchemaSql, param, scalar};
 use crate::pongo::document::check_name;
 use crate::pongo::error::{Error, Result};
-use crate::pongo::index::catalog::rename_all;
+use crate::pongo::index::Catalog;
 use postgres::types::Type;
 
 const DROP: SchemaSql = SchemaSql::new(
@@ -84,7 +84,7 @@ impl<T> Collection<'_, T> {
             ];
             sql.query(&text, &names)
                 .map_err(|source| refused("rename a collection", &self.name, source))?;
-            rename_all(sql, schema, &self.name, new_name)
+            Catalog::new(sql, schema, new_name).rename_all(&self.name)
         })?;
         self.executor.forget(&self.name);
         Ok(self.renamed(new_name))

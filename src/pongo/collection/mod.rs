@@ -10,14 +10,13 @@ pub(crate) use definition::{CollectionDefinitions, collections_among, old_collec
 pub use evolution::DocumentEvolution;
 
 use crate::database::Sql;
-use crate::pongo::document::{DocumentTable, EncodedDocument, StoredDocument, Take};
+use crate::pongo::document::{DocumentTable, EncodedDocument, StoredDocument};
 use crate::pongo::error::{Error, Result};
 use crate::pongo::executor::Executor;
 use crate::pongo::statement::ReadGuard;
 use postgres::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
@@ -26,11 +25,9 @@ type LooksAtRow<'l> = &'l dyn Fn(&Row) -> Result<()>;
 
 /// A collection of documents of type `T`; `serde_json::Value` takes any.
 ///
-/// A document is a JSON object. Its id is the field `_id`, a string; the field `_version` counts its changes. A type that
-/// has these fields gets them when it is read.
-///
-/// A map gets them as entries, so its values must be able to be a string and a number: `HashMap<String, Value>` reads any
-/// document, `HashMap<String, i64>` none. What a written document has in its field `_version` does not count.
+/// A document is a JSON object. Its id is the field `_id`, a string; the field `_version`, a number, counts its changes. Each
+/// document is read with both. Maps and types that refuse unknown fields are read [`without_ids`](Collection::without_ids).
+/// What a written document has in its field `_version` does not count.
 ///
 /// In the table, both are columns, and not in the JSON of the column `data`.
 pub struct Collection<'a, T> {
@@ -41,6 +38,7 @@ pub struct Collection<'a, T> {
     /// Its quoted names are made once, not for each document that is read.
     documents: OnceLock<Arc<DocumentTable>>,
     evolution: DocumentEvolution,
+    without_ids: bool,
     /// By whose leave documents are read.
     pub(crate) guard: Option<ReadGuard>,
     _document: PhantomData<fn() -> T>,
@@ -63,6 +61,7 @@ impl<'a, T> Collection<'a, T> {
             table: None,
             documents: OnceLock::new(),
             evolution: DocumentEvolution::new(),
+            without_ids: false,
             guard: None,
             _document: PhantomData,
         }
@@ -107,6 +106,33 @@ impl<'a, T> Collection<'a, T> {
         self
     }
 
+    /// The same collection, whose documents are read without their fields `_id` and `_version`. For maps; for enums that are
+    /// tagged by the only field of an object, as they are unless an attribute says otherwise; and for types that refuse unknown
+    /// fields. One of these that has a field for the id needs one for the version, too, and not this. Defaults to documents
+    /// with both.
+    ///
+    /// ```
+    /// # use emmett_postgresql::pongo::PongoClient;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Cart { items: u32 }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let client = PongoClient::connect(database.url())?;
+    /// let carts = client.collection::<Cart>("carts").without_ids();
+    /// let cart = carts.insert_one(&Cart { items: 2 })?;
+    /// assert_eq!(carts.find_by_id(&cart.id)?, Some(Cart { items: 2 }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn without_ids(mut self) -> Self {
+        self.without_ids = true;
+        self
+    }
+
     /// The same collection, whose documents are read only where the guard allows it.
     pub(crate) fn guarded(mut self, guard: ReadGuard) -> Self {
         self.guard = Some(guard);
@@ -141,13 +167,22 @@ impl<'a, T> Collection<'a, T> {
 
     /// The document that a row stands for.
     pub(crate) fn decode<D: DeserializeOwned>(&self, stored: &StoredDocument<'_>) -> Result<D> {
-        let (table, id, json) = (self.table()?, Some(stored.id), stored.json());
-        let Some(upcast) = &self.evolution.upcast else {
-            return table.decode(id, &json);
-        };
-        let document =
-            upcast(table.decode(id, &json)?).map_err(|source| self.hook_failed(id, source))?;
-        table.decode(id, &table.encode(&document)?)
+        let (table, id, mut json) = (self.table()?, stored.id, stored.json());
+        if let Some(upcast) = &self.evolution.upcast {
+            let document = upcast(table.decode(Some(id), &json)?)
+                .map_err(|source| self.hook_failed(Some(id), source))?;
+            json = table.encode(&document)?;
+        }
+        table.read(id, json, self.without_ids)
+    }
+
+    /// Some fields of the document that a row stands for, which hooks do not see.
+    pub(crate) fn decode_selected<D: DeserializeOwned>(
+        &self,
+        stored: &StoredDocument<'_>,
+    ) -> Result<D> {
+        let json = stored.data.to_vec();
+        self.table()?.read(stored.id, json, self.without_ids)
     }
 
     /// Runs a statement that writes one document. What looks at its row can refuse it: then nothing is written.
@@ -165,20 +200,6 @@ impl<'a, T> Collection<'a, T> {
             row.as_ref().map(before_commit).transpose()?;
             Ok(row)
         })
-    }
-
-    /// The document that a write gives, as it was read before the write was committed.
-    pub(crate) fn taken<D: DeserializeOwned, R>(
-        &self,
-        write: impl FnOnce(Take<'_>) -> Result<R>,
-    ) -> Result<Option<D>> {
-        let taken = RefCell::new(None);
-        write(&|stored| {
-            let document = self.decode(stored)?;
-            taken.replace(Some(document));
-            Ok(())
-        })?;
-        Ok(taken.into_inner())
     }
 
     fn hook_failed(&self, id: Option<&str>, source: anyhow::Error) -> Error {

@@ -1,14 +1,14 @@
 //! The rows of a collection's table: how projections lock, read and write whole documents.
 
-use super::stored::{Fields, StoredDocument, without_columns};
+use super::stored::{StoredDocument, fields, without_columns};
 use crate::database::{
-    DEFAULT_PARTITION, Jsonb, Sql, SqlNames, SqlTemplate, check_key, identifier, param,
+    DEFAULT_PARTITION, Sql, SqlNames, SqlTemplate, check_key, identifier, param,
 };
 use crate::json::{self, JsonError};
 use crate::pongo::error::{Error, Result};
 use postgres::types::Type;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -32,29 +32,14 @@ const LOCK_ONE: CollectionSql = CollectionSql::new(
     RETURNING data, _id, _version",
 );
 
-/// The documents exist, because they are locked. An upsert finds them by the primary key whatever the planner believes;
-/// an UPDATE that joins the array would scan the table once its plan, made while the table was small, has become generic.
-const WRITE: CollectionSql = CollectionSql::new(
-    "
-    INSERT INTO {table} AS document (_id, _partition, data)
-    SELECT written.id, $1, written.data
-      FROM unnest($2, $3) AS written (id, data)
-    ON CONFLICT (_id, _partition) DO UPDATE
-        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()",
-);
-
-const WRITE_ONE: CollectionSql = CollectionSql::new(
-    "
-    INSERT INTO {table} AS document (_id, _partition, data)
-    VALUES ($2, $1, $3)
-    ON CONFLICT (_id, _partition) DO UPDATE
-        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()",
-);
-
 const DELETE: CollectionSql =
     CollectionSql::new("DELETE FROM {table} WHERE _id = ANY($2) AND _partition = $1");
 
 const TRUNCATE: CollectionSql = CollectionSql::new("DELETE FROM {table} WHERE _partition = $1");
+
+/// What a type that refuses them is told.
+const WITH_IDS: &str = "documents are read with `_id` and `_version`: give the type both fields, or call `without_ids()` on the \
+                        collection or the projection";
 
 /// How the names of the library's own tables begin.
 const RESERVED: &str = "emt_";
@@ -72,24 +57,36 @@ impl EncodedDocument {
         (self.id.unwrap_or_else(new_id), self.json)
     }
 
+    /// The JSON for the document of this id.
+    pub(crate) fn for_id(self, id: &str) -> Result<Vec<u8>> {
+        match self.id.filter(|own| own != id) {
+            Some(own) => Err(other_id(&own, id)),
+            None => Ok(self.json),
+        }
+    }
+
     /// Refuses what was meant to be an update. In a filter, such a field would be an operator, too.
     pub(crate) fn refuse_operators(self) -> Result<Self> {
-        let mut fields = Fields::of(&self.json);
-        let Some(operator) = fields.find(|field| field.starts_with(b"\"$")) else {
+        // In most documents nothing can be such a name; and what is written is valid JSON.
+        let may_have_one = memchr::memchr2(b'$', b'\\', &self.json).is_some();
+        let operator = may_have_one
+            .then(|| fields(&self.json).unwrap_or_default().into_keys())
+            .and_then(|mut names| names.find(|name| name.starts_with('$')));
+        let Some(operator) = operator else {
             return Ok(self);
         };
-        let name = operator
-            .split(|byte| *byte == b'"')
-            .nth(1)
-            .unwrap_or_default();
         Err(Error::invalid(
-            format!(
-                "the field `{}` of a document",
-                String::from_utf8_lossy(name)
-            ),
+            format!("the field `{operator}` of a document"),
             "is named like an operator: update_one and update_many take operators",
         ))
     }
+}
+
+pub(crate) fn other_id(own: &str, found: &str) -> Error {
+    Error::invalid(
+        format!("the document id \"{own}\""),
+        format!("is not that of the document to be written, \"{found}\": an id never changes"),
+    )
 }
 
 /// An id for a document that has none. Later ones sort behind earlier ones.
@@ -156,6 +153,35 @@ pub(crate) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result
     Ok(())
 }
 
+/// The error of a type that does not take `_id` and `_version` says so: without them, it is none or another one.
+fn about_ids<D: DeserializeOwned>(error: Error, json: Vec<u8>) -> Error {
+    let reason = |error: &serde_json::Error| {
+        error
+            .to_string()
+            .split(" at line ")
+            .next()
+            .map(str::to_owned)
+    };
+    let Error::Json {
+        collection,
+        id,
+        source: JsonError::Unfit(refused),
+    } = error
+    else {
+        return error;
+    };
+    let without_ids = without_columns(json).map(|(json, _)| json::from_stored::<D>(&json));
+    let refused = match without_ids {
+        Ok(Err(JsonError::Unfit(same))) if reason(&same) == reason(&refused) => refused,
+        _ => serde_json::Error::custom(format!("{refused}; {WITH_IDS}")),
+    };
+    Error::Json {
+        collection,
+        id,
+        source: JsonError::Unfit(refused),
+    }
+}
+
 impl DocumentTable {
     /// The documents of a collection, in the table of its name or in another one.
     pub(crate) fn new(
@@ -184,6 +210,15 @@ impl DocumentTable {
         })
     }
 
+    /// The same in a transaction that holds the tenant already.
+    pub(crate) fn held(self) -> Self {
+        Self {
+            inserted_partition: "$1".to_owned(),
+            is_known: "TRUE".to_owned(),
+            ..self
+        }
+    }
+
     /// What a statement that reads asks once, before its first row: whether the tenant is known. The partition is `$1`. Nothing
     /// for the store without tenants.
     pub(crate) fn read_condition(&self) -> Option<String> {
@@ -197,6 +232,28 @@ impl DocumentTable {
             collection: self.collection.clone(),
             id: id.map(str::to_owned),
             source,
+        })
+    }
+
+    /// Reads a document with its id and its version in the JSON, or without them.
+    pub(crate) fn read<D: DeserializeOwned>(
+        &self,
+        id: &str,
+        json: Vec<u8>,
+        without_ids: bool,
+    ) -> Result<D> {
+        let json = if without_ids {
+            self.without_columns(json)?.0
+        } else {
+            json
+        };
+        let document = self.decode(Some(id), &json);
+        document.map_err(|error| {
+            if without_ids {
+                error
+            } else {
+                about_ids::<D>(error, json)
+            }
         })
     }
 
@@ -224,7 +281,7 @@ impl DocumentTable {
     /// The stored form of a document's JSON, and the id in it.
     pub(crate) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let (json, id) = self.without_columns(json)?;
-        let id = id.map(|id| serde_json::from_slice(&id)).transpose();
+        let id = id.map(|id| serde_json::from_str(&id)).transpose();
         let id = match id.map_err(|source| self.refused(JsonError::Serde(source)))? {
             None | Some(Value::Null) => None,
             Some(Value::String(id)) => {
@@ -246,7 +303,7 @@ impl DocumentTable {
         Ok(self.without_columns(self.encode(document)?)?.0)
     }
 
-    fn without_columns(&self, json: Vec<u8>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    fn without_columns(&self, json: Vec<u8>) -> Result<(Vec<u8>, Option<String>)> {
         without_columns(json).map_err(|source| self.refused(JsonError::Serde(source)))
     }
 
@@ -255,6 +312,7 @@ impl DocumentTable {
         &self,
         sql: &mut dyn Sql,
         ids: &[&str],
+        without_ids: bool,
     ) -> Result<Vec<(String, Option<D>)>> {
         let partition = param(&self.partition, Type::TEXT);
         let locked = match ids {
@@ -269,39 +327,11 @@ impl DocumentTable {
             .map(|row| {
                 let stored = StoredDocument::of_row(row)?;
                 let document = (stored.version > 0)
-                    .then(|| self.decode(Some(stored.id), &stored.json()))
+                    .then(|| self.read(stored.id, stored.json(), without_ids))
                     .transpose()?;
                 Ok((stored.id.to_owned(), document))
             })
             .collect()
-    }
-
-    /// Writes documents that are locked, in their stored form.
-    pub(crate) fn write(
-        &self,
-        sql: &mut dyn Sql,
-        ids: &[&str],
-        documents: &[Vec<u8>],
-    ) -> Result<()> {
-        let data: Vec<Jsonb<'_>> = documents.iter().map(|document| Jsonb(document)).collect();
-        let partition = param(&self.partition, Type::TEXT);
-        let written = match (ids, data.as_slice()) {
-            ([], _) => return Ok(()),
-            ([id], [data]) => sql.execute(
-                &WRITE_ONE.with(self),
-                &[partition, param(id, Type::TEXT), param(data, Type::JSONB)],
-            ),
-            _ => sql.execute(
-                &WRITE.with(self),
-                &[
-                    partition,
-                    param(&ids, Type::TEXT_ARRAY),
-                    param(&data, Type::JSONB_ARRAY),
-                ],
-            ),
-        };
-        written.map_err(|source| self.write_error("write documents", source))?;
-        Ok(())
     }
 
     /// Deletes documents, and the placeholders of those that did not exist.

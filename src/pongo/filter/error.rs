@@ -1,3 +1,5 @@
+use crate::pongo::dotted_path::InvalidPath;
+
 /// Why a filter or a sort document was refused. Nothing has been sent to the database then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -76,14 +78,6 @@ pub enum FilterError {
         reason: String,
     },
 
-    /// A condition on one element of an array has the same operator twice.
-    #[error("the operator `{operator}` is given twice for one element")]
-    #[non_exhaustive]
-    RepeatedOperator {
-        /// The operator.
-        operator: String,
-    },
-
     /// `_id` and `_version` are columns of one type each and compare with nothing else.
     #[error("`{column}` compares with {expected} only, not with {found}")]
     #[non_exhaustive]
@@ -155,4 +149,28 @@ pub enum FilterError {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+impl From<InvalidPath> for FilterError {
+    fn from(InvalidPath { path, reason }: InvalidPath) -> Self {
+        Self::InvalidPath { path, reason }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::FilterError;
+    use serde_json::Value;
+
+    /// Each line has what is refused, and its message.
+    pub(in super::super) fn check_refused<T>(
+        parse: impl Fn(Value) -> Result<T, FilterError>,
+        cases: &str,
+    ) {
+        for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
+            let (refused, expected) = case.split_once("  =>  ").unwrap();
+            let found = parse(serde_json::from_str(refused).unwrap()).err();
+            assert_eq!(found.unwrap().to_string(), expected);
+        }
+    }
 }

@@ -1,11 +1,16 @@
-//! Filters whose operators are methods.
+//! Which documents to take: MongoDB's filters, parsed or built.
 
-use std::fmt;
 use std::ops::Not;
 
 use serde_json::{Value, json};
 
+use super::column_condition::check_columns;
+use super::condition::Condition;
+use super::condition_sql::document_condition;
 use super::error::FilterError;
+use super::parser;
+use super::sql_parameters::SqlParameters;
+use crate::pongo::dotted_path::DottedPath;
 
 /// Which documents of a collection to take.
 ///
@@ -56,15 +61,13 @@ use super::error::FilterError;
 /// `_id` compares with strings only, `_version` with 64-bit integers. Null is neither greater nor less than anything: `$gte`
 /// and `$lte` of null are `$eq` of null. Values are JSON's: 1 equals 1.0, and objects are equal whatever the order of their
 /// fields.
-#[derive(Clone)]
-pub struct Filter {
-    document: Result<Value, FilterError>,
-}
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter(Result<Condition, FilterError>);
 
 impl Filter {
     /// Matches all documents.
     pub fn all() -> Self {
-        Self::from(json!({}))
+        Self(Ok(Condition::All(Vec::new())))
     }
 
     /// Matches the document with this id.
@@ -87,12 +90,12 @@ impl Filter {
     /// let filter = Filter::all_of(wanted.map(|(name, value)| field(name).eq(value)));
     /// ```
     pub fn all_of(filters: impl IntoIterator<Item = impl Into<Self>>) -> Self {
-        Self::joined("$and", filters, Self::all)
+        Self(conditions(filters).map(Condition::all))
     }
 
     /// `$or`: matches what at least one of the filters matches, nothing when there are none.
     pub fn any_of(filters: impl IntoIterator<Item = impl Into<Self>>) -> Self {
-        Self::joined("$or", filters, Self::nothing)
+        Self(conditions(filters).map(Condition::Any))
     }
 
     /// `$nor`: matches what none of the filters matches, everything when there are none.
@@ -103,19 +106,19 @@ impl Filter {
     /// let living = Filter::none_of([field("status").eq("closed"), field("deletedAt").exists()]);
     /// ```
     pub fn none_of(filters: impl IntoIterator<Item = impl Into<Self>>) -> Self {
-        Self::joined("$nor", filters, Self::all)
+        Self(conditions(filters).map(Condition::none))
     }
 
     /// `$and`: matches what both match.
     #[must_use]
     pub fn and(self, other: impl Into<Self>) -> Self {
-        self.with("$and", other.into())
+        self.joined(Condition::and, other.into())
     }
 
     /// `$or`: matches what one of the two or both match.
     #[must_use]
     pub fn or(self, other: impl Into<Self>) -> Self {
-        self.with("$or", other.into())
+        self.joined(Condition::or, other.into())
     }
 
     /// `$nor`, of this filter alone: matches what it does not match, so also the documents in which its fields are missing.
@@ -129,49 +132,53 @@ impl Filter {
         Self::none_of([self])
     }
 
-    /// The filter as MongoDB's document.
-    pub(crate) fn document(&self) -> Result<&Value, FilterError> {
-        self.document.as_ref().map_err(Clone::clone)
+    /// The filter as a condition for `WHERE`; its values go to `parameters`. `schema` is quoted.
+    pub(crate) fn condition(
+        &self,
+        schema: &str,
+        parameters: &mut SqlParameters,
+    ) -> Result<String, FilterError> {
+        let condition = self.0.as_ref().map_err(Clone::clone)?;
+        check_columns(condition)?;
+        Ok(document_condition(condition, schema, parameters))
     }
 
-    pub(super) fn new(document: Result<Value, FilterError>) -> Self {
-        Self { document }
+    /// The id of the only document that can match, when the filter says `_id` equals it.
+    pub(crate) fn pinned_id(&self) -> Option<&str> {
+        self.0.as_ref().ok()?.pinned_id()
     }
 
-    pub(super) fn into_document(self) -> Result<Value, FilterError> {
-        self.document
+    /// Whether one plan is good for all values: the filter gives the id, or compares fields by equality.
+    pub(crate) fn has_one_plan(&self) -> bool {
+        let condition = self.0.as_ref();
+        condition.is_ok_and(|one| one.pinned_id().is_some() || one.is_plain_equality())
     }
 
-    fn nothing() -> Self {
-        Self::from(json!({"_id": {"$in": []}}))
+    /// The fields that are compared by equality; without the columns.
+    pub(crate) fn equal_fields(&self) -> Vec<(&DottedPath, &Value)> {
+        self.0
+            .as_ref()
+            .map_or_else(|_| Vec::new(), Condition::equal_fields)
     }
 
-    fn joined(
-        operator: &str,
-        filters: impl IntoIterator<Item = impl Into<Self>>,
-        when_empty: impl FnOnce() -> Self,
-    ) -> Self {
-        let branches = filters.into_iter().map(|filter| filter.into().document);
-        match branches.collect::<Result<Vec<_>, _>>() {
-            Ok(branches) if branches.is_empty() => when_empty(),
-            branches => Self::new(branches.map(|branches| json!({operator: branches}))),
-        }
+    pub(super) fn new(condition: Result<Condition, FilterError>) -> Self {
+        Self(condition)
     }
 
-    /// Joins the other filter to the branches of this one, where it is made of such.
-    fn with(self, operator: &str, other: Self) -> Self {
-        let (Ok(mut document), Ok(other)) = (self.document.clone(), other.document.clone()) else {
-            return Self::joined(operator, [self, other], Self::all);
-        };
-        let is_joined = document
-            .as_object()
-            .is_some_and(|entries| entries.len() == 1);
-        if let Some(Value::Array(branches)) = document.get_mut(operator).filter(|_| is_joined) {
-            branches.push(other);
-            return Self::from(document);
-        }
-        Self::from(json!({operator: [document, other]}))
+    pub(super) fn into_condition(self) -> Result<Condition, FilterError> {
+        self.0
     }
+
+    fn joined(self, join: fn(Condition, Condition) -> Condition, other: Self) -> Self {
+        let condition = self.0;
+        Self(condition.and_then(|condition| Ok(join(condition, other.0?))))
+    }
+}
+
+fn conditions(
+    filters: impl IntoIterator<Item = impl Into<Filter>>,
+) -> Result<Vec<Condition>, FilterError> {
+    filters.into_iter().map(|filter| filter.into().0).collect()
 }
 
 /// Matches what the filter does not match.
@@ -186,16 +193,7 @@ impl Not for Filter {
 /// A filter as MongoDB writes it.
 impl From<Value> for Filter {
     fn from(document: Value) -> Self {
-        Self::new(Ok(document))
-    }
-}
-
-impl fmt::Debug for Filter {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.document {
-            Ok(document) => write!(formatter, "Filter({document})"),
-            Err(error) => write!(formatter, "Filter({error:?})"),
-        }
+        Self(parser::filter("the filter", document))
     }
 }
 
@@ -204,8 +202,14 @@ mod tests {
     use super::super::field::field;
     use super::*;
 
-    fn document(filter: Filter) -> Value {
-        filter.document().unwrap().clone()
+    fn parsed(document: Value) -> Filter {
+        Filter::from(document)
+    }
+
+    fn sql(filter: &Filter) -> String {
+        filter
+            .condition("public", &mut SqlParameters::new())
+            .unwrap()
     }
 
     #[test]
@@ -213,21 +217,18 @@ mod tests {
         let (a, b) = (json!({"a": {"$eq": 1}}), json!({"b": {"$eq": 2}}));
         let filters = || [field("a").eq(1), field("b").eq(2)];
 
-        assert_eq!(document(Filter::all_of(filters())), json!({"$and": [a, b]}));
-        assert_eq!(document(Filter::any_of(filters())), json!({"$or": [a, b]}));
+        assert_eq!(Filter::all_of(filters()), parsed(json!({"$and": [a, b]})));
+        assert_eq!(Filter::any_of(filters()), parsed(json!({"$or": [a, b]})));
+        assert_eq!(Filter::none_of(filters()), parsed(json!({"$nor": [a, b]})));
+        assert_eq!(field("a").eq(1).not(), parsed(json!({"$nor": [a]})));
+        assert_eq!(!field("a").eq(1), parsed(json!({"$nor": [a]})));
         assert_eq!(
-            document(Filter::none_of(filters())),
-            json!({"$nor": [a, b]})
-        );
-        assert_eq!(document(field("a").eq(1).not()), json!({"$nor": [a]}));
-        assert_eq!(document(!field("a").eq(1)), json!({"$nor": [a]}));
-        assert_eq!(
-            document(field("a").eq(1).and(field("b").eq(2)).and(json!({"c": 3}))),
-            json!({"$and": [a, b, {"c": 3}]})
+            field("a").eq(1).and(field("b").eq(2)).and(json!({"c": 3})),
+            parsed(json!({"$and": [a, b, {"c": 3}]}))
         );
         assert_eq!(
-            document(field("a").eq(1).or(field("b").eq(2)).and(Filter::all())),
-            json!({"$and": [{"$or": [a, b]}, {}]})
+            field("a").eq(1).or(field("b").eq(2)).and(Filter::all()),
+            parsed(json!({"$and": [{"$or": [a, b]}, {}]}))
         );
     }
 
@@ -236,8 +237,8 @@ mod tests {
         let both = json!({"$or": [{"a": 1}], "b": 2});
 
         assert_eq!(
-            document(Filter::from(both.clone()).or(json!({"c": 3}))),
-            json!({"$or": [both, {"c": 3}]})
+            parsed(both.clone()).or(json!({"c": 3})),
+            parsed(json!({"$or": [both, {"c": 3}]}))
         );
     }
 
@@ -245,12 +246,9 @@ mod tests {
     fn no_filters_match_everything_or_nothing() {
         let none = || Vec::<Filter>::new();
 
-        assert_eq!(document(Filter::all_of(none())), json!({}));
-        assert_eq!(document(Filter::none_of(none())), json!({}));
-        assert_eq!(
-            document(Filter::any_of(none())),
-            json!({"_id": {"$in": []}})
-        );
+        assert_eq!(sql(&Filter::all_of(none())), "TRUE");
+        assert_eq!(sql(&Filter::none_of(none())), "(NOT FALSE)");
+        assert_eq!(sql(&Filter::any_of(none())), "FALSE");
     }
 
     #[test]
@@ -264,10 +262,74 @@ mod tests {
             Filter::none_of([Filter::all(), refused()]),
             field("lines").elem_match(refused()),
         ] {
-            let message = filter.document().unwrap_err().to_string();
+            let message = filter.into_condition().unwrap_err().to_string();
             assert!(
                 message.starts_with("`total` is compared with a value that JSON does not have")
             );
+        }
+    }
+
+    /// Each line is a filter.
+    fn lines(filters: &str) -> impl Iterator<Item = Filter> {
+        let filters = filters
+            .lines()
+            .map(str::trim)
+            .filter(|filter| !filter.is_empty());
+        filters.map(|filter| Filter::from(serde_json::from_str::<Value>(filter).unwrap()))
+    }
+
+    #[test]
+    fn an_id_is_pinned_by_equality_with_a_string() {
+        let pinned = r#"
+            {"_id": "a"}
+            {"_id": {"$eq": "a"}, "total": {"$gt": 1}}
+            {"$and": [{"total": 1}, {"_id": "a"}]}
+        "#;
+        for filter in lines(pinned) {
+            assert_eq!(filter.pinned_id(), Some("a"), "{filter:?}");
+        }
+        let open = r#"
+            {}
+            "a"
+            {"_id": 1}
+            {"_id": {"$in": ["a"]}}
+            {"_id": {"$eq": "a", "$ne": "b"}}
+            {"$or": [{"_id": "a"}]}
+            {"x": {"_id": "a"}}
+        "#;
+        for filter in lines(open) {
+            assert_eq!(filter.pinned_id(), None, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn one_plan_is_good_for_an_id_and_for_equality_of_fields_with_scalars() {
+        let plain = r#"
+            {"a": 1}
+            {"a": {"$eq": "x"}, "_id": "y", "b": true}
+            {"$and": [{"a": 1}, {"b": 2}]}
+            {"_id": "y", "b": {"$gt": 1}}
+        "#;
+        for filter in lines(plain) {
+            assert!(filter.has_one_plan(), "{filter:?}");
+        }
+        let other = r#"
+            {}
+            []
+            {"a": null}
+            {"a": [1]}
+            {"a": {}}
+            {"a": {"b": 1}}
+            {"a": {"$gt": 1}}
+            {"a": {"$eq": 1, "$exists": true}}
+            {"a": {"$in": [1]}}
+            {"a.b": 1}
+            {"$or": [{"a": 1}]}
+            {"$and": [{"a": 1}, {"b": {"$lt": 2}}]}
+            {"$and": 1}
+        "#;
+        for filter in lines(other) {
+            assert!(!filter.has_one_plan(), "{filter:?}");
         }
     }
 }

@@ -8,19 +8,17 @@
 
 use serde_json::Value;
 
-use super::{
-    boolean_logic::{all_of, any_of},
-    field_path::FieldPath,
-    index_key::{ARRAY_WITH_ELEMENTS, NULL_OR_MISSING, bounds_of_type, index_key},
-    predicate::{Predicate, RangeOperator},
-    sql_parameters::{SqlParameters, SqlValue},
-};
+use super::boolean_logic::{all_of, any_of};
+use super::condition::{Predicate, RangeOperator};
+use super::index_key::{ARRAY_WITH_ELEMENTS, NULL_OR_MISSING, bounds_of_type, index_key};
+use super::sql_parameters::{SqlParameters, SqlValue};
+use crate::pongo::dotted_path::DottedPath;
 
 /// What follows from the predicates for the key of the path's index, if anything does.
 pub(super) fn index_range(
-    path: &FieldPath<'_>,
+    path: &DottedPath,
     schema: &str,
-    predicates: &[Predicate<'_>],
+    predicates: &[Predicate],
     parameters: &mut SqlParameters,
 ) -> Option<String> {
     if path.is_positional() {
@@ -31,8 +29,12 @@ pub(super) fn index_range(
         is_top_level: path.is_top_level(),
         parameters,
     };
+    if let [predicate] = predicates
+        && let Some(values) = predicate.values()
+    {
+        return Some(range.equal_or_array(values));
+    }
     match predicates {
-        [Predicate::AnyOf(values)] => Some(range.equal_or_array(values)),
         [Predicate::Range(operator, operand)]
             if operator.is_lower_bound() && range.is_top_level =>
         {
@@ -50,7 +52,7 @@ struct IndexRange<'f> {
 
 impl IndexRange<'_> {
     /// One list for the values and for what may contain them: one look into the index.
-    fn equal_or_array(&mut self, values: &[&Value]) -> String {
+    fn equal_or_array(&mut self, values: &[Value]) -> String {
         let (key, indirect) = (&self.key, self.indirect_keys());
         // One is not in a list of its own: for a prepared statement, PostgreSQL takes a list for one of ten.
         if let [value] = values {
@@ -58,14 +60,14 @@ impl IndexRange<'_> {
             let indirect = indirect.join("', '");
             return [key, " = ANY(ARRAY[", &value, ", '", &indirect, "'])"].concat();
         }
-        let keys = values.iter().map(|value| index_key(value));
+        let keys = values.iter().map(index_key);
         let indirect = indirect.iter().map(|key| (*key).to_owned());
         let keys = keys.chain(indirect).collect();
         let keys = self.parameters.push(SqlValue::TextArray(keys));
         format!("{key} = ANY({keys})")
     }
 
-    fn of_all(&mut self, predicates: &[Predicate<'_>]) -> Option<String> {
+    fn of_all(&mut self, predicates: &[Predicate]) -> Option<String> {
         let direct = self.all_direct(predicates)?;
         let mut ranges = vec![direct];
         let indirect = self.indirect_keys();
@@ -82,7 +84,7 @@ impl IndexRange<'_> {
         }
     }
 
-    fn all_direct(&mut self, predicates: &[Predicate<'_>]) -> Option<String> {
+    fn all_direct(&mut self, predicates: &[Predicate]) -> Option<String> {
         let direct: Vec<String> = predicates
             .iter()
             .filter_map(|predicate| self.direct(predicate))
@@ -91,22 +93,16 @@ impl IndexRange<'_> {
     }
 
     /// The range of the matches that stand directly at the path.
-    fn direct(&mut self, predicate: &Predicate<'_>) -> Option<String> {
+    fn direct(&mut self, predicate: &Predicate) -> Option<String> {
         match predicate {
-            Predicate::AnyOf(values) => Some(self.equal_to_any(values)),
             Predicate::Range(operator, operand) => Some(self.in_range(*operator, operand)),
             Predicate::All(predicates) => self.all_direct(predicates),
-            Predicate::Exists
-            | Predicate::Not(_)
-            | Predicate::OfType(_)
-            | Predicate::Size(_)
-            | Predicate::Matches(_)
-            | Predicate::ElemMatch(_) => None,
+            _ => predicate.values().map(|values| self.equal_to_any(values)),
         }
     }
 
-    fn equal_to_any(&mut self, values: &[&Value]) -> String {
-        let keys = values.iter().map(|value| index_key(value)).collect();
+    fn equal_to_any(&mut self, values: &[Value]) -> String {
+        let keys = values.iter().map(index_key).collect();
         let keys = self.parameters.push(SqlValue::TextArray(keys));
         format!("{} = ANY({keys})", self.key)
     }

@@ -18,50 +18,28 @@ pub enum JsonType {
     Object,
 }
 
-impl JsonType {
-    const ALL: [Self; 6] = [
-        Self::Null,
-        Self::Bool,
-        Self::Number,
-        Self::String,
-        Self::Array,
-        Self::Object,
-    ];
+/// Each type with MongoDB's alias and its number. MongoDB has several numbers for numbers, none for all of them.
+const TYPES: [(JsonType, &str, Option<i64>); 6] = [
+    (JsonType::Null, "null", Some(10)),
+    (JsonType::Bool, "bool", Some(8)),
+    (JsonType::Number, "number", None),
+    (JsonType::String, "string", Some(2)),
+    (JsonType::Array, "array", Some(4)),
+    (JsonType::Object, "object", Some(3)),
+];
 
+impl JsonType {
     /// What [`JsonType::named`] knows.
     pub(super) const KNOWN: &'static str =
         "one of null, bool, number, string, array and object, or an array of them";
 
     /// The type that an alias or a number of MongoDB's names.
     pub(super) fn named(name: &Value) -> Option<Self> {
-        Self::ALL.into_iter().find(|json_type| {
-            let number = json_type.number();
-            name == json_type.alias() || (number.is_some() && name.as_i64() == number)
-        })
-    }
-
-    /// MongoDB's alias.
-    pub(super) fn alias(self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool => "bool",
-            Self::Number => "number",
-            Self::String => "string",
-            Self::Array => "array",
-            Self::Object => "object",
-        }
-    }
-
-    /// MongoDB's number. It has several for numbers, none for all of them.
-    fn number(self) -> Option<i64> {
-        match self {
-            Self::Null => Some(10),
-            Self::Bool => Some(8),
-            Self::Number => None,
-            Self::String => Some(2),
-            Self::Array => Some(4),
-            Self::Object => Some(3),
-        }
+        let is_named = |(_, alias, number): &(Self, &str, Option<i64>)| {
+            name == alias || (number.is_some() && name.as_i64() == *number)
+        };
+        let found = TYPES.into_iter().find(is_named);
+        found.map(|(json_type, _, _)| json_type)
     }
 
     /// What `jsonb_typeof` calls it.
@@ -70,6 +48,11 @@ impl JsonType {
             Self::Bool => "boolean",
             _ => self.alias(),
         }
+    }
+
+    /// MongoDB's alias.
+    pub(super) fn alias(self) -> &'static str {
+        TYPES[self as usize].1
     }
 }
 
@@ -89,31 +72,20 @@ mod tests {
         ] {
             assert_eq!(JsonType::named(&json!(number)), Some(json_type));
         }
-        for json_type in JsonType::ALL {
-            assert_eq!(JsonType::named(&json!(json_type.alias())), Some(json_type));
+        for (json_type, alias, _) in TYPES {
+            assert_eq!(JsonType::named(&json!(alias)), Some(json_type));
+            assert_eq!(json_type.alias(), alias);
         }
     }
 
     // JSON has one type of numbers, and no dates or object ids.
     #[test]
     fn what_json_does_not_have_is_no_type() {
-        for name in [
-            json!("int"),
-            json!("double"),
-            json!("date"),
-            json!("boolean"),
-        ] {
-            assert_eq!(JsonType::named(&name), None);
+        for name in ["int", "double", "date", "boolean"] {
+            assert_eq!(JsonType::named(&json!(name)), None);
         }
-        for number in [
-            json!(1),
-            json!(16),
-            json!(18),
-            json!(19),
-            json!(-1),
-            json!(null),
-        ] {
-            assert_eq!(JsonType::named(&number), None);
+        for number in [Some(1), Some(16), Some(18), Some(19), Some(-1), None] {
+            assert_eq!(JsonType::named(&json!(number)), None);
         }
     }
 }

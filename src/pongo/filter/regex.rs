@@ -10,29 +10,43 @@ use std::fmt;
 pub(crate) struct Regex {
     path: String,
     pattern: String,
-    options: Options,
+    /// Letters of MongoDB's.
+    options: String,
 }
 
 impl Regex {
     /// Returns the first letter that is no option.
     pub(super) fn new(path: &str, pattern: &str, options: &str) -> Result<Self, char> {
-        Ok(Self {
-            path: path.to_owned(),
-            pattern: pattern.to_owned(),
-            options: Options::parse(options)?,
-        })
+        match options.chars().find(|letter| !is_option(*letter)) {
+            Some(letter) => Err(letter),
+            None => Ok(Self {
+                path: path.to_owned(),
+                pattern: pattern.to_owned(),
+                options: options.to_owned(),
+            }),
+        }
     }
 
     /// The same in PostgreSQL's syntax, with its options in it.
     ///
     /// PostgreSQL knows options at the very beginning only, and only once, so those of the pattern join the others.
     pub(super) fn to_sql(&self) -> String {
-        let (mut options, mut pattern) = (self.options, self.pattern.as_str());
+        let (mut options, mut pattern) = (self.options.clone(), self.pattern.as_str());
         while let Some((inline, rest)) = inline_options(pattern) {
-            options = options.and(inline);
+            options.push_str(inline);
             pattern = rest;
         }
-        format!("(?{options}){}", rewritten(pattern, options.extended))
+        let has = |letter| options.contains(letter);
+        let lines = match (has('m'), has('s')) {
+            (false, false) => "p",
+            (true, false) => "n",
+            (false, true) => "s",
+            (true, true) => "w",
+        };
+        let case = if has('i') { "i" } else { "" };
+        let extended = if has('x') { "x" } else { "" };
+        let pattern = rewritten(pattern, has('x'));
+        format!("(?{lines}{case}{extended}){pattern}")
     }
 }
 
@@ -75,67 +89,14 @@ impl RegexOption {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four options, each on or off"
-)]
-struct Options {
-    ignore_case: bool,
-    multiline: bool,
-    dot_matches_newline: bool,
-    extended: bool,
-}
-
-impl Options {
-    fn parse(letters: &str) -> Result<Self, char> {
-        let mut options = Self::default();
-        for letter in letters.chars() {
-            match letter {
-                'i' => options.ignore_case = true,
-                'm' => options.multiline = true,
-                's' => options.dot_matches_newline = true,
-                'x' => options.extended = true,
-                _ => return Err(letter),
-            }
-        }
-        Ok(options)
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self {
-            ignore_case: self.ignore_case || other.ignore_case,
-            multiline: self.multiline || other.multiline,
-            dot_matches_newline: self.dot_matches_newline || other.dot_matches_newline,
-            extended: self.extended || other.extended,
-        }
-    }
-}
-
-/// PostgreSQL's letters for them.
-impl fmt::Display for Options {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match (self.multiline, self.dot_matches_newline) {
-            (false, false) => "p",
-            (true, false) => "n",
-            (false, true) => "s",
-            (true, true) => "w",
-        })?;
-        if self.ignore_case {
-            formatter.write_str("i")?;
-        }
-        if self.extended {
-            formatter.write_str("x")?;
-        }
-        Ok(())
-    }
+fn is_option(letter: char) -> bool {
+    matches!(letter, 'i' | 'm' | 's' | 'x')
 }
 
 /// Options such as `(?i)` at the beginning of a pattern, and the rest of it.
-fn inline_options(pattern: &str) -> Option<(Options, &str)> {
+fn inline_options(pattern: &str) -> Option<(&str, &str)> {
     let (letters, rest) = pattern.strip_prefix("(?")?.split_once(')')?;
-    let options = Options::parse(letters).ok()?;
-    (!letters.is_empty()).then_some((options, rest))
+    (!letters.is_empty() && letters.chars().all(is_option)).then_some((letters, rest))
 }
 
 /// Writes as PostgreSQL does what it would understand in another way.

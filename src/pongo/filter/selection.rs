@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::FilterError;
-use super::field_path::FieldPath;
+use crate::pongo::dotted_path::DottedPath;
 
 /// Which fields of a document a query reads.
 ///
@@ -20,31 +20,37 @@ use super::field_path::FieldPath;
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldSelection(Value);
 
+/// MongoDB's object, or an array of names.
 impl From<Value> for FieldSelection {
     fn from(projection: Value) -> Self {
-        match field_names(&projection) {
+        let names = projection.as_array().and_then(|names| {
+            let names = names.iter().map(Value::as_str);
+            names.collect::<Option<Vec<&str>>>()
+        });
+        match names {
             Some(names) => Self::from(names),
             None => Self(projection),
         }
     }
 }
 
-/// The names of a JSON array of strings.
-fn field_names(projection: &Value) -> Option<Vec<&str>> {
-    projection.as_array()?.iter().map(Value::as_str).collect()
-}
-
-impl From<&[&str]> for FieldSelection {
-    fn from(fields: &[&str]) -> Self {
+impl<S: AsRef<str>> From<&[S]> for FieldSelection {
+    fn from(fields: &[S]) -> Self {
         // The id is read in any case. Named, it keeps an empty list from being the empty object, which reads everything.
-        let named = std::iter::once(&"_id").chain(fields);
-        let fields = named.map(|field| ((*field).to_owned(), 1.into()));
+        let named = std::iter::once("_id").chain(fields.iter().map(AsRef::as_ref));
+        let fields = named.map(|field| (field.to_owned(), 1.into()));
         Self(Value::Object(fields.collect()))
     }
 }
 
-impl<const N: usize> From<[&str; N]> for FieldSelection {
-    fn from(fields: [&str; N]) -> Self {
+impl<S: AsRef<str>, const N: usize> From<[S; N]> for FieldSelection {
+    fn from(fields: [S; N]) -> Self {
+        Self::from(fields.as_slice())
+    }
+}
+
+impl<S: AsRef<str>> From<Vec<S>> for FieldSelection {
+    fn from(fields: Vec<S>) -> Self {
         Self::from(fields.as_slice())
     }
 }
@@ -83,7 +89,13 @@ impl FieldSelection {
                         "fields are either read or left out, not both",
                     ));
                 }
-                _ => insert(&mut tree, path, FieldPath::parse(path)?.names_of_fields())?,
+                _ if !DottedPath::parse(path)?.insert_into(&mut tree, true.into()) => {
+                    return Err(refused(
+                        path,
+                        "it and a field inside of it, or above it, are both named",
+                    ));
+                }
+                _ => {}
             }
         }
         // The columns alone decide where nothing else does: `{"_id": 1}` reads the id, `{"_id": 0}` all but it.
@@ -106,31 +118,6 @@ fn is_read(path: &str, value: &Value) -> Result<bool, FilterError> {
     }
 }
 
-fn insert(tree: &mut Map<String, Value>, path: &str, names: &[&str]) -> Result<(), FilterError> {
-    let twice = || {
-        refused(
-            path,
-            "it and a field inside of it, or above it, are both named",
-        )
-    };
-    match names {
-        [] => Ok(()),
-        [leaf] => match tree.insert((*leaf).to_owned(), Value::Bool(true)) {
-            None => Ok(()),
-            Some(_) => Err(twice()),
-        },
-        [name, rest @ ..] => {
-            let inner = tree
-                .entry(*name)
-                .or_insert_with(|| Value::Object(Map::new()));
-            match inner {
-                Value::Object(inner) => insert(inner, path, rest),
-                _ => Err(twice()),
-            }
-        }
-    }
-}
-
 fn refused(path: &str, reason: &'static str) -> FilterError {
     FilterError::InvalidSelection {
         path: path.to_owned(),
@@ -138,30 +125,13 @@ fn refused(path: &str, reason: &'static str) -> FilterError {
     }
 }
 
-impl From<Vec<&str>> for FieldSelection {
-    fn from(fields: Vec<&str>) -> Self {
-        Self::from(fields.as_slice())
-    }
-}
-
-impl From<&[String]> for FieldSelection {
-    fn from(fields: &[String]) -> Self {
-        Self::from(fields.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-}
-
-impl From<Vec<String>> for FieldSelection {
-    fn from(fields: Vec<String>) -> Self {
-        Self::from(fields.as_slice())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::error::tests::check_refused;
     use super::*;
     use serde_json::json;
 
-    fn fields(selection: impl Into<FieldSelection>) -> Result<SelectedFields, FilterError> {
+    fn fields<S: Into<FieldSelection>>(selection: S) -> Result<SelectedFields, FilterError> {
         selection.into().fields()
     }
 
@@ -233,30 +203,14 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        for (selection, expected) in [
-            (
-                json!({"a": 1, "b": 0}),
-                "cannot select `b`: fields are either read or left out, not both",
-            ),
-            (json!({"a": 2}), "cannot select `a`: it has neither 1 nor 0"),
-            (
-                json!({"a": 1, "a.b": 1}),
-                "cannot select `a.b`: it and a field inside of it, or above it, are both named",
-            ),
-            (
-                json!({"a.b": 1, "a": 1}),
-                "cannot select `a`: it and a field inside of it, or above it, are both named",
-            ),
-            (
-                json!({"a..b": 1}),
-                "`a..b` is not a field: it has an empty name",
-            ),
-            (
-                json!("a"),
-                "cannot select `\"a\"`: a selection is an object of fields with 1 or 0, or a list of fields",
-            ),
-        ] {
-            assert_eq!(fields(selection).unwrap_err().to_string(), expected);
-        }
+        let cases = r#"
+            {"a": 1, "b": 0}  =>  cannot select `b`: fields are either read or left out, not both
+            {"a": 2}  =>  cannot select `a`: it has neither 1 nor 0
+            {"a": 1, "a.b": 1}  =>  cannot select `a.b`: it and a field inside of it, or above it, are both named
+            {"a.b": 1, "a": 1}  =>  cannot select `a`: it and a field inside of it, or above it, are both named
+            {"a..b": 1}  =>  `a..b` is not a field: it has an empty name
+            "a"  =>  cannot select `"a"`: a selection is an object of fields with 1 or 0, or a list of fields
+        "#;
+        check_refused(fields::<Value>, cases);
     }
 }

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::boolean_logic::{all_of, any_of};
-use super::column::Column;
 use super::error::FilterError;
-use super::field_path::{SortKey, Target};
 use super::sql_parameters::{SqlParameters, SqlValue};
+use super::target::{SortKey, Target};
+use crate::pongo::dotted_path::Column;
+use crate::pongo::operand::direction;
 
 /// A total order of documents: the fields of a sort document such as `{"totalAmount": -1}`, and the id.
 ///
@@ -39,7 +40,7 @@ impl SortOrder {
         if !names_id {
             // In the direction of the last key, so that one index serves the order forwards and backwards.
             order.push(DirectedKey {
-                key: Column::Id.sort_key(),
+                key: SortKey::of_column(Column::Id),
                 is_descending,
             });
         }
@@ -157,15 +158,12 @@ fn only_entry(object: &Value) -> Result<(&String, &Value), FilterError> {
     })
 }
 
-fn is_descending_of(path: &str, direction: &Value) -> Result<bool, FilterError> {
-    match direction.as_f64() {
-        Some(1.0) => Ok(false),
-        Some(-1.0) => Ok(true),
-        _ => Err(FilterError::InvalidSort {
-            path: path.to_owned(),
-            reason: "the direction is 1 or -1",
-        }),
-    }
+fn is_descending_of(path: &str, value: &Value) -> Result<bool, FilterError> {
+    let direction = direction(value).ok_or_else(|| FilterError::InvalidSort {
+        path: path.to_owned(),
+        reason: "the direction is 1 or -1",
+    })?;
+    Ok(direction < 0)
 }
 
 fn refused(sort: &Value, reason: &'static str) -> FilterError {
@@ -177,11 +175,12 @@ fn refused(sort: &Value, reason: &'static str) -> FilterError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::tests::check_refused;
     use super::*;
     use serde_json::json;
 
-    fn sort_order(sort: &Value) -> Result<String, FilterError> {
-        SortOrder::parse(sort, "public").map(|order| order.clause())
+    fn sort_order(sort: Value) -> Result<String, FilterError> {
+        SortOrder::parse(&sort, "public").map(|order| order.clause())
     }
 
     fn behind(sort: &Value) -> String {
@@ -195,15 +194,15 @@ mod tests {
         let by_version = json!({"_version": -1});
 
         assert_eq!(
-            sort_order(&json!({})).as_deref(),
+            sort_order(json!({})).as_deref(),
             Ok("_id COLLATE \"C\" ASC")
         );
         assert_eq!(
-            sort_order(&by_version).as_deref(),
+            sort_order(by_version).as_deref(),
             Ok("_version DESC, _id COLLATE \"C\" DESC")
         );
         assert_eq!(
-            sort_order(&json!({"_id": -1.0})).as_deref(),
+            sort_order(json!({"_id": -1.0})).as_deref(),
             Ok("_id COLLATE \"C\" DESC")
         );
     }
@@ -212,7 +211,7 @@ mod tests {
     fn a_field_is_sorted_by_the_key_of_its_index() {
         let key = Target::parse("total").unwrap().sort_key("public").sql;
         assert_eq!(
-            sort_order(&json!({"total": -1})),
+            sort_order(json!({"total": -1})),
             Ok(format!("{key} DESC, _id COLLATE \"C\" DESC"))
         );
     }
@@ -237,41 +236,24 @@ mod tests {
         let expected = Ok("_version DESC, _id COLLATE \"C\" ASC");
 
         assert_eq!(
-            sort_order(&json!({"_version": -1, "_id": 1})).as_deref(),
+            sort_order(json!({"_version": -1, "_id": 1})).as_deref(),
             expected
         );
         assert_eq!(
-            sort_order(&json!([{"_version": -1}, {"_id": 1}])).as_deref(),
+            sort_order(json!([{"_version": -1}, {"_id": 1}])).as_deref(),
             expected
         );
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases = [
-            (
-                json!("total"),
-                "cannot sort by `\"total\"`: a sort document is an object of fields with 1 or -1",
-            ),
-            (
-                json!({"total": "asc"}),
-                "cannot sort by `total`: the direction is 1 or -1",
-            ),
-            (
-                json!({"total": 2}),
-                "cannot sort by `total`: the direction is 1 or -1",
-            ),
-            (
-                json!([{"a": 1, "b": 1}]),
-                "cannot sort by `{\"a\":1,\"b\":1}`: each entry of the array is an object with one field",
-            ),
-            (
-                json!({"$natural": 1}),
-                "`$natural` is not a field: its names must not begin with `$`",
-            ),
-        ];
-        for (sort, expected) in cases {
-            assert_eq!(sort_order(&sort).unwrap_err().to_string(), expected);
-        }
+        let cases = r#"
+            "total"  =>  cannot sort by `"total"`: a sort document is an object of fields with 1 or -1
+            {"total": "asc"}  =>  cannot sort by `total`: the direction is 1 or -1
+            {"total": 2}  =>  cannot sort by `total`: the direction is 1 or -1
+            [{"a": 1, "b": 1}]  =>  cannot sort by `{"a":1,"b":1}`: each entry of the array is an object with one field
+            {"$natural": 1}  =>  `$natural` is not a field: its names must not begin with `$`
+        "#;
+        check_refused(sort_order, cases);
     }
 }

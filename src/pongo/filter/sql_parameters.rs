@@ -17,89 +17,48 @@ pub(crate) enum SqlValue {
     TextArray(Vec<String>),
     Json(Value),
     JsonArray(Vec<Value>),
-    JsonText(JsonText),
+    JsonText(BinaryText),
     Bigint(i64),
     BigintArray(Vec<i64>),
-    JsonPath(JsonPath),
+    /// An expression of SQL's JSON path language, sent as such: from text, a generic plan would parse it for each row.
+    JsonPath(BinaryText),
 }
 
-/// An expression of SQL's JSON path language, sent as such: from text, a generic plan would parse it for each row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct JsonPath(String);
+/// Text that is sent as it is, in the binary format of `jsonb` and `jsonpath`.
+#[derive(Clone)]
+pub(crate) struct BinaryText(Vec<u8>);
 
-/// JSON that is sent as it is written here.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct JsonText(Vec<u8>);
-
-impl fmt::Debug for JsonText {
+impl fmt::Debug for BinaryText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 
-/// The version that begins the binary formats of `jsonb` and `jsonpath`.
-const FORMAT: u8 = 1;
-
-fn put(text: &[u8], out: &mut BytesMut) {
-    out.extend_from_slice(&[FORMAT]);
-    out.extend_from_slice(text);
-}
-
-impl ToSql for JsonPath {
+impl ToSql for BinaryText {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        put(self.0.as_bytes(), out);
+        /// The version that begins both formats.
+        const FORMAT: u8 = 1;
+        out.extend_from_slice(&[FORMAT]);
+        out.extend_from_slice(&self.0);
         Ok(IsNull::No)
     }
 
-    accepts!(JSONPATH);
-    to_sql_checked!();
-}
-
-impl ToSql for JsonText {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        put(&self.0, out);
-        Ok(IsNull::No)
-    }
-
-    accepts!(JSONB);
+    accepts!(JSONB, JSONPATH);
     to_sql_checked!();
 }
 
 impl SqlValue {
-    fn cast(&self) -> &'static str {
+    /// The value, its type, and the type's name in SQL.
+    fn typed(&self) -> (&(dyn ToSql + Sync), Type, &'static str) {
         match self {
-            Self::Text(_) => "text",
-            Self::TextArray(_) => "text[]",
-            Self::Json(_) | Self::JsonText(_) => "jsonb",
-            Self::JsonArray(_) => "jsonb[]",
-            Self::Bigint(_) => "bigint",
-            Self::BigintArray(_) => "bigint[]",
-            Self::JsonPath(_) => "jsonpath",
-        }
-    }
-
-    fn postgres_type(&self) -> Type {
-        match self {
-            Self::Text(_) => Type::TEXT,
-            Self::TextArray(_) => Type::TEXT_ARRAY,
-            Self::Json(_) | Self::JsonText(_) => Type::JSONB,
-            Self::JsonArray(_) => Type::JSONB_ARRAY,
-            Self::Bigint(_) => Type::INT8,
-            Self::BigintArray(_) => Type::INT8_ARRAY,
-            Self::JsonPath(_) => Type::JSONPATH,
-        }
-    }
-
-    fn as_sql(&self) -> &(dyn ToSql + Sync) {
-        match self {
-            Self::Text(value) => value,
-            Self::TextArray(values) => values,
-            Self::Json(value) => value,
-            Self::JsonArray(values) => values,
-            Self::JsonText(json) => json,
-            Self::Bigint(value) => value,
-            Self::BigintArray(values) => values,
-            Self::JsonPath(json_path) => json_path,
+            Self::Text(value) => (value, Type::TEXT, "text"),
+            Self::TextArray(values) => (values, Type::TEXT_ARRAY, "text[]"),
+            Self::Json(value) => (value, Type::JSONB, "jsonb"),
+            Self::JsonText(json) => (json, Type::JSONB, "jsonb"),
+            Self::JsonArray(values) => (values, Type::JSONB_ARRAY, "jsonb[]"),
+            Self::Bigint(value) => (value, Type::INT8, "bigint"),
+            Self::BigintArray(values) => (values, Type::INT8_ARRAY, "bigint[]"),
+            Self::JsonPath(json_path) => (json_path, Type::JSONPATH, "jsonpath"),
         }
     }
 }
@@ -118,25 +77,28 @@ impl SqlParameters {
 
     /// Adds a value and returns how the statement mentions it, with its type: `$3::jsonb`.
     pub(crate) fn push(&mut self, value: SqlValue) -> String {
-        let cast = value.cast();
+        let (_, _, cast) = value.typed();
         self.values.push(value);
         ["$", &self.values.len().to_string(), "::", cast].concat()
     }
 
     /// Adds an expression of SQL's JSON path language.
     pub(crate) fn push_json_path(&mut self, json_path: String) -> String {
-        self.push(SqlValue::JsonPath(JsonPath(json_path)))
+        self.push(SqlValue::JsonPath(BinaryText(json_path.into())))
     }
 
     /// Adds JSON in text.
     pub(crate) fn push_json_text(&mut self, json: impl Into<Vec<u8>>) -> String {
-        self.push(SqlValue::JsonText(JsonText(json.into())))
+        self.push(SqlValue::JsonText(BinaryText(json.into())))
     }
 
-    /// Adds a regular expression.
-    pub(super) fn push_regex(&mut self, regex: &Regex) -> String {
+    /// The condition that a regular expression matches in a text that is not NULL.
+    ///
+    /// Its second half is TRUE. The planner computes it, so a wrong expression is refused even when there is no text.
+    pub(super) fn matches_regex(&mut self, text: &str, regex: &Regex) -> String {
         self.regexes.push(regex.clone());
-        self.push(SqlValue::Text(regex.to_sql()))
+        let pattern = self.push(SqlValue::Text(regex.to_sql()));
+        format!("({text} ~ {pattern} AND ('' ~ {pattern}) IS NOT NULL)")
     }
 
     /// What it means that PostgreSQL refuses a regular expression of the statement (SQLSTATE 2201B): `None` when the
@@ -165,10 +127,8 @@ impl SqlParameters {
 
     /// The values with their types for `query_typed`.
     pub(crate) fn typed(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
-        self.values
-            .iter()
-            .map(|value| (value.as_sql(), value.postgres_type()))
-            .collect()
+        let values = self.values.iter().map(SqlValue::typed);
+        values.map(|(value, kind, _)| (value, kind)).collect()
     }
 }
 
@@ -184,7 +144,7 @@ mod tests {
         assert_eq!(parameters.invalid_regex(message), None);
 
         for (path, pattern) in [("name", "a("), ("name", "a("), ("tags", "x")] {
-            parameters.push_regex(&Regex::new(path, pattern, "i").unwrap());
+            parameters.matches_regex("name", &Regex::new(path, pattern, "i").unwrap());
         }
 
         assert_eq!(

@@ -3,8 +3,7 @@
 //! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
 //! that says what it builds, and the index gets its own name together with its comment.
 
-use super::catalog;
-use super::catalog::{Found, list, lock, look, note, rename};
+use super::catalog::{Catalog, Found, refused};
 use super::declaration::Index;
 use crate::database::{
     Checkout, Connections, PooledTransaction, RetryPolicy, SchemaSql, Sql, identifier, param,
@@ -71,9 +70,13 @@ struct Build<'b> {
 }
 
 impl Build<'_> {
+    fn catalog<'s>(&'s self, sql: &'s mut dyn Sql) -> Catalog<'s> {
+        Catalog::new(sql, self.schema, self.collection)
+    }
+
     fn is_there(&self) -> Result<bool> {
         self.connections.run(true, |sql| {
-            Ok(look(sql, self.schema, self.collection, self.index)? == Found::Index)
+            Ok(self.catalog(sql).look(self.index)? == Found::Index)
         })
     }
 
@@ -102,7 +105,7 @@ impl Build<'_> {
         // Repeatable, because an index that exists is skipped.
         self.connections.run_outside(|sql| {
             sql.batch(&statement)
-                .map_err(|source| catalog::refused(self.collection, self.index, source))
+                .map_err(|source| refused(self.collection, self.index, source))
         })?;
         self.finish()
     }
@@ -110,26 +113,18 @@ impl Build<'_> {
     /// Gives the index its comment and its name.
     fn finish(&self) -> Result<bool> {
         let mut transaction = PooledTransaction::begin(self.connections)?;
-        let sql = transaction.sql();
-        lock(sql, self.schema, self.collection)?;
-        let is_whole = list(sql, self.schema, self.collection)?
-            .iter()
-            .any(|built| built.name == self.built_as && built.valid);
-        if !is_whole {
+        let mut catalog = self.catalog(transaction.sql());
+        catalog.lock()?;
+        let mut indexes = catalog.list()?.into_iter();
+        if !indexes.any(|built| built.name == self.built_as && built.valid) {
             return Ok(false);
         }
-        let is_new = look(sql, self.schema, self.collection, self.index)? != Found::Index;
+        let is_new = catalog.look(self.index)? != Found::Index;
         if is_new {
-            note(
-                sql,
-                self.schema,
-                self.collection,
-                &self.built_as,
-                self.index,
-            )?;
-            rename(sql, self.schema, &self.built_as, &self.name)?;
+            catalog.note(&self.built_as, self.index)?;
+            catalog.rename(&self.built_as, &self.name)?;
         } else {
-            catalog::drop(sql, self.schema, self.collection, &self.built_as)?;
+            catalog.drop(&self.built_as)?;
         }
         transaction.commit()?;
         Ok(is_new)
@@ -137,13 +132,13 @@ impl Build<'_> {
 
     /// Drops what a build that failed has left. Whoever has the table's lock knows that nobody else builds.
     fn discard_invalid(&self) -> Result<()> {
-        let refused = |source| Error::database("discard an index that is not valid", source);
+        let failed = |source| Error::database("discard an index that is not valid", source);
         let mut transaction = PooledTransaction::begin(self.connections)?;
         let lock = format!(
             "LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE",
             identifier::qualify(self.schema, self.collection)
         );
-        transaction.sql().batch(&lock).map_err(refused)?;
+        transaction.sql().batch(&lock).map_err(failed)?;
         let names = [&self.name, &self.built_as];
         let rows = transaction
             .sql()
@@ -154,7 +149,7 @@ impl Build<'_> {
                     param(&names.as_slice(), Type::TEXT_ARRAY),
                 ],
             )
-            .map_err(refused)?;
+            .map_err(failed)?;
         let discarded: Vec<String> = scalar(&rows)?.unwrap_or_default();
         transaction.commit()?;
         for name in discarded {
@@ -163,7 +158,7 @@ impl Build<'_> {
                 identifier::qualify(self.schema, &name)
             );
             self.connections
-                .run_outside(|sql| sql.batch(&drop).map_err(refused))?;
+                .run_outside(|sql| sql.batch(&drop).map_err(failed))?;
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! The indexes that a collection has: looking at them, creating and dropping them.
 
-use super::declaration::{Index, IndexDescription, IndexNote};
+use super::declaration::{Index, IndexDescription};
+use super::definition::IndexNote;
 use crate::database::{SchemaSql, Sql, get, param, scalar};
 use crate::pongo::error::{Error, Result};
+use postgres::Row;
 use postgres::error::SqlState;
 use postgres::types::Type;
 
@@ -38,155 +40,150 @@ pub(crate) enum Found {
     Index,
 }
 
-/// Looks for an index. Something else under its name is an error.
-pub(crate) fn look(
-    sql: &mut dyn Sql,
-    schema: &str,
-    collection: &str,
-    index: &Index,
-) -> Result<Found> {
-    let name = index.name(collection);
-    let names = [param(&schema, Type::TEXT), param(&name, Type::TEXT)];
-    let rows = sql.query(FIND, &names).map_err(unlooked)?;
-    let Some(row) = rows.first() else {
-        return Ok(Found::Nothing);
-    };
-    let mismatch = |reason: String| {
-        Err(Error::IndexMismatch {
-            collection: collection.to_owned(),
-            index: name.clone(),
-            reason,
-        })
-    };
-    let table: Option<&str> = get(row, "table_name")?;
-    let is_valid: Option<bool> = get(row, "indisvalid")?;
-    match table {
-        Some(table) if table == collection => {}
-        Some(table) => return mismatch(format!("table \"{table}\" has an index of that name")),
-        None => return mismatch("there is a table or view of that name".to_owned()),
-    }
-    let note = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse);
-    match (note, is_valid) {
-        (Some(note), _) if note.definition != *index.definition() => mismatch(format!(
-            "it is {}, not {}",
-            note.definition.describe(),
-            index.definition().describe()
-        )),
-        (_, Some(false)) => Ok(Found::Invalid),
-        (Some(_), _) => Ok(Found::Index),
-        (None, _) => mismatch("this library has not created it".to_owned()),
-    }
+/// The indexes of one collection.
+pub(crate) struct Catalog<'c> {
+    sql: &'c mut dyn Sql,
+    schema: &'c str,
+    collection: &'c str,
 }
 
-/// Creates an index in the transaction; false when it exists.
-pub(crate) fn create(
-    sql: &mut dyn Sql,
-    schema: &str,
-    collection: &str,
-    index: &Index,
-) -> Result<bool> {
-    lock(sql, schema, collection)?;
-    match look(sql, schema, collection, index)? {
-        Found::Index => return Ok(false),
-        Found::Invalid => {
-            drop(sql, schema, collection, &index.name(collection))?;
+impl<'c> Catalog<'c> {
+    pub(crate) fn new(sql: &'c mut dyn Sql, schema: &'c str, collection: &'c str) -> Self {
+        Self {
+            sql,
+            schema,
+            collection,
         }
-        Found::Nothing => {}
     }
-    let name = index.name(collection);
-    sql.batch(&index.statement(schema, collection, &name, false)?)
-        .map_err(|source| refused(collection, index, source))?;
-    note(sql, schema, collection, &name, index)?;
-    Ok(true)
-}
 
-/// Drops an index in the transaction; false when the collection has none of that name.
-pub(crate) fn drop(sql: &mut dyn Sql, schema: &str, collection: &str, name: &str) -> Result<bool> {
-    let names = [param(&collection, Type::TEXT), param(&name, Type::TEXT)];
-    let rows = sql
-        .query(&DROP.in_schema(schema), &names)
-        .map_err(|source| Error::database("drop an index", source))?;
-    Ok(scalar(&rows)?.unwrap_or_default())
-}
-
-pub(crate) fn list(
-    sql: &mut dyn Sql,
-    schema: &str,
-    collection: &str,
-) -> Result<Vec<IndexDescription>> {
-    let names = [param(&schema, Type::TEXT), param(&collection, Type::TEXT)];
-    let rows = sql.query(LIST, &names).map_err(unlooked)?;
-    rows.iter()
-        .map(|row| {
-            let note = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse);
-            Ok(IndexDescription {
-                name: get(row, "relname")?,
-                fields: note.map_or_else(Vec::new, |note| note.definition.fields),
-                unique: get(row, "indisunique")?,
-                valid: get(row, "indisvalid")?,
-                sql: get(row, "definition")?,
-            })
-        })
-        .collect()
-}
-
-/// Gives the indexes of a renamed collection the names that they would have been given under its new name.
-pub(crate) fn rename_all(
-    sql: &mut dyn Sql,
-    schema: &str,
-    collection: &str,
-    new_name: &str,
-) -> Result<()> {
-    let names = [param(&schema, Type::TEXT), param(&new_name, Type::TEXT)];
-    let rows = sql.query(LIST, &names).map_err(unlooked)?;
-    for row in &rows {
-        let name: &str = get(row, "relname")?;
-        let Some(note) = get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse) else {
-            continue;
+    /// Looks for an index. Something else under its name is an error.
+    pub(crate) fn look(&mut self, index: &Index) -> Result<Found> {
+        let name = index.name(self.collection);
+        let rows = self.query("look at indexes", FIND, &[self.schema, &name])?;
+        let Some(row) = rows.first() else {
+            return Ok(Found::Nothing);
         };
-        if note.has_own_name || note.definition.name(collection) != name {
-            continue;
+        let mismatch = |reason: String| {
+            Err(Error::IndexMismatch {
+                collection: self.collection.to_owned(),
+                index: name.clone(),
+                reason,
+            })
+        };
+        match get::<Option<&str>>(row, "table_name")? {
+            Some(table) if table == self.collection => {}
+            Some(table) => return mismatch(format!("table \"{table}\" has an index of that name")),
+            None => return mismatch("there is a table or view of that name".to_owned()),
         }
-        rename(sql, schema, name, &note.definition.name(new_name))?;
+        let is_valid: Option<bool> = get(row, "indisvalid")?;
+        match (note_of(row)?, is_valid) {
+            (Some(note), _) if note.definition != *index.definition() => mismatch(format!(
+                "it is {}, not {}",
+                note.definition.describe(),
+                index.definition().describe()
+            )),
+            (_, Some(false)) => Ok(Found::Invalid),
+            (Some(_), _) => Ok(Found::Index),
+            (None, _) => mismatch("this library has not created it".to_owned()),
+        }
     }
-    Ok(())
+
+    /// Creates an index in the transaction; false when it exists.
+    pub(crate) fn create(&mut self, index: &Index) -> Result<bool> {
+        self.lock()?;
+        let name = index.name(self.collection);
+        match self.look(index)? {
+            Found::Index => return Ok(false),
+            Found::Invalid => {
+                self.drop(&name)?;
+            }
+            Found::Nothing => {}
+        }
+        let statement = index.statement(self.schema, self.collection, &name, false)?;
+        self.sql
+            .batch(&statement)
+            .map_err(|source| refused(self.collection, index, source))?;
+        self.note(&name, index)?;
+        Ok(true)
+    }
+
+    /// Drops an index in the transaction; false when the collection has none of that name.
+    pub(crate) fn drop(&mut self, name: &str) -> Result<bool> {
+        let rows = self.call("drop an index", &DROP, &[self.collection, name])?;
+        Ok(scalar(&rows)?.unwrap_or_default())
+    }
+
+    pub(crate) fn list(&mut self) -> Result<Vec<IndexDescription>> {
+        let rows = self.query("look at indexes", LIST, &[self.schema, self.collection])?;
+        rows.iter()
+            .map(|row| {
+                Ok(IndexDescription {
+                    name: get(row, "relname")?,
+                    fields: note_of(row)?.map_or_else(Vec::new, |note| note.definition.fields),
+                    unique: get(row, "indisunique")?,
+                    valid: get(row, "indisvalid")?,
+                    sql: get(row, "definition")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Gives the indexes of a collection that was renamed the names that they would have been given under its new name.
+    pub(crate) fn rename_all(&mut self, old_name: &str) -> Result<()> {
+        let rows = self.query("look at indexes", LIST, &[self.schema, self.collection])?;
+        for row in &rows {
+            let name: &str = get(row, "relname")?;
+            let Some(note) = note_of(row)? else {
+                continue;
+            };
+            if !note.has_own_name && note.definition.name(old_name) == name {
+                self.rename(name, &note.definition.name(self.collection))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rename(&mut self, name: &str, new_name: &str) -> Result<()> {
+        self.call("rename an index", &RENAME, &[name, new_name])?;
+        Ok(())
+    }
+
+    /// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
+    pub(crate) fn lock(&mut self) -> Result<()> {
+        self.call("lock a collection", &LOCK, &[self.collection])?;
+        Ok(())
+    }
+
+    /// Keeps what the index of that name was created as.
+    pub(crate) fn note(&mut self, name: &str, index: &Index) -> Result<()> {
+        let comment = index.comment();
+        let values = [self.collection, name, &comment];
+        self.call("note what an index is", &NOTE, &values)?;
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        doing: &'static str,
+        function: &SchemaSql,
+        values: &[&str],
+    ) -> Result<Vec<Row>> {
+        self.query(doing, &function.in_schema(self.schema), values)
+    }
+
+    fn query(&mut self, doing: &'static str, text: &str, values: &[&str]) -> Result<Vec<Row>> {
+        let values: Vec<_> = values
+            .iter()
+            .map(|value| param(value, Type::TEXT))
+            .collect();
+        self.sql
+            .query(text, &values)
+            .map_err(|source| Error::database(doing, source))
+    }
 }
 
-pub(crate) fn rename(sql: &mut dyn Sql, schema: &str, name: &str, new_name: &str) -> Result<()> {
-    let names = [param(&name, Type::TEXT), param(&new_name, Type::TEXT)];
-    sql.query(&RENAME.in_schema(schema), &names)
-        .map_err(|source| Error::database("rename an index", source))?;
-    Ok(())
-}
-
-/// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
-pub(crate) fn lock(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<()> {
-    sql.query(&LOCK.in_schema(schema), &[param(&collection, Type::TEXT)])
-        .map_err(|source| Error::database("lock a collection", source))?;
-    Ok(())
-}
-
-/// Keeps what the index of that name was created as.
-pub(crate) fn note(
-    sql: &mut dyn Sql,
-    schema: &str,
-    collection: &str,
-    name: &str,
-    index: &Index,
-) -> Result<()> {
-    let comment = index.comment();
-    let values = [
-        param(&collection, Type::TEXT),
-        param(&name, Type::TEXT),
-        param(&comment, Type::TEXT),
-    ];
-    sql.query(&NOTE.in_schema(schema), &values)
-        .map_err(|source| Error::database("note what an index is", source))?;
-    Ok(())
-}
-
-fn unlooked(source: postgres::Error) -> Error {
-    Error::database("look at indexes", source)
+fn note_of(row: &Row) -> Result<Option<IndexNote>> {
+    Ok(get::<Option<&str>>(row, "note")?.and_then(IndexNote::parse))
 }
 
 pub(crate) fn refused(collection: &str, index: &Index, source: postgres::Error) -> Error {

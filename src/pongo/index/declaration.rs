@@ -1,22 +1,8 @@
 //! Indexes of collections: what they are, and what they are called.
 
+use super::definition::{DIGEST_LENGTH, IndexDefinition, IndexNote};
 use crate::database::{TextDigest, identifier};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{FilterError, container_expression, index_expression, index_presence};
-use serde::{Deserialize, Serialize};
-
-/// PostgreSQL cuts longer names off.
-const LONGEST_NAME: usize = 63;
-
-/// The part of a digest that tells apart names which had to be shortened.
-const DIGEST_LENGTH: usize = 8;
-
-/// Keeps the placeholders of a unique index apart, which have no fields: a projection locks a document that does not exist
-/// by a row of version 0.
-const PLACEHOLDER: &str = "(CASE WHEN _version = 0 THEN _id ELSE '' END)";
-
-/// How the comment begins that keeps what an index was created as.
-const COMMENT: &str = "emmett-postgresql ";
 
 /// An index of a collection.
 ///
@@ -42,26 +28,6 @@ pub struct Index {
     is_on_whole_document: bool,
     name: Option<String>,
     concurrently: bool,
-}
-
-/// What makes an index the same as another one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct IndexDefinition {
-    /// None for the whole document.
-    pub(crate) fields: Vec<String>,
-    pub(crate) unique: bool,
-    pub(crate) sparse: bool,
-}
-
-/// What the comment of an index says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct IndexNote {
-    #[serde(flatten)]
-    pub(crate) definition: IndexDefinition,
-    /// Its name follows from the collection and the definition.
-    pub(crate) has_own_name: bool,
 }
 
 impl Index {
@@ -181,18 +147,13 @@ impl Index {
             definition: self.definition.clone(),
             has_own_name: self.name.is_some(),
         };
-        let json = serde_json::to_string(&note).unwrap_or_default();
-        format!("{COMMENT}{json}")
+        note.to_comment()
     }
 
     /// Refuses an index that makes no sense, before anything is sent.
     pub(crate) fn check(&self, collection: &str) -> Result<()> {
-        let refuse = |reason: &str| {
-            Err(Error::invalid(
-                format!("an index of \"{collection}\""),
-                reason,
-            ))
-        };
+        let what = || format!("an index of \"{collection}\"");
+        let refuse = |reason: &str| Err(Error::invalid(what(), reason));
         identifier::check("the index name", &self.name(collection))?;
         let IndexDefinition {
             fields,
@@ -216,124 +177,20 @@ impl Index {
         name: &str,
         concurrently: bool,
     ) -> Result<String> {
+        let unique = if self.definition.unique {
+            "UNIQUE "
+        } else {
+            ""
+        };
+        let concurrently = if concurrently { "CONCURRENTLY " } else { "" };
         Ok(format!(
-            "CREATE {}INDEX {}IF NOT EXISTS {} ON {} {}{}",
-            if self.definition.unique {
-                "UNIQUE "
-            } else {
-                ""
-            },
-            if concurrently { "CONCURRENTLY " } else { "" },
+            "CREATE {unique}INDEX {concurrently}IF NOT EXISTS {} ON {} {}{}",
             identifier::quote(name),
             identifier::qualify(schema, collection),
             self.definition.columns(&identifier::quote(schema))?,
             self.definition.condition()?
         ))
     }
-}
-
-impl IndexDefinition {
-    /// What the index lists; the schema is quoted.
-    fn columns(&self, schema: &str) -> Result<String> {
-        if self.fields.is_empty() {
-            return Ok("USING gin (data jsonb_path_ops)".to_owned());
-        }
-        let mut columns = vec!["_partition".to_owned()];
-        for field in &self.fields {
-            columns.push(index_expression(field, schema).map_err(|error| refused(field, error))?);
-        }
-        if self.unique {
-            for field in &self.fields {
-                columns.extend(container_expression(field).map_err(|error| refused(field, error))?);
-            }
-            columns.push(PLACEHOLDER.to_owned());
-        }
-        Ok(format!("({})", columns.join(", ")))
-    }
-
-    fn condition(&self) -> Result<String> {
-        if !self.sparse {
-            return Ok(String::new());
-        }
-        let present = self
-            .fields
-            .iter()
-            .map(|field| index_presence(field).map_err(|error| refused(field, error)))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(format!(" WHERE {}", present.join(" OR ")))
-    }
-
-    /// The name that an index has where it was given none.
-    pub(crate) fn name(&self, collection: &str) -> String {
-        let ending = if self.unique { "_key" } else { "_idx" };
-        let fields: Vec<String> = self.fields.iter().map(|field| snake_case(field)).collect();
-        let fields = if fields.is_empty() {
-            "document".to_owned()
-        } else {
-            fields.join("_")
-        };
-        let body = format!("{collection}_{fields}");
-        if body.len() + ending.len() <= LONGEST_NAME {
-            return body + ending;
-        }
-        let digest = TextDigest::from(body.as_str()).text();
-        let kept = LONGEST_NAME - ending.len() - DIGEST_LENGTH - 1;
-        let digest = &digest[..DIGEST_LENGTH];
-        format!("{}_{digest}{ending}", beginning(&body, kept))
-    }
-
-    /// In words, for messages.
-    pub(crate) fn describe(&self) -> String {
-        let kind = match (self.unique, self.sparse) {
-            (true, true) => "unique and sparse, ",
-            (true, false) => "unique, ",
-            (false, _) => "",
-        };
-        if self.fields.is_empty() {
-            return "on the whole document".to_owned();
-        }
-        format!("{kind}on {}", self.fields.join(", "))
-    }
-}
-
-impl IndexNote {
-    /// What a comment says; `None` for one of somebody else.
-    pub(crate) fn parse(comment: &str) -> Option<Self> {
-        serde_json::from_str(comment.strip_prefix(COMMENT)?).ok()
-    }
-}
-
-/// The error of a field that an index cannot be on.
-fn refused(field: &str, error: FilterError) -> Error {
-    let reason = match error {
-        FilterError::InvalidPath { reason, .. } => reason.to_owned(),
-        other => other.to_string(),
-    };
-    Error::invalid(format!("the field {field:?} of an index"), reason)
-}
-
-/// The longest beginning of a text that has no more bytes.
-fn beginning(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or(0)]
-}
-
-/// `address.zipCode` as `address_zip_code`.
-fn snake_case(path: &str) -> String {
-    let mut name = String::with_capacity(path.len() + 4);
-    let mut after_lower = false;
-    for character in path.chars() {
-        if character.is_uppercase() && after_lower {
-            name.push('_');
-        }
-        after_lower = character.is_lowercase() || character.is_numeric();
-        if character.is_alphanumeric() {
-            name.extend(character.to_lowercase());
-        } else {
-            name.push('_');
-        }
-    }
-    name
 }
 
 /// An index that a collection has.
@@ -354,6 +211,7 @@ pub struct IndexDescription {
 
 #[cfg(test)]
 mod tests {
+    use super::super::definition::LONGEST_NAME;
     use super::*;
 
     #[test]

@@ -1,8 +1,9 @@
 //! Indexes of collections.
 
 pub(crate) mod build;
-pub(crate) mod catalog;
+mod catalog;
 mod declaration;
+mod definition;
 
-pub(crate) use catalog::Found;
+pub(crate) use catalog::{Catalog, Found};
 pub use declaration::{Index, IndexDescription};

@@ -5,7 +5,7 @@ use crate::database::{Jsonb, check_key, param, scalar, scalars};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{CollectionSql, DOCUMENT, DocumentTable, StoredDocument};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{FieldSelection, Filter, SqlValue, found_values};
+use crate::pongo::filter::{FieldSelection, Filter, SqlValue, Target};
 use crate::pongo::statement::{Statement, StatementBuilder, StatementSql, limit_clause};
 use postgres::types::Type;
 use serde::de::DeserializeOwned;
@@ -89,9 +89,10 @@ impl<T> Collection<'_, T> {
         filter: impl Into<Filter>,
     ) -> Result<Vec<V>> {
         let (table, filter) = (self.table()?, filter.into());
+        let values = Target::parse(path).map_err(Error::Filter)?;
         let statement = StatementBuilder::new(table)
-            .filter(filter.document().map_err(Error::Filter)?)?
-            .part("values", found_values(path).map_err(Error::Filter)?)
+            .filter(&filter)?
+            .part("values", values.found_values())
             .limit(self.guard, None)
             .build(&[DISTINCT]);
         let rows = self.read(|sql| statement.query("list values", sql))?;
@@ -102,9 +103,7 @@ impl<T> Collection<'_, T> {
     }
 
     fn filtered(&self, template: StatementSql, filter: &Filter) -> Result<Statement> {
-        let table = self.table()?;
-        let builder =
-            StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
+        let builder = StatementBuilder::new(self.table()?).filter(filter)?;
         Ok(builder.limit(self.guard, None).build(&[template]))
     }
 }
@@ -328,8 +327,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
             return Err(Error::invalid("the batch size", "must be at least 1"));
         }
         let table = self.collection.table()?;
-        let filter = self.filter.document().map_err(Error::Filter)?;
-        let mut builder = StatementBuilder::new(table).filter(filter)?;
+        let mut builder = StatementBuilder::new(table).filter(&self.filter)?;
         let document = match &self.selection {
             None => DOCUMENT.to_owned(),
             Some(selection) => selected(table, selection, &mut builder)?,
@@ -339,8 +337,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
 
     pub(crate) fn decode(&self, document: &StoredDocument<'_>) -> Result<D> {
         if self.selection.is_some() {
-            let table = self.collection.table()?;
-            return table.decode(Some(document.id), document.data);
+            return self.collection.decode_selected(document);
         }
         self.collection.decode(document)
     }

@@ -3,10 +3,12 @@
 use super::error::UpdateError;
 use super::field::Field;
 use crate::json::type_name;
+use crate::pongo::dotted_path::DottedPath;
+use crate::pongo::operand::direction;
 use serde_json::{Map, Value, json};
 
 /// What `$push` puts where, in the form of the SQL function.
-pub(super) fn pushed_values(field: &Field<'_, '_>, operand: &Value) -> Result<Value, UpdateError> {
+pub(super) fn pushed_values(field: &Field, operand: &Value) -> Result<Value, UpdateError> {
     let Some(modifiers) = modifiers(field, operand)? else {
         return Ok(json!({"each": [operand]}));
     };
@@ -14,8 +16,14 @@ pub(super) fn pushed_values(field: &Field<'_, '_>, operand: &Value) -> Result<Va
     for (modifier, value) in modifiers {
         match modifier.as_str() {
             "$each" => pushed["each"] = each(field, value)?,
-            "$position" => pushed["position"] = whole_number(field, "$position", value)?,
-            "$slice" => pushed["slice"] = whole_number(field, "$slice", value)?,
+            "$position" => {
+                let expected = "a whole number behind `$position`";
+                pushed["position"] = whole_number(field, expected, value)?;
+            }
+            "$slice" => {
+                let expected = "a whole number behind `$slice`";
+                pushed["slice"] = whole_number(field, expected, value)?;
+            }
             "$sort" => pushed["sort"] = sort_keys(field, value)?,
             _ => return Err(refused(field, modifier, "")),
         }
@@ -24,7 +32,7 @@ pub(super) fn pushed_values(field: &Field<'_, '_>, operand: &Value) -> Result<Va
 }
 
 /// The values that `$addToSet` adds.
-pub(super) fn added_values(field: &Field<'_, '_>, operand: &Value) -> Result<Value, UpdateError> {
+pub(super) fn added_values(field: &Field, operand: &Value) -> Result<Value, UpdateError> {
     let Some(modifiers) = modifiers(field, operand)? else {
         return Ok(json!([operand]));
     };
@@ -36,7 +44,7 @@ pub(super) fn added_values(field: &Field<'_, '_>, operand: &Value) -> Result<Val
 
 /// The object with `$each`; `None` for a value.
 fn modifiers<'v>(
-    field: &Field<'_, '_>,
+    field: &Field,
     operand: &'v Value,
 ) -> Result<Option<&'v Map<String, Value>>, UpdateError> {
     let Some(object) = operand.as_object() else {
@@ -51,7 +59,7 @@ fn modifiers<'v>(
     }
 }
 
-fn each(field: &Field<'_, '_>, values: &Value) -> Result<Value, UpdateError> {
+fn each(field: &Field, values: &Value) -> Result<Value, UpdateError> {
     if values.is_array() {
         return Ok(values.clone());
     }
@@ -59,56 +67,38 @@ fn each(field: &Field<'_, '_>, values: &Value) -> Result<Value, UpdateError> {
 }
 
 fn whole_number(
-    field: &Field<'_, '_>,
-    modifier: &'static str,
+    field: &Field,
+    expected: &'static str,
     value: &Value,
 ) -> Result<Value, UpdateError> {
     if value.is_i64() {
         return Ok(value.clone());
     }
-    let expected = match modifier {
-        "$position" => "a whole number behind `$position`",
-        _ => "a whole number behind `$slice`",
-    };
     Err(field.wrong_operand(expected, value))
 }
 
 /// The keys of a sort with their directions; the empty path is the element itself.
-fn sort_keys(field: &Field<'_, '_>, sort: &Value) -> Result<Value, UpdateError> {
-    let refused = || {
-        field.wrong_operand(
-            "1, -1 or an object of fields with 1 or -1 behind `$sort`",
-            sort,
-        )
-    };
+fn sort_keys(field: &Field, sort: &Value) -> Result<Value, UpdateError> {
+    let expected = "1, -1 or an object of fields with 1 or -1 behind `$sort`";
+    let refused = || field.wrong_operand(expected, sort);
     if let Some(direction) = direction(sort) {
         return Ok(json!([["", direction]]));
     }
     let fields = sort.as_object().filter(|fields| !fields.is_empty());
-    let keys = fields.ok_or_else(refused)?.iter().map(|(path, value)| {
-        let is_path = path
-            .split('.')
-            .all(|name| !name.is_empty() && !name.starts_with('$'));
-        match direction(value) {
-            Some(direction) if is_path => Ok(json!([path, direction])),
+    let keys = fields
+        .ok_or_else(refused)?
+        .iter()
+        .map(|(path, value)| match direction(value) {
+            Some(direction) if DottedPath::parse(path).is_ok() => Ok(json!([path, direction])),
             _ => Err(refused()),
-        }
-    });
+        });
     keys.collect()
 }
 
-fn direction(value: &Value) -> Option<i64> {
-    match value.as_f64() {
-        Some(1.0) => Some(1),
-        Some(-1.0) => Some(-1),
-        _ => None,
-    }
-}
-
-fn refused(field: &Field<'_, '_>, modifier: &str, hint: &'static str) -> UpdateError {
+fn refused(field: &Field, modifier: &str, hint: &'static str) -> UpdateError {
     UpdateError::Modifier {
         operator: field.operator,
-        path: field.path.text.to_owned(),
+        path: field.path(),
         modifier: modifier.to_owned(),
         hint,
     }

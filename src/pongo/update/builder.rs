@@ -1,8 +1,11 @@
 //! Update documents, built field by field.
 
+use super::conflict::refuse_conflicts;
 use super::error::UpdateError;
-use crate::json::{JsonError, to_json, type_name};
+use super::operation::{Operation, operations};
+use crate::json::JsonError;
 use crate::pongo::filter::ElementFilter;
+use crate::pongo::operand::operand;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -66,18 +69,11 @@ use std::sync::Arc;
 /// the collation of the database.
 #[derive(Debug, Clone)]
 #[must_use = "an update changes nothing by itself"]
-pub struct Update {
-    document: Value,
-    /// The first thing that went wrong while it was built.
-    error: Option<UpdateError>,
-}
+pub struct Update(Result<Vec<Operation>, UpdateError>);
 
 impl From<Value> for Update {
     fn from(document: Value) -> Self {
-        Self {
-            document,
-            error: None,
-        }
+        Self(operations(document))
     }
 }
 
@@ -90,17 +86,17 @@ impl Default for Update {
 impl Update {
     /// An update without operators. A value that cannot be written as JSON is reported when the update is used.
     pub fn new() -> Self {
-        json!({}).into()
+        Self(Err(UpdateError::Empty))
     }
 
     /// `$set`: puts a value in place of what is there.
     pub fn set(self, path: &str, value: impl Serialize) -> Self {
-        self.with("$set", path, checked(value))
+        self.with("$set", path, operand(value))
     }
 
     /// `$setOnInsert`: puts a value where an upsert makes the document.
     pub fn set_on_insert(self, path: &str, value: impl Serialize) -> Self {
-        self.with("$setOnInsert", path, checked(value))
+        self.with("$setOnInsert", path, operand(value))
     }
 
     /// `$unset`: removes a field.
@@ -110,22 +106,22 @@ impl Update {
 
     /// `$inc`: adds to a number.
     pub fn inc(self, path: &str, by: impl Serialize) -> Self {
-        self.with("$inc", path, checked(by))
+        self.with("$inc", path, operand(by))
     }
 
     /// `$mul`: multiplies a number.
     pub fn mul(self, path: &str, by: impl Serialize) -> Self {
-        self.with("$mul", path, checked(by))
+        self.with("$mul", path, operand(by))
     }
 
     /// `$min`: puts a value in place of a larger one.
     pub fn min(self, path: &str, value: impl Serialize) -> Self {
-        self.with("$min", path, checked(value))
+        self.with("$min", path, operand(value))
     }
 
     /// `$max`: puts a value in place of a smaller one.
     pub fn max(self, path: &str, value: impl Serialize) -> Self {
-        self.with("$max", path, checked(value))
+        self.with("$max", path, operand(value))
     }
 
     /// `$currentDate`: puts the time of the transaction, as in `"2026-11-26T08:18:20.123Z"`.
@@ -182,15 +178,15 @@ impl Update {
     /// `$pull`: takes the elements that equal a value out of an array. [`pull_where`](Self::pull_where) takes those that match
     /// a condition.
     pub fn pull(self, path: &str, value: impl Serialize) -> Self {
-        let value = checked(value);
+        let value = operand(value);
         if let Some(value) = value.as_ref().ok().filter(|value| has_operator(value)) {
-            let found = value.to_string();
-            return self.refused(UpdateError::WrongOperand {
+            let refused = UpdateError::WrongOperand {
                 operator: "$pull",
                 path: path.to_owned(),
                 expected: "a value (pull_where takes a condition)",
-                found,
-            });
+                found: value.to_string(),
+            };
+            return self.and(Err(refused));
         }
         let condition = value.map(|value| match value {
             // Bare, it would be a condition.
@@ -222,12 +218,9 @@ impl Update {
     /// # }
     /// ```
     pub fn pull_where(self, path: &str, condition: impl Into<ElementFilter>) -> Self {
-        match condition.into().into_condition() {
+        match condition.into().into_document() {
             Ok(condition) => self.with("$pull", path, Ok(condition)),
-            Err(source) => self.refused(UpdateError::Condition {
-                path: path.to_owned(),
-                source,
-            }),
+            Err(condition) => self.and(Operation::pull(path, condition)),
         }
     }
 
@@ -241,67 +234,46 @@ impl Update {
         self.with("$pop", path, Ok(json!(1)))
     }
 
-    /// The update document.
-    pub(crate) fn document(&self) -> Result<&Value, UpdateError> {
-        match &self.error {
-            Some(error) => Err(error.clone()),
-            None => Ok(&self.document),
-        }
+    /// The operations, which touch each field once.
+    pub(super) fn operations(&self) -> Result<&[Operation], UpdateError> {
+        let operations = self.0.as_ref().map_err(Clone::clone)?;
+        refuse_conflicts(operations.iter().flat_map(Operation::touched).collect())?;
+        Ok(operations)
     }
 
-    fn with(
-        mut self,
-        operator: &'static str,
-        path: &str,
-        operand: Result<Value, JsonError>,
-    ) -> Self {
-        match self.add(operator, path, operand) {
-            Ok(()) => self,
-            Err(error) => self.refused(error),
-        }
+    /// Whether the update changes every document that it is applied to.
+    pub(crate) fn counts(&self) -> bool {
+        let operations = self.0.as_ref();
+        operations.is_ok_and(|operations| operations.iter().any(Operation::counts))
     }
 
-    fn refused(mut self, error: UpdateError) -> Self {
-        self.error.get_or_insert(error);
-        self
-    }
-
-    fn add(
-        &mut self,
-        operator: &'static str,
-        path: &str,
-        operand: Result<Value, JsonError>,
-    ) -> Result<(), UpdateError> {
-        let operand = operand.map_err(|source| UpdateError::Value {
-            operator,
-            path: path.to_owned(),
-            source: Arc::new(source),
-        })?;
-        let found = type_name(&self.document);
-        let operators = self
-            .document
-            .as_object_mut()
-            .ok_or(UpdateError::NotAnObject { found })?;
-        let fields = operators.entry(operator).or_insert_with(|| json!({}));
-        let found = type_name(fields);
-        let fields = fields
-            .as_object_mut()
-            .ok_or(UpdateError::NoFields { operator, found })?;
-        match fields.insert(path.to_owned(), operand) {
-            None => Ok(()),
-            // As JSON, the second would silently take the place of the first.
-            Some(_) => Err(UpdateError::Conflict {
+    fn with(self, operator: &'static str, path: &str, operand: Result<Value, JsonError>) -> Self {
+        self.and(match operand {
+            Ok(operand) => Operation::new(operator, path, operand),
+            Err(source) => Err(UpdateError::Value {
                 operator,
                 path: path.to_owned(),
-                other_operator: operator,
-                other_path: path.to_owned(),
+                source: Arc::new(source),
             }),
-        }
+        })
+    }
+
+    /// Adds an operation. The first thing that went wrong stays.
+    fn and(self, operation: Result<Operation, UpdateError>) -> Self {
+        let mut operations = match self.0 {
+            Err(UpdateError::Empty) => Vec::new(),
+            Err(error) => return Self(Err(error)),
+            Ok(operations) => operations,
+        };
+        Self(operation.map(|operation| {
+            operations.push(operation);
+            operations
+        }))
     }
 }
 
 fn each(values: impl IntoIterator<Item = impl Serialize>) -> Result<Value, JsonError> {
-    let values = values.into_iter().map(checked);
+    let values = values.into_iter().map(operand);
     Ok(json!({"$each": values.collect::<Result<Vec<_>, _>>()?}))
 }
 
@@ -314,13 +286,4 @@ fn has_operator(value: &Value) -> bool {
             .any(|(key, value)| key.starts_with('$') || has_operator(value)),
         _ => false,
     }
-}
-
-/// A value as JSON that `jsonb` keeps.
-fn checked(value: impl Serialize) -> Result<Value, JsonError> {
-    let json = to_json(&value)?;
-    // Refuses integers beyond 64 bits, which the next line would make a float of.
-    serde_json::to_value(&value).map_err(JsonError::Serde)?;
-    // From the text, where a 32-bit float has its shortest form.
-    serde_json::from_slice(&json).map_err(JsonError::Serde)
 }

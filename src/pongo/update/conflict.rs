@@ -1,27 +1,20 @@
 //! MongoDB's rule that an update touches each field once.
 
 use super::error::UpdateError;
-use super::path::UpdatePath;
-
-/// A path and the operator that changes what it names.
-#[derive(Debug)]
-pub(super) struct Touched<'u> {
-    pub(super) operator: &'static str,
-    pub(super) path: UpdatePath<'u>,
-}
+use super::field::Field;
 
 /// Refuses two equal paths, and a path that leads into another one.
-pub(super) fn refuse_conflicts(mut touched: Vec<Touched<'_>>) -> Result<(), UpdateError> {
+pub(super) fn refuse_conflicts(mut touched: Vec<&Field>) -> Result<(), UpdateError> {
     // In this order the paths that lead into a path stand directly behind it.
-    touched.sort_by(|one, other| one.path.names.cmp(&other.path.names));
+    touched.sort_by(|one, other| one.path.names().cmp(other.path.names()));
     for pair in touched.windows(2) {
         let [one, other] = pair else { continue };
-        if other.path.names.starts_with(&one.path.names) {
+        if other.path.leads_into(&one.path) {
             return Err(UpdateError::Conflict {
                 operator: one.operator,
-                path: one.path.text.to_owned(),
+                path: one.path(),
                 other_operator: other.operator,
-                other_path: other.path.text.to_owned(),
+                other_path: other.path(),
             });
         }
     }

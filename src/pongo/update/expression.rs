@@ -1,9 +1,9 @@
 //! An update document as an SQL expression.
 
+use super::builder::Update;
 use super::error::UpdateError;
-use super::operation::{Operand, Operation, SqlOperation, operations};
-use crate::pongo::filter::{SqlParameters, pull_condition};
-use serde_json::Value;
+use super::operation::{Operand, SqlOperation};
+use crate::pongo::filter::{ElementCondition, SqlParameters, pull_condition};
 
 /// What happens to the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,33 +21,35 @@ pub(crate) enum UpdatePhase {
 /// kind; only the conditions of `$pull` are part of it. The expression fails with SQLSTATE SE031 where the document does not
 /// fit, for example where `$inc` meets a string.
 pub(crate) fn update_expression(
-    update: &Value,
+    update: &Update,
     document: &str,
     phase: UpdatePhase,
     schema: &str,
     parameters: &mut SqlParameters,
 ) -> Result<String, UpdateError> {
-    let operations = operations(update)?
-        .into_iter()
-        .filter(|operation| phase == UpdatePhase::Insert || operation.operator != "$setOnInsert");
-    let (conditional, others): (Vec<Operation<'_>>, Vec<Operation<'_>>) =
-        operations.partition(|operation| matches!(operation.operand, Operand::Condition(_)));
-
+    let (mut pulls, mut others) = (Vec::new(), Vec::new());
+    for operation in update.operations()? {
+        match &operation.operand {
+            _ if phase == UpdatePhase::Change && operation.is_for_inserts() => {}
+            Operand::Condition(condition) => pulls.push((operation, condition)),
+            _ => others.push(operation.to_sql(None)),
+        }
+    }
     // The conditional ones first, so that the text finds their paths at the same places.
-    let pulls = conditional
-        .iter()
-        .zip(1..)
-        .map(|(operation, number)| operation.to_sql().with_condition(number));
-    let all: Vec<SqlOperation<'_>> = pulls.chain(others.iter().map(Operation::to_sql)).collect();
+    let numbered = pulls.iter().zip(1..);
+    let all: Vec<SqlOperation<'_>> = numbered
+        .map(|((operation, _), number)| operation.to_sql(Some(number)))
+        .chain(others)
+        .collect();
     // What stands in an update document can always be written as JSON.
     let all = parameters.push_json_text(serde_json::to_vec(&all).unwrap_or_default());
 
-    let mut pulled = Vec::with_capacity(conditional.len());
-    for (index, operation) in conditional.iter().enumerate() {
+    let mut pulled = Vec::with_capacity(pulls.len());
+    for (index, (_, condition)) in pulls.into_iter().enumerate() {
         let elements = format!(
             "({document}) #> pg_catalog.string_to_array({all} #>> '{{{index},path}}'::text[], '.')"
         );
-        pulled.push(pulled_elements(operation, &elements, parameters)?);
+        pulled.push(pulled_elements(condition, &elements, parameters));
     }
     if pulled.is_empty() {
         return Ok(format!(
@@ -62,24 +64,14 @@ pub(crate) fn update_expression(
 
 /// What `$pull` leaves of an array. The function refuses what is none, and takes nothing out of what is missing.
 fn pulled_elements(
-    operation: &Operation<'_>,
+    condition: &ElementCondition,
     elements: &str,
     parameters: &mut SqlParameters,
-) -> Result<String, UpdateError> {
-    let path = operation.path.text;
-    let Operand::Condition(condition) = operation.operand else {
-        return Ok("NULL".to_owned());
-    };
-    let condition =
-        pull_condition(path, condition, "element.value", parameters).map_err(|source| {
-            UpdateError::Condition {
-                path: path.to_owned(),
-                source,
-            }
-        })?;
-    Ok(format!(
+) -> String {
+    let condition = pull_condition(condition, "element.value", parameters);
+    format!(
         "(SELECT coalesce(pg_catalog.jsonb_agg(element.value ORDER BY element.ordinality), '[]'::jsonb) \
          FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({elements}) WHEN 'array' THEN {elements} ELSE '[]'::jsonb END) \
          WITH ORDINALITY AS element(value, ordinality) WHERE NOT {condition})"
-    ))
+    )
 }

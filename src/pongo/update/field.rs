@@ -1,23 +1,51 @@
 //! A field that an operator changes, and the checks of its operands.
 
 use super::error::UpdateError;
-use super::path::UpdatePath;
 use crate::json::{DEPTH_LIMIT, JsonError, to_json, type_name};
+use crate::pongo::dotted_path::{DottedPath, InvalidPath};
+use crate::pongo::operand::direction;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A field that an operator changes.
-pub(super) struct Field<'f, 'u> {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Field {
     pub(super) operator: &'static str,
-    pub(super) path: &'f UpdatePath<'u>,
+    pub(super) path: DottedPath,
 }
 
-impl Field<'_, '_> {
-    pub(super) fn number(&self, operand: &Value) -> Result<Value, UpdateError> {
-        if operand.is_number() {
-            return Ok(operand.clone());
+impl Field {
+    pub(super) fn parse(
+        operator: &'static str,
+        path: impl Into<String>,
+    ) -> Result<Self, UpdateError> {
+        let path = DottedPath::parse(path).map_err(|InvalidPath { path, reason }| {
+            UpdateError::InvalidPath {
+                operator,
+                path,
+                reason,
+            }
+        })?;
+        match path.column() {
+            Some(column) => Err(UpdateError::Immutable {
+                operator,
+                path: path.as_str().to_owned(),
+                field: column.name(),
+            }),
+            None => Ok(Self { operator, path }),
         }
-        Err(self.wrong_operand("a number", type_name(operand)))
+    }
+
+    /// The path, as errors have it.
+    pub(super) fn path(&self) -> String {
+        self.path.as_str().to_owned()
+    }
+
+    pub(super) fn number(&self, operand: Value) -> Result<Value, UpdateError> {
+        if operand.is_number() {
+            return Ok(operand);
+        }
+        Err(self.wrong_operand("a number", type_name(&operand)))
     }
 
     pub(super) fn check_date(&self, operand: &Value) -> Result<(), UpdateError> {
@@ -27,23 +55,18 @@ impl Field<'_, '_> {
         Err(self.wrong_operand("true or {\"$type\": \"date\"}", operand))
     }
 
-    pub(super) fn renamed<'u>(&self, operand: &'u Value) -> Result<UpdatePath<'u>, UpdateError> {
+    pub(super) fn renamed(&self, operand: Value) -> Result<Self, UpdateError> {
         let Value::String(renamed) = operand else {
-            return Err(self.wrong_operand("the field's new name", type_name(operand)));
+            return Err(self.wrong_operand("the field's new name", type_name(&operand)));
         };
-        let path = UpdatePath::parse(self.operator, renamed)?;
-        if path.names.len() > DEPTH_LIMIT {
-            return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
-        }
-        Ok(path)
+        let renamed = Self::parse(self.operator, renamed)?;
+        renamed.check_depth(&Value::Null)?;
+        Ok(renamed)
     }
 
     pub(super) fn end(&self, operand: &Value) -> Result<Value, UpdateError> {
-        match operand.as_f64() {
-            Some(1.0) => Ok(json!(1)),
-            Some(-1.0) => Ok(json!(-1)),
-            _ => Err(self.wrong_operand("1 for the last element or -1 for the first", operand)),
-        }
+        let end = direction(operand).map(Value::from);
+        end.ok_or_else(|| self.wrong_operand("1 for the last element or -1 for the first", operand))
     }
 
     pub(super) fn wrong_operand(
@@ -53,20 +76,21 @@ impl Field<'_, '_> {
     ) -> UpdateError {
         UpdateError::WrongOperand {
             operator: self.operator,
-            path: self.path.text.to_owned(),
+            path: self.path(),
             expected,
             found: found.to_string(),
         }
     }
 
-    /// Refuses what `jsonb` cannot keep, and what would be nested too deep at the path.
-    pub(super) fn refuse_unstorable(
-        &self,
-        operand: &Value,
-        stored: &Value,
-    ) -> Result<(), UpdateError> {
-        to_json(operand).map_err(|source| self.unstorable(source))?;
-        if self.path.names.len() + depth(stored) > DEPTH_LIMIT {
+    /// Refuses what `jsonb` cannot keep.
+    pub(super) fn check_storable(&self, operand: &Value) -> Result<(), UpdateError> {
+        let json = to_json(operand);
+        json.map(|_| ()).map_err(|source| self.unstorable(source))
+    }
+
+    /// Refuses what would be nested too deep at the path.
+    pub(super) fn check_depth(&self, stored: &Value) -> Result<(), UpdateError> {
+        if self.path.names().count() + depth(stored) > DEPTH_LIMIT {
             return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
         }
         Ok(())
@@ -75,7 +99,7 @@ impl Field<'_, '_> {
     fn unstorable(&self, source: JsonError) -> UpdateError {
         UpdateError::Value {
             operator: self.operator,
-            path: self.path.text.to_owned(),
+            path: self.path(),
             source: Arc::new(source),
         }
     }

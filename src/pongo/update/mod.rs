@@ -6,12 +6,12 @@ mod conflict;
 mod error;
 mod expression;
 mod field;
+#[cfg(test)]
+mod fuzz;
 mod operation;
-mod path;
 #[cfg(test)]
 mod tests;
 
 pub use builder::Update;
 pub use error::UpdateError;
 pub(crate) use expression::{UpdatePhase, update_expression};
-pub(crate) use operation::counts;

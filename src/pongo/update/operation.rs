@@ -1,13 +1,12 @@
 //! The operations of an update document, checked.
 
 use super::array_operand::{added_values, pushed_values};
-use super::conflict::{Touched, refuse_conflicts};
 use super::error::UpdateError;
 use super::field::Field;
-use super::path::UpdatePath;
 use crate::json::type_name;
+use crate::pongo::filter::{ElementCondition, ElementFilter};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// Every operator.
@@ -28,23 +27,22 @@ const OPERATORS: [&str; 13] = [
 ];
 
 /// One operator at one path.
-#[derive(Debug)]
-pub(super) struct Operation<'u> {
-    pub(super) operator: &'static str,
-    pub(super) path: UpdatePath<'u>,
-    pub(super) operand: Operand<'u>,
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Operation {
+    pub(super) field: Field,
+    pub(super) operand: Operand,
 }
 
 /// What an operator works with.
-#[derive(Debug)]
-pub(super) enum Operand<'u> {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Operand {
     Nothing,
     /// A value in the form that the SQL function takes.
     Value(Value),
-    /// The field's new path.
-    Renamed(UpdatePath<'u>),
+    /// The field under its new path.
+    Renamed(Field),
     /// What the elements that `$pull` takes out are like.
-    Condition(&'u Value),
+    Condition(ElementCondition),
 }
 
 /// An operation as the SQL function takes it.
@@ -59,45 +57,65 @@ pub(super) struct SqlOperation<'o> {
     condition: Option<usize>,
 }
 
-impl SqlOperation<'_> {
-    pub(super) fn with_condition(self, number: usize) -> Self {
-        Self {
-            condition: Some(number),
-            ..self
-        }
+impl Operation {
+    /// An operator at a path, with the operand that an update document has there.
+    pub(super) fn new(
+        operator: &'static str,
+        path: impl Into<String>,
+        operand: Value,
+    ) -> Result<Self, UpdateError> {
+        let field = Field::parse(operator, path)?;
+        let operand = operand_of(&field, operand)?;
+        Ok(Self { field, operand })
     }
-}
 
-impl Operation<'_> {
-    pub(super) fn to_sql(&self) -> SqlOperation<'_> {
+    /// `$pull` of what matches.
+    pub(super) fn pull(path: &str, condition: ElementFilter) -> Result<Self, UpdateError> {
+        let field = Field::parse("$pull", path)?;
+        let operand = condition_of(&field, condition)?;
+        Ok(Self { field, operand })
+    }
+
+    pub(super) fn touched(&self) -> impl Iterator<Item = &Field> {
+        let renamed = match &self.operand {
+            Operand::Renamed(field) => Some(field),
+            _ => None,
+        };
+        std::iter::once(&self.field).chain(renamed)
+    }
+
+    pub(super) fn is_for_inserts(&self) -> bool {
+        self.field.operator == "$setOnInsert"
+    }
+
+    pub(super) fn to_sql(&self, condition: Option<usize>) -> SqlOperation<'_> {
         SqlOperation {
-            operator: self.operator,
-            path: self.path.text,
+            operator: self.field.operator,
+            path: self.field.path.as_str(),
             value: match &self.operand {
                 Operand::Nothing | Operand::Condition(_) => None,
                 Operand::Value(value) => Some(Cow::Borrowed(value)),
-                Operand::Renamed(path) => Some(Cow::Owned(path.text.into())),
+                Operand::Renamed(field) => Some(Cow::Owned(field.path().into())),
             },
-            condition: None,
+            condition,
         }
+    }
+
+    /// Whether it changes every document, because it adds a whole number that is not 0.
+    pub(super) fn counts(&self) -> bool {
+        let added = match &self.operand {
+            Operand::Value(value) if self.field.operator == "$inc" => value.as_i64(),
+            _ => None,
+        };
+        added.is_some_and(|added| added != 0)
     }
 }
 
-/// Whether an update changes every document that it is applied to, because it adds a whole number that is not 0.
-pub(crate) fn counts(update: &Value) -> bool {
-    let added = update.get("$inc").and_then(Value::as_object);
-    added.is_some_and(|fields| {
-        fields
-            .values()
-            .any(|added| added.as_i64().is_some_and(|added| added != 0))
-    })
-}
-
-/// The operations of an update document, which touch each field once.
-pub(super) fn operations(update: &Value) -> Result<Vec<Operation<'_>>, UpdateError> {
+/// The operations of an update document.
+pub(super) fn operations(update: Value) -> Result<Vec<Operation>, UpdateError> {
     let Value::Object(operators) = update else {
         return Err(UpdateError::NotAnObject {
-            found: type_name(update),
+            found: type_name(&update),
         });
     };
     if operators.is_empty() {
@@ -105,12 +123,17 @@ pub(super) fn operations(update: &Value) -> Result<Vec<Operation<'_>>, UpdateErr
     }
     let mut operations = Vec::new();
     for (key, fields) in operators {
-        let operator = operator(key)?;
-        for (path, operand) in fields_of(operator, fields)? {
-            operations.push(operation(operator, path, operand)?);
+        let operator = operator(&key)?;
+        let Value::Object(fields) = fields else {
+            return Err(UpdateError::NoFields {
+                operator,
+                found: type_name(&fields),
+            });
+        };
+        for (path, operand) in fields {
+            operations.push(Operation::new(operator, path, operand)?);
         }
     }
-    refuse_conflicts(touched(&operations))?;
     Ok(operations)
 }
 
@@ -128,68 +151,35 @@ fn operator(key: &str) -> Result<&'static str, UpdateError> {
         })
 }
 
-fn fields_of<'u>(
-    operator: &'static str,
-    fields: &'u Value,
-) -> Result<&'u Map<String, Value>, UpdateError> {
-    fields.as_object().ok_or_else(|| UpdateError::NoFields {
-        operator,
-        found: type_name(fields),
-    })
+fn operand_of(field: &Field, operand: Value) -> Result<Operand, UpdateError> {
+    match field.operator {
+        "$unset" => return Ok(Operand::Nothing),
+        "$currentDate" => return field.check_date(&operand).map(|()| Operand::Nothing),
+        "$rename" => return field.renamed(operand).map(Operand::Renamed),
+        "$pull" if operand.is_object() => return condition_of(field, operand.into()),
+        _ => field.check_storable(&operand)?,
+    }
+    let value = match field.operator {
+        "$inc" | "$mul" => field.number(operand)?,
+        "$push" => pushed_values(field, &operand)?,
+        "$addToSet" => added_values(field, &operand)?,
+        "$pop" => field.end(&operand)?,
+        _ => operand,
+    };
+    let stored = match field.operator {
+        "$push" => &value["each"],
+        _ => &value,
+    };
+    field.check_depth(stored)?;
+    Ok(Operand::Value(value))
 }
 
-fn operation<'u>(
-    operator: &'static str,
-    path: &'u str,
-    operand: &'u Value,
-) -> Result<Operation<'u>, UpdateError> {
-    let path = UpdatePath::parse(operator, path)?;
-    let field = Field {
-        operator,
-        path: &path,
-    };
-    let checked = match operator {
-        "$unset" => Operand::Nothing,
-        "$inc" | "$mul" => Operand::Value(field.number(operand)?),
-        "$currentDate" => {
-            field.check_date(operand)?;
-            Operand::Nothing
-        }
-        "$rename" => Operand::Renamed(field.renamed(operand)?),
-        "$push" => Operand::Value(pushed_values(&field, operand)?),
-        "$addToSet" => Operand::Value(added_values(&field, operand)?),
-        "$pull" if operand.is_object() => Operand::Condition(operand),
-        "$pop" => Operand::Value(field.end(operand)?),
-        _ => Operand::Value(operand.clone()),
-    };
-    if let Operand::Value(value) = &checked {
-        let stored = match operator {
-            "$push" => &value["each"],
-            _ => value,
-        };
-        field.refuse_unstorable(operand, stored)?;
-    }
-    Ok(Operation {
-        operator,
-        path,
-        operand: checked,
-    })
-}
-
-fn touched<'u>(operations: &[Operation<'u>]) -> Vec<Touched<'u>> {
-    let mut touched = Vec::with_capacity(operations.len());
-    for operation in operations {
-        let operator = operation.operator;
-        touched.push(Touched {
-            operator,
-            path: operation.path.clone(),
-        });
-        if let Operand::Renamed(path) = &operation.operand {
-            touched.push(Touched {
-                operator,
-                path: path.clone(),
-            });
-        }
-    }
-    touched
+fn condition_of(field: &Field, condition: ElementFilter) -> Result<Operand, UpdateError> {
+    let condition = condition.into_condition(field.operator, field.path.as_str());
+    condition
+        .map(Operand::Condition)
+        .map_err(|source| UpdateError::Condition {
+            path: field.path(),
+            source,
+        })
 }

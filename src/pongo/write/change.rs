@@ -4,21 +4,33 @@ use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::Updated;
 use super::upsert::upsert_seed;
 use crate::database::position::{from_sql, get_u64};
-use crate::database::{Jsonb, RetryPolicy, Sql, check_key, get, retry};
+use crate::database::{ExpectedVersion, Jsonb, RetryPolicy, Sql, check_key, get, retry};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{
-    DocumentConflict, EncodedDocument, ExpectedDocument, StoredDocument, Take, new_id,
-};
+use crate::pongo::document::{EncodedDocument, StoredDocument, new_id, other_id};
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{Filter, SqlValue, pinned_id};
-use crate::pongo::statement::{PICK, Statement, StatementBuilder, StatementSql};
-use crate::pongo::update::{Update, UpdatePhase, counts};
+use crate::pongo::filter::{Filter, SqlValue};
+use crate::pongo::statement::{Statement, StatementBuilder, StatementSql};
+use crate::pongo::update::{Update, UpdatePhase};
 use postgres::Row;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+
+/// Locks the document before it looks at anything of it, so nothing can come between what is read and what is written.
+pub(super) const PICK: StatementSql = StatementSql::new(
+    "
+    WITH picked AS (
+        SELECT _id, _version, data
+          FROM {table}
+         WHERE _partition = $1 AND {known} AND {filter}
+         {order}
+         {limit}
+           FOR UPDATE
+    )",
+);
 
 /// What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is keeps its
 /// version.
-const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
+pub(super) const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
         SELECT picked._id, picked._version, picked.data, {changed} AS changed
           FROM picked
          WHERE {expected} AND {keeps_id}
@@ -26,9 +38,21 @@ const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
         UPDATE {table} AS document
            SET data = computed.changed, _version = computed._version + 1, _updated = now()
           FROM computed
-         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}
+         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}");
+
+/// What a write of one document tells.
+const RETURNING: StatementSql = StatementSql::new(
+    "
         RETURNING document._id, document.data, document._version
-    )");
+    )",
+);
+
+const DELETE: StatementSql = StatementSql::new(
+    ", changed AS (
+        DELETE FROM {table} AS document
+         USING picked
+         WHERE document._id = picked._id AND document._partition = $1 AND {expected}",
+);
 
 const FOUND: StatementSql = StatementSql::new(
     "
@@ -62,12 +86,6 @@ const YIELDING: StatementSql = StatementSql::new(
         ON CONFLICT DO NOTHING",
 );
 
-const RETURNING: StatementSql = StatementSql::new(
-    "
-        RETURNING document._id, document.data, document._version
-    )",
-);
-
 const INSERTED: StatementSql = StatementSql::new(
     "
      UNION ALL
@@ -77,34 +95,43 @@ const INSERTED: StatementSql = StatementSql::new(
 const NOTHING: &str = "NULL::jsonb";
 const BEFORE: &str = "picked.data";
 const AFTER: &str = "coalesce(changed.data, picked.data)";
+const DELETED: &str = "changed.data";
 const INSERTED_AFTER: &str = "inserted.data";
+
+/// What an updated document is compared with.
+pub(super) const UPDATED_BEFORE: &str = "computed.data";
 
 /// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
 /// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
 const UPSERT_AGAIN: RetryPolicy = RetryPolicy::times(4);
 
+/// Takes a document that a write gives, before the write is committed: where it cannot be read, nothing is written.
+type Take<'t> = &'t dyn Fn(&StoredDocument<'_>) -> Result<()>;
+
 /// A change of one document.
-pub(crate) struct Change<'c> {
-    pub(crate) doing: &'static str,
-    pub(crate) filter: Filter,
-    pub(crate) options: &'c UpdateOptions,
-    pub(crate) returned: Option<Returned<'c>>,
-    pub(crate) new: NewDocument<'c>,
+pub(super) struct Change<'c> {
+    doing: &'static str,
+    filter: Filter,
+    options: &'c UpdateOptions,
+    returned: Option<Returned<'c>>,
+    new: NewDocument<'c>,
 }
 
 /// Which form of the document is given, and who takes it. Where he cannot read it, nothing is changed.
 #[derive(Clone, Copy)]
-pub(crate) struct Returned<'c> {
-    pub(crate) form: ReturnDocument,
-    pub(crate) take: Take<'c>,
+struct Returned<'c> {
+    form: ReturnDocument,
+    take: Take<'c>,
 }
 
 /// What becomes of the document.
-pub(crate) enum NewDocument<'c> {
+pub(super) enum NewDocument<'c> {
     Updated(&'c Update),
     Replaced(EncodedDocument),
+    Deleted,
 }
 
+#[derive(Default)]
 struct Expressions {
     changed: String,
     inserted: Option<String>,
@@ -129,10 +156,43 @@ impl Returned<'_> {
     }
 }
 
-impl Change<'_> {
-    pub(crate) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
+impl<'c> Change<'c> {
+    pub(super) fn new(
+        doing: &'static str,
+        filter: Filter,
+        new: NewDocument<'c>,
+        options: &'c UpdateOptions,
+    ) -> Self {
+        Self {
+            doing,
+            filter,
+            options,
+            returned: None,
+            new,
+        }
+    }
+
+    /// The same, which gives the document in this form; `operation` is how the caller calls it.
+    pub(super) fn find_and_run<T: DeserializeOwned>(
+        self,
+        operation: &str,
+        form: ReturnDocument,
+        collection: &Collection<'_, T>,
+    ) -> Result<Option<T>> {
+        self.options.refuse_report(operation)?;
+        let taken = RefCell::new(None);
+        let take = |stored: &StoredDocument<'_>| {
+            taken.replace(Some(collection.decode(stored)?));
+            Ok(())
+        };
+        let returned = Some(Returned { form, take: &take });
+        Change { returned, ..self }.run(collection)?;
+        Ok(taken.into_inner())
+    }
+
+    pub(super) fn run<T>(&self, collection: &Collection<'_, T>) -> Result<Updated> {
         let table = collection.table()?;
-        let filter = self.filter.document().map_err(Error::Filter)?;
+        let filter = &self.filter;
         let mut builder = StatementBuilder::new(table).filter(filter)?;
         let expressions = self.expressions(&mut builder, filter)?;
         let id = self.id(filter)?.map(SqlValue::Text);
@@ -144,16 +204,17 @@ impl Change<'_> {
         };
         let builder = builder
             .order(self.options.sort.as_ref())?
+            .part("limit", "LIMIT 1")
             .expected(self.options.expected)
             .part("changed", expressions.changed)
             .part("before", self.before())
             .part("keeps_id", keeps_id)
             .part("returned", self.returned());
         let (Some(inserted), Some(id)) = (expressions.inserted, id) else {
-            let statement = if self.only_counts(filter) {
-                builder.build(&[COUNT])
-            } else {
-                builder.build(&[PICK, CHANGE, FOUND])
+            let statement = match self.new {
+                NewDocument::Deleted => builder.build(&[PICK, DELETE, RETURNING, FOUND]),
+                _ if self.only_counts(filter) => builder.build(&[COUNT]),
+                _ => builder.build(&[PICK, CHANGE, RETURNING, FOUND]),
             };
             let row = self.first_row(collection, &statement)?;
             return self.outcome(collection, filter, row.as_ref());
@@ -168,8 +229,9 @@ impl Change<'_> {
     }
 
     /// The SQL of the new document, where one is found and where an upsert inserts it.
-    fn expressions(&self, builder: &mut StatementBuilder, filter: &Value) -> Result<Expressions> {
+    fn expressions(&self, builder: &mut StatementBuilder, filter: &Filter) -> Result<Expressions> {
         match &self.new {
+            NewDocument::Deleted => Ok(Expressions::default()),
             NewDocument::Replaced(document) => {
                 let document = builder
                     .parameters()
@@ -201,22 +263,24 @@ impl Change<'_> {
     /// The id that the new document names; its place must have it.
     fn own_id(&self) -> Option<&String> {
         match &self.new {
-            NewDocument::Updated(_) => None,
             NewDocument::Replaced(document) => document.id.as_ref(),
+            NewDocument::Updated(_) | NewDocument::Deleted => None,
         }
     }
 
     fn upsert<T>(
         &self,
         collection: &Collection<'_, T>,
-        filter: &Value,
+        filter: &Filter,
         builder: StatementBuilder,
     ) -> Result<Updated> {
         let [statement, telling] = builder.build_each([
             &[
-                PICK, CHANGE, INSERTING, YIELDING, RETURNING, FOUND, INSERTED,
+                PICK, CHANGE, RETURNING, INSERTING, YIELDING, RETURNING, FOUND, INSERTED,
             ],
-            &[PICK, CHANGE, INSERTING, RETURNING, FOUND, INSERTED],
+            &[
+                PICK, CHANGE, RETURNING, INSERTING, RETURNING, FOUND, INSERTED,
+            ],
         ]);
         let row = retry(
             &UPSERT_AGAIN,
@@ -236,25 +300,25 @@ impl Change<'_> {
     /// What the new document is compared with. In the JSON of another library are columns, too, which no replacement has.
     fn before(&self) -> &'static str {
         match self.new {
-            NewDocument::Updated(_) => "computed.data",
+            NewDocument::Updated(_) | NewDocument::Deleted => UPDATED_BEFORE,
             NewDocument::Replaced(_) => "computed.data - '{_id,_version}'::text[]",
         }
     }
 
     /// Whether the one document that can match is changed in any case, and nobody asks for more.
-    fn only_counts(&self, filter: &Value) -> bool {
+    fn only_counts(&self, filter: &Filter) -> bool {
         let NewDocument::Updated(update) = &self.new else {
             return false;
         };
-        pinned_id(filter).is_some()
+        filter.pinned_id().is_some()
             && self.returned.is_none()
-            && self.options.expected == ExpectedDocument::Any
-            && update.document().is_ok_and(counts)
+            && self.options.expected == ExpectedVersion::Any
+            && update.counts()
     }
 
     /// The id of a document that is inserted.
-    fn id(&self, filter: &Value) -> Result<Option<String>> {
-        let pinned = pinned_id(filter).map(str::to_owned);
+    fn id(&self, filter: &Filter) -> Result<Option<String>> {
+        let pinned = filter.pinned_id().map(str::to_owned);
         if let Some(pinned) = pinned.as_ref().filter(|_| self.options.upsert) {
             check_key("the document id", pinned)?;
         }
@@ -269,6 +333,7 @@ impl Change<'_> {
     fn returned(&self) -> &'static str {
         match self.returned.map(|returned| returned.form) {
             None => NOTHING,
+            Some(_) if matches!(self.new, NewDocument::Deleted) => DELETED,
             Some(ReturnDocument::Before) => BEFORE,
             Some(ReturnDocument::After) => AFTER,
         }
@@ -296,7 +361,7 @@ impl Change<'_> {
     fn outcome<T>(
         &self,
         collection: &Collection<'_, T>,
-        filter: &Value,
+        filter: &Filter,
         row: Option<&Row>,
     ) -> Result<Updated> {
         let Some(row) = row else {
@@ -325,11 +390,11 @@ impl Change<'_> {
         })
     }
 
-    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Value) -> Result<Updated> {
+    fn unmatched<T>(&self, collection: &Collection<'_, T>, filter: &Filter) -> Result<Updated> {
         if self.options.expected.is_met_by(0) {
             return Ok(Updated::default());
         }
-        self.conflict(collection, pinned_id(filter).map(str::to_owned), 0)
+        self.conflict(collection, filter.pinned_id().map(str::to_owned), 0)
     }
 
     fn conflict<T>(
@@ -338,7 +403,8 @@ impl Change<'_> {
         id: Option<String>,
         actual: u64,
     ) -> Result<Updated> {
-        let conflict = collection.conflict(id, self.options.expected, actual);
+        let table = collection.table()?;
+        let conflict = table.conflict(id, self.options.expected, actual);
         if !self.options.reports_conflict {
             return Err(Error::Conflict(conflict));
         }
@@ -349,28 +415,5 @@ impl Change<'_> {
             conflict: Some(conflict),
             ..Updated::default()
         })
-    }
-}
-
-pub(crate) fn other_id(own: &str, found: &str) -> Error {
-    Error::invalid(
-        format!("the document id \"{own}\""),
-        format!("is not that of the document to be replaced, \"{found}\": an id never changes"),
-    )
-}
-
-impl<T> Collection<'_, T> {
-    pub(crate) fn conflict(
-        &self,
-        id: Option<String>,
-        expected: ExpectedDocument,
-        actual: u64,
-    ) -> DocumentConflict {
-        DocumentConflict {
-            collection: self.name.clone(),
-            id,
-            expected,
-            actual,
-        }
     }
 }

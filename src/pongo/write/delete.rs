@@ -1,26 +1,13 @@
 //! Deleting documents.
 
-use super::options::DeleteOptions;
+use super::change::{Change, NewDocument};
+use super::options::{DeleteOptions, ReturnDocument};
 use super::outcome::Deleted;
-use crate::database::position::get_u64;
-use crate::database::{Sql, get};
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{StoredDocument, Take};
-use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{Filter, pinned_id};
-use crate::pongo::statement::{PICK, StatementBuilder, StatementSql};
+use crate::pongo::error::Result;
+use crate::pongo::filter::Filter;
+use crate::pongo::statement::{StatementBuilder, StatementSql};
 use serde::de::DeserializeOwned;
-
-const DELETE_ONE: StatementSql = StatementSql::new(
-    ", deleted AS (
-        DELETE FROM {table} AS document
-         USING picked
-         WHERE document._id = picked._id AND document._partition = $1 AND {expected}
-        RETURNING document._id
-    )
-    SELECT {returned}, picked._id, picked._version, deleted._id IS NOT NULL AS is_deleted
-      FROM picked LEFT JOIN deleted ON deleted._id = picked._id",
-);
 
 /// Locks the documents in the order of their ids first, so that two writes of many do not wait for each other.
 const DELETE_MANY: StatementSql = StatementSql::new(
@@ -36,9 +23,6 @@ const DELETE_MANY: StatementSql = StatementSql::new(
      USING picked
      WHERE document._id = picked._id AND document._partition = $1",
 );
-
-const NOTHING: &str = "NULL::jsonb";
-const DOCUMENT: &str = "picked.data";
 
 impl<T> Collection<'_, T> {
     /// Deletes a document that matches the filter, whichever the server finds first.
@@ -59,7 +43,17 @@ impl<T> Collection<'_, T> {
         filter: impl Into<Filter>,
         options: DeleteOptions,
     ) -> Result<Deleted> {
-        self.delete_first(&filter.into(), &options, None)
+        let deleted = Change::new(
+            "delete a document",
+            filter.into(),
+            NewDocument::Deleted,
+            &options.0,
+        )
+        .run(self)?;
+        Ok(Deleted {
+            id: deleted.id.filter(|_| deleted.modified),
+            conflict: deleted.conflict,
+        })
     }
 
     /// Deletes the documents that match the filter, and returns how many; `json!({})` matches all.
@@ -69,70 +63,9 @@ impl<T> Collection<'_, T> {
     pub fn delete_many(&self, filter: impl Into<Filter>) -> Result<u64> {
         let (table, filter) = (self.table()?, filter.into());
         let statement = StatementBuilder::new(table)
-            .filter(filter.document().map_err(Error::Filter)?)?
+            .filter(&filter)?
             .build(&[DELETE_MANY]);
         self.write(|sql| statement.execute("delete documents", sql))
-    }
-
-    fn delete_first(
-        &self,
-        filter: &Filter,
-        options: &DeleteOptions,
-        take: Option<Take<'_>>,
-    ) -> Result<Deleted> {
-        let (table, filter) = (self.table()?, filter.document().map_err(Error::Filter)?);
-        let statement = StatementBuilder::new(table)
-            .filter(filter)?
-            .order(options.sort.as_ref())?
-            .expected(options.expected)
-            .part("returned", take.map_or(NOTHING, |_| DOCUMENT))
-            .build(&[PICK, DELETE_ONE]);
-        let run = |sql: &mut dyn Sql| statement.query("delete a document", sql);
-        let row = match take {
-            None => self.write_row(run, None),
-            Some(take) => self.write_row(
-                run,
-                Some(&|row| {
-                    if get(row, "is_deleted")? {
-                        take(&StoredDocument::of_row(row)?)?;
-                    }
-                    Ok(())
-                }),
-            ),
-        }?;
-        let Some(row) = row else {
-            let id = pinned_id(filter).map(str::to_owned);
-            return self.undeleted(options, id, 0);
-        };
-        let id: String = get(&row, "_id")?;
-        if get(&row, "is_deleted")? {
-            return Ok(Deleted {
-                id: Some(id),
-                conflict: None,
-            });
-        }
-        let version = get_u64(&row, "_version")?;
-        self.undeleted(options, Some(id), version)
-    }
-
-    /// What to say where nothing was deleted.
-    fn undeleted(
-        &self,
-        options: &DeleteOptions,
-        id: Option<String>,
-        version: u64,
-    ) -> Result<Deleted> {
-        if options.expected.is_met_by(version) {
-            return Ok(Deleted::default());
-        }
-        let conflict = self.conflict(id, options.expected, version);
-        if !options.reports_conflict {
-            return Err(Error::Conflict(conflict));
-        }
-        Ok(Deleted {
-            id: None,
-            conflict: Some(conflict),
-        })
     }
 }
 
@@ -169,7 +102,11 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         filter: impl Into<Filter>,
         options: DeleteOptions,
     ) -> Result<Option<T>> {
-        options.refuse_report("find_one_and_delete")?;
-        self.taken(|take| self.delete_first(&filter.into(), &options, Some(take)))
+        let doing = "find and delete a document";
+        Change::new(doing, filter.into(), NewDocument::Deleted, &options.0).find_and_run(
+            "find_one_and_delete",
+            ReturnDocument::Before,
+            self,
+        )
     }
 }

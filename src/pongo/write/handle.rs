@@ -1,10 +1,10 @@
 //! Load, decide, store.
 
-use super::versioned_writes::{VersionedWrites, versions};
-use crate::database::{RetryPolicy, param, retry};
+use crate::database::{ExpectedVersion, RetryPolicy, Sql, param, retry};
 use crate::pongo::collection::Collection;
 use crate::pongo::document::{
-    CollectionSql, DocumentConflict, DocumentTable, ExpectedDocument, StoredDocument, check_ids,
+    CollectionSql, DocumentConflict, DocumentTable, DocumentWrite, Put, StoredDocument, WriteRules,
+    check_ids,
 };
 use crate::pongo::error::{Error, Result};
 use postgres::Row;
@@ -32,15 +32,16 @@ const RETRIES_WITHOUT_PAUSE: u32 = 3;
 /// A document to be handled: its id, and what it is expected to be.
 ///
 /// ```
-/// use emmett_postgresql::pongo::{ExpectedDocument, HandleId};
+/// use emmett_postgresql::ExpectedVersion;
+/// use emmett_postgresql::pongo::HandleId;
 /// let any: HandleId = "cart-1".into();
 /// let second: HandleId = ("cart-1", 2).into();
-/// let new = HandleId::new("cart-1").expect(ExpectedDocument::DoesNotExist);
+/// let new = HandleId::new("cart-1").expect(ExpectedVersion::DoesNotExist);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandleId {
     id: String,
-    expected: ExpectedDocument,
+    expected: ExpectedVersion,
 }
 
 impl HandleId {
@@ -48,13 +49,13 @@ impl HandleId {
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
-            expected: ExpectedDocument::Any,
+            expected: ExpectedVersion::Any,
         }
     }
 
-    /// What the document must be before the handler is called. Defaults to [`ExpectedDocument::Any`].
+    /// What the document must be before the handler is called. Defaults to [`ExpectedVersion::Any`].
     #[must_use]
-    pub fn expect(mut self, expected: impl Into<ExpectedDocument>) -> Self {
+    pub fn expect(mut self, expected: impl Into<ExpectedVersion>) -> Self {
         self.expected = expected.into();
         self
     }
@@ -197,7 +198,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             .ok_or_else(|| Error::invalid("handle", "gave no result"))
     }
 
-    /// Handles several documents: one read and at most three writes, however many there are. All are written or none. The
+    /// Handles several documents: one read and at most two writes, however many there are. All are written or none. The
     /// results are in the order of the ids. The closure gets each id and its document, or `None`.
     ///
     /// ```
@@ -272,14 +273,10 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             let decision = self.decide(id, stored.get(id.id.as_str()), reports, decide)?;
             decisions.push(decision);
         }
-        let mut writes = VersionedWrites::default();
-        for decision in &decisions {
-            decision.add_to(&mut writes);
-        }
-        let written = self.store(table, &writes, &decisions, reports)?;
+        let conflicts = self.store(table, &decisions, reports)?;
         Ok(decisions
             .into_iter()
-            .map(|decision| decision.into_handled(&written))
+            .map(|decision| decision.into_handled(&conflicts))
             .collect())
     }
 
@@ -307,7 +304,9 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     ) -> Result<Decision<T>, Failure> {
         let actual = stored.map_or(0, |stored| stored.version);
         if !id.expected.is_met_by(actual) {
-            let conflict = self.conflict(Some(id.id.clone()), id.expected, actual);
+            let conflict = self
+                .table()?
+                .conflict(Some(id.id.clone()), id.expected, actual);
             if reports {
                 return Ok(Decision::conflict(conflict));
             }
@@ -347,65 +346,38 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         if before == Some(json.as_slice()) {
             return Ok(Change::None(Some(version)));
         }
-        let encoded = self.stored_form(json)?;
-        if let Some(own) = encoded.id.as_ref().filter(|own| **own != id.id) {
-            return Err(Error::invalid(
-                format!("the document id \"{own}\""),
-                format!(
-                    "is not that of the document that was handled, \"{}\"",
-                    id.id
-                ),
-            ));
-        }
+        let json = self.stored_form(json)?.for_id(&id.id)?;
         Ok(match before {
-            None => Change::Insert(encoded.json),
-            Some(_) => Change::Replace(encoded.json, version),
+            None => Change::Insert(json),
+            Some(_) => Change::Replace(json, version),
         })
     }
 
-    /// One statement is a transaction of its own.
+    /// Writes what was decided; returns the conflicts that are to be reported.
     fn store(
         &self,
         table: &DocumentTable,
-        writes: &VersionedWrites<'_>,
         decisions: &[Decision<T>],
         reports: bool,
-    ) -> Result<Written, Failure> {
-        let run = |sql: &mut dyn crate::database::Sql| {
-            let written = writes.send(table, sql)?;
-            let lost: Vec<&str> = decisions
-                .iter()
-                .filter(|decision| decision.is_lost(&written))
-                .map(|decision| decision.id.as_str())
+    ) -> Result<HashMap<String, DocumentConflict>, Failure> {
+        let writes = || decisions.iter().filter_map(Decision::write);
+        let inserted: Vec<(&str, &[u8])> = writes().filter_map(|write| inserted(&write)).collect();
+        let run = |sql: &mut dyn Sql| {
+            let inserted = table.put(sql, &inserted, Put::InsertMissing)?;
+            // What somebody else has inserted meanwhile is not what was expected, and so says its version.
+            let others: Vec<_> = writes()
+                .filter(|write| !inserted.contains_key(write.id))
                 .collect();
-            if lost.is_empty() {
-                return Ok(Written {
-                    versions: written,
-                    conflicts: HashMap::new(),
-                });
-            }
-            let actual = versions(table, sql, &lost)?;
-            let conflicts: HashMap<String, DocumentConflict> = decisions
-                .iter()
-                .filter(|decision| decision.is_lost(&written))
-                .map(|decision| {
-                    let actual = actual.get(&decision.id).copied().unwrap_or(0);
-                    let id = decision.id.clone();
-                    let conflict = self.conflict(Some(id.clone()), decision.expected(), actual);
-                    (id, conflict)
-                })
-                .collect();
+            let conflicts = write_others(table, sql, &others, reports)?;
             match conflicts.values().next() {
                 Some(conflict) if !reports => Err(Error::Conflict(conflict.clone())),
-                _ => Ok(Written {
-                    versions: written,
-                    conflicts,
-                }),
+                _ => Ok(conflicts),
             }
         };
-        let stored = match writes.len() {
-            0 => return Ok(Written::default()),
-            1 => self.executor.run(&self.name, false, run),
+        let stored = match (inserted.len(), writes().count()) {
+            (_, 0) => return Ok(HashMap::new()),
+            // One statement is a transaction of its own.
+            (0, _) | (_, 1) => self.write(run),
             _ => self.executor.atomically(&self.name, run),
         };
         stored.map_err(|error| {
@@ -416,6 +388,36 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             }
         })
     }
+}
+
+/// The id and the JSON of what expects no document.
+fn inserted<'w>(write: &DocumentWrite<'w>) -> Option<(&'w str, &'w [u8])> {
+    let json = write.json?;
+    (write.expected == ExpectedVersion::DoesNotExist).then_some((write.id, json))
+}
+
+/// Replaces and deletes; returns what was not as expected.
+fn write_others(
+    table: &DocumentTable,
+    sql: &mut dyn Sql,
+    writes: &[DocumentWrite<'_>],
+    reports: bool,
+) -> Result<HashMap<String, DocumentConflict>> {
+    let rules = WriteRules {
+        despite_conflicts: reports,
+        unchanged_too: true,
+    };
+    let written = table.write(sql, writes, rules)?;
+    let lost = writes
+        .iter()
+        .zip(written)
+        .filter(|(_, written)| !written.is_expected || written.before == 0);
+    let conflicts = lost.map(|(write, written)| {
+        let id = write.id.to_owned();
+        let conflict = table.conflict(Some(id.clone()), write.expected, written.before);
+        (id, conflict)
+    });
+    Ok(conflicts.collect())
 }
 
 /// Why an attempt has failed.
@@ -453,12 +455,6 @@ fn by_id(rows: &[Row]) -> Result<HashMap<&str, StoredDocument<'_>>> {
         .collect()
 }
 
-#[derive(Default)]
-struct Written {
-    versions: HashMap<String, u64>,
-    conflicts: HashMap<String, DocumentConflict>,
-}
-
 enum Change {
     Insert(Vec<u8>),
     Replace(Vec<u8>, u64),
@@ -483,44 +479,33 @@ impl<T> Decision<T> {
         }
     }
 
-    fn add_to<'w>(&'w self, writes: &mut VersionedWrites<'w>) {
-        match &self.change {
-            Change::Insert(json) => writes.insert(&self.id, json),
-            Change::Replace(json, version) => writes.replace(&self.id, json, *version),
-            Change::Delete(version) => writes.delete(&self.id, *version),
-            Change::None(_) | Change::Conflict(_) => {}
-        }
+    /// How the document is written.
+    fn write(&self) -> Option<DocumentWrite<'_>> {
+        let (json, expected) = match &self.change {
+            Change::Insert(json) => (Some(json), ExpectedVersion::DoesNotExist),
+            Change::Replace(json, version) => (Some(json), ExpectedVersion::Exact(*version)),
+            Change::Delete(version) => (None, ExpectedVersion::Exact(*version)),
+            Change::None(_) | Change::Conflict(_) => return None,
+        };
+        Some(DocumentWrite {
+            id: &self.id,
+            json: json.map(Vec::as_slice),
+            expected,
+        })
     }
 
-    /// Whether the document was to be written and was not.
-    fn is_lost(&self, written: &HashMap<String, u64>) -> bool {
-        !matches!(self.change, Change::None(_) | Change::Conflict(_))
-            && !written.contains_key(&self.id)
-    }
-
-    /// What the write expected.
-    fn expected(&self) -> ExpectedDocument {
-        match self.change {
-            Change::Replace(_, version) | Change::Delete(version) => {
-                ExpectedDocument::Version(version)
-            }
-            _ => ExpectedDocument::DoesNotExist,
-        }
-    }
-
-    fn into_handled(self, written: &Written) -> Handled<T> {
+    fn into_handled(self, conflicts: &HashMap<String, DocumentConflict>) -> Handled<T> {
         let Self {
             id,
             document,
             change,
         } = self;
-        if let Some(conflict) = written.conflicts.get(&id) {
+        if let Some(conflict) = conflicts.get(&id) {
             return Handled::conflict(id, conflict.clone());
         }
-        let version = written.versions.get(&id).copied();
         let (outcome, version) = match change {
-            Change::Insert(_) => (HandleOutcome::Inserted, version),
-            Change::Replace(..) => (HandleOutcome::Replaced, version),
+            Change::Insert(_) => (HandleOutcome::Inserted, Some(1)),
+            Change::Replace(_, version) => (HandleOutcome::Replaced, Some(version + 1)),
             Change::Delete(_) => (HandleOutcome::Deleted, None),
             Change::None(version) => (HandleOutcome::Unchanged, version),
             Change::Conflict(conflict) => return Handled::conflict(id, conflict),

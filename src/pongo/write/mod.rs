@@ -10,7 +10,6 @@ mod replace;
 mod replace_many;
 mod update;
 mod upsert;
-mod versioned_writes;
 
 pub use handle::{HandleId, HandleOptions, HandleOutcome, Handled};
 pub use options::{DeleteOptions, ReturnDocument, UpdateOptions};

@@ -1,6 +1,6 @@
 //! What a write may say beside the filter and the document.
 
-use crate::pongo::document::ExpectedDocument;
+use crate::database::ExpectedVersion;
 use crate::pongo::error::{Error, Result};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct UpdateOptions {
-    pub(crate) expected: ExpectedDocument,
+    pub(crate) expected: ExpectedVersion,
     pub(crate) upsert: bool,
     pub(crate) sort: Option<Value>,
     pub(crate) reports_conflict: bool,
@@ -28,12 +28,12 @@ impl UpdateOptions {
     /// The version that the document must have. Defaults to any.
     #[must_use]
     pub fn expected_version(self, version: u64) -> Self {
-        self.expect(ExpectedDocument::Version(version))
+        self.expect(ExpectedVersion::Exact(version))
     }
 
-    /// What the document must be. Defaults to [`ExpectedDocument::Any`].
+    /// What the document must be. Defaults to [`ExpectedVersion::Any`].
     #[must_use]
-    pub fn expect(mut self, expected: ExpectedDocument) -> Self {
+    pub fn expect(mut self, expected: ExpectedVersion) -> Self {
         self.expected = expected;
         self
     }
@@ -66,7 +66,13 @@ impl UpdateOptions {
 
     /// For operations that give a document, and so have no place for a report.
     pub(crate) fn refuse_report(&self, operation: &str) -> Result<()> {
-        refuse_report(self.reports_conflict, operation)
+        if !self.reports_conflict {
+            return Ok(());
+        }
+        let reason = format!(
+            "{operation} gives a document and has no place for it: it fails with the conflict"
+        );
+        Err(Error::invalid("report_conflict", reason))
     }
 }
 
@@ -78,11 +84,7 @@ impl UpdateOptions {
 /// let oldest = DeleteOptions::new().sort(json!({"placedAt": 1}));
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct DeleteOptions {
-    pub(crate) expected: ExpectedDocument,
-    pub(crate) sort: Option<Value>,
-    pub(crate) reports_conflict: bool,
-}
+pub struct DeleteOptions(pub(super) UpdateOptions);
 
 impl DeleteOptions {
     /// Any version, whichever document matches, and an error for a conflict.
@@ -93,34 +95,26 @@ impl DeleteOptions {
     /// The version that the document must have. Defaults to any.
     #[must_use]
     pub fn expected_version(self, version: u64) -> Self {
-        self.expect(ExpectedDocument::Version(version))
+        Self(self.0.expected_version(version))
     }
 
-    /// What the document must be. Defaults to [`ExpectedDocument::Any`].
+    /// What the document must be. Defaults to [`ExpectedVersion::Any`].
     #[must_use]
-    pub fn expect(mut self, expected: ExpectedDocument) -> Self {
-        self.expected = expected;
-        self
+    pub fn expect(self, expected: ExpectedVersion) -> Self {
+        Self(self.0.expect(expected))
     }
 
     /// Which document is the first, where several match: a sort document as in [`Find::sort`](crate::pongo::read::Find::sort). Defaults to
     /// any of them.
     #[must_use]
-    pub fn sort(mut self, order: Value) -> Self {
-        self.sort = Some(order);
-        self
+    pub fn sort(self, order: Value) -> Self {
+        Self(self.0.sort(order))
     }
 
     /// Reports a conflict in the result instead of as an error.
     #[must_use]
-    pub fn report_conflict(mut self) -> Self {
-        self.reports_conflict = true;
-        self
-    }
-
-    /// For operations that give a document, and so have no place for a report.
-    pub(crate) fn refuse_report(&self, operation: &str) -> Result<()> {
-        refuse_report(self.reports_conflict, operation)
+    pub fn report_conflict(self) -> Self {
+        Self(self.0.report_conflict())
     }
 }
 
@@ -132,14 +126,4 @@ pub enum ReturnDocument {
     Before,
     /// As it is now.
     After,
-}
-
-fn refuse_report(is_asked_for: bool, operation: &str) -> Result<()> {
-    if is_asked_for {
-        let reason = format!(
-            "{operation} gives a document and has no place for it: it fails with the conflict"
-        );
-        return Err(Error::invalid("report_conflict", reason));
-    }
-    Ok(())
 }

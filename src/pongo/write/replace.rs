@@ -1,6 +1,6 @@
 //! Replacing documents as a whole.
 
-use super::change::{Change, NewDocument, Returned};
+use super::change::{Change, NewDocument};
 use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::Updated;
 use crate::pongo::collection::Collection;
@@ -47,31 +47,8 @@ impl<T: Serialize> Collection<'_, T> {
         document: &T,
         options: UpdateOptions,
     ) -> Result<Updated> {
-        self.change_to(
-            "replace a document",
-            filter.into(),
-            document,
-            &options,
-            None,
-        )
-    }
-
-    fn change_to(
-        &self,
-        doing: &'static str,
-        filter: Filter,
-        document: &T,
-        options: &UpdateOptions,
-        returned: Option<Returned<'_>>,
-    ) -> Result<Updated> {
-        let change = Change {
-            doing,
-            filter,
-            options,
-            returned,
-            new: NewDocument::Replaced(self.encode(document)?.refuse_operators()?),
-        };
-        change.run(self)
+        let document = NewDocument::Replaced(self.encode(document)?.refuse_operators()?);
+        Change::new("replace a document", filter.into(), document, &options).run(self)
     }
 }
 
@@ -105,18 +82,12 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         returned: ReturnDocument,
         options: UpdateOptions,
     ) -> Result<Option<T>> {
-        options.refuse_report("find_one_and_replace")?;
-        self.taken(|take| {
-            self.change_to(
-                "find and replace a document",
-                filter.into(),
-                document,
-                &options,
-                Some(Returned {
-                    form: returned,
-                    take,
-                }),
-            )
-        })
+        let document = NewDocument::Replaced(self.encode(document)?.refuse_operators()?);
+        let doing = "find and replace a document";
+        Change::new(doing, filter.into(), document, &options).find_and_run(
+            "find_one_and_replace",
+            returned,
+            self,
+        )
     }
 }

@@ -1,44 +1,13 @@
 //! Replacing several documents in one statement.
 
-use super::change::other_id;
 use super::outcome::Updated;
-use crate::database::position::get_u64;
-use crate::database::{Jsonb, get, param};
+use crate::database::ExpectedVersion;
 use crate::pongo::collection::Collection;
-use crate::pongo::document::{CollectionSql, ExpectedDocument, check_ids};
+use crate::pongo::document::{
+    DocumentTable, DocumentWrite, WriteRules, WrittenDocument, check_ids,
+};
 use crate::pongo::error::{Error, Result};
-use postgres::Row;
-use postgres::types::Type;
 use serde::Serialize;
-use std::collections::HashMap;
-
-/// Locks the documents in the order of their ids before it looks at anything of them, so nothing can come between what is
-/// expected and what is written. What is `checked` is compared and stored, so it is MATERIALIZED.
-const REPLACE: CollectionSql = CollectionSql::new("
-    WITH picked AS (
-        SELECT _id, _version, data
-          FROM {table}
-         WHERE _partition = $1 AND {known} AND _id = ANY($2)
-         ORDER BY _id COLLATE \"C\"
-           FOR UPDATE
-    ), checked AS MATERIALIZED (
-        SELECT written.id, written.data, picked.data AS before, coalesce(picked._version, 0) AS version,
-               written.expected IS NULL
-                   OR written.expected = coalesce(picked._version, 0)
-                   OR written.expected = -1 AND picked._id IS NOT NULL AS met
-          FROM unnest($2, $3, $4) AS written (id, data, expected)
-          LEFT JOIN picked ON picked._id = written.id
-    ), replaced AS (
-        UPDATE {table} AS document
-           SET data = checked.data, _version = checked.version + 1, _updated = now()
-          FROM checked
-         WHERE document._id = checked.id AND document._partition = $1
-           AND checked.met AND checked.data <> checked.before - '{_id,_version}'::text[]
-           AND ($5 OR NOT EXISTS (SELECT FROM checked WHERE NOT met))
-        RETURNING document._id
-    )
-    SELECT checked.id, checked.version, checked.met, replaced._id IS NOT NULL AS modified
-      FROM checked LEFT JOIN replaced ON replaced._id = checked.id");
 
 /// A document that takes the place of the one with this id.
 ///
@@ -53,7 +22,7 @@ const REPLACE: CollectionSql = CollectionSql::new("
 pub struct Replacement<'d, T> {
     id: String,
     document: &'d T,
-    expected: ExpectedDocument,
+    expected: ExpectedVersion,
 }
 
 impl<'d, T> Replacement<'d, T> {
@@ -62,7 +31,7 @@ impl<'d, T> Replacement<'d, T> {
         Self {
             id: id.into(),
             document,
-            expected: ExpectedDocument::Any,
+            expected: ExpectedVersion::Any,
         }
     }
 
@@ -72,9 +41,9 @@ impl<'d, T> Replacement<'d, T> {
         self.expect(version)
     }
 
-    /// What the document must be. Defaults to [`ExpectedDocument::Any`].
+    /// What the document must be. Defaults to [`ExpectedVersion::Any`].
     #[must_use]
-    pub fn expect(mut self, expected: impl Into<ExpectedDocument>) -> Self {
+    pub fn expect(mut self, expected: impl Into<ExpectedVersion>) -> Self {
         self.expected = expected.into();
         self
     }
@@ -153,80 +122,47 @@ impl<T: Serialize> Collection<'_, T> {
         if replacements.is_empty() {
             return Ok(Vec::new());
         }
+        let table = self.table()?;
         let documents = replacements
             .iter()
-            .map(|replacement| self.encode_replacement(replacement))
-            .collect::<Result<Vec<_>>>()?;
-        let rows = self.send_replacements(replacements, &documents, despite_conflicts)?;
-        self.replaced(replacements, &rows)
-    }
-
-    fn encode_replacement(&self, replacement: &Replacement<'_, T>) -> Result<Vec<u8>> {
-        let document = self.encode(replacement.document)?.refuse_operators()?;
-        match document.id.as_ref().filter(|own| **own != replacement.id) {
-            Some(own) => Err(other_id(own, &replacement.id)),
-            None => Ok(document.json),
-        }
-    }
-
-    fn send_replacements(
-        &self,
-        replacements: &[Replacement<'_, T>],
-        documents: &[Vec<u8>],
-        despite_conflicts: bool,
-    ) -> Result<Vec<Row>> {
-        let table = self.table()?;
-        let ids: Vec<&str> = replacements
-            .iter()
-            .map(|replacement| replacement.id.as_str())
-            .collect();
-        let data: Vec<Jsonb<'_>> = documents.iter().map(|json| Jsonb(json)).collect();
-        let expected: Vec<Option<i64>> = replacements
-            .iter()
-            .map(|replacement| replacement.expected.as_sql())
-            .collect();
-        let parameters = [
-            param(&table.partition, Type::TEXT),
-            param(&ids, Type::TEXT_ARRAY),
-            param(&data, Type::JSONB_ARRAY),
-            param(&expected, Type::INT8_ARRAY),
-            param(&despite_conflicts, Type::BOOL),
-        ];
-        // Unnamed: a plan that was made while the table was small would look through all of it once it is large.
-        self.write(|sql| {
-            sql.query_unnamed(&REPLACE.with(table), &parameters)
-                .map_err(|source| table.write_error("replace documents", source))
-        })
-    }
-
-    /// What has become of the documents, in the order of the replacements.
-    fn replaced(&self, replacements: &[Replacement<'_, T>], rows: &[Row]) -> Result<Vec<Updated>> {
-        let mut by_id: HashMap<&str, &Row> = HashMap::with_capacity(rows.len());
-        for row in rows {
-            by_id.insert(get(row, "id")?, row);
-        }
-        replacements
-            .iter()
-            .filter_map(|replacement| {
-                let row = by_id.get(replacement.id.as_str())?;
-                Some(self.replacement_outcome(replacement, row))
+            .map(|replacement| {
+                let document = self.encode(replacement.document)?.refuse_operators()?;
+                document.for_id(&replacement.id)
             })
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        let writes: Vec<_> = replacements
+            .iter()
+            .zip(&documents)
+            .map(|(replacement, json)| DocumentWrite {
+                id: &replacement.id,
+                json: Some(json),
+                expected: replacement.expected,
+            })
+            .collect();
+        let rules = WriteRules {
+            despite_conflicts,
+            unchanged_too: false,
+        };
+        let written = self.write(|sql| table.write(sql, &writes, rules))?;
+        Ok(writes
+            .iter()
+            .zip(written)
+            .map(|(write, written)| replaced(table, write, written))
+            .collect())
     }
+}
 
-    fn replacement_outcome(&self, replacement: &Replacement<'_, T>, row: &Row) -> Result<Updated> {
-        let before = get_u64(row, "version")?;
-        let (is_met, modified): (bool, bool) = (get(row, "met")?, get(row, "modified")?);
-        let conflict = (!is_met)
-            .then(|| self.conflict(Some(replacement.id.clone()), replacement.expected, before));
-        let matched = before > 0;
-        Ok(Updated {
-            matched,
-            modified,
-            inserted: false,
-            id: (matched || !is_met).then(|| replacement.id.clone()),
-            version: matched.then_some(before + u64::from(modified)),
-            conflict,
-        })
+fn replaced(table: &DocumentTable, write: &DocumentWrite<'_>, written: WrittenDocument) -> Updated {
+    let id = || Some(write.id.to_owned());
+    let matched = written.before > 0;
+    let conflict =
+        (!written.is_expected).then(|| table.conflict(id(), write.expected, written.before));
+    Updated {
+        matched,
+        modified: written.is_modified,
+        inserted: false,
+        id: id().filter(|_| matched || conflict.is_some()),
+        version: matched.then_some(written.before + u64::from(written.is_modified)),
+        conflict,
     }
 }

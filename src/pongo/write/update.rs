@@ -1,34 +1,25 @@
 //! Updating documents by operators.
 
-use super::change::{Change, NewDocument, Returned};
+use super::change::{CHANGE, Change, NewDocument, PICK, UPDATED_BEFORE};
 use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::{Updated, UpdatedMany};
 use crate::database::position::get_u64;
 use crate::pongo::collection::Collection;
-use crate::pongo::error::{Error, Result};
+use crate::pongo::error::Result;
 use crate::pongo::filter::Filter;
 use crate::pongo::statement::{StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase};
 use serde::de::DeserializeOwned;
 
-/// Locks the documents in one order, so that two updates of many do not wait for each other.
-const UPDATE_MANY: StatementSql = StatementSql::new("
-    WITH picked AS (
-        SELECT _id, _version, data
-          FROM {table}
-         WHERE _partition = $1 AND {known} AND {filter}
-         ORDER BY _id COLLATE \"C\"
-           FOR UPDATE
-    ), computed AS MATERIALIZED (
-        SELECT picked._id, picked._version, picked.data, {changed} AS changed FROM picked
-    ), changed AS (
-        UPDATE {table} AS document
-           SET data = computed.changed, _version = computed._version + 1, _updated = now()
-          FROM computed
-         WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> computed.data
+/// The documents are locked in one order, so that two updates of many do not wait for each other.
+const IN_ONE_ORDER: &str = "ORDER BY _id COLLATE \"C\"";
+
+const COUNTED: StatementSql = StatementSql::new(
+    "
         RETURNING document._id
     )
-    SELECT (SELECT count(*) FROM picked) AS matched, (SELECT count(*) FROM changed) AS modified");
+    SELECT (SELECT count(*) FROM picked) AS matched, (SELECT count(*) FROM changed) AS modified",
+);
 
 impl<T> Collection<'_, T> {
     /// Changes a document that matches the filter, whichever the server finds first. See
@@ -70,13 +61,9 @@ impl<T> Collection<'_, T> {
         update: impl Into<Update>,
         options: UpdateOptions,
     ) -> Result<Updated> {
-        self.change_by(
-            "update a document",
-            filter.into(),
-            &update.into(),
-            &options,
-            None,
-        )
+        let update = update.into();
+        let document = NewDocument::Updated(&update);
+        Change::new("update a document", filter.into(), document, &options).run(self)
     }
 
     /// Changes all documents that match the filter, or none.
@@ -89,35 +76,22 @@ impl<T> Collection<'_, T> {
         update: impl Into<Update>,
     ) -> Result<UpdatedMany> {
         let (filter, update) = (filter.into(), update.into());
-        let table = self.table()?;
-        let mut builder =
-            StatementBuilder::new(table).filter(filter.document().map_err(Error::Filter)?)?;
+        let mut builder = StatementBuilder::new(self.table()?).filter(&filter)?;
         let changed = builder.updated(&update, "picked.data", UpdatePhase::Change)?;
-        let statement = builder.part("changed", changed).build(&[UPDATE_MANY]);
+        let statement = builder
+            .part("order", IN_ONE_ORDER)
+            .part("limit", "")
+            .part("changed", changed)
+            .part("before", UPDATED_BEFORE)
+            .part("expected", "TRUE")
+            .part("keeps_id", "TRUE")
+            .build(&[PICK, CHANGE, COUNTED]);
         let rows = self.write(|sql| statement.query("update documents", sql))?;
         let count = |column| rows.first().map_or(Ok(0), |row| get_u64(row, column));
         Ok(UpdatedMany {
             matched: count("matched")?,
             modified: count("modified")?,
         })
-    }
-
-    fn change_by(
-        &self,
-        doing: &'static str,
-        filter: Filter,
-        update: &Update,
-        options: &UpdateOptions,
-        returned: Option<Returned<'_>>,
-    ) -> Result<Updated> {
-        let change = Change {
-            doing,
-            filter,
-            options,
-            returned,
-            new: NewDocument::Updated(update),
-        };
-        change.run(self)
     }
 }
 
@@ -163,18 +137,13 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         returned: ReturnDocument,
         options: UpdateOptions,
     ) -> Result<Option<T>> {
-        options.refuse_report("find_one_and_update")?;
-        self.taken(|take| {
-            self.change_by(
-                "find and update a document",
-                filter.into(),
-                &update.into(),
-                &options,
-                Some(Returned {
-                    form: returned,
-                    take,
-                }),
-            )
-        })
+        let update = update.into();
+        let document = NewDocument::Updated(&update);
+        let doing = "find and update a document";
+        Change::new(doing, filter.into(), document, &options).find_and_run(
+            "find_one_and_update",
+            returned,
+            self,
+        )
     }
 }

@@ -1,34 +1,20 @@
 //! Documents that an upsert makes of its filter.
 
 use crate::pongo::error::{Error, Result};
-use crate::pongo::filter::{FilterError, equal_fields};
+use crate::pongo::filter::{Filter, FilterError};
 use serde_json::{Map, Value};
 
 /// What a filter says about the document that it did not find: the fields that it compares by equality.
-pub(crate) fn upsert_seed(filter: &Value) -> Result<Value> {
+pub(crate) fn upsert_seed(filter: &Filter) -> Result<Value> {
     let mut seed = Map::new();
-    for (path, value) in equal_fields(filter) {
-        if !insert_at(&mut seed, path, value) {
+    for (path, value) in filter.equal_fields() {
+        if !path.insert_into(&mut seed, value.clone()) {
             return Err(Error::Filter(FilterError::TwoValues {
-                path: path.to_owned(),
+                path: path.as_str().to_owned(),
             }));
         }
     }
     Ok(Value::Object(seed))
-}
-
-/// Puts a value below a dotted path; objects on the way are made. False where there is a value already.
-fn insert_at(object: &mut Map<String, Value>, path: &str, value: &Value) -> bool {
-    let Some((name, rest)) = path.split_once('.') else {
-        return object.insert(path.to_owned(), value.clone()).is_none();
-    };
-    let inner = object
-        .entry(name)
-        .or_insert_with(|| Value::Object(Map::new()));
-    match inner {
-        Value::Object(inner) => insert_at(inner, rest, value),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -42,7 +28,7 @@ mod tests {
             "_id": "x", "a": 1, "b.c": {"$eq": [2]}, "d": {"$gt": 3}, "$and": [{"b.e": "f"}], "$or": [{"g": 1}]
         });
         assert_eq!(
-            upsert_seed(&filter).unwrap(),
+            upsert_seed(&filter.into()).unwrap(),
             json!({"a": 1, "b": {"c": [2], "e": "f"}})
         );
     }
@@ -54,7 +40,7 @@ mod tests {
             (json!({"a": 1, "a.b": 2}), "a.b"),
             (json!({"x.a": 1, "x.a.b": 2}), "x.a.b"),
         ] {
-            let Err(Error::Filter(refused)) = upsert_seed(&filter) else {
+            let Err(Error::Filter(refused)) = upsert_seed(&filter.clone().into()) else {
                 panic!("{filter}");
             };
             assert_eq!(

@@ -1,4 +1,4 @@
-//! A store between threads, and inside an async runtime, where it must not block.
+//! A store shared by threads, and used inside an async runtime, which it must not block.
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::{

@@ -1,4 +1,4 @@
-//! A name that leads to a standby for a while, as during a switch-over.
+//! A host name that temporarily points to a standby, as during a failover.
 
 use super::proxy::Proxy;
 use crate::support::standby::Standby;

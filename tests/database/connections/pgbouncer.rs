@@ -1,4 +1,5 @@
-//! Behind `PgBouncer` in transaction mode: what a session sets would reach strangers, and a lost server is told by the pooler.
+//! Behind `PgBouncer` in transaction mode: session settings would reach other clients, and the pooler reports a lost
+//! server.
 
 use crate::cli::process::run;
 use crate::day::program::{loans, whole_day};

@@ -1,4 +1,4 @@
-//! Where connections come from: the store's own pool, and pools of the caller's.
+//! The store's own pool, and pools of the caller.
 
 use super::proxy::{Loss, Proxy};
 use crate::support::{CartEvent, added, database, quiet, store};

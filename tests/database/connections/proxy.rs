@@ -1,4 +1,4 @@
-//! A proxy between store and server that reads what the store sends: it counts round trips, and loses what it is told to.
+//! A proxy between store and server. It counts round trips, and drops selected messages.
 
 use emmett_postgresql::testing::Database;
 use postgres::config::Host;

@@ -1,4 +1,4 @@
-//! Servers that cannot be reached, or refuse: told at once, and without the password.
+//! Unreachable or refusing servers: the error comes at once, and without the password.
 
 use crate::support::wait_until;
 use emmett_postgresql::testing::Server;

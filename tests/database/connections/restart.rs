@@ -1,4 +1,4 @@
-//! A server that crashes and comes back.
+//! A server that crashes and restarts.
 
 use crate::support::{CartEvent, added, wait_until_active};
 use emmett_postgresql::testing::Server;

@@ -1,4 +1,4 @@
-//! A whole day of a superuser who uses the library among traps.
+//! A superuser uses the whole library among traps.
 
 use super::traps;
 use crate::cli::process::{run_on, succeed};
@@ -99,7 +99,7 @@ fn append(store: &EventStore) -> anyhow::Result<()> {
     for _ in 0..2 {
         store.append_to_stream("Cart-2", std::slice::from_ref(&message))?;
     }
-    for expected in [ExpectedVersion::NoStream, ExpectedVersion::Exact(1)] {
+    for expected in [ExpectedVersion::DoesNotExist, ExpectedVersion::Exact(1)] {
         let options = AppendOptions::new().expect(expected);
         let refused = store.append_to_stream_with("Cart-1", &[added("hat", 1)], options);
         assert!(refused.is_err_and(|error| error.is_conflict()));

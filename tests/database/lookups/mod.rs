@@ -1,4 +1,4 @@
-//! Nobody gets in by what the session's search path finds: no operator, function or type of ours is looked up there.
+//! Nothing of the library is looked up through the session's search path: no operator, function or type.
 
 mod day;
 mod qualified;

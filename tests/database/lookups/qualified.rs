@@ -1,4 +1,4 @@
-//! The rule, on the text: a function of the schema sets its own search path, or is written so that nothing is looked up.
+//! The rule, checked on the text: a function of the schema sets its own search path, or looks nothing up.
 
 use crate::support::{database, schema_files};
 use std::collections::BTreeSet;

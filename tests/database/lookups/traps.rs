@@ -1,4 +1,4 @@
-//! A server on which operators and functions of somebody else fit better than PostgreSQL's, and raise an error.
+//! A server with foreign operators and functions that fit better than PostgreSQL's own ones, and raise an error.
 
 use crate::support::schema_files;
 use emmett_postgresql::testing::{Database, Server};

@@ -1,4 +1,4 @@
-//! The files under `sql/`: each is applied, and once.
+//! The files under `sql/`: each is applied exactly once.
 
 use crate::support::schema_files;
 use std::path::Path;

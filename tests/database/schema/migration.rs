@@ -1,4 +1,4 @@
-//! What a database is found to have, and what is never touched.
+//! The detected state of a database, and the objects that a migration never changes.
 
 use super::once::catalogue;
 use crate::support::{added, schema_files, store};

@@ -1,4 +1,4 @@
-//! Schemas by any name, and several in one database.
+//! Schemas with any name, and several in one database.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::testing::{Database, Server};

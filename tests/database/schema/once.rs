@@ -1,4 +1,4 @@
-//! The schema is applied once, however often and by however many at the same moment.
+//! The schema is applied once, even by many concurrent migrations.
 
 use crate::support::{added, store, wait_until};
 use emmett_postgresql::testing::{Database, Server};

@@ -1,4 +1,4 @@
-//! A database that has only a part of the schema.
+//! A database with only a part of the schema.
 
 use crate::support::{CartEvent, added};
 use emmett_postgresql::pongo::PongoClient;

@@ -1,4 +1,4 @@
-//! Many appends to one stream at the same moment.
+//! Many concurrent appends to one stream.
 
 use crate::support::{CartEvent, added, database, store, wait_until};
 use emmett_postgresql::testing::Database;
@@ -42,7 +42,7 @@ fn of_64_appends_that_expect_no_stream_one_wins() -> anyhow::Result<()> {
     let store = store_for_a_crowd(&database)?;
 
     let outcomes = crowd(&database, HOLD_NEW_STREAM, |number| {
-        let options = AppendOptions::new().expect(ExpectedVersion::NoStream);
+        let options = AppendOptions::new().expect(ExpectedVersion::DoesNotExist);
         let events = [added("hat", number), added("shoes", number)];
         store.append_to_stream_with("Cart-1", &events, options)
     })?;
@@ -51,7 +51,7 @@ fn of_64_appends_that_expect_no_stream_one_wins() -> anyhow::Result<()> {
     assert!(winner.created_new_stream);
     assert_eq!(refused.len(), CROWD - 1);
     for (expected, actual) in refused {
-        assert_eq!((expected, actual), (ExpectedVersion::NoStream, 2));
+        assert_eq!((expected, actual), (ExpectedVersion::DoesNotExist, 2));
     }
     assert_eq!(store.read_stream::<CartEvent>("Cart-1")?.events.len(), 2);
     Ok(())
@@ -91,7 +91,7 @@ fn of_64_appends_to_an_existing_stream_none_conflicts() -> anyhow::Result<()> {
     store.append_to_stream("Cart-1", &[added("shoes", 0)])?;
 
     let outcomes = crowd(&database, HOLD_STREAM, |number| {
-        let options = AppendOptions::new().expect(ExpectedVersion::StreamExists);
+        let options = AppendOptions::new().expect(ExpectedVersion::Exists);
         store.append_to_stream_with("Cart-1", &[added("hat", number)], options)
     })?;
 

@@ -23,17 +23,14 @@ fn a_condition_that_holds_lets_the_others_be_appended() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("shoes", 1), added("shoes", 2)])?;
 
-    for (expected, held) in [
-        (ExpectedVersion::Exact(2), 2),
-        (ExpectedVersion::StreamExists, 2),
-    ] {
+    for (expected, held) in [(ExpectedVersion::Exact(2), 2), (ExpectedVersion::Exists, 2)] {
         let appended =
             store.append_to_streams(vec![hat("Cart-0")?, require("Cart-1", expected)?])?;
         assert_eq!(appended[0].global_positions.len(), 1);
         assert_eq!(appended[1].next_expected_version, held);
         assert!(appended[1].global_positions.is_empty() && !appended[1].created_new_stream);
     }
-    let missing = require("Cart-9", ExpectedVersion::NoStream)?;
+    let missing = require("Cart-9", ExpectedVersion::DoesNotExist)?;
     let appended = store.append_to_streams(vec![missing, hat("Cart-0")?])?;
     assert_eq!(appended[0].next_expected_version, 0);
     assert!(!appended[0].created_new_stream);
@@ -44,7 +41,7 @@ fn a_condition_that_holds_lets_the_others_be_appended() -> anyhow::Result<()> {
     store.append_to_stream_with(
         "Cart-9",
         &[added("hat", 1)],
-        AppendOptions::new().expect(ExpectedVersion::NoStream),
+        AppendOptions::new().expect(ExpectedVersion::DoesNotExist),
     )?;
     Ok(())
 }
@@ -58,9 +55,9 @@ fn a_condition_that_does_not_hold_is_a_conflict_and_nothing_is_stored() -> anyho
 
     for (stream, expected, actual) in [
         ("Cart-1", ExpectedVersion::Exact(2), 1),
-        ("Cart-1", ExpectedVersion::NoStream, 1),
+        ("Cart-1", ExpectedVersion::DoesNotExist, 1),
         ("Cart-3", ExpectedVersion::Exact(1), 0),
-        ("Cart-3", ExpectedVersion::StreamExists, 0),
+        ("Cart-3", ExpectedVersion::Exists, 0),
     ] {
         // One append comes before the condition, one after it.
         let streams = vec![hat("Cart-9")?, hat("Cart-0")?, require(stream, expected)?];
@@ -75,7 +72,7 @@ fn a_condition_that_does_not_hold_is_a_conflict_and_nothing_is_stored() -> anyho
         };
         assert_eq!((named.as_str(), told, met), (stream, expected, actual));
     }
-    for expected in [ExpectedVersion::NoStream, ExpectedVersion::Exact(1)] {
+    for expected in [ExpectedVersion::DoesNotExist, ExpectedVersion::Exact(1)] {
         let refused = store.append_to_streams(vec![hat("Cart-9")?, require("Cart-2", expected)?]);
         assert!(
             matches!(refused, Err(Error::StreamArchived { version: 1, .. })),
@@ -98,7 +95,7 @@ fn a_condition_without_a_version_or_on_a_stream_that_is_appended_to_is_refused()
     let both = store
         .append_to_streams(vec![
             hat("Cart-1")?,
-            require("Cart-1", ExpectedVersion::NoStream)?,
+            require("Cart-1", ExpectedVersion::DoesNotExist)?,
         ])
         .expect_err("two wishes");
     assert!(
@@ -143,9 +140,9 @@ fn a_repeated_call_finds_its_messages_although_the_condition_no_longer_holds() -
     let call = || -> Result<_> {
         let message = NewMessage::new(added("hat", 1)).message_id("order-7");
         store.append_to_streams(vec![
-            require("Cart-0", ExpectedVersion::NoStream)?,
+            require("Cart-0", ExpectedVersion::DoesNotExist)?,
             StreamMessages::new("Cart-1", &[message])?,
-            require("Cart-2", ExpectedVersion::NoStream)?,
+            require("Cart-2", ExpectedVersion::DoesNotExist)?,
         ])
     };
     let first = call()?;
@@ -158,7 +155,7 @@ fn a_repeated_call_finds_its_messages_although_the_condition_no_longer_holds() -
     assert!(second[1].already_appended);
     assert_eq!(first[1].global_positions, second[1].global_positions);
     let other = store.append_to_streams(vec![
-        require("Cart-0", ExpectedVersion::NoStream)?,
+        require("Cart-0", ExpectedVersion::DoesNotExist)?,
         StreamMessages::new(
             "Cart-1",
             &[NewMessage::new(added("hat", 1)).message_id("order-8")],
@@ -177,7 +174,7 @@ fn until_the_transaction_ends_nobody_appends_to_a_stream_that_it_requires() -> a
 
     for (stream, expected) in [
         ("Cart-1", ExpectedVersion::Exact(1)),
-        ("Cart-2", ExpectedVersion::NoStream),
+        ("Cart-2", ExpectedVersion::DoesNotExist),
     ] {
         let mut session = store.begin()?;
         session.append_to_streams(vec![require(stream, expected)?, hat("Cart-0")?])?;

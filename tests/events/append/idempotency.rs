@@ -1,4 +1,4 @@
-//! Appending again under the same message ids.
+//! Repeated appends with the same message ids.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
@@ -61,10 +61,10 @@ fn an_append_is_recognised_behind_later_ones() -> anyhow::Result<()> {
 fn an_append_with_an_expected_version_is_recognised_instead_of_refused() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     for (stream, expected) in [
-        ("Cart-1", ExpectedVersion::NoStream),
+        ("Cart-1", ExpectedVersion::DoesNotExist),
         ("Cart-2", ExpectedVersion::Exact(0)),
         ("Cart-3", ExpectedVersion::Exact(1)),
-        ("Cart-4", ExpectedVersion::StreamExists),
+        ("Cart-4", ExpectedVersion::Exists),
     ] {
         if !matches!(stream, "Cart-1" | "Cart-2") {
             store.append_to_stream(stream, &[added("socks", 1)])?;
@@ -183,7 +183,7 @@ fn of_concurrent_repetitions_one_is_stored() -> anyhow::Result<()> {
     for (stream, expected) in [
         ("Cart-1", ExpectedVersion::Any),
         ("Cart-2", ExpectedVersion::Any),
-        ("Cart-3", ExpectedVersion::NoStream),
+        ("Cart-3", ExpectedVersion::DoesNotExist),
     ] {
         let append = || {
             let messages = [message("a", "shoes"), message("b", "hat")];

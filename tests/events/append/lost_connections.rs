@@ -1,4 +1,4 @@
-//! Appends whose connection is lost while nobody knows whether they were stored.
+//! Appends whose connection is lost while it is unknown whether they were stored.
 
 use crate::database::connections::proxy::{Loss, Proxy};
 use crate::support::{CartEvent, added, database, quiet};

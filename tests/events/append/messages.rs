@@ -1,4 +1,4 @@
-//! What goes into a stream comes out of it: every kind of variant, every character, every number.
+//! Messages are read back as they were appended: every kind of variant, every character, every number.
 
 use crate::support::store;
 use emmett_postgresql::testing::Database;

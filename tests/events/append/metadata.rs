@@ -1,4 +1,4 @@
-//! What stands beside the event: ids, kinds, causes, time, and metadata of the user's own.
+//! The metadata of an event: ids, kinds, causes, time, and the user's own metadata.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{

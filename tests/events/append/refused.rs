@@ -1,4 +1,4 @@
-//! Appends that are refused before anything is sent, and appends to a version that the stream does not have.
+//! Appends that are refused before anything is sent, and appends with a wrong expected version.
 
 use crate::database::connections::proxy::Proxy;
 use crate::support::{CartEvent, added, database, quiet, store};
@@ -192,12 +192,12 @@ fn a_version_that_the_stream_does_not_have_is_refused_with_the_one_it_has() -> a
     let (_database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("a", 1), added("b", 1)])?;
     let missing = [
-        ExpectedVersion::StreamExists,
+        ExpectedVersion::Exists,
         ExpectedVersion::Exact(1),
         ExpectedVersion::Exact(u64::MAX),
     ];
     let existing = [
-        ExpectedVersion::NoStream,
+        ExpectedVersion::DoesNotExist,
         ExpectedVersion::Exact(0),
         ExpectedVersion::Exact(1),
         ExpectedVersion::Exact(3),

@@ -1,4 +1,4 @@
-//! Reading what older and newer programs have stored.
+//! Reading events of older and newer programs.
 
 use crate::support::store;
 use emmett_postgresql::{Error, Event, EventStore, FeedOptions, RawEvent, events::StoredEvent};

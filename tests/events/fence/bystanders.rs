@@ -1,4 +1,4 @@
-//! Who holds a feed back, and who does not.
+//! Transactions that hold a feed back, and transactions that do not.
 
 use super::fixtures::{Change, DEFAULT, Ground, Reader, append};
 use crate::support::wait_until;

@@ -1,5 +1,5 @@
-//! Everything that writes, at once, while readers poll and streams move to the archive and back: what was committed is
-//! delivered once, in order, and nothing else is.
+//! All kinds of writers at once, while readers poll and streams move to the archive and back. Readers receive exactly the
+//! committed messages, once and in order.
 
 use super::fixtures::{ACME, Change, DEFAULT, Ground};
 use emmett_postgresql::{

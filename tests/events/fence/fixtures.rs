@@ -1,4 +1,4 @@
-//! What a scenario stands on: a store with a tenant, connections to script, readers, and a schema to take parts out of.
+//! Fixtures of a scenario: a store with a tenant, scripted connections, readers, and a schema with removable parts.
 
 use crate::support::{database, wait_until};
 use emmett_postgresql::{EventStore, FeedOptions, RawEvent, testing};

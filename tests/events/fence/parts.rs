@@ -1,5 +1,5 @@
-//! What each part of the fence is for: every test shows a scenario that comes out well with the schema as it is, and does
-//! not once that part is taken out.
+//! The purpose of each part of the fence: every test shows a scenario that succeeds with the schema, and fails without
+//! that part.
 
 use super::fixtures::{
     ACME, Change, DEFAULT, Ground, Reader, append, append_in_schema, fails_without,

@@ -1,4 +1,4 @@
-//! A hot standby shows neither who is writing nor how far the sequence is, so the feed is not read from one.
+//! A hot standby shows neither writers nor the sequence's position, so the feed is not read from a standby.
 
 use super::fixtures::{Change, DEFAULT, Reader, append};
 use crate::support::standby::Standby;

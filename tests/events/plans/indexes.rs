@@ -1,4 +1,4 @@
-//! With 100,000 messages, no hot statement reads a table from end to end or sorts it.
+//! With 100,000 messages, no hot statement scans or sorts a whole table.
 
 use crate::support::{CartEvent, added, schema_files};
 use emmett_postgresql::testing::{Database, Server};

@@ -1,4 +1,4 @@
-//! A statement locks the tables of its own tenant, so it locks no more with 500 tenants than with 2.
+//! A statement locks the tables of its own tenant only: it takes as many locks with 500 tenants as with 2.
 
 use crate::support::{CartEvent, added, database_with_tenants};
 use emmett_postgresql::testing::Database;

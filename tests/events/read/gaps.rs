@@ -1,4 +1,4 @@
-//! Messages that are missing among those of a stream: deleted by hand, or hidden from the role.
+//! Missing messages of a stream: deleted by hand, or hidden from the role.
 
 use crate::support::store;
 use emmett_postgresql::testing::Database;

@@ -1,4 +1,4 @@
-//! Readers beside writers.
+//! Readers and concurrent writers.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{EventStore, Result};

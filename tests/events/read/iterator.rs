@@ -1,4 +1,4 @@
-//! Streams of any length, a page at a time.
+//! Streams of any length, page by page.
 
 use crate::database::connections::proxy::Proxy;
 use crate::support::{database, quiet, store};

@@ -1,4 +1,4 @@
-//! Random streams and random parts of them, against a plain vector.
+//! Random streams and random ranges, compared with a plain vector.
 
 use crate::support::store;
 use emmett_postgresql::{EventStore, RawEvent, ReadOptions, Recorded};

@@ -1,7 +1,7 @@
-//! A stream at once, and what is known about it.
+//! A whole stream, and its properties.
 
 use crate::support::{CartEvent, added, database, store};
-use emmett_postgresql::ExpectedVersion::{Any, Exact, NoStream, StreamExists};
+use emmett_postgresql::ExpectedVersion::{Any, DoesNotExist, Exact, Exists};
 use emmett_postgresql::{
     AppendOptions, ConnectionOptions, Error, EventStore, RawEvent, ReadOptions, Recorded,
 };
@@ -105,14 +105,14 @@ fn a_read_that_expects_another_version_is_a_conflict() -> anyhow::Result<()> {
     for (stream, actual, expected, met) in [
         ("Cart-1", 2, Any, true),
         ("Cart-1", 2, Exact(2), true),
-        ("Cart-1", 2, StreamExists, true),
+        ("Cart-1", 2, Exists, true),
         ("Cart-1", 2, Exact(1), false),
         ("Cart-1", 2, Exact(u64::MAX), false),
-        ("Cart-1", 2, NoStream, false),
+        ("Cart-1", 2, DoesNotExist, false),
         ("Cart-2", 0, Any, true),
-        ("Cart-2", 0, NoStream, true),
+        ("Cart-2", 0, DoesNotExist, true),
         ("Cart-2", 0, Exact(0), true),
-        ("Cart-2", 0, StreamExists, false),
+        ("Cart-2", 0, Exists, false),
         ("Cart-2", 0, Exact(2), false),
     ] {
         // The version is the stream's, not that of the last event of the part.

@@ -1,4 +1,4 @@
-//! Documents of a tenant that nobody has added, or that was removed.
+//! Documents of a tenant that was never added, or was removed.
 
 use crate::support::{added, store};
 use emmett_postgresql::pongo::{self, Collection, Index, PongoClient, Replacement};

@@ -1,4 +1,4 @@
-//! What one tenant does, no other sees.
+//! Tenants do not see each other's changes.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
@@ -21,7 +21,7 @@ fn streams_of_one_name_are_different_streams() -> anyhow::Result<()> {
     let stores = with_tenants(&store)?;
 
     for (number, store) in (1..).zip(&stores) {
-        let new = || AppendOptions::new().expect(ExpectedVersion::NoStream);
+        let new = || AppendOptions::new().expect(ExpectedVersion::DoesNotExist);
         let events = vec![added("shoes", number); number as usize];
         store.append_to_stream_with("Cart-1", &events, new())?;
         let again = store.append_to_stream_with("Cart-1", &events, new());

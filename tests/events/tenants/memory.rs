@@ -1,4 +1,4 @@
-//! What a connection costs the server: its process keeps what it has loaded of each tenant until the connection is closed.
+//! The memory of a connection: its server process caches the tables of each tenant until the connection is closed.
 
 use crate::support::{CartEvent, added, database_with_tenants, quiet, wait_until};
 use emmett_postgresql::testing::Server;

@@ -1,4 +1,4 @@
-//! Which names a tenant can have, and that two of them never mean the same tables.
+//! The valid names of tenants. Two names never share tables.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{Error, EventStore, FeedOptions, RawEvent, ReadOptions, Result};

@@ -1,4 +1,4 @@
-//! Adding and removing a tenant does not wait for the open appends and reads of others, nor does it make others wait.
+//! Adding and removing a tenant neither waits for the appends and reads of others, nor delays them.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::testing::Database;

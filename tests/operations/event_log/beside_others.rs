@@ -1,4 +1,4 @@
-//! An import beside appends to the same streams, and beside readers of the feed.
+//! An import during appends to the same streams, and with readers of the feed.
 
 use super::logs::{assert_streams_are_whole, import, plain_log};
 use crate::support::{store, wait_until};
@@ -158,4 +158,95 @@ fn imports_of_different_logs_into_the_same_streams_do_not_disturb_each_other() -
 
     assert_eq!(super::logs::numbers(&store)?.len(), 2_000);
     assert_streams_are_whole(&store)
+}
+
+/// Appends to streams that are in the archive now and then; returns how many messages were stored.
+fn append_where_possible(store: &EventStore, stop: &AtomicBool) -> Result<u64> {
+    let event = RawEvent::new("Noted", json!({ "number": 0 }));
+    let mut stored = 0;
+    while !stop.load(Ordering::Acquire) {
+        let streams = ["Case-4", "Case-0", "Case-2"];
+        let streams = streams.map(|name| StreamMessages::new(name, slice::from_ref(&event)));
+        match store.append_to_streams(streams.into_iter().collect::<Result<_>>()?) {
+            Ok(_) => stored += 3,
+            Err(Error::StreamArchived { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(stored)
+}
+
+#[test]
+fn streams_that_lines_move_beside_appends_lose_nothing() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    import(&store, &plain_log(1..=50), 100)?;
+    // Not in the order of the names.
+    let lines = |archived: bool| -> String {
+        let line =
+            |case: u64| format!("{{\"streamName\":\"Case-{case}\",\"archived\":{archived}}}\n");
+        [4, 2, 0, 3, 1].map(line).concat()
+    };
+    let stop = AtomicBool::new(false);
+
+    let (moved, appended) = std::thread::scope(|scope| {
+        let (store, stop) = (&store, &stop);
+        let writers = [1, 2].map(|_| scope.spawn(move || append_where_possible(store, stop)));
+        let moved: Result<Vec<_>> = (0..40)
+            .map(|number| {
+                let options = ImportOptions::new().name(format!("move {number}"));
+                store.import(lines(number % 2 == 0).as_bytes(), options)
+            })
+            .collect();
+        stop.store(true, Ordering::Release);
+        (
+            moved,
+            writers.map(|writer| writer.join().expect("no panic")),
+        )
+    });
+
+    assert!(moved?.iter().all(|report| report.streams == 5));
+    let [first, second] = appended;
+    let feed = store.read_all::<RawEvent>(FeedOptions::new());
+    assert_eq!(feed.count() as u64, 50 + first? + second?);
+    assert!(store.doctor()?.findings.is_empty());
+    assert_streams_are_whole(&store)
+}
+
+#[test]
+fn lines_about_streams_lock_them_in_the_order_of_their_names() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    import(&store, &plain_log(1..=10), 100)?;
+    store.archive_stream("Case-2")?;
+    let (mut holder, mut watcher) = (database.client()?, database.client()?);
+    let mut held = holder.transaction()?;
+    held.batch_execute("SELECT FROM emt_streams WHERE stream_id = 'Case-1' FOR UPDATE")?;
+    let line = |case: u64| format!("{{\"streamName\":\"Case-{case}\",\"archived\":true}}\n");
+    let log = [4, 2, 1, 0].map(line).concat();
+
+    std::thread::scope(|scope| {
+        let import = scope.spawn(|| import(&store, &log, 10));
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        wait_until("the import waits for Case-1", || {
+            let waiting = watcher.query_one(waiting, &[]);
+            waiting.is_ok_and(|row| row.get::<_, i64>(0) == 1)
+        });
+        let free = "SELECT stream_id FROM emt_streams WHERE stream_id <> 'Case-1' ORDER BY 1 FOR UPDATE SKIP LOCKED";
+        let free: Vec<String> = watcher
+            .query(free, &[])?
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        assert_eq!(
+            free,
+            ["Case-2", "Case-3", "Case-4"],
+            "Case-0 comes before, the others after"
+        );
+        held.commit()?;
+        import.join().expect("no panic")?;
+        anyhow::Ok(())
+    })?;
+
+    assert!(!store.stream_exists("Case-1")?);
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Importing a log again: it goes on where it stopped, and notices when it is another log.
+//! A repeated import: it resumes where it stopped, and detects another log.
 
 use super::logs::{Outcome, export, import, numbers, plain_line, plain_log, refused_line};
 use crate::support::store;

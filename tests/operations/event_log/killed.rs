@@ -1,4 +1,4 @@
-//! An import whose process is killed goes on exactly where it was.
+//! An import whose process is killed resumes exactly where it stopped.
 
 use super::logs::{assert_streams_are_whole, numbers, plain_log};
 use crate::support::{store, wait_until};

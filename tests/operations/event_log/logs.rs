@@ -1,4 +1,4 @@
-//! Logs for the tests, and what a store makes of them.
+//! Logs for the tests, and the resulting content of a store.
 
 use emmett_postgresql::{
     Error, EventStore, FeedOptions, RawEvent, Recorded, Result,
@@ -81,6 +81,13 @@ pub(crate) struct Outcome {
 pub(crate) fn export(store: &EventStore) -> anyhow::Result<String> {
     let mut log = Vec::new();
     store.export(&mut log, ExportOptions::new())?;
+    Ok(String::from_utf8(log)?)
+}
+
+/// Without what an import draws anew.
+pub(crate) fn export_without_positions(store: &EventStore) -> anyhow::Result<String> {
+    let mut log = Vec::new();
+    store.export(&mut log, ExportOptions::new().positions(false))?;
     Ok(String::from_utf8(log)?)
 }
 

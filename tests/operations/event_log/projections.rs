@@ -1,4 +1,4 @@
-//! Imports and inline projections: folded exactly, in the import or by those that follow.
+//! Imports and inline projections: events are folded exactly once, by the import or by followers.
 
 use super::logs::{import, numbers, plain_log};
 use crate::support::{store, wait_until_active};

@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! An export gives the imported log.
 
 use super::logs::{Outcome, export, import, numbers, parse, plain_log, varied_log};
 use crate::support::{added, store};
@@ -222,7 +222,8 @@ fn an_export_has_archived_streams_and_stops_before_an_open_append() -> anyhow::R
 
     assert_eq!(
         (before.lines().count(), export(&store)?.lines().count()),
-        (10, 12)
+        (10 + 1, 12 + 1),
+        "the last line says that Case-1 is archived"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Documents that several appends want at the same moment.
+//! Documents that several appends write at the same moment.
 
 use super::{Totals, all_totals, totals};
 use crate::support::{CartEvent, added, database, wait_until};

@@ -1,4 +1,4 @@
-//! Projections that fail in the middle: nothing is half there, and nobody can commit the rest.
+//! Projections that fail halfway: nothing of them is committed.
 
 use super::totals;
 use crate::support::{CartEvent, added, database};

@@ -1,4 +1,4 @@
-//! Of events of one type name, an inline projection misses only those of its own category.
+//! An inline projection misses only the events of its own category, even if other events have the same type name.
 
 use crate::support::{database, wait_until_active};
 use emmett_postgresql::{

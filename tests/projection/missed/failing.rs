@@ -1,4 +1,4 @@
-//! An event that an inline projection cannot handle when it follows.
+//! A missed event that an inline projection cannot handle.
 
 use super::{hold_followers, order};
 use crate::support::{CartEvent, added, database, wait_until, wait_until_active};

@@ -1,4 +1,4 @@
-//! An old and a new program in processes of their own, and strangers, all at once.
+//! An old and a new program in separate processes, and strangers, all at once.
 
 use super::{event, is_right_where_active, with_version};
 use crate::support::child_process::ChildProcess;

@@ -1,5 +1,5 @@
-//! What each part of the missed list is for: every test shows a scenario that comes out well with the schema as it is, and
-//! does not once that part is taken out.
+//! The purpose of each part of the missed list: every test shows a scenario that succeeds with the schema, and fails
+//! without that part.
 
 use super::{insert, with_version};
 use crate::events::fence::fixtures::{Change, Ground, Scenario, fails_without};

@@ -1,4 +1,4 @@
-//! Readers that take a read model only while it is right.
+//! Readers that require an active read model.
 
 use super::{event, hold_followers, with_version};
 use crate::support::{database, wait_until_active};

@@ -1,4 +1,4 @@
-//! What a projection says of itself while others append, and what a reader may do about it.
+//! The status of a projection during the appends of others, and the options of its readers.
 
 use super::{event, insert, is_right_where_active, order, with_version};
 use crate::support::{database, wait_until_active};

@@ -1,4 +1,4 @@
-//! Sessions that cannot be committed, whatever their closure says.
+//! Sessions that cannot be committed, whatever their closure returns.
 
 use crate::support::{CartEvent, added, database, store, wait_until};
 use emmett_postgresql::{ConnectionOptions, Error, EventStore, Result, database::DatabaseError};

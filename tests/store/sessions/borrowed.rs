@@ -1,4 +1,4 @@
-//! Sessions inside a transaction of the caller's.
+//! Sessions inside a transaction of the caller.
 
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{AppendOptions, Error, database::DatabaseError};

@@ -116,7 +116,7 @@ fn a_service_counts_more_than_variables_and_less_than_the_connection_string() {
     );
     for (service, expected) in [
         ("none", "there is no service \"none\" in "),
-        ("bad", ": the connection parameter `port` has to be"),
+        ("bad", ": the connection parameter `port` must be"),
         ("odd", ": `passwort` is not a connection parameter"),
         ("broken", "line 10 of the service file "),
     ] {
@@ -156,7 +156,7 @@ fn what_is_wrong_around_the_string_is_named_without_its_value() {
     }
     let uneven = complete_with(None, &[("PGHOST", "a,b"), ("PGPORT", "1,2,3")]).unwrap_err();
     assert!(uneven.contains("from the environment"), "{uneven}");
-    // What is wrong with the string itself is said where it is used.
+    // The caller that uses the string reports its errors.
     for wrong in ["nonsense", "host=db port=zqx"] {
         assert!(complete_with(Some(wrong), &[]).is_ok());
     }

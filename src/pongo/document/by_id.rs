@@ -1,0 +1,258 @@
+//! Writing documents by their ids: one or many, at whatever version or at an expected one.
+
+use super::conflict::DocumentConflict;
+use super::table::{CollectionSql, DocumentTable};
+use crate::database::position::{get_u64, to_sql};
+use crate::database::{ExpectedVersion, Jsonb, Sql, get, param};
+use crate::pongo::error::Result;
+use postgres::Row;
+use postgres::types::Type;
+use std::collections::HashMap;
+
+const PUT_ONE: CollectionSql = CollectionSql::new(
+    "
+    INSERT INTO {table} AS document (_id, _partition, data) VALUES ($2, {partition}, $3)",
+);
+
+/// In the order of the ids, so that two that write the same documents do not wait for each other.
+const PUT_MANY: CollectionSql = CollectionSql::new(
+    "
+    INSERT INTO {table} AS document (_id, _partition, data)
+    SELECT written.id, {partition}, written.data
+      FROM unnest($2, $3) AS written (id, data)
+     ORDER BY written.id COLLATE \"C\"",
+);
+
+/// An upsert finds documents by the primary key whatever the planner believes. An UPDATE that joins an array would scan the
+/// table once its plan, made while the table was small, has become generic.
+const REPLACING: &str = "
+    ON CONFLICT (_id, _partition) DO UPDATE
+        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
+
+const KEEPING: &str = "
+    ON CONFLICT (_id, _partition) DO NOTHING";
+
+const TELLING: &str = "
+    RETURNING _id, _version";
+
+/// How documents are put into the collection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Put {
+    /// As new ones. Fails where an id is taken, and tells nothing.
+    Insert,
+    /// As new ones. Those whose ids are taken stay as they are, and are not told.
+    InsertMissing,
+    /// In the place of those that have their ids.
+    Upsert,
+    /// In the place of those that the transaction has locked. Tells nothing.
+    Locked,
+}
+
+impl Put {
+    fn clauses(self) -> [&'static str; 2] {
+        match self {
+            Self::Insert => ["", ""],
+            Self::InsertMissing => [KEEPING, TELLING],
+            Self::Upsert => [REPLACING, TELLING],
+            Self::Locked => [REPLACING, ""],
+        }
+    }
+}
+
+const REPLACE_ONE: CollectionSql = CollectionSql::new(
+    "
+    UPDATE {table}
+       SET data = $3, _version = _version + 1, _updated = now()
+     WHERE _id = $2 AND _partition = $1 AND {known} AND _version = $4",
+);
+
+/// Locks the documents in the order of their ids before it looks at anything of them, so nothing can come between what is
+/// expected and what is written. A document without data is deleted. What is `checked` is compared and stored, so it is
+/// MATERIALIZED. `$5`: whether the others are written where one is not what was expected; `$6`: whether one is written that
+/// stays as it is.
+const WRITE: CollectionSql = CollectionSql::new("
+    WITH picked AS (
+        SELECT _id, _version, data
+          FROM {table}
+         WHERE _partition = $1 AND {known} AND _id = ANY($2)
+         ORDER BY _id COLLATE \"C\"
+           FOR UPDATE
+    ), checked AS MATERIALIZED (
+        SELECT written.id, written.data, picked.data AS before, coalesce(picked._version, 0) AS version,
+               written.expected IS NULL
+                   OR written.expected = coalesce(picked._version, 0)
+                   OR written.expected = -1 AND picked._id IS NOT NULL AS met
+          FROM unnest($2, $3, $4) AS written (id, data, expected)
+          LEFT JOIN picked ON picked._id = written.id
+    ), changed AS MATERIALIZED (
+        SELECT id, data, version
+          FROM checked
+         WHERE met AND before IS NOT NULL AND ($5 OR NOT EXISTS (SELECT FROM checked WHERE NOT met))
+           AND ($6 OR data IS NULL OR data <> before - '{_id,_version}'::text[])
+    ), replaced AS (
+        UPDATE {table} AS document
+           SET data = changed.data, _version = changed.version + 1, _updated = now()
+          FROM changed
+         WHERE document._id = changed.id AND document._partition = $1 AND changed.data IS NOT NULL
+    ), deleted AS (
+        DELETE FROM {table} AS document
+         USING changed
+         WHERE document._id = changed.id AND document._partition = $1 AND changed.data IS NULL
+    )
+    SELECT checked.id, checked.version, checked.met, changed.id IS NOT NULL AS modified
+      FROM checked LEFT JOIN changed ON changed.id = checked.id");
+
+/// A document that is to be replaced, or deleted.
+pub(crate) struct DocumentWrite<'w> {
+    pub(crate) id: &'w str,
+    /// Its stored form; `None` deletes it.
+    pub(crate) json: Option<&'w [u8]>,
+    pub(crate) expected: ExpectedVersion,
+}
+
+/// What the writes of several documents have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WriteRules {
+    /// Whether the others are written where a document is not what is expected of it.
+    pub(crate) despite_conflicts: bool,
+    /// Whether a document counts as changed that stays as it is.
+    pub(crate) unchanged_too: bool,
+}
+
+/// What a write has met, and done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WrittenDocument {
+    /// The version before; 0 where there was none.
+    pub(crate) before: u64,
+    pub(crate) is_expected: bool,
+    pub(crate) is_modified: bool,
+}
+
+impl DocumentTable {
+    /// Puts documents into the collection. Returns the versions of those that were written, where it is told.
+    pub(crate) fn put(
+        &self,
+        sql: &mut dyn Sql,
+        documents: &[(&str, &[u8])],
+        put: Put,
+    ) -> Result<HashMap<String, u64>> {
+        let text = |source: CollectionSql| source.with(self) + &put.clauses().concat();
+        let partition = param(&self.partition, Type::TEXT);
+        let rows = match documents {
+            [] => return Ok(HashMap::new()),
+            [(id, json)] => {
+                let json = Jsonb(json);
+                let document = [partition, param(id, Type::TEXT), param(&json, Type::JSONB)];
+                sql.query(&text(PUT_ONE), &document)
+            }
+            many => {
+                let (ids, data): (Vec<&str>, Vec<Jsonb<'_>>) =
+                    many.iter().map(|(id, json)| (*id, Jsonb(json))).unzip();
+                let ids = param(&ids, Type::TEXT_ARRAY);
+                let documents = [partition, ids, param(&data, Type::JSONB_ARRAY)];
+                sql.query(&text(PUT_MANY), &documents)
+            }
+        };
+        let rows = rows.map_err(|source| self.write_error("write documents", source))?;
+        rows.iter()
+            .map(|row| Ok((get(row, "_id")?, get_u64(row, "_version")?)))
+            .collect()
+    }
+
+    /// Replaces and deletes documents that are what is expected of them: all, or none where one of them is not. Returns what
+    /// has become of each, in the same order.
+    pub(crate) fn write(
+        &self,
+        sql: &mut dyn Sql,
+        writes: &[DocumentWrite<'_>],
+        rules: WriteRules,
+    ) -> Result<Vec<WrittenDocument>> {
+        if let [write] = writes
+            && let Some(replaced) = self.replace_version(sql, write, rules)?
+        {
+            return Ok(vec![replaced]);
+        }
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&str> = writes.iter().map(|write| write.id).collect();
+        let data: Vec<Option<Jsonb<'_>>> =
+            writes.iter().map(|write| write.json.map(Jsonb)).collect();
+        let expected: Vec<Option<i64>> =
+            writes.iter().map(|write| write.expected.as_sql()).collect();
+        let parameters = [
+            param(&self.partition, Type::TEXT),
+            param(&ids, Type::TEXT_ARRAY),
+            param(&data, Type::JSONB_ARRAY),
+            param(&expected, Type::INT8_ARRAY),
+            param(&rules.despite_conflicts, Type::BOOL),
+            param(&rules.unchanged_too, Type::BOOL),
+        ];
+        // Unnamed: a plan that was made while the table was small would look through all of it once it is large.
+        let rows = sql
+            .query_unnamed(&WRITE.with(self), &parameters)
+            .map_err(|source| self.write_error("write documents", source))?;
+        let mut written: HashMap<&str, &Row> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            written.insert(get(row, "id")?, row);
+        }
+        ids.iter()
+            .filter_map(|id| written.get(id))
+            .map(|row| WrittenDocument::of_row(row))
+            .collect()
+    }
+
+    /// What most writes of one document are, without looking at it first; `None` where it is not that, or not that version.
+    fn replace_version(
+        &self,
+        sql: &mut dyn Sql,
+        write: &DocumentWrite<'_>,
+        rules: WriteRules,
+    ) -> Result<Option<WrittenDocument>> {
+        let (Some(json), ExpectedVersion::Exact(before), true) =
+            (write.json.map(Jsonb), write.expected, rules.unchanged_too)
+        else {
+            return Ok(None);
+        };
+        let version = to_sql(before);
+        let parameters = [
+            param(&self.partition, Type::TEXT),
+            param(&write.id, Type::TEXT),
+            param(&json, Type::JSONB),
+            param(&version, Type::INT8),
+        ];
+        let replaced = sql
+            .execute(&REPLACE_ONE.with(self), &parameters)
+            .map_err(|source| self.write_error("write documents", source))?;
+        Ok((replaced > 0).then_some(WrittenDocument {
+            before,
+            is_expected: true,
+            is_modified: true,
+        }))
+    }
+
+    /// What a write says that has met a document of this version.
+    pub(crate) fn conflict(
+        &self,
+        id: Option<String>,
+        expected: ExpectedVersion,
+        actual: u64,
+    ) -> DocumentConflict {
+        DocumentConflict {
+            collection: self.collection.clone(),
+            id,
+            expected,
+            actual,
+        }
+    }
+}
+
+impl WrittenDocument {
+    fn of_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            before: get_u64(row, "version")?,
+            is_expected: get(row, "met")?,
+            is_modified: get(row, "modified")?,
+        })
+    }
+}
