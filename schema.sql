@@ -12,6 +12,7 @@
 --   emt_streams           the streams and their versions
 --   emt_messages          the messages: events and commands
 --   emt_message_ids       the messages whose ids their callers gave
+--   emt_command_keys      the commands that were carried out under a key, with their replies
 --   emt_store_epochs      the times since which positions may have been drawn again (docs/epochs.md)
 --   emt_projections       the projections, their versions, and which one is active
 --   emt_missed            the events that an inline projection has not handled yet
@@ -37,13 +38,15 @@
 --
 -- Lock order. A transaction takes its locks from the first to the last. A tenant's removal takes the lock on its documents
 -- before all others. A write of documents only tries that lock, so it has no place in the order.
---   1. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
+--   1. a row of emt_command_keys               waits for a transaction that carries out the same command
+--   2. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
 --                                              switch of a rebuild and a follower's last batch
---   2. the fence                               advisory, shared: it never waits
---   3. rows of emt_streams                     in the order of their names, then new rows of emt_message_ids
+--   3. the fence                               advisory, shared: it never waits
+--   4. rows of emt_streams                     in the order of their names, shared if only a version is required, then new
+--                                              rows of emt_message_ids
 --      then the row of emt_partitions          shared, above READ COMMITTED only
---   4. documents                               in the order of their ids
---   5. rows of emt_processor_slots             by the last statement of a batch
+--   5. documents                               in the order of their ids
+--   6. rows of emt_processor_slots             by the last statement of a batch
 -- The switch of an asynchronous projection locks slots before documents. An earlier transaction of it has taken the slots, so
 -- no batch that holds documents can commit.
 --
@@ -79,6 +82,7 @@
 \ir sql/events/append.sql
 \ir sql/events/append_refusal.sql
 \ir sql/events/append_to_streams.sql
+\ir sql/events/command_keys.sql
 \ir sql/events/read.sql
 \ir sql/events/feed.sql
 \ir sql/events/archive.sql

@@ -65,6 +65,7 @@ mod store;
 pub mod cli;
 pub mod consumer;
 pub mod database;
+pub mod decide;
 pub mod error;
 pub mod events;
 pub mod operations;
@@ -128,6 +129,7 @@ pub mod guarantees {}
 #[doc = include_str!("../sql/events/append.sql")]
 #[doc = include_str!("../sql/events/append_refusal.sql")]
 #[doc = include_str!("../sql/events/append_to_streams.sql")]
+#[doc = include_str!("../sql/events/command_keys.sql")]
 #[doc = include_str!("../sql/events/read.sql")]
 #[doc = include_str!("../sql/events/feed.sql")]
 #[doc = include_str!("../sql/events/archive.sql")]

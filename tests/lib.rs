@@ -5,6 +5,7 @@ mod cli;
 mod consumer;
 mod database;
 mod day;
+mod decide;
 mod error;
 mod events;
 mod node;

@@ -1,7 +1,9 @@
 -- Appends to several streams at once: all or nothing. It takes the streams in the order of their names, so that two calls
--- cannot deadlock. The messages of all streams are one list, and _message_counts has the number for each stream. Returns one
--- row a stream: its number in the call, and the result of emt_append. After a refusal, only that row counts, and nothing is
--- stored.
+-- cannot deadlock. The messages of all streams are one list, and _message_counts has the number for each stream. A stream
+-- without messages is a condition: it must be at its expected version, and no other transaction changes it before this one
+-- ends (emt_stream_require). Returns one row a stream: its number in the call, and the result of emt_append or
+-- emt_stream_require. After a refusal, only that row counts, and nothing is stored. A repeated call finds its messages, and
+-- its conditions no longer count.
 CREATE OR REPLACE FUNCTION public.emt_append_to_streams(
     _stream_ids         TEXT[],
     _stream_types       TEXT[],
@@ -21,16 +23,37 @@ CREATE OR REPLACE FUNCTION public.emt_append_to_streams(
     AS $$
 DECLARE
     _stream RECORD;
+    _was_repeated BOOLEAN := FALSE;
+    _broken_number INTEGER;
+    _broken_result BIGINT[];
 BEGIN
+    -- As each append does: a call that waits for a projection holds no stream and not the feed.
+    IF 0 = ANY (_message_counts) AND pg_catalog.cardinality(_message_types) > 0 THEN
+        IF _projections IS NOT NULL THEN
+            PERFORM public.emt_projection_share(_partition);
+        END IF;
+        PERFORM public.emt_fence(_partition);
+    END IF;
     FOR _stream IN
         SELECT stream.number AS number, stream.id, stream.type, stream.expected_version,
                pg_catalog.sum(stream.count) OVER (ORDER BY stream.number) - stream.count + 1 AS first,
-               pg_catalog.sum(stream.count) OVER (ORDER BY stream.number) AS last
+               pg_catalog.sum(stream.count) OVER (ORDER BY stream.number) AS last, stream.count
           FROM unnest(_stream_ids, _stream_types, _expected_versions, _message_counts)
                WITH ORDINALITY AS stream (id, type, expected_version, count, number)
          ORDER BY stream.id COLLATE "C", stream.number
     LOOP
         number := _stream.number;
+        IF _stream.count = 0 THEN
+            result := public.emt_stream_require(_stream.id, _partition, _stream.expected_version);
+            IF result[1] <> 5 THEN
+                _broken_number := coalesce(_broken_number, number);
+                _broken_result := coalesce(_broken_result, result);
+                EXIT WHEN NOT _find_repeated;
+                result[1] := 5;
+            END IF;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
         result := public.emt_append(
             _stream.id, _stream.type, _partition, _stream.expected_version,
             _message_ids[_stream.first:_stream.last], _message_types[_stream.first:_stream.last],
@@ -43,8 +66,73 @@ BEGIN
             -- 000: that would catch its whole class, and so every other error of ours.
             RAISE EXCEPTION USING ERRCODE = 'SE040';
         END IF;
+        _was_repeated := _was_repeated OR result[1] = 3;
     END LOOP;
+    IF _broken_number IS NOT NULL AND NOT _was_repeated THEN
+        number := _broken_number;
+        result := _broken_result;
+        RETURN NEXT;
+        RAISE EXCEPTION USING ERRCODE = 'SE040';
+    END IF;
 EXCEPTION WHEN SQLSTATE 'SE040' THEN
     RETURN;
+END
+$$;
+
+-- Whether a stream is at an expected version: {5, version} when it is, and emt_append's {1, version} or {2, version} when
+-- not. Until the transaction ends, no other one appends to the stream, archives it or, where it does not exist, begins it.
+-- _expected_version: 0 no stream, -1 the stream exists, n exactly n.
+CREATE OR REPLACE FUNCTION public.emt_stream_require(
+    _stream_id         TEXT,
+    _partition         TEXT,
+    _expected_version  BIGINT
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_partition_suffix(_partition);
+    _actual_version BIGINT;
+    _archived_version BIGINT;
+    _is_held BOOLEAN := FALSE;
+BEGIN
+    IF _expected_version IS NULL THEN
+        RAISE EXCEPTION 'stream "%" has neither messages nor an expected version', _stream_id
+            USING ERRCODE = '22023', HINT = 'A stream without messages is a condition: give the version that it must have.';
+    END IF;
+    PERFORM public.emt_partition_check(_partition);
+    -- A stream that does not exist has no row to lock. The placeholder makes a transaction wait that begins the stream:
+    -- for a unique index, a row that this transaction has inserted and deleted is undecided until it ends. Where the stream
+    -- was begun meanwhile, the insert has waited for that, and the next look sees it.
+    LOOP
+        EXECUTE pg_catalog.format('SELECT stream_position FROM public.%I WHERE stream_id = $1 FOR SHARE',
+                                  'emt_streams_' || _suffix || '_active')
+            INTO _actual_version USING _stream_id;
+        EXIT WHEN _actual_version IS NOT NULL OR _is_held;
+        EXECUTE pg_catalog.format($sql$
+            INSERT INTO public.%I (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
+            VALUES ($1, 0, $2, '', '{}', FALSE)
+            ON CONFLICT DO NOTHING
+            $sql$, 'emt_streams_' || _suffix || '_active')
+            USING _stream_id, _partition;
+        EXECUTE pg_catalog.format('DELETE FROM public.%I WHERE stream_id = $1 AND stream_position = 0',
+                                  'emt_streams_' || _suffix || '_active')
+            USING _stream_id;
+        GET DIAGNOSTICS _is_held = ROW_COUNT;
+    END LOOP;
+    IF _actual_version = _expected_version OR (_expected_version = -1 AND _actual_version IS NOT NULL) THEN
+        RETURN ARRAY[5, _actual_version];
+    END IF;
+    IF _actual_version IS NULL THEN
+        EXECUTE pg_catalog.format('SELECT stream_position FROM public.%I WHERE stream_id = $1',
+                                  'emt_streams_' || _suffix || '_archived')
+            INTO _archived_version USING _stream_id;
+        IF _archived_version IS NOT NULL THEN
+            RETURN ARRAY[2, _archived_version];
+        END IF;
+        IF _expected_version = 0 THEN
+            RETURN ARRAY[5, 0];
+        END IF;
+    END IF;
+    RETURN ARRAY[1, coalesce(_actual_version, 0)];
 END
 $$;

@@ -149,6 +149,7 @@ BEGIN
     END LOOP;
     EXECUTE format('DELETE FROM public.%I', 'emt_projections_' || _suffix);
     DELETE FROM public.emt_message_ids AS noted WHERE noted.partition = _partition;
+    DELETE FROM public.emt_command_keys AS taken WHERE taken.partition = _partition;
     DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;
     PERFORM public.emt_processor_delete_all(_partition);

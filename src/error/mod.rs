@@ -24,6 +24,7 @@ use crate::database::{
     DatabaseError, ExpectedVersion, RoomError, is_retryable, is_stale_plan, is_unavailable,
 };
 use crate::pongo;
+use postgres::error::SqlState;
 
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -129,6 +130,26 @@ pub enum Error {
         /// The version that came; `None` if the messages ended.
         found: Option<u64>,
     },
+    /// The key of a command stands for a command with another content. Nothing was stored; give the new command a key of its
+    /// own.
+    #[error("command key \"{key}\" was used for a command with another content")]
+    #[non_exhaustive]
+    CommandKeyReused {
+        /// The key.
+        key: String,
+    },
+    /// The content or the reply of a command with a key cannot be kept as JSON, or the stored reply is not of the type that is
+    /// asked for. Nothing was stored.
+    #[error("the {part} of the command with key \"{key}\" does not fit")]
+    #[non_exhaustive]
+    CommandJson {
+        /// The key.
+        key: String,
+        /// `content` or `reply`.
+        part: &'static str,
+        /// Why.
+        source: JsonError,
+    },
     /// A user's upcast hook refused a stored message.
     #[error("message {version} of stream \"{stream}\", type \"{message_type}\", cannot be upcast")]
     #[non_exhaustive]
@@ -219,6 +240,23 @@ impl Error {
             Self::Document(error) => error.is_retryable(),
             Self::Projection(ProjectionError::Failed { source, .. }) | Self::Session { source } => {
                 has_cause(source, is_retryable)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether another transaction was in the way: a deadlock, or a serialization failure.
+    pub(crate) fn is_contention(&self) -> bool {
+        const CODES: [SqlState; 2] = [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ];
+        let is_contention =
+            |error: &postgres::Error| error.code().is_some_and(|code| CODES.contains(code));
+        match self {
+            Self::Database(error) => error.driver().is_some_and(is_contention),
+            Self::Projection(ProjectionError::Failed { source, .. }) => {
+                has_cause(source, is_contention)
             }
             _ => false,
         }

@@ -4,6 +4,7 @@ mod batch_limits;
 pub(crate) mod bulk;
 mod category;
 mod codec;
+mod command_key;
 pub(crate) mod epoch;
 mod event;
 pub(crate) mod feed;
@@ -19,16 +20,20 @@ mod tenant;
 mod wakeup;
 
 pub(crate) use batch_limits::{BatchLimits, Page};
+pub(crate) use category::check_category;
+pub(crate) use command_key::CommandKey;
+pub(crate) use event::decode_outgoing;
 pub use event::{Event, RawEvent, StoredEvent};
 pub use feed::{Feed, FeedOptions, Horizon};
 pub use handled_events::HandledEvents;
 pub(crate) use handled_events::{EventSelection, FeedFilter, Selection};
 pub(crate) use integrity::SequenceSettings;
+pub(crate) use message::OutgoingMessage;
 pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
 pub(crate) use partition::{Partition, PartitionSql};
 pub use stream::{
     Aggregate, AppendOptions, Appended, ReadOptions, StreamIter, StreamMessages, StreamRead,
 };
-pub(crate) use stream::{InlineVersions, Stored, StreamAppend};
+pub(crate) use stream::{InlineVersions, MessageRow, Stored, StreamAppend};
 pub use tenant::{Tenant, TenantRemoval, Tenants};
 pub(crate) use wakeup::{RungPartitions, Wakeups};

@@ -6,9 +6,9 @@ use crate::database::{
 };
 use crate::error::{Error, Result};
 use crate::events::{
-    Aggregate, AppendOptions, Appendable, Appended, Event, Feed, FeedOptions, Horizon, Partition,
-    ReadOptions, Recorded, Stored, StreamAppend, StreamIter, StreamMessages, StreamRead, Tenants,
-    Wakeups, feed, stream,
+    Aggregate, AppendOptions, Appendable, Appended, CommandKey, Event, Feed, FeedOptions, Horizon,
+    Partition, ReadOptions, Recorded, Stored, StreamAppend, StreamIter, StreamMessages, StreamRead,
+    Tenants, Wakeups, feed, stream,
 };
 use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
@@ -168,15 +168,18 @@ impl EventStore {
         messages: &[A],
         options: AppendOptions,
     ) -> Result<Appended> {
-        let append = options.prepare(stream, messages)?;
+        self.append_one(&options.prepare(stream, messages)?)
+    }
+
+    fn append_one(&self, append: &StreamAppend) -> Result<Appended> {
         if self.projections.is_empty() {
             let stored = self.run_append(append.has_own_ids(), |sql| {
-                stream::append(sql, &self.partition, &append, None)
+                stream::append(sql, &self.partition, append, None)
             })?;
             self.appended(stored.newly_appended());
             return Ok(stored.into());
         }
-        self.append_in_session(append.has_own_ids(), |session| session.append(&append))
+        self.append_in_session(append.has_own_ids(), |session| session.append(append))
     }
 
     /// Appends to several streams at once: all or nothing, in one round trip. The results are in the order of the arguments.
@@ -188,18 +191,49 @@ impl EventStore {
     /// The errors of [`append_to_stream_with`](EventStore::append_to_stream_with), for the first stream that is refused.
     pub fn append_to_streams(&self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
         let appends: Vec<StreamAppend> = streams.into_iter().map(|stream| stream.0).collect();
+        self.append_prepared(&appends)
+    }
+
+    pub(crate) fn append_prepared(&self, appends: &[StreamAppend]) -> Result<Vec<Appended>> {
         if appends.is_empty() {
             return Ok(Vec::new());
         }
-        let repeatable = appends.iter().all(StreamAppend::has_own_ids);
+        if let [append] = appends
+            && !append.messages.is_empty()
+        {
+            return Ok(vec![self.append_one(append)?]);
+        }
+        let repeatable = appends.iter().all(StreamAppend::is_repeatable);
         if self.projections.is_empty() {
             let stored = self.run_append(repeatable, |sql| {
-                stream::append_to_streams(sql, &self.partition, &appends, None)
+                stream::append_to_streams(sql, &self.partition, appends, None)
             })?;
             self.appended(stored.iter().map(Stored::newly_appended).sum());
             return Ok(stored.into_iter().map(Appended::from).collect());
         }
-        self.append_in_session(repeatable, |session| session.append_all(&appends))
+        self.append_in_session(repeatable, |session| session.append_all(appends))
+    }
+
+    /// `None` where the key is taken. A repeat is safe: it finds the key.
+    pub(crate) fn append_prepared_under_key(
+        &self,
+        appends: &[StreamAppend],
+        key: &CommandKey,
+        reply: &[u8],
+    ) -> Result<Option<Vec<Appended>>> {
+        if !self.projections.is_empty() {
+            return self.append_in_session(true, |session| {
+                session.append_all_under_key(appends, key, reply)
+            });
+        }
+        let stored = self.run_append(true, |sql| {
+            stream::append_under_key(sql, &self.partition, appends, key, reply, None)
+        })?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        self.appended(stored.iter().map(Stored::newly_appended).sum());
+        Ok(Some(stored.into_iter().map(Appended::from).collect()))
     }
 
     /// Runs an append as its own transaction.

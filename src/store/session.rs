@@ -3,8 +3,8 @@
 use crate::database::{Nested, Transaction, abort};
 use crate::error::{Error, Result};
 use crate::events::{
-    Aggregate, AppendOptions, Appendable, Appended, Event, Partition, ReadOptions, Recorded,
-    RecordedMessage, Stored, StreamAppend, StreamMessages, StreamRead, Wakeups, stream,
+    Aggregate, AppendOptions, Appendable, Appended, CommandKey, Event, Partition, ReadOptions,
+    Recorded, RecordedMessage, Stored, StreamAppend, StreamMessages, StreamRead, Wakeups, stream,
 };
 use crate::projection::InlineProjections;
 use std::ops::{Deref, DerefMut};
@@ -85,6 +85,10 @@ impl<'a> Session<'a> {
         self
     }
 
+    pub(crate) fn shared_partition(&self) -> Arc<Partition> {
+        Arc::clone(&self.partition)
+    }
+
     /// Returns the number of appended messages.
     pub(crate) fn appended(&self) -> usize {
         self.appended
@@ -154,11 +158,17 @@ impl<'a> Session<'a> {
     /// # Errors
     /// The errors of [`EventStore::append_to_streams`](crate::EventStore::append_to_streams).
     pub fn append_to_streams(&mut self, streams: Vec<StreamMessages>) -> Result<Vec<Appended>> {
-        let appends: Vec<StreamAppend> = streams
-            .into_iter()
-            .map(|stream| self.with_cause(stream.0))
-            .collect::<Result<_>>()?;
+        let appends = streams.into_iter().map(|stream| stream.0).collect();
+        let appends = self.with_causes(appends)?;
         self.append_all(&appends)
+    }
+
+    /// The appends as those of the message that the session answers.
+    pub(crate) fn with_causes(&self, appends: Vec<StreamAppend>) -> Result<Vec<StreamAppend>> {
+        appends
+            .into_iter()
+            .map(|append| self.with_cause(append))
+            .collect()
     }
 
     fn with_cause(&self, append: StreamAppend) -> Result<StreamAppend> {
@@ -193,6 +203,27 @@ impl<'a> Session<'a> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored =
             stream::append_to_streams(self.sql()?, &partition, appends, projections.versions())?;
+        self.project(appends, stored)
+    }
+
+    /// `None` where the key is taken.
+    pub(crate) fn append_all_under_key(
+        &mut self,
+        appends: &[StreamAppend],
+        key: &CommandKey,
+        reply: &[u8],
+    ) -> Result<Option<Vec<Appended>>> {
+        let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
+        let versions = projections.versions();
+        let stored =
+            stream::append_under_key(self.sql()?, &partition, appends, key, reply, versions)?;
+        stored
+            .map(|stored| self.project(appends, stored))
+            .transpose()
+    }
+
+    /// Counts what was stored, and hands it to the inline projections.
+    fn project(&mut self, appends: &[StreamAppend], stored: Vec<Stored>) -> Result<Vec<Appended>> {
         self.appended += stored.iter().map(Stored::newly_appended).sum::<usize>();
         self.is_followed |= stored.iter().any(|stored| stored.is_followed);
         let recorded: Vec<(&Stored, Vec<RecordedMessage>)> = appends

@@ -5,8 +5,10 @@ use super::stored::{InlineVersions, Stored, StreamAppend};
 use crate::database::position::{get_u32, small_to_sql};
 use crate::database::{Jsonb, Parameter, Sql, get, param, scalar};
 use crate::error::{Error, Result};
+use crate::events::command_key::CommandKey;
 use crate::events::message::OutgoingMessage;
 use crate::events::partition::{Partition, PartitionSql};
+use postgres::Row;
 use postgres::types::Type;
 
 const APPEND: PartitionSql =
@@ -16,6 +18,12 @@ const APPEND_TO_STREAMS: PartitionSql = PartitionSql::new(
     "
     SELECT number, result
       FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+);
+
+const APPEND_UNDER_KEY: PartitionSql = PartitionSql::new(
+    "
+    SELECT number, result
+      FROM {schema}.emt_append_under_key($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
 );
 
 /// The columns of messages, as arrays.
@@ -109,37 +117,107 @@ pub(crate) fn append_to_streams(
     appends: &[StreamAppend],
     projections: Option<&InlineVersions>,
 ) -> Result<Vec<Stored>> {
-    let streams: Vec<&str> = appends.iter().map(|append| &*append.stream).collect();
-    let kinds: Vec<&str> = streams.iter().map(|stream| stream_type(stream)).collect();
-    let expected: Vec<Option<i64>> = appends
-        .iter()
-        .map(|append| append.expected.as_sql())
-        .collect();
-    let counts: Vec<i32> = appends
-        .iter()
-        .map(|append| small_to_sql("the number of messages", append.messages.len() as u64))
-        .collect::<Result<_, _>>()?;
-    let columns = MessageColumns::new(appends.iter().flat_map(|append| &append.messages));
-    let find_repeated = appends.iter().any(StreamAppend::has_own_ids);
-    let versions = projections.map(InlineVersions::as_jsonb);
-    let mut parameters = vec![
-        param(&streams, Type::TEXT_ARRAY),
-        param(&kinds, Type::TEXT_ARRAY),
-        param(&partition.name, Type::TEXT),
-        param(&expected, Type::INT8_ARRAY),
-        param(&counts, Type::INT4_ARRAY),
-    ];
-    parameters.extend(columns.parameters());
+    let columns = StreamColumns::new(appends, projections)?;
+    let rows = sql
+        .query(
+            &partition.sql(APPEND_TO_STREAMS),
+            &columns.parameters(partition),
+        )
+        .map_err(|source| append_error(partition, source))?;
+    stored_of(&rows, appends, projections)
+}
+
+/// The same under the key of a command, with the reply; `None` where the command was carried out before.
+pub(crate) fn append_under_key(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    appends: &[StreamAppend],
+    key: &CommandKey,
+    reply: &[u8],
+    projections: Option<&InlineVersions>,
+) -> Result<Option<Vec<Stored>>> {
+    let columns = StreamColumns::new(appends, projections)?;
+    let reply = Jsonb(reply);
+    let mut parameters = columns.parameters(partition);
     parameters.extend([
-        param(&find_repeated, Type::BOOL),
-        param(&versions, Type::JSONB),
+        param(&key.key, Type::TEXT),
+        param(&key.digest, Type::TEXT),
+        param(&reply, Type::JSONB),
     ]);
     let rows = sql
-        .query(&partition.sql(APPEND_TO_STREAMS), &parameters)
+        .query(&partition.sql(APPEND_UNDER_KEY), &parameters)
         .map_err(|source| append_error(partition, source))?;
+    if let Some(row) = rows.first()
+        && get_u32(row, "number")? == 0
+    {
+        let result: Vec<i64> = get(row, "result")?;
+        return match result.as_slice() {
+            [6] => Ok(None),
+            _ => Err(key.reused()),
+        };
+    }
+    stored_of(&rows, appends, projections).map(Some)
+}
 
+/// The parameters of an append to several streams.
+struct StreamColumns<'a> {
+    streams: Vec<&'a str>,
+    kinds: Vec<&'a str>,
+    expected: Vec<Option<i64>>,
+    counts: Vec<i32>,
+    messages: MessageColumns<'a>,
+    find_repeated: bool,
+    versions: Option<Jsonb<'a>>,
+}
+
+impl<'a> StreamColumns<'a> {
+    fn new(appends: &'a [StreamAppend], projections: Option<&'a InlineVersions>) -> Result<Self> {
+        refuse_conditions_on_appended(appends)?;
+        let counts = appends
+            .iter()
+            .map(|append| small_to_sql("the number of messages", append.messages.len() as u64))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            streams: appends.iter().map(|append| &*append.stream).collect(),
+            kinds: appends
+                .iter()
+                .map(|append| stream_type(&append.stream))
+                .collect(),
+            expected: appends
+                .iter()
+                .map(|append| append.expected.as_sql())
+                .collect(),
+            counts,
+            messages: MessageColumns::new(appends.iter().flat_map(|append| &append.messages)),
+            find_repeated: appends.iter().any(StreamAppend::has_own_ids),
+            versions: projections.map(InlineVersions::as_jsonb),
+        })
+    }
+
+    fn parameters<'b>(&'b self, partition: &'b Partition) -> Vec<Parameter<'b>> {
+        let mut parameters = vec![
+            param(&self.streams, Type::TEXT_ARRAY),
+            param(&self.kinds, Type::TEXT_ARRAY),
+            param(&partition.name, Type::TEXT),
+            param(&self.expected, Type::INT8_ARRAY),
+            param(&self.counts, Type::INT4_ARRAY),
+        ];
+        parameters.extend(self.messages.parameters());
+        parameters.extend([
+            param(&self.find_repeated, Type::BOOL),
+            param(&self.versions, Type::JSONB),
+        ]);
+        parameters
+    }
+}
+
+fn stored_of(
+    rows: &[Row],
+    appends: &[StreamAppend],
+    projections: Option<&InlineVersions>,
+) -> Result<Vec<Stored>> {
     let mut stored = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         let number = get_u32(row, "number")?;
         let append = appends.iter().zip(1..).find(|(_, one)| *one == number);
         let Some((append, _)) = append else {
@@ -160,6 +238,21 @@ pub(crate) fn append_to_streams(
     }
     stored.sort_unstable_by_key(|(number, _)| *number);
     Ok(stored.into_iter().map(|(_, stored)| stored).collect())
+}
+
+/// A condition shares the stream's row and the append takes it alone: two such calls would wait for each other.
+fn refuse_conditions_on_appended(appends: &[StreamAppend]) -> Result<()> {
+    let is_condition = |append: &&StreamAppend| append.messages.is_empty();
+    for condition in appends.iter().filter(is_condition) {
+        let mut appended = appends.iter().filter(|append| !is_condition(append));
+        if appended.any(|append| append.stream == condition.stream) {
+            return Err(Error::invalid(
+                format!("the condition on stream \"{}\"", condition.stream),
+                "is of a stream that the same call appends to: give the append the expected version",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn append_error(partition: &Partition, source: postgres::Error) -> Error {

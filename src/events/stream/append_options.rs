@@ -143,4 +143,30 @@ impl StreamMessages {
     ) -> Result<Self> {
         options.prepare(stream, messages).map(Self)
     }
+
+    /// No messages, but a condition: the stream must be at this version when the others are appended to. Until the
+    /// transaction ends, nobody appends to it. [`ExpectedVersion::DoesNotExist`] holds a name: no other transaction begins
+    /// that stream meanwhile.
+    ///
+    /// Two calls that each read two streams and append to one of them cannot both succeed.
+    ///
+    /// ```no_run
+    /// # use emmett_postgresql::{EventStore, ExpectedVersion, RawEvent, StreamMessages};
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = EventStore::builder("postgresql://localhost/shop").open()?;
+    /// # let placed = RawEvent::new("OrderPlaced", serde_json::json!({"total": 20}));
+    /// store.append_to_streams(vec![
+    ///     StreamMessages::require("Customer-7", ExpectedVersion::Exact(4))?,
+    ///     StreamMessages::new("Order-1", &[placed])?,
+    /// ])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the name cannot be that of a stream; [`Error::InvalidInput`](crate::Error::InvalidInput) for [`ExpectedVersion::Any`], which requires
+    /// nothing.
+    pub fn require(stream: &str, expected: ExpectedVersion) -> Result<Self> {
+        StreamAppend::condition(stream, expected).map(Self)
+    }
 }

@@ -213,10 +213,10 @@ fn read_rows(
             stream,
         };
         // The stream exists, but the range has no message.
-        let Some(found) = message.get(MessageColumn::StreamPosition)? else {
+        let Some(found) = message.stream_position()? else {
             return Ok(true);
         };
-        versions.found(stream, from_sql(found)?)?;
+        versions.found(stream, found)?;
         each(message)
     };
     let mut parameters = vec![
@@ -274,7 +274,9 @@ enum MessageColumn {
 }
 
 /// A row of a message: `stream_position` and the columns that follow it, in the statements here and in the feed.
-pub(crate) struct MessageRow<'a> {
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct MessageRow<'a> {
     pub(crate) row: &'a Row,
     pub(crate) first_column: usize,
     pub(crate) stream: &'a Arc<str>,
@@ -296,6 +298,12 @@ impl Content<'_> {
 impl MessageRow<'_> {
     fn get<'a, T: postgres::types::FromSql<'a>>(&'a self, column: MessageColumn) -> Result<T> {
         Ok(get(self.row, self.first_column + column as usize)?)
+    }
+
+    /// `None` in a row without a message.
+    pub(super) fn stream_position(&self) -> Result<Option<u64>> {
+        let position: Option<i64> = self.get(MessageColumn::StreamPosition)?;
+        Ok(position.map(from_sql).transpose()?)
     }
 
     fn content(&self) -> Result<Content<'_>> {

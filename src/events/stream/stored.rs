@@ -17,7 +17,7 @@ pub struct Appended {
     pub next_expected_version: u64,
     /// Whether the append created the stream.
     pub created_new_stream: bool,
-    /// Position of the append's last message among all messages of the store.
+    /// Position of the append's last message among all messages of the store; 0 for a condition without messages.
     pub last_global_position: u64,
     /// Positions of all messages of the append.
     pub global_positions: Vec<u64>,
@@ -29,8 +29,9 @@ pub struct Appended {
 }
 
 /// Validated messages for one stream.
+#[doc(hidden)]
 #[derive(Debug)]
-pub(crate) struct StreamAppend {
+pub struct StreamAppend {
     pub(crate) stream: Arc<str>,
     pub(crate) expected: ExpectedVersion,
     pub(crate) messages: Vec<OutgoingMessage>,
@@ -58,6 +59,22 @@ impl StreamAppend {
         Ok(append)
     }
 
+    /// Nothing to append, but a version that the stream must have.
+    pub(crate) fn condition(stream: &str, expected: ExpectedVersion) -> Result<Self> {
+        check_stream_name(stream)?;
+        if expected == ExpectedVersion::Any {
+            return Err(Error::invalid(
+                format!("the condition on stream \"{stream}\""),
+                "requires no version: name the one that was read",
+            ));
+        }
+        Ok(Self {
+            stream: stream.into(),
+            expected,
+            messages: Vec::new(),
+        })
+    }
+
     fn refuse_repeated_ids(&self) -> Result<()> {
         if !self.has_own_ids() {
             return Ok(());
@@ -79,6 +96,11 @@ impl StreamAppend {
 
     pub(crate) fn has_own_ids(&self) -> bool {
         self.messages.iter().any(|message| message.has_own_id)
+    }
+
+    /// Whether a repeat finds the stored messages. A condition stores nothing.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.messages.is_empty() || self.has_own_ids()
     }
 
     /// Returns the messages as they are now stored.
@@ -230,6 +252,7 @@ impl Stored {
                     ..Self::new(*version, *time, positions, run)?
                 })
             }
+            [5, version] => Self::new(*version, 0, &[], Vec::new()),
             [2, version] => Err(Error::StreamArchived {
                 stream: stream(),
                 version: from_sql(*version)?,
@@ -255,7 +278,7 @@ impl From<Stored> for Appended {
         let count = stored.global_positions.len() as u64;
         Self {
             next_expected_version: stored.version,
-            created_new_stream: stored.version == count && !stored.already_appended,
+            created_new_stream: count > 0 && stored.version == count && !stored.already_appended,
             last_global_position: stored.global_positions.last().copied().unwrap_or_default(),
             global_positions: stored.global_positions,
             already_appended: stored.already_appended,

@@ -1,0 +1,231 @@
+//! What a decision reads and guards: one stream, or several.
+
+use crate::error::Result;
+use crate::events::{Event, MessageRow, OutgoingMessage, check_category, decode_outgoing};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// A state that is folded from the events of a stream: what a decision looks at.
+///
+/// ```
+/// use emmett_postgresql::{Event, decide::Evolve};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum CartEvent {
+///     ItemAdded { quantity: u32 },
+///     Confirmed,
+/// }
+/// impl Event for CartEvent {}
+///
+/// #[derive(Default)]
+/// struct Cart {
+///     items: u32,
+///     is_confirmed: bool,
+/// }
+///
+/// impl Evolve for Cart {
+///     type Event = CartEvent;
+///
+///     fn evolve(&mut self, event: &CartEvent) {
+///         match event {
+///             CartEvent::ItemAdded { quantity } => self.items += quantity,
+///             CartEvent::Confirmed => self.is_confirmed = true,
+///         }
+///     }
+/// }
+/// ```
+pub trait Evolve: Default {
+    /// The events of the stream.
+    type Event: Event;
+
+    /// Adds an event to the state. It has happened, so it cannot be refused.
+    fn evolve(&mut self, event: &Self::Event);
+}
+
+/// Names a stream that a decision reads and guards.
+///
+/// ```
+/// # use emmett_postgresql::{RawEvent, decide::Evolve};
+/// use emmett_postgresql::decide::stream;
+/// # #[derive(Default)]
+/// # struct Cart;
+/// # impl Evolve for Cart {
+/// #     type Event = RawEvent;
+/// #     fn evolve(&mut self, _: &RawEvent) {}
+/// # }
+/// let one = stream::<Cart>("Cart-1");
+/// let two = (stream::<Cart>("Cart-1"), stream::<Cart>("Cart-2"));
+/// ```
+pub fn stream<S: Evolve>(name: &str) -> StreamBoundary<S> {
+    StreamBoundary {
+        stream: name.into(),
+        state: PhantomData,
+    }
+}
+
+/// A stream that a decision reads and guards; made by [`stream`].
+pub struct StreamBoundary<S> {
+    pub(super) stream: Arc<str>,
+    state: PhantomData<fn() -> S>,
+}
+
+impl<S> fmt::Debug for StreamBoundary<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("StreamBoundary")
+            .field(&self.stream)
+            .finish()
+    }
+}
+
+/// The streams that a decision reads and guards: one [`stream`], or a tuple of up to eight boundaries.
+///
+/// No other append to these streams comes between the read and the append: else the decision is refused as a conflict, and made
+/// again. That includes the streams that the decision only reads.
+pub trait Boundary: Parts {}
+
+/// What boundaries are made of.
+pub trait Parts {
+    /// The states, in the form of the boundary.
+    type States;
+    /// The states as the decision sees them.
+    type View<'a>;
+    /// A version for each stream, in the form of the boundary.
+    type Versions;
+
+    #[doc(hidden)]
+    const STREAMS: usize;
+
+    #[doc(hidden)]
+    fn name_streams(&self, names: &mut Vec<Arc<str>>);
+
+    #[doc(hidden)]
+    fn begin(&self) -> Result<Self::States>;
+
+    #[doc(hidden)]
+    fn view(states: &Self::States) -> Self::View<'_>;
+
+    #[doc(hidden)]
+    fn versions(versions: &[u64]) -> Self::Versions;
+
+    #[doc(hidden)]
+    fn fold(states: &mut Self::States, number: usize, row: &MessageRow<'_>) -> Result<()>;
+
+    #[doc(hidden)]
+    fn apply(states: &mut Self::States, number: usize, appended: &NewEvent<'_>) -> Result<()>;
+}
+
+/// An event that a decision appends.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct NewEvent<'a> {
+    pub(super) stream: &'a str,
+    pub(super) version: u64,
+    pub(super) message: &'a OutgoingMessage,
+}
+
+impl<S: Evolve + 'static> Boundary for StreamBoundary<S> {}
+
+impl<S: Evolve + 'static> Parts for StreamBoundary<S> {
+    type States = S;
+    type View<'a> = &'a S;
+    type Versions = u64;
+
+    const STREAMS: usize = 1;
+
+    fn name_streams(&self, names: &mut Vec<Arc<str>>) {
+        names.push(Arc::clone(&self.stream));
+    }
+
+    fn begin(&self) -> Result<S> {
+        check_category::<S::Event>(&self.stream)?;
+        Ok(S::default())
+    }
+
+    fn view(state: &S) -> &S {
+        state
+    }
+
+    fn versions(versions: &[u64]) -> u64 {
+        versions.first().copied().unwrap_or_default()
+    }
+
+    fn fold(state: &mut S, _number: usize, row: &MessageRow<'_>) -> Result<()> {
+        state.evolve(&row.decode::<S::Event>()?.event);
+        Ok(())
+    }
+
+    fn apply(state: &mut S, _number: usize, new: &NewEvent<'_>) -> Result<()> {
+        let event = decode_outgoing::<S::Event>(new.message, new.stream, new.version)?;
+        state.evolve(&event);
+        Ok(())
+    }
+}
+
+macro_rules! tuple_boundary {
+    ($($part:ident $index:tt),+) => {
+        impl<$($part: Boundary),+> Boundary for ($($part,)+) {}
+
+        impl<$($part: Boundary),+> Parts for ($($part,)+) {
+            type States = ($($part::States,)+);
+            type View<'a> = ($($part::View<'a>,)+);
+            type Versions = ($($part::Versions,)+);
+
+            const STREAMS: usize = 0 $(+ $part::STREAMS)+;
+
+            fn name_streams(&self, names: &mut Vec<Arc<str>>) {
+                $(self.$index.name_streams(names);)+
+            }
+
+            fn begin(&self) -> Result<Self::States> {
+                Ok(($(self.$index.begin()?,)+))
+            }
+
+            fn view(states: &Self::States) -> Self::View<'_> {
+                ($($part::view(&states.$index),)+)
+            }
+
+            fn versions(versions: &[u64]) -> Self::Versions {
+                let mut left = versions.iter().copied();
+                ($({
+                    let own: Vec<u64> = left.by_ref().take($part::STREAMS).collect();
+                    $part::versions(&own)
+                },)+)
+            }
+
+            fn fold(states: &mut Self::States, number: usize, row: &MessageRow<'_>) -> Result<()> {
+                let mut first = 0;
+                $(
+                    if number < first + $part::STREAMS {
+                        return $part::fold(&mut states.$index, number - first, row);
+                    }
+                    first += $part::STREAMS;
+                )+
+                let _ = first;
+                Ok(())
+            }
+
+            fn apply(states: &mut Self::States, number: usize, new: &NewEvent<'_>) -> Result<()> {
+                let mut first = 0;
+                $(
+                    if number < first + $part::STREAMS {
+                        return $part::apply(&mut states.$index, number - first, new);
+                    }
+                    first += $part::STREAMS;
+                )+
+                let _ = first;
+                Ok(())
+            }
+        }
+    };
+}
+
+tuple_boundary!(A 0, B 1);
+tuple_boundary!(A 0, B 1, C 2);
+tuple_boundary!(A 0, B 1, C 2, D 3);
+tuple_boundary!(A 0, B 1, C 2, D 3, E 4);
+tuple_boundary!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuple_boundary!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuple_boundary!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);

@@ -1,0 +1,96 @@
+//! Decisions: read a state, decide, append, and again after a conflict.
+//!
+//! [`EventStore::decide`] and [`Session::decide`] begin one. A state is folded by [`Evolve`]; [`stream`] names what is read and
+//! guarded; a closure decides.
+
+mod boundary;
+mod command;
+mod decider;
+mod decision;
+mod error;
+mod executor;
+
+pub use boundary::{Boundary, Evolve, StreamBoundary, stream};
+pub use command::{Decide, Decided, KeyedDecide};
+pub use decider::Decider;
+pub use decision::{Decision, IntoDecision};
+pub use error::DecideError;
+
+use crate::store::{EventStore, Session};
+
+impl EventStore {
+    /// Begins a decision about the streams of a boundary: reads them in one snapshot, has a closure decide, and appends its events
+    /// with the versions that were read. After a conflict, it reads and decides anew.
+    ///
+    /// One round trip reads, one appends.
+    ///
+    /// ```
+    /// use emmett_postgresql::decide::{DecideError, Evolve, stream};
+    /// use emmett_postgresql::{Event, EventStore};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// enum CartEvent {
+    ///     ItemAdded { quantity: u32 },
+    ///     Confirmed,
+    /// }
+    /// impl Event for CartEvent {}
+    ///
+    /// #[derive(Debug, PartialEq)]
+    /// enum CartError {
+    ///     Empty,
+    /// }
+    ///
+    /// #[derive(Default)]
+    /// struct Cart {
+    ///     items: u32,
+    ///     is_confirmed: bool,
+    /// }
+    ///
+    /// impl Evolve for Cart {
+    ///     type Event = CartEvent;
+    ///     fn evolve(&mut self, event: &CartEvent) {
+    ///         match event {
+    ///             CartEvent::ItemAdded { quantity } => self.items += quantity,
+    ///             CartEvent::Confirmed => self.is_confirmed = true,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// impl Cart {
+    ///     fn confirm(&self) -> Result<Option<CartEvent>, CartError> {
+    ///         match (self.items, self.is_confirmed) {
+    ///             (0, _) => Err(CartError::Empty),
+    ///             (_, true) => Ok(None),
+    ///             (_, false) => Ok(Some(CartEvent::Confirmed)),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let store = EventStore::open(database.url())?;
+    /// let empty = store.decide(stream::<Cart>("Cart-1")).run(Cart::confirm);
+    /// assert!(matches!(empty, Err(DecideError::Refused(CartError::Empty))));
+    ///
+    /// store.append_to_stream("Cart-1", &[CartEvent::ItemAdded { quantity: 2 }])?;
+    /// # let confirm = || -> Result<_, DecideError<CartError>> {
+    /// let done = store.decide(stream::<Cart>("Cart-1")).retries(5).run(Cart::confirm)?;
+    /// # Ok(done) };
+    /// # let done = confirm().expect("confirmed");
+    /// assert_eq!((done.version, done.state.is_confirmed), (2, true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn decide<B: Boundary>(&self, boundary: B) -> Decide<&Self, B> {
+        Decide::new(self, boundary)
+    }
+}
+
+impl Session<'_> {
+    /// Begins a decision in the session; see [`EventStore::decide`]. It sees what the session has appended, and is not repeated:
+    /// after a conflict, run the session again.
+    pub fn decide<B: Boundary>(&mut self, boundary: B) -> Decide<&mut Self, B> {
+        Decide::once(self, boundary)
+    }
+}
