@@ -1,7 +1,7 @@
 //! What a decision reads and guards: one stream, or several.
 
 use crate::error::Result;
-use crate::events::{Event, MessageRow, OutgoingMessage, check_category, decode_outgoing};
+use crate::events::{Event, MessageRow, OutgoingMessage, check_category};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl<S: Evolve + 'static> Parts for StreamBoundary<S> {
     }
 
     fn apply(state: &mut S, _number: usize, new: &NewEvent<'_>) -> Result<()> {
-        let event = decode_outgoing::<S::Event>(new.message, new.stream, new.version)?;
+        let event = new.message.decode::<S::Event>(new.stream, new.version)?;
         state.evolve(&event);
         Ok(())
     }

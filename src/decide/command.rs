@@ -168,7 +168,7 @@ impl<X: Executor, B: Boundary> KeyedDecide<X, B> {
     ///
     /// # Errors
     /// Those of [`Decide::run`]; [`Error::CommandKeyReused`] when the key stands for another content; [`Error::InvalidInput`] for
-    /// a key that cannot be stored; [`Error::CommandReply`] when the reply cannot be written, or the stored one does not fit.
+    /// a key that cannot be stored; [`Error::CommandJson`] when the reply cannot be written, or the stored one does not fit.
     pub fn run<O, E>(
         mut self,
         mut decide: impl for<'a> FnMut(B::View<'a>) -> Result<O, E>,

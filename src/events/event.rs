@@ -2,7 +2,6 @@
 
 use crate::error::{DecodeError, EncodeError, Error, Result};
 use crate::events::codec::{self, KnownTypes};
-use crate::events::message::OutgoingMessage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -165,21 +164,6 @@ impl Event for RawEvent {
     fn known_types() -> Option<Vec<String>> {
         None
     }
-}
-
-/// Decodes an event that is not stored yet, as its readers will.
-pub(crate) fn decode_outgoing<E: Event>(
-    message: &OutgoingMessage,
-    stream: &str,
-    version: u64,
-) -> Result<E> {
-    decode_stored(
-        &message.message_type,
-        message.schema_version,
-        &message.data,
-        stream,
-        version,
-    )
 }
 
 /// Decodes a stored message. Calls the upcast hook first if its version or type requires it.

@@ -209,6 +209,17 @@ pub struct OutgoingMessage {
 }
 
 impl OutgoingMessage {
+    /// Decodes the event as its readers will.
+    pub(crate) fn decode<E: Event>(&self, stream: &str, version: u64) -> Result<E> {
+        crate::events::event::decode_stored(
+            &self.message_type,
+            self.schema_version,
+            &self.data,
+            stream,
+            version,
+        )
+    }
+
     fn new<E: Event>(stream: &str, event: &E) -> Result<Self> {
         check_category::<E>(stream)?;
         let (message_type, data) = event.encode().map_err(|source| Error::Encode {

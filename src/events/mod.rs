@@ -22,7 +22,6 @@ mod wakeup;
 pub(crate) use batch_limits::{BatchLimits, Page};
 pub(crate) use category::check_category;
 pub(crate) use command_key::CommandKey;
-pub(crate) use event::decode_outgoing;
 pub use event::{Event, RawEvent, StoredEvent};
 pub use feed::{Feed, FeedOptions, Horizon};
 pub use handled_events::HandledEvents;

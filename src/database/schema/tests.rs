@@ -27,7 +27,7 @@ fn the_documentation_shows_the_embedded_files_in_the_same_order() {
         .filter_map(|line| {
             line.strip_prefix("#[doc = include_str!(\"../")?
                 .strip_suffix("\")]")
-                .filter(|path| !path.ends_with(".md"))
+                .filter(|path| path.split('.').next_back() == Some("sql"))
         })
         .map(str::to_owned)
         .collect();

@@ -36,7 +36,7 @@ impl<T> Collection<'_, T> {
     /// Deletes a document that matches the filter.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter is not valid, [`Error::Conflict`] when the document is not what the options
+    /// [`Error::Filter`](crate::pongo::Error::Filter) when the filter is not valid, [`Error::Conflict`](crate::pongo::Error::Conflict) when the document is not what the options
     /// expect; nothing is deleted then.
     pub fn delete_one_with(
         &self,
@@ -59,7 +59,7 @@ impl<T> Collection<'_, T> {
     /// Deletes the documents that match the filter, and returns how many; `json!({})` matches all.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter is not valid.
+    /// [`Error::Filter`](crate::pongo::Error::Filter) when the filter is not valid.
     pub fn delete_many(&self, filter: impl Into<Filter>) -> Result<u64> {
         let (table, filter) = (self.table()?, filter.into());
         let statement = StatementBuilder::new(table)
@@ -96,7 +96,8 @@ impl<T: DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// As there; [`Error::InvalidInput`] for options that report a conflict, because there is no place for it.
+    /// Those of [`find_one_and_delete`](Collection::find_one_and_delete). [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) for
+    /// options that report a conflict, because the result has no place for it.
     pub fn find_one_and_delete_with(
         &self,
         filter: impl Into<Filter>,

@@ -224,7 +224,7 @@ fn two_calls_that_require_what_the_other_appends_to_never_both_succeed() -> anyh
         }
         let start = Barrier::new(THREADS);
         let decide = &|number: usize| -> Result<bool> {
-            let (own, other) = if number % 2 == 0 {
+            let (own, other) = if number.is_multiple_of(2) {
                 (&left, &right)
             } else {
                 (&right, &left)
