@@ -4,6 +4,7 @@ use super::environment::connection_string;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// An event store in PostgreSQL: migrate its schema, import and export events, show streams, consumers and tenants
 ///
@@ -113,6 +114,10 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Option<TenantsCommand>,
     },
+    /// Count the keys under which commands were carried out, or delete old ones
+    ///
+    /// A command that is repeated after the deletion of its key is carried out again.
+    Keys(KeysArguments),
     /// Print the completion script for a shell
     Completions {
         /// The shell
@@ -145,6 +150,27 @@ pub(super) enum RepairCommand {
     /// Stop all writers first. A new epoch of the store begins. If positions may have been drawn twice, processors do
     /// not run until they are reset.
     Sequence,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeysArguments {
+    /// Only keys that are at least so old, such as 30d, 12h or 90min [default: all keys]
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(super) older_than: Option<Duration>,
+
+    /// Delete them
+    #[arg(long, requires = "older_than")]
+    pub(super) delete: bool,
+}
+
+/// Days have 24 hours.
+fn age(text: &str) -> Result<Duration, String> {
+    let advice = "write a number and a unit, such as 30d, 12h or 90min";
+    let span: jiff::Span = text.parse().map_err(|_| advice)?;
+    let duration = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| advice)?;
+    Duration::try_from(duration).map_err(|_| "an age is not negative".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -3,10 +3,12 @@
 use super::Output;
 use super::arguments::{ExportArguments, ImportArguments};
 use super::interrupt::explain_interruption;
-use crate::operations::{ExportOptions, ImportOptions};
+use crate::error::counted;
+use crate::operations::{ExportOptions, ExportReport, ImportOptions};
+use crate::progress::Progress;
 use crate::store::EventStore;
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -21,28 +23,33 @@ pub(super) fn import(
         "the imported lines are kept; run the import again, and it resumes there",
     )?;
     let (log, size) = open(&arguments.file)?;
-    let bar = progress_bar(size);
+    let mut display = Progress::on_stderr();
     let mut options = ImportOptions::new()
         .batch_size(arguments.batch_size.try_into()?)
         .on_progress(|progress| {
-            bar.set_position(progress.bytes);
-            bar.set_message(format!("{} events", progress.imported));
+            let words = format!(
+                "{} from {}",
+                counted(progress.imported, "event"),
+                HumanBytes(progress.bytes)
+            );
+            display.show(progress.bytes, size, &words);
         });
     if let Some(name) = &arguments.name {
         options = options.name(name);
     }
     let imported = store.import(log, options);
-    bar.finish_and_clear();
+    display.clear();
     let report = imported.with_context(|| format!("importing {}", arguments.file.display()))?;
 
     let skipped = match report.skipped {
         0 => String::new(),
-        skipped => format!(", {skipped} lines were already imported"),
+        skipped => format!("; {} already imported", counted(skipped, "line")),
     };
     output.result(
         &format!(
-            "imported {} events from {} lines{skipped}",
-            report.imported, report.lines
+            "imported {} from {}{skipped}",
+            counted(report.imported, "event"),
+            counted(report.lines, "line")
         ),
         &json!({
             "imported": report.imported,
@@ -69,45 +76,46 @@ fn open(file: &Path) -> anyhow::Result<(Box<dyn BufRead>, Option<u64>)> {
     ))
 }
 
-/// Returns a progress bar on standard error, which is hidden unless that is a terminal.
-fn progress_bar(size: Option<u64>) -> ProgressBar {
-    let (bar, template) = match size {
-        Some(size) => (
-            ProgressBar::new(size),
-            "{bar:40} {percent}% {bytes}/{total_bytes}  {msg}  {bytes_per_sec}  {eta} left",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {bytes}  {msg}  {bytes_per_sec}",
-        ),
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
 pub(super) fn export(
     arguments: &ExportArguments,
     store: &EventStore,
     output: &mut Output,
 ) -> anyhow::Result<()> {
+    let mut display = Progress::on_stderr();
     let options = ExportOptions::new()
         .after(arguments.after)
-        .positions(!arguments.without_positions);
+        .positions(!arguments.without_positions)
+        .on_progress(|progress| {
+            let words = format!("{} exported", counted(progress.messages, "event"));
+            display.show(progress.position, Some(progress.end), &words);
+        });
     if arguments.file == Path::new("-") {
-        store.export(Output::stdout(), options)?;
+        let exported = store.export(Output::stdout(), options);
+        display.clear();
+        exported?;
         return Ok(());
     }
-    let doing = || format!("writing {}", arguments.file.display());
-    let mut file = BufWriter::new(File::create(&arguments.file).with_context(doing)?);
-    let report = store.export(&mut file, options).with_context(doing)?;
-    file.flush().with_context(doing)?;
+    let exported = write_file(&arguments.file, store, options);
+    display.clear();
+    let report = exported?;
     output.result(
         &format!(
-            "exported {} events, up to global position {}",
-            report.messages, report.position
+            "exported {}, up to global position {}",
+            counted(report.messages, "event"),
+            report.position
         ),
         &json!({ "exported": report.messages, "position": report.position }),
     )
+}
+
+fn write_file(
+    path: &Path,
+    store: &EventStore,
+    options: ExportOptions<'_>,
+) -> anyhow::Result<ExportReport> {
+    let doing = || format!("writing {}", path.display());
+    let mut file = BufWriter::new(File::create(path).with_context(doing)?);
+    let report = store.export(&mut file, options).with_context(doing)?;
+    file.flush().with_context(doing)?;
+    Ok(report)
 }

@@ -8,6 +8,7 @@ mod environment;
 mod event_log;
 mod exit_code;
 mod interrupt;
+mod keys;
 mod migrate;
 mod output;
 mod projections;
@@ -114,6 +115,9 @@ fn dispatch(
                 store.open_without_projections()?
             };
             projections::run(command, &store, output)?;
+        }
+        Command::Keys(keys) => {
+            keys::run(&keys, &store.open_without_projections()?, output)?;
         }
         Command::Repair { command } => {
             restore::repair(&command, &store.open_unverified()?, output)?;

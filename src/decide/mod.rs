@@ -16,7 +16,10 @@ pub use decider::Decider;
 pub use decision::{Decision, IntoDecision};
 pub use error::DecideError;
 
+use crate::error::Result;
+use crate::events::command_key;
 use crate::store::{EventStore, Session};
+use std::time::Duration;
 
 impl EventStore {
     /// Begins a decision about the streams of a boundary: reads them in one snapshot, has a closure decide, and appends its events
@@ -84,6 +87,44 @@ impl EventStore {
     /// ```
     pub fn decide<B: Boundary>(&self, boundary: B) -> Decide<&Self, B> {
         Decide::new(self, boundary)
+    }
+
+    /// Returns the number of command keys of the store (this tenant) that are at least so old, by the server's clock. All keys
+    /// for [`Duration::ZERO`].
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn command_keys(&self, age: Duration) -> Result<u64> {
+        self.connections()
+            .run(true, |sql| command_key::count(sql, self.partition(), age))
+    }
+
+    /// Deletes the command keys of the store (this tenant) that are at least so old, and returns their number. A command that is
+    /// repeated after that is carried out again, so keep keys for longer than callers repeat.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// const DAY: u64 = 24 * 60 * 60;
+    /// let deleted = store.delete_command_keys(std::time::Duration::from_secs(30 * DAY))?;
+    /// println!("{deleted} keys deleted");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When a statement fails. Keys that were deleted before stay deleted.
+    pub fn delete_command_keys(&self, age: Duration) -> Result<u64> {
+        let mut deleted = 0;
+        loop {
+            let some = self.connections().run(true, |sql| {
+                command_key::delete_some(sql, self.partition(), age)
+            })?;
+            if some == 0 {
+                return Ok(deleted);
+            }
+            deleted += some;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ mod batch_limits;
 pub(crate) mod bulk;
 mod category;
 mod codec;
-mod command_key;
+pub(crate) mod command_key;
 pub(crate) mod epoch;
 mod event;
 pub(crate) mod feed;

@@ -8,6 +8,7 @@ mod doctor;
 mod environment;
 mod examples;
 mod jobs;
+mod keys;
 mod pipes;
 pub(crate) mod process;
 mod projections;

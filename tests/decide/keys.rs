@@ -203,3 +203,23 @@ fn each_tenant_has_keys_of_its_own_and_loses_them_when_it_is_removed() -> anyhow
     assert_eq!(kept, 1);
     Ok(())
 }
+
+#[test]
+fn old_keys_are_deleted_however_many_there_are() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    add(&store, "new")?;
+    database.client()?.batch_execute(
+        "INSERT INTO emt_command_keys (partition, command_key, digest, reply, created)
+         SELECT tenant, number::TEXT, '', 'null', now() - INTERVAL '2 days'
+           FROM generate_series(1, 2500) AS number, unnest('{emt:default,acme}'::TEXT[]) AS tenant",
+    )?;
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+
+    assert_eq!(store.command_keys(day)?, 2_500);
+    assert_eq!(store.delete_command_keys(day)?, 2_500);
+    assert_eq!(store.delete_command_keys(day)?, 0);
+
+    assert_eq!(store.command_keys(std::time::Duration::ZERO)?, 1);
+    assert!(add(&store, "new")?.was_decided_before);
+    Ok(())
+}
