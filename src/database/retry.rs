@@ -4,6 +4,7 @@
 //! [`BackOff`](super::back_off::BackOff).
 
 use super::back_off::{BackOff, pause};
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// Number of retries, and the pauses between them.
@@ -15,6 +16,7 @@ pub(crate) struct RetryPolicy {
     /// The shortest and the longest pause; `None` retries at once.
     pauses: Option<(Duration, Duration)>,
     retries_without_pause: u32,
+    has_jitter: bool,
 }
 
 impl RetryPolicy {
@@ -33,6 +35,7 @@ impl RetryPolicy {
             deadline: None,
             pauses: None,
             retries_without_pause: 0,
+            has_jitter: false,
         }
     }
 
@@ -45,6 +48,12 @@ impl RetryPolicy {
     /// Makes the first retries without a pause.
     pub(crate) const fn pausing_after(mut self, retries: u32) -> Self {
         self.retries_without_pause = retries;
+        self
+    }
+
+    /// Shortens each pause by a random part of up to a half, so that competing callers do not meet again.
+    pub(crate) const fn with_jitter(mut self) -> Self {
+        self.has_jitter = true;
         self
     }
 
@@ -87,15 +96,26 @@ pub(crate) fn retry<R>(
         if let Some(pauses) = &mut pauses
             && number >= policy.retries_without_pause
         {
-            pause(pauses.next());
+            let next = pauses.next();
+            pause(if policy.has_jitter {
+                jittered(next)
+            } else {
+                next
+            });
         }
         number = number.saturating_add(1);
     }
 }
 
+/// Returns between a half and the whole of a pause. The keys of a hasher are random.
+fn jittered(pause: Duration) -> Duration {
+    let random = u32::try_from(RandomState::new().hash_one(0_u8) & 0xff).unwrap_or(0);
+    pause / 2 + pause / 2 * random / 0xff
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, RetryPolicy, retry};
+    use super::{Attempt, RetryPolicy, jittered, retry};
     use std::time::{Duration, Instant};
 
     fn attempts(policy: &RetryPolicy, repeat: impl FnMut(&u32) -> bool) -> Vec<Attempt> {
@@ -130,6 +150,18 @@ mod tests {
         let made = attempts(&RetryPolicy::without_end(), |number| *number < 100);
         assert_eq!(made.len(), 101);
         assert!(made.iter().all(|attempt| !attempt.is_last));
+    }
+
+    #[test]
+    fn jitter_leaves_at_least_half_of_a_pause_and_differs() {
+        let whole = Duration::from_millis(100);
+        let pauses: Vec<Duration> = (0..100).map(|_| jittered(whole)).collect();
+        assert!(
+            pauses
+                .iter()
+                .all(|pause| *pause >= whole / 2 && *pause <= whole)
+        );
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]));
     }
 
     #[test]

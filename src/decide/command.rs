@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const DEFAULT_RETRIES: u32 = 3;
 
-/// The pauses between attempts; the first follows at once.
+/// The pauses between attempts; the second attempt follows at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -203,6 +203,7 @@ fn policy(retries: u32) -> RetryPolicy {
     RetryPolicy::times(retries)
         .pausing(SHORTEST_PAUSE, LONGEST_PAUSE)
         .pausing_after(1)
+        .with_jitter()
 }
 
 fn is_repeated<T, E>(outcome: &Result<T, DecideError<E>>) -> bool {

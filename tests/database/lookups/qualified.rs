@@ -120,6 +120,7 @@ fn sources(folder: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
             files.extend(sources(&path)?);
         } else if path.extension().is_some_and(|extension| extension == "rs")
             && !path.ends_with("tests.rs")
+            && !path.ends_with("fuzz.rs")
         {
             files.push(path);
         }

@@ -53,7 +53,7 @@ fn killed_between_two_batches_it_goes_on() -> anyhow::Result<()> {
 
     assert_eq!(
         said,
-        "imported 70 events from 100 lines, 30 lines were already imported\n"
+        "imported 70 events from 100 lines; 30 lines already imported\n"
     );
     assert_eq!(numbers(&store)?, (1..=100).collect::<Vec<_>>());
     assert_streams_are_whole(&store)
@@ -88,7 +88,7 @@ fn killed_in_the_middle_of_a_batch_it_leaves_nothing_of_it() -> anyhow::Result<(
 
     assert_eq!(
         said,
-        "imported 80 events from 100 lines, 20 lines were already imported\n"
+        "imported 80 events from 100 lines; 20 lines already imported\n"
     );
     assert_eq!(numbers(&store)?, (1..=100).collect::<Vec<_>>());
     assert_streams_are_whole(&store)
