@@ -185,7 +185,7 @@ impl<'a, T> Collection<'a, T> {
         self.table()?.read(stored.id, json, self.without_ids)
     }
 
-    /// Runs a statement that writes one document. `looks_at_row` can refuse its row; then nothing is written.
+    /// Runs a statement that writes one document. `before_commit` can refuse its row; then nothing is written.
     pub(crate) fn write_row(
         &self,
         run: impl Fn(&mut dyn Sql) -> Result<Vec<Row>>,
