@@ -113,7 +113,7 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         self.find_one_and_update_with(filter, update, ReturnDocument::Before, UpdateOptions::new())
     }
 
-    /// Updates one document like [`update_one_with`](Collection::update_one_with), and returns it as it was before or is after
+    /// Updates one document like [`update_one_with`](Collection::update_one_with), and returns its form before or after
     /// the change.
     ///
     /// ```
