@@ -1,10 +1,10 @@
-//! MongoDB's filters, sort orders and selections of fields as SQL. Pure: nothing here talks to a database.
+//! MongoDB's filters, sort orders and selections of fields as SQL. Pure: no code here accesses a database.
 //!
-//! A filter is parsed once into a tree (`condition`), by `parser`, which refuses what is wrong with it. `condition_sql` writes the
-//! tree as SQL, and all questions about a filter are asked of the tree.
+//! `parser` parses a filter once into a tree (`condition`), and refuses invalid filters. `condition_sql` writes the tree as
+//! SQL. All queries about a filter use the tree.
 //!
-//! What an equality needs is put together by `concat`, because `format!` is slower: with it, the bench of a search by an index was
-//! at 0.66 of the SQL by hand, in place of 0.72 (means of five runs each, in turn).
+//! The parts of an equality are joined with `concat`, because `format!` is slower. With `concat`, the benchmark of an index
+//! search took 0.66 of the time of handwritten SQL, instead of 0.72 (means of five alternating runs each).
 
 mod boolean_logic;
 mod column_condition;
