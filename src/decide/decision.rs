@@ -93,7 +93,7 @@ fn added<A: Appendable>(
     Ok(appends)
 }
 
-/// A return type of a decision's closure: a [`Decision`], or, for one stream, a `Vec`, an `Option` or an array of its events.
+/// A return type of a decision's closure. It is a [`Decision`] or, for one stream, a `Vec`, `Option` or array of events.
 pub trait IntoDecision<B> {
     /// The reply type; `()` if there are only events.
     type Reply;
