@@ -23,8 +23,8 @@ impl<T> Collection<'_, T> {
     /// are allowed.
     ///
     /// An unregistered table of the same name becomes a collection, if it has a collection's columns and primary key. A table
-    /// of Pongo for Node is adopted: both libraries can then use it, and its ids are unique across all tenants. A trigger keeps
-    /// the id and the version in its JSON, where Node's library expects them.
+    /// of Pongo for Node is adopted, so that both libraries can use it. Its ids are unique across all tenants. A trigger keeps
+    /// the id and the version in its JSON, because Node's library reads them there.
     ///
     /// # Errors
     /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) if a different object has the collection's name.

@@ -67,7 +67,7 @@ impl<'a, T> Collection<'a, T> {
         }
     }
 
-    /// Creates a collection whose documents are in a table of another name.
+    /// Returns a collection whose documents are in a table of another name.
     pub(crate) fn in_table(executor: Executor<'a>, name: &str, table: String) -> Self {
         Self {
             table: Some(table),
@@ -109,7 +109,7 @@ impl<'a, T> Collection<'a, T> {
     /// Reads documents without their fields `_id` and `_version`. Defaults to documents with both.
     ///
     /// Use it for maps, for types that refuse unknown fields, and for externally tagged enums (serde's default representation).
-    /// A type that refuses unknown fields and has a field for the id needs a field for the version instead of this setting.
+    /// A type that refuses unknown fields but has a field for the id needs a field for the version instead.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
