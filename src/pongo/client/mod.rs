@@ -104,8 +104,9 @@ impl PongoClient {
     /// Deletes all documents of a tenant in all collections. Returns their number.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for the default tenant, `emt:default`. The same error for a tenant of the event store in the
-    /// same schema, because its events would stay: use [`Tenants::remove`](crate::events::Tenants::remove), which removes both.
+    /// - [`Error::InvalidInput`] for the default tenant, `emt:default`.
+    /// - [`Error::InvalidInput`] for a tenant of the event store in the same schema, because its events would stay.
+    ///   [`Tenants::remove`](crate::events::Tenants::remove) removes both.
     pub fn remove_tenant(&self, name: &str) -> Result<u64> {
         if name == DEFAULT_PARTITION {
             return Err(Error::invalid(
