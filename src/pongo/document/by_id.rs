@@ -66,9 +66,9 @@ const REPLACE_ONE: CollectionSql = CollectionSql::new(
      WHERE _id = $2 AND _partition = $1 AND {known} AND _version = $4",
 );
 
-/// Locks the documents in the order of their ids before any of their data is read, so nothing can change between the check and
-/// the write. A document without data is deleted. `checked` is MATERIALIZED, because it is both compared and stored. `$5`:
-/// whether the other documents are written after a conflict. `$6`: whether unchanged documents are written, too.
+/// Locks the documents in the order of their ids before it reads them, so nothing can change between check and write. A
+/// document without data is deleted. `checked` is MATERIALIZED, because it is both compared and stored. `$5`: whether the other
+/// documents are written after a conflict. `$6`: whether unchanged documents are written, too.
 const WRITE: CollectionSql = CollectionSql::new("
     WITH picked AS (
         SELECT _id, _version, data

@@ -154,8 +154,8 @@ pub(crate) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result
     Ok(())
 }
 
-/// Adds a hint to the error of a type that does not accept `_id` and `_version`: without these fields, the error is gone or
-/// different.
+/// Adds a hint to the error of a type that does not accept `_id` and `_version`. Such a type fails differently, or not at all,
+/// without these fields.
 fn about_ids<D: DeserializeOwned>(error: Error, json: Vec<u8>) -> Error {
     let reason = |error: &serde_json::Error| {
         error
@@ -185,7 +185,7 @@ fn about_ids<D: DeserializeOwned>(error: Error, json: Vec<u8>) -> Error {
 }
 
 impl DocumentTable {
-    /// Creates the table of a collection's documents, of the collection's name or of another one.
+    /// Returns the table of a collection's documents, which has the collection's name or another one.
     pub(crate) fn new(
         schema: &str,
         partition: &str,
