@@ -52,8 +52,8 @@ impl Index {
 
     /// An index on several fields. It serves filters on a prefix of the fields, and sorts by all fields in this order.
     ///
-    /// Equality on the first field with a sort by the second uses the index to find the documents, and then sorts them. The
-    /// reason: equality also matches arrays, which are elsewhere in the index.
+    /// Equality on the first field with a sort by the second uses the index to find the documents. It then sorts them, because
+    /// equality also matches arrays, which are elsewhere in the index.
     ///
     /// Documents with equal sort fields are ordered by id, and this last step is sorted during the read. If many documents are
     /// equal, as in a field with few values, add `_id` as the last field. The index then provides the whole order.
