@@ -122,8 +122,8 @@ pub enum FilterError {
         reason: &'static str,
     },
 
-    /// The filter of an upsert gives one field two values, or gives a value both to a field and to a part of it. An upsert
-    /// creates a document from the fields that its filter compares by equality.
+    /// The filter of an upsert gives two values to one field, or values to a field and a part of it. An upsert creates a
+    /// document from the fields that its filter compares by equality.
     #[error("the upsert would give `{path}` two values")]
     #[non_exhaustive]
     TwoValues {

@@ -118,7 +118,7 @@ impl IndexRange<'_> {
     }
 
     /// Extends the range to the end of the index, which includes the arrays, or to its beginning. A single range keeps the
-    /// index's order, so a sort by the same path with a limit reads only the returned documents.
+    /// index's order. A sort by the same path with a limit therefore reads only the returned documents.
     fn compared(&mut self, operator: RangeOperator, operand: &Value) -> String {
         let operand = self.parameters.push(SqlValue::Text(index_key(operand)));
         format!("{} {} {operand}", self.key, operator.sign())

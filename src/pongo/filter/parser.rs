@@ -1,5 +1,5 @@
-//! Parses MongoDB's filters into trees. A tree can always be written as SQL, with two exceptions: regular expressions, which
-//! only PostgreSQL can check, and values that cannot be compared with a document's columns.
+//! Parses MongoDB's filters into trees. A tree can be written as SQL, except for two parts that are checked later. These are
+//! regular expressions, which only PostgreSQL can check, and values that cannot be compared with a column.
 
 use serde_json::{Map, Value};
 
