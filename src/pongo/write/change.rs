@@ -60,7 +60,7 @@ const FOUND: StatementSql = StatementSql::new(
 );
 
 /// A plain UPDATE, for a filter that matches at most one document, and an update that always changes it. No pick and no
-/// comparison are necessary: UPDATE waits for concurrent writers, then checks the filter and computes the change again
+/// comparison are necessary. UPDATE waits for concurrent writers, then checks the filter and computes the change again
 /// (PostgreSQL's manual, 13.2.1). The most frequent update is of this kind. Returns the same columns as FOUND.
 const COUNT: StatementSql = StatementSql::new(
     "
@@ -70,8 +70,8 @@ const COUNT: StatementSql = StatementSql::new(
     RETURNING picked._id, picked._version - 1 AS before, picked._version AS after, {returned} AS document",
 );
 
-/// Inserts if nothing was picked. If a concurrent statement inserts the same id first, this one inserts nothing and raises no
-/// error. It is then retried, and picks the other's document.
+/// Inserts if nothing was picked. If a concurrent statement inserts the same document first, this one inserts nothing and
+/// raises no error. It is then retried, and picks the other's document.
 const INSERTING: StatementSql = StatementSql::new(
     ", inserted AS (
         INSERT INTO {table} AS document (_id, _partition, data)
