@@ -133,7 +133,7 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
             .transpose()
     }
 
-    /// Returns one document that matches the filter, or `None`. It is the first one that the server finds.
+    /// Returns one document that matches the filter, or `None`. It is the first match that the server finds.
     ///
     /// # Errors
     /// - [`Error::Filter`]: the filter is invalid.

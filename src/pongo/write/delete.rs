@@ -25,7 +25,7 @@ const DELETE_MANY: StatementSql = StatementSql::new(
 );
 
 impl<T> Collection<'_, T> {
-    /// Deletes one document that matches the filter: the first one that the server finds.
+    /// Deletes one document that matches the filter: the first match that the server finds.
     ///
     /// # Errors
     /// Those of [`delete_one_with`](Collection::delete_one_with).

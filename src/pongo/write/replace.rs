@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 impl<T: Serialize> Collection<'_, T> {
-    /// Replaces one document that matches the filter: the first one that the server finds. The document keeps its id. See
+    /// Replaces one document that matches the filter: the first match that the server finds. The document keeps its id. See
     /// [`replace_one_with`](Collection::replace_one_with).
     ///
     /// # Errors

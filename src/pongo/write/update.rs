@@ -22,7 +22,7 @@ const COUNTED: StatementSql = StatementSql::new(
 );
 
 impl<T> Collection<'_, T> {
-    /// Updates one document that matches the filter: the first one that the server finds. See
+    /// Updates one document that matches the filter: the first match that the server finds. See
     /// [`update_one_with`](Collection::update_one_with).
     ///
     /// # Errors
