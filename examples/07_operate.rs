@@ -26,7 +26,7 @@ fn mails(can_send: fn(&str) -> bool) -> Reactor {
 
 fn run(store: &EventStore, mails: Reactor) -> anyhow::Result<()> {
     let report = store.consumer().reactor(mails).run_until_caught_up()?;
-    println!("handled: {} events", report.handled());
+    println!("events handled: {}", report.handled());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What a decision reads and guards: one stream, or several.
+//! Boundaries: the streams that a decision reads and guards.
 
 use crate::error::Result;
 use crate::events::{Event, MessageRow, OutgoingMessage, check_category};
@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A state that is folded from the events of a stream: what a decision looks at.
+/// A state that is folded from the events of a stream. Decisions are made on it.
 ///
 /// ```
 /// use emmett_postgresql::{Event, decide::Evolve};
@@ -40,11 +40,11 @@ pub trait Evolve: Default {
     /// The events of the stream.
     type Event: Event;
 
-    /// Adds an event to the state. It has happened, so it cannot be refused.
+    /// Applies an event to the state. An event has already happened, so it cannot be refused.
     fn evolve(&mut self, event: &Self::Event);
 }
 
-/// Names a stream that a decision reads and guards.
+/// Returns the boundary of one stream, which a decision reads and guards.
 ///
 /// ```
 /// # use emmett_postgresql::{RawEvent, decide::Evolve};
@@ -65,7 +65,7 @@ pub fn stream<S: Evolve>(name: &str) -> StreamBoundary<S> {
     }
 }
 
-/// A stream that a decision reads and guards; made by [`stream`].
+/// A stream that a decision reads and guards. Made by [`stream`].
 pub struct StreamBoundary<S> {
     pub(super) stream: Arc<str>,
     state: PhantomData<fn() -> S>,
@@ -82,17 +82,17 @@ impl<S> fmt::Debug for StreamBoundary<S> {
 
 /// The streams that a decision reads and guards: one [`stream`], or a tuple of up to eight boundaries.
 ///
-/// No other append to these streams comes between the read and the append: else the decision is refused as a conflict, and made
-/// again. That includes the streams that the decision only reads.
+/// No other append to these streams can happen between the read and the append. If one does, the append conflicts and the
+/// decision is retried. This also guards streams that are only read.
 pub trait Boundary: Parts {}
 
-/// What boundaries are made of.
+/// The types and operations that all boundaries share.
 pub trait Parts {
-    /// The states, in the form of the boundary.
+    /// The states, in the shape of the boundary.
     type States;
-    /// The states as the decision sees them.
+    /// The states as the closure sees them.
     type View<'a>;
-    /// A version for each stream, in the form of the boundary.
+    /// One version per stream, in the shape of the boundary.
     type Versions;
 
     #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! Carrying a decision out: read, decide, append, again after a conflict.
+//! Execution of decisions: read, decide, append, and retry after a conflict.
 
 use super::boundary::{Boundary, NewEvent};
 use super::decision::{Decision, IntoDecision, NewEvents};
@@ -14,11 +14,11 @@ use std::time::Duration;
 
 const DEFAULT_RETRIES: u32 = 3;
 
-/// The pauses between attempts; the second attempt follows at once.
+/// Bounds of the pause between attempts. The first retry has no pause.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A decision that is being set up, with [`EventStore::decide`] or [`Session::decide`](crate::Session::decide).
+/// A decision under construction. Made by [`EventStore::decide`] or [`Session::decide`](crate::Session::decide).
 #[must_use = "a decision is made by `run`"]
 pub struct Decide<X, B> {
     executor: X,
@@ -36,7 +36,7 @@ impl<X, B: fmt::Debug> fmt::Debug for Decide<X, B> {
     }
 }
 
-/// A decision that is carried out once under its key; made by [`Decide::key`].
+/// An idempotent decision: it is executed once per key. Made by [`Decide::key`].
 #[must_use = "a decision is made by `run`"]
 pub struct KeyedDecide<X, B> {
     decide: Decide<X, B>,
@@ -53,19 +53,19 @@ impl<X, B: fmt::Debug> fmt::Debug for KeyedDecide<X, B> {
     }
 }
 
-/// Result of a decision that was carried out.
+/// Result of an executed decision.
 #[non_exhaustive]
 pub struct Decided<B: Boundary, R = ()> {
-    /// The states of the boundary, with the events that were appended.
+    /// The states of the boundary, including the appended events.
     pub state: B::States,
-    /// The versions of the boundary's streams after the append, in the form of the boundary.
+    /// The versions of the boundary's streams after the append, in the shape of the boundary.
     pub version: B::Versions,
-    /// The reply of the decision.
+    /// The decision's reply.
     pub reply: R,
-    /// One entry for each stream that got events, in the order of the decision. Empty for a decision without events, and for
-    /// one that was carried out before.
+    /// One entry per stream that received events, in the order of the decision. Empty if the decision has no events, or if its
+    /// key was executed before.
     pub appended: Vec<Appended>,
-    /// Whether the command was carried out before under its key; the reply is the stored one then, and the state is that of now.
+    /// Whether the command was executed before under its key. The reply is then the stored one; the state is the current one.
     pub was_decided_before: bool,
 }
 
@@ -104,8 +104,8 @@ impl<X, B> Decide<X, B> {
 }
 
 impl<B: Boundary> Decide<&EventStore, B> {
-    /// Maximum number of further attempts after a version conflict, a serialization failure or a deadlock; each reads and
-    /// decides anew, after a pause of up to 100 ms. A refusal is never repeated. 0 makes one attempt. Defaults to 3.
+    /// Maximum number of retries after a version conflict, a serialization failure or a deadlock. Each retry reads and decides
+    /// again, after a pause of up to 100 ms. A refusal is never retried. 0 makes one attempt. Defaults to 3.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
@@ -113,10 +113,10 @@ impl<B: Boundary> Decide<&EventStore, B> {
 }
 
 impl<X: Executor, B: Boundary> Decide<X, B> {
-    /// Carries the command out once, however often it is sent under this key: a repetition gets the stored reply, and nothing is
-    /// decided. The key is stored in the transaction of the append, so it stands for what was stored, and for nothing else.
+    /// Makes the command idempotent under this key. A repeated command gets the stored reply, and nothing is decided. The key
+    /// is stored in the transaction of the append, so a stored key proves that the command's events are stored.
     ///
-    /// A key is 1 to 2,000 bytes of any text; each tenant has keys of its own. A refused command leaves no key.
+    /// A key is text of 1 to 2,000 bytes. Keys are separate per tenant. A refused command stores no key.
     pub fn key(self, key: impl Into<String>) -> KeyedDecide<X, B> {
         KeyedDecide {
             decide: self,
@@ -124,15 +124,17 @@ impl<X: Executor, B: Boundary> Decide<X, B> {
         }
     }
 
-    /// Reads the boundary, has the closure decide, and appends.
+    /// Reads the boundary, calls the closure, and appends its events.
     ///
-    /// The closure is called once an attempt, with the states of that attempt, so it should only look and decide. For no events,
-    /// nothing is sent to the database.
+    /// The closure is called once per attempt, with the states of that attempt. It should therefore have no side effects. A
+    /// decision without events sends no append to the database.
     ///
     /// # Errors
-    /// [`DecideError::Refused`] with the closure's error. [`DecideError::Store`] with [`Error::Conflict`] when the streams have
-    /// changed at each attempt; [`Error::StreamArchived`]; [`Error::Decode`] when a stored event, or one that is to be appended,
-    /// does not fit the stream's events; and the others of [`append_to_streams`](EventStore::append_to_streams).
+    /// - [`DecideError::Refused`]: the closure refused.
+    /// - [`DecideError::Store`] with [`Error::Conflict`]: the streams changed during every attempt.
+    /// - [`DecideError::Store`] with [`Error::StreamArchived`]: a stream is archived.
+    /// - [`DecideError::Store`] with [`Error::Decode`]: a stored or a new event does not match the event type of its stream.
+    /// - The other errors of [`append_to_streams`](EventStore::append_to_streams).
     pub fn run<O, E>(
         mut self,
         mut decide: impl for<'a> FnMut(B::View<'a>) -> Result<O, E>,
@@ -155,20 +157,23 @@ impl<X: Executor, B: Boundary> Decide<X, B> {
 }
 
 impl<X: Executor, B: Boundary> KeyedDecide<X, B> {
-    /// The content of the command: the same key with another content is an error. Defaults to none: the key alone counts.
+    /// Sets the content of the command. The same key with a different content is an error. Defaults to none: only the key is
+    /// compared.
     ///
     /// # Errors
-    /// When the content cannot be written as JSON.
+    /// If the content cannot be serialized as JSON.
     pub fn content(mut self, content: &impl serde::Serialize) -> Result<Self> {
         self.key = self.key.with_content(content)?;
         Ok(self)
     }
 
-    /// Reads the boundary, has the closure decide, and appends, unless that was done before under the key.
+    /// Reads the boundary, calls the closure, and appends its events, unless the key was executed before.
     ///
     /// # Errors
-    /// Those of [`Decide::run`]; [`Error::CommandKeyReused`] when the key stands for another content; [`Error::InvalidInput`] for
-    /// a key that cannot be stored; [`Error::CommandJson`] when the reply cannot be written, or the stored one does not fit.
+    /// - Those of [`Decide::run`].
+    /// - [`Error::CommandKeyReused`]: the key belongs to a different content.
+    /// - [`Error::InvalidInput`]: the key cannot be stored.
+    /// - [`Error::CommandJson`]: the reply cannot be serialized, or the stored reply cannot be deserialized.
     pub fn run<O, E>(
         mut self,
         mut decide: impl for<'a> FnMut(B::View<'a>) -> Result<O, E>,
@@ -189,7 +194,7 @@ impl<X: Executor, B: Boundary> KeyedDecide<X, B> {
                 }
                 let decision = decide(B::view(&loaded.states)).map_err(DecideError::Refused)?;
                 let decision = decision.into_decision(boundary);
-                // Where another call has taken the key meanwhile, the next read finds its reply.
+                // If another call took the key meanwhile, the next read finds its reply.
                 if let Some(decided) = loaded.append_once(executor, key, decision)? {
                     return Ok(decided);
                 }
@@ -213,12 +218,12 @@ fn is_repeated<T, E>(outcome: &Result<T, DecideError<E>>) -> bool {
     }
 }
 
-/// A boundary as it was read.
+/// A boundary after its read.
 struct Loaded<B: Boundary> {
     states: B::States,
     streams: Vec<Arc<str>>,
     versions: Vec<u64>,
-    /// The stored reply, where the command was carried out before.
+    /// The stored reply, if the command was executed before.
     reply: Option<Vec<u8>>,
 }
 
@@ -254,7 +259,7 @@ impl<B: Boundary> Loaded<B> {
         Ok(self.appended(&appends, appended, decision.reply))
     }
 
-    /// `None` where the key is taken.
+    /// Returns `None` if the key is taken.
     fn append_once<R: serde::Serialize>(
         mut self,
         executor: &mut impl Executor,
@@ -272,8 +277,7 @@ impl<B: Boundary> Loaded<B> {
         Ok(appended.map(|appended| self.appended(&appends, appended, decision.reply)))
     }
 
-    /// Adds the events to the states, and to each stream's the version that it has to have; the streams that get none become
-    /// conditions.
+    /// Applies the events to the states, and gives each stream its expected version. Streams without events become conditions.
     fn prepare(&mut self, new: Vec<NewEvents>) -> Result<Vec<StreamAppend>> {
         let mut appends = Vec::with_capacity(new.len() + self.streams.len());
         let mut is_appended = vec![false; self.streams.len()];

@@ -1,20 +1,20 @@
-//! Emmett's word for a state and what is decided on it.
+//! Emmett's `Decider`: a state that decides commands.
 
 use super::boundary::{Boundary, Evolve, StreamBoundary};
 use super::command::{Decide, Decided};
 use super::error::DecideError;
 use super::executor::Executor;
 
-/// A state whose decisions are commands: Emmett's `Decider`. [`Decide::command`] carries one out.
+/// A state that decides commands: Emmett's `Decider`. [`Decide::command`] executes one.
 ///
-/// A closure does the same without a type for commands.
+/// A closure does the same without a command type.
 pub trait Decider: Evolve {
-    /// The commands.
+    /// The command type.
     type Command;
-    /// Why a command is refused.
+    /// The reason for which a command is refused.
     type Error;
 
-    /// Returns the events that follow from the command; none where nothing has to change.
+    /// Returns the events that follow from the command, or none if nothing changes.
     ///
     /// # Errors
     /// The domain's refusal.
@@ -25,7 +25,7 @@ impl<X: Executor, D: Decider + 'static> Decide<X, StreamBoundary<D>>
 where
     StreamBoundary<D>: for<'a> Boundary<View<'a> = &'a D>,
 {
-    /// Carries a command out; [`run`](Decide::run) with the [`Decider`]'s own decision.
+    /// Executes a command: [`run`](Decide::run) with [`Decider::decide`] as the closure.
     ///
     /// # Errors
     /// Those of [`run`](Decide::run).

@@ -1,12 +1,13 @@
-//! What a decision says: events for streams, and a reply.
+//! The result of a decision: events for streams, and a reply.
 
 use super::boundary::{Evolve, StreamBoundary};
 use crate::error::Result;
 use crate::events::{AppendOptions, Appendable, OutgoingMessage};
 use std::sync::Arc;
 
-/// Events for streams, and a reply to the caller. Where one stream gets events and there is no reply, a `Vec`, an `Option` or an
-/// array of events says the same.
+/// The result of a decision: events for streams, and a reply to the caller.
+///
+/// A decision with one stream and no reply can also return a `Vec`, an `Option` or an array of events.
 ///
 /// ```
 /// use emmett_postgresql::{RawEvent, decide::Decision};
@@ -31,7 +32,7 @@ pub(super) struct NewEvents {
 }
 
 impl Decision {
-    /// No events, and no reply.
+    /// Creates a decision without events and without a reply.
     pub fn new() -> Self {
         Self {
             appends: Ok(Vec::new()),
@@ -47,9 +48,10 @@ impl Default for Decision {
 }
 
 impl<R> Decision<R> {
-    /// Adds events, or [`NewMessage`](crate::NewMessage)s, for a stream. A stream outside the boundary gets them at any version.
+    /// Appends events, or [`NewMessage`](crate::NewMessage)s, to a stream. A stream outside the boundary accepts them at any
+    /// version.
     ///
-    /// A name or an event that cannot be stored is an error of [`run`](super::Decide::run).
+    /// If a name or an event cannot be stored, [`run`](super::Decide::run) fails.
     pub fn append<A: Appendable>(
         mut self,
         stream: &str,
@@ -62,7 +64,8 @@ impl<R> Decision<R> {
         self
     }
 
-    /// The reply to the caller: it returns from [`run`](super::Decide::run), and is stored with a command's key. Defaults to `()`.
+    /// Sets the reply to the caller. [`run`](super::Decide::run) returns it, and stores it with a command's key. Defaults to
+    /// `()`.
     pub fn reply<T>(self, reply: T) -> Decision<T> {
         Decision {
             appends: self.appends,
@@ -90,13 +93,12 @@ fn added<A: Appendable>(
     Ok(appends)
 }
 
-/// What the closure of a decision may return: a [`Decision`]; for a boundary of one stream also a `Vec`, an `Option` or an array
-/// of its events.
+/// A return type of a decision's closure. It is a [`Decision`] or, for one stream, a `Vec`, `Option` or array of events.
 pub trait IntoDecision<B> {
-    /// The reply; `()` where there are only events.
+    /// The reply type; `()` if there are only events.
     type Reply;
 
-    /// The decision about this boundary.
+    /// Converts the value into a decision about this boundary.
     fn into_decision(self, boundary: &B) -> Decision<Self::Reply>;
 }
 

@@ -1,8 +1,8 @@
-//! Why a decision was not carried out.
+//! The error of a decision.
 
 use crate::error::Error;
 
-/// Why a decision was not carried out: the domain refused it, or the store failed.
+/// The error of a decision: the domain refused it, or the store failed.
 ///
 /// ```
 /// # use emmett_postgresql::decide::DecideError;
@@ -19,16 +19,16 @@ use crate::error::Error;
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError<E> {
-    /// The closure refused, with its own error. Nothing was stored, and it is not asked again.
+    /// The closure refused, with its own error. Nothing was stored, and a refusal is not retried.
     #[error("{0}")]
     Refused(E),
-    /// The store failed; [`Error`] says whether anything was stored.
+    /// The store failed. [`Error`] tells whether anything was stored.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
 impl<E> DecideError<E> {
-    /// The domain's refusal, if it is one.
+    /// Returns the domain's refusal, if the error is a refusal.
     pub fn refused(self) -> Option<E> {
         match self {
             Self::Refused(refusal) => Some(refusal),

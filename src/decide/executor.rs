@@ -1,11 +1,11 @@
-//! Where a decision reads and appends: the store, or a session.
+//! Executors of decisions: the store, or a session.
 
 use crate::database::Sql;
 use crate::error::Result;
 use crate::events::{Appended, CommandKey, Partition, StreamAppend};
 use crate::store::{EventStore, Session};
 
-/// A connection, and the tenant that is read.
+/// A connection, and the tenant to read.
 #[doc(hidden)]
 pub struct Reading<'a> {
     pub(super) sql: &'a mut dyn Sql,
@@ -21,12 +21,12 @@ impl std::fmt::Debug for Reading<'_> {
     }
 }
 
-/// Where a decision reads and appends.
+/// An executor of reads and appends.
 pub trait Executor {
     #[doc(hidden)]
     fn read<T>(&mut self, read: &mut dyn FnMut(Reading<'_>) -> Result<T>) -> Result<T>;
 
-    /// The appends with all that the executor adds to their messages.
+    /// Adds the executor's own data to the messages of the appends.
     #[doc(hidden)]
     fn prepare(&self, appends: Vec<StreamAppend>) -> Result<Vec<StreamAppend>> {
         Ok(appends)
@@ -35,7 +35,7 @@ pub trait Executor {
     #[doc(hidden)]
     fn append(&mut self, appends: &[StreamAppend]) -> Result<Vec<Appended>>;
 
-    /// `None` where the key is taken.
+    /// Returns `None` if the key is taken.
     #[doc(hidden)]
     fn append_under_key(
         &mut self,

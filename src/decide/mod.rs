@@ -1,7 +1,7 @@
-//! Decisions: read a state, decide, append, and again after a conflict.
+//! Decisions: read a state, decide, append, and retry after a conflict.
 //!
-//! [`EventStore::decide`] and [`Session::decide`] begin one. A state is folded by [`Evolve`]; [`stream`] names what is read and
-//! guarded; a closure decides.
+//! [`EventStore::decide`] and [`Session::decide`] begin a decision. [`Evolve`] folds the state, [`stream`] names a stream to
+//! read and guard, and a closure decides.
 
 mod boundary;
 mod command;
@@ -22,10 +22,10 @@ use crate::store::{EventStore, Session};
 use std::time::Duration;
 
 impl EventStore {
-    /// Begins a decision about the streams of a boundary: reads them in one snapshot, has a closure decide, and appends its events
-    /// with the versions that were read. After a conflict, it reads and decides anew.
+    /// Begins a decision about the streams of a boundary. It reads them in one snapshot, calls a closure, and appends its
+    /// events at the versions that were read. After a conflict, it reads and decides again.
     ///
-    /// One round trip reads, one appends.
+    /// The read takes one round trip; so does the append.
     ///
     /// ```
     /// use emmett_postgresql::decide::{DecideError, Evolve, stream};
@@ -129,8 +129,8 @@ impl EventStore {
 }
 
 impl Session<'_> {
-    /// Begins a decision in the session; see [`EventStore::decide`]. It sees what the session has appended, and is not repeated:
-    /// after a conflict, run the session again.
+    /// Begins a decision in the session; see [`EventStore::decide`]. The decision sees the session's own appends. It is not
+    /// retried: after a conflict, run the session again.
     pub fn decide<B: Boundary>(&mut self, boundary: B) -> Decide<&mut Self, B> {
         Decide::once(self, boundary)
     }

@@ -1,20 +1,20 @@
-//! Dotted paths such as `address.city`: of filters, sorts, selections, indexes and updates.
+//! Dotted paths such as `address.city`, in filters, sorts, selections, indexes and updates.
 
 use serde_json::{Map, Value};
 use std::str::Split;
 
-/// A checked path. A name is a field of an object or, when it is a number, it may be an element of an array.
+/// A checked path. A name is a field of an object. A number may also be the position of an array element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DottedPath(String);
 
-/// Why a text is not a path.
+/// The reason for which a text is not a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InvalidPath {
     pub(crate) path: String,
     pub(crate) reason: &'static str,
 }
 
-/// The two columns that a path names like fields.
+/// The two columns that a path can name like fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Column {
     Id,
@@ -33,7 +33,7 @@ impl DottedPath {
         }
     }
 
-    /// A path of one name that is known to be right.
+    /// Creates a path of one name that is known to be valid.
     pub(crate) fn known(name: &'static str) -> Self {
         Self(name.to_owned())
     }
@@ -62,23 +62,23 @@ impl DottedPath {
             .map_or(self.as_str(), |(first, _)| first)
     }
 
-    /// Whether the path is one name, so that no array can stand on the way to its value.
+    /// Returns whether the path is a single name, so that no array can be on the way to its value.
     pub(crate) fn is_top_level(&self) -> bool {
         !self.0.contains('.')
     }
 
-    /// Whether the path is the other one, or goes on from there.
+    /// Returns whether the path equals the other one, or continues it.
     pub(crate) fn leads_into(&self, other: &Self) -> bool {
         let rest = self.0.strip_prefix(&other.0);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Puts a value at the path; objects on the way are made. False where there is a value already.
+    /// Inserts a value at the path, and creates missing objects on the way. Returns false if a value is already there.
     pub(crate) fn insert_into(&self, object: &mut Map<String, Value>, value: Value) -> bool {
         insert_at(object, &self.0, value)
     }
 
-    /// The column that the first name is, in a document of a collection.
+    /// Returns the column that the first name stands for in a document of a collection.
     pub(crate) fn column(&self) -> Option<Column> {
         Column::ALL
             .into_iter()

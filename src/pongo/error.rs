@@ -1,4 +1,4 @@
-//! What can go wrong with documents, and what the caller can do about it.
+//! Errors of document operations.
 
 use super::filter::FilterError;
 use super::update::UpdateError;
@@ -10,25 +10,26 @@ use postgres::error::SqlState;
 /// The result of operations on documents.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// With which SQLSTATE an update is refused.
+/// SQLSTATE of a refused update.
 const UPDATE_REFUSED: &str = "SE031";
-/// With which SQLSTATE a guarded read is refused.
+/// SQLSTATE of a refused guarded read.
 const READ_REFUSED: &str = "SE014";
 
-/// With which SQLSTATE a tenant is refused that an event store does not know. The detail is its name.
+/// SQLSTATE of a tenant that the event store does not know. The detail is the tenant's name.
 const UNKNOWN_TENANT: &str = "SE005";
 
-/// What went wrong with documents.
+/// An error of a document operation.
 ///
-/// Nothing was written, except after [`DatabaseError::UnknownOutcome`], where nobody can know. The event store returns it as
-/// [`Error::Document`](crate::Error::Document); what the database said, or [`InvalidInput`](Error::InvalidInput), as its own.
+/// Nothing was written, except that the outcome of [`DatabaseError::UnknownOutcome`] is unknown. The event store returns this
+/// error as [`Error::Document`](crate::Error::Document). It returns database errors and [`InvalidInput`](Error::InvalidInput)
+/// as its own variants.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A document is not what a write expected. Read it again, decide again, write again.
+    /// A document does not meet the expectation of a write. Read it again, decide again, write again.
     #[error("{0}")]
     Conflict(DocumentConflict),
-    /// A document is in the collection, but not as the caller expected it.
+    /// The document already exists.
     #[error("document \"{id}\" of collection \"{collection}\" is already there")]
     #[non_exhaustive]
     Exists {
@@ -37,7 +38,7 @@ pub enum Error {
         /// The document's id.
         id: String,
     },
-    /// A document has the same values as another one in the fields of a unique index.
+    /// Another document has the same values in the fields of a unique index.
     #[error(
         "collection \"{collection}\" has a document with equal values: index \"{index}\" is unique"
     )]
@@ -47,42 +48,42 @@ pub enum Error {
         collection: String,
         /// The index's name.
         index: String,
-        /// What the database said.
+        /// The database's error.
         r#source: postgres::Error,
     },
-    /// An argument cannot be stored or makes no sense; nothing was sent.
+    /// An argument is invalid or cannot be stored. Nothing was sent.
     #[error("{what}: {reason}")]
     #[non_exhaustive]
     InvalidInput {
-        /// Which argument.
+        /// The argument.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A filter or sort document is not valid.
+    /// A filter or sort document is invalid.
     #[error("the filter is not valid")]
     Filter(#[source] FilterError),
-    /// An update document is not valid.
+    /// An update document is invalid.
     #[error("the update is not valid")]
     Update(#[source] UpdateError),
     /// An update does not fit a document, for example because `$inc` meets a string. The message names operator and field.
     #[error("the update does not fit the document: {message}")]
     #[non_exhaustive]
     UpdateRefused {
-        /// What does not fit.
+        /// The mismatch.
         message: String,
-        /// What the database said.
+        /// The database's error.
         r#source: postgres::Error,
     },
-    /// A document cannot be written as, or read from, JSON.
+    /// A document cannot be serialized as JSON, or deserialized from it.
     #[error("{} cannot be {}", named(collection, id.as_deref()), if id.is_some() { "read" } else { "converted" })]
     #[non_exhaustive]
     Json {
         /// The collection's name.
         collection: String,
-        /// The document's id; `None` where it was to be written, and for the values of `distinct`.
+        /// The document's id; `None` for a write, and for the values of `distinct`.
         id: Option<String>,
-        /// Why.
+        /// The cause.
         source: JsonError,
     },
     /// An upcast or downcast hook of a collection failed.
@@ -91,12 +92,12 @@ pub enum Error {
     Hook {
         /// The collection's name.
         collection: String,
-        /// The document's id; `None` where it was to be written.
+        /// The document's id; `None` for a write.
         id: Option<String>,
-        /// What the hook returned.
+        /// The hook's error.
         source: anyhow::Error,
     },
-    /// The handler of a document failed, so nothing was written.
+    /// The handler of a document failed. Nothing was written.
     #[error("the handler of document \"{id}\" of collection \"{collection}\" failed")]
     #[non_exhaustive]
     Handler {
@@ -104,17 +105,17 @@ pub enum Error {
         collection: String,
         /// The document's id.
         id: String,
-        /// What the handler returned.
+        /// The handler's error.
         source: anyhow::Error,
     },
-    /// The closure of a transaction failed, so the transaction is rolled back.
+    /// The closure of a transaction failed. The transaction was rolled back.
     #[error("the transaction failed and was rolled back")]
     #[non_exhaustive]
     Transaction {
-        /// What the closure returned.
+        /// The closure's error.
         source: anyhow::Error,
     },
-    /// There is no collection of that name, and it may not be created on its first use here.
+    /// The collection does not exist, and may not be created on its first use here.
     #[error(
         "there is no collection \"{collection}\": create it first, or let the client or store migrate"
     )]
@@ -122,40 +123,40 @@ pub enum Error {
     UnknownCollection {
         /// The collection's name.
         collection: String,
-        /// What the database said.
+        /// The database's error.
         r#source: postgres::Error,
     },
-    /// The event store in the same schema has no tenant of that name. [`Tenants::add`](crate::events::Tenants::add) creates it. The event
-    /// store returns its own [`UnknownTenant`](crate::Error::UnknownTenant).
+    /// The event store in the same schema has no tenant of that name. [`Tenants::add`](crate::events::Tenants::add) creates it.
+    /// The event store returns its own [`UnknownTenant`](crate::Error::UnknownTenant).
     #[error("there is no tenant \"{tenant}\": add it to the event store first")]
     #[non_exhaustive]
     UnknownTenant {
         /// The tenant's name.
         tenant: String,
-        /// What the database said.
+        /// The database's error.
         source: postgres::Error,
     },
-    /// The collection is the read model of a registered projection, which would go on without it.
+    /// The collection is the read model of a registered projection, which would continue without it.
     #[error("{message}")]
     #[non_exhaustive]
     ReadModel {
-        /// Which collection, and which projection.
+        /// The collection and the projection.
         message: String,
-        /// What the database said.
+        /// The database's error.
         r#source: postgres::Error,
     },
-    /// The collection was to be read [only if it is right](crate::projection::ReadModel), and that is not known of it. The message names
-    /// the state of its projection, and the lowest position that it misses.
+    /// The read required [an active read model](crate::projection::ReadModel), and its projection is not active. The message
+    /// names the state of the projection, and the lowest missing position.
     #[error("{message}")]
     #[non_exhaustive]
     NotActive {
-        /// Which projection, and what is the matter with it.
+        /// The projection and its state.
         message: String,
-        /// What the database said.
+        /// The database's error.
         r#source: postgres::Error,
     },
-    /// There is something else under the name of an index. Give one of them [another name](super::index::Index::named), or drop what
-    /// is there.
+    /// A different object has the name of an index. Give the index [another name](super::index::Index::named), or drop the
+    /// object.
     #[error("index \"{index}\" of collection \"{collection}\" is not what was declared: {reason}")]
     #[non_exhaustive]
     IndexMismatch {
@@ -163,7 +164,7 @@ pub enum Error {
         collection: String,
         /// The index's name.
         index: String,
-        /// What is there.
+        /// The existing object.
         reason: String,
     },
     /// A connection, a statement or a transaction failed.
@@ -171,7 +172,7 @@ pub enum Error {
     Database(DatabaseError),
 }
 
-/// A document, as messages name it.
+/// Returns the description of a document for messages.
 fn named(collection: &str, id: Option<&str>) -> String {
     match id {
         Some(id) => format!("document \"{id}\" of collection \"{collection}\""),
@@ -180,12 +181,12 @@ fn named(collection: &str, id: Option<&str>) -> String {
 }
 
 impl Error {
-    /// Whether a document was at another version than the write expected. Read it again, decide again, write again.
+    /// Returns whether a document had another version than the write expected. Read it again, decide again, write again.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict(_))
     }
 
-    /// Whether the same call may succeed when it is made again: see [`Error::is_retryable`](crate::Error::is_retryable).
+    /// Returns whether a retry of the same call may succeed: see [`Error::is_retryable`](crate::Error::is_retryable).
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_retryable(),
@@ -194,12 +195,13 @@ impl Error {
         }
     }
 
-    /// Whether it is unknown if the write was stored: see [`Error::is_outcome_unknown`](crate::Error::is_outcome_unknown).
+    /// Returns whether it is unknown if the write was stored: see
+    /// [`Error::is_outcome_unknown`](crate::Error::is_outcome_unknown).
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_outcome_unknown())
     }
 
-    /// Whether the database could not be used: see [`Error::is_unavailable`](crate::Error::is_unavailable).
+    /// Returns whether the database was unavailable: see [`Error::is_unavailable`](crate::Error::is_unavailable).
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_unavailable(),
@@ -208,7 +210,7 @@ impl Error {
         }
     }
 
-    /// The error of the driver that it has.
+    /// Returns the driver's error, if there is one.
     pub(crate) fn driver(&self) -> Option<&postgres::Error> {
         match self {
             Self::Database(error) => error.driver(),
@@ -229,7 +231,7 @@ impl Error {
         self.is_refused_with(&SqlState::T_R_DEADLOCK_DETECTED)
     }
 
-    /// Where the table was missing, the collection is.
+    /// Converts a missing table into a missing collection.
     pub(super) fn about_collection(self, collection: &str) -> Self {
         match self {
             Self::Database(DatabaseError::Statement { source, .. })
@@ -252,12 +254,12 @@ impl Error {
         DatabaseError::invalid(what, reason).into()
     }
 
-    /// Gives a failed statement its meaning.
+    /// Converts the error of a failed statement.
     pub(crate) fn database(doing: &'static str, source: postgres::Error) -> Self {
         DatabaseError::statement(doing, source).into()
     }
 
-    /// What the closure of a transaction returned: an error of this crate keeps its type.
+    /// Converts the error of a transaction's closure. An error of this crate keeps its type.
     pub(super) fn of_closure(error: anyhow::Error) -> Self {
         error
             .downcast::<Self>()
@@ -265,7 +267,7 @@ impl Error {
             .unwrap_or_else(|source| Self::Transaction { source })
     }
 
-    /// The error of a declared collection, as the migration of a schema returns it.
+    /// Returns the error of a declared collection, as the migration of a schema returns it.
     pub(super) fn into_declared(self) -> DatabaseError {
         match self {
             Self::Database(error) => error,
@@ -307,14 +309,14 @@ impl From<DatabaseError> for Error {
     }
 }
 
-/// The error of the driver that one of the causes of an error is, or has.
+/// Returns the driver's error among the causes of an error.
 pub(crate) fn of_cause<'e>(
     cause: &'e (dyn std::error::Error + 'static),
 ) -> Option<&'e postgres::Error> {
     database::of_cause(cause).or_else(|| cause.downcast_ref::<Error>()?.driver())
 }
 
-/// Whether one of the causes of a user's error is an error of the driver that meets the condition.
+/// Returns whether a user's error is caused by a driver's error that meets the condition.
 fn has_cause(error: &anyhow::Error, meets: fn(&postgres::Error) -> bool) -> bool {
     error
         .chain()

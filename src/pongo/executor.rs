@@ -1,4 +1,4 @@
-//! What a collection runs its statements on.
+//! The executors of a collection's statements.
 
 use super::error::{Error, Result};
 use crate::database::schema::create_collection;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 const REQUIRE_TENANT: SchemaSql = SchemaSql::new("SELECT {schema}.emt_document_require_tenant($1)");
 
-/// Creates the tables of collections when they are first used, once per process.
+/// Creates the tables of collections on their first use, once per process.
 pub(crate) struct CollectionTables {
     may_create: bool,
     created: Mutex<HashSet<String>>,
@@ -50,7 +50,7 @@ impl CollectionTables {
     }
 }
 
-/// The tables that a transaction has created, of which others know nothing until it is committed.
+/// The tables that a transaction has created. Other transactions do not see them before the commit.
 pub(crate) struct TransactionTables {
     shared: Arc<CollectionTables>,
     created: Mutex<HashSet<String>>,
@@ -84,15 +84,15 @@ impl TransactionTables {
     }
 }
 
-/// What a collection runs its statements on.
+/// An executor of a collection's statements.
 pub(crate) enum Executor<'a> {
-    /// Each operation on a connection of its own.
+    /// Runs each operation on its own connection.
     Connections {
         connections: Connections,
         scope: Scope,
         tables: Arc<CollectionTables>,
     },
-    /// A transaction. Where it may create tables, it has `tables`.
+    /// Runs operations in a transaction. `tables` is present if the transaction may create tables.
     Transaction {
         transaction: Mutex<Transaction<'a>>,
         scope: Scope,
@@ -131,8 +131,8 @@ impl<'a> Executor<'a> {
         &self.scope().partition
     }
 
-    /// Refuses a tenant that is not known, before statements that do not look themselves: those on indexes, which the whole
-    /// collection shares.
+    /// Refuses an unknown tenant before statements that do not check it themselves. Those are the statements on indexes, which
+    /// all tenants share.
     pub(super) fn require_tenant(&self, sql: &mut dyn Sql) -> Result<()> {
         if self.partition() == DEFAULT_PARTITION {
             return Ok(());
@@ -159,13 +159,13 @@ impl<'a> Executor<'a> {
         })
     }
 
-    /// Runs what needs the collection's table, which is created first where that is allowed.
+    /// Runs an operation that needs the collection's table. Creates the table first, if that is allowed.
     pub(super) fn on_table<T>(&self, collection: &str, run: impl Fn() -> Result<T>) -> Result<T> {
         self.ensure(collection)?;
         let mut outcome = run();
         if outcome.as_ref().is_err_and(Error::is_undefined_table) {
             self.forget(collection);
-            // Somebody has dropped it since. A transaction cannot go on after that.
+            // Another session has dropped the table since. A transaction cannot continue after that.
             if self.may_create_again() {
                 self.ensure(collection)?;
                 outcome = run();
@@ -194,7 +194,7 @@ impl<'a> Executor<'a> {
         matches!(self, Self::Connections { tables, .. } if tables.may_create)
     }
 
-    /// Runs several statements that are committed together or not at all.
+    /// Runs several statements that are committed together, or not at all.
     pub(super) fn atomically<T>(
         &self,
         collection: &str,
@@ -203,7 +203,7 @@ impl<'a> Executor<'a> {
         self.on_table(collection, || self.in_one_transaction(&run))
     }
 
-    /// The same where the collection need not be there.
+    /// The same, but the collection need not exist.
     pub(super) fn in_one_transaction<T>(
         &self,
         run: impl FnOnce(&mut dyn Sql) -> Result<T>,
@@ -225,7 +225,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Begins a transaction on a connection of its own; `None` where it is one already.
+    /// Begins a transaction on its own connection. Returns `None` if the executor is already a transaction.
     pub(super) fn begin(&self) -> Result<Option<PooledTransaction>> {
         match self {
             Self::Connections { connections, .. } => {
@@ -235,7 +235,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Runs something in the transaction that it is.
+    /// Runs an operation in the current transaction.
     pub(super) fn run_inside<T>(&self, run: impl Fn(&mut dyn Sql) -> Result<T>) -> Result<T> {
         match self {
             Self::Connections { connections, .. } => connections.run(false, run),
@@ -243,7 +243,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Has the next use look whether the collection's table is there.
+    /// Makes the next use check whether the collection's table exists.
     pub(super) fn forget(&self, collection: &str) {
         match self {
             Self::Connections { tables, .. } => tables.forget(collection),

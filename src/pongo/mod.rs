@@ -1,7 +1,7 @@
 //! Documents over JSONB: a small, typed, blocking MongoDB over your PostgreSQL.
 //!
-//! A collection is a table; a document is a row with a JSON object in it. [`PongoClient`] needs no event store; in one,
-//! projections keep collections, and [`EventStore::collection`](crate::EventStore::collection) is the way to them.
+//! A collection is a table. A document is a row with a JSON object. [`PongoClient`] needs no event store. In an event store,
+//! projections maintain collections; [`EventStore::collection`](crate::EventStore::collection) reads them.
 //!
 //! ```
 //! use emmett_postgresql::pongo::{PongoClient, Update, field};
@@ -33,26 +33,31 @@
 //!
 //! # Map
 //!
-//! - [`Collection`] inserts, finds, counts, updates, replaces, upserts, deletes, and does find-and-change in one statement.
-//! - [`Collection::handle`] is load, decide, store, for what operators cannot say; [`Collection::handle_many`] for many.
-//! - [`Collection::find`] has sorts, selections of fields, pages, a cursor in bounded memory, and plans.
-//! - [`Filter`] and [`Update`] are MongoDB's documents, by `json!` or built; [`field`] begins a filter.
-//! - [`UpdateOptions`], [`DeleteOptions`], [`Replacement`] and [`HandleId`] say which version a document must have.
-//! - [`CollectionDefinition`] and [`Index`] declare collections; [`Schema`](crate::database::Schema) prints and applies what they need.
+//! - [`Collection`] inserts, finds, counts, updates, replaces, upserts and deletes. It also finds and changes a document in one
+//!   statement.
+//! - [`Collection::handle`] loads a document, decides, and stores the result, for changes that operators cannot express.
+//!   [`Collection::handle_many`] does so for many.
+//! - [`Collection::find`] supports sorts, field selections, pages, a cursor in bounded memory, and query plans.
+//! - [`Filter`] and [`Update`] are MongoDB's documents, written with `json!` or built. [`field`] begins a filter.
+//! - [`UpdateOptions`], [`DeleteOptions`], [`Replacement`] and [`HandleId`] set the version that a document must have.
+//! - [`CollectionDefinition`] and [`Index`] declare collections. [`Schema`](crate::database::Schema) prints and applies their
+//!   migration.
 //! - [`DocumentEvolution`] reads documents of an older form.
-//! - [`PongoClient::with_transaction`] does several things together; [`PongoClient::tenant`] keeps documents apart.
+//! - [`PongoClient::with_transaction`] runs several operations in one transaction. [`PongoClient::tenant`] isolates the
+//!   documents of a tenant.
 //!
 //! # Ids, versions, numbers
 //!
-//! A document's id is its field `_id`, a string of 1 to 2,000 bytes, given or a new UUID (version 7). Its version counts its
-//! changes from 1. Each document is read with the fields `_id` and `_version`; [`Collection::without_ids`] is for maps and types
-//! that refuse unknown fields.
+//! A document's id is its field `_id`, a string of 1 to 2,000 bytes. If it is missing, the library creates a UUID (version 7).
+//! The version counts the document's changes, starting at 1. Documents are read with the fields `_id` and `_version`. Use
+//! [`Collection::without_ids`] for maps and types that refuse unknown fields.
 //!
-//! Strings survive unchanged. Numbers are exact: PostgreSQL keeps all digits, and a number that a `serde_json::Value` could not
-//! hold exactly is an error when it is read ([`JsonError::BeyondF64`](crate::error::JsonError)). Arithmetic of updates is decimal; a
-//! fraction that it makes of two floats has no more digits than a float.
-//! PostgreSQL's `jsonb` does not keep the order of an object's keys, nor the second of two equal keys; it writes `1E2` as `100`
-//! and `-0.0` as `0.0`.
+//! Strings are stored unchanged. Numbers are exact: PostgreSQL keeps all digits. Reading a number that a `serde_json::Value`
+//! cannot hold exactly is an error ([`JsonError::BeyondF64`](crate::error::JsonError)). Updates calculate in decimal. The
+//! fraction of a calculation with two floats has no more digits than a float.
+//!
+//! PostgreSQL's `jsonb` does not keep the order of an object's keys. Of two equal keys, it keeps the last one. It writes `1E2`
+//! as `100` and `-0.0` as `0.0`.
 
 mod client;
 mod collection;

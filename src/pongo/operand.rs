@@ -1,19 +1,19 @@
-//! The values that filters, sorts and updates work with.
+//! The values of filters, sorts and updates.
 
 use crate::json::{JsonError, to_json};
 use serde::Serialize;
 use serde_json::Value;
 
-/// A value as JSON that `jsonb` keeps.
+/// Converts a value to JSON that `jsonb` can store.
 pub(crate) fn operand(value: impl Serialize) -> Result<Value, JsonError> {
     let json = to_json(&value)?;
-    // Refuses integers beyond 64 bits, which the next line would make a float of.
+    // Refuses integers beyond 64 bits, which the next line would convert to floats.
     serde_json::to_value(&value).map_err(JsonError::Serde)?;
-    // From the text, where a 32-bit float has its shortest form.
+    // Parsed from text, because a 32-bit float has its shortest form there.
     serde_json::from_slice(&json).map_err(JsonError::Serde)
 }
 
-/// 1 or -1, of a sort or of `$pop`.
+/// Parses the 1 or -1 of a sort or of `$pop`.
 pub(crate) fn direction(value: &Value) -> Option<i64> {
     match value.as_f64() {
         Some(1.0) => Some(1),

@@ -1,4 +1,4 @@
-//! Statements with a filter in them.
+//! Statements with a filter.
 
 use super::error::{Error, Result};
 use crate::database::position::to_sql;
@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// PostgreSQL's protocol counts the parameters of a statement in 16 bits.
 const MOST_PARAMETERS: usize = 65_535;
 
-/// A function of the database, by its name, that each statement which reads calls with the partition and the collection's
-/// name. It returns TRUE or raises an error. It has to be STABLE, to look at what the statement sees.
+/// The name of a database function that guards reads. Each read calls it with the partition and the collection's name. It
+/// returns TRUE or raises an error. It must be STABLE, to see the statement's snapshot.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadGuard(pub(crate) &'static str);
 
@@ -25,11 +25,11 @@ impl ReadGuard {
     }
 }
 
-/// The limit of a statement that reads: how many rows, and by whose leave. `collection` is how the statement mentions the
-/// collection's name for the guard.
+/// Returns the LIMIT clause of a read: the number of rows, and the conditions that permit the read. `collection` is the SQL
+/// expression of the collection's name for the guard.
 ///
-/// Conditions stand in the limit, because each plan evaluates that once, before the first row. A condition on the rows is left
-/// out where the planner knows that none meets the filter.
+/// The conditions are part of the limit, because every plan evaluates the limit once, before the first row. The planner would
+/// drop a condition on the rows if it knows that no row matches the filter.
 pub(super) fn limit_clause(
     table: &DocumentTable,
     guard: Option<(ReadGuard, &str)>,
@@ -50,7 +50,7 @@ pub(super) fn limit_clause(
 /// A part of a statement with a filter.
 pub(super) type StatementSql = SqlTemplate<StatementParts>;
 
-/// What the templates of a statement leave open.
+/// The values of a template's placeholders.
 pub(crate) struct StatementParts {
     table: Arc<DocumentTable>,
     parts: Vec<(&'static str, String)>,
@@ -88,11 +88,11 @@ impl SqlNames for StatementParts {
     }
 }
 
-/// Collects what a statement's templates leave open, and the values. `$1` is the partition.
+/// Collects the values of the templates' placeholders, and the parameters. `$1` is the partition.
 pub(crate) struct StatementBuilder {
     parts: StatementParts,
     parameters: SqlParameters,
-    /// Its plan is the same whatever the values are.
+    /// Whether one plan fits all values.
     prepared: bool,
 }
 
@@ -113,7 +113,7 @@ impl StatementBuilder {
     /// Fills in `{filter}`: the condition on the documents.
     ///
     /// A statement whose filter gives the id, or compares fields by equality, is prepared: its plan hardly depends on the
-    /// values. Any other is planned with its values, which finds the index that serves them.
+    /// values. Any other statement is planned with its values, so that the planner finds the right index.
     pub(super) fn filter(mut self, filter: &Filter) -> Result<Self> {
         let condition = filter
             .condition(&self.parts.table.schema, &mut self.parameters)
@@ -122,7 +122,7 @@ impl StatementBuilder {
         Ok(self.part("filter", ["(", &condition, ")"].concat()))
     }
 
-    /// Fills in `{order}`: by a sort document; with nothing where there is none.
+    /// Fills in `{order}`: the order of a sort document, or nothing.
     pub(super) fn order(self, sort: Option<&Value>) -> Result<Self> {
         let Some(sort) = sort else {
             return Ok(self.part("order", ""));
@@ -131,7 +131,7 @@ impl StatementBuilder {
         Ok(self.part("order", format!("ORDER BY {}", order.clause())))
     }
 
-    /// Fills in `{limit}`: how many rows are read at the most, and by whose leave.
+    /// Fills in `{limit}`: the maximum number of rows, and the guard.
     pub(super) fn limit(mut self, guard: Option<ReadGuard>, rows: Option<u64>) -> Self {
         let rows = rows.map(|rows| self.push(SqlValue::Bigint(to_sql(rows))));
         let table = Arc::clone(&self.parts.table);
@@ -140,7 +140,7 @@ impl StatementBuilder {
         self.part("limit", limit_clause(&table, guard, rows.as_deref()))
     }
 
-    /// Fills in `{expected}`: the condition on the document that was picked.
+    /// Fills in `{expected}`: the condition on the picked document.
     pub(super) fn expected(mut self, expected: ExpectedVersion) -> Self {
         let condition = match expected {
             ExpectedVersion::Any | ExpectedVersion::Exists => "TRUE".to_owned(),
@@ -169,12 +169,12 @@ impl StatementBuilder {
         &mut self.parameters
     }
 
-    /// Adds a parameter, and returns how the statement mentions it.
+    /// Adds a parameter. Returns its SQL placeholder.
     pub(super) fn push(&mut self, value: SqlValue) -> String {
         self.parameters.push(value)
     }
 
-    /// The SQL of what an update makes of `document`.
+    /// Returns the SQL of the update of `document`.
     pub(super) fn updated(
         &mut self,
         update: &Update,
@@ -191,7 +191,7 @@ impl StatementBuilder {
         statement
     }
 
-    /// Several statements with the same values.
+    /// Returns several statements with the same values.
     pub(super) fn build_each<const N: usize>(
         self,
         statements: [&[StatementSql]; N],
@@ -258,7 +258,7 @@ impl Statement {
         count.map_err(|source| self.error(doing, source))
     }
 
-    /// The server's plan of the statement, made with its values.
+    /// Returns the server's plan of the statement, made with its values.
     pub(super) fn explain(&self, options: &str, sql: &mut dyn Sql) -> Result<Vec<Row>> {
         let text = format!("EXPLAIN {options} {}", self.text);
         sql.query_unnamed(&text, &self.parameters()?)
@@ -273,7 +273,7 @@ impl Statement {
         Ok(())
     }
 
-    /// The error of a cursor of the statement, too: a regular expression is only looked at when a document is.
+    /// Returns the error of the statement, or of its cursor. A regular expression is only compiled when a document is tested.
     pub(super) fn error(&self, doing: &'static str, source: postgres::Error) -> Error {
         let is_regex = source.code() == Some(&SqlState::INVALID_REGULAR_EXPRESSION);
         let message = source.as_db_error().map_or("", |error| error.message());

@@ -162,7 +162,7 @@ fn a_log_is_imported_once_and_exported_as_it_was() -> anyhow::Result<()> {
     let again = succeed(&database, &["import", log.name()])?;
     assert_eq!(
         again,
-        "imported 0 events from 3 lines, 3 lines were already imported\n"
+        "imported 0 events from 3 lines; 3 lines already imported\n"
     );
     let exported = succeed(&database, &["export"])?;
     let told = succeed(&database, &["export", target.name()])?;

@@ -96,11 +96,11 @@ const PATH: [(&str, &[&str]); 7] = [
         "07_operate",
         &[
             "mail to anna",
-            "handled: 1 events",
+            "events handled: 1",
             "mails: stopped, lag 0, parked 1",
             "parked: Order-1 Placed: no mail can be sent to zoë",
             "mail to zoë",
-            "handled: 1 events",
+            "events handled: 1",
             "doctor: 0 findings",
             "next: cargo run --features cli --example shopping_cart",
         ],

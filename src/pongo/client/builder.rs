@@ -1,4 +1,4 @@
-//! Setting up a client.
+//! The builder of a client.
 
 use super::PongoClient;
 use crate::database::{
@@ -11,7 +11,7 @@ use postgres::Client;
 use r2d2::ManageConnection;
 use std::sync::Arc;
 
-/// Sets up a [`PongoClient`].
+/// Builder of a [`PongoClient`].
 ///
 /// ```no_run
 /// use emmett_postgresql::ConnectionOptions;
@@ -34,22 +34,22 @@ pub struct PongoClientBuilder {
 }
 
 impl PongoClient {
-    /// A client with the defaults. See [`PongoClientBuilder::connect`].
+    /// Connects with the default settings.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`PongoClientBuilder::connect`].
     pub fn connect(connection_string: &str) -> Result<Self> {
         Self::builder(connection_string).connect()
     }
 
-    /// Begins to set up a client for the database that the connection string names, as a URL or in the `key=value` form.
+    /// Returns a builder for the database of the connection string, which is a URL or in the `key=value` form.
     pub fn builder(connection_string: &str) -> PongoClientBuilder {
         PongoClientBuilder::new(connection_string)
     }
 }
 
 impl std::fmt::Debug for PongoClientBuilder {
-    /// Without the connection string, which may hold a password.
+    /// Omits the connection string, because it may contain a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("PongoClientBuilder")
@@ -67,10 +67,10 @@ impl PongoClientBuilder {
         ))
     }
 
-    /// Sets up a client on a pool of the caller's, any r2d2 pool of `postgres` clients.
+    /// Returns a builder for a client on an existing pool: any r2d2 pool of `postgres` clients.
     ///
-    /// Such connections have no place for prepared statements, so every statement is planned anew, still in one round trip.
-    /// The [connection options](Self::connection_options) do not apply.
+    /// The connections of such a pool cannot cache prepared statements. Every statement is planned anew, still in one round
+    /// trip. The [connection options](Self::connection_options) do not apply.
     pub fn with_pool<M: ManageConnection<Connection = Client>>(pool: r2d2::Pool<M>) -> Self {
         Self::from_source(ConnectionSource::pool(pool))
     }
@@ -85,38 +85,40 @@ impl PongoClientBuilder {
         }
     }
 
-    /// Declares a collection with its indexes, as a part of the migration. Defaults to none.
+    /// Adds a collection with its indexes to the migration. Defaults to none.
     pub fn collection(mut self, definition: CollectionDefinition) -> Self {
         self.collections.add(definition);
         self
     }
 
-    /// The PostgreSQL schema that the tables are in. Defaults to `public`.
+    /// PostgreSQL schema of the tables. Defaults to `public`.
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
     }
 
-    /// Whether the client may change the schema: create what is missing when it connects, and collections when they are
-    /// first used. Defaults to [`AutoMigration::CreateOrUpdate`].
+    /// Whether the client may change the schema: create missing objects on connect, and collections on their first use.
+    /// Defaults to [`AutoMigration::CreateOrUpdate`].
     pub fn auto_migration(mut self, auto_migration: AutoMigration) -> Self {
         self.auto_migration = auto_migration;
         self
     }
 
-    /// The size of the pool, its timeouts, and whether statements are prepared. They do not apply to a pool of the caller's.
-    /// Defaults to [`ConnectionOptions::new`].
+    /// Pool size, timeouts, and whether statements are prepared. The options do not apply to a pool passed to
+    /// [`with_pool`](Self::with_pool). Defaults to [`ConnectionOptions::new`].
     pub fn connection_options(mut self, options: ConnectionOptions) -> Self {
         self.connections = options;
         self
     }
 
-    /// Connects, and migrates the schema unless told not to.
+    /// Connects, and migrates the schema unless migration is turned off.
     ///
     /// # Errors
-    /// [`DatabaseError::ConnectionString`](crate::database::DatabaseError::ConnectionString),
-    /// [`DatabaseError::Connect`](crate::database::DatabaseError::Connect), [`DatabaseError::Schema`](crate::database::DatabaseError::Schema),
-    /// [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) when an option makes no sense.
+    /// - [`DatabaseError::ConnectionString`](crate::database::DatabaseError::ConnectionString): the connection string is
+    ///   invalid.
+    /// - [`DatabaseError::Connect`](crate::database::DatabaseError::Connect): no connection could be opened.
+    /// - [`DatabaseError::Schema`](crate::database::DatabaseError::Schema): the schema does not fit, or its migration failed.
+    /// - [`Error::InvalidInput`](crate::pongo::Error::InvalidInput): an option is invalid.
     pub fn connect(self) -> Result<PongoClient> {
         let auto_migration = self.auto_migration;
         let client = self.connect_unchecked()?;
@@ -124,10 +126,10 @@ impl PongoClientBuilder {
         Ok(client)
     }
 
-    /// Connects without a look at the schema, to migrate it later by hand.
+    /// Connects without checking the schema, so that it can be migrated manually later.
     ///
     /// # Errors
-    /// Like [`connect`](PongoClientBuilder::connect), but for the schema.
+    /// Those of [`connect`](PongoClientBuilder::connect), except the schema's.
     pub fn connect_unchecked(self) -> Result<PongoClient> {
         refuse_async_context()?;
         schema::check_name(&self.schema)?;

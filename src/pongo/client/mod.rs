@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 const DELETE_TENANT: SchemaSql = SchemaSql::new("SELECT {schema}.emt_document_delete_tenant($1)");
 
-/// Collections of documents in a PostgreSQL database, queried like MongoDB's.
+/// A client for collections of documents in a PostgreSQL database, queried like MongoDB's.
 ///
-/// It needs no event store; where there is one in the same database and schema, both see the same documents. Cheap to clone;
-/// all clones share one pool of connections.
+/// The client needs no event store. With an event store in the same database and schema, both see the same documents. A clone
+/// is cheap; all clones share one connection pool.
 ///
 /// ```
 /// use emmett_postgresql::pongo::PongoClient;
@@ -46,7 +46,7 @@ pub struct PongoClient {
 }
 
 impl std::fmt::Debug for PongoClient {
-    /// Without the connection string, which may hold a password.
+    /// Omits the connection string, because it may contain a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("PongoClient")
@@ -69,7 +69,7 @@ impl PongoClient {
         }
     }
 
-    /// A collection of documents. Its table is created when it is first used, if the client may migrate.
+    /// Returns a collection of documents. Its first use creates its table, if the client may migrate.
     pub fn collection<T>(&self, name: &str) -> Collection<'static, T> {
         let executor = Executor::Connections {
             connections: self.connections.clone(),
@@ -79,15 +79,16 @@ impl PongoClient {
         Collection::new(executor, name)
     }
 
-    /// The same client as one tenant sees it: documents of its own in every collection. The default one, which is called
-    /// `emt:default`, is seen without.
+    /// Returns the client of a tenant, which has its own documents in every collection. A client without a tenant uses the
+    /// default tenant, `emt:default`.
     ///
-    /// Without an event store in the same schema, no tenant has to be added. Beside one, the tenant has to be one of
-    /// [its tenants](crate::events::Tenants::add); until then, operations fail with [`Error::UnknownTenant`]. The statements look
-    /// themselves, without another round trip. A write or a delete whose filter can match nothing may return without a look.
+    /// Without an event store in the same schema, tenants need not be added. With one, the tenant must be one of [its
+    /// tenants](crate::events::Tenants::add). Otherwise, operations fail with [`Error::UnknownTenant`]. The check is part of
+    /// each statement and takes no extra round trip. A write or a delete whose filter cannot match any document may skip the
+    /// check.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when no tenant can have this name.
+    /// [`Error::InvalidInput`] if the name is not valid for a tenant.
     pub fn tenant(&self, name: &str) -> Result<Self> {
         check_key("the tenant's name", name)?;
         let scope = Scope {
@@ -100,11 +101,12 @@ impl PongoClient {
         })
     }
 
-    /// Deletes all documents of a tenant, in all collections, and returns how many.
+    /// Deletes all documents of a tenant in all collections. Returns their number.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for the default tenant, whose name is `emt:default`, and for a tenant of the event store in the
-    /// same schema, whose events would stay: [`Tenants::remove`](crate::events::Tenants::remove) removes that one with everything.
+    /// - [`Error::InvalidInput`] for the default tenant, `emt:default`.
+    /// - [`Error::InvalidInput`] for a tenant of the event store in the same schema, because its events would stay.
+    ///   [`Tenants::remove`](crate::events::Tenants::remove) removes both.
     pub fn remove_tenant(&self, name: &str) -> Result<u64> {
         if name == DEFAULT_PARTITION {
             return Err(Error::invalid(
@@ -121,12 +123,12 @@ impl PongoClient {
         })
     }
 
-    /// The database schema, as far as collections need it: its SQL, its state, its migration.
+    /// Returns the part of the database schema that collections need: its SQL, its state, its migration.
     pub fn schema(&self) -> Schema {
         self.schema.clone()
     }
 
-    /// Runs several operations in one transaction: committed when the closure succeeds, else rolled back.
+    /// Runs several operations in one transaction. It is committed if the closure succeeds, otherwise rolled back.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -144,9 +146,11 @@ impl PongoClient {
     /// ```
     ///
     /// # Errors
-    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Transaction`].
-    /// [`DatabaseError::TransactionAborted`](crate::database::DatabaseError::TransactionAborted) when a statement failed in it,
-    /// [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome) when the connection was lost during the commit.
+    /// - The closure's error: an [`Error`] unchanged, any other error as [`Error::Transaction`].
+    /// - [`DatabaseError::TransactionAborted`](crate::database::DatabaseError::TransactionAborted): a statement in the
+    ///   transaction failed.
+    /// - [`DatabaseError::UnknownOutcome`](crate::database::DatabaseError::UnknownOutcome): the connection was lost during the
+    ///   commit.
     pub fn with_transaction<T>(
         &self,
         run: impl FnOnce(&mut PongoTransaction<'_>) -> anyhow::Result<T>,
@@ -158,14 +162,13 @@ impl PongoClient {
         Ok(done)
     }
 
-    /// Runs operations in a transaction of the caller's, which the caller commits.
+    /// Runs operations in an existing transaction, which the caller commits.
     ///
-    /// The client's own `commit` reports success for a transaction in which a statement has failed; this function fails
-    /// then, so commit only after it has succeeded.
+    /// In `postgres`, `commit` reports success even if a statement in the transaction has failed. This function returns an
+    /// error in that case, so commit only after it succeeds.
     ///
     /// # Errors
-    /// What the closure returned: an [`Error`] as it is, another error as [`Error::Transaction`]. The transaction should be
-    /// rolled back then.
+    /// The closure's error: an [`Error`] unchanged, any other error as [`Error::Transaction`]. Roll the transaction back then.
     pub fn in_transaction<T>(
         &self,
         transaction: &mut postgres::Transaction<'_>,

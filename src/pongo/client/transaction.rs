@@ -7,18 +7,19 @@ use crate::pongo::executor::{Executor, TransactionTables};
 use std::ops::{Deref, DerefMut};
 
 impl Transaction<'_> {
-    /// A collection of documents, in this transaction. It borrows the transaction, so there is one at a time; to write to
-    /// another what is read from it, read with [`to_vec`](crate::pongo::read::Find::to_vec) instead of a cursor.
+    /// Returns a collection of documents in this transaction. The collection borrows the transaction, so only one exists at a
+    /// time. To copy documents to another collection, read with [`to_vec`](crate::pongo::read::Find::to_vec) instead of a
+    /// cursor.
     ///
-    /// Its table has to be there. A [`PongoTransaction`] that may migrate creates it, and a
-    /// [`ProjectionContext`](crate::ProjectionContext) gives that of the new read model during a rebuild: both by a method of
-    /// their own, which a function that takes a `Transaction` does not call.
+    /// The collection's table must exist. A [`PongoTransaction`] that may migrate creates it. A
+    /// [`ProjectionContext`](crate::ProjectionContext) returns the collection of the new read model during a rebuild. Both do
+    /// so in their own `collection` method, which a function on `Transaction` does not call.
     pub fn collection<T>(&mut self, name: &str) -> Collection<'_, T> {
         Collection::new(Executor::transaction(self.reborrow()), name)
     }
 }
 
-/// A [`Transaction`] over collections and SQL of your own: committed together, or not at all.
+/// A [`Transaction`] over collections and custom SQL: all are committed together, or none.
 ///
 /// [`PongoClient::with_transaction`](crate::pongo::PongoClient::with_transaction) commits when its closure succeeds.
 pub struct PongoTransaction<'a> {
@@ -57,10 +58,11 @@ impl<'a> PongoTransaction<'a> {
         }
     }
 
-    /// A collection of documents, in this transaction. Its table is created when it is first used, if the client may migrate.
+    /// Returns a collection of documents in this transaction. Its first use creates its table, if the client may migrate.
     ///
-    /// It borrows the transaction, so there is one at a time. To write to another collection what is read from this one, read
-    /// with [`to_vec`](crate::pongo::read::Find::to_vec): a [`cursor`](crate::pongo::read::Find::cursor) keeps the transaction borrowed.
+    /// The collection borrows the transaction, so only one exists at a time. To copy documents to another collection, read with
+    /// [`to_vec`](crate::pongo::read::Find::to_vec). A [`cursor`](crate::pongo::read::Find::cursor) keeps the transaction
+    /// borrowed.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -83,12 +85,12 @@ impl<'a> PongoTransaction<'a> {
         Collection::new(executor, name)
     }
 
-    /// Runs the closure; an error of this crate keeps its type.
+    /// Runs the closure. An error of this crate keeps its type.
     pub(crate) fn run<T>(&mut self, run: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> Result<T> {
         run(self).map_err(Error::of_closure)
     }
 
-    /// Commits, and tells others which tables are there now.
+    /// Commits, and publishes the created tables to other executors.
     pub(crate) fn commit(self) -> Result<()> {
         self.transaction.commit()?;
         self.tables.committed();

@@ -20,23 +20,23 @@ const IS_COLLECTION: SchemaSql = SchemaSql::new(
        AND pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1, $2)) IS NOT NULL",
 );
 
-/// Those of these names that are collections, other than kept old ones.
+/// Returns the given names that are collections, except kept old ones.
 const COLLECTIONS_AMONG: SchemaSql = SchemaSql::new(
     "SELECT name FROM {schema}.emt_collections WHERE name = ANY($1) AND old_of IS NULL",
 );
 
-/// The collections that keep what a rebuild has replaced.
+/// Returns the collections that keep the documents a rebuild has replaced.
 const OLD_COLLECTIONS: SchemaSql = SchemaSql::new(
     "SELECT name, old_of FROM {schema}.emt_collections WHERE old_of IS NOT NULL ORDER BY old_of COLLATE \"C\", name COLLATE \"C\"",
 );
 
-/// Checks a table that could be made a collection.
+/// Checks whether a table can become a collection.
 const CHECK_LAYOUT: SchemaSql = SchemaSql::new(
     "
     SELECT {schema}.emt_collection_check_layout($2) WHERE pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1, $2)) IS NOT NULL",
 );
 
-/// The collections with old documents, each with the name of the one that has the new ones.
+/// Returns the collections with old documents, each with the name of the collection that replaced it.
 pub(crate) fn old_collections(sql: &mut dyn Sql, schema: &str) -> Result<Vec<(String, String)>> {
     let rows = sql
         .query(&OLD_COLLECTIONS.in_schema(schema), &[])
@@ -46,11 +46,11 @@ pub(crate) fn old_collections(sql: &mut dyn Sql, schema: &str) -> Result<Vec<(St
         .collect()
 }
 
-/// A collection as a program declares it: with its indexes, as a part of the migration.
+/// A declared collection with its indexes. The migration creates it.
 ///
-/// It is given to [`PongoClientBuilder::collection`](crate::pongo::client::PongoClientBuilder::collection), or to
+/// Pass it to [`PongoClientBuilder::collection`](crate::pongo::client::PongoClientBuilder::collection), or to
 /// [`EventStoreBuilder::collection`](crate::EventStoreBuilder::collection) for the read model of a projection. Opening creates
-/// what is missing, if it may; nothing is ever dropped.
+/// missing tables and indexes, if migrations are allowed. Nothing is ever dropped.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{CollectionDefinition, Index, PongoClient};
@@ -73,7 +73,7 @@ pub struct CollectionDefinition {
 }
 
 impl CollectionDefinition {
-    /// A collection without indexes.
+    /// Creates a definition without indexes.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -81,7 +81,7 @@ impl CollectionDefinition {
         }
     }
 
-    /// With an index more.
+    /// Adds an index.
     pub fn index(mut self, index: Index) -> Self {
         self.indexes.push(index);
         self
@@ -97,7 +97,7 @@ impl CollectionDefinitions {
         self.0.push(definition);
     }
 
-    /// Refuses what makes no sense, before anything is sent.
+    /// Refuses invalid definitions before any statement is sent.
     pub(crate) fn check(&self) -> Result<()> {
         for definition in &self.0 {
             check_name(&definition.name)?;
@@ -135,7 +135,7 @@ impl Declared for CollectionDefinitions {
             // Writing into a string cannot fail.
             let _ = writeln!(sql, "\nSELECT {quoted}.emt_collection_create({name});");
             for index in &definition.indexes {
-                // `check` has refused those that have none.
+                // `check` has refused indexes without a name.
                 let index_name = index.name(&definition.name);
                 let Ok(statement) = index.statement(schema, &definition.name, &index_name, false)
                 else {
@@ -213,7 +213,7 @@ fn is_collection(sql: &mut dyn Sql, schema: &str, collection: &str) -> Result<bo
     Ok(scalar(&rows)?.unwrap_or_default())
 }
 
-/// Which of these tables are collections of documents.
+/// Returns the given tables that are collections of documents.
 pub(crate) fn collections_among(
     sql: &mut dyn Sql,
     schema: &str,

@@ -1,4 +1,4 @@
-//! Documents that were stored in an older form.
+//! Evolution of stored documents.
 
 use serde_json::Value;
 use std::fmt;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 type Hook = Arc<dyn Fn(Value) -> anyhow::Result<Value> + Send + Sync>;
 
-/// Changes documents on their way out of a collection and into it, so that stored ones need not be changed with the code.
+/// Converts documents when they are read and written, so that stored documents need no migration.
 ///
-/// Filters, updates, sorts and indexes work on what is stored; so does a query that reads some fields only
+/// Filters, updates, sorts and indexes work on the stored form. So do queries that read selected fields
 /// ([`Find::select`](crate::pongo::read::Find::select)).
 ///
 /// ```
@@ -45,14 +45,14 @@ pub struct DocumentEvolution {
 }
 
 impl DocumentEvolution {
-    /// Changes nothing.
+    /// Creates an evolution that changes nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes the current form of a stored document, whatever form it has. It sees `_id` and `_version`, and the
-    /// type what it leaves of them. Its error is returned as [`Error::Hook`](crate::pongo::Error::Hook) by what reads the
-    /// document.
+    /// Sets the function that converts a stored document of any form into the current form. Its input contains `_id` and
+    /// `_version`; the document type sees these fields only if the output keeps them. Its error is returned as
+    /// [`Error::Hook`](crate::pongo::Error::Hook) by the read.
     #[must_use]
     pub fn upcast(
         mut self,
@@ -62,8 +62,8 @@ impl DocumentEvolution {
         self
     }
 
-    /// Makes the form to be stored, for programs that still read the older one. It is called for whole documents (insert,
-    /// replace, upsert, handle), not for the values of an update.
+    /// Sets the function that converts a document into the form to store, for programs that still read the older form. It is
+    /// called for whole documents (insert, replace, upsert, handle), not for the values of an update.
     #[must_use]
     pub fn downcast(
         mut self,

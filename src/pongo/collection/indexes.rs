@@ -1,4 +1,4 @@
-//! The indexes of a collection, as its users see them.
+//! The indexes of a collection: list, create and drop.
 
 use super::Collection;
 use crate::database::identifier;
@@ -9,10 +9,10 @@ use crate::pongo::index::build::create_concurrently;
 use crate::pongo::index::{Catalog, Index, IndexDescription};
 
 impl<T> Collection<'_, T> {
-    /// The indexes of the collection, by name; without that of the ids.
+    /// Returns the indexes of the collection, sorted by name. The index of the ids is not included.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database query fails.
     pub fn indexes(&self) -> Result<Vec<IndexDescription>> {
         check_name(&self.name)?;
         self.executor.run(&self.name, true, |sql| {
@@ -21,10 +21,11 @@ impl<T> Collection<'_, T> {
         })
     }
 
-    /// Creates an index; false when it exists.
+    /// Creates an index. Returns false if it already exists.
     ///
-    /// Writers wait until it is built, unless it is created [concurrently](Index::concurrently). Then it waits itself, for
-    /// transactions that were open before; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for ever.
+    /// Writers wait until the index is built, unless it is built [concurrently](Index::concurrently). A concurrent build waits
+    /// for transactions that were open before it. It never ends if the same thread holds an open
+    /// [`cursor`](crate::pongo::read::Find::cursor).
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{Index, PongoClient};
@@ -39,8 +40,9 @@ impl<T> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::IndexMismatch`] when there is something else of its name, [`Error::NotUnique`] when documents have equal
-    /// values, [`Error::InvalidInput`] when it makes no sense, or is to be created concurrently inside a transaction.
+    /// - [`Error::IndexMismatch`]: a different object has the index's name.
+    /// - [`Error::NotUnique`]: documents have equal values.
+    /// - [`Error::InvalidInput`]: the index is invalid, or a concurrent build is requested inside a transaction.
     pub fn create_index(&self, index: &Index) -> Result<bool> {
         check_name(&self.name)?;
         index.check(&self.name)?;
@@ -57,7 +59,7 @@ impl<T> Collection<'_, T> {
                 "cannot be created concurrently inside a transaction",
             ));
         };
-        // Its table has to be there first.
+        // The table must exist first.
         self.executor.run(&self.name, true, |sql| {
             self.executor.require_tenant(sql)?;
             Catalog::new(sql, schema, &self.name).look(index)
@@ -65,12 +67,14 @@ impl<T> Collection<'_, T> {
         create_concurrently(connections, schema, &self.name, index)
     }
 
-    /// Drops an index; false when the collection has none of that name. Waits for transactions that use the collection; for
-    /// one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for ever.
+    /// Drops an index. Returns false if the collection has no index of that name.
+    ///
+    /// The call waits for transactions that use the collection. It never returns if the same thread holds an open
+    /// [`cursor`](crate::pongo::read::Find::cursor).
     ///
     /// # Errors
-    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) for an index that keeps the ids apart,
-    /// [`Error::InvalidInput`] for what cannot be a name.
+    /// - [`DatabaseError::Statement`](crate::database::DatabaseError::Statement): the index keeps the ids unique.
+    /// - [`Error::InvalidInput`]: the name is invalid.
     pub fn drop_index(&self, name: &str) -> Result<bool> {
         check_name(&self.name)?;
         identifier::check("the index name", name)?;

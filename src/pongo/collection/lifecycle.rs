@@ -19,15 +19,16 @@ const RENAME: SchemaSql = SchemaSql::new(
 );
 
 impl<T> Collection<'_, T> {
-    /// Creates the collection; false when it exists. It is created on its first use anyway, where that is allowed.
+    /// Creates the collection. Returns false if it already exists. The first use of a collection also creates it, if migrations
+    /// are allowed.
     ///
-    /// A table of its name that nobody has registered is made a collection, if it has the columns and the primary key of one.
-    /// That of Pongo for Node is adopted: both can use it then, and its ids are unique over all tenants. A trigger keeps the id and
-    /// the version in its JSON, where Node's library looks for them.
+    /// An unregistered table of the same name becomes a collection, if it has a collection's columns and primary key. A table
+    /// of Pongo for Node is adopted, so that both libraries can use it. Its ids are unique across all tenants. A trigger keeps
+    /// the id and the version in its JSON, because Node's library reads them there.
     ///
     /// # Errors
-    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) when there is something else under its name; the message
-    /// says what does not fit.
+    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) if a different object has the collection's name.
+    /// The message names the mismatch.
     pub fn create(&self) -> Result<bool> {
         check_name(&self.name)?;
         let (schema, partition) = (self.executor.schema(), self.executor.partition());
@@ -38,11 +39,11 @@ impl<T> Collection<'_, T> {
         Ok(created)
     }
 
-    /// Drops the collection with all its documents, those of all tenants; false when there was none. It can be used again,
-    /// and is empty then.
+    /// Drops the collection with the documents of all tenants. Returns false if it does not exist. The name can be used again,
+    /// for an empty collection.
     ///
-    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for
-    /// ever.
+    /// The call waits for transactions that use the collection. It never returns if the same thread holds an open
+    /// [`cursor`](crate::pongo::read::Find::cursor).
     ///
     /// # Errors
     /// [`Error::ReadModel`] for the read model of a projection.
@@ -63,14 +64,15 @@ impl<T> Collection<'_, T> {
         Ok(dropped)
     }
 
-    /// Renames the collection, with its documents and indexes. The old name can be used again, and is empty then.
+    /// Renames the collection with its documents and indexes. The old name can be used again, for an empty collection.
     ///
-    /// Waits for transactions that use the collection; for one of a [`cursor`](crate::pongo::read::Find::cursor) in the same thread, for
-    /// ever.
+    /// The call waits for transactions that use the collection. It never returns if the same thread holds an open
+    /// [`cursor`](crate::pongo::read::Find::cursor).
     ///
     /// # Errors
-    /// [`DatabaseError::Statement`](crate::database::DatabaseError::Statement) when the new name is taken, [`Error::UnknownCollection`]
-    /// when there is no such collection, [`Error::ReadModel`] for the read model of a projection.
+    /// - [`DatabaseError::Statement`](crate::database::DatabaseError::Statement): the new name is taken.
+    /// - [`Error::UnknownCollection`]: the collection does not exist.
+    /// - [`Error::ReadModel`]: the collection is the read model of a projection.
     pub fn rename(self, new_name: &str) -> Result<Self> {
         check_name(&self.name)?;
         check_name(new_name)?;

@@ -1,4 +1,4 @@
-//! Collections: a name, and what its statements run on.
+//! Collections: a name, and the executor of their statements.
 
 mod definition;
 mod evolution;
@@ -20,26 +20,26 @@ use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
-/// What looks at the row of a write before it is committed.
+/// Checks the row of a write before the commit.
 type LooksAtRow<'l> = &'l dyn Fn(&Row) -> Result<()>;
 
-/// A collection of documents of type `T`; `serde_json::Value` takes any.
+/// A collection of documents of type `T`. `serde_json::Value` accepts any document.
 ///
-/// A document is a JSON object. Its id is the field `_id`, a string; the field `_version`, a number, counts its changes. Each
-/// document is read with both. Maps and types that refuse unknown fields are read [`without_ids`](Collection::without_ids).
-/// What a written document has in its field `_version` does not count.
+/// A document is a JSON object. Its field `_id`, a string, is its id. Its field `_version`, a number, counts its changes.
+/// Documents are read with both fields. Use [`without_ids`](Collection::without_ids) for maps and types that refuse unknown
+/// fields. Writes ignore the field `_version` of a document.
 ///
-/// In the table, both are columns, and not in the JSON of the column `data`.
+/// The table stores both fields as columns, not in the JSON of the column `data`.
 pub struct Collection<'a, T> {
     pub(crate) executor: Executor<'a>,
     pub(crate) name: String,
-    /// The table's name, where a rebuild keeps the documents in another one.
+    /// The table's name, if a rebuild keeps the documents in a different table.
     table: Option<String>,
-    /// Its quoted names are made once, not for each document that is read.
+    /// The quoted names are computed once, not once per document.
     documents: OnceLock<Arc<DocumentTable>>,
     evolution: DocumentEvolution,
     without_ids: bool,
-    /// By whose leave documents are read.
+    /// The guard that permits reads.
     pub(crate) guard: Option<ReadGuard>,
     _document: PhantomData<fn() -> T>,
 }
@@ -67,7 +67,7 @@ impl<'a, T> Collection<'a, T> {
         }
     }
 
-    /// A collection whose documents are in a table of another name.
+    /// Returns a collection whose documents are in a table of another name.
     pub(crate) fn in_table(executor: Executor<'a>, name: &str, table: String) -> Self {
         Self {
             table: Some(table),
@@ -75,7 +75,7 @@ impl<'a, T> Collection<'a, T> {
         }
     }
 
-    /// The collection's name.
+    /// Returns the collection's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -90,7 +90,7 @@ impl<'a, T> Collection<'a, T> {
         Ok(self.documents.get_or_init(|| Arc::new(documents)))
     }
 
-    /// The same collection under its new name.
+    /// Returns the same collection under its new name.
     pub(crate) fn renamed(self, name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -99,17 +99,17 @@ impl<'a, T> Collection<'a, T> {
         }
     }
 
-    /// The same collection, whose documents are changed on their way out and in.
+    /// Sets the evolution that converts documents when they are read and written. Defaults to none.
     #[must_use]
     pub fn evolving(mut self, evolution: DocumentEvolution) -> Self {
         self.evolution = evolution;
         self
     }
 
-    /// The same collection, whose documents are read without their fields `_id` and `_version`. For maps; for enums that are
-    /// tagged by the only field of an object, as they are unless an attribute says otherwise; and for types that refuse unknown
-    /// fields. One of these that has a field for the id needs one for the version, too, and not this. Defaults to documents
-    /// with both.
+    /// Reads documents without their fields `_id` and `_version`. Defaults to documents with both.
+    ///
+    /// Use it for maps, for types that refuse unknown fields, and for externally tagged enums (serde's default representation).
+    /// A type that refuses unknown fields but has a field for the id needs a field for the version instead.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -133,13 +133,13 @@ impl<'a, T> Collection<'a, T> {
         self
     }
 
-    /// The same collection, whose documents are read only where the guard allows it.
+    /// Returns the same collection; reads require the guard's permission.
     pub(crate) fn guarded(mut self, guard: ReadGuard) -> Self {
         self.guard = Some(guard);
         self
     }
 
-    /// Runs a statement that writes: it is not repeated when the connection is lost, because it may have been done.
+    /// Runs a statement that writes. It is not retried after a lost connection, because it may have been executed.
     pub(crate) fn write<R>(&self, run: impl Fn(&mut dyn Sql) -> Result<R>) -> Result<R> {
         self.executor.run(&self.name, false, run)
     }
@@ -149,12 +149,12 @@ impl<'a, T> Collection<'a, T> {
         self.executor.run(&self.name, true, run)
     }
 
-    /// The JSON that is stored for a document, and its id.
+    /// Returns the JSON to store for a document, and its id.
     pub(crate) fn encode<D: Serialize>(&self, document: &D) -> Result<EncodedDocument> {
         self.stored_form(self.table()?.encode(document)?)
     }
 
-    /// The same for a document that was written as JSON already.
+    /// The same for a document that is already serialized.
     pub(crate) fn stored_form(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let table = self.table()?;
         let Some(downcast) = &self.evolution.downcast else {
@@ -165,7 +165,7 @@ impl<'a, T> Collection<'a, T> {
         table.identify(table.encode(&stored)?)
     }
 
-    /// The document that a row stands for.
+    /// Returns the document of a row.
     pub(crate) fn decode<D: DeserializeOwned>(&self, stored: &StoredDocument<'_>) -> Result<D> {
         let (table, id, mut json) = (self.table()?, stored.id, stored.json());
         if let Some(upcast) = &self.evolution.upcast {
@@ -176,7 +176,7 @@ impl<'a, T> Collection<'a, T> {
         table.read(id, json, self.without_ids)
     }
 
-    /// Some fields of the document that a row stands for, which hooks do not see.
+    /// Returns selected fields of the document of a row. Hooks do not see them.
     pub(crate) fn decode_selected<D: DeserializeOwned>(
         &self,
         stored: &StoredDocument<'_>,
@@ -185,7 +185,7 @@ impl<'a, T> Collection<'a, T> {
         self.table()?.read(stored.id, json, self.without_ids)
     }
 
-    /// Runs a statement that writes one document. What looks at its row can refuse it: then nothing is written.
+    /// Runs a statement that writes one document. `before_commit` can refuse its row; then nothing is written.
     pub(crate) fn write_row(
         &self,
         run: impl Fn(&mut dyn Sql) -> Result<Vec<Row>>,

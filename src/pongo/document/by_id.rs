@@ -1,4 +1,4 @@
-//! Writing documents by their ids: one or many, at whatever version or at an expected one.
+//! Writes of documents by id: one or many, at any version or at an expected one.
 
 use super::conflict::DocumentConflict;
 use super::table::{CollectionSql, DocumentTable};
@@ -14,7 +14,7 @@ const PUT_ONE: CollectionSql = CollectionSql::new(
     INSERT INTO {table} AS document (_id, _partition, data) VALUES ($2, {partition}, $3)",
 );
 
-/// In the order of the ids, so that two that write the same documents do not wait for each other.
+/// In the order of the ids, so that two writes of the same documents cannot deadlock.
 const PUT_MANY: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} AS document (_id, _partition, data)
@@ -23,8 +23,8 @@ const PUT_MANY: CollectionSql = CollectionSql::new(
      ORDER BY written.id COLLATE \"C\"",
 );
 
-/// An upsert finds documents by the primary key whatever the planner believes. An UPDATE that joins an array would scan the
-/// table once its plan, made while the table was small, has become generic.
+/// Makes an upsert find documents by the primary key, regardless of the planner's estimates. An UPDATE that joins an array
+/// would scan the table, if its generic plan was made while the table was small.
 const REPLACING: &str = "
     ON CONFLICT (_id, _partition) DO UPDATE
         SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()";
@@ -35,16 +35,16 @@ const KEEPING: &str = "
 const TELLING: &str = "
     RETURNING _id, _version";
 
-/// How documents are put into the collection.
+/// The way in which documents are put into the collection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Put {
-    /// As new ones. Fails where an id is taken, and tells nothing.
+    /// Inserts new documents. Fails if an id is taken. Reports no versions.
     Insert,
-    /// As new ones. Those whose ids are taken stay as they are, and are not told.
+    /// Inserts new documents. Skips documents whose ids are taken, and does not report them.
     InsertMissing,
-    /// In the place of those that have their ids.
+    /// Inserts documents, or replaces those with the same ids.
     Upsert,
-    /// In the place of those that the transaction has locked. Tells nothing.
+    /// Replaces documents that the transaction has locked. Reports no versions.
     Locked,
 }
 
@@ -66,10 +66,9 @@ const REPLACE_ONE: CollectionSql = CollectionSql::new(
      WHERE _id = $2 AND _partition = $1 AND {known} AND _version = $4",
 );
 
-/// Locks the documents in the order of their ids before it looks at anything of them, so nothing can come between what is
-/// expected and what is written. A document without data is deleted. What is `checked` is compared and stored, so it is
-/// MATERIALIZED. `$5`: whether the others are written where one is not what was expected; `$6`: whether one is written that
-/// stays as it is.
+/// Locks the documents in the order of their ids before it reads them, so nothing can change between check and write. A
+/// document without data is deleted. `checked` is MATERIALIZED, because it is both compared and stored. `$5`: whether the other
+/// documents are written after a conflict. `$6`: whether unchanged documents are written, too.
 const WRITE: CollectionSql = CollectionSql::new("
     WITH picked AS (
         SELECT _id, _version, data
@@ -102,34 +101,34 @@ const WRITE: CollectionSql = CollectionSql::new("
     SELECT checked.id, checked.version, checked.met, changed.id IS NOT NULL AS modified
       FROM checked LEFT JOIN changed ON changed.id = checked.id");
 
-/// A document that is to be replaced, or deleted.
+/// A document to replace or delete.
 pub(crate) struct DocumentWrite<'w> {
     pub(crate) id: &'w str,
-    /// Its stored form; `None` deletes it.
+    /// The stored form. `None` deletes the document.
     pub(crate) json: Option<&'w [u8]>,
     pub(crate) expected: ExpectedVersion,
 }
 
-/// What the writes of several documents have in common.
+/// The rules that apply to all documents of a write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WriteRules {
-    /// Whether the others are written where a document is not what is expected of it.
+    /// Whether the other documents are written after a conflict of one.
     pub(crate) despite_conflicts: bool,
-    /// Whether a document counts as changed that stays as it is.
+    /// Whether an unchanged document counts as changed.
     pub(crate) unchanged_too: bool,
 }
 
-/// What a write has met, and done.
+/// The result of a document's write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WrittenDocument {
-    /// The version before; 0 where there was none.
+    /// The version before the write; 0 if the document did not exist.
     pub(crate) before: u64,
     pub(crate) is_expected: bool,
     pub(crate) is_modified: bool,
 }
 
 impl DocumentTable {
-    /// Puts documents into the collection. Returns the versions of those that were written, where it is told.
+    /// Puts documents into the collection. Returns the versions of the written documents, if `Put` reports them.
     pub(crate) fn put(
         &self,
         sql: &mut dyn Sql,
@@ -159,8 +158,8 @@ impl DocumentTable {
             .collect()
     }
 
-    /// Replaces and deletes documents that are what is expected of them: all, or none where one of them is not. Returns what
-    /// has become of each, in the same order.
+    /// Replaces and deletes documents that meet their expectations: all, or none if one does not. Returns the result of each
+    /// document, in the same order.
     pub(crate) fn write(
         &self,
         sql: &mut dyn Sql,
@@ -188,7 +187,7 @@ impl DocumentTable {
             param(&rules.despite_conflicts, Type::BOOL),
             param(&rules.unchanged_too, Type::BOOL),
         ];
-        // Unnamed: a plan that was made while the table was small would look through all of it once it is large.
+        // Unnamed: a generic plan that was made while the table was small would scan the whole table later.
         let rows = sql
             .query_unnamed(&WRITE.with(self), &parameters)
             .map_err(|source| self.write_error("write documents", source))?;
@@ -202,7 +201,8 @@ impl DocumentTable {
             .collect()
     }
 
-    /// What most writes of one document are, without looking at it first; `None` where it is not that, or not that version.
+    /// Handles the most frequent case, a replacement at an expected version, without a prior read. Returns `None` if the write
+    /// is a different one, or the version does not match.
     fn replace_version(
         &self,
         sql: &mut dyn Sql,
@@ -231,7 +231,7 @@ impl DocumentTable {
         }))
     }
 
-    /// What a write says that has met a document of this version.
+    /// Returns the conflict of a write with a document of this version.
     pub(crate) fn conflict(
         &self,
         id: Option<String>,

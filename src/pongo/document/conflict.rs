@@ -1,19 +1,19 @@
-//! A document that is not what a write expects.
+//! The conflict of a write with a document's version.
 
 use crate::database::ExpectedVersion;
 use std::fmt;
 
-/// A document was not what a write expected; nothing was written.
+/// A conflict: a document did not meet the expectation of a write. Nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DocumentConflict {
     /// The collection's name.
     pub collection: String,
-    /// The document's id; `None` where no document matched the filter.
+    /// The document's id; `None` if no document matched the filter.
     pub id: Option<String>,
-    /// What the write expected.
+    /// The expectation of the write.
     pub expected: ExpectedVersion,
-    /// The document's version; 0 when there is none.
+    /// The document's version; 0 if it does not exist.
     pub actual: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Documents as they are stored.
+//! Stored documents.
 
 mod by_id;
 mod conflict;

@@ -1,4 +1,4 @@
-//! Documents as they are read: the JSON of a row, with what its columns say of the id and the version.
+//! Documents as they are read: the JSON of a row, with the id and the version of its columns.
 
 use crate::database::position::get_u64;
 use crate::database::{Jsonb, get};
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// What a statement reads of a document; see [`StoredDocument::of_row`].
+/// The columns that a statement reads of a document; see [`StoredDocument::of_row`].
 pub(crate) const DOCUMENT: &str = "data, _id, _version";
 
-/// The names of the fields that come from columns, whatever the JSON says, as `jsonb` writes them: it escapes nothing in them.
+/// The fields that come from columns, regardless of the JSON, as `jsonb` writes them. It escapes nothing in these names.
 const COLUMNS: [&[u8]; 2] = [b"\"_id\":", b"\"_version\":"];
 
 /// A document in a row.
@@ -23,7 +23,7 @@ pub(crate) struct StoredDocument<'r> {
 }
 
 impl<'r> StoredDocument<'r> {
-    /// The document in the first three columns of a row, which are those of [`DOCUMENT`].
+    /// Returns the document in the first three columns of a row, which are the columns of [`DOCUMENT`].
     pub(crate) fn of_row(row: &'r Row) -> Result<Self> {
         Ok(Self {
             data: get::<Jsonb<'r>>(row, 0)?.0,
@@ -32,11 +32,11 @@ impl<'r> StoredDocument<'r> {
         })
     }
 
-    /// The JSON with the id and the version in it. Done here, because `jsonb ||` costs the server more than this costs us.
+    /// Returns the JSON with the id and the version. The client adds them, because `jsonb ||` is more expensive on the server.
     pub(crate) fn json(&self) -> Vec<u8> {
         let mut json = Vec::with_capacity(self.data.len() + self.id.len() + 40);
         json.extend_from_slice(self.data);
-        // `jsonb` is valid; without fields is what is no object.
+        // `jsonb` is valid JSON. A value that is no object has no fields.
         if names_columns(self.data)
             && let Ok((own, _)) = without_columns(self.data.to_vec())
         {
@@ -54,20 +54,21 @@ impl<'r> StoredDocument<'r> {
     }
 }
 
-/// Whether one of the objects in JSON as `jsonb` writes it has a field that is named like a column.
+/// Returns whether an object in the JSON, at any depth, has a field with the name of a column. The JSON is as `jsonb` writes
+/// it.
 fn names_columns(data: &[u8]) -> bool {
     COLUMNS
         .iter()
         .any(|name| memmem::find(data, name).is_some())
 }
 
-/// The fields of an object, each value to the letter. Of two fields of one name the last counts, as in `jsonb`, which does not
-/// keep their order either.
+/// Returns the fields of an object, each value verbatim. Of two fields of one name the last one counts, as in `jsonb`. The
+/// order of the fields is not kept, as in `jsonb`.
 pub(crate) fn fields(json: &[u8]) -> serde_json::Result<BTreeMap<String, &RawValue>> {
     serde_json::from_slice(json)
 }
 
-/// The JSON of an object without the fields that come from columns, and the JSON of its id.
+/// Returns the JSON of an object without the fields that come from columns, and the JSON of its id.
 pub(crate) fn without_columns(json: Vec<u8>) -> serde_json::Result<(Vec<u8>, Option<String>)> {
     if !may_name_columns(&json) {
         return Ok((json, None));
@@ -78,7 +79,8 @@ pub(crate) fn without_columns(json: Vec<u8>) -> serde_json::Result<(Vec<u8>, Opt
     Ok((serde_json::to_vec(&fields)?, id))
 }
 
-/// Whether JSON may have a field that is named like a column: such a name begins with an underscore, which may be escaped.
+/// Returns whether the JSON may have a field with the name of a column. Such a name begins with an underscore, which may be
+/// escaped.
 fn may_name_columns(json: &[u8]) -> bool {
     memmem::find(json, b"\"_").is_some() || memmem::find(json, b"\\u").is_some()
 }

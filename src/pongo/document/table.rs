@@ -1,4 +1,4 @@
-//! The rows of a collection's table: how projections lock, read and write whole documents.
+//! The rows of a collection's table: projections lock, read and write whole documents.
 
 use super::stored::{StoredDocument, fields, without_columns};
 use crate::database::{
@@ -13,9 +13,9 @@ use serde_json::Value;
 use std::collections::HashSet;
 use uuid::Uuid;
 
-/// Locks documents and reads their newest rows. A placeholder of version 0 stands for a document that does not exist,
-/// because there is no other way to lock one: of two transactions that create it, the second waits here and sees the
-/// first one's. The ids must be sorted: everybody locks in one order.
+/// Locks documents and reads their newest rows. A placeholder of version 0 stands for a missing document, because a missing row
+/// cannot be locked. If two transactions create one document, the second waits here, and then sees the first one's row. The ids
+/// must be sorted, so that all transactions lock in one order.
 const LOCK: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} AS document (_id, _partition, data, _version)
@@ -24,7 +24,7 @@ const LOCK: CollectionSql = CollectionSql::new(
     RETURNING data, _id, _version",
 );
 
-/// The same for one document, which is what most appends touch: without an array it costs a fifth less.
+/// The same for one document, the most frequent case of an append. Without an array it costs a fifth less.
 const LOCK_ONE: CollectionSql = CollectionSql::new(
     "
     INSERT INTO {table} AS document (_id, _partition, data, _version) VALUES ($2, $1, '{}', 0)
@@ -37,27 +37,27 @@ const DELETE: CollectionSql =
 
 const TRUNCATE: CollectionSql = CollectionSql::new("DELETE FROM {table} WHERE _partition = $1");
 
-/// What a type that refuses them is told.
+/// The hint for a type that refuses these fields.
 const WITH_IDS: &str = "documents are read with `_id` and `_version`: give the type both fields, or call `without_ids()` on the \
                         collection or the projection";
 
-/// How the names of the library's own tables begin.
+/// The prefix of the library's own tables.
 const RESERVED: &str = "emt_";
 
-/// A document's JSON, as it is stored: the id and the version stand in columns, and nowhere else.
+/// A document's JSON in stored form: the id and the version are in columns only.
 pub(crate) struct EncodedDocument {
     pub(crate) json: Vec<u8>,
-    /// The id that it names.
+    /// The id in the document, if it has one.
     pub(crate) id: Option<String>,
 }
 
 impl EncodedDocument {
-    /// The JSON and the id, which is a new one where it names none.
+    /// Returns the id and the JSON. Creates a new id if the document has none.
     pub(crate) fn for_insert(self) -> (String, Vec<u8>) {
         (self.id.unwrap_or_else(new_id), self.json)
     }
 
-    /// The JSON for the document of this id.
+    /// Returns the JSON for the document of this id.
     pub(crate) fn for_id(self, id: &str) -> Result<Vec<u8>> {
         match self.id.filter(|own| own != id) {
             Some(own) => Err(other_id(&own, id)),
@@ -65,9 +65,9 @@ impl EncodedDocument {
         }
     }
 
-    /// Refuses what was meant to be an update. In a filter, such a field would be an operator, too.
+    /// Refuses a document that was probably meant as an update. In a filter, such a field would be an operator, too.
     pub(crate) fn refuse_operators(self) -> Result<Self> {
-        // In most documents nothing can be such a name; and what is written is valid JSON.
+        // Most documents contain no such name. The JSON to write is valid.
         let may_have_one = memchr::memchr2(b'$', b'\\', &self.json).is_some();
         let operator = may_have_one
             .then(|| fields(&self.json).unwrap_or_default().into_keys())
@@ -89,7 +89,7 @@ pub(crate) fn other_id(own: &str, found: &str) -> Error {
     )
 }
 
-/// An id for a document that has none. Later ones sort behind earlier ones.
+/// Creates an id for a document without one. Later ids sort after earlier ones.
 pub(crate) fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
@@ -103,7 +103,8 @@ pub(crate) struct DocumentTable {
     pub(crate) schema: String,
     /// The quoted name with its schema.
     pub(crate) table: String,
-    /// What a row is inserted with for the partition, which is `$1`: that of a tenant has to be known, and to stay.
+    /// The SQL of the partition of an inserted row; the partition is `$1`. A tenant must exist, and cannot be removed until the
+    /// transaction ends.
     inserted_partition: String,
     /// The same as a condition of a statement that changes rows.
     is_known: String,
@@ -126,7 +127,7 @@ impl SqlNames for DocumentTable {
     }
 }
 
-/// Refuses names that no collection can have; the same as `emt_collection_check_name` in the schema.
+/// Refuses invalid names of collections. `emt_collection_check_name` in the schema makes the same check.
 pub(crate) fn check_name(collection: &str) -> Result<()> {
     identifier::check("the collection name", collection)?;
     if collection.starts_with(RESERVED) {
@@ -138,7 +139,7 @@ pub(crate) fn check_name(collection: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses ids that no document can have, and one that is given twice.
+/// Refuses invalid ids, and an id that is given twice.
 pub(crate) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result<()> {
     let mut seen = HashSet::new();
     for id in ids {
@@ -153,7 +154,8 @@ pub(crate) fn check_ids<'i>(ids: impl IntoIterator<Item = &'i String>) -> Result
     Ok(())
 }
 
-/// The error of a type that does not take `_id` and `_version` says so: without them, it is none or another one.
+/// Adds a hint to the error of a type that does not accept `_id` and `_version`. Such a type fails differently, or not at all,
+/// without these fields.
 fn about_ids<D: DeserializeOwned>(error: Error, json: Vec<u8>) -> Error {
     let reason = |error: &serde_json::Error| {
         error
@@ -183,7 +185,7 @@ fn about_ids<D: DeserializeOwned>(error: Error, json: Vec<u8>) -> Error {
 }
 
 impl DocumentTable {
-    /// The documents of a collection, in the table of its name or in another one.
+    /// Returns the table of a collection's documents, which has the collection's name or another one.
     pub(crate) fn new(
         schema: &str,
         partition: &str,
@@ -192,7 +194,8 @@ impl DocumentTable {
     ) -> Result<Self> {
         check_name(collection)?;
         let schema_name = identifier::quote(schema);
-        // A subquery that mentions no row is evaluated once for the statement; a condition of such alone, before the first row.
+        // A subquery without a row reference is evaluated once per statement. A condition of such subqueries alone is evaluated
+        // before the first row.
         let (inserted_partition, is_known) = if partition == DEFAULT_PARTITION {
             ("$1".to_owned(), "TRUE".to_owned())
         } else {
@@ -210,7 +213,7 @@ impl DocumentTable {
         })
     }
 
-    /// The same in a transaction that holds the tenant already.
+    /// The same in a transaction that already holds the tenant.
     pub(crate) fn held(self) -> Self {
         Self {
             inserted_partition: "$1".to_owned(),
@@ -219,14 +222,14 @@ impl DocumentTable {
         }
     }
 
-    /// What a statement that reads asks once, before its first row: whether the tenant is known. The partition is `$1`. Nothing
-    /// for the store without tenants.
+    /// Returns the condition that a read evaluates once, before its first row: whether the tenant exists. The partition is
+    /// `$1`. Returns `None` for the store without tenants.
     pub(crate) fn read_condition(&self) -> Option<String> {
         (self.partition != DEFAULT_PARTITION)
             .then(|| format!("{}.emt_document_require_tenant($1)", self.schema))
     }
 
-    /// Reads a document, or a part of one; the id is for an error.
+    /// Deserializes a document, or a part of one. The id is for the error.
     pub(crate) fn decode<D: DeserializeOwned>(&self, id: Option<&str>, data: &[u8]) -> Result<D> {
         json::from_stored(data).map_err(|source| Error::Json {
             collection: self.collection.clone(),
@@ -235,7 +238,7 @@ impl DocumentTable {
         })
     }
 
-    /// Reads a document with its id and its version in the JSON, or without them.
+    /// Deserializes a document with or without its id and version.
     pub(crate) fn read<D: DeserializeOwned>(
         &self,
         id: &str,
@@ -257,7 +260,7 @@ impl DocumentTable {
         })
     }
 
-    /// What it means that a document cannot be written.
+    /// Returns the error of a document that cannot be serialized.
     pub(crate) fn refused(&self, source: JsonError) -> Error {
         Error::Json {
             collection: self.collection.clone(),
@@ -266,7 +269,7 @@ impl DocumentTable {
         }
     }
 
-    /// A document's JSON, which must be an object.
+    /// Returns a document's JSON, which must be an object.
     pub(crate) fn encode<D: Serialize>(&self, document: &D) -> Result<Vec<u8>> {
         let data = json::to_json(document).map_err(|source| self.refused(source))?;
         if data.first() == Some(&b'{') {
@@ -278,7 +281,7 @@ impl DocumentTable {
         ))
     }
 
-    /// The stored form of a document's JSON, and the id in it.
+    /// Returns the stored form of a document's JSON, and its id.
     pub(crate) fn identify(&self, json: Vec<u8>) -> Result<EncodedDocument> {
         let (json, id) = self.without_columns(json)?;
         let id = id.map(|id| serde_json::from_str(&id)).transpose();
@@ -298,7 +301,7 @@ impl DocumentTable {
         Ok(EncodedDocument { json, id })
     }
 
-    /// The stored form of a document whose id is known: that in its JSON does not count.
+    /// Returns the stored form of a document whose id is known. An id in its JSON is ignored.
     pub(crate) fn encode_without_id<D: Serialize>(&self, document: &D) -> Result<Vec<u8>> {
         Ok(self.without_columns(self.encode(document)?)?.0)
     }
@@ -307,7 +310,7 @@ impl DocumentTable {
         without_columns(json).map_err(|source| self.refused(JsonError::Serde(source)))
     }
 
-    /// Locks the documents of these ids, which must be sorted, and reads those that exist.
+    /// Locks the documents of these ids, which must be sorted, and reads the existing ones.
     pub(crate) fn lock<D: DeserializeOwned>(
         &self,
         sql: &mut dyn Sql,
@@ -334,7 +337,7 @@ impl DocumentTable {
             .collect()
     }
 
-    /// Deletes documents, and the placeholders of those that did not exist.
+    /// Deletes documents, and the placeholders of missing ones.
     pub(crate) fn delete(&self, sql: &mut dyn Sql, ids: &[&str]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());

@@ -4,12 +4,12 @@ use super::table::DocumentTable;
 use crate::pongo::error::Error;
 use postgres::error::SqlState;
 
-/// How the detail of a taken id begins: `(_id, _partition)=(1, emt:default)`, or `(_id)=(1)` in a table of Pongo for Node.
+/// Prefix of the detail of a taken id: `(_id, _partition)=(1, emt:default)`, or `(_id)=(1)` in a table of Pongo for Node.
 const ID_COLUMNS: [&str; 2] = ["(_id, _partition)=(", "(_id)=("];
 
 impl DocumentTable {
-    /// The error of a statement that writes documents: of two values that must not be equal, either the id is taken, or
-    /// those of a unique index.
+    /// Returns the error of a statement that writes documents. A unique violation is either a taken id or equal values in a
+    /// unique index.
     pub(crate) fn write_error(&self, doing: &'static str, source: postgres::Error) -> Error {
         if source.code() != Some(&SqlState::UNIQUE_VIOLATION) {
             return Error::database(doing, source);
@@ -18,7 +18,7 @@ impl DocumentTable {
         let constraint = error
             .and_then(|error| error.constraint())
             .unwrap_or_default();
-        // The detail is translated, but for the columns; a role that may not read them gets none.
+        // The detail is localized, except for the columns. A role without the right to read the columns gets no detail.
         let detail = error.and_then(|error| error.detail());
         let key = detail.and_then(|detail| detail.find('(').map(|start| &detail[start..]));
         let is_id = key.map_or(constraint.ends_with("_pkey"), |key| {

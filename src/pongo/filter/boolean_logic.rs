@@ -1,4 +1,4 @@
-//! Joining SQL conditions that are never NULL.
+//! Combinations of SQL conditions that are never NULL.
 
 pub(super) fn all_of(conditions: Vec<String>) -> String {
     joined(conditions, " AND ", "TRUE")

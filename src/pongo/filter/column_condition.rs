@@ -13,7 +13,7 @@ use super::sql_parameters::{SqlParameters, SqlValue};
 use super::target::{collation, column_of};
 use crate::pongo::dotted_path::Column;
 
-/// Refuses what the columns of a document cannot be compared with.
+/// Refuses values that cannot be compared with the columns.
 pub(super) fn check_columns(condition: &Condition) -> Result<(), FilterError> {
     match condition {
         Condition::All(conditions) | Condition::Any(conditions) => {
@@ -57,7 +57,7 @@ fn check_value(column: Column, value: &Value) -> Result<(), FilterError> {
     })
 }
 
-/// The condition that the column satisfies all predicates, which are checked.
+/// Returns the condition that the column satisfies all predicates, which are already checked.
 pub(super) fn column_condition(
     column: Column,
     predicates: &[Predicate],
@@ -120,12 +120,12 @@ fn sql_value(column: Column, value: &Value) -> SqlValue {
     }
 }
 
-/// Nothing else than a string is compared with `_id`: see [`check_columns`].
+/// `_id` compares with strings only: see [`check_columns`].
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Nothing else than an integer is compared with `_version`: see [`check_columns`].
+/// `_version` compares with integers only: see [`check_columns`].
 fn bigint(value: &Value) -> i64 {
     value.as_i64().unwrap_or_default()
 }

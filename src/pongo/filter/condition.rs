@@ -1,4 +1,4 @@
-//! A filter as a tree, and what others ask of it.
+//! A filter as a tree, and the queries on it.
 
 use std::slice;
 
@@ -8,12 +8,12 @@ use super::json_type::JsonType;
 use super::regex::Regex;
 use crate::pongo::dotted_path::{Column, DottedPath};
 
-/// What a document, or an object in an array, has to be like.
+/// A condition on a document, or on an object in an array.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Condition {
     /// All of these hold.
     All(Vec<Condition>),
-    /// One of these holds; none does when there are none.
+    /// At least one of these holds. An empty list never holds.
     Any(Vec<Condition>),
     Not(Box<Condition>),
     /// The field satisfies all predicates. In a document, `_id` and `_version` are columns.
@@ -23,11 +23,11 @@ pub(crate) enum Condition {
 /// One condition on the value of a field, or on an element of an array.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Predicate {
-    /// Equal to the value, and said so: an upsert makes a field of it.
+    /// Explicit equality with the value. An upsert turns it into a field.
     Equal(Value),
-    /// Equal to one of these; nothing is, when there are none.
+    /// Equality with one of these. An empty list matches nothing.
     AnyOf(Vec<Value>),
-    /// Of the operand's type, and before or after it. The operand is a string, a number or a boolean.
+    /// Of the operand's type, and less or greater than it. The operand is a string, a number or a boolean.
     Range(RangeOperator, Value),
     /// Present, even as null.
     Exists,
@@ -45,7 +45,7 @@ pub(crate) enum Predicate {
     ElemMatch(ElementCondition),
 }
 
-/// What an element of an array has to be like.
+/// A condition on an element of an array.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ElementCondition {
     /// The element itself satisfies all of these.
@@ -64,7 +64,7 @@ pub(crate) enum RangeOperator {
 }
 
 impl RangeOperator {
-    /// The operator's sign, the same in SQL and in its JSON path language.
+    /// The operator's sign, which is the same in SQL and in its JSON path language.
     pub(super) fn sign(self) -> &'static str {
         match self {
             Self::Greater => ">",
@@ -84,7 +84,7 @@ impl RangeOperator {
 }
 
 impl Condition {
-    /// All of these; one alone is itself.
+    /// Joins conditions by AND. A single condition stays as it is.
     pub(super) fn all(mut conditions: Vec<Self>) -> Self {
         match conditions.pop() {
             Some(only) if conditions.is_empty() => only,
@@ -119,7 +119,7 @@ impl Condition {
         }
     }
 
-    /// The id of the only document that can match, when the filter says `_id` equals it.
+    /// Returns the id of the only document that can match, if the filter tests `_id` for equality.
     pub(super) fn pinned_id(&self) -> Option<&str> {
         match self {
             Self::All(conditions) => conditions.iter().find_map(Self::pinned_id),
@@ -130,8 +130,8 @@ impl Condition {
         }
     }
 
-    /// Whether the filter only compares fields that stand directly in the document for equality with strings, numbers or
-    /// booleans, so that one plan is good for all values.
+    /// Returns whether the filter only tests top-level fields for equality with strings, numbers or booleans. One plan is then
+    /// good for all values.
     pub(super) fn is_plain_equality(&self) -> bool {
         match self {
             Self::All(conditions) => {
@@ -144,7 +144,7 @@ impl Condition {
         }
     }
 
-    /// The fields that are compared by equality, which is what an upsert makes a document of; without the columns.
+    /// Returns the fields that are compared by equality, from which an upsert creates a document. The columns are not included.
     pub(super) fn equal_fields(&self) -> Vec<(&DottedPath, &Value)> {
         match self {
             Self::All(conditions) => conditions.iter().flat_map(Self::equal_fields).collect(),
@@ -158,7 +158,7 @@ impl Condition {
 }
 
 impl Predicate {
-    /// The values to one of which it has to be equal.
+    /// Returns the values, one of which the field must equal.
     pub(super) fn values(&self) -> Option<&[Value]> {
         match self {
             Self::Equal(value) => Some(slice::from_ref(value)),
@@ -175,7 +175,7 @@ impl Predicate {
     }
 }
 
-/// The value of an equality beside which there is nothing else.
+/// Returns the value of a lone equality.
 fn only_equal(predicates: &[Predicate]) -> Option<&Value> {
     match predicates {
         [predicate] => predicate.equal(),

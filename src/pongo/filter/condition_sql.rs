@@ -1,20 +1,20 @@
 //! Filters as SQL conditions over the table of one collection.
 //!
-//! Every condition is TRUE or FALSE, never NULL, so that `NOT` keeps the documents in which a field is missing.
-//! It takes for granted that `data` is an object.
+//! Every condition is TRUE or FALSE, never NULL, so that `NOT` keeps the documents without the field. The column `data` must be
+//! an object.
 //!
-//! A condition on a field has two parts, joined by `AND`: the exact one, which a GIN index on `data` (`jsonb_path_ops`)
-//! serves when it tests equality; and what follows from it for a B-tree index on the path. For `{"age": 7}`, with `age_key`
-//! for what such an index lists:
+//! A condition on a field has two parts, joined by `AND`. The first part is exact. If it tests equality, a GIN index on `data`
+//! (`jsonb_path_ops`) serves it. The second part follows from the first, and a B-tree index on the path serves it. For `{"age":
+//! 7}`, with `age_key` as the expression of that index:
 //!
 //! ```sql
 //! (data @> '{"age": 7}' OR data @> '{"age": [7]}') AND age_key = ANY(ARRAY['3c2000017', '5'])
 //! ```
 //!
-//! Other predicates are exact by a JSON path: `data @? '$ ? (@."age" > 7)'`.
+//! The exact part of other predicates is a JSON path: `data @? '$ ? (@."age" > 7)'`.
 //!
-//! A generic plan knows too little of such a condition to choose an index well. Run it by `query_typed`, whose
-//! unnamed statements are planned with their values.
+//! A generic plan cannot estimate such a condition well enough to choose an index. Run it with `query_typed`, whose unnamed
+//! statements are planned with their values.
 
 use std::slice;
 
@@ -35,11 +35,11 @@ use crate::pongo::dotted_path::DottedPath;
 #[cfg(test)]
 mod tests;
 
-/// What a path leads to, one by one.
+/// Each value that a path leads to.
 const CANDIDATE: &str = "candidate.value";
 
-/// The condition for `WHERE`; its values go to `parameters`. It reads the columns `_id`, `_version` and `data` without a table
-/// name. `schema` is that of the library's functions, quoted.
+/// Returns the condition for `WHERE`; its values go to `parameters`. It reads the columns `_id`, `_version` and `data` without
+/// a table name. `schema` is the quoted schema of the library's functions.
 pub(super) fn document_condition(
     condition: &Condition,
     schema: &str,
@@ -49,10 +49,10 @@ pub(super) fn document_condition(
     Generator { source, parameters }.condition(condition)
 }
 
-/// The condition that a `$pull` takes the element out.
+/// Returns the condition that a `$pull` removes the element.
 ///
-/// `element` is an SQL expression of type `jsonb` that is never NULL. Predicates are about the element as if it were the value
-/// of a field, so they also look at the elements of an element that is an array.
+/// `element` is an SQL expression of type `jsonb` that is never NULL. Predicates treat the element as the value of a field.
+/// They therefore also check the elements of an element that is an array.
 pub(crate) fn pull_condition(
     condition: &ElementCondition,
     element: &str,
@@ -68,7 +68,7 @@ pub(crate) fn pull_condition(
     }
 }
 
-/// The condition that the element, an SQL expression of type `jsonb` that is never NULL, matches.
+/// Returns the condition that the element matches. It is an SQL expression of type `jsonb` that is never NULL.
 fn element_condition(
     condition: &ElementCondition,
     element: &str,
@@ -85,12 +85,12 @@ fn element_condition(
     }
 }
 
-/// What a condition is about.
+/// The subject of a condition.
 #[derive(Clone, Copy)]
 enum Source<'s> {
     /// A document of a collection: the columns `_id` and `_version`, and the fields of the column `data`.
     Document { schema: &'s str },
-    /// An SQL expression of type `jsonb` that is never NULL. Its `_id` and `_version` are fields like all others.
+    /// An SQL expression of type `jsonb` that is never NULL. Its `_id` and `_version` are ordinary fields.
     Element(&'s str),
 }
 
@@ -184,8 +184,8 @@ impl Generator<'_> {
         any_of(alternatives)
     }
 
-    /// Equality with a field of the document itself, or an element of it. A GIN index on `data` serves each of the two, and
-    /// they cost the server less than a JSON path.
+    /// Tests the document's field, or an element of it, for equality. A GIN index on `data` serves both tests, and they are
+    /// cheaper for the server than a JSON path.
     fn contains(&mut self, path: &DottedPath, scalar: &Value) -> String {
         let (name, value) = (path.first_in_json(), json_text(scalar));
         let field = ["{", &name, ":", &value, "}"].concat();
@@ -214,7 +214,7 @@ impl Generator<'_> {
         format!("{} @? {value}", self.json())
     }
 
-    /// What follows for the equality of elements stands before it: a GIN index on `data` serves that.
+    /// The equality of elements is tested first, because a GIN index on `data` serves it.
     fn elem_match(&mut self, path: &DottedPath, element: &ElementCondition) -> String {
         let test = elem_match(CANDIDATE, element, self.parameters);
         let exact = self.has_value(path, &test);
@@ -229,8 +229,8 @@ impl Generator<'_> {
         all_of(vec![implied, exact])
     }
 
-    /// Tests the source by `@?` and a filter, because that is never NULL: a comparison of different types is
-    /// unknown in a JSON path, and a filter takes unknown for false.
+    /// Tests the source with `@?` and a filter, because the result is never NULL. In a JSON path, a comparison of different
+    /// types is unknown, and a filter treats unknown as false.
     fn source_matches(&mut self, predicate: &str) -> String {
         let predicate = ["$ ? (", predicate, ")"].concat();
         let predicate = self.parameters.push_json_path(predicate);
@@ -242,19 +242,19 @@ impl Generator<'_> {
         self.has_value_or_element(path, &test)
     }
 
-    /// One of the values that the path leads to, or one of their elements.
+    /// Tests the values that the path leads to, and their elements.
     fn has_value_or_element(&self, path: &DottedPath, test: &str) -> String {
         let from = path.candidates(self.json(), true);
         format!("EXISTS (SELECT FROM {from} WHERE {test})")
     }
 
-    /// One of the values that the path leads to.
+    /// Tests the values that the path leads to.
     fn has_value(&self, path: &DottedPath, test: &str) -> String {
         let from = path.candidates(self.json(), false);
         format!("EXISTS (SELECT FROM {from} WHERE {test})")
     }
 
-    /// The SQL expression that holds the fields.
+    /// Returns the SQL expression that contains the fields.
     fn json(&self) -> &str {
         match self.source {
             Source::Document { .. } => "data",
@@ -263,8 +263,8 @@ impl Generator<'_> {
     }
 }
 
-/// The condition that one JSON value as it is, an SQL expression that is never NULL, satisfies all predicates. When it is an
-/// array, nobody looks at its elements.
+/// Returns the condition that a JSON value, an SQL expression that is never NULL, satisfies all predicates itself. The elements
+/// of an array are not checked.
 fn value_condition(
     value: &str,
     predicates: &[Predicate],
@@ -304,8 +304,8 @@ fn equal_to_any(value: &str, values: &[&Value], parameters: &mut SqlParameters) 
     }
 }
 
-/// A strict path, because a lax one would look at the elements. The filter takes the comparison of different types, which
-/// is unknown, for false.
+/// Uses a strict path, because a lax one would check the elements. The comparison of different types is unknown; the filter
+/// treats unknown as false.
 fn in_range(
     value: &str,
     operator: RangeOperator,

@@ -1,4 +1,4 @@
-//! Conditions on the elements of arrays, whose operators are methods.
+//! Conditions on the elements of arrays, with methods as operators.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +11,8 @@ use super::operators::{operand_of, operators};
 use super::parser;
 use super::regex::RegexOption;
 
-/// Begins a condition on an element of an array, for [`Field::elem_match`](crate::pongo::Field::elem_match). Its methods may follow each other.
+/// Begins a condition on an element of an array, for [`Field::elem_match`](crate::pongo::Field::elem_match). Methods can be
+/// chained.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{element, field};
@@ -24,18 +25,20 @@ pub fn element() -> Element {
     }
 }
 
-/// Conditions on an element of an array; made by [`element`].
+/// Conditions on an element of an array. Made by [`element`].
 #[derive(Debug, Clone)]
 #[must_use = "it belongs into elem_match"]
 pub struct Element {
     parts: Result<Vec<ElementPart>, FilterError>,
 }
 
-/// What [`Field::elem_match`](crate::pongo::Field::elem_match) and [`Update::pull_where`](crate::pongo::update::Update::pull_where) demand of an element: a [`Filter`] of its fields, or conditions on the [`element`] itself.
+/// The condition of [`Field::elem_match`](crate::pongo::Field::elem_match) and
+/// [`Update::pull_where`](crate::pongo::update::Update::pull_where). It is a [`Filter`] on the element's fields, or conditions
+/// on the [`element`] itself.
 #[derive(Debug, Clone)]
 pub struct ElementFilter(ElementFilterForm);
 
-/// What becomes a condition as soon as the array's path is known, which messages name.
+/// Becomes a condition once the array's path is known, because messages name the path.
 #[derive(Debug, Clone)]
 enum ElementFilterForm {
     Document(Value),
@@ -43,7 +46,7 @@ enum ElementFilterForm {
     Element(Result<Vec<ElementPart>, FilterError>),
 }
 
-/// What a method says of an element.
+/// A method's condition on an element.
 #[derive(Debug, Clone)]
 enum ElementPart {
     Operator(&'static str, Value),
@@ -54,7 +57,7 @@ enum ElementPart {
 impl Element {
     operators!(Element);
 
-    /// `$not`: an element that does not satisfy all conditions so far.
+    /// `$not`: matches an element that does not satisfy all previous conditions.
     #[expect(
         clippy::should_implement_trait,
         reason = "behind other conditions an operator would be read wrongly"
@@ -102,7 +105,7 @@ fn predicates(parts: Vec<ElementPart>, path: &str) -> Result<Vec<Predicate>, Fil
 }
 
 impl ElementFilter {
-    /// The condition on an element of the array at `path`.
+    /// Returns the condition on an element of the array at `path`.
     pub(crate) fn into_condition(
         self,
         operator: &str,
@@ -117,7 +120,7 @@ impl ElementFilter {
         }
     }
 
-    /// MongoDB's document, where it is one.
+    /// Returns MongoDB's document, if the filter was given as one.
     pub(crate) fn into_document(self) -> Result<Value, Self> {
         match self.0 {
             ElementFilterForm::Document(document) => Ok(document),
@@ -126,21 +129,21 @@ impl ElementFilter {
     }
 }
 
-/// The element is an object that matches the filter.
+/// Matches an element that is an object and matches the filter.
 impl From<Filter> for ElementFilter {
     fn from(filter: Filter) -> Self {
         Self(ElementFilterForm::Fields(filter.into_condition()))
     }
 }
 
-/// The element itself satisfies the conditions; every element does when there are none.
+/// Matches an element that satisfies the conditions itself. Without conditions, every element matches.
 impl From<Element> for ElementFilter {
     fn from(element: Element) -> Self {
         Self(ElementFilterForm::Element(element.parts))
     }
 }
 
-/// What MongoDB has behind `$elemMatch`.
+/// Takes the operand of MongoDB's `$elemMatch`.
 impl From<Value> for ElementFilter {
     fn from(document: Value) -> Self {
         Self(ElementFilterForm::Document(document))

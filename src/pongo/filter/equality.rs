@@ -5,11 +5,11 @@ use serde_json::Value;
 use super::condition::{Condition, ElementCondition, Predicate, is_scalar};
 use crate::pongo::dotted_path::DottedPath;
 
-/// The longest list of values that becomes a JSON path predicate, which tries one after the other. A longer one
-/// is looked up by hash, and a GIN index does not serve that.
+/// Maximum number of values in a JSON path predicate, which tests them one after the other. A longer list is searched by hash,
+/// and a GIN index does not serve that.
 pub(super) const MOST_VALUES_IN_JSON_PATH: usize = 32;
 
-/// JSON path predicates on a document that follow from the condition on an element of the array at the path.
+/// Returns JSON path predicates on a document that follow from the condition on an element of the array at the path.
 pub(super) fn equalities_of_elements(path: &DottedPath, element: &ElementCondition) -> Vec<String> {
     match element {
         ElementCondition::Value(predicates) => equalities(&path.json_path(), predicates),
@@ -32,7 +32,7 @@ fn equalities_of_fields(path: &str, condition: &Condition) -> Vec<String> {
     }
 }
 
-/// The equality with scalars among the predicates.
+/// Returns the equality tests with scalars among the predicates.
 fn equalities(path: &str, predicates: &[Predicate]) -> Vec<String> {
     predicates
         .iter()
@@ -52,8 +52,8 @@ pub(super) fn equal_to_any_in_json_path<'v>(
     terms.collect::<Vec<_>>().join(" || ")
 }
 
-/// A scalar as the JSON path language writes it, which is how JSON does.
+/// Returns a scalar in the JSON path language, which has the syntax of JSON.
 pub(super) fn json_text(scalar: &Value) -> String {
-    // A value can always be written.
+    // A value can always be serialized.
     serde_json::to_string(scalar).unwrap_or_default()
 }

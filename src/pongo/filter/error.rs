@@ -1,6 +1,6 @@
 use crate::pongo::dotted_path::InvalidPath;
 
-/// Why a filter or a sort document was refused. Nothing has been sent to the database then.
+/// The reason for which a filter or a sort document was refused. Nothing was sent to the database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
@@ -8,13 +8,13 @@ pub enum FilterError {
     #[error("{place} must be an object, not {found}")]
     #[non_exhaustive]
     NotAnObject {
-        /// What was read, in words.
+        /// The part of the filter, in words.
         place: String,
-        /// The JSON type that stands there.
+        /// The JSON type of that part.
         found: &'static str,
     },
 
-    /// `$and`, `$or` and `$nor` take an array with at least one filter.
+    /// `$and`, `$or` or `$nor` has no array with at least one filter.
     #[error("`{operator}` needs an array of filters with at least one entry")]
     #[non_exhaustive]
     NoBranches {
@@ -22,17 +22,17 @@ pub enum FilterError {
         operator: String,
     },
 
-    /// The operator does not exist, is not supported, or does not belong in this place.
+    /// The operator does not exist, is not supported, or is not valid in this place.
     #[error("the operator `{operator}` is not supported {place}")]
     #[non_exhaustive]
     UnknownOperator {
         /// The operator as it was written.
         operator: String,
-        /// Where it stands, in words.
+        /// The place, in words.
         place: String,
     },
 
-    /// One object holds operators and plain keys, so it is neither a condition nor a value.
+    /// One object contains operators and plain keys, so it is neither a condition nor a value.
     #[error("`{path}` mixes the operator `{operator}` with the plain key `{key}`")]
     #[non_exhaustive]
     MixedKeys {
@@ -44,7 +44,7 @@ pub enum FilterError {
         key: String,
     },
 
-    /// The operator's operand has a type that it cannot work with.
+    /// The operand has a type that the operator does not accept.
     #[error("`{operator}` of `{path}` needs {expected}, not {found}")]
     #[non_exhaustive]
     WrongOperand {
@@ -52,46 +52,47 @@ pub enum FilterError {
         operator: String,
         /// The field.
         path: String,
-        /// What the operator works with.
+        /// The operands that the operator accepts.
         expected: &'static str,
-        /// The JSON type that was given, or the value.
+        /// The JSON type of the operand, or its value.
         found: String,
     },
 
-    /// PostgreSQL does not accept the regular expression of a `$regex`. It has a syntax of its own, close to Perl's.
+    /// PostgreSQL does not accept the regular expression of a `$regex`. Its syntax is close to Perl's.
     #[error("the regular expression {regexes} is not valid: {reason}")]
     #[non_exhaustive]
     InvalidRegex {
-        /// The expression and its field. Of several in one filter PostgreSQL does not say which it means: then all.
+        /// The expression and its field. PostgreSQL does not identify the expression, so all expressions of the filter are
+        /// listed.
         regexes: String,
-        /// What PostgreSQL says about it.
+        /// PostgreSQL's message.
         reason: String,
     },
 
-    /// A value to compare with cannot be written as JSON, or not as JSON that a document can hold.
+    /// A value to compare with cannot be serialized as JSON, or a document cannot contain it.
     #[error("`{path}` is compared with a value that JSON does not have: {reason}")]
     #[non_exhaustive]
     InvalidValue {
         /// The field.
         path: String,
-        /// What is wrong with the value.
+        /// The reason.
         reason: String,
     },
 
-    /// `_id` and `_version` are columns of one type each and compare with nothing else.
+    /// `_id` and `_version` are columns of one type each and compare with that type only.
     #[error("`{column}` compares with {expected} only, not with {found}")]
     #[non_exhaustive]
     WrongColumnType {
         /// The column.
         column: &'static str,
-        /// What the column holds.
+        /// The type of the column.
         expected: &'static str,
-        /// The JSON type that was given.
+        /// The JSON type of the value.
         found: &'static str,
     },
 
-    /// A value to compare with contains a key that begins with `$`. Operators stand directly below a
-    /// dotted path: `{"a.b": {"$gt": 1}}`, not `{"a": {"b": {"$gt": 1}}}`.
+    /// A value to compare with contains a key that begins with `$`. Operators must be directly below a dotted path: `{"a.b":
+    /// {"$gt": 1}}`, not `{"a": {"b": {"$gt": 1}}}`.
     #[error(
         "`{path}` is compared with a value that has the key `{key}`; an operator stands directly below a dotted path"
     )]
@@ -103,7 +104,7 @@ pub enum FilterError {
         key: String,
     },
 
-    /// Text with the character U+0000, which PostgreSQL stores neither in text nor in JSONB.
+    /// A text contains the character U+0000, which PostgreSQL stores neither in text nor in JSONB.
     #[error("`{path}` is compared with text that contains U+0000")]
     #[non_exhaustive]
     NulInValue {
@@ -111,18 +112,18 @@ pub enum FilterError {
         path: String,
     },
 
-    /// The name of a field cannot be used as a path.
+    /// The name of a field is not a valid path.
     #[error("`{path}` is not a field: {reason}")]
     #[non_exhaustive]
     InvalidPath {
         /// The path as it was written.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
 
-    /// An upsert makes a document of the fields that its filter compares by equality, and one of them is compared with two
-    /// values, or with one value and inside of it with another.
+    /// The filter of an upsert gives two values to one field, or values to a field and a part of it. An upsert creates a
+    /// document from the fields that its filter compares by equality.
     #[error("the upsert would give `{path}` two values")]
     #[non_exhaustive]
     TwoValues {
@@ -134,19 +135,19 @@ pub enum FilterError {
     #[error("cannot sort by `{path}`: {reason}")]
     #[non_exhaustive]
     InvalidSort {
-        /// The field, or the part of the document that is wrong.
+        /// The field, or the invalid part of the document.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
 
-    /// A selection of fields is not one.
+    /// A selection of fields is invalid.
     #[error("cannot select `{path}`: {reason}")]
     #[non_exhaustive]
     InvalidSelection {
         /// The field, or the selection.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
 }
@@ -162,7 +163,7 @@ pub(super) mod tests {
     use super::FilterError;
     use serde_json::Value;
 
-    /// Each line has what is refused, and its message.
+    /// Each line contains a refused input and its message.
     pub(in super::super) fn check_refused<T>(
         parse: impl Fn(Value) -> Result<T, FilterError>,
         cases: &str,

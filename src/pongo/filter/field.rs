@@ -14,8 +14,7 @@ use crate::pongo::dotted_path::DottedPath;
 
 /// Begins a condition on the field at a dotted path, such as `address.city` or `lines.0.price`.
 ///
-/// A path also looks into the objects of an array on the way, and a condition holds for an array when it holds for one of
-/// its elements.
+/// The path also leads into the objects of arrays on the way. A condition matches an array if it matches one of its elements.
 ///
 /// ```
 /// use emmett_postgresql::pongo::field;
@@ -23,7 +22,7 @@ use crate::pongo::dotted_path::DottedPath;
 /// let filter = field("address.city").eq("Graz").and(field("tags").is_in(["red", "blue"]));
 /// ```
 ///
-/// Methods are operators, so a misspelt one does not compile:
+/// Operators are methods, so a misspelt operator does not compile:
 ///
 /// ```compile_fail
 /// # use emmett_postgresql::pongo::field;
@@ -33,7 +32,7 @@ pub fn field(path: impl Into<String>) -> Field {
     Field { path: path.into() }
 }
 
-/// A field of the documents; made by [`field`].
+/// A field of the documents. Made by [`field`].
 #[derive(Debug, Clone)]
 #[must_use = "a field alone is no filter"]
 pub struct Field {
@@ -43,12 +42,12 @@ pub struct Field {
 impl Field {
     operators!(Filter);
 
-    /// `$exists` of true: present, even as null.
+    /// `$exists` of true: matches a present field, even if it is null.
     pub fn exists(self) -> Filter {
         self.compare("$exists", true)
     }
 
-    /// `$exists` of false: not present.
+    /// `$exists` of false: matches a missing field.
     pub fn is_missing(self) -> Filter {
         self.compare("$exists", false)
     }

@@ -1,26 +1,27 @@
-//! The SQL that reads what a dotted path names.
+//! SQL expressions for the values at a dotted path.
 
 use super::index_key::STRING;
 use crate::pongo::dotted_path::DottedPath;
 
 impl DottedPath {
-    /// The first name as JSON.
+    /// Returns the first name as JSON.
     pub(super) fn first_in_json(&self) -> String {
         json_string(self.first())
     }
 
-    /// Whether a name below the first might be read as a position in an array.
+    /// Returns whether a name after the first can be read as a position in an array.
     pub(super) fn is_positional(&self) -> bool {
         self.names().skip(1).any(looks_like_an_integer)
     }
 
-    /// The value at the path of a document: objects by name, arrays by position, NULL when there is none.
+    /// Returns the value at the path of a document. Objects are accessed by name, arrays by position. It is NULL if the value
+    /// is missing.
     pub(super) fn value(&self) -> String {
         let (get, _) = self.operators();
         ["data ", get, " ", &self.names_in_sql()].concat()
     }
 
-    /// Those that get a value, and a value as text.
+    /// Returns the operators that read a value, and a value as text.
     fn operators(&self) -> (&'static str, &'static str) {
         if self.is_top_level() {
             ("->", "->>")
@@ -29,7 +30,8 @@ impl DottedPath {
         }
     }
 
-    /// What stands behind the operators. Of exactly their type: what does not fit is looked for on the session's search path.
+    /// Returns the right operand of the operators. It has exactly their type; any other type would be resolved on the session's
+    /// search path.
     fn names_in_sql(&self) -> String {
         if self.is_top_level() {
             return [&sql_literal(self.as_str()), "::text"].concat();
@@ -38,7 +40,7 @@ impl DottedPath {
         format!("ARRAY[{}]", names.join(","))
     }
 
-    /// The [key](super::index_key) of an index on the path, which is never NULL.
+    /// Returns the [key](super::index_key) of an index on the path, which is never NULL.
     pub(super) fn index_key(&self, schema: &str) -> String {
         let ((get, get_text), names) = (self.operators(), &self.names_in_sql());
         [
@@ -63,7 +65,7 @@ impl DottedPath {
         .concat()
     }
 
-    /// The value if it is an array or an object, otherwise null.
+    /// Returns the value if it is an array or an object, otherwise null.
     pub(super) fn container(&self) -> String {
         let value = self.value();
         format!(
@@ -71,16 +73,16 @@ impl DottedPath {
         )
     }
 
-    /// The path in SQL's JSON path language. In its lax mode each name also looks into the objects of an
-    /// array that it meets, one level deep, as MongoDB's paths do.
+    /// Returns the path in SQL's JSON path language. In lax mode, each name also leads into the objects of an array, one level
+    /// deep, as in MongoDB.
     pub(super) fn json_path(&self) -> String {
         accessor(self.names())
     }
 
-    /// A JSON path predicate: `@` is an object and the path leads to nothing in it.
+    /// Returns a JSON path predicate: `@` is an object, and the path leads to no value in it.
     ///
-    /// Arrays on the way are looked into: one object without the field is enough, values that are no objects
-    /// do not count. So an empty array on the way is not a missing value, as in MongoDB.
+    /// Arrays on the way are searched. One object without the field is enough; other values do not count. An empty array on the
+    /// way is therefore not a missing value, as in MongoDB.
     pub(super) fn missing_in_json_path(&self) -> String {
         let mut names = self.names().rev();
         let last = names
@@ -94,8 +96,8 @@ impl DottedPath {
         })
     }
 
-    /// A `FROM` item with the column `candidate.value`, which is never NULL: what the path leads to in the source and, `with_elements`,
-    /// the elements of what of that is an array.
+    /// Returns a `FROM` item with the column `candidate.value`, which is never NULL. It contains the values that the path leads
+    /// to in the source and, `with_elements`, the elements of arrays among them.
     pub(super) fn candidates(&self, json: &str, with_elements: bool) -> String {
         if !self.is_positional() {
             let path = self.json_path();
@@ -138,7 +140,7 @@ fn values_at(path: &str, position: Option<&str>, source: &str, with_elements: bo
     if with_elements {
         queries.push(query(&format!("${path}[*]")));
     }
-    // Strict, because a lax path finds a scalar at its position 0; and silent, because a strict one fails there.
+    // Strict, because a lax path treats a scalar as its own position 0. Silent, because a strict path fails at a scalar.
     queries.extend(position.map(|position| {
         format!(
             "SELECT pg_catalog.jsonb_path_query({source}, 'strict $[{position}]', '{{}}', TRUE)"
@@ -154,17 +156,17 @@ fn accessor<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
         .collect()
 }
 
-/// A JSON string, which is also a string and a quoted name in the JSON path language.
+/// Returns a JSON string, which is also a string and a quoted name in the JSON path language.
 fn json_string(text: &str) -> String {
-    // A string can always be written.
+    // A string can always be serialized.
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// An SQL string constant with exactly this text.
+/// Returns an SQL string constant with exactly this text.
 ///
-/// A backslash is an escape character in a plain constant when the session has turned
-/// `standard_conforming_strings` off, and we do not depend on session settings. So text with a backslash is
-/// written in the `E''` form, which reads it the same way under every setting.
+/// If the session turns off `standard_conforming_strings`, a backslash is an escape character in a plain constant. The result
+/// must not depend on session settings. Text with a backslash is therefore written in the `E''` form, which every setting reads
+/// in the same way.
 pub(crate) fn sql_literal(text: &str) -> String {
     if !text.bytes().any(|byte| matches!(byte, b'\'' | b'\\')) {
         return ["'", text, "'"].concat();
@@ -177,8 +179,8 @@ pub(crate) fn sql_literal(text: &str) -> String {
     }
 }
 
-/// Whether `#>` may read the name as a position: it takes blanks, signs and leading zeros, and counts
-/// negative ones from the end. MongoDB does none of that.
+/// Returns whether `#>` may read the name as a position. It accepts blanks, signs and leading zeros, and counts negative
+/// positions from the end. MongoDB does none of that.
 fn looks_like_an_integer(name: &str) -> bool {
     let digits = name.trim_start().trim_start_matches(['+', '-']);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())

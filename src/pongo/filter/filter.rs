@@ -1,4 +1,4 @@
-//! Which documents to take: MongoDB's filters, parsed or built.
+//! MongoDB's filters, parsed or built.
 
 use std::ops::Not;
 
@@ -12,10 +12,10 @@ use super::parser;
 use super::sql_parameters::SqlParameters;
 use crate::pongo::dotted_path::DottedPath;
 
-/// Which documents of a collection to take.
+/// A condition that selects documents of a collection.
 ///
-/// It is built from [`field`](crate::pongo::field), whose methods are the operators, or made of a document as MongoDB has
-/// it. The compiler finds a misspelt method; a misspelt operator of a document is found when the filter is used.
+/// A filter is built from [`field`](crate::pongo::field), whose methods are the operators, or converted from MongoDB's
+/// document. The compiler rejects a misspelt method. A misspelt operator of a document is an error when the filter is used.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{Filter, field};
@@ -26,41 +26,41 @@ use crate::pongo::dotted_path::DottedPath;
 /// let others = !large.clone();
 /// ```
 ///
-/// A value that is not JSON, such as NaN, is refused when the filter is used.
+/// A value that is not JSON, such as NaN, is an error when the filter is used.
 ///
 /// # Paths
 ///
-/// `address.city` is the field `city` of the object in `address`, and of each object of an array there; `lines.0` is the
-/// first element of an array. A condition holds for an array when it holds for the array itself or for one of its elements.
-/// A missing field is equal to null.
+/// `address.city` is the field `city` of the object in `address`, and of each object of an array there. `lines.0` is the first
+/// element of an array. A condition matches an array if it matches the array itself or one of its elements. A missing field
+/// equals null.
 ///
 /// # Operators
 ///
 /// | Operator | Method | Matches |
 /// |---|---|---|
-/// | `$eq`, or the value alone | [`eq`](crate::pongo::Field::eq) | what is equal to the value |
-/// | `$ne` | [`ne`](crate::pongo::Field::ne) | what `$eq` does not match |
-/// | `$in` | [`is_in`](crate::pongo::Field::is_in) | what is equal to one of the values of an array; nothing for `[]` |
-/// | `$nin` | [`not_in`](crate::pongo::Field::not_in) | what `$in` does not match |
-/// | `$gt`, `$gte`, `$lt`, `$lte` | [`gt`](crate::pongo::Field::gt), [`gte`](crate::pongo::Field::gte), [`lt`](crate::pongo::Field::lt), [`lte`](crate::pongo::Field::lte) | what is of the operand's type and greater or less. The operand is a string, a number, a boolean or null, never an array or an object |
-/// | `$exists` | [`exists`](crate::pongo::Field::exists), [`is_missing`](crate::pongo::Field::is_missing) | a field that is there, even as null (`true`), or is not (`false`). It takes nothing else, such as 1 |
-/// | `$type` | [`has_type`](crate::pongo::Field::has_type) | values of a type, or of one of an array of types: `"null"`, `"bool"`, `"number"`, `"string"`, `"array"`, `"object"`, or MongoDB's numbers of these, as far as it has one |
-/// | `$all` | [`all`](crate::pongo::Field::all) | what is equal to each value of an array; or, for an array of `{"$elemMatch": ..}`, what has an element for each. Nothing for `[]` |
-/// | `$elemMatch` | [`elem_match`](crate::pongo::Field::elem_match) | an array with one element that matches everything: a filter of its fields, or operators for the element itself |
-/// | `$size` | [`size`](crate::pongo::Field::size) | an array of so many elements: a whole number that is not negative |
+/// | `$eq`, or the value alone | [`eq`](crate::pongo::Field::eq) | a field equal to the value |
+/// | `$ne` | [`ne`](crate::pongo::Field::ne) | the opposite of `$eq` |
+/// | `$in` | [`is_in`](crate::pongo::Field::is_in) | a field equal to one of the values of an array; nothing for `[]` |
+/// | `$nin` | [`not_in`](crate::pongo::Field::not_in) | the opposite of `$in` |
+/// | `$gt`, `$gte`, `$lt`, `$lte` | [`gt`](crate::pongo::Field::gt), [`gte`](crate::pongo::Field::gte), [`lt`](crate::pongo::Field::lt), [`lte`](crate::pongo::Field::lte) | a value of the operand's type that is greater or less. The operand is a string, a number, a boolean or null, never an array or an object |
+/// | `$exists` | [`exists`](crate::pongo::Field::exists), [`is_missing`](crate::pongo::Field::is_missing) | a present field, even if it is null (`true`), or a missing field (`false`). Other operands, such as 1, are refused |
+/// | `$type` | [`has_type`](crate::pongo::Field::has_type) | a value of a type, or of one of an array of types: `"null"`, `"bool"`, `"number"`, `"string"`, `"array"`, `"object"`, or MongoDB's numbers of these, as far as it has one |
+/// | `$all` | [`all`](crate::pongo::Field::all) | a field equal to each value of an array; for an array of `{"$elemMatch": ..}`, a field with a matching element for each. Nothing for `[]` |
+/// | `$elemMatch` | [`elem_match`](crate::pongo::Field::elem_match) | an array with one element that matches everything: a filter on its fields, or operators on the element itself |
+/// | `$size` | [`size`](crate::pongo::Field::size) | an array with this number of elements: a whole number that is not negative |
 /// | `$regex`, with `$options` | [`matches`](crate::pongo::Field::matches), [`matches_with`](crate::pongo::Field::matches_with) | a string in which a regular expression of PostgreSQL matches; the options are letters of `imsx` |
-/// | `$not` | [`not`](Filter::not), [`Element::not`](crate::pongo::Element::not) | what an object of operators, which is not empty, does not match |
-/// | `$and` | [`and`](Filter::and), [`all_of`](Filter::all_of) | what all filters of an array match, which is not empty |
-/// | `$or` | [`or`](Filter::or), [`any_of`](Filter::any_of) | what one of them matches |
-/// | `$nor` | [`not`](Filter::not), [`none_of`](Filter::none_of) | what none of them matches |
+/// | `$not` | [`not`](Filter::not), [`Element::not`](crate::pongo::Element::not) | the opposite of a non-empty object of operators |
+/// | `$and` | [`and`](Filter::and), [`all_of`](Filter::all_of) | a document that matches all filters of a non-empty array |
+/// | `$or` | [`or`](Filter::or), [`any_of`](Filter::any_of) | a document that matches at least one of them |
+/// | `$nor` | [`not`](Filter::not), [`none_of`](Filter::none_of) | a document that matches none of them |
 ///
-/// MongoDB's others are not there, such as `$mod`, `$expr`, `$where`, `$text`, `$jsonSchema`, `$comment`, `$bitsAllSet` and
-/// `$near`: a filter with one of them is refused by an error that names it. So is a value to compare with that has a key
-/// with `$`: `{"a.b": {"$gt": 1}}` is right, `{"a": {"b": {"$gt": 1}}}` is not.
+/// MongoDB's other operators are not supported, such as `$mod`, `$expr`, `$where`, `$text`, `$jsonSchema`, `$comment`,
+/// `$bitsAllSet` and `$near`. A filter with one of them is refused, and the error names it. A value to compare with is refused
+/// if it has a key with `$`: `{"a.b": {"$gt": 1}}` is valid, `{"a": {"b": {"$gt": 1}}}` is not.
 ///
-/// `_id` compares with strings only, `_version` with 64-bit integers. Null is neither greater nor less than anything: `$gte`
-/// and `$lte` of null are `$eq` of null. Values are JSON's: 1 equals 1.0, and objects are equal whatever the order of their
-/// fields.
+/// `_id` compares with strings only, `_version` with 64-bit integers. Null is neither greater nor less than any value: `$gte`
+/// and `$lte` of null equal `$eq` of null. Values are JSON's: 1 equals 1.0, and objects are equal regardless of the order of
+/// their fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Result<Condition, FilterError>);
 
@@ -81,7 +81,7 @@ impl Filter {
         Self::from(json!({"_id": {"$eq": id.into()}}))
     }
 
-    /// `$and`: matches what all filters match, everything when there are none.
+    /// `$and`: matches documents that match all filters. Without filters, it matches all documents.
     ///
     /// ```
     /// use emmett_postgresql::pongo::{Filter, field};
@@ -93,12 +93,12 @@ impl Filter {
         Self(conditions(filters).map(Condition::all))
     }
 
-    /// `$or`: matches what at least one of the filters matches, nothing when there are none.
+    /// `$or`: matches documents that match at least one of the filters. Without filters, it matches none.
     pub fn any_of(filters: impl IntoIterator<Item = impl Into<Self>>) -> Self {
         Self(conditions(filters).map(Condition::Any))
     }
 
-    /// `$nor`: matches what none of the filters matches, everything when there are none.
+    /// `$nor`: matches documents that match none of the filters. Without filters, it matches all documents.
     ///
     /// ```
     /// use emmett_postgresql::pongo::{Filter, field};
@@ -109,20 +109,20 @@ impl Filter {
         Self(conditions(filters).map(Condition::none))
     }
 
-    /// `$and`: matches what both match.
+    /// `$and`: matches documents that match both filters.
     #[must_use]
     pub fn and(self, other: impl Into<Self>) -> Self {
         self.joined(Condition::and, other.into())
     }
 
-    /// `$or`: matches what one of the two or both match.
+    /// `$or`: matches documents that match one of the two filters, or both.
     #[must_use]
     pub fn or(self, other: impl Into<Self>) -> Self {
         self.joined(Condition::or, other.into())
     }
 
-    /// `$nor`, of this filter alone: matches what it does not match, so also the documents in which its fields are missing.
-    /// `!filter` is the same.
+    /// `$nor` of this filter alone: matches documents that it does not match, including those without its fields. `!filter` is
+    /// the same.
     #[must_use]
     #[expect(
         clippy::should_implement_trait,
@@ -132,7 +132,7 @@ impl Filter {
         Self::none_of([self])
     }
 
-    /// The filter as a condition for `WHERE`; its values go to `parameters`. `schema` is quoted.
+    /// Returns the filter as a condition for `WHERE`; its values go to `parameters`. `schema` is quoted.
     pub(crate) fn condition(
         &self,
         schema: &str,
@@ -143,18 +143,18 @@ impl Filter {
         Ok(document_condition(condition, schema, parameters))
     }
 
-    /// The id of the only document that can match, when the filter says `_id` equals it.
+    /// Returns the id of the only document that can match, if the filter tests `_id` for equality.
     pub(crate) fn pinned_id(&self) -> Option<&str> {
         self.0.as_ref().ok()?.pinned_id()
     }
 
-    /// Whether one plan is good for all values: the filter gives the id, or compares fields by equality.
+    /// Returns whether one plan is good for all values: the filter gives the id, or compares fields by equality.
     pub(crate) fn has_one_plan(&self) -> bool {
         let condition = self.0.as_ref();
         condition.is_ok_and(|one| one.pinned_id().is_some() || one.is_plain_equality())
     }
 
-    /// The fields that are compared by equality; without the columns.
+    /// Returns the fields that are compared by equality. The columns are not included.
     pub(crate) fn equal_fields(&self) -> Vec<(&DottedPath, &Value)> {
         self.0
             .as_ref()
@@ -181,7 +181,7 @@ fn conditions(
     filters.into_iter().map(|filter| filter.into().0).collect()
 }
 
-/// Matches what the filter does not match.
+/// Matches documents that the filter does not match.
 impl Not for Filter {
     type Output = Self;
 
@@ -190,7 +190,7 @@ impl Not for Filter {
     }
 }
 
-/// A filter as MongoDB writes it.
+/// Takes a filter as MongoDB writes it.
 impl From<Value> for Filter {
     fn from(document: Value) -> Self {
         Self(parser::filter("the filter", document))

@@ -1,10 +1,10 @@
-//! Foreign filters.
+//! Arbitrary filters.
 
 use super::{Filter, SqlParameters};
 use crate::fuzz::{Fuzz, Outcome, check_expression};
 use serde_json::{Value, json};
 
-/// The condition of a filter, and how many parameters it has.
+/// Returns the condition of a filter, and the number of its parameters.
 fn condition(filter: &Value) -> Option<(String, usize)> {
     let mut parameters = SqlParameters::new();
     let filter = Filter::from(filter.clone());

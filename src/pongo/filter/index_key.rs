@@ -1,9 +1,10 @@
-//! The key under which an index on a path has a document, as the schema's function `emt_index_key` makes it.
+//! Index keys: the text by which an index on a path lists a document. The schema's function `emt_index_key` computes the same
+//! key.
 //!
-//! It is one text, compared byte by byte: a digit for the type, and then the value. So texts and numbers are in one order, and equal
-//! keys are stored once. A string is itself behind its digit, which needs no call of the function. Keys of numbers are in the
-//! order of the numbers: the sign, the number of digits before the point, and the digits. Arrays that have elements all have
-//! one key, and so have objects.
+//! The key is one text, compared byte by byte: a digit for the type, and then the value. Strings and numbers therefore share
+//! one order, and equal keys are stored once. A string follows its digit unchanged, which needs no call of the function. Keys
+//! of numbers sort like the numbers: the sign, the number of digits before the point, and the digits. All non-empty arrays have
+//! one key, and so do all objects.
 //!
 //! The order of an index, and of a sort, is: `[]`, null and missing, strings, numbers, booleans, other arrays, objects.
 
@@ -18,10 +19,11 @@ const NUMBER: &str = "3";
 const BOOLEAN: &str = "4";
 const OBJECT: &str = "6";
 
-/// Added to the number of digits before the point, which is from -16,383 to 131,072 in a `numeric`, for six digits always.
+/// Offset of the number of digits before the point. That number is from -16,383 to 131,072 in a `numeric`; the sum always has
+/// six digits.
 const EXPONENT_OFFSET: i32 = 200_000;
 
-/// The key of a value.
+/// Returns the key of a value.
 pub(super) fn index_key(value: &Value) -> String {
     match value {
         Value::Null => NULL_OR_MISSING.to_owned(),
@@ -34,7 +36,7 @@ pub(super) fn index_key(value: &Value) -> String {
     }
 }
 
-/// The least key of the value's type, and the least one behind that type.
+/// Returns the least key of the value's type, and the least key after that type.
 pub(super) fn bounds_of_type(value: &Value) -> (&'static str, &'static str) {
     match value {
         Value::Null => (NULL_OR_MISSING, STRING),
@@ -60,7 +62,7 @@ fn key_of_number(number: &Number) -> String {
         return format!("{NUMBER}b");
     }
     let leading_zeros = length(&digits) - length(significant);
-    // An exponent beyond those of a `numeric` is refused with the value itself.
+    // An exponent outside the range of a `numeric` is refused together with the value.
     let exponent: i32 = exponent.parse().unwrap_or(EXPONENT_OFFSET);
     let exponent = exponent.clamp(-EXPONENT_OFFSET, EXPONENT_OFFSET) + length(whole);
     let exponent = EXPONENT_OFFSET + exponent - leading_zeros;
@@ -72,14 +74,14 @@ fn key_of_number(number: &Number) -> String {
     }
 }
 
-/// The number of digits, at most as many as a `numeric` can have.
+/// Returns the number of digits, limited to the maximum of a `numeric`.
 fn length(digits: &str) -> i32 {
     i32::try_from(digits.len())
         .unwrap_or(i32::MAX)
         .min(EXPONENT_OFFSET)
 }
 
-/// Digits in the opposite order.
+/// Returns digits that sort in reverse order.
 fn complement(digits: &str) -> String {
     let opposite = |digit: u8| char::from(b'9' - (digit - b'0'));
     digits.bytes().map(opposite).collect()

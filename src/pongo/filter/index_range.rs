@@ -1,10 +1,9 @@
 //! The part of a condition on a field that an index on its path serves.
 //!
-//! It follows from the exact part, so it is never what excludes a document that matches. A match stands directly
-//! at the path; or in an array there; or, for a dotted path, below an array on the way, and then the index holds
-//! null.
+//! It follows from the exact part, so it never excludes a document that matches. A match is directly at the path, or in an
+//! array there. For a dotted path, it can also be below an array on the way; the index then contains null.
 //!
-//! Paths with a position in an array have none of this, because there the index holds what stands at the position.
+//! Paths with a position in an array have no such part, because their index contains the value at the position.
 
 use serde_json::Value;
 
@@ -14,7 +13,7 @@ use super::index_key::{ARRAY_WITH_ELEMENTS, NULL_OR_MISSING, bounds_of_type, ind
 use super::sql_parameters::{SqlParameters, SqlValue};
 use crate::pongo::dotted_path::DottedPath;
 
-/// What follows from the predicates for the key of the path's index, if anything does.
+/// Returns the condition on the key of the path's index that follows from the predicates, if there is one.
 pub(super) fn index_range(
     path: &DottedPath,
     schema: &str,
@@ -51,10 +50,10 @@ struct IndexRange<'f> {
 }
 
 impl IndexRange<'_> {
-    /// One list for the values and for what may contain them: one look into the index.
+    /// Uses one list for the values and for the arrays that may contain them, so that one index scan finds both.
     fn equal_or_array(&mut self, values: &[Value]) -> String {
         let (key, indirect) = (&self.key, self.indirect_keys());
-        // One is not in a list of its own: for a prepared statement, PostgreSQL takes a list for one of ten.
+        // A single value is not written as a list: in a prepared statement, PostgreSQL estimates ten elements for a list.
         if let [value] = values {
             let value = self.parameters.push(SqlValue::Text(index_key(value)));
             let indirect = indirect.join("', '");
@@ -75,7 +74,7 @@ impl IndexRange<'_> {
         Some(any_of(ranges))
     }
 
-    /// The keys of documents in which the value stands in an array.
+    /// Returns the keys of documents in which an array contains the value.
     fn indirect_keys(&self) -> &'static [&'static str] {
         if self.is_top_level {
             &[ARRAY_WITH_ELEMENTS]
@@ -92,7 +91,7 @@ impl IndexRange<'_> {
         (!direct.is_empty()).then(|| all_of(direct))
     }
 
-    /// The range of the matches that stand directly at the path.
+    /// Returns the range of the matches directly at the path.
     fn direct(&mut self, predicate: &Predicate) -> Option<String> {
         match predicate {
             Predicate::Range(operator, operand) => Some(self.in_range(*operator, operand)),
@@ -107,7 +106,7 @@ impl IndexRange<'_> {
         format!("{} = ANY({keys})", self.key)
     }
 
-    /// Within the operand's type.
+    /// Restricts the comparison to the operand's type.
     fn in_range(&mut self, operator: RangeOperator, operand: &Value) -> String {
         let (least, behind) = bounds_of_type(operand);
         let end = if operator.is_lower_bound() {
@@ -118,8 +117,8 @@ impl IndexRange<'_> {
         all_of(vec![self.compared(operator, operand), end])
     }
 
-    /// To the end of the index, where the arrays lie too, or from its beginning. One range keeps the index's order,
-    /// so a sort by the same path with a limit reads only what it returns.
+    /// Extends the range to the end of the index, which includes the arrays, or to its beginning. A single range keeps the
+    /// index's order. A sort by the same path with a limit therefore reads only the returned documents.
     fn compared(&mut self, operator: RangeOperator, operand: &Value) -> String {
         let operand = self.parameters.push(SqlValue::Text(index_key(operand)));
         format!("{} {} {operand}", self.key, operator.sign())

@@ -8,7 +8,7 @@ pub enum JsonType {
     Null,
     /// `true` or `false`.
     Bool,
-    /// Any number: JSON does not tell integers, doubles and decimals apart.
+    /// Any number: JSON does not distinguish integers, doubles and decimals.
     Number,
     /// A string.
     String,
@@ -18,7 +18,7 @@ pub enum JsonType {
     Object,
 }
 
-/// Each type with MongoDB's alias and its number. MongoDB has several numbers for numbers, none for all of them.
+/// Each type with MongoDB's alias and number. MongoDB has several numbers for numeric types, and none for all of them.
 const TYPES: [(JsonType, &str, Option<i64>); 6] = [
     (JsonType::Null, "null", Some(10)),
     (JsonType::Bool, "bool", Some(8)),
@@ -29,11 +29,11 @@ const TYPES: [(JsonType, &str, Option<i64>); 6] = [
 ];
 
 impl JsonType {
-    /// What [`JsonType::named`] knows.
+    /// The aliases and numbers that [`JsonType::named`] accepts.
     pub(super) const KNOWN: &'static str =
         "one of null, bool, number, string, array and object, or an array of them";
 
-    /// The type that an alias or a number of MongoDB's names.
+    /// Returns the type of MongoDB's alias or number.
     pub(super) fn named(name: &Value) -> Option<Self> {
         let is_named = |(_, alias, number): &(Self, &str, Option<i64>)| {
             name == alias || (number.is_some() && name.as_i64() == *number)
@@ -42,7 +42,7 @@ impl JsonType {
         found.map(|(json_type, _, _)| json_type)
     }
 
-    /// What `jsonb_typeof` calls it.
+    /// Returns the name of the type in `jsonb_typeof`.
     pub(super) fn sql_name(self) -> &'static str {
         match self {
             Self::Bool => "boolean",
@@ -50,7 +50,7 @@ impl JsonType {
         }
     }
 
-    /// MongoDB's alias.
+    /// Returns MongoDB's alias.
     pub(super) fn alias(self) -> &'static str {
         TYPES[self as usize].1
     }

@@ -1,4 +1,4 @@
-//! The operators that fields and elements have as methods.
+//! The operators of fields and elements as methods.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::pongo::operand::operand;
 
 macro_rules! operators {
     ($output:ident) => {
-        /// `$eq`: equal to the value. Null is also equal to a missing field. Numbers are equal by value, so 1 is 1.0.
+        /// `$eq`: equal to the value. Null also equals a missing field. Numbers compare by value, so 1 equals 1.0.
         pub fn eq(self, value: impl Serialize) -> $output {
             self.compare("$eq", value)
         }
@@ -39,7 +39,7 @@ macro_rules! operators {
             self.compare("$lte", value)
         }
 
-        /// `$in`: equal to one of the values; nothing is, when there are none.
+        /// `$in`: equal to one of the values. An empty list matches nothing.
         pub fn is_in(self, values: impl IntoIterator<Item = impl Serialize>) -> $output {
             self.compare("$in", Vec::from_iter(values))
         }
@@ -54,12 +54,12 @@ macro_rules! operators {
             self.compare("$type", json_type.alias())
         }
 
-        /// `$all`: equal to each of the values, for an array by its elements; nothing is, when there are none.
+        /// `$all`: equal to each of the values; an array matches by its elements. An empty list matches nothing.
         pub fn all(self, values: impl IntoIterator<Item = impl Serialize>) -> $output {
             self.compare("$all", Vec::from_iter(values))
         }
 
-        /// `$elemMatch`: an array of which at least one element matches everything.
+        /// `$elemMatch`: an array with at least one element that matches everything.
         ///
         /// ```
         /// use emmett_postgresql::pongo::{element, field};
@@ -71,12 +71,12 @@ macro_rules! operators {
             self.has_element(filter.into())
         }
 
-        /// `$size`: an array of so many elements.
+        /// `$size`: an array with this number of elements.
         pub fn size(self, elements: u32) -> $output {
             self.compare("$size", elements)
         }
 
-        /// `$regex`: a string in which the regular expression matches, in PostgreSQL's syntax, which is close to Perl's.
+        /// `$regex`: a string in which the regular expression matches. The syntax is PostgreSQL's, which is close to Perl's.
         ///
         /// ```
         /// use emmett_postgresql::pongo::field;
@@ -111,7 +111,7 @@ macro_rules! operators {
 
 pub(super) use operators;
 
-/// What an operator compares with; `path` names the field in messages.
+/// Returns the operand of an operator. `path` names the field in messages.
 pub(super) fn operand_of(path: &str, value: impl Serialize) -> Result<Value, FilterError> {
     operand(value).map_err(|error| FilterError::InvalidValue {
         path: path.to_owned(),

@@ -1,5 +1,5 @@
-//! MongoDB's filters as trees. A tree holds nothing that cannot be written as SQL, but for regular expressions, which
-//! PostgreSQL alone knows, and for what a document's columns cannot be compared with.
+//! Parses MongoDB's filters into trees. A tree can be written as SQL, except for two parts that are checked later. These are
+//! regular expressions, which only PostgreSQL can check, and values that cannot be compared with a column.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::pongo::dotted_path::DottedPath;
 #[cfg(test)]
 mod tests;
 
-/// A filter as MongoDB's document has it; `place` names it in messages.
+/// Parses a filter of MongoDB. `place` names it in messages.
 pub(super) fn filter(place: &str, filter: Value) -> Result<Condition, FilterError> {
     let Value::Object(entries) = filter else {
         return Err(FilterError::NotAnObject {
@@ -27,7 +27,7 @@ pub(super) fn filter(place: &str, filter: Value) -> Result<Condition, FilterErro
     conditions.collect::<Result<_, _>>().map(Condition::all)
 }
 
-/// One operator on the field, or the element, that `path` names in messages.
+/// Parses an operator on a field or an element. `path` names it in messages.
 pub(super) fn predicate(
     path: &str,
     operator: &str,
@@ -36,8 +36,8 @@ pub(super) fn predicate(
     Operator::new(operator, path).predicate(operand)
 }
 
-/// What stands behind an operator such as `$elemMatch`. The operators that join filters begin a filter, all others are about
-/// the element.
+/// Parses the operand of an operator such as `$elemMatch`. The operators that join filters begin a filter; all others are
+/// conditions on the element.
 pub(super) fn element(
     operator: &str,
     path: &str,
@@ -81,7 +81,7 @@ fn branches(operator: &str, operand: Value) -> Result<Vec<Condition>, FilterErro
     branches.collect()
 }
 
-/// What stands behind a path: an object of operators, or a value to be equal to.
+/// Parses the operand of a path: an object of operators, or a value to compare with.
 fn field(path: String, operand: Value) -> Result<Condition, FilterError> {
     let path = DottedPath::parse(path)?;
     let predicates = match operand {
@@ -93,7 +93,7 @@ fn field(path: String, operand: Value) -> Result<Condition, FilterError> {
     Ok(Condition::Field(path, predicates))
 }
 
-/// Whether an object consists of operators; `{}` does not.
+/// Returns whether an object consists of operators. `{}` does not.
 fn are_operators(path: &str, object: &Map<String, Value>) -> Result<bool, FilterError> {
     let operator = object.keys().find(|key| key.starts_with('$'));
     let plain = object.keys().find(|key| !key.starts_with('$'));
@@ -128,7 +128,7 @@ fn equal(path: &str, value: Value) -> Result<Predicate, FilterError> {
     Ok(Predicate::Equal(value))
 }
 
-/// An operator on the field, or the element, that `path` names in messages.
+/// An operator on a field or an element. `path` names it in messages.
 #[derive(Clone, Copy)]
 struct Operator<'o> {
     name: &'o str,
@@ -185,7 +185,7 @@ impl<'o> Operator<'o> {
         Ok(Predicate::AnyOf(values))
     }
 
-    /// MongoDB's null is equal to itself and to a missing field, and neither before nor after anything.
+    /// MongoDB's null equals itself and a missing field. It is neither greater nor less than any value.
     fn range(self, range: RangeOperator, operand: Value) -> Result<Predicate, FilterError> {
         refuse_unstorable(self.path, &operand)?;
         match operand {
@@ -213,7 +213,7 @@ impl<'o> Operator<'o> {
         types.collect::<Result<_, _>>().map(Predicate::OfType)
     }
 
-    /// Equal to each value, or with a matching element for each `$elemMatch`; no array has all of nothing.
+    /// Matches an array with each value, or with a matching element for each `$elemMatch`. An empty list matches nothing.
     fn all(self, operand: Value) -> Result<Predicate, FilterError> {
         let Value::Array(entries) = operand else {
             return Err(self.refused("an array of values", type_name(&operand)));
@@ -264,7 +264,7 @@ impl<'o> Operator<'o> {
         }
     }
 
-    /// `found` is the operand's type, or the operand when its type is right.
+    /// `found` is the operand's type, or the operand if its type is right.
     fn refused(self, expected: &'static str, found: impl ToString) -> FilterError {
         FilterError::WrongOperand {
             operator: self.name.to_owned(),
@@ -304,7 +304,7 @@ fn refuse_nul(path: &str, text: &str) -> Result<(), FilterError> {
     Ok(())
 }
 
-/// A number without fraction, also when it is written with one, as MongoDB's drivers do.
+/// Returns a whole number, even if it is written with a fraction of 0, as MongoDB's drivers do.
 fn whole_number(value: &Value) -> Option<u64> {
     const MOST: f64 = u32::MAX as f64;
     #[expect(
@@ -318,7 +318,7 @@ fn whole_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().and_then(of_float))
 }
 
-/// The JSON type of a value, as messages about filters name it: whether an object is empty matters here.
+/// Returns the JSON type of a value for messages about filters, which distinguish empty objects.
 pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Object(fields) if fields.is_empty() => "an empty object",

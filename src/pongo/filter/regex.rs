@@ -1,21 +1,21 @@
-//! MongoDB's regular expressions as PostgreSQL's.
+//! Converts MongoDB's regular expressions to PostgreSQL's.
 //!
-//! PostgreSQL has its own kind, close to Perl's. What the two write differently is rewritten where they would silently
-//! mean different things: `\b`, `\B`, `\z`, and the options. What only Perl's have, PostgreSQL refuses.
+//! PostgreSQL's syntax is close to Perl's. Some constructs have a different meaning in PostgreSQL, without an error: `\b`,
+//! `\B`, `\z`, and the options. These are rewritten. PostgreSQL refuses constructs that only Perl has.
 
 use std::fmt;
 
-/// A regular expression that a filter puts on a field.
+/// A regular expression of a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Regex {
     path: String,
     pattern: String,
-    /// Letters of MongoDB's.
+    /// MongoDB's option letters.
     options: String,
 }
 
 impl Regex {
-    /// Returns the first letter that is no option.
+    /// Returns the first invalid option letter as the error.
     pub(super) fn new(path: &str, pattern: &str, options: &str) -> Result<Self, char> {
         match options.chars().find(|letter| !is_option(*letter)) {
             Some(letter) => Err(letter),
@@ -27,9 +27,9 @@ impl Regex {
         }
     }
 
-    /// The same in PostgreSQL's syntax, with its options in it.
+    /// Returns the expression in PostgreSQL's syntax, including its options.
     ///
-    /// PostgreSQL knows options at the very beginning only, and only once, so those of the pattern join the others.
+    /// PostgreSQL accepts options once, at the very beginning. The pattern's own options are therefore merged with the others.
     pub(super) fn to_sql(&self) -> String {
         let (mut options, mut pattern) = (self.options.clone(), self.pattern.as_str());
         while let Some((inline, rest)) = inline_options(pattern) {
@@ -56,17 +56,17 @@ impl fmt::Display for Regex {
     }
 }
 
-/// How a regular expression matches, for [`Field::matches_with`](crate::pongo::Field::matches_with).
+/// An option of a regular expression, for [`Field::matches_with`](crate::pongo::Field::matches_with).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RegexOption {
-    /// `i`: upper and lower case are the same, for the letters that the database's collation knows.
+    /// `i`: ignores case, for the letters that the database's collation knows.
     IgnoreCase,
     /// `m`: `^` and `$` also match at the beginning and the end of a line.
     MultiLine,
     /// `s`: `.` also matches a newline.
     DotMatchesNewline,
-    /// `x`: white space in the pattern does not count, nor does what stands behind `#` in a line.
+    /// `x`: ignores white space in the pattern, and comments from `#` to the end of a line.
     Extended,
 }
 
@@ -93,13 +93,13 @@ fn is_option(letter: char) -> bool {
     matches!(letter, 'i' | 'm' | 's' | 'x')
 }
 
-/// Options such as `(?i)` at the beginning of a pattern, and the rest of it.
+/// Splits a pattern into its leading options, such as `(?i)`, and the rest.
 fn inline_options(pattern: &str) -> Option<(&str, &str)> {
     let (letters, rest) = pattern.strip_prefix("(?")?.split_once(')')?;
     (!letters.is_empty() && letters.chars().all(is_option)).then_some((letters, rest))
 }
 
-/// Writes as PostgreSQL does what it would understand in another way.
+/// Rewrites constructs that PostgreSQL would interpret differently.
 fn rewritten(pattern: &str, extended: bool) -> String {
     let mut written = String::with_capacity(pattern.len());
     let mut rest = pattern;
@@ -126,7 +126,7 @@ fn escape_length(text: &str) -> usize {
     text.chars().take(2).map(char::len_utf8).sum()
 }
 
-/// The length of the bracket expression at the beginning, or of the whole text where it does not end.
+/// Returns the length of the leading bracket expression, or of the whole text if it is not closed.
 fn bracket_length(text: &str) -> usize {
     let negated = text.starts_with("[^");
     let mut at = if negated { 2 } else { 1 };

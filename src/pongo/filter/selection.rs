@@ -1,15 +1,15 @@
-//! MongoDB's projections: which fields of a document are read.
+//! MongoDB's projections: the fields of a document to read.
 
 use serde_json::{Map, Value};
 
 use super::error::FilterError;
 use crate::pongo::dotted_path::DottedPath;
 
-/// Which fields of a document a query reads.
+/// The fields of a document that a query reads.
 ///
-/// Either those that are named, and the id: `["name", "address.city"]`, or `{"name": 1, "address.city": 1}` as MongoDB says it;
-/// or all but those: `{"password": 0}`. `"_id": 0` leaves the id out, `"_version": 1` adds the version. Below a field that is
-/// an array, the paths go on in each of its objects.
+/// An inclusive selection names the fields to read, in addition to the id: `["name", "address.city"]`, or `{"name": 1,
+/// "address.city": 1}` as in MongoDB. An exclusive selection names the fields to leave out: `{"password": 0}`. `"_id": 0`
+/// leaves the id out, `"_version": 1` adds the version. In an array, a path continues in each of its objects.
 ///
 /// ```
 /// use emmett_postgresql::pongo::FieldSelection;
@@ -20,7 +20,7 @@ use crate::pongo::dotted_path::DottedPath;
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldSelection(Value);
 
-/// MongoDB's object, or an array of names.
+/// Takes MongoDB's object, or an array of names.
 impl From<Value> for FieldSelection {
     fn from(projection: Value) -> Self {
         let names = projection.as_array().and_then(|names| {
@@ -36,7 +36,7 @@ impl From<Value> for FieldSelection {
 
 impl<S: AsRef<str>> From<&[S]> for FieldSelection {
     fn from(fields: &[S]) -> Self {
-        // The id is read in any case. Named, it keeps an empty list from being the empty object, which reads everything.
+        // The id is always read. It is named here because an empty list would become the empty object, which reads everything.
         let named = std::iter::once("_id").chain(fields.iter().map(AsRef::as_ref));
         let fields = named.map(|field| (field.to_owned(), 1.into()));
         Self(Value::Object(fields.collect()))
@@ -55,12 +55,12 @@ impl<S: AsRef<str>> From<Vec<S>> for FieldSelection {
     }
 }
 
-/// A selection in the form that the SQL function takes.
+/// A selection in the form of the SQL function's argument.
 #[derive(Debug, PartialEq)]
 pub(crate) struct SelectedFields {
-    /// Field names as a tree, whose leaves are `true`.
+    /// Field names as a tree with `true` as leaves.
     pub(crate) tree: Value,
-    /// Whether the fields of the tree are read, or all others.
+    /// Whether the tree contains the fields to read, or the fields to leave out.
     pub(crate) is_inclusive: bool,
     pub(crate) has_id: bool,
     pub(crate) has_version: bool,
@@ -98,7 +98,7 @@ impl FieldSelection {
                 _ => {}
             }
         }
-        // The columns alone decide where nothing else does: `{"_id": 1}` reads the id, `{"_id": 0}` all but it.
+        // A selection of columns alone has no other sign: `{"_id": 1}` reads the id, `{"_id": 0}` reads everything else.
         let is_inclusive = is_inclusive.unwrap_or(has_version == Some(true) || names_id && has_id);
         Ok(SelectedFields {
             tree: Value::Object(tree),

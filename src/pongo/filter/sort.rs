@@ -1,4 +1,4 @@
-//! MongoDB's sort documents as the text behind `ORDER BY`.
+//! MongoDB's sort documents as the list of `ORDER BY`.
 
 use serde_json::Value;
 
@@ -11,9 +11,9 @@ use crate::pongo::operand::direction;
 
 /// A total order of documents: the fields of a sort document such as `{"totalAmount": -1}`, and the id.
 ///
-/// The first of several keys counts most. An object keeps their order by `serde_json`'s feature `preserve_order`, which
-/// this crate turns on; where keys come from something without an order, an array of objects says it:
-/// `[{"totalAmount": -1}, {"name": 1}]`. `_id` breaks ties, so the order is total.
+/// The first key is the most important. An object keeps the order of its keys, because this crate enables `serde_json`'s
+/// feature `preserve_order`. If the keys come from an unordered source, use an array of objects: `[{"totalAmount": -1},
+/// {"name": 1}]`. `_id` breaks ties, so the order is total.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SortOrder(Vec<DirectedKey>);
 
@@ -47,7 +47,7 @@ impl SortOrder {
         Ok(Self(order))
     }
 
-    /// The list behind `ORDER BY`.
+    /// Returns the list of `ORDER BY`.
     pub(crate) fn clause(&self) -> String {
         let keys = self.0.iter().map(|directed| {
             let direction = if directed.is_descending {
@@ -60,7 +60,7 @@ impl SortOrder {
         keys.collect::<Vec<_>>().join(", ")
     }
 
-    /// The place of a document in the order, as an SQL array of texts.
+    /// Returns the position of a document in the order, as an SQL array of texts.
     pub(crate) fn place(&self) -> String {
         let keys = self
             .0
@@ -69,7 +69,7 @@ impl SortOrder {
         format!("ARRAY[{}]", keys.collect::<Vec<_>>().join(", "))
     }
 
-    /// The condition on the documents that stand behind a place; `None` where it is a place in another order.
+    /// Returns the condition on the documents after a position, or `None` for a position of another order.
     pub(crate) fn behind(
         &self,
         place: &[String],
@@ -101,7 +101,7 @@ impl SortOrder {
             .all(|pair| pair[0].is_descending == pair[1].is_descending)
     }
 
-    /// A comparison of rows, which an index on the keys serves.
+    /// Returns a comparison of rows, which an index on the keys serves.
     fn behind_in_one_direction(&self, values: &[String]) -> String {
         let keys: Vec<&str> = self
             .0
@@ -112,7 +112,7 @@ impl SortOrder {
         format!("({}) {sign} ({})", keys.join(", "), values.join(", "))
     }
 
-    /// Behind in one of the keys, and equal in those before it.
+    /// Tests each key for a later value, with equal values in the keys before it.
     fn behind_key_by_key(&self, values: &[String]) -> String {
         let alternatives = self.0.iter().enumerate().map(|(number, directed)| {
             let equal = self.0[..number]

@@ -1,4 +1,4 @@
-//! The values of one SQL statement, numbered as they are added.
+//! The numbered parameters of one SQL statement.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::error::FilterError;
 use super::regex::Regex;
 
-/// A value that a statement is given, never written into its text.
+/// The value of a parameter. It is never written into the statement's text.
 #[derive(Debug, Clone)]
 pub(crate) enum SqlValue {
     Text(String),
@@ -20,11 +20,12 @@ pub(crate) enum SqlValue {
     JsonText(BinaryText),
     Bigint(i64),
     BigintArray(Vec<i64>),
-    /// An expression of SQL's JSON path language, sent as such: from text, a generic plan would parse it for each row.
+    /// An expression of SQL's JSON path language, sent in its binary format. A generic plan would parse a text parameter for
+    /// each row.
     JsonPath(BinaryText),
 }
 
-/// Text that is sent as it is, in the binary format of `jsonb` and `jsonpath`.
+/// Text that is sent unchanged, in the binary format of `jsonb` and `jsonpath`.
 #[derive(Clone)]
 pub(crate) struct BinaryText(Vec<u8>);
 
@@ -36,7 +37,7 @@ impl fmt::Debug for BinaryText {
 
 impl ToSql for BinaryText {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        /// The version that begins both formats.
+        /// The version byte of both formats.
         const FORMAT: u8 = 1;
         out.extend_from_slice(&[FORMAT]);
         out.extend_from_slice(&self.0);
@@ -48,7 +49,7 @@ impl ToSql for BinaryText {
 }
 
 impl SqlValue {
-    /// The value, its type, and the type's name in SQL.
+    /// Returns the value, its type, and the type's name in SQL.
     fn typed(&self) -> (&(dyn ToSql + Sync), Type, &'static str) {
         match self {
             Self::Text(value) => (value, Type::TEXT, "text"),
@@ -63,7 +64,7 @@ impl SqlValue {
     }
 }
 
-/// The parameters that a statement has collected so far.
+/// The parameters of a statement so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SqlParameters {
     values: Vec<SqlValue>,
@@ -75,7 +76,7 @@ impl SqlParameters {
         Self::default()
     }
 
-    /// Adds a value and returns how the statement mentions it, with its type: `$3::jsonb`.
+    /// Adds a value. Returns its typed SQL placeholder: `$3::jsonb`.
     pub(crate) fn push(&mut self, value: SqlValue) -> String {
         let (_, _, cast) = value.typed();
         self.values.push(value);
@@ -87,22 +88,22 @@ impl SqlParameters {
         self.push(SqlValue::JsonPath(BinaryText(json_path.into())))
     }
 
-    /// Adds JSON in text.
+    /// Adds JSON as text.
     pub(crate) fn push_json_text(&mut self, json: impl Into<Vec<u8>>) -> String {
         self.push(SqlValue::JsonText(BinaryText(json.into())))
     }
 
-    /// The condition that a regular expression matches in a text that is not NULL.
+    /// Returns the condition that a regular expression matches a text that is not NULL.
     ///
-    /// Its second half is TRUE. The planner computes it, so a wrong expression is refused even when there is no text.
+    /// Its second half is TRUE. The planner evaluates it, so an invalid expression is refused even if there is no text.
     pub(super) fn matches_regex(&mut self, text: &str, regex: &Regex) -> String {
         self.regexes.push(regex.clone());
         let pattern = self.push(SqlValue::Text(regex.to_sql()));
         format!("({text} ~ {pattern} AND ('' ~ {pattern}) IS NOT NULL)")
     }
 
-    /// What it means that PostgreSQL refuses a regular expression of the statement (SQLSTATE 2201B): `None` when the
-    /// filter has none. PostgreSQL does not say which one it refuses, so the error names all of them.
+    /// Returns the error of a regular expression that PostgreSQL refuses (SQLSTATE 2201B), or `None` if the filter has none.
+    /// PostgreSQL does not identify the expression, so the error names all of them.
     pub(crate) fn invalid_regex(&self, message: &str) -> Option<FilterError> {
         let mut regexes: Vec<String> = self.regexes.iter().map(Regex::to_string).collect();
         regexes.dedup();
@@ -116,7 +117,7 @@ impl SqlParameters {
         })
     }
 
-    /// Adds JSON values and returns the rest of a comparison with them: `= $3::jsonb` or `= ANY($3::jsonb[])`.
+    /// Adds JSON values. Returns the right side of a comparison with them: `= $3::jsonb` or `= ANY($3::jsonb[])`.
     pub(crate) fn equal_to_any_json(&mut self, values: &[&Value]) -> String {
         if let [value] = values {
             return format!("= {}", self.push(SqlValue::Json((*value).clone())));
@@ -125,7 +126,7 @@ impl SqlParameters {
         format!("= ANY({})", self.push(SqlValue::JsonArray(values)))
     }
 
-    /// The values with their types for `query_typed`.
+    /// Returns the values with their types for `query_typed`.
     pub(crate) fn typed(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
         let values = self.values.iter().map(SqlValue::typed);
         values.map(|(value, kind, _)| (value, kind)).collect()

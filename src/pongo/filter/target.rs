@@ -1,4 +1,4 @@
-//! What a path names in a document: a column, or a field; and what indexes and sorts make of it.
+//! Targets of paths in a document, a column or a field, with their SQL for indexes and sorts.
 
 use super::error::FilterError;
 use crate::pongo::dotted_path::{Column, DottedPath};
@@ -25,7 +25,8 @@ impl Target {
         })
     }
 
-    /// What an index on the target lists, and what a sort by it compares. `schema` is that of the library's functions, quoted.
+    /// Returns the expression that an index lists and a sort compares. `schema` is the quoted schema of the library's
+    /// functions.
     pub(super) fn sort_key(&self, schema: &str) -> SortKey {
         match self {
             Self::Column(column) => SortKey::of_column(*column),
@@ -36,12 +37,13 @@ impl Target {
         }
     }
 
-    /// The column of an index that serves filters and sorts on the target, as `CREATE INDEX` lists it.
+    /// Returns the column of an index that serves filters and sorts on the target, for `CREATE INDEX`.
     pub(crate) fn index_expression(&self, schema: &str) -> String {
         self.sort_key(schema).sql
     }
 
-    /// What tells apart those arrays and objects that have one key, for an index that is to do that; `None` where there are none.
+    /// Returns the expression that distinguishes arrays and objects with the same key, for a unique index. `None` if there are
+    /// none.
     pub(crate) fn container_expression(&self) -> Option<String> {
         match self {
             Self::Column(_) => None,
@@ -49,7 +51,7 @@ impl Target {
         }
     }
 
-    /// The condition on documents that have the field, for an index of those alone.
+    /// Returns the condition that a document has the field, for a partial index.
     pub(crate) fn index_presence(&self) -> String {
         match self {
             Self::Column(_) => "TRUE".to_owned(),
@@ -57,8 +59,8 @@ impl Target {
         }
     }
 
-    /// `FROM` items behind the table of a collection that give the column `found.value`: what the path leads to in a document,
-    /// and the elements of what of that is an array.
+    /// Returns `FROM` items that follow the table of a collection and provide the column `found.value`. It contains the values
+    /// that the path leads to in a document, and the elements of arrays among them.
     pub(crate) fn found_values(&self) -> String {
         match self {
             Self::Column(column) => format!(
@@ -81,7 +83,7 @@ impl SortKey {
         }
     }
 
-    /// A parameter that is a text, as what the key is compared with.
+    /// Casts a text parameter to the type of the key, for comparisons.
     pub(super) fn parameter(&self, text: &str) -> String {
         if self.is_bigint {
             format!("{text}::bigint")
@@ -91,7 +93,7 @@ impl SortKey {
     }
 }
 
-/// The column that a path in a document names; a path into one is refused.
+/// Returns the column that a path names, if there is one. A path into a column is refused.
 pub(super) fn column_of(path: &DottedPath) -> Result<Option<Column>, FilterError> {
     let column = path.column();
     if column.is_some() && !path.is_top_level() {
@@ -103,8 +105,8 @@ pub(super) fn column_of(path: &DottedPath) -> Result<Option<Column>, FilterError
     Ok(column)
 }
 
-/// The collation of ranges and sorts. Equality goes without, so that the primary key serves it whatever collation the column
-/// was created with; it serves ranges when that is "C".
+/// The collation of ranges and sorts. Equality has no collation, so that the primary key serves it regardless of the column's
+/// collation. The primary key serves ranges if that collation is "C".
 pub(super) fn collation(column: Column) -> &'static str {
     match column {
         Column::Id => r#" COLLATE "C""#,
@@ -116,8 +118,8 @@ pub(super) fn collation(column: Column) -> &'static str {
 mod tests {
     use super::*;
 
-    // An index is only used while its expression is, to the letter, what queries compare: a change of this text leaves
-    // every index that exists without use.
+    // PostgreSQL uses an index only if its expression is identical to the expression of the query. A change of this text makes
+    // all existing indexes useless.
     #[test]
     fn the_expression_of_an_index_does_not_change() {
         let key = |value: &str, text: &str| {

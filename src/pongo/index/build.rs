@@ -1,7 +1,7 @@
-//! Building an index while others write.
+//! Concurrent index builds.
 //!
-//! `CREATE INDEX CONCURRENTLY` is no transaction: what it has built is there before its comment is. So it builds under a name
-//! that says what it builds, and the index gets its own name together with its comment.
+//! `CREATE INDEX CONCURRENTLY` cannot run in a transaction: the index exists before its comment. The build therefore uses a
+//! temporary name that identifies the definition. The index gets its final name together with its comment.
 
 use super::catalog::{Catalog, Found, refused};
 use super::declaration::Index;
@@ -14,7 +14,7 @@ use postgres::error::SqlState;
 use postgres::types::Type;
 use std::time::Duration;
 
-/// Without a query, whose portal would keep its snapshot until the transaction ends.
+/// Not a query, because a query's portal would keep its snapshot until the transaction ends.
 const TAKE_TURN: SchemaSql = SchemaSql::new(
     "
     BEGIN ISOLATION LEVEL READ COMMITTED;
@@ -26,10 +26,10 @@ const DISCARD: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_discard($1,
 const WAIT_FOR_TURN: RetryPolicy =
     RetryPolicy::without_end().pausing(Duration::from_millis(5), Duration::from_millis(100));
 
-/// How often a build begins anew, where others get in its way.
+/// Maximum number of retries after interference by other sessions.
 const BEGIN_ANEW: RetryPolicy = RetryPolicy::times(19);
 
-/// Creates an index outside of any transaction; false when it exists.
+/// Creates an index outside of any transaction. Returns false if it already exists.
 pub(crate) fn create_concurrently(
     connections: &Connections,
     schema: &str,
@@ -80,7 +80,7 @@ impl Build<'_> {
         })
     }
 
-    /// Whether it had to be built; `None` where others have got in the way.
+    /// Returns whether a build was necessary, or `None` after interference by other sessions.
     fn run_if_missing(&self) -> Result<Option<bool>> {
         if self.is_there()? {
             return Ok(Some(false));
@@ -89,20 +89,20 @@ impl Build<'_> {
             Ok(done) => Ok(done.then_some(true)),
             Err(error) if error.is_deadlock() => Ok(None),
             Err(error) => {
-                // A unique index that is not valid would refuse documents all the same.
+                // An invalid unique index would still refuse documents.
                 self.discard_invalid()?;
                 Err(error)
             }
         }
     }
 
-    /// False where others have got in the way.
+    /// Returns false after interference by other sessions.
     fn run(&self) -> Result<bool> {
         self.discard_invalid()?;
         let statement = self
             .index
             .statement(self.schema, self.collection, &self.built_as, true)?;
-        // Repeatable, because an index that exists is skipped.
+        // Safe to retry, because an existing index is skipped.
         self.connections.run_outside(|sql| {
             sql.batch(&statement)
                 .map_err(|source| refused(self.collection, self.index, source))
@@ -110,7 +110,7 @@ impl Build<'_> {
         self.finish()
     }
 
-    /// Gives the index its comment and its name.
+    /// Sets the comment and the final name of the index.
     fn finish(&self) -> Result<bool> {
         let mut transaction = PooledTransaction::begin(self.connections)?;
         let mut catalog = self.catalog(transaction.sql());
@@ -130,7 +130,7 @@ impl Build<'_> {
         Ok(is_new)
     }
 
-    /// Drops what a build that failed has left. Whoever has the table's lock knows that nobody else builds.
+    /// Drops the remains of a failed build. The table's lock guarantees that no other build is running.
     fn discard_invalid(&self) -> Result<()> {
         let failed = |source| Error::database("discard an index that is not valid", source);
         let mut transaction = PooledTransaction::begin(self.connections)?;
@@ -164,10 +164,10 @@ impl Build<'_> {
     }
 }
 
-/// One concurrent build at a time. Of two of one table, the second would wait for the table and the first for the snapshot
-/// with which the second waits. So the lock is held by a connection that does nothing else, and tried instead of waited
-/// for. On a pool of the caller's, which may have no second connection, the server ends such a deadlock and the build
-/// begins anew.
+/// A lock that permits one concurrent build at a time. Two builds on one table would deadlock: the second waits for the table,
+/// and the first for the second's snapshot. A connection that does nothing else therefore holds the lock, and the lock is
+/// polled instead of awaited. A caller-supplied pool may have no second connection. The server then ends such a deadlock, and
+/// the build is retried.
 struct Turn {
     _connection: Checkout,
 }
@@ -190,7 +190,7 @@ impl Turn {
     }
 }
 
-/// Takes the lock; false where another has it.
+/// Tries to take the lock. Returns false if another session holds it.
 fn try_lock(sql: &mut dyn Sql, take: &str) -> Result<bool, postgres::Error> {
     match sql.batch(take) {
         Ok(()) => Ok(true),

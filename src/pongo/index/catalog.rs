@@ -1,4 +1,4 @@
-//! The indexes that a collection has: looking at them, creating and dropping them.
+//! The existing indexes of a collection: find, create and drop.
 
 use super::declaration::{Index, IndexDescription};
 use super::definition::IndexNote;
@@ -8,7 +8,7 @@ use postgres::Row;
 use postgres::error::SqlState;
 use postgres::types::Type;
 
-/// Who has a name, in the whole schema.
+/// Finds the owner of a name in the whole schema.
 const FIND: &str = "
     SELECT indexed.relname AS table_name, pg_catalog.obj_description(named.oid, 'pg_class') AS note, indisvalid
       FROM pg_class AS named
@@ -31,11 +31,11 @@ const DROP: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_drop($1, $2)")
 
 const RENAME: SchemaSql = SchemaSql::new("SELECT {schema}.emt_index_rename($1, $2)");
 
-/// What there is of an index.
+/// The state of an index in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
-    /// What a concurrent build that failed has left, or what one builds now.
+    /// The remains of a failed concurrent build, or a build that is running now.
     Invalid,
     Index,
 }
@@ -56,7 +56,7 @@ impl<'c> Catalog<'c> {
         }
     }
 
-    /// Looks for an index. Something else under its name is an error.
+    /// Finds an index. A different object of the same name is an error.
     pub(crate) fn look(&mut self, index: &Index) -> Result<Found> {
         let name = index.name(self.collection);
         let rows = self.query("look at indexes", FIND, &[self.schema, &name])?;
@@ -88,7 +88,7 @@ impl<'c> Catalog<'c> {
         }
     }
 
-    /// Creates an index in the transaction; false when it exists.
+    /// Creates an index in the transaction. Returns false if it already exists.
     pub(crate) fn create(&mut self, index: &Index) -> Result<bool> {
         self.lock()?;
         let name = index.name(self.collection);
@@ -107,7 +107,7 @@ impl<'c> Catalog<'c> {
         Ok(true)
     }
 
-    /// Drops an index in the transaction; false when the collection has none of that name.
+    /// Drops an index in the transaction. Returns false if the collection has no index of that name.
     pub(crate) fn drop(&mut self, name: &str) -> Result<bool> {
         let rows = self.call("drop an index", &DROP, &[self.collection, name])?;
         Ok(scalar(&rows)?.unwrap_or_default())
@@ -128,7 +128,7 @@ impl<'c> Catalog<'c> {
             .collect()
     }
 
-    /// Gives the indexes of a collection that was renamed the names that they would have been given under its new name.
+    /// Renames the indexes of a renamed collection to the default names under its new name.
     pub(crate) fn rename_all(&mut self, old_name: &str) -> Result<()> {
         let rows = self.query("look at indexes", LIST, &[self.schema, self.collection])?;
         for row in &rows {
@@ -148,13 +148,13 @@ impl<'c> Catalog<'c> {
         Ok(())
     }
 
-    /// Keeps others from creating, dropping or renaming the collection and its indexes until the transaction ends.
+    /// Prevents other transactions from creating, dropping or renaming the collection and its indexes until this one ends.
     pub(crate) fn lock(&mut self) -> Result<()> {
         self.call("lock a collection", &LOCK, &[self.collection])?;
         Ok(())
     }
 
-    /// Keeps what the index of that name was created as.
+    /// Records the definition of the index in its comment.
     pub(crate) fn note(&mut self, name: &str, index: &Index) -> Result<()> {
         let comment = index.comment();
         let values = [self.collection, name, &comment];

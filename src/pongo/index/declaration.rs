@@ -1,4 +1,4 @@
-//! Indexes of collections: what they are, and what they are called.
+//! Declarations of indexes, and their names.
 
 use super::definition::{DIGEST_LENGTH, IndexDefinition, IndexNote};
 use crate::database::{TextDigest, identifier};
@@ -6,10 +6,12 @@ use crate::pongo::error::{Error, Result};
 
 /// An index of a collection.
 ///
-/// An index on fields serves filters by equality, `$in` and ranges on its first field, or on its first fields, and sorts by
-/// them, for values that stand directly in the field. Elements of arrays, and fields of objects in arrays, are what an
-/// [index on the whole document](Index::whole_document) is for, which serves equality of any field. The strings of a field must
-/// be shorter than about 2,700 bytes; in a unique index, arrays and objects, too.
+/// An index on fields serves filters by equality, `$in` and ranges on a prefix of its fields. It also serves sorts by them. It
+/// covers values that are directly in the field.
+///
+/// For array elements, and for fields of objects in arrays, use an [index on the whole document](Index::whole_document). It
+/// serves equality of any field. Strings in an indexed field must be shorter than about 2,700 bytes. In a unique index, arrays
+/// and objects must be, too.
 ///
 /// ```
 /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
@@ -24,17 +26,17 @@ use crate::pongo::error::{Error, Result};
 #[must_use]
 pub struct Index {
     definition: IndexDefinition,
-    /// Meant to have no fields.
+    /// Marks an index that has no fields on purpose.
     is_on_whole_document: bool,
     name: Option<String>,
     concurrently: bool,
 }
 
 impl Index {
-    /// An index on one field, by its dotted path: for equality, `$in`, ranges, and sorts.
+    /// An index on one field, by its dotted path. It serves equality, `$in`, ranges, and sorts.
     ///
-    /// An array is one value in it. Where the field is an array, or lies in the objects of one, a filter is answered all the
-    /// same, but looks at each such document. To search for elements, declare [`Index::whole_document`].
+    /// The index treats an array as one value. If the field is an array, or is inside objects of one, filters still work, but
+    /// check each such document. To search for elements, declare [`Index::whole_document`].
     ///
     /// ```
     /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
@@ -48,13 +50,13 @@ impl Index {
         Self::fields([path])
     }
 
-    /// An index on several fields: for filters on the first, on the first two, and so on, and for sorts by all in this order.
+    /// An index on several fields. It serves filters on a prefix of the fields, and sorts by all fields in this order.
     ///
-    /// Equality on the first field with a sort by the second finds the documents by the index, and then sorts what it has
-    /// found: equality also looks for arrays, and those lie elsewhere in the index.
+    /// Equality on the first field with a sort by the second uses the index to find the documents. It then sorts them, because
+    /// equality also matches arrays, which are elsewhere in the index.
     ///
-    /// Documents that are equal in all fields of a sort are in the order of their ids, and are sorted by these as they are read.
-    /// Where many are equal, as in a field with few values, put `_id` last: then the index has the whole order.
+    /// Documents with equal sort fields are ordered by id, and this last step is sorted during the read. If many documents are
+    /// equal, as in a field with few values, add `_id` as the last field. The index then provides the whole order.
     ///
     /// ```
     /// use emmett_postgresql::pongo::{CollectionDefinition, Index};
@@ -66,19 +68,18 @@ impl Index {
         Self::new(paths, false)
     }
 
-    /// A field that no two documents of a tenant have the same value of. A document without it has the value null, as in
-    /// MongoDB, so there can be only one; [`sparse`](Index::sparse) leaves those out. An array is one value.
+    /// A unique index on a field: no two documents of a tenant have the same value. A missing field counts as null, as in
+    /// MongoDB, so only one document may lack it. [`sparse`](Index::sparse) leaves such documents out. An array is one value.
     pub fn unique(path: impl Into<String>) -> Self {
         Self::unique_fields([path])
     }
 
-    /// Several fields that no two documents of a tenant have the same values of.
+    /// A unique index on several fields: no two documents of a tenant have the same values.
     pub fn unique_fields<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
         Self::new(paths, true)
     }
 
-    /// An index on all that a document contains, for equality of any field and of elements of arrays. It serves no ranges and
-    /// no sorts.
+    /// An index on the whole document. It serves equality of any field and of array elements, but no ranges and no sorts.
     pub fn whole_document() -> Self {
         Self {
             is_on_whole_document: true,
@@ -99,22 +100,22 @@ impl Index {
         }
     }
 
-    /// Its name, of which there can be only one in the PostgreSQL schema. Defaults to one that is made of collection and
-    /// fields.
+    /// Sets the index's name, which must be unique in the PostgreSQL schema. Defaults to a name derived from the collection and
+    /// the fields.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Leaves out the documents that have none of the fields. For unique indexes. Such an index serves no filters.
+    /// Leaves out documents that have none of the fields. Use it for unique indexes. A sparse index serves no filters.
     pub fn sparse(mut self) -> Self {
         self.definition.sparse = true;
         self
     }
 
-    /// Builds the index while others write to the collection, outside of any transaction. It takes longer, and waits for
-    /// transactions that were open before, such as that of a [`cursor`](crate::pongo::read::Find::cursor). What a build that failed has left
-    /// is removed by the next one.
+    /// Builds the index outside of any transaction, while writes continue. The build takes longer, and waits for transactions
+    /// that were open before it, such as the transaction of a [`cursor`](crate::pongo::read::Find::cursor). The next build
+    /// removes the remains of a failed one.
     pub fn concurrently(mut self) -> Self {
         self.concurrently = true;
         self
@@ -134,14 +135,14 @@ impl Index {
             .unwrap_or_else(|| self.definition.name(collection))
     }
 
-    /// The name under which it is built concurrently: two that are not the same have two.
+    /// Returns the temporary name of a concurrent build. Different definitions have different names.
     pub(crate) fn built_as(&self, collection: &str) -> String {
         let what = [collection, &self.name(collection), &self.comment()].join("\0");
         let digest = TextDigest::from(what.as_str()).text();
         format!("emt_index_{}", &digest[..2 * DIGEST_LENGTH])
     }
 
-    /// What its comment has to say.
+    /// Returns the text of the index's comment.
     pub(crate) fn comment(&self) -> String {
         let note = IndexNote {
             definition: self.definition.clone(),
@@ -150,7 +151,7 @@ impl Index {
         note.to_comment()
     }
 
-    /// Refuses an index that makes no sense, before anything is sent.
+    /// Refuses an invalid index before any statement is sent.
     pub(crate) fn check(&self, collection: &str) -> Result<()> {
         let what = || format!("an index of \"{collection}\"");
         let refuse = |reason: &str| Err(Error::invalid(what(), reason));
@@ -169,7 +170,7 @@ impl Index {
         self.definition.columns("").map(|_| ())
     }
 
-    /// `CREATE INDEX`. It is not in a function of the schema, because `CONCURRENTLY` runs in none.
+    /// Returns the `CREATE INDEX` statement. It is not part of a schema function, because `CONCURRENTLY` cannot run in one.
     pub(crate) fn statement(
         &self,
         schema: &str,
@@ -193,19 +194,19 @@ impl Index {
     }
 }
 
-/// An index that a collection has.
+/// An existing index of a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexDescription {
     /// Its name.
     pub name: String,
-    /// Its fields; none where it is on the whole document, or was not made by this library.
+    /// The indexed fields. Empty for an index on the whole document, and for an index that this library did not create.
     pub fields: Vec<String>,
-    /// Whether no two documents have the same values.
+    /// Whether the index is unique.
     pub unique: bool,
-    /// Whether it is complete. One that is not was left by a build that failed.
+    /// Whether the index is complete. A failed build leaves an incomplete index.
     pub valid: bool,
-    /// Its definition in SQL.
+    /// The index's definition in SQL.
     pub sql: String,
 }
 

@@ -1,45 +1,45 @@
-//! What makes an index: the columns that it lists, its name, and the comment that keeps both.
+//! The definition of an index: its columns, its name, and the comment that records both.
 
 use crate::database::TextDigest;
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{FilterError, Target};
 use serde::{Deserialize, Serialize};
 
-/// PostgreSQL cuts longer names off.
+/// PostgreSQL truncates longer names.
 pub(super) const LONGEST_NAME: usize = 63;
 
-/// The part of a digest that tells apart names which had to be shortened.
+/// Length of the digest that distinguishes shortened names.
 pub(super) const DIGEST_LENGTH: usize = 8;
 
-/// Keeps the placeholders of a unique index apart, which have no fields: a projection locks a document that does not exist
-/// by a row of version 0.
+/// Keeps the placeholders in a unique index distinct, because they have no fields. A projection locks a missing document by a
+/// row of version 0.
 const PLACEHOLDER: &str = "(CASE WHEN _version = 0 THEN _id ELSE '' END)";
 
-/// How the comment begins that keeps what an index was created as.
+/// Prefix of the comment that records the index's definition.
 const COMMENT: &str = "emmett-postgresql ";
 
-/// What makes an index the same as another one.
+/// The properties that identify an index. Equal definitions are the same index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IndexDefinition {
-    /// None for the whole document.
+    /// Empty for the whole document.
     pub(crate) fields: Vec<String>,
     pub(crate) unique: bool,
     pub(crate) sparse: bool,
 }
 
-/// What the comment of an index says.
+/// The content of an index's comment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IndexNote {
     #[serde(flatten)]
     pub(crate) definition: IndexDefinition,
-    /// Its name follows from the collection and the definition.
+    /// Whether the name was set explicitly. Otherwise it follows from the collection and the definition.
     pub(crate) has_own_name: bool,
 }
 
 impl IndexDefinition {
-    /// What the index lists; the schema is quoted.
+    /// Returns the columns of the index. The schema is quoted.
     pub(super) fn columns(&self, schema: &str) -> Result<String> {
         if self.fields.is_empty() {
             return Ok("USING gin (data jsonb_path_ops)".to_owned());
@@ -71,7 +71,7 @@ impl IndexDefinition {
             .collect()
     }
 
-    /// The name that an index has where it was given none.
+    /// Returns the default name of the index.
     pub(crate) fn name(&self, collection: &str) -> String {
         let ending = if self.unique { "_key" } else { "_idx" };
         let fields: Vec<String> = self.fields.iter().map(|field| snake_case(field)).collect();
@@ -90,7 +90,7 @@ impl IndexDefinition {
         format!("{}_{digest}{ending}", beginning(&body, kept))
     }
 
-    /// In words, for messages.
+    /// Describes the index in words, for messages.
     pub(crate) fn describe(&self) -> String {
         let kind = match (self.unique, self.sparse) {
             (true, true) => "unique and sparse, ",
@@ -110,13 +110,13 @@ impl IndexNote {
         format!("{COMMENT}{json}")
     }
 
-    /// What a comment says; `None` for one of somebody else.
+    /// Parses a comment. Returns `None` for a comment that this library did not write.
     pub(crate) fn parse(comment: &str) -> Option<Self> {
         serde_json::from_str(comment.strip_prefix(COMMENT)?).ok()
     }
 }
 
-/// The error of a field that an index cannot be on.
+/// Returns the error of a field that cannot be indexed.
 fn refused(field: &str, error: FilterError) -> Error {
     let reason = match error {
         FilterError::InvalidPath { reason, .. } => reason.to_owned(),
@@ -125,13 +125,13 @@ fn refused(field: &str, error: FilterError) -> Error {
     Error::invalid(format!("the field {field:?} of an index"), reason)
 }
 
-/// The longest beginning of a text that has no more bytes.
+/// Returns the longest prefix of a text that has at most this many bytes.
 fn beginning(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
 
-/// `address.zipCode` as `address_zip_code`.
+/// Converts `address.zipCode` to `address_zip_code`.
 fn snake_case(path: &str) -> String {
     let mut name = String::with_capacity(path.len() + 4);
     let mut after_lower = false;

@@ -1,4 +1,4 @@
-//! Reading any number of documents in bounded memory.
+//! Reads of any number of documents in bounded memory.
 
 use super::find::Find;
 use crate::database::{PooledTransaction, Sql};
@@ -10,13 +10,13 @@ use postgres::Row;
 use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// `FETCH` counts by an `INTEGER`.
+/// `FETCH` takes an `INTEGER`.
 const MOST_FETCHED: u32 = i32::MAX.unsigned_abs();
 
 /// Cursors of one transaction need different names.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
-/// The documents of a query, fetched in batches; see [`Find::cursor`]. After an error it ends.
+/// The documents of a query, fetched in batches; see [`Find::cursor`]. The iterator ends after an error.
 #[must_use = "an iterator does nothing until it is asked for documents"]
 pub struct Cursor<'c, 'a, T, D = T> {
     find: Find<'c, 'a, T, D>,
@@ -28,9 +28,9 @@ pub struct Cursor<'c, 'a, T, D = T> {
 }
 
 enum CursorPlace<'c, 'a> {
-    /// A transaction of its own, which ends with the iterator.
+    /// The cursor's own transaction, which ends with the iterator.
     Own(PooledTransaction),
-    /// That of the collection.
+    /// The collection's transaction.
     Borrowed(&'c Executor<'a>),
 }
 
@@ -44,13 +44,14 @@ impl<T, D> std::fmt::Debug for Cursor<'_, '_, T, D> {
 }
 
 impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
-    /// Runs the query and gives one document after the other, in bounded memory: they are fetched in batches, from one state
-    /// of the collection. On connections of its own, the collection keeps one until the iterator is dropped.
+    /// Runs the query and returns an iterator over its documents in bounded memory. The documents are fetched in batches, from
+    /// one snapshot of the collection.
     ///
-    /// On it a transaction is open as long. Reading and writing documents goes on meanwhile, but what changes the collection
-    /// itself waits until the iterator is dropped: [`drop`](crate::pongo::Collection::drop), [`rename`](crate::pongo::Collection::rename),
-    /// [`drop_index`](crate::pongo::Collection::drop_index), and an index that is built
-    /// [concurrently](crate::pongo::index::Index::concurrently). In the thread that has the iterator, that is for ever.
+    /// If the collection is not in a transaction, the iterator holds a connection with an open transaction until it is dropped.
+    /// Reads and writes of documents continue meanwhile. Changes of the collection itself wait until the iterator is dropped.
+    /// These are [`drop`](crate::pongo::Collection::drop), [`rename`](crate::pongo::Collection::rename),
+    /// [`drop_index`](crate::pongo::Collection::drop_index) and [concurrent](crate::pongo::index::Index::concurrently) index
+    /// builds. Called in the iterator's own thread, they never return.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -67,7 +68,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`to_vec`](Find::to_vec); those of single documents come from the iterator.
+    /// Those of [`to_vec`](Find::to_vec). The iterator returns the errors of single documents.
     pub fn cursor(self) -> Result<Cursor<'c, 'a, T, D>> {
         Cursor::open(self)
     }
@@ -146,7 +147,7 @@ impl<T, D> Drop for Cursor<'_, '_, T, D> {
     fn drop(&mut self) {
         if let CursorPlace::Borrowed(executor) = &self.place {
             let close = format!("CLOSE {}", self.name);
-            // Where this fails, the transaction is at its end, and with it the cursor.
+            // If this fails, the transaction has ended, and the cursor with it.
             let _ = executor.run_inside(|sql| {
                 sql.execute_unnamed(&close, &[])
                     .map_err(|source| Error::database("close a cursor", source))

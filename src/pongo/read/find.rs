@@ -1,4 +1,4 @@
-//! Finding and counting documents.
+//! Queries and counts of documents.
 
 use crate::database::position::{from_sql, to_sql};
 use crate::database::{Jsonb, check_key, param, scalar, scalars};
@@ -41,31 +41,31 @@ const DISTINCT: StatementSql = StatementSql::new(
      {limit}",
 );
 
-/// How many documents are fetched at once, where the query does not say.
+/// The default batch size.
 const BATCH_SIZE: u32 = 500;
 
 impl<T> Collection<'_, T> {
-    /// How many documents match the filter; `json!({})` matches all.
+    /// Returns the number of documents that match the filter. `json!({})` matches all documents.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter is not valid.
+    /// [`Error::Filter`] if the filter is invalid.
     pub fn count_documents(&self, filter: impl Into<Filter>) -> Result<u64> {
         let statement = self.filtered(COUNT, &filter.into())?;
         let rows = self.read(|sql| statement.query("count documents", sql))?;
         Ok(scalar(&rows)?.map_or(Ok(0), from_sql)?)
     }
 
-    /// Whether a document matches the filter.
+    /// Returns whether a document matches the filter.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter is not valid.
+    /// [`Error::Filter`] if the filter is invalid.
     pub fn exists(&self, filter: impl Into<Filter>) -> Result<bool> {
         let statement = self.filtered(EXISTS, &filter.into())?;
         let rows = self.read(|sql| statement.query("look for a document", sql))?;
         Ok(scalar(&rows)?.unwrap_or_default())
     }
 
-    /// The different values of a field in the documents that match the filter, in order; an array gives its elements.
+    /// Returns the distinct values of a field in the matching documents, sorted. An array contributes its elements.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -82,7 +82,8 @@ impl<T> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter or the path is not valid, [`Error::Json`] when a value does not fit `V`.
+    /// - [`Error::Filter`]: the filter or the path is invalid.
+    /// - [`Error::Json`]: a value does not fit `V`.
     pub fn distinct<V: DeserializeOwned>(
         &self,
         path: &str,
@@ -109,10 +110,11 @@ impl<T> Collection<'_, T> {
 }
 
 impl<'a, T: DeserializeOwned> Collection<'a, T> {
-    /// The document of this id, or `None`.
+    /// Returns the document of this id, or `None`.
     ///
     /// # Errors
-    /// [`Error::Json`] when the document does not fit `T`, [`Error::InvalidInput`] for what cannot be an id.
+    /// - [`Error::Json`]: the document does not fit `T`.
+    /// - [`Error::InvalidInput`]: the id is invalid.
     pub fn find_by_id(&self, id: &str) -> Result<Option<T>> {
         check_key("the document id", id)?;
         let table = self.table()?;
@@ -131,15 +133,16 @@ impl<'a, T: DeserializeOwned> Collection<'a, T> {
             .transpose()
     }
 
-    /// A document that matches the filter, whichever the server finds first, or `None`.
+    /// Returns one document that matches the filter, or `None`. It is the first match that the server finds.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter is not valid, [`Error::Json`] when the document does not fit `T`.
+    /// - [`Error::Filter`]: the filter is invalid.
+    /// - [`Error::Json`]: the document does not fit `T`.
     pub fn find_one(&self, filter: impl Into<Filter>) -> Result<Option<T>> {
         Ok(self.find(filter).limit(1).to_vec()?.pop())
     }
 
-    /// Begins a query of the documents that match the filter; `json!({})` matches all.
+    /// Begins a query of the documents that match the filter. `json!({})` matches all documents.
     pub fn find(&self, filter: impl Into<Filter>) -> Find<'_, 'a, T> {
         Find {
             collection: self,
@@ -183,43 +186,46 @@ impl<T, D> std::fmt::Debug for Find<'_, '_, T, D> {
 }
 
 impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
-    /// The order: field names with 1 for ascending and -1 for descending, the most important first. It is total. Ascending,
-    /// `[]` comes first, then null and missing, strings (in the order of their bytes), numbers, booleans, all other arrays,
-    /// and objects; what is equal in all fields is in the order of the ids. Arrays that have elements are equal in it, unlike in
-    /// MongoDB, which takes their least or greatest element; and so are objects. Defaults to no order.
+    /// Sort order: field names with 1 for ascending and -1 for descending, the most important first. Defaults to no order.
     ///
-    /// An object made by `json!` keeps the order of its keys; where keys come from something without an order, an array of
-    /// objects says it: `[{"total": -1}, {"name": 1}]`.
+    /// The order is total. Ascending, it is: `[]`, null and missing, strings (byte by byte), numbers, booleans, all other
+    /// arrays, objects. Documents with equal fields are ordered by id. Non-empty arrays are equal to each other, and so are
+    /// objects. MongoDB compares arrays by their least or greatest element instead.
+    ///
+    /// An object made with `json!` keeps the order of its keys. If the keys come from an unordered source, pass an array of
+    /// objects: `[{"total": -1}, {"name": 1}]`.
     pub fn sort(mut self, order: Value) -> Self {
         self.sort = Some(order);
         self
     }
 
-    /// The largest number of documents. Defaults to no limit; 0 gives none, unlike in MongoDB, where it means no limit.
+    /// Maximum number of documents. 0 returns none; in MongoDB, 0 means no limit. Defaults to no limit.
     pub fn limit(mut self, documents: u64) -> Self {
         self.limit = Some(documents);
         self
     }
 
-    /// How many documents to leave out at the beginning. Defaults to 0. To read page by page, [`page`](Find::page) is better.
+    /// Number of documents to skip at the beginning. To read page by page, prefer [`page`](Find::page). Defaults to 0.
     pub fn skip(mut self, documents: u64) -> Self {
         self.skip = documents;
         self
     }
 
-    /// Begins a [`page`](Find::page) behind the one whose [`next`](crate::pongo::Page::next) this is. Defaults to the first page.
+    /// Begins a [`page`](Find::page) after the page that returned this [`next`](crate::pongo::Page::next) token. Defaults to
+    /// the first page.
     pub fn after(mut self, next: &str) -> Self {
         self.after = Some(next.to_owned());
         self
     }
 
-    /// How many documents [`cursor`](Find::cursor) fetches at once, at least 1. Defaults to 500.
+    /// Number of documents that [`cursor`](Find::cursor) fetches at once, at least 1. Defaults to 500.
     pub fn batch_size(mut self, documents: u32) -> Self {
         self.batch_size = documents;
         self
     }
 
-    /// Reads some fields only, as a type of their own. They are read as they are stored: upcasts see whole documents only.
+    /// Reads selected fields only, as a type of their own. The fields have their stored form: upcasts run on whole documents
+    /// only.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -255,11 +261,11 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         }
     }
 
-    /// Runs the query.
+    /// Runs the query. Returns its documents.
     ///
     /// # Errors
-    /// [`Error::Filter`] when the filter, the order or the selection is not valid, [`Error::Json`] when a document does not
-    /// fit the type.
+    /// - [`Error::Filter`]: the filter, the order or the selection is invalid.
+    /// - [`Error::Json`]: a document does not fit the type.
     pub fn to_vec(self) -> Result<Vec<D>> {
         let statement = self.statement()?;
         let rows = self
@@ -270,7 +276,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
             .collect()
     }
 
-    /// How PostgreSQL runs the query, as `EXPLAIN` says it: which index serves it, and what it costs.
+    /// Returns PostgreSQL's plan of the query, as from `EXPLAIN`: the index that serves it, and the estimated cost.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -290,7 +296,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         self.plan("")
     }
 
-    /// Like [`explain`](Find::explain), but runs the query and says what it has cost.
+    /// Runs the query, and returns its plan with the actual costs. Otherwise like [`explain`](Find::explain).
     ///
     /// # Errors
     /// Those of [`to_vec`](Find::to_vec).
@@ -321,7 +327,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
         Ok(builder.part("skip", skip).build(&[FIND]))
     }
 
-    /// A statement with the filter and the fields that are read.
+    /// Returns a statement with the filter and the selected fields.
     pub(crate) fn builder(&self) -> Result<StatementBuilder> {
         if self.batch_size == 0 {
             return Err(Error::invalid("the batch size", "must be at least 1"));
@@ -343,7 +349,7 @@ impl<'c, 'a, T, D: DeserializeOwned> Find<'c, 'a, T, D> {
     }
 }
 
-/// The SQL of the fields that a selection reads.
+/// Returns the SQL of the fields of a selection.
 fn selected(
     table: &DocumentTable,
     selection: &FieldSelection,

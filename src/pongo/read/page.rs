@@ -1,4 +1,4 @@
-//! Pages of a query: each begins behind the last document of the one before, wherever that is by now.
+//! Pages of a query. Each page begins after the last document of the previous one, even if that document has moved since.
 
 use super::find::Find;
 use crate::database::get;
@@ -27,15 +27,15 @@ const PAGE: StatementSql = StatementSql::new(
 pub struct Page<D> {
     /// The documents.
     pub documents: Vec<D>,
-    /// Where the next page begins, for [`Find::after`]; `None` after the last one. Letters, digits, `-` and `_`, so that it can
-    /// stand in a URL. It holds the values of the fields that are sorted by.
+    /// Token of the next page, for [`Find::after`]; `None` after the last page. It consists of letters, digits, `-` and `_`, so
+    /// it can be part of a URL. It contains the values of the sort fields.
     pub next: Option<String>,
 }
 
-/// A place in an order.
+/// A position in an order.
 #[derive(Serialize, Deserialize)]
 struct Place {
-    /// The sort document that made the order.
+    /// The sort document of the order.
     sort: Value,
     /// The values of the last document, as texts.
     keys: Vec<String>,
@@ -56,11 +56,11 @@ impl Place {
 }
 
 impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
-    /// Runs the query for one page of at most `size` documents: the first, or the one that begins [`after`](Find::after)
-    /// another. The order is that of [`sort`](Find::sort), and by id where it leaves documents equal.
+    /// Runs the query for one page of at most `size` documents. This is the first page, or the page [`after`](Find::after)
+    /// another. The order is the [`sort`](Find::sort) order, with the id as the last key.
     ///
-    /// A page begins behind a document, not after a number of them: what is inserted or deleted meanwhile moves nothing from
-    /// one page to another, and the thousandth page costs what the first does where an index serves the order.
+    /// A page begins after a document, not after a number of documents. Concurrent inserts and deletes therefore move no
+    /// document to another page. If an index serves the order, the thousandth page costs as much as the first.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -80,8 +80,9 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a size of 0, for a token of another order or of something else, and beside
-    /// [`limit`](Find::limit) and [`skip`](Find::skip); those of [`to_vec`](Find::to_vec).
+    /// - [`Error::InvalidInput`]: the size is 0, or the token is invalid or belongs to another order.
+    /// - [`Error::InvalidInput`]: the query has a [`limit`](Find::limit) or [`skip`](Find::skip).
+    /// - Those of [`to_vec`](Find::to_vec).
     pub fn page(self, size: u32) -> Result<Page<D>> {
         self.check_page(size)?;
         let sort = self.sort.clone().unwrap_or_else(|| json!({}));
@@ -107,7 +108,7 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
             .part("place", order.place())
             .part("behind", behind)
             .part("order", order.clause())
-            // One more, to know whether there is a next page.
+            // Reads one more document, to know whether there is a next page.
             .limit(self.collection.guard, Some(u64::from(size) + 1))
             .build(&[PAGE]);
         let mut rows = self
@@ -115,7 +116,7 @@ impl<T, D: DeserializeOwned> Find<'_, '_, T, D> {
             .read(|sql| statement.query("find a page of documents", sql))?;
         let has_next = rows.len() as u64 > u64::from(size);
         if has_next {
-            // There is one more than the page has.
+            // Removes the extra document.
             rows.pop();
         }
         let documents = rows

@@ -1,4 +1,4 @@
-//! The operands of `$push` and `$addToSet`: a value, or values behind `$each`.
+//! The operands of `$push` and `$addToSet`: a value, or the values of `$each`.
 
 use super::error::UpdateError;
 use super::field::Field;
@@ -7,7 +7,7 @@ use crate::pongo::dotted_path::DottedPath;
 use crate::pongo::operand::direction;
 use serde_json::{Map, Value, json};
 
-/// What `$push` puts where, in the form of the SQL function.
+/// Returns the values and positions of a `$push`, as the SQL function takes them.
 pub(super) fn pushed_values(field: &Field, operand: &Value) -> Result<Value, UpdateError> {
     let Some(modifiers) = modifiers(field, operand)? else {
         return Ok(json!({"each": [operand]}));
@@ -31,7 +31,7 @@ pub(super) fn pushed_values(field: &Field, operand: &Value) -> Result<Value, Upd
     Ok(pushed)
 }
 
-/// The values that `$addToSet` adds.
+/// Returns the values that `$addToSet` adds.
 pub(super) fn added_values(field: &Field, operand: &Value) -> Result<Value, UpdateError> {
     let Some(modifiers) = modifiers(field, operand)? else {
         return Ok(json!([operand]));
@@ -42,7 +42,7 @@ pub(super) fn added_values(field: &Field, operand: &Value) -> Result<Value, Upda
     }
 }
 
-/// The object with `$each`; `None` for a value.
+/// Returns the object with `$each`, or `None` for a plain value.
 fn modifiers<'v>(
     field: &Field,
     operand: &'v Value,
@@ -77,7 +77,7 @@ fn whole_number(
     Err(field.wrong_operand(expected, value))
 }
 
-/// The keys of a sort with their directions; the empty path is the element itself.
+/// Returns the sort keys with their directions. The empty path is the element itself.
 fn sort_keys(field: &Field, sort: &Value) -> Result<Value, UpdateError> {
     let expected = "1, -1 or an object of fields with 1 or -1 behind `$sort`";
     let refused = || field.wrong_operand(expected, sort);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Changes to a document, in MongoDB's language: written as JSON, or built field by field.
+/// Changes to a document, in MongoDB's language. An update is written as JSON, or built field by field.
 ///
 /// ```
 /// use emmett_postgresql::pongo::Update;
@@ -38,35 +38,36 @@ use std::sync::Arc;
 ///
 /// # Paths
 ///
-/// `address.city` is the field `city` of the object in `address`; missing objects on the way are made. A number is the
-/// position of an element where there is an array, and a field's name elsewhere; positions beyond an array's end are filled
-/// with null, 10000 at most. A path that leads through anything else is refused, except where there is nothing to take away.
-/// One update touches each field once: `$set` of `a` and `$inc` of `a.b` are refused together, so the order of the operators
-/// does not matter. `_id` and `_version` cannot be changed.
+/// `address.city` is the field `city` of the object in `address`. Missing objects on the way are created. In an array, a number
+/// is the position of an element; elsewhere, it is a field's name. Gaps before a position beyond the array's end are filled
+/// with null, 10000 at most.
+///
+/// A path through any other value is refused, unless the operator removes something. Then there is nothing to remove. An update
+/// touches each field once: `$set` of `a` together with `$inc` of `a.b` is refused. Therefore the order of the operators does
+/// not matter. `_id` and `_version` cannot be changed.
 ///
 /// # Operators
 ///
 /// | Operator | Effect |
 /// |---|---|
-/// | `$set` | puts a value in place of what is there |
-/// | `$setOnInsert` | the same, but only where an upsert makes the document |
-/// | `$unset` | removes a field; an element of an array becomes null |
-/// | `$inc`, `$mul` | adds to a number, multiplies it: as decimals, also beyond 64 bits. A fraction that only a decimal could hold becomes the nearest float, unless one of the two numbers was such a decimal. A missing field counts as 0 |
-/// | `$min`, `$max` | keeps the smaller or the larger value; a missing field gets it |
-/// | `$push` | appends a value, or those behind `$each`: with `$position` elsewhere, then sorted by `$sort`, then cut to `$slice` elements |
-/// | `$addToSet` | appends a value, or those behind `$each`, unless an element equals it |
-/// | `$pull` | takes out the elements that equal a value, or match a condition |
-/// | `$pop` | takes out the last element (`1`) or the first (`-1`) |
-/// | `$rename` | moves a field to another path; neither may lead through an array |
-/// | `$currentDate` | the time of the transaction, as in `"2026-11-26T08:18:20.123Z"`; for `true` and `{"$type": "date"}` |
+/// | `$set` | sets a value |
+/// | `$setOnInsert` | sets a value, but only if an upsert inserts the document |
+/// | `$unset` | removes a field; an array element becomes null |
+/// | `$inc`, `$mul` | adds to a number, multiplies it: in decimal, also beyond 64 bits. A fraction that only a decimal could hold becomes the nearest float, unless one of the operands is such a decimal. A missing field counts as 0 |
+/// | `$min`, `$max` | keeps the smaller or the larger value; a missing field is set to the value |
+/// | `$push` | appends a value, or the values of `$each`. `$position` inserts elsewhere; then `$sort` sorts and `$slice` truncates the array |
+/// | `$addToSet` | appends a value, or the values of `$each`, unless an element equals it |
+/// | `$pull` | removes the elements that equal a value, or match a condition |
+/// | `$pop` | removes the last element (`1`) or the first (`-1`) |
+/// | `$rename` | moves a field to another path; neither path may lead through an array |
+/// | `$currentDate` | sets the time of the transaction, as in `"2026-11-26T08:18:20.123Z"`; takes `true` and `{"$type": "date"}` |
 ///
-/// The others, such as `$bit` and the positions `$` and `$[]`, are refused, and so is an update without operators. An operator
-/// without fields, as in `{"$set": {}}`, does nothing.
+/// Other operators, such as `$bit` and the positions `$` and `$[]`, are refused. An update without operators is refused, too.
+/// An operator without fields, as in `{"$set": {}}`, does nothing.
 ///
-/// Values are JSON's, so some things differ from MongoDB: 1 equals 1.0; objects are equal whatever the order of their fields;
-/// `$min`, `$max` and `$sort` compare in the order in which this library sorts: null, strings byte by byte, numbers,
-/// booleans, arrays, objects, and an empty array before all of them. Strings inside of arrays and objects compare in
-/// the collation of the database.
+/// Values are JSON's, so some rules differ from MongoDB's. 1 equals 1.0. Objects are equal regardless of the order of their
+/// fields. `$min`, `$max` and `$sort` use this library's sort order: empty arrays, null, strings byte by byte, numbers,
+/// booleans, arrays, objects. Strings inside arrays and objects compare in the collation of the database.
 #[derive(Debug, Clone)]
 #[must_use = "an update changes nothing by itself"]
 pub struct Update(Result<Vec<Operation>, UpdateError>);
@@ -84,17 +85,17 @@ impl Default for Update {
 }
 
 impl Update {
-    /// An update without operators. A value that cannot be written as JSON is reported when the update is used.
+    /// Creates an update without operators. A value that cannot be serialized as JSON is an error when the update is used.
     pub fn new() -> Self {
         Self(Err(UpdateError::Empty))
     }
 
-    /// `$set`: puts a value in place of what is there.
+    /// `$set`: sets a value.
     pub fn set(self, path: &str, value: impl Serialize) -> Self {
         self.with("$set", path, operand(value))
     }
 
-    /// `$setOnInsert`: puts a value where an upsert makes the document.
+    /// `$setOnInsert`: sets a value if an upsert inserts the document.
     pub fn set_on_insert(self, path: &str, value: impl Serialize) -> Self {
         self.with("$setOnInsert", path, operand(value))
     }
@@ -114,17 +115,17 @@ impl Update {
         self.with("$mul", path, operand(by))
     }
 
-    /// `$min`: puts a value in place of a larger one.
+    /// `$min`: replaces a larger value.
     pub fn min(self, path: &str, value: impl Serialize) -> Self {
         self.with("$min", path, operand(value))
     }
 
-    /// `$max`: puts a value in place of a smaller one.
+    /// `$max`: replaces a smaller value.
     pub fn max(self, path: &str, value: impl Serialize) -> Self {
         self.with("$max", path, operand(value))
     }
 
-    /// `$currentDate`: puts the time of the transaction, as in `"2026-11-26T08:18:20.123Z"`.
+    /// `$currentDate`: sets the time of the transaction, as in `"2026-11-26T08:18:20.123Z"`.
     pub fn current_date(self, path: &str) -> Self {
         self.with("$currentDate", path, Ok(json!(true)))
     }
@@ -175,8 +176,8 @@ impl Update {
         self.with("$addToSet", path, each(values))
     }
 
-    /// `$pull`: takes the elements that equal a value out of an array. [`pull_where`](Self::pull_where) takes those that match
-    /// a condition.
+    /// `$pull`: removes the elements that equal a value from an array. [`pull_where`](Self::pull_where) removes those that
+    /// match a condition.
     pub fn pull(self, path: &str, value: impl Serialize) -> Self {
         let value = operand(value);
         if let Some(value) = value.as_ref().ok().filter(|value| has_operator(value)) {
@@ -189,15 +190,15 @@ impl Update {
             return self.and(Err(refused));
         }
         let condition = value.map(|value| match value {
-            // Bare, it would be a condition.
+            // A plain object would be a condition.
             Value::Object(_) => json!({"$eq": value}),
             _ => value,
         });
         self.with("$pull", path, condition)
     }
 
-    /// `$pull` with a condition: takes the elements that match out of an array. The condition is a
-    /// [`Filter`](crate::pongo::Filter) of the fields of an element, or about the [`element`](crate::pongo::element) itself.
+    /// `$pull` with a condition: removes the matching elements from an array. The condition is a
+    /// [`Filter`](crate::pongo::Filter) on the fields of an element, or on the [`element`](crate::pongo::element) itself.
     ///
     /// ```
     /// use emmett_postgresql::pongo::{Update, element, field};
@@ -224,24 +225,24 @@ impl Update {
         }
     }
 
-    /// `$pop`: takes the first element out of an array.
+    /// `$pop`: removes the first element of an array.
     pub fn pop_first(self, path: &str) -> Self {
         self.with("$pop", path, Ok(json!(-1)))
     }
 
-    /// `$pop`: takes the last element out of an array.
+    /// `$pop`: removes the last element of an array.
     pub fn pop_last(self, path: &str) -> Self {
         self.with("$pop", path, Ok(json!(1)))
     }
 
-    /// The operations, which touch each field once.
+    /// Returns the operations, which touch each field once.
     pub(super) fn operations(&self) -> Result<&[Operation], UpdateError> {
         let operations = self.0.as_ref().map_err(Clone::clone)?;
         refuse_conflicts(operations.iter().flat_map(Operation::touched).collect())?;
         Ok(operations)
     }
 
-    /// Whether the update changes every document that it is applied to.
+    /// Returns whether the update changes every document that it is applied to.
     pub(crate) fn counts(&self) -> bool {
         let operations = self.0.as_ref();
         operations.is_ok_and(|operations| operations.iter().any(Operation::counts))
@@ -258,7 +259,7 @@ impl Update {
         })
     }
 
-    /// Adds an operation. The first thing that went wrong stays.
+    /// Adds an operation. The first error is kept.
     fn and(self, operation: Result<Operation, UpdateError>) -> Self {
         let mut operations = match self.0 {
             Err(UpdateError::Empty) => Vec::new(),
@@ -277,7 +278,7 @@ fn each(values: impl IntoIterator<Item = impl Serialize>) -> Result<Value, JsonE
     Ok(json!({"$each": values.collect::<Result<Vec<_>, _>>()?}))
 }
 
-/// Whether a value has an operator in it, so that no element equals it.
+/// Returns whether a value contains an operator, so that no element equals it.
 fn has_operator(value: &Value) -> bool {
     match value {
         Value::Array(values) => values.iter().any(has_operator),

@@ -3,9 +3,9 @@
 use super::error::UpdateError;
 use super::field::Field;
 
-/// Refuses two equal paths, and a path that leads into another one.
+/// Refuses equal paths, and a path that leads into another one.
 pub(super) fn refuse_conflicts(mut touched: Vec<&Field>) -> Result<(), UpdateError> {
-    // In this order the paths that lead into a path stand directly behind it.
+    // In this order, the paths into a path follow it directly.
     touched.sort_by(|one, other| one.path.names().cmp(other.path.names()));
     for pair in touched.windows(2) {
         let [one, other] = pair else { continue };

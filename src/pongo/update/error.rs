@@ -2,7 +2,7 @@ use crate::json::JsonError;
 use crate::pongo::filter::FilterError;
 use std::sync::Arc;
 
-/// Why an update document was refused. Nothing has been sent to the database then.
+/// The reason for which an update document was refused. Nothing was sent to the database.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
@@ -10,15 +10,15 @@ pub enum UpdateError {
     #[error("an update must be an object of operators, not {found}")]
     #[non_exhaustive]
     NotAnObject {
-        /// The JSON type that stands there.
+        /// The JSON type of the update.
         found: &'static str,
     },
 
-    /// The update says nothing.
+    /// The update is empty.
     #[error("an update needs at least one operator, such as `$set`")]
     Empty,
 
-    /// The update has a field where operators stand: it is a whole document, or a mistake.
+    /// The update has a field in place of an operator: it is a whole document, or a mistake.
     #[error(
         "`{key}` is not an operator: an update consists of operators such as `$set`, and replace_one replaces a whole document"
     )]
@@ -36,7 +36,7 @@ pub enum UpdateError {
         operator: String,
     },
 
-    /// An operator takes an object with a field for each change.
+    /// The operand of an operator is not an object with a field for each change.
     #[error("`{operator}` needs an object of fields, not {found}")]
     #[non_exhaustive]
     NoFields {
@@ -46,7 +46,7 @@ pub enum UpdateError {
         found: &'static str,
     },
 
-    /// The operator's operand is not one that it can work with.
+    /// The operand is invalid for the operator.
     #[error("`{operator}` of `{path}` needs {expected}, not {found}")]
     #[non_exhaustive]
     WrongOperand {
@@ -54,13 +54,14 @@ pub enum UpdateError {
         operator: &'static str,
         /// The field.
         path: String,
-        /// What the operator works with.
+        /// The operands that the operator accepts.
         expected: &'static str,
-        /// The value that was given, or its JSON type.
+        /// The given value, or its JSON type.
         found: String,
     },
 
-    /// `$push` knows `$each`, `$position`, `$sort` and `$slice`, `$addToSet` knows `$each`, and `$each` must be there.
+    /// A modifier is unknown, or `$each` is missing. `$push` takes `$each`, `$position`, `$sort` and `$slice`; `$addToSet`
+    /// takes `$each`.
     #[error("`{operator}` of `{path}` does not work with `{modifier}`{hint}")]
     #[non_exhaustive]
     Modifier {
@@ -70,11 +71,11 @@ pub enum UpdateError {
         path: String,
         /// The modifier as it was written.
         modifier: String,
-        /// What to do about it.
+        /// The correction.
         hint: &'static str,
     },
 
-    /// The name of a field cannot be used as a path.
+    /// The name of a field is not a valid path.
     #[error("`{operator}` of `{path}` names no field: {reason}")]
     #[non_exhaustive]
     InvalidPath {
@@ -82,11 +83,11 @@ pub enum UpdateError {
         operator: &'static str,
         /// The path as it was written.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
 
-    /// `_id` and `_version` belong to the library.
+    /// `_id` and `_version` cannot be changed.
     #[error("`{operator}` of `{path}` is not possible: `{field}` cannot be changed")]
     #[non_exhaustive]
     Immutable {
@@ -98,7 +99,7 @@ pub enum UpdateError {
         field: &'static str,
     },
 
-    /// Two operators touch the same field, or a field and what is inside it.
+    /// Two operators touch the same field, or a field and a part of it.
     #[error(
         "`{operator}` of `{path}` and `{other_operator}` of `{other_path}` conflict: an update touches each field once"
     )]
@@ -106,15 +107,15 @@ pub enum UpdateError {
     Conflict {
         /// One of the operators.
         operator: &'static str,
-        /// Its path.
+        /// The path of that operator.
         path: String,
         /// The other operator.
         other_operator: &'static str,
-        /// Its path: the same, or one inside the first.
+        /// The path of the other operator: the same, or one inside the first.
         other_path: String,
     },
 
-    /// A value cannot be kept as `jsonb`.
+    /// A value cannot be stored as `jsonb`.
     #[error("the value of `{operator}` of `{path}` cannot be stored")]
     #[non_exhaustive]
     Value {
@@ -122,17 +123,17 @@ pub enum UpdateError {
         operator: &'static str,
         /// The field.
         path: String,
-        /// Why.
+        /// The cause.
         source: Arc<JsonError>,
     },
 
-    /// The condition of a `$pull` is not a filter.
+    /// The condition of a `$pull` is not a valid filter.
     #[error("the condition of `$pull` of `{path}` is not valid")]
     #[non_exhaustive]
     Condition {
         /// The field.
         path: String,
-        /// Why.
+        /// The cause.
         source: FilterError,
     },
 }

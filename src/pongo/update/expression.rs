@@ -5,21 +5,21 @@ use super::error::UpdateError;
 use super::operation::{Operand, SqlOperation};
 use crate::pongo::filter::{ElementCondition, SqlParameters, pull_condition};
 
-/// What happens to the document.
+/// The operation on the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpdatePhase {
-    /// It exists, and `$setOnInsert` does nothing.
+    /// The document exists, and `$setOnInsert` does nothing.
     Change,
-    /// It is being made, by an upsert.
+    /// An upsert inserts the document.
     Insert,
 }
 
-/// Translates an update document into an expression for the document that it makes of `document`, an SQL expression of
-/// type `jsonb` that is an object.
+/// Translates an update document into an SQL expression for the new document. `document` is an SQL expression of type `jsonb`
+/// that is an object.
 ///
-/// The name of the schema is quoted. All values and paths go to `parameters`, so that the text is the same for updates of one
-/// kind; only the conditions of `$pull` are part of it. The expression fails with SQLSTATE SE031 where the document does not
-/// fit, for example where `$inc` meets a string.
+/// The name of the schema is quoted. All values and paths go to `parameters`, so updates of one kind have the same text. Only
+/// the conditions of `$pull` are part of it. The expression fails with SQLSTATE SE031 if the document does not fit, for example
+/// if `$inc` meets a string.
 pub(crate) fn update_expression(
     update: &Update,
     document: &str,
@@ -35,13 +35,13 @@ pub(crate) fn update_expression(
             _ => others.push(operation.to_sql(None)),
         }
     }
-    // The conditional ones first, so that the text finds their paths at the same places.
+    // The conditional operations come first, so that the text finds their paths at fixed places.
     let numbered = pulls.iter().zip(1..);
     let all: Vec<SqlOperation<'_>> = numbered
         .map(|((operation, _), number)| operation.to_sql(Some(number)))
         .chain(others)
         .collect();
-    // What stands in an update document can always be written as JSON.
+    // An update document can always be serialized as JSON.
     let all = parameters.push_json_text(serde_json::to_vec(&all).unwrap_or_default());
 
     let mut pulled = Vec::with_capacity(pulls.len());
@@ -62,7 +62,7 @@ pub(crate) fn update_expression(
     ))
 }
 
-/// What `$pull` leaves of an array. The function refuses what is none, and takes nothing out of what is missing.
+/// Returns the elements that `$pull` keeps. The SQL function refuses a value that is no array, and ignores a missing field.
 fn pulled_elements(
     condition: &ElementCondition,
     elements: &str,

@@ -36,7 +36,7 @@ impl Field {
         }
     }
 
-    /// The path, as errors have it.
+    /// Returns the path for errors.
     pub(super) fn path(&self) -> String {
         self.path.as_str().to_owned()
     }
@@ -82,13 +82,13 @@ impl Field {
         }
     }
 
-    /// Refuses what `jsonb` cannot keep.
+    /// Refuses values that `jsonb` cannot store.
     pub(super) fn check_storable(&self, operand: &Value) -> Result<(), UpdateError> {
         let json = to_json(operand);
         json.map(|_| ()).map_err(|source| self.unstorable(source))
     }
 
-    /// Refuses what would be nested too deep at the path.
+    /// Refuses values that would be nested too deeply at the path.
     pub(super) fn check_depth(&self, stored: &Value) -> Result<(), UpdateError> {
         if self.path.names().count() + depth(stored) > DEPTH_LIMIT {
             return Err(self.unstorable(JsonError::TooDeep { limit: DEPTH_LIMIT }));
@@ -105,7 +105,7 @@ impl Field {
     }
 }
 
-/// How deep arrays and objects are nested.
+/// Returns the nesting depth of arrays and objects.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),

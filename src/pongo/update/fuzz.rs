@@ -1,11 +1,11 @@
-//! Foreign update documents.
+//! Arbitrary update documents.
 
 use super::{Update, UpdatePhase, update_expression};
 use crate::fuzz::{Fuzz, Outcome, check_expression};
 use crate::pongo::filter::SqlParameters;
 use serde_json::Value;
 
-/// The expression of an update, and how many parameters it has.
+/// Returns the expression of an update, and the number of its parameters.
 fn expression(update: &Value, phase: UpdatePhase) -> Option<(String, usize)> {
     let mut parameters = SqlParameters::new();
     let update = Update::from(update.clone());

@@ -1,4 +1,4 @@
-//! MongoDB's update documents as calls of the SQL function that applies them. Pure: nothing here talks to a database.
+//! MongoDB's update documents as calls of an SQL function. Pure: no code here accesses a database.
 
 mod array_operand;
 mod builder;

@@ -1,4 +1,4 @@
-//! The operations of an update document, checked.
+//! The checked operations of an update document.
 
 use super::array_operand::{added_values, pushed_values};
 use super::error::UpdateError;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// Every operator.
+/// All operators.
 const OPERATORS: [&str; 13] = [
     "$set",
     "$setOnInsert",
@@ -33,32 +33,32 @@ pub(super) struct Operation {
     pub(super) operand: Operand,
 }
 
-/// What an operator works with.
+/// The operand of an operator.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Operand {
     Nothing,
-    /// A value in the form that the SQL function takes.
+    /// A value in the form of the SQL function's argument.
     Value(Value),
-    /// The field under its new path.
+    /// The field at its new path.
     Renamed(Field),
-    /// What the elements that `$pull` takes out are like.
+    /// The condition on the elements that `$pull` removes.
     Condition(ElementCondition),
 }
 
-/// An operation as the SQL function takes it.
+/// An operation in the form of the SQL function's argument.
 #[derive(Debug, Serialize)]
 pub(super) struct SqlOperation<'o> {
     operator: &'static str,
     path: &'o str,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Cow<'o, Value>>,
-    /// The number of the condition, for a `$pull` that has one.
+    /// The number of the condition, for a `$pull` with a condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     condition: Option<usize>,
 }
 
 impl Operation {
-    /// An operator at a path, with the operand that an update document has there.
+    /// Creates an operator at a path, with its operand in the update document.
     pub(super) fn new(
         operator: &'static str,
         path: impl Into<String>,
@@ -69,7 +69,7 @@ impl Operation {
         Ok(Self { field, operand })
     }
 
-    /// `$pull` of what matches.
+    /// Creates a `$pull` with a condition.
     pub(super) fn pull(path: &str, condition: ElementFilter) -> Result<Self, UpdateError> {
         let field = Field::parse("$pull", path)?;
         let operand = condition_of(&field, condition)?;
@@ -101,7 +101,7 @@ impl Operation {
         }
     }
 
-    /// Whether it changes every document, because it adds a whole number that is not 0.
+    /// Returns whether the operation changes every document, because it adds a whole number other than 0.
     pub(super) fn counts(&self) -> bool {
         let added = match &self.operand {
             Operand::Value(value) if self.field.operator == "$inc" => value.as_i64(),
@@ -111,7 +111,7 @@ impl Operation {
     }
 }
 
-/// The operations of an update document.
+/// Returns the operations of an update document.
 pub(super) fn operations(update: Value) -> Result<Vec<Operation>, UpdateError> {
     let Value::Object(operators) = update else {
         return Err(UpdateError::NotAnObject {

@@ -105,7 +105,7 @@ fn an_update_touches_each_field_once() {
     }
 }
 
-/// Each line has an update, and what is expected of its message.
+/// Each line contains an update and the expected part of its message.
 fn cases(text: &str) -> impl Iterator<Item = (Value, &str)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.map(|line| {
@@ -114,7 +114,7 @@ fn cases(text: &str) -> impl Iterator<Item = (Value, &str)> {
     })
 }
 
-/// Each line has an update, and what its message begins or ends with.
+/// Each line contains an update, and the beginning or the end of its message.
 fn check_refused(text: &str) {
     for (update, expected) in cases(text) {
         let found = message(&update);

@@ -1,4 +1,4 @@
-//! Changing the first document that matches, in one statement.
+//! Changes of the first matching document, in one statement.
 
 use super::options::{ReturnDocument, UpdateOptions};
 use super::outcome::Updated;
@@ -15,7 +15,7 @@ use postgres::Row;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 
-/// Locks the document before it looks at anything of it, so nothing can come between what is read and what is written.
+/// Locks the document before any of its data is read, so nothing can change between the read and the write.
 pub(super) const PICK: StatementSql = StatementSql::new(
     "
     WITH picked AS (
@@ -28,8 +28,7 @@ pub(super) const PICK: StatementSql = StatementSql::new(
     )",
 );
 
-/// What is computed is MATERIALIZED, because it is compared and stored. A document that the change leaves as it is keeps its
-/// version.
+/// `computed` is MATERIALIZED, because it is both compared and stored. An unchanged document keeps its version.
 pub(super) const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIALIZED (
         SELECT picked._id, picked._version, picked.data, {changed} AS changed
           FROM picked
@@ -40,7 +39,7 @@ pub(super) const CHANGE: StatementSql = StatementSql::new(", computed AS MATERIA
           FROM computed
          WHERE document._id = computed._id AND document._partition = $1 AND computed.changed <> {before}");
 
-/// What a write of one document tells.
+/// The columns that a write of one document returns.
 const RETURNING: StatementSql = StatementSql::new(
     "
         RETURNING document._id, document.data, document._version
@@ -60,9 +59,9 @@ const FOUND: StatementSql = StatementSql::new(
       FROM picked LEFT JOIN changed ON changed._id = picked._id",
 );
 
-/// Where at most one document can match and is changed in any case, nothing has to be picked and compared: UPDATE waits for
-/// whoever writes the document, and then looks at the filter and computes the change again (PostgreSQL's manual, 13.2.1). The
-/// most frequent of all updates is like that. Gives what FOUND gives.
+/// A plain UPDATE, for a filter that matches at most one document, and an update that always changes it. No pick and no
+/// comparison are necessary. UPDATE waits for concurrent writers, then checks the filter and computes the change again
+/// (PostgreSQL's manual, 13.2.1). The most frequent update is of this kind. Returns the same columns as FOUND.
 const COUNT: StatementSql = StatementSql::new(
     "
     UPDATE {table} AS picked
@@ -71,8 +70,8 @@ const COUNT: StatementSql = StatementSql::new(
     RETURNING picked._id, picked._version - 1 AS before, picked._version AS after, {returned} AS document",
 );
 
-/// Inserts where nothing was picked. Whoever inserts the same at the same time wins without an error; then the statement is
-/// run again, and picks that.
+/// Inserts if nothing was picked. If a concurrent statement inserts the same document first, this one inserts nothing and
+/// raises no error. It is then retried, and picks the other's document.
 const INSERTING: StatementSql = StatementSql::new(
     ", inserted AS (
         INSERT INTO {table} AS document (_id, _partition, data)
@@ -80,7 +79,7 @@ const INSERTING: StatementSql = StatementSql::new(
          WHERE NOT EXISTS (SELECT FROM picked) AND {may_insert}",
 );
 
-/// Without it, the error of the row that stands against the insertion is raised.
+/// Without this clause, a conflicting row raises an error.
 const YIELDING: StatementSql = StatementSql::new(
     "
         ON CONFLICT DO NOTHING",
@@ -98,14 +97,14 @@ const AFTER: &str = "coalesce(changed.data, picked.data)";
 const DELETED: &str = "changed.data";
 const INSERTED_AFTER: &str = "inserted.data";
 
-/// What an updated document is compared with.
+/// The stored form that an updated document is compared with.
 pub(super) const UPDATED_BEFORE: &str = "computed.data";
 
-/// How often an upsert that lost a race is run again. Each time, somebody else has inserted and deleted the same document
-/// meanwhile; or a unique index stands against the insertion, and then the last attempt says so.
+/// Maximum number of retries of an upsert that lost a race. Each lost race means that another session inserted and deleted the
+/// same document meanwhile. If the cause is a unique index, the last attempt returns its error.
 const UPSERT_AGAIN: RetryPolicy = RetryPolicy::times(4);
 
-/// Takes a document that a write gives, before the write is committed: where it cannot be read, nothing is written.
+/// Receives a document that a write returns, before the commit. If it cannot be read, nothing is written.
 type Take<'t> = &'t dyn Fn(&StoredDocument<'_>) -> Result<()>;
 
 /// A change of one document.
@@ -117,14 +116,14 @@ pub(super) struct Change<'c> {
     new: NewDocument<'c>,
 }
 
-/// Which form of the document is given, and who takes it. Where he cannot read it, nothing is changed.
+/// The form of the document to return, and its receiver. If the receiver fails, nothing is changed.
 #[derive(Clone, Copy)]
 struct Returned<'c> {
     form: ReturnDocument,
     take: Take<'c>,
 }
 
-/// What becomes of the document.
+/// The new state of the document.
 pub(super) enum NewDocument<'c> {
     Updated(&'c Update),
     Replaced(EncodedDocument),
@@ -138,7 +137,7 @@ struct Expressions {
 }
 
 impl Returned<'_> {
-    /// Hands over the document of a row, if there is one in it.
+    /// Passes the document of a row to the receiver, if the row contains one.
     fn take_of(&self, row: &Row) -> Result<()> {
         let Some(Jsonb(data)) = get(row, "document")? else {
             return Ok(());
@@ -172,7 +171,7 @@ impl<'c> Change<'c> {
         }
     }
 
-    /// The same, which gives the document in this form; `operation` is how the caller calls it.
+    /// The same, but returns the document in this form. `operation` is the name of the public method.
     pub(super) fn find_and_run<T: DeserializeOwned>(
         self,
         operation: &str,
@@ -228,7 +227,7 @@ impl<'c> Change<'c> {
         self.upsert(collection, filter, builder)
     }
 
-    /// The SQL of the new document, where one is found and where an upsert inserts it.
+    /// Returns the SQL of the new document, for a change and for an upsert's insertion.
     fn expressions(&self, builder: &mut StatementBuilder, filter: &Filter) -> Result<Expressions> {
         match &self.new {
             NewDocument::Deleted => Ok(Expressions::default()),
@@ -260,7 +259,7 @@ impl<'c> Change<'c> {
         }
     }
 
-    /// The id that the new document names; its place must have it.
+    /// Returns the id that the new document names. The document to replace must have the same id.
     fn own_id(&self) -> Option<&String> {
         match &self.new {
             NewDocument::Replaced(document) => document.id.as_ref(),
@@ -297,7 +296,8 @@ impl<'c> Change<'c> {
         self.outcome(collection, filter, row.as_ref())
     }
 
-    /// What the new document is compared with. In the JSON of another library are columns, too, which no replacement has.
+    /// Returns the SQL that the new document is compared with. The JSON of another library contains columns, which no
+    /// replacement does.
     fn before(&self) -> &'static str {
         match self.new {
             NewDocument::Updated(_) | NewDocument::Deleted => UPDATED_BEFORE,
@@ -305,7 +305,7 @@ impl<'c> Change<'c> {
         }
     }
 
-    /// Whether the one document that can match is changed in any case, and nobody asks for more.
+    /// Returns whether the filter matches at most one document, the update always changes it, and no document is returned.
     fn only_counts(&self, filter: &Filter) -> bool {
         let NewDocument::Updated(update) = &self.new else {
             return false;
@@ -316,7 +316,7 @@ impl<'c> Change<'c> {
             && update.counts()
     }
 
-    /// The id of a document that is inserted.
+    /// Returns the id of an inserted document.
     fn id(&self, filter: &Filter) -> Result<Option<String>> {
         let pinned = filter.pinned_id().map(str::to_owned);
         if let Some(pinned) = pinned.as_ref().filter(|_| self.options.upsert) {

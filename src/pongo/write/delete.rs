@@ -9,7 +9,7 @@ use crate::pongo::filter::Filter;
 use crate::pongo::statement::{StatementBuilder, StatementSql};
 use serde::de::DeserializeOwned;
 
-/// Locks the documents in the order of their ids first, so that two writes of many do not wait for each other.
+/// Locks the documents in the order of their ids first, so that two bulk writes cannot deadlock.
 const DELETE_MANY: StatementSql = StatementSql::new(
     "
     WITH picked AS (
@@ -25,19 +25,20 @@ const DELETE_MANY: StatementSql = StatementSql::new(
 );
 
 impl<T> Collection<'_, T> {
-    /// Deletes a document that matches the filter, whichever the server finds first.
+    /// Deletes one document that matches the filter: the first match that the server finds.
     ///
     /// # Errors
-    /// Like [`delete_one_with`](Collection::delete_one_with).
+    /// Those of [`delete_one_with`](Collection::delete_one_with).
     pub fn delete_one(&self, filter: impl Into<Filter>) -> Result<Deleted> {
         self.delete_one_with(filter, DeleteOptions::new())
     }
 
-    /// Deletes a document that matches the filter.
+    /// Deletes one document that matches the filter, with options.
     ///
     /// # Errors
-    /// [`Error::Filter`](crate::pongo::Error::Filter) when the filter is not valid, [`Error::Conflict`](crate::pongo::Error::Conflict) when the document is not what the options
-    /// expect; nothing is deleted then.
+    /// - [`Error::Filter`](crate::pongo::Error::Filter): the filter is invalid.
+    /// - [`Error::Conflict`](crate::pongo::Error::Conflict): the document does not meet the options' expectation. Nothing is
+    ///   deleted.
     pub fn delete_one_with(
         &self,
         filter: impl Into<Filter>,
@@ -56,10 +57,10 @@ impl<T> Collection<'_, T> {
         })
     }
 
-    /// Deletes the documents that match the filter, and returns how many; `json!({})` matches all.
+    /// Deletes all documents that match the filter. Returns their number. `json!({})` matches all documents.
     ///
     /// # Errors
-    /// [`Error::Filter`](crate::pongo::Error::Filter) when the filter is not valid.
+    /// [`Error::Filter`](crate::pongo::Error::Filter) if the filter is invalid.
     pub fn delete_many(&self, filter: impl Into<Filter>) -> Result<u64> {
         let (table, filter) = (self.table()?, filter.into());
         let statement = StatementBuilder::new(table)
@@ -70,15 +71,15 @@ impl<T> Collection<'_, T> {
 }
 
 impl<T: DeserializeOwned> Collection<'_, T> {
-    /// Deletes a document that matches the filter, and gives it; `None` where none matched.
+    /// Deletes one document that matches the filter, and returns it. Returns `None` if no document matches.
     ///
     /// # Errors
-    /// Like [`find_one_and_delete_with`](Collection::find_one_and_delete_with).
+    /// Those of [`find_one_and_delete_with`](Collection::find_one_and_delete_with).
     pub fn find_one_and_delete(&self, filter: impl Into<Filter>) -> Result<Option<T>> {
         self.find_one_and_delete_with(filter, DeleteOptions::new())
     }
 
-    /// Like [`delete_one_with`](Collection::delete_one_with), and gives the document that was deleted.
+    /// Deletes one document like [`delete_one_with`](Collection::delete_one_with), and returns it.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{DeleteOptions, PongoClient};
@@ -96,8 +97,10 @@ impl<T: DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`find_one_and_delete`](Collection::find_one_and_delete). [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) for
-    /// options that report a conflict, because the result has no place for it.
+    /// - Those of [`delete_one_with`](Collection::delete_one_with).
+    /// - [`Error::Json`](crate::pongo::Error::Json): the document cannot be deserialized. Nothing is deleted.
+    /// - [`Error::InvalidInput`](crate::pongo::Error::InvalidInput): the options report conflicts, for which the result has no
+    ///   place.
     pub fn find_one_and_delete_with(
         &self,
         filter: impl Into<Filter>,

@@ -24,12 +24,12 @@ const READ: CollectionSql = CollectionSql::new(
     SELECT data, _id, _version FROM {table} WHERE _partition = $1 AND {known} AND _id = ANY($2)",
 );
 
-/// The pause between two attempts: none at first, because whoever was faster is done by then.
+/// Bounds of the pause between attempts. The first retry has no pause, because the concurrent write is finished by then.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const RETRIES_WITHOUT_PAUSE: u32 = 3;
 
-/// A document to be handled: its id, and what it is expected to be.
+/// The id of a document to handle, and the expectation of its version.
 ///
 /// ```
 /// use emmett_postgresql::ExpectedVersion;
@@ -45,7 +45,7 @@ pub struct HandleId {
 }
 
 impl HandleId {
-    /// A document at whatever version, or none.
+    /// Expects nothing: the document may have any version, or not exist.
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -53,7 +53,7 @@ impl HandleId {
         }
     }
 
-    /// What the document must be before the handler is called. Defaults to [`ExpectedVersion::Any`].
+    /// Expectation of the document before the handler is called. Defaults to [`ExpectedVersion::Any`].
     #[must_use]
     pub fn expect(mut self, expected: impl Into<ExpectedVersion>) -> Self {
         self.expected = expected.into();
@@ -85,7 +85,7 @@ impl<I: Into<String>> From<(I, u64)> for HandleId {
     }
 }
 
-/// What `handle` does when somebody else has changed a document between its read and its write.
+/// Options of `handle`: the reaction to a concurrent change between the read and the write.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HandleOptions {
     retries: u32,
@@ -93,20 +93,21 @@ pub struct HandleOptions {
 }
 
 impl HandleOptions {
-    /// No retries, and an error for a conflict.
+    /// Creates options without retries, and with an error for a conflict.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How often everything is loaded and decided again after a conflict, a deadlock or a lost connection. A document that was
-    /// expected at another version than it has is not tried again. Defaults to 0.
+    /// Maximum number of retries after a conflict, a deadlock or a lost connection. Each retry loads and decides again. A
+    /// document that does not meet its [`HandleId`]'s expectation is not retried. Defaults to 0.
     #[must_use]
     pub fn retry(mut self, times: u32) -> Self {
         self.retries = times;
         self
     }
 
-    /// Reports conflicts in the results instead of as an error; of several documents, those without a conflict are written.
+    /// Reports conflicts in the results instead of as an error. Of several documents, those without a conflict are written.
+    /// Defaults to an error.
     #[must_use]
     pub fn report_conflict(mut self) -> Self {
         self.reports_conflict = true;
@@ -114,41 +115,42 @@ impl HandleOptions {
     }
 }
 
-/// What has become of a document that was handled.
+/// The outcome of a handled document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandleOutcome {
-    /// There was none; the handler has made it.
+    /// The document did not exist; the handler created it.
     Inserted,
-    /// The handler has changed it.
+    /// The handler changed the document.
     Replaced,
-    /// The handler gave `None` for it.
+    /// The handler returned `None` for an existing document.
     Deleted,
-    /// The handler left it as it was, or there was none and is none.
+    /// The handler did not change the document, or the document did not exist and still does not.
     Unchanged,
-    /// It was not what was expected, or somebody else was faster; nothing was written. Only where the options ask for a report.
+    /// The document did not meet its expectation, or was changed concurrently. Nothing was written. Only with
+    /// [`HandleOptions::report_conflict`].
     Conflict(DocumentConflict),
 }
 
-/// A document after it was handled.
+/// The result of a handled document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Handled<T> {
-    /// Its id.
+    /// The document's id.
     pub id: String,
-    /// What has become of it.
+    /// The outcome.
     pub outcome: HandleOutcome,
-    /// What the handler gave; `None` where it gave none or was not called.
+    /// The document that the handler returned; `None` if it returned `None` or was not called.
     pub document: Option<T>,
-    /// Its version now; `None` where there is none.
+    /// The document's version now; `None` if it does not exist.
     pub version: Option<u64>,
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
-    /// Loads a document, has `decide` make the new one of it, and stores that: as a new document where there was none, by
-    /// replacing the old one, by deleting it where `decide` gives `None`, or not at all where nothing has changed.
+    /// Loads a document, calls `decide`, and stores the result. A new document is inserted, and a changed one replaced. `None`
+    /// deletes the document. An unchanged document is not written.
     ///
-    /// The write expects the version that was read, so nobody else's change is ever lost.
+    /// The write expects the version that was read, so concurrent changes are never lost.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -171,8 +173,10 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the document is not what is expected, or somebody else has changed it meanwhile;
-    /// [`Error::Handler`] when `decide` fails. Nothing is written then.
+    /// - [`Error::Conflict`]: the document does not meet its expectation, or was changed concurrently.
+    /// - [`Error::Handler`]: `decide` failed.
+    ///
+    /// Nothing is written then.
     pub fn handle(
         &self,
         id: impl Into<HandleId>,
@@ -181,10 +185,10 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         self.handle_with(id, HandleOptions::new(), decide)
     }
 
-    /// Like [`handle`](Collection::handle), with options.
+    /// Handles a document like [`handle`](Collection::handle), with options.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`handle`](Collection::handle).
     pub fn handle_with(
         &self,
         id: impl Into<HandleId>,
@@ -198,8 +202,8 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
             .ok_or_else(|| Error::invalid("handle", "gave no result"))
     }
 
-    /// Handles several documents: one read and at most two writes, however many there are. All are written or none. The
-    /// results are in the order of the ids. The closure gets each id and its document, or `None`.
+    /// Handles several documents with one read and at most two writes. All of them are written, or none. The closure receives
+    /// each id and its document, or `None`. The results are in the order of the ids.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::PongoClient;
@@ -221,7 +225,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// Like [`handle`](Collection::handle); [`Error::InvalidInput`] when an id is given twice.
+    /// Those of [`handle`](Collection::handle). [`Error::InvalidInput`] if an id is given twice.
     pub fn handle_many<I: Into<HandleId>>(
         &self,
         ids: impl IntoIterator<Item = I>,
@@ -230,10 +234,10 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         self.handle_many_with(ids, HandleOptions::new(), decide)
     }
 
-    /// Like [`handle_many`](Collection::handle_many), with options.
+    /// Handles several documents like [`handle_many`](Collection::handle_many), with options.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`handle_many`](Collection::handle_many).
     pub fn handle_many_with<I: Into<HandleId>>(
         &self,
         ids: impl IntoIterator<Item = I>,
@@ -331,7 +335,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         })
     }
 
-    /// What the decision means, by the JSON of the document before and after it.
+    /// Returns the change that the decision makes, from the document's JSON before and after it.
     fn change(
         &self,
         id: &HandleId,
@@ -353,7 +357,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         })
     }
 
-    /// Writes what was decided; returns the conflicts that are to be reported.
+    /// Writes the decisions. Returns the conflicts to report.
     fn store(
         &self,
         table: &DocumentTable,
@@ -364,7 +368,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         let inserted: Vec<(&str, &[u8])> = writes().filter_map(|write| inserted(&write)).collect();
         let run = |sql: &mut dyn Sql| {
             let inserted = table.put(sql, &inserted, Put::InsertMissing)?;
-            // What somebody else has inserted meanwhile is not what was expected, and so says its version.
+            // A concurrently inserted document conflicts, and its conflict contains its version.
             let others: Vec<_> = writes()
                 .filter(|write| !inserted.contains_key(write.id))
                 .collect();
@@ -376,7 +380,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         };
         let stored = match (inserted.len(), writes().count()) {
             (_, 0) => return Ok(HashMap::new()),
-            // One statement is a transaction of its own.
+            // A single statement is already a transaction.
             (0, _) | (_, 1) => self.write(run),
             _ => self.executor.atomically(&self.name, run),
         };
@@ -390,13 +394,13 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     }
 }
 
-/// The id and the JSON of what expects no document.
+/// Returns the id and the JSON of a write that expects no document.
 fn inserted<'w>(write: &DocumentWrite<'w>) -> Option<(&'w str, &'w [u8])> {
     let json = write.json?;
     (write.expected == ExpectedVersion::DoesNotExist).then_some((write.id, json))
 }
 
-/// Replaces and deletes; returns what was not as expected.
+/// Replaces and deletes. Returns the conflicts.
 fn write_others(
     table: &DocumentTable,
     sql: &mut dyn Sql,
@@ -420,9 +424,9 @@ fn write_others(
     Ok(conflicts.collect())
 }
 
-/// Why an attempt has failed.
+/// The failure of an attempt.
 enum Failure {
-    /// What was read is no longer so.
+    /// The documents have changed since the read.
     Repeatable(Error),
     Final(Error),
 }
@@ -434,7 +438,7 @@ impl Failure {
         }
     }
 
-    /// The caller knows a version that the document does not have; reading it again will not bring that back.
+    /// The caller expects a version that the document does not have. A retry cannot change that.
     fn unmet(conflict: DocumentConflict) -> Self {
         Self::Final(Error::Conflict(conflict))
     }
@@ -459,7 +463,7 @@ enum Change {
     Insert(Vec<u8>),
     Replace(Vec<u8>, u64),
     Delete(u64),
-    /// Nothing; with the version of the document, if there is one.
+    /// No change; with the version of the document, if it exists.
     None(Option<u64>),
     Conflict(DocumentConflict),
 }
@@ -479,7 +483,7 @@ impl<T> Decision<T> {
         }
     }
 
-    /// How the document is written.
+    /// Returns the write of the document, if there is one.
     fn write(&self) -> Option<DocumentWrite<'_>> {
         let (json, expected) = match &self.change {
             Change::Insert(json) => (Some(json), ExpectedVersion::DoesNotExist),

@@ -1,4 +1,4 @@
-//! Inserting documents, and writing them whether they exist or not.
+//! Inserts and upserts of whole documents.
 
 use super::outcome::{Inserted, Updated};
 use crate::pongo::collection::Collection;
@@ -8,11 +8,12 @@ use serde::Serialize;
 use std::collections::HashMap;
 
 impl<T: Serialize> Collection<'_, T> {
-    /// Inserts a document. Its id is that of its field `_id`, or a new UUID (version 7) where it has none.
+    /// Inserts a document. Its field `_id` is its id. Without this field, its id is a new UUID (version 7).
     ///
     /// # Errors
-    /// [`Error::Exists`] when the id is taken, [`Error::NotUnique`] when a unique index stands against it,
-    /// [`Error::Json`] when it cannot be written as JSON.
+    /// - [`Error::Exists`]: the id is taken.
+    /// - [`Error::NotUnique`]: a unique index already has the document's values.
+    /// - [`Error::Json`]: the document cannot be serialized as JSON.
     pub fn insert_one(&self, document: &T) -> Result<Inserted> {
         let documents = [self.encode(document)?.for_insert()];
         self.put(&documents, Put::Insert)?;
@@ -20,10 +21,10 @@ impl<T: Serialize> Collection<'_, T> {
         Ok(Inserted { id, version: 1 })
     }
 
-    /// Inserts documents and returns their ids in the same order: all of them or none.
+    /// Inserts documents: all of them, or none. Returns their ids in the same order.
     ///
     /// # Errors
-    /// Like [`insert_one`](Collection::insert_one); [`Error::InvalidInput`] when two documents have one id.
+    /// Those of [`insert_one`](Collection::insert_one). [`Error::InvalidInput`] if two documents have the same id.
     pub fn insert_many(&self, documents: &[T]) -> Result<Vec<String>> {
         let documents = documents
             .iter()
@@ -33,20 +34,21 @@ impl<T: Serialize> Collection<'_, T> {
         Ok(documents.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// Inserts a document, or replaces the one that has its id.
+    /// Inserts a document, or replaces the document with the same id.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when a unique index stands against it, [`Error::Json`] when it cannot be written as JSON.
+    /// - [`Error::NotUnique`]: a unique index already has the document's values.
+    /// - [`Error::Json`]: the document cannot be serialized as JSON.
     pub fn upsert_one(&self, document: &T) -> Result<Updated> {
         let written = self.upsert_many(std::slice::from_ref(document))?;
         Ok(written.into_iter().next().unwrap_or_default())
     }
 
-    /// Inserts documents, or replaces those that have their ids: all of them or none.
+    /// Inserts documents, or replaces the documents with the same ids: all of them, or none.
     ///
     /// # Errors
-    /// Like [`upsert_one`](Collection::upsert_one); [`Error::InvalidInput`] when two documents have one id or one has operators
-    /// for fields.
+    /// Those of [`upsert_one`](Collection::upsert_one). [`Error::InvalidInput`] if two documents have the same id, or a
+    /// document has operators as fields.
     pub fn upsert_many(&self, documents: &[T]) -> Result<Vec<Updated>> {
         let documents = documents
             .iter()
@@ -74,7 +76,7 @@ impl<T: Serialize> Collection<'_, T> {
             .collect();
         self.write(|sql| table.put(sql, &borrowed, put))
             .map_err(|error| match error {
-                // A role that may not read the columns is not told the id.
+                // A role without the right to read the columns does not get the id.
                 Error::Exists { collection, id } if id.is_empty() => Error::Exists {
                     collection,
                     id: first.clone(),

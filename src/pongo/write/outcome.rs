@@ -1,57 +1,57 @@
-//! What writes have done.
+//! Results of writes.
 
 use crate::pongo::document::DocumentConflict;
 
-/// A document that was inserted.
+/// An inserted document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inserted {
-    /// Its id: that of its field `_id`, or a new UUID.
+    /// The document's id: its field `_id`, or a new UUID.
     pub id: String,
-    /// Its version: 1.
+    /// The document's version: 1.
     pub version: u64,
 }
 
-/// What a write of one document has done.
+/// Result of a write of one document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Updated {
     /// Whether a document matched.
     pub matched: bool,
-    /// Whether it was changed. An update that leaves a document as it is does not change it, nor its version.
+    /// Whether the document was changed. An update without an effect changes neither the document nor its version.
     pub modified: bool,
-    /// Whether a document was inserted, because none matched.
+    /// Whether a document was inserted, because no document matched.
     pub inserted: bool,
     /// The id of the document that matched or was inserted.
     pub id: Option<String>,
-    /// Its version now.
+    /// The document's version now.
     pub version: Option<u64>,
-    /// What stood against the write, where the options ask for a report; nothing was written then.
+    /// The conflict, if the options report it. Nothing was written then.
     pub conflict: Option<DocumentConflict>,
 }
 
-/// What a write of all documents that match has done.
+/// Result of a write of all matching documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct UpdatedMany {
-    /// How many documents matched.
+    /// Number of documents that matched.
     pub matched: u64,
-    /// How many of them were changed.
+    /// Number of documents that were changed.
     pub modified: u64,
 }
 
-/// What a deletion of one document has done.
+/// Result of a deletion of one document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Deleted {
-    /// The id of the document that was deleted; `None` where none matched.
+    /// The id of the deleted document; `None` if no document matched.
     pub id: Option<String>,
-    /// What stood against the deletion, where the options ask for a report.
+    /// The conflict, if the options report it. Nothing was deleted then.
     pub conflict: Option<DocumentConflict>,
 }
 
 impl Deleted {
-    /// Whether a document was deleted.
+    /// Returns whether a document was deleted.
     pub fn is_deleted(&self) -> bool {
         self.id.is_some()
     }

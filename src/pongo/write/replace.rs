@@ -1,4 +1,4 @@
-//! Replacing documents as a whole.
+//! Replacements of whole documents.
 
 use super::change::{Change, NewDocument};
 use super::options::{ReturnDocument, UpdateOptions};
@@ -10,16 +10,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 impl<T: Serialize> Collection<'_, T> {
-    /// Replaces a document that matches the filter, whichever the server finds first; it keeps its id. See
+    /// Replaces one document that matches the filter: the first match that the server finds. The document keeps its id. See
     /// [`replace_one_with`](Collection::replace_one_with).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`replace_one_with`](Collection::replace_one_with).
     pub fn replace_one(&self, filter: impl Into<Filter>, document: &T) -> Result<Updated> {
         self.replace_one_with(filter, document, UpdateOptions::new())
     }
 
-    /// Replaces a document that matches the filter; it keeps its id.
+    /// Replaces one document that matches the filter, with options. The document keeps its id.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{PongoClient, UpdateOptions};
@@ -37,10 +37,10 @@ impl<T: Serialize> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Filter`](crate::pongo::Error::Filter) when the filter is not valid,
-    /// [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) when the document names another id than the one that it is
-    /// to replace, or has operators for fields, [`Error::Conflict`](crate::pongo::Error::Conflict) when that is not what the
-    /// options expect.
+    /// - [`Error::Filter`](crate::pongo::Error::Filter): the filter is invalid.
+    /// - [`Error::InvalidInput`](crate::pongo::Error::InvalidInput): the new document has a different id than the matching one,
+    ///   or operators as fields.
+    /// - [`Error::Conflict`](crate::pongo::Error::Conflict): the matching document does not meet the options' expectation.
     pub fn replace_one_with(
         &self,
         filter: impl Into<Filter>,
@@ -53,10 +53,11 @@ impl<T: Serialize> Collection<'_, T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
-    /// Like [`replace_one`](Collection::replace_one), and gives the document as it was before; `None` where none matched.
+    /// Replaces one document like [`replace_one`](Collection::replace_one), and returns it as it was before. Returns `None` if
+    /// no document matches.
     ///
     /// # Errors
-    /// Like [`replace_one_with`](Collection::replace_one_with).
+    /// Those of [`replace_one_with`](Collection::replace_one_with).
     pub fn find_one_and_replace(
         &self,
         filter: impl Into<Filter>,
@@ -70,11 +71,12 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         )
     }
 
-    /// Like [`replace_one_with`](Collection::replace_one_with), and gives the document as it was before or as it is now.
+    /// Replaces one document like [`replace_one_with`](Collection::replace_one_with), and returns its form before or
+    /// after the change.
     ///
     /// # Errors
-    /// As there; [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) for options that report a conflict, because there
-    /// is no place for it.
+    /// Those of [`replace_one_with`](Collection::replace_one_with). [`Error::InvalidInput`](crate::pongo::Error::InvalidInput)
+    /// if the options report conflicts, for which the result has no place.
     pub fn find_one_and_replace_with(
         &self,
         filter: impl Into<Filter>,

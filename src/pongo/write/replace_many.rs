@@ -1,4 +1,4 @@
-//! Replacing several documents in one statement.
+//! Replacements of several documents in one statement.
 
 use super::outcome::Updated;
 use crate::database::ExpectedVersion;
@@ -9,7 +9,7 @@ use crate::pongo::document::{
 use crate::pongo::error::{Error, Result};
 use serde::Serialize;
 
-/// A document that takes the place of the one with this id.
+/// A document that replaces the document of this id.
 ///
 /// ```
 /// use emmett_postgresql::pongo::Replacement;
@@ -26,7 +26,7 @@ pub struct Replacement<'d, T> {
 }
 
 impl<'d, T> Replacement<'d, T> {
-    /// Replaces the document of this id at whatever version; does nothing where there is none.
+    /// Replaces the document of this id at any version. Does nothing if it does not exist.
     pub fn new(id: impl Into<String>, document: &'d T) -> Self {
         Self {
             id: id.into(),
@@ -35,13 +35,13 @@ impl<'d, T> Replacement<'d, T> {
         }
     }
 
-    /// The version that the document must have. Defaults to any.
+    /// Version that the document must have. Defaults to any.
     #[must_use]
     pub fn expected_version(self, version: u64) -> Self {
         self.expect(version)
     }
 
-    /// What the document must be. Defaults to [`ExpectedVersion::Any`].
+    /// Expectation of the document. Defaults to [`ExpectedVersion::Any`].
     #[must_use]
     pub fn expect(mut self, expected: impl Into<ExpectedVersion>) -> Self {
         self.expected = expected.into();
@@ -56,9 +56,9 @@ impl<'d, I: Into<String>, T> From<(I, &'d T)> for Replacement<'d, T> {
 }
 
 impl<T: Serialize> Collection<'_, T> {
-    /// Replaces documents as a whole, each by its id, in one statement: all that exist, or none where one of them is not what
-    /// its replacement expects. The results are in the order of the replacements; a document that does not exist is not
-    /// `matched`. [`upsert_many`](Collection::upsert_many) would insert it.
+    /// Replaces whole documents by id, in one statement. It replaces all that exist, or none if one does not meet its
+    /// expectation. The results are in the order of the replacements. A missing document is not `matched`;
+    /// [`upsert_many`](Collection::upsert_many) would insert it.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{PongoClient, Replacement};
@@ -80,9 +80,12 @@ impl<T: Serialize> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Conflict`] when a document is not what its replacement expects, [`Error::NotUnique`] when a unique index
-    /// stands against one, [`Error::InvalidInput`] when an id is given twice or a document names another id than the one that
-    /// it is to replace, [`Error::Json`] when one cannot be written as JSON. Nothing is written then.
+    /// - [`Error::Conflict`]: a document does not meet its replacement's expectation.
+    /// - [`Error::NotUnique`]: a unique index already has the values of a new document.
+    /// - [`Error::InvalidInput`]: an id is given twice, or a new document has a different id than its replacement.
+    /// - [`Error::Json`]: a document cannot be serialized as JSON.
+    ///
+    /// Nothing is written then.
     pub fn replace_many<'d>(
         &self,
         replacements: impl IntoIterator<Item = impl Into<Replacement<'d, T>>>,
@@ -98,10 +101,11 @@ impl<T: Serialize> Collection<'_, T> {
         }
     }
 
-    /// Like [`replace_many`](Collection::replace_many), but reports conflicts in the results and replaces the other documents.
+    /// Replaces documents like [`replace_many`](Collection::replace_many), but reports conflicts in the results and replaces
+    /// the other documents.
     ///
     /// # Errors
-    /// As there, but for the conflicts.
+    /// Those of [`replace_many`](Collection::replace_many), except [`Error::Conflict`].
     pub fn replace_many_reporting<'d>(
         &self,
         replacements: impl IntoIterator<Item = impl Into<Replacement<'d, T>>>,

@@ -1,4 +1,4 @@
-//! Updating documents by operators.
+//! Updates of documents by operators.
 
 use super::change::{CHANGE, Change, NewDocument, PICK, UPDATED_BEFORE};
 use super::options::{ReturnDocument, UpdateOptions};
@@ -11,7 +11,7 @@ use crate::pongo::statement::{StatementBuilder, StatementSql};
 use crate::pongo::update::{Update, UpdatePhase};
 use serde::de::DeserializeOwned;
 
-/// The documents are locked in one order, so that two updates of many do not wait for each other.
+/// The documents are locked in one order, so that two bulk updates cannot deadlock.
 const IN_ONE_ORDER: &str = "ORDER BY _id COLLATE \"C\"";
 
 const COUNTED: StatementSql = StatementSql::new(
@@ -22,11 +22,11 @@ const COUNTED: StatementSql = StatementSql::new(
 );
 
 impl<T> Collection<'_, T> {
-    /// Changes a document that matches the filter, whichever the server finds first. See
+    /// Updates one document that matches the filter: the first match that the server finds. See
     /// [`update_one_with`](Collection::update_one_with).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`update_one_with`](Collection::update_one_with).
     pub fn update_one(
         &self,
         filter: impl Into<Filter>,
@@ -35,8 +35,8 @@ impl<T> Collection<'_, T> {
         self.update_one_with(filter, update, UpdateOptions::new())
     }
 
-    /// Changes a document that matches the filter, in one statement: no other write can come between what the operators read
-    /// and what they write.
+    /// Updates one document that matches the filter, with options. The update is one statement: no other write can happen
+    /// between the read and the write of the operators.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{PongoClient, UpdateOptions};
@@ -53,8 +53,12 @@ impl<T> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Filter`](crate::pongo::Error::Filter) and [`Error::Update`](crate::pongo::Error::Update) when they are not valid, [`Error::UpdateRefused`](crate::pongo::Error::UpdateRefused) when an operator does not fit
-    /// the document, [`Error::Conflict`](crate::pongo::Error::Conflict) when it is not what the options expect. Nothing is changed then.
+    /// - [`Error::Filter`](crate::pongo::Error::Filter): the filter is invalid.
+    /// - [`Error::Update`](crate::pongo::Error::Update): the update is invalid.
+    /// - [`Error::UpdateRefused`](crate::pongo::Error::UpdateRefused): an operator does not fit the document.
+    /// - [`Error::Conflict`](crate::pongo::Error::Conflict): the document does not meet the options' expectation.
+    ///
+    /// Nothing is changed then.
     pub fn update_one_with(
         &self,
         filter: impl Into<Filter>,
@@ -66,10 +70,10 @@ impl<T> Collection<'_, T> {
         Change::new("update a document", filter.into(), document, &options).run(self)
     }
 
-    /// Changes all documents that match the filter, or none.
+    /// Updates all documents that match the filter, or none.
     ///
     /// # Errors
-    /// Like [`update_one_with`](Collection::update_one_with).
+    /// Those of [`update_one_with`](Collection::update_one_with).
     pub fn update_many(
         &self,
         filter: impl Into<Filter>,
@@ -96,10 +100,11 @@ impl<T> Collection<'_, T> {
 }
 
 impl<T: DeserializeOwned> Collection<'_, T> {
-    /// Like [`update_one`](Collection::update_one), and gives the document as it was before; `None` where none matched.
+    /// Updates one document like [`update_one`](Collection::update_one), and returns it as it was before. Returns `None` if no
+    /// document matches.
     ///
     /// # Errors
-    /// Like [`update_one_with`](Collection::update_one_with).
+    /// Those of [`update_one_with`](Collection::update_one_with).
     pub fn find_one_and_update(
         &self,
         filter: impl Into<Filter>,
@@ -108,7 +113,8 @@ impl<T: DeserializeOwned> Collection<'_, T> {
         self.find_one_and_update_with(filter, update, ReturnDocument::Before, UpdateOptions::new())
     }
 
-    /// Like [`update_one_with`](Collection::update_one_with), and gives the document as it was before or as it is now.
+    /// Updates one document like [`update_one_with`](Collection::update_one_with), and returns its form before or after
+    /// the change.
     ///
     /// ```
     /// # use emmett_postgresql::pongo::{PongoClient, ReturnDocument, UpdateOptions};
@@ -129,7 +135,8 @@ impl<T: DeserializeOwned> Collection<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// As there; [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) for options that report a conflict, because there is no place for it.
+    /// Those of [`update_one_with`](Collection::update_one_with). [`Error::InvalidInput`](crate::pongo::Error::InvalidInput) if
+    /// the options report conflicts, for which the result has no place.
     pub fn find_one_and_update_with(
         &self,
         filter: impl Into<Filter>,

@@ -1,10 +1,10 @@
-//! Documents that an upsert makes of its filter.
+//! Documents that an upsert creates from its filter.
 
 use crate::pongo::error::{Error, Result};
 use crate::pongo::filter::{Filter, FilterError};
 use serde_json::{Map, Value};
 
-/// What a filter says about the document that it did not find: the fields that it compares by equality.
+/// Returns the start of an upserted document: the fields that the filter compares by equality.
 pub(crate) fn upsert_seed(filter: &Filter) -> Result<Value> {
     let mut seed = Map::new();
     for (path, value) in filter.equal_fields() {

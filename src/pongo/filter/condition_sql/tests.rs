@@ -7,7 +7,7 @@ use super::super::target::Target;
 use super::*;
 use serde_json::json;
 
-/// The condition, behind one parameter of the caller's.
+/// Returns the condition, with one parameter before its own.
 fn condition(filter: &Value) -> String {
     let mut parameters = SqlParameters::new();
     parameters.push(SqlValue::Text("tenant".to_owned()));
