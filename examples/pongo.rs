@@ -142,7 +142,7 @@ fn lend(client: &PongoClient, reader: &str, isbn: &str) -> Result<()> {
     Ok(())
 }
 
-/// Many want the last copies. Nobody gets one that is not there.
+/// Many readers want the last copies. No copy is lent twice.
 fn lend_at_once(client: &PongoClient) -> Result<()> {
     let lent = std::thread::scope(|scope| {
         let readers: Vec<_> = (1..=5)
@@ -162,7 +162,7 @@ fn lend_at_once(client: &PongoClient) -> Result<()> {
     Ok(())
 }
 
-/// What operators cannot say is decided in Rust: load, decide, store; and again, where somebody else was faster.
+/// A change beyond the operators is decided in Rust: load, decide, store, and again after a conflict.
 fn give_back(readers: &Collection<'_, Reader>) -> Result<()> {
     let handled = readers.handle_with("anna", HandleOptions::new().retry(10), |reader| {
         let mut reader = reader.unwrap_or_default();

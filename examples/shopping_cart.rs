@@ -33,7 +33,7 @@ impl Event for ShoppingCartEvent {}
 
 use ShoppingCartEvent::{ProductItemAdded, ProductItemRemoved, ShoppingCartConfirmed};
 
-/// What the cart is when its events are folded.
+/// State of a cart, folded from its events.
 #[derive(Default, Debug)]
 struct ShoppingCart {
     items: Vec<(String, u32)>,

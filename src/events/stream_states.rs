@@ -1,4 +1,4 @@
-//! What the rows of streams say beside their versions, for many streams at once: metadata, and whether they are archived.
+//! Metadata and archive state of streams, for many streams at once.
 
 use crate::database::position::to_sql;
 use crate::database::{Jsonb, Sql, get, param};
@@ -40,7 +40,7 @@ const MOVE: PartitionSql = PartitionSql::new(
     "SELECT {schema}.emt_stream_move(given.id, $1, $3) FROM unnest($2) AS given (id)",
 );
 
-/// What a stream's row says beside its version.
+/// Metadata and archive state of a stream.
 pub(crate) struct StreamState<'a> {
     pub(crate) stream_name: &'a str,
     /// A JSON object.

@@ -1,4 +1,4 @@
-//! What PostgreSQL itself makes of SQL that was not refused.
+//! SQL that was not refused, compared with PostgreSQL's own reading of it.
 
 use super::refuse_transaction_control;
 use crate::fuzz::Fuzz;

@@ -79,7 +79,7 @@ pub(crate) fn read_together(
     reading.end()
 }
 
-/// What was read of the streams so far.
+/// The streams as far as they were read.
 struct Reading<'a> {
     streams: &'a [Arc<str>],
     key: Option<&'a CommandKey>,

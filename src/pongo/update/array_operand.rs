@@ -17,11 +17,11 @@ pub(super) fn pushed_values(field: &Field, operand: &Value) -> Result<Value, Upd
         match modifier.as_str() {
             "$each" => pushed["each"] = each(field, value)?,
             "$position" => {
-                let expected = "a whole number behind `$position`";
+                let expected = "a whole number in `$position`";
                 pushed["position"] = whole_number(field, expected, value)?;
             }
             "$slice" => {
-                let expected = "a whole number behind `$slice`";
+                let expected = "a whole number in `$slice`";
                 pushed["slice"] = whole_number(field, expected, value)?;
             }
             "$sort" => pushed["sort"] = sort_keys(field, value)?,
@@ -63,7 +63,7 @@ fn each(field: &Field, values: &Value) -> Result<Value, UpdateError> {
     if values.is_array() {
         return Ok(values.clone());
     }
-    Err(field.wrong_operand("an array behind `$each`", type_name(values)))
+    Err(field.wrong_operand("an array in `$each`", type_name(values)))
 }
 
 fn whole_number(
@@ -79,7 +79,7 @@ fn whole_number(
 
 /// Returns the sort keys with their directions. The empty path is the element itself.
 fn sort_keys(field: &Field, sort: &Value) -> Result<Value, UpdateError> {
-    let expected = "1, -1 or an object of fields with 1 or -1 behind `$sort`";
+    let expected = "1, -1 or an object of fields with 1 or -1 in `$sort`";
     let refused = || field.wrong_operand(expected, sort);
     if let Some(direction) = direction(sort) {
         return Ok(json!([["", direction]]));

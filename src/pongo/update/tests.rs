@@ -152,17 +152,17 @@ fn operands_that_an_operator_cannot_work_with_are_refused() {
         {"$rename": {"a": 1}}  =>  `$rename` of `a` needs the field's new name, not a number
         {"$currentDate": {"a": false}}  =>  `$currentDate` of `a` needs true or {"$type": "date"}, not false
         {"$currentDate": {"a": {"$type": "timestamp"}}}  =>  needs true or {"$type": "date"}, not {"$type":"timestamp"}
-        {"$push": {"a": {"$each": 1}}}  =>  `$push` of `a` needs an array behind `$each`, not a number
+        {"$push": {"a": {"$each": 1}}}  =>  `$push` of `a` needs an array in `$each`, not a number
         {"$push": {"a": {"$each": [], "$size": 1}}}  =>  `$push` of `a` does not work with `$size`
         {"$push": {"a": {"$each": [], "b": 1}}}  =>  `$push` of `a` does not work with `b`
         {"$push": {"a": {"$slice": 1}}}  =>  `$push` of `a` does not work with `$slice` without `$each`
-        {"$push": {"a": {"$each": [], "$slice": 1.5}}}  =>  `$push` of `a` needs a whole number behind `$slice`, not 1.5
-        {"$push": {"a": {"$each": [], "$position": "1"}}}  =>  needs a whole number behind `$position`, not "1"
-        {"$push": {"a": {"$each": [], "$sort": 2}}}  =>  needs 1, -1 or an object of fields with 1 or -1 behind `$sort`, not 2
-        {"$push": {"a": {"$each": [], "$sort": {}}}}  =>  behind `$sort`, not {}
-        {"$push": {"a": {"$each": [], "$sort": {"a..b": 1}}}}  =>  behind `$sort`, not {"a..b":1}
+        {"$push": {"a": {"$each": [], "$slice": 1.5}}}  =>  `$push` of `a` needs a whole number in `$slice`, not 1.5
+        {"$push": {"a": {"$each": [], "$position": "1"}}}  =>  needs a whole number in `$position`, not "1"
+        {"$push": {"a": {"$each": [], "$sort": 2}}}  =>  needs 1, -1 or an object of fields with 1 or -1 in `$sort`, not 2
+        {"$push": {"a": {"$each": [], "$sort": {}}}}  =>  in `$sort`, not {}
+        {"$push": {"a": {"$each": [], "$sort": {"a..b": 1}}}}  =>  in `$sort`, not {"a..b":1}
         {"$addToSet": {"a": {"$each": [], "$slice": 1}}}  =>  `$addToSet` of `a` does not work with `$slice`
-        {"$addToSet": {"a": {"$each": {}}}}  =>  `$addToSet` of `a` needs an array behind `$each`, not an object
+        {"$addToSet": {"a": {"$each": {}}}}  =>  `$addToSet` of `a` needs an array in `$each`, not an object
         {"$pull": {"a": {"$regexp": 1}}}  =>  the condition of `$pull` of `a` is not valid: the operator `$regexp` is not supported
         {"$pull": {"a": {"$gt": 1, "b": 1}}}  =>  the condition of `$pull` of `a` is not valid
         "#,
