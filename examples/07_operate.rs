@@ -59,6 +59,6 @@ fn main() -> anyhow::Result<()> {
 
     let report = store.doctor()?;
     println!("doctor: {} findings", report.findings.len());
-    println!("next: cargo run --features cli --example shopping_cart");
+    println!("next: cargo run --example 08_decide");
     Ok(())
 }

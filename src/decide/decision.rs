@@ -74,6 +74,14 @@ impl<R> Decision<R> {
     }
 }
 
+impl<R> Decision<R> {
+    /// Returns the messages, stream by stream, and the reply.
+    pub(crate) fn into_messages(self) -> Result<(Vec<OutgoingMessage>, R)> {
+        let messages = self.appends?.into_iter().flat_map(|new| new.messages);
+        Ok((messages.collect(), self.reply))
+    }
+}
+
 fn added<A: Appendable>(
     mut appends: Vec<NewEvents>,
     stream: &str,

@@ -1,4 +1,4 @@
-//! Throwaway PostgreSQL servers for tests, and databases on them.
+//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`]).
 //!
 //! [`Server::shared`] is one server for the whole test process. It starts with the first call, and listens only on a
 //! socket in its own directory. It is stopped and removed when the process ends: normally, by a panic, by Ctrl-C or by
@@ -29,6 +29,7 @@
 //! If no PostgreSQL is found, [`ServerError::ProgramsMissing`] explains how to install it on this system.
 
 mod database;
+mod difference;
 mod directory;
 mod maintenance;
 mod programs;
@@ -37,9 +38,14 @@ mod server_builder;
 mod server_error;
 mod server_process;
 mod server_settings;
+mod specification;
 mod store;
 
 pub use self::{
-    database::Database, server::Server, server_builder::ServerBuilder, server_error::ServerError,
+    database::Database,
+    server::Server,
+    server_builder::ServerBuilder,
+    server_error::ServerError,
+    specification::{Given, Then, ThenReplied, given},
     store::database,
 };

@@ -34,7 +34,7 @@ fn lines(run: &Run) -> Vec<&str> {
 }
 
 /// Each step of the path, with all that it prints but the time of the batch job.
-const PATH: [(&str, &[&str]); 7] = [
+const PATH: [(&str, &[&str]); 8] = [
     (
         "01_append",
         &[
@@ -102,6 +102,16 @@ const PATH: [(&str, &[&str]); 7] = [
             "mail to zoë",
             "events handled: 1",
             "doctor: 0 findings",
+            "next: cargo run --example 08_decide",
+        ],
+    ),
+    (
+        "08_decide",
+        &[
+            "specified: an empty cart is not confirmed",
+            "refused: the cart is empty",
+            "confirmed: Cart-1 is at version 2",
+            "repeated: decided before: true",
             "next: cargo run --features cli --example shopping_cart",
         ],
     ),

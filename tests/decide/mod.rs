@@ -236,7 +236,7 @@ fn an_event_that_the_stream_could_not_be_read_with_is_refused() -> anyhow::Resul
     Ok(())
 }
 
-pub(crate) struct AddHats(u32);
+pub(crate) struct AddHats(pub(crate) u32);
 
 impl Decider for Cart {
     type Command = AddHats;

@@ -1,3 +1,4 @@
 //! The throwaway servers of tests.
 
+mod specifications;
 mod throwaway_server;

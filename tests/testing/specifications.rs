@@ -1,0 +1,109 @@
+//! Specifications of decisions, and their words when one does not hold.
+
+use crate::decide::{AddHats, Cart, Full};
+use crate::support::{CartEvent, added};
+use emmett_postgresql::decide::Decision;
+use emmett_postgresql::testing::given;
+use std::convert::Infallible;
+use std::process::Command;
+
+#[test]
+fn a_decision_is_specified_without_a_database() {
+    given::<Cart>([added("shoes", 2)])
+        .when(Cart::add)
+        .then([added("hat", 1)]);
+    given::<Cart>([added("shoes", 3)])
+        .when(Cart::add)
+        .refused(&Full(3));
+    given::<Cart>([])
+        .when(|cart| Ok::<_, Infallible>(Decision::new().reply(cart.items)))
+        .then_nothing()
+        .replied(&0);
+    given::<Cart>([])
+        .command(&AddHats(2))
+        .then([added("hat", 2)]);
+    given::<Cart>([added("shoes", 2)])
+        .command(&AddHats(2))
+        .refused(&Full(2));
+}
+
+/// Fails on purpose; the test below reads its words.
+#[test]
+#[ignore = "it fails, and another test runs it for its words"]
+fn specification_that_does_not_hold() {
+    match std::env::var("EMMETT_TEST_SPECIFICATION").as_deref() {
+        Ok("field") => {
+            given::<Cart>([]).when(Cart::add).then([added("hat", 2)]); // field
+        }
+        Ok("number") => {
+            given::<Cart>([]).when(Cart::add).then_nothing(); // number
+        }
+        Ok("type") => {
+            let confirmed = CartEvent::ShoppingCartConfirmed {
+                client_id: "anna".into(),
+                total_amount: 1.0,
+            };
+            given::<Cart>([]).when(Cart::add).then([confirmed]); // type
+        }
+        Ok("refused") => {
+            given::<Cart>([added("hat", 3)])
+                .when(Cart::add)
+                .then_nothing(); // refused
+        }
+        Ok("accepted") => {
+            given::<Cart>([]).when(Cart::add).refused(&Full(3)); // accepted
+        }
+        Ok("reply") => {
+            let decide = |_: &Cart| Ok::<_, Infallible>(Decision::new().reply(1));
+            given::<Cart>([]).when(decide).then_nothing().replied(&2); // reply
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a failing specification says, and the line of this file at which.
+fn failure(specification: &str) -> anyhow::Result<String> {
+    let failed = Command::new(std::env::current_exe()?)
+        .args(["--ignored", "--exact"])
+        .arg("testing::specifications::specification_that_does_not_hold")
+        .env("EMMETT_TEST_SPECIFICATION", specification)
+        .env("RUST_BACKTRACE", "0")
+        .output()?;
+    assert!(!failed.status.success());
+    Ok(String::from_utf8_lossy(&failed.stdout).into_owned())
+}
+
+#[test]
+fn a_specification_that_does_not_hold_names_the_field_and_the_callers_line() -> anyhow::Result<()> {
+    let expected = [
+        (
+            "field",
+            "event 1, `ProductItemAdded`: quantity: expected 2, found 1",
+        ),
+        (
+            "number",
+            "event 1: expected nothing, found `ProductItemAdded`",
+        ),
+        (
+            "type",
+            "event 1: expected `ShoppingCartConfirmed` {\"clientId\":\"anna\",\"totalAmount\":1.0}, found `ProductItemAdded`",
+        ),
+        ("refused", "the decision was refused: Full(3)"),
+        (
+            "accepted",
+            "expected the refusal Full(3), found the events `ProductItemAdded`",
+        ),
+        ("reply", "expected the reply 2, found 1"),
+    ];
+    let source = include_str!("specifications.rs");
+    for (specification, words) in expected {
+        let said = failure(specification)?;
+        assert!(said.contains(words), "{specification}: {said}");
+        let mark = format!("// {specification}");
+        let line = source.lines().position(|line| line.ends_with(&mark));
+        let line = line.map_or(0, |index| index + 1);
+        let place = format!("specifications.rs:{line}:");
+        assert!(said.contains(&place), "{specification}: {place} {said}");
+    }
+    Ok(())
+}
