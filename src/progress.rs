@@ -114,7 +114,7 @@ impl Progress {
 fn draw_bar(bar: &ProgressBar, position: u64, end: Option<u64>, text: String) {
     if let (Some(end), known) = (end, bar.length()) {
         if known.is_none()
-            && let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}%  {msg}")
+            && let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}%  {wide_msg}")
         {
             bar.set_style(style);
         }
