@@ -35,11 +35,11 @@ END
 $$;
 
 -- Sets the sequences to the tables of all partitions. A new epoch begins: readers elsewhere may have seen messages after
--- head, which never came here. "behind" is the sequence's earlier position. Checkpoints hold up to "kept". If the sequence
+-- head, which never came here. "previous" is the sequence's earlier position. Checkpoints hold up to "kept". If the sequence
 -- has drawn any position since it was set back, that may be a second time. Then no checkpoint holds, and inline read models
 -- become stale in partitions without their flag. Needs the owner of the schema.
 CREATE OR REPLACE FUNCTION public.emt_store_repair()
-    RETURNS TABLE (behind BIGINT, head BIGINT, epoch BIGINT, kept BIGINT, partitions TEXT[])
+    RETURNS TABLE (previous BIGINT, head BIGINT, epoch BIGINT, kept BIGINT, partitions TEXT[])
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -50,12 +50,12 @@ BEGIN
     -- A second repair must not set the sequence back below the positions that appends have drawn since the first.
     PERFORM pg_advisory_xact_lock(hashtextextended('public' || '.repair', 0));
     SELECT max(global_position) INTO _highest FROM public.emt_messages;
-    behind := public.emt_position_head();
-    head := behind;
-    kept := behind;
+    previous := public.emt_position_head();
+    head := previous;
+    kept := previous;
     epoch := public.emt_store_epoch();
     SELECT is_called INTO _has_drawn FROM public.emt_global_message_position;
-    IF behind < _highest THEN
+    IF previous < _highest THEN
         PERFORM setval('public.emt_global_message_position', _highest);
         head := _highest;
         kept := CASE WHEN _has_drawn THEN 0 ELSE _highest END;

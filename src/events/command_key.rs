@@ -8,6 +8,7 @@ use crate::json::{JsonError, from_stored, to_json};
 use postgres::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::time::Duration;
 
 const COUNT: PartitionSql = PartitionSql::new(
@@ -72,10 +73,13 @@ impl CommandKey {
     }
 
     pub(crate) fn with_content(mut self, content: &impl Serialize) -> Result<Self> {
-        let json = to_json(content).map_err(|source| self.json_error("content", source))?;
-        let mut digest = TextDigest::default();
-        digest.add(&json);
-        self.digest = digest.text();
+        let refused = |source| self.json_error("content", source);
+        let json = to_json(content).map_err(refused)?;
+        let mut content: Value =
+            serde_json::from_slice(&json).map_err(|source| refused(JsonError::Unfit(source)))?;
+        // A map may give its keys in another order each time.
+        content.sort_all_objects();
+        self.digest = TextDigest::from(&*content.to_string()).text();
         Ok(self)
     }
 

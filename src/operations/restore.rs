@@ -7,7 +7,7 @@ use crate::events::{PartitionSql, epoch, feed};
 use crate::store::EventStore;
 
 const REPAIR: PartitionSql = PartitionSql::new(
-    "SELECT behind, head, epoch, kept, partitions FROM {schema}.emt_store_repair()",
+    "SELECT previous, head, epoch, kept, partitions FROM {schema}.emt_store_repair()",
 );
 
 /// Result of a repair of the sequences.
@@ -73,7 +73,7 @@ impl EventStore {
             Error::schema("the function emt_store_repair returned no row: run `emmett migrate run`")
         })?;
         let repair = SequenceRepair {
-            found: get_u64(row, "behind")?,
+            found: get_u64(row, "previous")?,
             head: get_u64(row, "head")?,
             epoch: get_u64(row, "epoch")?,
             kept: get_u64(row, "kept")?,

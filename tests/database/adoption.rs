@@ -90,7 +90,7 @@ fn positions(database: &Database) -> anyhow::Result<Vec<(String, i64)>> {
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// What Emmett's upgrades leave of the layout of 0.36: the keys of streams, defaults, and a second table of checkpoints.
+/// Emmett's upgrades keep parts of the layout of 0.36: the keys of streams, defaults, and a second table of checkpoints.
 const BEGUN_WITH_0_36: &str = "
     DROP INDEX idx_streams_unique;
     ALTER TABLE emt_streams DROP CONSTRAINT emt_streams_pkey;

@@ -105,7 +105,7 @@ fn a_writer_appends_reads_and_keeps_documents() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What Emmett for Node calls.
+/// The functions that Emmett for Node calls.
 const CALLS_OF_EMMETT: &str = "
     SELECT emt_try_acquire_processor_lock(1::BIGINT, 'node', 1, 'emt:default', 'node-1', 'totals', 'a', 'sql', 300);
     SELECT store_processor_checkpoint('node', 1::BIGINT, '0000000000000000001', '0000000000000000000', pg_current_xact_id());

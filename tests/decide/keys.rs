@@ -5,6 +5,7 @@ use crate::support::{CartEvent, added, store};
 use emmett_postgresql::decide::{DecideError, Decided, Decision, StreamBoundary, stream};
 use emmett_postgresql::{Error, EventStore};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -221,5 +222,21 @@ fn old_keys_are_deleted_however_many_there_are() -> anyhow::Result<()> {
 
     assert_eq!(store.command_keys(std::time::Duration::ZERO)?, 1);
     assert!(add(&store, "new")?.was_decided_before);
+    Ok(())
+}
+
+#[test]
+fn the_order_of_a_maps_keys_is_no_other_content() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    // Each map has an order of its own.
+    for _ in 0..5 {
+        let content: HashMap<u32, u32> = (0..50).map(|number| (number, number)).collect();
+        store
+            .decide(stream::<Cart>("Cart-1"))
+            .key("add-1")
+            .content(&content)?
+            .run(Cart::add)?;
+    }
+    assert_eq!(count(&store)?, 1);
     Ok(())
 }

@@ -60,7 +60,7 @@ impl Element {
     /// `$not`: matches an element that does not satisfy all previous conditions.
     #[expect(
         clippy::should_implement_trait,
-        reason = "behind other conditions an operator would be read wrongly"
+        reason = "after other conditions an operator would be read wrongly"
     )]
     pub fn not(self) -> Self {
         Self {

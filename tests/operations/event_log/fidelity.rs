@@ -12,7 +12,7 @@ use emmett_postgresql::{
 use serde_json::{Map, Value, json};
 use std::time::{Duration, SystemTime};
 
-/// What a log's tables say, without what is drawn anew.
+/// The rows of a log's tables, without the values that an import draws anew.
 const ROWS: &str = "
     SELECT concat_ws(' | ', stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
       FROM emt_streams

@@ -129,7 +129,7 @@ fn messages_after_the_line_that_archives_their_stream_are_refused() -> anyhow::R
         "{reason}"
     );
 
-    // What the error says helps.
+    // The advice of the error works.
     import(&store, &about("Case-1", "\"archived\":false"), 100)?;
     assert_eq!(import(&store, &log, 100)?.imported, 1);
     assert_eq!(sides(&store, "Case-1")?, (0, 2));
