@@ -19,6 +19,7 @@
 --   emt_processor_beginnings  where each processor began
 --   emt_processor_slots   the position of each slot of a processor, and its holder (docs/slots.md)
 --   emt_parked_messages   the messages that a processor could not handle
+--   emt_timers            the timers of workflows (docs/workflows.md)
 --   emt_rebuilds          the running rebuilds
 --   emt_rebuild_requests  the rebuilds that a program without the code has requested
 --   emt_imports           the imported event logs, and their progress
@@ -39,14 +40,15 @@
 -- Lock order. A transaction takes its locks from the first to the last. A tenant's removal takes the lock on its documents
 -- before all others. A write of documents only tries that lock, so it has no place in the order.
 --   1. a row of emt_command_keys               waits for a transaction that carries out the same command
---   2. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
+--   2. rows of emt_timers                      in the order of the instances and names; a fired timer skips locked ones
+--   3. the inline projections of a partition   advisory: shared by appends that run some and by followers, exclusive for the
 --                                              switch of a rebuild and a follower's last batch
---   3. the fence                               advisory, shared: it never waits
---   4. rows of emt_streams                     in the order of their names, shared if only a version is required, then new
+--   4. the fence                               advisory, shared: it never waits
+--   5. rows of emt_streams                     in the order of their names, shared if only a version is required, then new
 --                                              rows of emt_message_ids
 --      then the row of emt_partitions          shared, above READ COMMITTED only
---   5. documents                               in the order of their ids
---   6. rows of emt_processor_slots             by the last statement of a batch
+--   6. documents                               in the order of their ids
+--   7. rows of emt_processor_slots             by the last statement of a batch
 -- The switch of an asynchronous projection locks slots before documents. An earlier transaction of it has taken the slots, so
 -- no batch that holds documents can commit.
 --
@@ -98,6 +100,9 @@
 \ir sql/consumers/processor_slots.sql
 \ir sql/consumers/parked_messages.sql
 \ir sql/consumers/emmett_processors.sql
+
+-- Workflows
+\ir sql/workflows/timers.sql
 
 -- Rebuilds
 \ir sql/projections/rebuilds.sql

@@ -73,6 +73,7 @@ pub mod pongo;
 pub mod projection;
 pub mod rebuild;
 pub mod testing;
+pub mod workflow;
 
 #[cfg(test)]
 mod fuzz;
@@ -141,6 +142,7 @@ pub mod guarantees {}
 #[doc = include_str!("../sql/consumers/processor_slots.sql")]
 #[doc = include_str!("../sql/consumers/parked_messages.sql")]
 #[doc = include_str!("../sql/consumers/emmett_processors.sql")]
+#[doc = include_str!("../sql/workflows/timers.sql")]
 #[doc = include_str!("../sql/projections/rebuilds.sql")]
 #[doc = include_str!("../sql/projections/rebuild_requests.sql")]
 #[doc = include_str!("../sql/projections/shadow_tables.sql")]

@@ -12,14 +12,17 @@ CREATE TABLE IF NOT EXISTS public.emt_streams (
     PRIMARY KEY (stream_id, partition, is_archived)
 ) PARTITION BY LIST (partition);
 
--- Returns the category of a stream: the part of its name before the first '-'; for a workflow, the first three parts. NULL
--- for a name without one. It is computed from the name, because the caller of Emmett's function chooses stream_type.
+-- Returns the category of a stream: the part of its name before the first '-'; for a workflow and its timers, the first
+-- three parts. NULL for a name without one. It is computed from the name, because the caller of Emmett's function chooses
+-- stream_type.
 CREATE OR REPLACE FUNCTION public.emt_stream_category(_stream TEXT) RETURNS TEXT
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
     SELECT CASE
                WHEN pg_catalog.starts_with(_stream, 'emt:workflow:')
                    THEN 'emt:workflow:' || nullif(pg_catalog.split_part(_stream, ':', 3), '')
+               WHEN pg_catalog.starts_with(_stream, 'emt:timers:')
+                   THEN 'emt:timers:' || nullif(pg_catalog.split_part(_stream, ':', 3), '')
                WHEN pg_catalog.strpos(_stream, '-') > 1 THEN pg_catalog.split_part(_stream, '-', 1)
            END
     $$;

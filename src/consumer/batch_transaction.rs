@@ -4,7 +4,7 @@ use super::reactor_context::ReactorContext;
 use crate::database::{LazyTransaction, Sql, Transaction};
 use crate::error::Result;
 use crate::events::RecordedMessage;
-use crate::store::EventStore;
+use crate::store::{EventStore, Session};
 use std::time::Duration;
 
 pub(super) struct BatchTransaction<'s> {
@@ -52,6 +52,16 @@ impl<'s> BatchTransaction<'s> {
         let outcome = run(&mut context);
         self.appended += context.appended();
         outcome
+    }
+
+    /// Runs the library's own code.
+    pub(super) fn run<T>(&mut self, run: impl FnOnce(&mut Session<'_>) -> Result<T>) -> Result<T> {
+        let scope = self.store.partition().scope().clone();
+        let transaction = Transaction::lazy(&mut self.transaction, scope);
+        let mut session = self.store.session(transaction);
+        let done = run(&mut session)?;
+        self.appended += session.appended();
+        Ok(done)
     }
 
     /// Returns whether a statement met a transient database error, even if the handler ignored it.

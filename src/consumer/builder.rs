@@ -8,6 +8,8 @@ use super::reactor::Reactor;
 use super::running::Consumer;
 use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
+use super::timers::fire_all;
+use super::workflow_processor::WorkflowProcessor;
 use crate::error::{Error, Result, RunReport};
 use crate::events::BatchLimits;
 use crate::store::EventStore;
@@ -85,6 +87,11 @@ impl ConsumerBuilder {
     /// Adds a reactor.
     pub fn reactor(self, reactor: Reactor) -> Self {
         self.add(reactor.into_processor())
+    }
+
+    /// Adds a workflow.
+    pub fn workflow(self, workflow: WorkflowProcessor) -> Self {
+        self.add(workflow.into_processor())
     }
 
     fn add(mut self, processor: Result<Processor>) -> Self {
@@ -227,7 +234,10 @@ impl ConsumerBuilder {
     ) -> Result<RunReport> {
         let store = self.store.clone();
         let target = match until {
-            RunUntil::CaughtUp => Some(store.feed_horizon(0)?.head),
+            RunUntil::CaughtUp => {
+                self.fire_timers()?;
+                Some(store.feed_horizon(0)?.head)
+            }
             RunUntil::Position(position) => Some(position),
             RunUntil::Elapsed(_) | RunUntil::Stopped => None,
         };
@@ -235,6 +245,12 @@ impl ConsumerBuilder {
         consumer.settings.is_job = until != RunUntil::Stopped;
         let (shared, slots) = consumer.prepare(target)?;
         super::job::run(&shared, &slots, until, target, on_progress)
+    }
+
+    /// Fires the timers that are due, so that a job handles their inputs.
+    fn fire_timers(&self) -> Result<()> {
+        let mut workflows = self.processors.iter().filter_map(Processor::workflow);
+        workflows.try_for_each(|workflow| fire_all(&self.store, &**workflow, self.settings.lease))
     }
 
     /// Checks the processors and registers them.

@@ -2,6 +2,7 @@
 
 use super::mailbox::{Batch, Demand, Mailbox};
 use super::shared::Shared;
+use super::timers::Timers;
 use crate::database::BackOff;
 use crate::error::{Error, Result};
 use crate::events::feed::Part;
@@ -31,6 +32,7 @@ pub(super) enum Round {
 pub(super) struct FeedReader {
     shared: Arc<Shared>,
     horizon: Horizon,
+    timers: Timers,
     waits: BackOff,
     is_waiting: bool,
 }
@@ -42,6 +44,7 @@ impl FeedReader {
                 position: 0,
                 head: 0,
             },
+            timers: Timers::new(&shared),
             waits: BackOff::new(SHORTEST_WAIT, LONGEST_WAIT),
             is_waiting: false,
             shared,
@@ -50,7 +53,7 @@ impl FeedReader {
 
     /// Runs a round of reading, and shows errors as the status of the processors.
     pub(super) fn round(&mut self) -> Round {
-        match self.read_all() {
+        match self.read_and_fire() {
             Ok(Round::Unwanted) => Round::Unwanted,
             Ok(round) => {
                 self.note_resumed();
@@ -86,6 +89,18 @@ impl FeedReader {
             self.shared.note_resumed(mailbox);
         }
         self.is_waiting = mailboxes.iter().any(|mailbox| mailbox.is_waiting());
+    }
+
+    /// Reads, and fires the timers that are due. Their inputs are read in the next round.
+    fn read_and_fire(&mut self) -> Result<Round> {
+        let round = self.read_all()?;
+        let fired = self.timers.fire(&self.shared, self.horizon.position)?;
+        Ok(if fired > 0 { Round::Busy } else { round })
+    }
+
+    /// Returns the time until timers need the next round.
+    pub(super) fn until_timers(&self) -> Option<Duration> {
+        self.timers.rest(&self.shared, self.horizon.position)
     }
 
     /// Reads once for each position at which workers wait, the lowest first. So no worker waits until the others have

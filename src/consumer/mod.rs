@@ -33,8 +33,10 @@ mod shared;
 mod stop;
 mod tenants;
 mod thread;
+mod timers;
 mod wait;
 mod worker;
+mod workflow_processor;
 
 pub use crate::error::run_report::{ProcessorRun, RunEnd, RunReport};
 pub use builder::ConsumerBuilder;
@@ -51,3 +53,4 @@ pub use run_main::run_main;
 pub use running::Consumer;
 pub use stop::StopHandle;
 pub use tenants::{TenantsConsumer, TenantsConsumerBuilder};
+pub use workflow_processor::WorkflowProcessor;

@@ -54,7 +54,8 @@ impl Poller {
                 Round::Waiting(pause) => pause,
                 Round::Failed => return,
             };
-            self.wait(pause);
+            let due = self.reader.until_timers();
+            self.wait(due.map_or(pause, |due| due.min(pause)));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::error::{Error, Result, caught};
 use crate::events::{HandledEvents, RecordedMessage};
 use crate::projection::{Projection, check_handled};
 use crate::trace;
+use crate::workflow::WorkflowHandler;
 use std::sync::Arc;
 
 /// The start of a processor without a checkpoint. A processor with a checkpoint resumes after it.
@@ -30,6 +31,7 @@ type Batch =
 pub(super) enum Handler {
     Projector(Arc<dyn Projection>),
     Reactor(Reaction),
+    Workflow(Arc<dyn WorkflowHandler>),
 }
 
 /// A reactor's handler, for single events or for batches.
@@ -121,6 +123,9 @@ impl Processor {
         if self.options.slots == Some(0) {
             return Err(Error::invalid(what(), "must have at least one slot"));
         }
+        if let Some(workflow) = self.workflow() {
+            workflow.names().check()?;
+        }
         match self.projection() {
             Some(projection) => check_handled(projection.as_ref()),
             None => self.handled.check(&what()),
@@ -131,7 +136,15 @@ impl Processor {
     pub(super) fn projection(&self) -> Option<&Arc<dyn Projection>> {
         match &self.handler {
             Handler::Projector(projection) => Some(projection),
-            Handler::Reactor(_) => None,
+            Handler::Reactor(_) | Handler::Workflow(_) => None,
+        }
+    }
+
+    /// Returns the processor's workflow, if it has one.
+    pub(super) fn workflow(&self) -> Option<&Arc<dyn WorkflowHandler>> {
+        match &self.handler {
+            Handler::Workflow(workflow) => Some(workflow),
+            Handler::Projector(_) | Handler::Reactor(_) => None,
         }
     }
 

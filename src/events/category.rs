@@ -3,14 +3,17 @@
 use crate::error::{Error, Result};
 use crate::events::event::Event;
 
-const WORKFLOWS: &str = "emt:workflow:";
+/// Prefixes of the streams of workflows, and of those of their fired timers.
+const WORKFLOWS: [&str; 2] = ["emt:workflow:", "emt:timers:"];
 
 /// Returns the category of a stream: the part of its name before the first `-`. A name without a `-` has no category. For a
-/// workflow's stream, the category is the first three parts. `emt_stream_category` has the same rule in SQL.
+/// stream of a workflow or of its timers, the category is the first three parts. `emt_stream_category` has the same rule in SQL.
 pub(crate) fn category(stream: &str) -> Option<&str> {
-    if let Some(rest) = stream.strip_prefix(WORKFLOWS) {
-        let workflow = rest.split(':').next().filter(|name| !name.is_empty())?;
-        return stream.get(..WORKFLOWS.len() + workflow.len());
+    for prefix in WORKFLOWS {
+        if let Some(rest) = stream.strip_prefix(prefix) {
+            let workflow = rest.split(':').next().filter(|name| !name.is_empty())?;
+            return stream.get(..prefix.len() + workflow.len());
+        }
     }
     let (category, _) = stream.split_once('-')?;
     (!category.is_empty()).then_some(category)
@@ -93,6 +96,7 @@ mod tests {
             ("emt:workflow:check-out:1", Some("emt:workflow:check-out")),
             ("emt:workflow:checkout", Some("emt:workflow:checkout")),
             ("emt:workflow::1-2", None),
+            ("emt:timers:check-out:1", Some("emt:timers:check-out")),
             ("emt:workflow-1", Some("emt:workflow")),
         ] {
             assert_eq!(category(stream), expected, "{stream}");

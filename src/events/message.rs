@@ -145,8 +145,8 @@ impl<E: Event> private::Encode for NewMessage<E> {
     }
 }
 
-const CORRELATION_ID: &str = "correlationId";
-const CAUSATION_ID: &str = "causationId";
+pub(crate) const CORRELATION_ID: &str = "correlationId";
+pub(crate) const CAUSATION_ID: &str = "causationId";
 /// Metadata fields that Emmett stores beside the user's own. Here they are columns.
 const RESERVED_METADATA: [&str; 7] = [
     CORRELATION_ID,
@@ -222,17 +222,31 @@ impl OutgoingMessage {
 
     fn new<E: Event>(stream: &str, event: &E) -> Result<Self> {
         check_category::<E>(stream)?;
+        Self::of_any_category(stream, event)
+    }
+
+    /// Encodes an event for a stream that has events of all categories.
+    pub(crate) fn of_any_category<E: Event>(stream: &str, event: &E) -> Result<Self> {
         let (message_type, data) = event.encode().map_err(|source| Error::Encode {
             stream: stream.to_owned(),
             source,
         })?;
+        Self::from_stored(message_type, event.schema_version(), data)
+    }
+
+    /// Creates an event from its stored form.
+    pub(crate) fn from_stored(
+        message_type: Cow<'static, str>,
+        schema_version: u32,
+        data: Vec<u8>,
+    ) -> Result<Self> {
         check_text("the message type", &message_type)?;
         Ok(Self {
             message_id: Uuid::now_v7().to_string(),
             has_own_id: false,
             message_type,
             kind: MessageKind::Event,
-            schema_version: event.schema_version(),
+            schema_version,
             data,
             metadata: Map::new(),
             metadata_json: b"{}".to_vec(),
@@ -395,8 +409,13 @@ impl RecordedMessage {
     ///   metadata cannot be read.
     /// - [`Error::Upcast`] if `E`'s hook refuses the message.
     pub fn decode<E: Event>(&self) -> Result<Recorded<E>> {
-        self.refuse_damaged()?;
         check_category::<E>(&self.stream_name)?;
+        self.decode_any_category()
+    }
+
+    /// Decodes a message of a stream that has events of all categories.
+    pub(crate) fn decode_any_category<E: Event>(&self) -> Result<Recorded<E>> {
+        self.refuse_damaged()?;
         let event = crate::events::event::decode_stored(
             &self.message_type,
             self.schema_version,

@@ -22,13 +22,14 @@ mod wakeup;
 pub(crate) use batch_limits::{BatchLimits, Page};
 pub(crate) use category::check_category;
 pub(crate) use command_key::CommandKey;
+pub(crate) use event::decode_stored;
 pub use event::{Event, RawEvent, StoredEvent};
 pub use feed::{Feed, FeedOptions, Horizon};
 pub use handled_events::HandledEvents;
 pub(crate) use handled_events::{EventSelection, FeedFilter, Selection};
 pub(crate) use integrity::SequenceSettings;
-pub(crate) use message::OutgoingMessage;
 pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
+pub(crate) use message::{CAUSATION_ID, CORRELATION_ID, OutgoingMessage};
 pub(crate) use partition::{Partition, PartitionSql};
 pub use stream::{
     Aggregate, AppendOptions, Appended, ReadOptions, StreamIter, StreamMessages, StreamRead,

@@ -90,18 +90,20 @@ pub(crate) fn streams(
         .collect()
 }
 
-/// Parks a message: with its handler's error, or without one if it follows a parked message of its stream.
+/// Parks a message: with its handler's error, or without one if it follows a parked message of the stream. The stream is
+/// that of the message, or that of the workflow's instance that gets it.
 pub(crate) fn park(
     sql: &mut dyn Sql,
     key: ProcessorKey<'_>,
     slot: i32,
     message: &RecordedMessage,
+    stream: &str,
     attempts: u32,
     error: Option<&str>,
 ) -> Result<()> {
     let position = to_sql(message.global_position());
     let stream_position = to_sql(message.stream_position());
-    let (stream, kind) = (message.stream_name(), message.message_type());
+    let kind = message.message_type();
     let error = error.map(ErrorText::new);
     let attempts = small_to_sql("the number of attempts", attempts)?;
     sql.execute(

@@ -119,7 +119,11 @@ impl TenantWork {
                     return self.rest(self.waits_until);
                 }
                 Round::Idle | Round::Held | Round::Unwanted if has_moved => {}
-                Round::Idle | Round::Held | Round::Unwanted => return self.rest(due),
+                Round::Idle | Round::Held | Round::Unwanted => {
+                    let timers = prepared.reader.until_timers();
+                    let timers = timers.map(|timers| Instant::now() + timers);
+                    return self.rest(due.into_iter().chain(timers).min());
+                }
             }
         }
         Progress::More

@@ -6,9 +6,9 @@ use crate::consumer::batch_transaction::BatchTransaction;
 use crate::consumer::mailbox::Batch;
 use crate::consumer::processor::Handler;
 use crate::database::Sql;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::events::RecordedMessage;
-use crate::slots::{parking, slot_of};
+use crate::slots::{ProcessorKey, parking, slot_of};
 use crate::trace;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,16 +18,41 @@ use std::time::Instant;
 /// document may have several.
 pub(super) struct Task<'b> {
     pub(super) message: &'b RecordedMessage,
+    /// The stream under which it is parked: its own, or that of the workflow's instance that gets it.
+    pub(super) stream: Arc<str>,
     /// Slots in which the message has to be handled.
     pub(super) open: Vec<i32>,
     /// Slots in which an earlier message of its stream is parked.
     pub(super) parked: Vec<i32>,
 }
 
-impl Task<'_> {
+/// A message to park because an earlier one of the stream is parked.
+#[derive(Clone, Copy)]
+pub(super) struct Following<'b> {
+    slot: i32,
+    pub(super) message: &'b RecordedMessage,
+    stream: &'b str,
+}
+
+impl<'b> Task<'b> {
     /// Returns whether the message is handled for some documents, and parked for others.
     fn is_mixed(&self) -> bool {
         !self.open.is_empty() && !self.parked.is_empty()
+    }
+
+    /// Returns the message for each slot in which it has to be parked.
+    pub(super) fn following(&'b self) -> impl Iterator<Item = Following<'b>> {
+        self.parked.iter().map(|slot| Following {
+            slot: *slot,
+            message: self.message,
+            stream: &self.stream,
+        })
+    }
+}
+
+impl Following<'_> {
+    pub(super) fn park(self, sql: &mut dyn Sql, key: ProcessorKey<'_>) -> Result<()> {
+        parking::park(sql, key, self.slot, self.message, self.stream, 0, None)
     }
 }
 
@@ -98,26 +123,40 @@ impl Worker {
         if !self.processor().handles(message) {
             return None;
         }
+        let stream = self.parking_stream(message)?;
         let (parked, open): (Vec<i32>, Vec<i32>) = self
-            .slots_of(message)
+            .slots_of(message, &stream)
             .into_iter()
-            .partition(|slot| self.is_parked(*slot, message));
+            .partition(|slot| self.is_parked(*slot, &stream));
         (!open.is_empty() || !parked.is_empty()).then_some(Task {
             message,
+            stream,
             open,
             parked,
         })
     }
 
-    pub(super) fn is_parked(&self, slot: i32, message: &RecordedMessage) -> bool {
-        !self.parked.is_empty()
-            && self
-                .parked
-                .contains(&(slot, message.stream_name().to_owned()))
+    fn is_parked(&self, slot: i32, stream: &str) -> bool {
+        !self.parked.is_empty() && self.parked.contains(&(slot, stream.to_owned()))
     }
 
-    /// Returns the held slots that handle the message and have not seen it yet.
-    pub(super) fn slots_of(&self, message: &RecordedMessage) -> Vec<i32> {
+    /// Returns the stream whose order the message belongs to: its own, or that of a workflow's instance. `None` if no
+    /// instance gets the message.
+    fn parking_stream(&self, message: &RecordedMessage) -> Option<Arc<str>> {
+        let own = || Arc::clone(&message.stream_name);
+        match &self.processor().handler {
+            // The handler reports messages that cannot be decoded.
+            Handler::Workflow(workflow) => match workflow.instance_of(message) {
+                Ok(instance) => instance.map(Arc::from),
+                Err(_) => Some(own()),
+            },
+            Handler::Projector(_) | Handler::Reactor(_) => Some(own()),
+        }
+    }
+
+    /// Returns the held slots that handle the message and have not seen it yet. `stream` decides, unless the projection has
+    /// keys.
+    fn slots_of(&self, message: &RecordedMessage, stream: &str) -> Vec<i32> {
         let position = message.global_position();
         let is_open = |slot: &i32| {
             if let Some(replaying) = &self.replaying {
@@ -134,7 +173,7 @@ impl Worker {
         let mut slots: Vec<i32> = match keys {
             Ok(Some(keys)) => keys.iter().map(|key| slot(key)).collect(),
             // The handler reports messages that cannot be decoded, in one of the slots.
-            Ok(None) | Err(_) => vec![slot(message.stream_name())],
+            Ok(None) | Err(_) => vec![slot(stream)],
         };
         slots.sort_unstable();
         slots.dedup();
@@ -167,10 +206,7 @@ impl Worker {
             .filter(|task| !task.open.is_empty())
             .map(|task| task.message)
             .collect();
-        let parked: Vec<(i32, &RecordedMessage)> = tasks
-            .iter()
-            .flat_map(|task| task.parked.iter().map(|slot| (*slot, task.message)))
-            .collect();
+        let parked: Vec<Following<'_>> = tasks.iter().flat_map(Task::following).collect();
         let slots: Vec<i32> = self
             .moving()
             .iter()
@@ -185,7 +221,7 @@ impl Worker {
         &mut self,
         messages: &[&RecordedMessage],
         slots: &[i32],
-        parked: &[(i32, &RecordedMessage)],
+        parked: &[Following<'_>],
         up_to: u64,
     ) -> Result<(), BatchError> {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
@@ -208,9 +244,9 @@ impl Worker {
         let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let was_unwell = transaction.take_unwell();
         let refused = |error| refused_commit(error, was_unwell, messages);
-        for (slot, message) in parked {
-            if message.global_position() <= up_to {
-                parking::park(transaction.sql()?, key, *slot, message, 0, None).map_err(refused)?;
+        for following in parked {
+            if following.message.global_position() <= up_to {
+                following.park(transaction.sql()?, key).map_err(refused)?;
             }
         }
         let held = self.moving();

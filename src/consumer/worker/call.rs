@@ -60,6 +60,12 @@ impl Worker {
                     transaction.react(last, |context| guarded(|| batch(messages, context)));
                 handled.map_err(|error| (0, error.at(messages)))
             }
+            Handler::Workflow(workflow) => {
+                let handled = transaction.react(last, |context| {
+                    guarded(|| Ok(workflow.handle(context, messages)?))
+                });
+                handled.map_err(|error| (0, error.unless_conflict().at(messages)))
+            }
             Handler::Reactor(Reaction::Each(each)) => {
                 for (done, message) in messages.iter().enumerate() {
                     transaction.begin_part();
@@ -76,6 +82,22 @@ impl Worker {
             }
         }
     }
+}
+
+impl BatchError {
+    /// Another transaction has changed an instance of a workflow since it was read: read and decide again.
+    fn unless_conflict(self) -> Self {
+        match self {
+            Self::Handler(error) if is_conflict(&error.cause) => Self::Lost,
+            other => other,
+        }
+    }
+}
+
+fn is_conflict(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<Error>()
+        .is_some_and(Error::is_conflict)
 }
 
 /// Runs user code. A panic counts as its error. A transient database error does not.

@@ -1,6 +1,6 @@
 //! Failed messages: each is handled alone, retried, and parked in the end.
 
-use super::batch::Task;
+use super::batch::{Following, Task};
 use super::{BatchError, HandlerError, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
 use crate::events::RecordedMessage;
@@ -43,11 +43,7 @@ impl Worker {
 
     /// Parks a message, because an earlier message of its stream is parked.
     pub(super) fn park_after(&mut self, task: &Task<'_>) -> Result<(), BatchError> {
-        let parked: Vec<(i32, &RecordedMessage)> = task
-            .parked
-            .iter()
-            .map(|slot| (*slot, task.message))
-            .collect();
+        let parked: Vec<Following<'_>> = task.following().collect();
         self.handle(&[], &[], &parked, task.message.global_position())
     }
 
@@ -62,8 +58,7 @@ impl Worker {
             let reason = "the process ended each time it handled this message";
             return self.park(task, MAX_CRASHES.unsigned_abs(), reason);
         }
-        let after: Vec<(i32, &RecordedMessage)> =
-            task.parked.iter().map(|slot| (*slot, message)).collect();
+        let after: Vec<Following<'_>> = task.following().collect();
         let mut failed = 0;
         loop {
             let handled = match tried.take() {
@@ -127,12 +122,13 @@ impl Worker {
                 key,
                 *slot,
                 message,
+                &task.stream,
                 attempts,
                 Some(error),
             )?;
         }
-        for slot in &task.parked {
-            parking::park(transaction.sql()?, key, *slot, message, 0, None)?;
+        for following in task.following() {
+            following.park(transaction.sql()?, key)?;
         }
         let up_to = message.global_position();
         let held = self.moving();
@@ -141,9 +137,11 @@ impl Worker {
             return Err(BatchError::Lost);
         }
         self.note_checkpoint(up_to);
-        let stream = message.stream_name();
-        self.parked
-            .extend(task.open.iter().map(|slot| (*slot, stream.to_owned())));
+        let parked = task
+            .open
+            .iter()
+            .map(|slot| (*slot, task.stream.to_string()));
+        self.parked.extend(parked);
         Ok(())
     }
 

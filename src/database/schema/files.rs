@@ -58,6 +58,7 @@ pub(super) const EVENT_STORE: Map = Map {
         "sql/consumers/processor_slots.sql",
         "sql/consumers/parked_messages.sql",
         "sql/consumers/emmett_processors.sql",
+        "sql/workflows/timers.sql",
         "sql/projections/rebuilds.sql",
         "sql/projections/rebuild_requests.sql",
         "sql/projections/shadow_tables.sql",

@@ -349,6 +349,11 @@ impl MessageRow<'_> {
         })
     }
 
+    /// Returns the message, undecoded.
+    pub(crate) fn recorded(&self) -> Result<RecordedMessage> {
+        self.to_message(self.content()?)
+    }
+
     /// Decodes the message as an event of type `E`, straight from the row.
     pub(crate) fn decode<E: Event>(&self) -> Result<Recorded<E>> {
         self.decode_content(self.content()?)

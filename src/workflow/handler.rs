@@ -1,0 +1,157 @@
+//! Handles the inputs of a workflow, and fires its timers.
+
+use super::definition::Workflow;
+use super::instance::{Input, Instance, timer_metadata};
+use super::names::{Origin, WorkflowNames};
+use super::outcome::{Outcome, append};
+use super::timers;
+use crate::database::{ExpectedVersion, check_key};
+use crate::error::{Result, caught};
+use crate::events::{
+    HandledEvents, MessageRow, OutgoingMessage, Recorded, RecordedMessage, stream,
+};
+use crate::store::Session;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Maximum number of timers that one transaction fires.
+pub(crate) const MOST_FIRED: i64 = 500;
+
+/// A workflow of any type.
+pub(crate) trait WorkflowHandler: Send + Sync {
+    fn names(&self) -> &WorkflowNames;
+
+    /// Returns the stream of the instance that gets a message; `None` if none does.
+    fn instance_of(&self, message: &RecordedMessage) -> Result<Option<String>>;
+
+    /// Decides messages in the session. Fails with a conflict if another transaction has changed an instance meanwhile.
+    fn handle(&self, session: &mut Session<'_>, messages: &[&RecordedMessage]) -> Result<()>;
+}
+
+/// Returns the handler of a workflow.
+pub(crate) fn handler_of<W: Workflow>() -> impl WorkflowHandler + 'static {
+    Handler::<W> {
+        names: WorkflowNames::new(W::NAME),
+        workflow: PhantomData,
+    }
+}
+
+/// Adds the events of a workflow's timers.
+pub(crate) fn with_timers<W: Workflow>(mut handled: HandledEvents) -> HandledEvents {
+    handled.add::<W::Input>();
+    handled.only_categories(&[WorkflowNames::new(W::NAME).timer_category()]);
+    handled
+}
+
+struct Handler<W> {
+    names: WorkflowNames,
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W: Workflow> Handler<W> {
+    fn input<'m>(&self, message: &'m RecordedMessage) -> Result<Option<Input<'m, W::Input>>> {
+        let origin = self
+            .names
+            .origin(message.stream_name(), message.message_type());
+        let (id, recorded): (_, Recorded<W::Input>) = match origin {
+            Origin::Record => return Ok(None),
+            Origin::Timer(id) => (Some(id.to_owned()), message.decode_any_category()?),
+            Origin::Elsewhere => {
+                let recorded = message.decode()?;
+                (W::id(&recorded), recorded)
+            }
+        };
+        let Some(id) = id else {
+            return Ok(None);
+        };
+        check_key("the stream of a workflow", &self.names.stream(&id))?;
+        Ok(Some(Input::new(id, recorded, message)))
+    }
+
+    /// Reads the instances of the inputs, and returns for each input the index of its instance.
+    fn read(
+        &self,
+        session: &mut Session<'_>,
+        inputs: &[Input<'_, W::Input>],
+    ) -> Result<(Vec<Instance<W>>, Vec<usize>)> {
+        let (mut known, mut indices) = (HashMap::new(), Vec::with_capacity(inputs.len()));
+        let mut streams: Vec<Arc<str>> = Vec::new();
+        for input in inputs {
+            let next = streams.len();
+            let index = *known.entry(input.id.as_str()).or_insert(next);
+            if index == next {
+                streams.push(self.names.stream(&input.id).into());
+            }
+            indices.push(index);
+        }
+        let mut instances: Vec<Instance<W>> = streams.iter().cloned().map(Instance::new).collect();
+        if streams.is_empty() {
+            return Ok((instances, indices));
+        }
+        let partition = session.shared_partition();
+        let mut fold = |number: usize, row: MessageRow<'_>| {
+            instances[number].fold(&self.names, &row.recorded()?)
+        };
+        let read = stream::read_together(session.sql()?, &partition, &streams, None, &mut fold)?;
+        for (instance, version) in instances.iter_mut().zip(read.versions) {
+            instance.version = version;
+        }
+        Ok((instances, indices))
+    }
+}
+
+impl<W: Workflow> WorkflowHandler for Handler<W> {
+    fn names(&self) -> &WorkflowNames {
+        &self.names
+    }
+
+    fn instance_of(&self, message: &RecordedMessage) -> Result<Option<String>> {
+        let input = caught("the id of a workflow", || self.input(message))
+            .map_err(crate::error::Error::of_closure)??;
+        Ok(input.map(|input| self.names.stream(&input.id)))
+    }
+
+    fn handle(&self, session: &mut Session<'_>, messages: &[&RecordedMessage]) -> Result<()> {
+        let mut inputs = Vec::with_capacity(messages.len());
+        for message in messages {
+            inputs.extend(self.input(message)?);
+        }
+        let (mut instances, indices) = self.read(session, &inputs)?;
+        let mut outcome = Outcome::default();
+        for (input, index) in inputs.iter().zip(indices) {
+            instances[index].take(&self.names, input, &mut outcome)?;
+        }
+        outcome.store(self.names.workflow, instances, session)
+    }
+}
+
+/// Fires timers that are due, up to a number, in the session. Returns how many it has fired.
+pub(crate) fn fire(names: &WorkflowNames, session: &mut Session<'_>) -> Result<usize> {
+    let partition = session.shared_partition();
+    let fired = timers::take(session.sql()?, &partition, names.workflow, MOST_FIRED)?;
+    if fired.is_empty() {
+        return Ok(0);
+    }
+    let count = fired.len();
+    let (mut streams, mut indices) = (Vec::new(), HashMap::new());
+    for timer in fired {
+        let stream = names.timer_stream(&timer.id);
+        let (input_type, version) = (Cow::Owned(timer.input_type), timer.schema_version);
+        let mut message = OutgoingMessage::from_stored(input_type, version, timer.input)?;
+        message.metadata = timer_metadata(&stream, &timer.metadata)?;
+        let next = streams.len();
+        let index = *indices.entry(timer.id).or_insert(next);
+        if index == next {
+            streams.push((stream, Vec::new()));
+        }
+        streams[index].1.push(message);
+    }
+    let appends = streams
+        .into_iter()
+        .map(|(stream, messages)| append(&stream, ExpectedVersion::Any, messages))
+        .collect::<Result<Vec<_>>>()?;
+    session.append_all(&appends)?;
+    Ok(count)
+}

@@ -1,0 +1,41 @@
+//! Workflows: processes that react, wait and remember.
+//!
+//! A [`Workflow`] gets inputs from the feed and from its own timers. [`decide`](Workflow::decide) says what follows:
+//! events, commands, timers. A [`WorkflowProcessor`](crate::consumer::WorkflowProcessor) runs it.
+
+mod definition;
+mod handler;
+mod instance;
+mod names;
+mod outcome;
+pub(crate) mod timers;
+
+pub use definition::{Does, Step, Workflow};
+pub(crate) use handler::{WorkflowHandler, fire, handler_of, with_timers};
+
+use crate::error::Result;
+use crate::store::EventStore;
+
+impl EventStore {
+    /// Cancels a timer of a workflow's instance. Returns false if there is none, because it was never set, was cancelled, or
+    /// has fired. A timer that is cancelled never fires afterwards.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), emmett_postgresql::Error> {
+    /// # let store = emmett_postgresql::EventStore::open("postgresql://localhost/shop")?;
+    /// let was_waiting = store.cancel_timer("checkout", "order-1", "payment")?;
+    /// # let _ = was_waiting;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the database cannot be reached.
+    pub fn cancel_timer(&self, workflow: &str, id: &str, timer: &str) -> Result<bool> {
+        let mut session = self.begin()?;
+        let partition = session.shared_partition();
+        let was_set = timers::cancel(session.sql()?, &partition, workflow, id, timer)?;
+        session.commit()?;
+        Ok(was_set)
+    }
+}

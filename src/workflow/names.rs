@@ -1,0 +1,115 @@
+//! The names of a workflow's streams.
+
+use crate::database::check_key;
+use crate::error::{Error, Result};
+
+const WORKFLOWS: &str = "emt:workflow:";
+const TIMERS: &str = "emt:timers:";
+
+/// Names of a workflow, its streams and its messages.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkflowNames {
+    pub(crate) workflow: &'static str,
+    /// Prefix of the streams of its instances.
+    instances: String,
+    /// Prefix of the streams of its fired timers.
+    timers: String,
+    /// Prefix of the types of recorded inputs.
+    inputs: String,
+}
+
+impl WorkflowNames {
+    pub(crate) fn new(workflow: &'static str) -> Self {
+        Self {
+            workflow,
+            instances: format!("{WORKFLOWS}{workflow}:"),
+            timers: format!("{TIMERS}{workflow}:"),
+            inputs: format!("{workflow}:"),
+        }
+    }
+
+    /// Fails if the streams of two workflows could be confused.
+    pub(crate) fn check(&self) -> Result<()> {
+        let what = || format!("workflow \"{}\"", self.workflow);
+        if self.workflow.is_empty() || self.workflow.contains(':') {
+            let reason = "must have a name without \":\"";
+            return Err(Error::invalid(what(), reason));
+        }
+        Ok(check_key("the name of a workflow", self.workflow)?)
+    }
+
+    /// Returns the stream of an instance.
+    pub(crate) fn stream(&self, id: &str) -> String {
+        format!("{}{id}", self.instances)
+    }
+
+    /// Returns the stream of an instance's fired timers.
+    pub(crate) fn timer_stream(&self, id: &str) -> String {
+        format!("{}{id}", self.timers)
+    }
+
+    /// Returns the category of the streams of fired timers.
+    pub(crate) fn timer_category(&self) -> &str {
+        self.timers.trim_end_matches(':')
+    }
+
+    /// Returns the type under which an input is recorded.
+    pub(crate) fn input_type(&self, message_type: &str) -> String {
+        format!("{}{message_type}", self.inputs)
+    }
+
+    /// Returns the type of a recorded input.
+    pub(crate) fn type_of_input<'t>(&self, recorded_type: &'t str) -> Option<&'t str> {
+        recorded_type.strip_prefix(&self.inputs)
+    }
+
+    pub(crate) fn origin<'s>(&self, stream: &'s str, message_type: &str) -> Origin<'s> {
+        if let Some(id) = stream.strip_prefix(&self.timers) {
+            return Origin::Timer(id);
+        }
+        let is_record =
+            stream.starts_with(&self.instances) && message_type.starts_with(&self.inputs);
+        if is_record || stream.starts_with(TIMERS) {
+            return Origin::Record;
+        }
+        Origin::Elsewhere
+    }
+}
+
+/// The source of a message in the feed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Origin<'s> {
+    /// A fired timer of this instance.
+    Timer(&'s str),
+    /// The record of an input, or another workflow's timer. It is no input.
+    Record,
+    Elsewhere,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Origin, WorkflowNames};
+
+    #[test]
+    fn records_and_timers_are_told_from_other_messages() {
+        let names = WorkflowNames::new("checkout");
+        for (stream, message_type, origin) in [
+            ("emt:timers:checkout:1:a", "TimedOut", Origin::Timer("1:a")),
+            ("emt:timers:other:1", "TimedOut", Origin::Record),
+            ("emt:workflow:checkout:1", "checkout:Placed", Origin::Record),
+            ("emt:workflow:checkout:1", "Cancelled", Origin::Elsewhere),
+            ("emt:workflow:other:1", "other:Placed", Origin::Elsewhere),
+            ("Order-1", "Placed", Origin::Elsewhere),
+        ] {
+            assert_eq!(names.origin(stream, message_type), origin, "{stream}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_colon_is_refused() {
+        assert!(WorkflowNames::new("check-out").check().is_ok());
+        for name in ["", "a:b", "a\0"] {
+            assert!(WorkflowNames::new(name).check().is_err(), "{name:?}");
+        }
+    }
+}
