@@ -18,3 +18,4 @@ mod slots;
 mod store;
 mod support;
 mod testing;
+mod workflow;

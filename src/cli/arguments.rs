@@ -1,7 +1,7 @@
 //! The arguments of the command line.
 
 use super::environment::connection_string;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -118,6 +118,10 @@ pub(super) enum Command {
     ///
     /// A command that is repeated after the deletion of its key is carried out again.
     Keys(KeysArguments),
+    /// List the instances of workflows, the oldest first
+    Workflows(WorkflowsArguments),
+    /// List the timers of workflows that have not fired, the next one first
+    Timers(TimersArguments),
     /// Print the completion script for a shell
     Completions {
         /// The shell
@@ -161,6 +165,43 @@ pub(super) struct KeysArguments {
     /// Delete them
     #[arg(long, requires = "older_than")]
     pub(super) delete: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WorkflowsArguments {
+    /// Name of the workflow [default: all workflows]
+    pub(super) workflow: Option<String>,
+
+    /// Only instances in this state [default: all states]
+    #[arg(long)]
+    pub(super) state: Option<InstanceState>,
+
+    /// Maximum number of instances
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub(super) limit: u64,
+}
+
+/// The state of an instance.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum InstanceState {
+    /// It gets further inputs
+    Running,
+    /// It has ended
+    Complete,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TimersArguments {
+    /// Name of the workflow [default: all workflows]
+    pub(super) workflow: Option<String>,
+
+    /// Only the timers of this instance
+    #[arg(long, requires = "workflow")]
+    pub(super) id: Option<String>,
+
+    /// Maximum number of timers
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub(super) limit: u64,
 }
 
 /// Days have 24 hours.

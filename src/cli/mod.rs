@@ -17,6 +17,7 @@ mod store_arguments;
 mod stream;
 mod table;
 mod tenants;
+mod workflows;
 
 use crate::setup::EventStoreBuilder;
 use arguments::{Arguments, Command, ProjectionsCommand};
@@ -118,6 +119,12 @@ fn dispatch(
         }
         Command::Keys(keys) => {
             keys::run(&keys, &store.open_without_projections()?, output)?;
+        }
+        Command::Workflows(list) => {
+            workflows::instances(&list, &store.open_without_projections()?, output)?;
+        }
+        Command::Timers(list) => {
+            workflows::timers(&list, &store.open_without_projections()?, output)?;
         }
         Command::Repair { command } => {
             restore::repair(&command, &store.open_unverified()?, output)?;

@@ -4,7 +4,7 @@ use super::processor::{Handler, Processor, ProcessorOptions, Reaction, processor
 use super::reactor_context::ReactorContext;
 use crate::database::position::small_to_sql;
 use crate::error::Result;
-use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
+use crate::events::{Event, HandledEvents, Recorded, RecordedMessage, outbox_category};
 use std::fmt;
 
 /// Runs side effects for events: sends mails, calls services, appends further events.
@@ -94,6 +94,37 @@ impl UnfinishedReactor {
         + 'static,
     ) -> Reactor {
         self.begin::<E>(each(handle))
+    }
+
+    /// Adds a handler that delivers the commands of an [outbox](crate::decide::Decision::outbox), one at a time. The commands
+    /// of one key keep their order.
+    ///
+    /// Delivery is at least once: after a crash, some commands are delivered again. The recipient can recognise them by
+    /// their [`message_id`](Recorded::message_id).
+    ///
+    /// ```
+    /// use emmett_postgresql::{FailurePolicy, RawEvent, Reactor, Recorded};
+    /// use std::time::Duration;
+    /// # fn post(_: &str, _: &serde_json::Value) -> anyhow::Result<()> { Ok(()) }
+    /// let mails = Reactor::new("mails")
+    ///     .outbox("mail", |command: &Recorded<RawEvent>, _| {
+    ///         post(&command.message_id, &command.event.data)
+    ///     })
+    ///     .workers(4)
+    ///     .on_failure(FailurePolicy::park().retries(5, Duration::from_secs(1)));
+    /// ```
+    ///
+    /// A topic that no outbox can have is an error when the consumer is started.
+    pub fn outbox<C: Event>(
+        self,
+        topic: &str,
+        deliver: impl Fn(&Recorded<C>, &mut ReactorContext<'_>) -> anyhow::Result<()>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Reactor {
+        self.categories(&[&outbox_category(topic)])
+            .begin::<C>(each(deliver))
     }
 
     /// Adds a handler that receives all events of a batch at once.

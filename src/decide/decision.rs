@@ -2,7 +2,9 @@
 
 use super::boundary::{Evolve, StreamBoundary};
 use crate::error::Result;
-use crate::events::{AppendOptions, Appendable, OutgoingMessage};
+use crate::events::{
+    AppendOptions, Appendable, Event, MessageKind, NewMessage, OutgoingMessage, outbox_stream,
+};
 use std::sync::Arc;
 
 /// The result of a decision: events for streams, and a reply to the caller.
@@ -62,6 +64,31 @@ impl<R> Decision<R> {
             .appends
             .and_then(|appends| added(appends, stream, &messages));
         self
+    }
+
+    /// Puts a command into an outbox: a stream of commands with one topic and key, `emt:outbox:{topic}-{key}`. A reactor
+    /// [delivers](crate::consumer::UnfinishedReactor::outbox) the commands at least once, and those of one key in order.
+    ///
+    /// If the topic is empty or has a `-`, or the key is empty, [`run`](super::Decide::run) fails.
+    ///
+    /// ```
+    /// use emmett_postgresql::{RawEvent, decide::Decision};
+    /// let confirmed = Decision::new()
+    ///     .append("Order-1", [RawEvent::new("OrderConfirmed", serde_json::json!({}))])
+    ///     .outbox("mail", "anna", RawEvent::new("SendReceipt", serde_json::json!({ "order": 1 })));
+    /// # let _ = confirmed;
+    /// ```
+    pub fn outbox<C: Event>(self, topic: &str, key: &str, command: C) -> Self {
+        match outbox_stream(topic, key) {
+            Ok(stream) => {
+                let command = NewMessage::new(command).kind(MessageKind::Command);
+                self.append(&stream, [command])
+            }
+            Err(error) => Self {
+                appends: self.appends.and(Err(error)),
+                ..self
+            },
+        }
     }
 
     /// Sets the reply to the caller. [`run`](super::Decide::run) returns it, and stores it with a command's key. Defaults to

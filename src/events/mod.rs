@@ -13,6 +13,7 @@ mod for_test;
 mod handled_events;
 pub(crate) mod integrity;
 mod message;
+mod outbox;
 mod partition;
 pub(crate) mod stream;
 pub(crate) mod stream_states;
@@ -30,6 +31,7 @@ pub(crate) use handled_events::{EventSelection, FeedFilter, Selection};
 pub(crate) use integrity::SequenceSettings;
 pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
 pub(crate) use message::{CAUSATION_ID, CORRELATION_ID, OutgoingMessage};
+pub(crate) use outbox::{outbox_category, outbox_stream};
 pub(crate) use partition::{Partition, PartitionSql};
 pub use stream::{
     Aggregate, AppendOptions, Appended, ReadOptions, StreamIter, StreamMessages, StreamRead,

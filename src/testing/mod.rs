@@ -1,4 +1,5 @@
-//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`]).
+//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`])
+//! and of workflows ([`given_workflow`]).
 //!
 //! [`Server::shared`] is one server for the whole test process. It starts with the first call, and listens only on a
 //! socket in its own directory. It is stopped and removed when the process ends: normally, by a panic, by Ctrl-C or by
@@ -40,6 +41,7 @@ mod server_process;
 mod server_settings;
 mod specification;
 mod store;
+mod workflow_specification;
 
 pub use self::{
     database::Database,
@@ -48,4 +50,5 @@ pub use self::{
     server_error::ServerError,
     specification::{Given, Then, ThenReplied, given},
     store::database,
+    workflow_specification::{GivenWorkflow, ThenDoes, given_workflow},
 };

@@ -123,7 +123,12 @@ impl<W: Workflow> WorkflowHandler for Handler<W> {
         for (input, index) in inputs.iter().zip(indices) {
             instances[index].take(&self.names, input, &mut outcome)?;
         }
-        outcome.store(self.names.workflow, instances, session)
+        let records = instances.into_iter().filter_map(Instance::into_records);
+        outcome.store(
+            self.names.workflow,
+            records.collect::<Result<_>>()?,
+            session,
+        )
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::definition::{Does, Step, Workflow};
 use super::names::WorkflowNames;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, append};
 use super::timers::{Due, NewTimer};
+use crate::database::{ExpectedVersion, check_key};
 use crate::error::{DecodeError, Error, Result};
 use crate::events::{
     CAUSATION_ID, CORRELATION_ID, Event, MessageKind, OutgoingMessage, Recorded, RecordedMessage,
-    check_category, decode_stored,
+    StreamAppend, check_category, decode_stored,
 };
 use crate::json::to_json;
 use serde_json::{Map, Value, json};
@@ -58,7 +59,7 @@ impl<'m, I: Event> Input<'m, I> {
             message.data.clone(),
         )?;
         record.kind = message.kind;
-        record.metadata = self.causes.clone();
+        record.metadata.clone_from(&self.causes);
         let action = if is_first { "InitiatedBy" } else { "Received" };
         let id = message.message_id.clone();
         record
@@ -82,7 +83,7 @@ pub(super) struct Instance<W> {
     /// Ids of the inputs that it has got.
     seen: HashSet<String>,
     is_complete: bool,
-    pub(super) new: Vec<OutgoingMessage>,
+    new: Vec<OutgoingMessage>,
 }
 
 impl<W: Workflow> Instance<W> {
@@ -143,6 +144,12 @@ impl<W: Workflow> Instance<W> {
         Ok(())
     }
 
+    /// Returns the new records, if there are any. They are refused if the stream has changed since it was read.
+    pub(super) fn into_records(self) -> Option<Result<StreamAppend>> {
+        let expected = ExpectedVersion::Exact(self.version);
+        (!self.new.is_empty()).then(|| append(&self.stream, expected, self.new))
+    }
+
     fn carry_out(
         &mut self,
         does: Does<W::Input, W::Output>,
@@ -162,7 +169,7 @@ impl<W: Workflow> Instance<W> {
                     record.data.clone(),
                 )?;
                 sent.kind = MessageKind::Command;
-                sent.metadata = input.causes.clone();
+                sent.metadata.clone_from(&input.causes);
                 outcome.send(stream, sent);
             }
             Does::After(name, delay, next) => {
@@ -187,7 +194,7 @@ impl<W: Workflow> Instance<W> {
     ) -> Result<&OutgoingMessage> {
         let mut record = OutgoingMessage::of_any_category(&self.stream, output)?;
         record.kind = kind;
-        record.metadata = input.causes.clone();
+        record.metadata.clone_from(&input.causes);
         let action = match kind {
             MessageKind::Event => "Published",
             MessageKind::Command => "Sent",
@@ -222,7 +229,7 @@ fn check_target<O: Event>(stream: &str) -> Result<()> {
 }
 
 fn timer<I: Event>(name: String, due: Due, next: &I, input: &Input<'_, I>) -> Result<NewTimer> {
-    crate::database::check_key("the name of a timer", &name)?;
+    check_key("the name of a timer", &name)?;
     let stream = || format!("of the timer \"{name}\"");
     let message = OutgoingMessage::of_any_category(&stream(), next)?;
     let mut metadata = input.causes.clone();

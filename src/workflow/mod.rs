@@ -6,12 +6,16 @@
 mod definition;
 mod handler;
 mod instance;
+mod listing;
 mod names;
 mod outcome;
+mod timer;
 pub(crate) mod timers;
 
 pub use definition::{Does, Step, Workflow};
 pub(crate) use handler::{WorkflowHandler, fire, handler_of, with_timers};
+pub use listing::{InstanceOptions, WorkflowInstance, WorkflowState};
+pub use timer::{Timer, TimerOptions};
 
 use crate::error::Result;
 use crate::store::EventStore;

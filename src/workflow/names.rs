@@ -6,6 +6,14 @@ use crate::error::{Error, Result};
 const WORKFLOWS: &str = "emt:workflow:";
 const TIMERS: &str = "emt:timers:";
 
+/// Returns the prefix of the streams of a workflow, or of all workflows.
+pub(crate) fn workflow_prefix(workflow: Option<&str>) -> String {
+    workflow.map_or_else(
+        || WORKFLOWS.to_owned(),
+        |workflow| format!("{WORKFLOWS}{workflow}:"),
+    )
+}
+
 /// Names of a workflow, its streams and its messages.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkflowNames {
@@ -22,7 +30,7 @@ impl WorkflowNames {
     pub(crate) fn new(workflow: &'static str) -> Self {
         Self {
             workflow,
-            instances: format!("{WORKFLOWS}{workflow}:"),
+            instances: workflow_prefix(Some(workflow)),
             timers: format!("{TIMERS}{workflow}:"),
             inputs: format!("{workflow}:"),
         }

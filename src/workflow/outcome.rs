@@ -1,7 +1,5 @@
 //! What a batch of inputs leads to: messages and timers.
 
-use super::definition::Workflow;
-use super::instance::Instance;
 use super::timers::{NewTimer, TimerChanges, change};
 use crate::database::ExpectedVersion;
 use crate::error::Result;
@@ -46,22 +44,19 @@ impl Outcome {
         self.complete.insert(id.to_owned());
     }
 
-    /// Changes the timers, and then appends. A transaction that waits for a timer must not hold the feed back.
-    pub(super) fn store<W: Workflow>(
+    /// Changes the timers, and then appends the records and the commands. A transaction that waits for a timer must not hold
+    /// the feed back.
+    pub(super) fn store(
         self,
         workflow: &str,
-        instances: Vec<Instance<W>>,
+        records: Vec<StreamAppend>,
         session: &mut Session<'_>,
     ) -> Result<()> {
-        let (changes, targets) = self.into_parts();
-        let mut appends = Vec::new();
-        for instance in instances.into_iter().filter(|one| !one.new.is_empty()) {
-            let expected = ExpectedVersion::Exact(instance.version);
-            appends.push(append(&instance.stream, expected, instance.new)?);
-        }
-        if appends.is_empty() {
+        if records.is_empty() {
             return Ok(());
         }
+        let (changes, targets) = self.into_parts();
+        let mut appends = records;
         for (stream, messages) in targets {
             appends.push(append(&stream, ExpectedVersion::Any, messages)?);
         }

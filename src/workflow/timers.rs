@@ -1,7 +1,8 @@
 //! Timers. Owns the statements on `emt_timers`.
 
-use crate::database::position::{small_to_sql, to_sql};
-use crate::database::{Jsonb, Sql, get, param, scalar};
+use super::timer::{Timer, TimerOptions};
+use crate::database::position::{elapsed_from_sql, get_u32, get_u64, small_to_sql, to_sql};
+use crate::database::{Jsonb, Parameter, Sql, get, param, scalar};
 use crate::error::{Error, Result};
 use crate::events::{Partition, PartitionSql};
 use postgres::types::Type;
@@ -21,6 +22,26 @@ const NEXT: PartitionSql = PartitionSql::new("SELECT {schema}.emt_timer_next($1,
 const CANCEL: PartitionSql = PartitionSql::new(
     "
     DELETE FROM {schema}.emt_timers WHERE partition = $1 AND workflow = $2 AND id = $3 AND name = $4",
+);
+
+const LIST: PartitionSql = PartitionSql::new(
+    "
+    SELECT workflow, id, name, input_type, due_at, set_at,
+           (extract(EPOCH FROM due_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp())
+            OPERATOR(pg_catalog.*) 1000000)::BIGINT AS due_in
+      FROM {schema}.emt_timers
+     WHERE partition = $1 AND ($2 IS NULL OR workflow = $2) AND ($3 IS NULL OR id = $3)
+     ORDER BY due_at, workflow, id, name
+     LIMIT $4",
+);
+
+const COUNT_OF: PartitionSql = PartitionSql::new(
+    "
+    SELECT timer.workflow, timer.id, pg_catalog.count(*) AS timers
+      FROM unnest($2::TEXT[], $3::TEXT[]) AS instance (workflow, id)
+      JOIN {schema}.emt_timers AS timer
+        ON timer.partition = $1 AND timer.workflow = instance.workflow AND timer.id = instance.id
+     GROUP BY timer.workflow, timer.id",
 );
 
 /// Longest delay of a timer: a thousand years. PostgreSQL's times end later.
@@ -89,6 +110,54 @@ pub(crate) struct FiredTimer {
     pub(crate) metadata: Vec<u8>,
 }
 
+/// The columns of new timers, as arrays.
+struct NewTimers<'a> {
+    ids: Vec<&'a str>,
+    names: Vec<&'a str>,
+    seconds: Vec<Option<f64>>,
+    times: Vec<Option<i64>>,
+    types: Vec<&'a str>,
+    schema_versions: Vec<i32>,
+    inputs: Vec<Jsonb<'a>>,
+    metadata: Vec<Jsonb<'a>>,
+}
+
+impl<'a> NewTimers<'a> {
+    fn new(set: &'a [(String, String, NewTimer)]) -> Result<Self> {
+        let all = || set.iter().map(|(.., timer)| timer);
+        let version = |timer: &NewTimer| small_to_sql("the schema version", timer.schema_version);
+        let (seconds, times) = all()
+            .map(|timer| match timer.due {
+                Due::After(seconds) => (Some(seconds), None),
+                Due::At(time) => (None, Some(time)),
+            })
+            .unzip();
+        Ok(Self {
+            ids: set.iter().map(|(id, ..)| id.as_str()).collect(),
+            names: set.iter().map(|(_, name, _)| name.as_str()).collect(),
+            seconds,
+            times,
+            types: all().map(|timer| &*timer.input_type).collect(),
+            schema_versions: all().map(version).collect::<Result<_, _>>()?,
+            inputs: all().map(|timer| Jsonb(&timer.input)).collect(),
+            metadata: all().map(|timer| Jsonb(&timer.metadata)).collect(),
+        })
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 8] {
+        [
+            param(&self.ids, Type::TEXT_ARRAY),
+            param(&self.names, Type::TEXT_ARRAY),
+            param(&self.seconds, Type::FLOAT8_ARRAY),
+            param(&self.times, Type::INT8_ARRAY),
+            param(&self.types, Type::TEXT_ARRAY),
+            param(&self.schema_versions, Type::INT4_ARRAY),
+            param(&self.inputs, Type::JSONB_ARRAY),
+            param(&self.metadata, Type::JSONB_ARRAY),
+        ]
+    }
+}
+
 /// Cancels and sets timers, in one round trip.
 pub(crate) fn change(
     sql: &mut dyn Sql,
@@ -104,38 +173,14 @@ pub(crate) fn change(
         .iter()
         .map(|(id, name)| (id.as_str(), name.as_deref()))
         .unzip();
-    let set = &changes.set;
-    let ids: Vec<&str> = set.iter().map(|(id, ..)| id.as_str()).collect();
-    let names: Vec<&str> = set.iter().map(|(_, name, _)| name.as_str()).collect();
-    let timers: Vec<&NewTimer> = set.iter().map(|(.., timer)| timer).collect();
-    let (delays, times): (Vec<Option<f64>>, Vec<Option<i64>>) = timers
-        .iter()
-        .map(|timer| match timer.due {
-            Due::After(seconds) => (Some(seconds), None),
-            Due::At(time) => (None, Some(time)),
-        })
-        .unzip();
-    let types: Vec<&str> = timers.iter().map(|timer| &*timer.input_type).collect();
-    let versions = timers
-        .iter()
-        .map(|timer| small_to_sql("the schema version", timer.schema_version))
-        .collect::<Result<Vec<i32>, _>>()?;
-    let inputs: Vec<Jsonb<'_>> = timers.iter().map(|timer| Jsonb(&timer.input)).collect();
-    let metadata: Vec<Jsonb<'_>> = timers.iter().map(|timer| Jsonb(&timer.metadata)).collect();
-    let parameters = [
+    let set = NewTimers::new(&changes.set)?;
+    let mut parameters = vec![
         param(&partition.name, Type::TEXT),
         param(&workflow, Type::TEXT),
         param(&cancelled_ids, Type::TEXT_ARRAY),
         param(&cancelled_names, Type::TEXT_ARRAY),
-        param(&ids, Type::TEXT_ARRAY),
-        param(&names, Type::TEXT_ARRAY),
-        param(&delays, Type::FLOAT8_ARRAY),
-        param(&times, Type::INT8_ARRAY),
-        param(&types, Type::TEXT_ARRAY),
-        param(&versions, Type::INT4_ARRAY),
-        param(&inputs, Type::JSONB_ARRAY),
-        param(&metadata, Type::JSONB_ARRAY),
     ];
+    parameters.extend(set.parameters());
     sql.query(&partition.sql(CHANGE), &parameters)
         .map_err(|source| Error::in_partition("set a timer", &partition.name, source))?;
     Ok(())
@@ -164,7 +209,7 @@ fn fired(row: &postgres::Row) -> Result<FiredTimer> {
     Ok(FiredTimer {
         id: get(row, "id")?,
         input_type: get(row, "input_type")?,
-        schema_version: crate::database::position::get_u32(row, "schema_version")?,
+        schema_version: get_u32(row, "schema_version")?,
         input: input.0.to_vec(),
         metadata: metadata.0.to_vec(),
     })
@@ -184,9 +229,7 @@ pub(crate) fn next(
         .query(&partition.sql(NEXT), &parameters)
         .map_err(|source| Error::in_partition("find the next timer", &partition.name, source))?;
     let microseconds: Option<Option<i64>> = scalar(&rows)?;
-    Ok(microseconds
-        .flatten()
-        .map(crate::database::position::elapsed_from_sql))
+    Ok(microseconds.flatten().map(elapsed_from_sql))
 }
 
 /// Cancels a timer. Returns false if there is none.
@@ -207,4 +250,58 @@ pub(crate) fn cancel(
         .execute(&partition.sql(CANCEL), &parameters)
         .map_err(|source| Error::in_partition("cancel a timer", &partition.name, source))?;
     Ok(deleted > 0)
+}
+
+/// Returns timers that have not fired, the next one first.
+pub(super) fn list(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    options: &TimerOptions,
+) -> Result<Vec<Timer>> {
+    let limit = to_sql(options.limit);
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&options.workflow, Type::TEXT),
+        param(&options.id, Type::TEXT),
+        param(&limit, Type::INT8),
+    ];
+    let rows = sql
+        .query(&partition.sql(LIST), &parameters)
+        .map_err(|source| Error::in_partition("list timers", &partition.name, source))?;
+    rows.iter()
+        .map(|row| {
+            Ok(Timer {
+                workflow: get(row, "workflow")?,
+                id: get(row, "id")?,
+                name: get(row, "name")?,
+                input_type: get(row, "input_type")?,
+                due_at: get(row, "due_at")?,
+                due_in: elapsed_from_sql(get(row, "due_in")?),
+                set_at: get(row, "set_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Returns the number of timers of each instance that has some.
+pub(super) fn count_of(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    instances: Vec<(&str, &str)>,
+) -> Result<Vec<((String, String), u64)>> {
+    let (workflows, ids): (Vec<&str>, Vec<&str>) = instances.into_iter().unzip();
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&workflows, Type::TEXT_ARRAY),
+        param(&ids, Type::TEXT_ARRAY),
+    ];
+    let rows = sql
+        .query(&partition.sql(COUNT_OF), &parameters)
+        .map_err(|source| Error::in_partition("count timers", &partition.name, source))?;
+    rows.iter()
+        .map(|row| {
+            let key = (get(row, "workflow")?, get(row, "id")?);
+            Ok((key, get_u64(row, "timers")?))
+        })
+        .collect()
 }

@@ -14,3 +14,4 @@ pub(crate) mod process;
 mod projections;
 mod refused;
 mod secrets;
+mod workflows;

@@ -2,3 +2,4 @@
 
 mod specifications;
 mod throwaway_server;
+mod workflows;

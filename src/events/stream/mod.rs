@@ -2,6 +2,7 @@
 
 mod append;
 mod append_options;
+mod instances;
 mod name;
 mod read;
 mod read_options;
@@ -13,6 +14,7 @@ mod versions;
 
 pub(crate) use append::{append, append_to_streams, append_under_key};
 pub use append_options::{AppendOptions, StreamMessages};
+pub(crate) use instances::{InstanceStream, instances};
 pub(crate) use name::{check_stream_name, stream_type};
 pub(crate) use read::{MessageRow, read, read_page};
 pub use read_options::ReadOptions;
