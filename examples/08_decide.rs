@@ -68,6 +68,6 @@ fn main() -> anyhow::Result<()> {
     let (first, repeated) = (confirm()?, confirm()?);
     println!("confirmed: Cart-1 is at version {}", first.version);
     println!("repeated: decided before: {}", repeated.was_decided_before);
-    println!("next: cargo run --features cli --example shopping_cart");
+    println!("next: cargo run --example 09_workflow");
     Ok(())
 }

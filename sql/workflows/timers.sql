@@ -85,18 +85,17 @@ CREATE OR REPLACE FUNCTION public.emt_timer_take(_partition TEXT, _workflow TEXT
     RETURNS TABLE (id TEXT, name TEXT, input_type TEXT, schema_version INTEGER, input JSONB, metadata JSONB)
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
-    WITH due AS MATERIALIZED (
-        SELECT timer.id, timer.name
-          FROM public.emt_timers AS timer
-         -- In a subquery: the index takes no bound that is volatile.
-         WHERE timer.partition = _partition AND timer.workflow = _workflow AND timer.due_at <= (SELECT clock_timestamp())
-         ORDER BY timer.due_at
-         LIMIT _limit
-           FOR UPDATE SKIP LOCKED
-    ), taken AS (
+    WITH taken AS (
         DELETE FROM public.emt_timers AS timer
-         USING due
-         WHERE timer.partition = _partition AND timer.workflow = _workflow AND timer.id = due.id AND timer.name = due.name
+         -- The rows are locked, so their places are fixed. A join might scan all timers, as it cannot know how few are due.
+         WHERE timer.ctid = ANY (ARRAY(
+               SELECT due.ctid
+                 FROM public.emt_timers AS due
+                -- In a subquery: the index takes no bound that is volatile.
+                WHERE due.partition = _partition AND due.workflow = _workflow AND due.due_at <= (SELECT clock_timestamp())
+                ORDER BY due.due_at
+                LIMIT _limit
+                  FOR UPDATE SKIP LOCKED))
         RETURNING timer.*
     )
     SELECT taken.id, taken.name, taken.input_type, taken.schema_version, taken.input, taken.metadata

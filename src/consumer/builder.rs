@@ -249,8 +249,8 @@ impl ConsumerBuilder {
 
     /// Fires the timers that are due, so that a job handles their inputs.
     fn fire_timers(&self) -> Result<()> {
-        let mut workflows = self.processors.iter().filter_map(Processor::workflow);
-        workflows.try_for_each(|workflow| fire_all(&self.store, &**workflow, self.settings.lease))
+        let mut processors = self.processors.iter();
+        processors.try_for_each(|processor| fire_all(&self.store, processor, self.settings.lease))
     }
 
     /// Checks the processors and registers them.

@@ -4,11 +4,18 @@ use super::batch_transaction::BatchTransaction;
 use super::mailbox::Mailbox;
 use super::processor::Processor;
 use super::shared::Shared;
-use crate::error::Result;
+use crate::database::position::to_sql;
+use crate::error::{Error, Result};
 use crate::store::EventStore;
-use crate::workflow::{WorkflowHandler, fire, timers};
+use crate::workflow::{WorkflowHandler, append_inputs, take_due, timers};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Maximum number of timers that one transaction fires.
+const MOST_FIRED: usize = 500;
+
+/// Time after which a timer is tried again whose input could not be appended.
+const POSTPONED_BY: Duration = Duration::from_secs(60);
 
 /// Minimum time between two looks for new timers.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
@@ -102,11 +109,20 @@ impl Clock {
         let (store, lease) = (&shared.store, shared.settings.lease);
         let mut fired = 0;
         if is_due {
-            fired = fire_some(store, &**workflow, lease)?;
+            fired = fire_some(store, &self.processor, &**workflow, lease)?;
         }
         let looked_at = Instant::now();
         let (partition, name) = (store.partition(), workflow.names().workflow);
         let next = shared.run(|sql| timers::next(sql, partition, name))?;
+        // A due timer that could not be taken is locked by another transaction.
+        let is_locked = is_due && fired == 0;
+        let next = next.map(|next| {
+            if is_locked {
+                next.max(LOOK_AFTER)
+            } else {
+                next
+            }
+        });
         self.due = next.and_then(|next| looked_at.checked_add(next));
         self.looked = Some((looked_at, feed_end));
         Ok(fired)
@@ -114,19 +130,73 @@ impl Clock {
 }
 
 /// Fires all timers of a workflow that are due now.
-pub(super) fn fire_all(
-    store: &EventStore,
-    workflow: &dyn WorkflowHandler,
-    lease: Duration,
-) -> Result<()> {
-    while fire_some(store, workflow, lease)? > 0 {}
+pub(super) fn fire_all(store: &EventStore, processor: &Processor, lease: Duration) -> Result<()> {
+    let Some(workflow) = processor.workflow() else {
+        return Ok(());
+    };
+    while fire_some(store, processor, &**workflow, lease)? > 0 {}
     Ok(())
 }
 
-/// Fires timers in one transaction.
-fn fire_some(store: &EventStore, workflow: &dyn WorkflowHandler, lease: Duration) -> Result<usize> {
+/// Fires timers in one transaction. If an input cannot be appended, fires one by one, and postpones those that fail. Returns
+/// the number of timers that are no longer due.
+fn fire_some(
+    store: &EventStore,
+    processor: &Processor,
+    workflow: &dyn WorkflowHandler,
+    lease: Duration,
+) -> Result<usize> {
+    match fire_up_to(store, workflow, lease, MOST_FIRED, &mut None) {
+        Err(error) if is_of_timer(&error) => {}
+        fired => return fired,
+    }
+    let mut done = 0;
+    while done < MOST_FIRED {
+        let mut timer = None;
+        match (fire_up_to(store, workflow, lease, 1, &mut timer), timer) {
+            (Ok(0), _) => break,
+            (Ok(_), _) => {}
+            (Err(error), Some((id, name))) if is_of_timer(&error) => {
+                processor.report(&error);
+                let (partition, of) = (store.partition(), workflow.names().workflow);
+                store.connections().run(true, |sql| {
+                    timers::postpone(sql, partition, of, &id, &name, POSTPONED_BY)
+                })?;
+            }
+            (Err(error), _) => return Err(error),
+        }
+        done += 1;
+    }
+    Ok(done)
+}
+
+/// Whether an error is about the input of a timer, and not about the database.
+fn is_of_timer(error: &Error) -> bool {
+    !matches!(error, Error::Database(_) | Error::UnknownTenant { .. })
+        && !error.is_retryable()
+        && !error.is_outcome_unknown()
+}
+
+/// Fires timers, and notes the first one.
+fn fire_up_to(
+    store: &EventStore,
+    workflow: &dyn WorkflowHandler,
+    lease: Duration,
+    limit: usize,
+    first: &mut Option<(String, String)>,
+) -> Result<usize> {
     let mut transaction = BatchTransaction::new(store, lease);
-    let fired = transaction.run(|session| fire(workflow.names(), session))?;
+    let fired = transaction.run(|session| {
+        let due = take_due(workflow.names(), session, to_sql(limit))?;
+        *first = due
+            .first()
+            .map(|timer| (timer.id.clone(), timer.name.clone()));
+        let count = due.len();
+        if count > 0 {
+            append_inputs(workflow.names(), session, due)?;
+        }
+        Ok(count)
+    })?;
     let appended = transaction.appended();
     if transaction.commit(|_| Ok(fired > 0))? {
         store.appended(appended);

@@ -36,7 +36,7 @@ pub struct ParkedMessage {
     pub slot: u32,
     /// Global position of the message.
     pub global_position: u64,
-    /// Stream of the message.
+    /// Stream of the message. For a workflow, stream of the instance that gets the message.
     pub stream_name: String,
     /// Version of the message in the stream.
     pub stream_position: u64,

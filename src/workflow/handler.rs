@@ -4,7 +4,7 @@ use super::definition::Workflow;
 use super::instance::{Input, Instance, timer_metadata};
 use super::names::{Origin, WorkflowNames};
 use super::outcome::{Outcome, append};
-use super::timers;
+use super::timers::{self, FiredTimer};
 use crate::database::{ExpectedVersion, check_key};
 use crate::error::{Result, caught};
 use crate::events::{
@@ -15,9 +15,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
-
-/// Maximum number of timers that one transaction fires.
-pub(crate) const MOST_FIRED: i64 = 500;
 
 /// A workflow of any type.
 pub(crate) trait WorkflowHandler: Send + Sync {
@@ -55,19 +52,21 @@ impl<W: Workflow> Handler<W> {
         let origin = self
             .names
             .origin(message.stream_name(), message.message_type());
-        let (id, recorded): (_, Recorded<W::Input>) = match origin {
+        let input = match origin {
             Origin::Record => return Ok(None),
-            Origin::Timer(id) => (Some(id.to_owned()), message.decode_any_category()?),
+            Origin::Timer(id) => {
+                Input::of_timer(id.to_owned(), message.decode_any_category()?, message)
+            }
             Origin::Elsewhere => {
-                let recorded = message.decode()?;
-                (W::id(&recorded), recorded)
+                let recorded: Recorded<W::Input> = message.decode()?;
+                let Some(id) = W::id(&recorded) else {
+                    return Ok(None);
+                };
+                Input::new(id, recorded, message)
             }
         };
-        let Some(id) = id else {
-            return Ok(None);
-        };
-        check_key("the stream of a workflow", &self.names.stream(&id))?;
-        Ok(Some(Input::new(id, recorded, message)))
+        check_key("the stream of a workflow", &self.names.stream(&input.id))?;
+        Ok(Some(input))
     }
 
     /// Reads the instances of the inputs, and returns for each input the index of its instance.
@@ -132,14 +131,22 @@ impl<W: Workflow> WorkflowHandler for Handler<W> {
     }
 }
 
-/// Fires timers that are due, up to a number, in the session. Returns how many it has fired.
-pub(crate) fn fire(names: &WorkflowNames, session: &mut Session<'_>) -> Result<usize> {
+/// Takes timers that are due, up to a number.
+pub(crate) fn take_due(
+    names: &WorkflowNames,
+    session: &mut Session<'_>,
+    limit: i64,
+) -> Result<Vec<FiredTimer>> {
     let partition = session.shared_partition();
-    let fired = timers::take(session.sql()?, &partition, names.workflow, MOST_FIRED)?;
-    if fired.is_empty() {
-        return Ok(0);
-    }
-    let count = fired.len();
+    timers::take(session.sql()?, &partition, names.workflow, limit)
+}
+
+/// Appends the inputs of taken timers.
+pub(crate) fn append_inputs(
+    names: &WorkflowNames,
+    session: &mut Session<'_>,
+    fired: Vec<FiredTimer>,
+) -> Result<()> {
     let (mut streams, mut indices) = (Vec::new(), HashMap::new());
     for timer in fired {
         let stream = names.timer_stream(&timer.id);
@@ -158,5 +165,5 @@ pub(crate) fn fire(names: &WorkflowNames, session: &mut Session<'_>) -> Result<u
         .map(|(stream, messages)| append(&stream, ExpectedVersion::Any, messages))
         .collect::<Result<Vec<_>>>()?;
     session.append_all(&appends)?;
-    Ok(count)
+    Ok(())
 }

@@ -46,7 +46,20 @@ impl<'m, I: Event> Input<'m, I> {
             event: recorded.event,
             message,
             causes,
-            timer: recorded.metadata.get(TIMER).cloned(),
+            timer: None,
+        }
+    }
+
+    /// Creates an input of one of the instance's timers.
+    pub(super) fn of_timer(
+        id: String,
+        recorded: Recorded<I>,
+        message: &'m RecordedMessage,
+    ) -> Self {
+        let timer = recorded.metadata.get(TIMER).cloned();
+        Self {
+            timer,
+            ..Self::new(id, recorded, message)
         }
     }
 

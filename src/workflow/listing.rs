@@ -4,7 +4,7 @@ use super::names::workflow_prefix;
 use super::timer::{LIMIT, Timer, TimerOptions};
 use super::timers;
 use crate::database::position::to_sql;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::stream::{InstanceStream, instances};
 use crate::store::EventStore;
 use std::collections::HashMap;
@@ -110,8 +110,10 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// If the database cannot be queried.
+    /// - [`Error::InvalidInput`] for a limit of 0.
+    /// - If the database cannot be queried.
     pub fn workflow_instances(&self, options: &InstanceOptions) -> Result<Vec<WorkflowInstance>> {
+        check_limit(options.limit)?;
         let prefix = workflow_prefix(options.workflow.as_deref());
         let is_complete = options.state.map(|state| state == WorkflowState::Complete);
         let (partition, limit) = (self.partition(), to_sql(options.limit));
@@ -134,11 +136,20 @@ impl EventStore {
     /// Returns the timers of workflows that have not fired, the next one first.
     ///
     /// # Errors
-    /// If the database cannot be queried.
+    /// - [`Error::InvalidInput`] for a limit of 0.
+    /// - If the database cannot be queried.
     pub fn timers(&self, options: &TimerOptions) -> Result<Vec<Timer>> {
+        check_limit(options.limit)?;
         self.connections()
             .run(true, |sql| timers::list(sql, self.partition(), options))
     }
+}
+
+fn check_limit(limit: u64) -> Result<()> {
+    if limit > 0 {
+        return Ok(());
+    }
+    Err(Error::invalid("the limit of a list", "must be at least 1"))
 }
 
 /// `None` for a stream that only has such a name.

@@ -13,7 +13,7 @@ mod timer;
 pub(crate) mod timers;
 
 pub use definition::{Does, Step, Workflow};
-pub(crate) use handler::{WorkflowHandler, fire, handler_of, with_timers};
+pub(crate) use handler::{WorkflowHandler, append_inputs, handler_of, take_due, with_timers};
 pub use listing::{InstanceOptions, WorkflowInstance, WorkflowState};
 pub use timer::{Timer, TimerOptions};
 

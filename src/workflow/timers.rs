@@ -19,6 +19,13 @@ const TAKE: PartitionSql = PartitionSql::new(
 
 const NEXT: PartitionSql = PartitionSql::new("SELECT {schema}.emt_timer_next($1, $2)");
 
+const POSTPONE: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_timers
+       SET due_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $5)
+     WHERE partition = $1 AND workflow = $2 AND id = $3 AND name = $4 AND due_at <= pg_catalog.clock_timestamp()",
+);
+
 const CANCEL: PartitionSql = PartitionSql::new(
     "
     DELETE FROM {schema}.emt_timers WHERE partition = $1 AND workflow = $2 AND id = $3 AND name = $4",
@@ -104,6 +111,7 @@ pub(crate) struct TimerChanges {
 #[derive(Debug)]
 pub(crate) struct FiredTimer {
     pub(crate) id: String,
+    pub(crate) name: String,
     pub(crate) input_type: String,
     pub(crate) schema_version: u32,
     pub(crate) input: Vec<u8>,
@@ -208,6 +216,7 @@ fn fired(row: &postgres::Row) -> Result<FiredTimer> {
     let (input, metadata): (Jsonb<'_>, Jsonb<'_>) = (get(row, "input")?, get(row, "metadata")?);
     Ok(FiredTimer {
         id: get(row, "id")?,
+        name: get(row, "name")?,
         input_type: get(row, "input_type")?,
         schema_version: get_u32(row, "schema_version")?,
         input: input.0.to_vec(),
@@ -230,6 +239,28 @@ pub(crate) fn next(
         .map_err(|source| Error::in_partition("find the next timer", &partition.name, source))?;
     let microseconds: Option<Option<i64>> = scalar(&rows)?;
     Ok(microseconds.flatten().map(elapsed_from_sql))
+}
+
+/// Makes a timer that is due, and whose input cannot be appended, due later.
+pub(crate) fn postpone(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    workflow: &str,
+    id: &str,
+    name: &str,
+    pause: Duration,
+) -> Result<()> {
+    let pause = pause.as_secs_f64();
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&workflow, Type::TEXT),
+        param(&id, Type::TEXT),
+        param(&name, Type::TEXT),
+        param(&pause, Type::FLOAT8),
+    ];
+    sql.execute(&partition.sql(POSTPONE), &parameters)
+        .map_err(|source| Error::in_partition("postpone a timer", &partition.name, source))?;
+    Ok(())
 }
 
 /// Cancels a timer. Returns false if there is none.

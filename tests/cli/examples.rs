@@ -34,7 +34,7 @@ fn lines(run: &Run) -> Vec<&str> {
 }
 
 /// Each step of the path, with all that it prints but the time of the batch job.
-const PATH: [(&str, &[&str]); 8] = [
+const PATH: [(&str, &[&str]); 10] = [
     (
         "01_append",
         &[
@@ -112,6 +112,27 @@ const PATH: [(&str, &[&str]); 8] = [
             "refused: the cart is empty",
             "confirmed: Cart-1 is at version 2",
             "repeated: decided before: true",
+            "next: cargo run --example 09_workflow",
+        ],
+    ),
+    (
+        "09_workflow",
+        &[
+            "specified: without a payment, an order is cancelled after 300ms",
+            "published: Confirmed { order: \"1\" }",
+            "published: Cancelled { order: \"2\" }",
+            "next: cargo run --example 10_outbox",
+        ],
+    ),
+    (
+        "10_outbox",
+        &[
+            "endpoint: order 1 is confirmed 503 Busy",
+            "endpoint: order 1 is confirmed 204 Done",
+            "endpoint: order 2 is confirmed 204 Done",
+            "delivered: 4 commands",
+            "file: {\"PrintLabel\":{\"order\":1}}",
+            "file: {\"PrintLabel\":{\"order\":2}}",
             "next: cargo run --features cli --example shopping_cart",
         ],
     ),

@@ -68,7 +68,13 @@ fn undisturbed(orders: usize) -> anyhow::Result<Streams> {
 const HALT: i64 = 4_711;
 
 /// Lets the first transaction that comes to this point wait for a lock.
-fn halt_at(client: &mut postgres::Client, table: &str, event: &str, when: &str, is_at_commit: bool) -> anyhow::Result<()> {
+fn halt_at(
+    client: &mut postgres::Client,
+    table: &str,
+    event: &str,
+    when: &str,
+    is_at_commit: bool,
+) -> anyhow::Result<()> {
     let (constraint, deferred) = if is_at_commit {
         ("CONSTRAINT", "DEFERRABLE INITIALLY DEFERRED")
     } else {
@@ -115,7 +121,11 @@ fn assert_finishes(database: &Database, store: &EventStore, orders: usize) -> an
     wait_until("the orders are finished", || is_finished(store, orders));
     let mut client = database.client()?;
     assert_eq!(streams(store, &mut client)?, undisturbed(orders)?);
-    assert_eq!(waiting(&mut client), 0, "closed and paid orders have no timers");
+    assert_eq!(
+        waiting(&mut client),
+        0,
+        "closed and paid orders have no timers"
+    );
     let processors = store.processors().list()?;
     assert_eq!((processors[0].parked, &*processors[0].name), (0, PROCESSOR));
     Ok(())
@@ -130,17 +140,32 @@ fn killed_while_it_sets_a_timer() -> anyhow::Result<()> {
 
 #[test]
 fn killed_while_it_cancels_a_timer() -> anyhow::Result<()> {
-    killed_at("emt_timers", "DELETE", "OLD.due_at > OLD.set_at + INTERVAL '1 minute'", false)
+    killed_at(
+        "emt_timers",
+        "DELETE",
+        "OLD.due_at > OLD.set_at + INTERVAL '1 minute'",
+        false,
+    )
 }
 
 #[test]
 fn killed_while_it_takes_a_due_timer() -> anyhow::Result<()> {
-    killed_at("emt_timers", "DELETE", "OLD.due_at < OLD.set_at + INTERVAL '1 minute'", false)
+    killed_at(
+        "emt_timers",
+        "DELETE",
+        "OLD.due_at < OLD.set_at + INTERVAL '1 minute'",
+        false,
+    )
 }
 
 #[test]
 fn killed_while_it_records_an_input() -> anyhow::Result<()> {
-    killed_at(MESSAGES, "INSERT", "NEW.message_type = 'checkout:Paid'", false)
+    killed_at(
+        MESSAGES,
+        "INSERT",
+        "NEW.message_type = 'checkout:Paid'",
+        false,
+    )
 }
 
 #[test]
@@ -155,7 +180,12 @@ fn killed_while_it_appends_the_input_of_a_timer() -> anyhow::Result<()> {
 
 #[test]
 fn killed_while_it_moves_the_checkpoint() -> anyhow::Result<()> {
-    killed_at("emt_processor_slots", "UPDATE", "NEW.position > OLD.position", false)
+    killed_at(
+        "emt_processor_slots",
+        "UPDATE",
+        "NEW.position > OLD.position",
+        false,
+    )
 }
 
 #[test]
@@ -231,7 +261,13 @@ fn changed_code_goes_on_with_the_instances_that_are_under_way() -> anyhow::Resul
     for order in 0..orders {
         assert_eq!(
             types(&store, &stream(&order.to_string()))?,
-            ["checkout:Placed", "Reserve", "checkout:Paid", "Confirmed", "Thanked"],
+            [
+                "checkout:Placed",
+                "Reserve",
+                "checkout:Paid",
+                "Confirmed",
+                "Thanked"
+            ],
             "recorded steps are replayed, and the new code decides the next one"
         );
     }

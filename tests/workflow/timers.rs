@@ -4,6 +4,7 @@ use super::fixtures::{
 use crate::support::{store, wait_until};
 use emmett_postgresql::EventStore;
 use emmett_postgresql::testing::Database;
+use emmett_postgresql::workflow::TimerOptions;
 use serde_json::json;
 use std::time::Duration;
 
@@ -113,6 +114,43 @@ fn a_cancelled_timer_never_fires() -> anyhow::Result<()> {
 }
 
 #[test]
+fn of_a_timer_and_its_cancellation_exactly_one_wins() -> anyhow::Result<()> {
+    const ORDERS: u64 = 150;
+    let (_database, store) = store()?;
+    for order in 0..ORDERS {
+        place(&store, &order.to_string(), 500 + order * 4)?;
+    }
+    run(&store, checkout())?;
+    let consumer = store.consumer().workflow(checkout().workers(2)).start()?;
+    let mut cancelled = Vec::new();
+    for order in 0..ORDERS {
+        // Every third one is left alone, so that the cancellations keep pace with the timers.
+        if order % 3 > 0 {
+            let name = order.to_string();
+            wait_until("the timer is about to fire", || {
+                let options = TimerOptions::new().limit(1);
+                let next = store.timers(&options).expect("the timers");
+                next.first()
+                    .is_none_or(|next| next.id.parse::<u64>().expect("a number") + 1 >= order)
+            });
+            if store.cancel_timer("checkout", &name, "payment")? {
+                cancelled.push(order);
+            }
+        }
+    }
+    for order in (0..ORDERS).filter(|order| !cancelled.contains(order)) {
+        wait_for_cancellation(&store, &order.to_string());
+    }
+    consumer.stop()?;
+    for order in 0..ORDERS {
+        let fired = recorded(&store, &format!("emt:timers:checkout:{order}"))?.len();
+        let expected = usize::from(!cancelled.contains(&order));
+        assert_eq!(fired, expected, "order {order}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_timer_of_the_same_name_replaces_the_earlier_one() -> anyhow::Result<()> {
     let (database, store) = store()?;
     place(&store, "1", 1)?;
@@ -205,6 +243,88 @@ fn the_due_time_is_the_servers() -> anyhow::Result<()> {
         &[],
     )?;
     assert_eq!((row.get(0), row.get(1)), (true, true));
+    Ok(())
+}
+
+/// Lets a sequence count the calls of a function.
+fn count_calls(client: &mut postgres::Client, name: &str, result: &str) -> anyhow::Result<()> {
+    client.batch_execute(&format!(
+        "CREATE SEQUENCE calls_of_{name};
+         DO $$ BEGIN
+             EXECUTE format('ALTER FUNCTION %s RENAME TO counted_{name}', 'public.{name}'::REGPROC::OID::REGPROCEDURE);
+         END $$;
+         CREATE FUNCTION public.{name}(_partition TEXT, _second {second}) RETURNS {result} LANGUAGE sql AS $$
+             SELECT nextval('public.calls_of_{name}');
+             SELECT public.counted_{name}(_partition, _second);
+         $$",
+        second = if name == "emt_horizon" { "BIGINT" } else { "TEXT" },
+    ))?;
+    Ok(())
+}
+
+fn calls(client: &mut postgres::Client, name: &str) -> i64 {
+    let calls = format!("SELECT coalesce(pg_sequence_last_value('calls_of_{name}'::REGCLASS), 0)");
+    client.query_one(&calls, &[]).expect("the sequence").get(0)
+}
+
+#[test]
+fn an_idle_timer_costs_no_statement() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let mut client = database.client()?;
+    count_calls(&mut client, "emt_timer_next", "BIGINT")?;
+    count_calls(&mut client, "emt_horizon", "BIGINT[]")?;
+    let consumer = store
+        .consumer()
+        .workflow(checkout())
+        .poll_interval(Duration::from_millis(5))
+        .start()?;
+    let last = place(&store, "1", HOUR)?;
+    store.wait_for(PROCESSOR, last, LONG)?;
+    let mut seen = (0, 0);
+    wait_until("nobody has looked for timers during 50 polls", || {
+        let now = (
+            calls(&mut client, "emt_timer_next"),
+            calls(&mut client, "emt_horizon"),
+        );
+        if now.0 != seen.0 {
+            seen = now;
+        }
+        now.0 > 0 && now.1 > seen.1 + 50
+    });
+    let looks = calls(&mut client, "emt_timer_next");
+    assert!(looks <= 5, "{looks} looks at the start and after the step");
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_timer_whose_input_cannot_be_appended_is_tried_later_and_others_fire() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    for order in ["1", "2"] {
+        place(&store, order, HOUR)?;
+    }
+    run(&store, checkout())?;
+    let fired = emmett_postgresql::RawEvent::new("TimedOut", json!(null));
+    store.append_to_stream("emt:timers:checkout:1", &[fired])?;
+    store.archive_stream("emt:timers:checkout:1")?;
+    make_due(&database)?;
+    let (said, errors) = crossbeam_channel::unbounded();
+    let processor = || {
+        let said = said.clone();
+        checkout().on_error(move |error| said.send(error.to_string()).expect("a listener"))
+    };
+
+    run(&store, processor())?;
+
+    let error = errors.try_recv()?;
+    assert!(error.contains("emt:timers:checkout:1"), "{error}");
+    assert_eq!(types(&store, &stream("2"))?.len(), 4);
+    assert_eq!(waiting(&mut database.client()?), 1);
+    store.unarchive_stream("emt:timers:checkout:1")?;
+    make_due(&database)?;
+    run(&store, processor())?;
+    assert_eq!(recorded(&store, "emt:timers:checkout:1")?.len(), 2);
+    assert_eq!(waiting(&mut database.client()?), 0);
     Ok(())
 }
 
