@@ -93,7 +93,9 @@ mod trace;
 /// 5. Only an open transaction that has itself appended to the same tenant can hold the feed back.
 /// 6. The writes of a [`Projector`] and its checkpoint are committed together, so no event is skipped or counted twice. A
 ///    [`Reactor`] handles each event at least once.
-/// 7. Every failure is returned as an error, or is the state of the failed processor. No error is swallowed, and no failure
+/// 7. A [`Workflow`](workflow::Workflow) decides each input once: its record, the outputs, the timers and the checkpoint are
+///    committed together. A timer fires once, and never early by the server's clock.
+/// 8. Every failure is returned as an error, or is the state of the failed processor. No error is swallowed, and no failure
 ///    panics.
 ///
 /// Not guaranteed: positions without gaps, and the order of keys in JSON objects, which JSONB does not keep.

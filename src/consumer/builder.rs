@@ -249,8 +249,12 @@ impl ConsumerBuilder {
 
     /// Fires the timers that are due, so that a job handles their inputs.
     fn fire_timers(&self) -> Result<()> {
-        let mut processors = self.processors.iter();
-        processors.try_for_each(|processor| fire_all(&self.store, processor, self.settings.lease))
+        let is_workflow = |processor: &&Processor| processor.workflow().is_some();
+        for processor in self.processors.iter().filter(is_workflow) {
+            self.store.register_projections()?;
+            fire_all(&self.store, processor, self.settings.lease)?;
+        }
+        Ok(())
     }
 
     /// Checks the processors and registers them.

@@ -56,6 +56,7 @@ const NOUNS: &[&str] = &[
     "store",
     "stream",
     "table",
+    "timer",
     "update",
 ];
 
