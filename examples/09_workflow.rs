@@ -5,30 +5,27 @@
 use emmett_postgresql::consumer::WorkflowProcessor;
 use emmett_postgresql::testing::{self, given_workflow};
 use emmett_postgresql::workflow::{Does, Step, Workflow};
-use emmett_postgresql::{Event, EventStore, FailurePolicy, Reactor, Recorded};
+use emmett_postgresql::{Event, EventStore, Reactor, Recorded};
 use serde::{Deserialize, Serialize};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
 enum Input {
-    Placed { order: String },
-    Paid { order: String },
+    Placed(String),
+    Paid(String),
     TimedOut,
 }
 impl Event for Input {}
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Output {
-    Confirmed { order: String },
-    Cancelled { order: String },
+    Confirmed,
+    Cancelled,
 }
 impl Event for Output {}
 
 #[derive(Default)]
-struct Checkout {
-    order: String,
-}
+struct Checkout;
 
 const DEADLINE: Duration = Duration::from_millis(300);
 
@@ -39,58 +36,45 @@ impl Workflow for Checkout {
 
     fn id(input: &Recorded<Input>) -> Option<String> {
         match &input.event {
-            Input::Placed { order } | Input::Paid { order } => Some(order.clone()),
+            Input::Placed(order) | Input::Paid(order) => Some(order.clone()),
             Input::TimedOut => None,
         }
     }
 
-    fn evolve(&mut self, step: Step<&Input, &Output>) {
-        if let Step::Input(Input::Placed { order }) = step {
-            self.order.clone_from(order);
-        }
-    }
+    fn evolve(&mut self, _: Step<&Input, &Output>) {}
 
     fn decide(&self, input: &Input) -> Vec<Does<Input, Output>> {
-        let order = self.order.clone();
         match input {
-            Input::Placed { .. } => vec![Does::after("payment", DEADLINE, Input::TimedOut)],
-            Input::Paid { .. } => vec![Does::Publish(Output::Confirmed { order }), Does::Complete],
-            Input::TimedOut => vec![Does::Publish(Output::Cancelled { order }), Does::Complete],
+            Input::Placed(_) => vec![Does::after("payment", DEADLINE, Input::TimedOut)],
+            Input::Paid(_) => vec![Does::Publish(Output::Confirmed), Does::Complete],
+            Input::TimedOut => vec![Does::Publish(Output::Cancelled), Does::Complete],
         }
     }
 }
 
 fn main() -> anyhow::Result<()> {
-    let placed = |order: &str| Input::Placed {
-        order: order.to_owned(),
-    };
-    let paid = |order: &str| Input::Paid {
-        order: order.to_owned(),
-    };
-    let cancelled = Output::Cancelled { order: "1".into() };
-    let given = || given_workflow::<Checkout>([placed("1")]);
-    given()
+    let (placed, paid) = (|| Input::Placed("1".into()), || Input::Paid("1".into()));
+    given_workflow::<Checkout>([placed()])
+        .when(paid())
+        .then([Does::Publish(Output::Confirmed), Does::Complete]);
+    given_workflow::<Checkout>([placed()])
         .after(DEADLINE)
-        .then([Does::Publish(cancelled), Does::Complete]);
-    let confirmed = Output::Confirmed { order: "1".into() };
-    given()
-        .when(paid("1"))
-        .then([Does::Publish(confirmed), Does::Complete]);
+        .then([Does::Publish(Output::Cancelled), Does::Complete]);
     println!("specified: without a payment, an order is cancelled after {DEADLINE:?}");
 
     let database = testing::database()?;
     let store = EventStore::open(database.url())?;
-    let (said, outcomes) = channel();
+    let (said, outcomes) = std::sync::mpsc::channel();
     let shown = Reactor::new("shown")
-        .each(move |output: &Recorded<Output>, _| Ok(said.send(format!("{:?}", output.event))?))
+        .each(move |done: &Recorded<Output>, _| {
+            Ok(said.send(format!("{}: {:?}", done.stream_name, done.event))?)
+        })
         .categories(&["emt:workflow:checkout"]);
-    let checkout = WorkflowProcessor::of::<Checkout>().on_failure(FailurePolicy::park());
+    let checkout = WorkflowProcessor::of::<Checkout>();
     let consumer = store.consumer().workflow(checkout).reactor(shown).start()?;
-    store.append_to_stream("Order-1", &[placed("1")])?;
-    store.append_to_stream("Order-2", &[placed("2")])?;
-    store.append_to_stream("Payment-1", &[paid("1")])?;
-    println!("published: {}", outcomes.recv()?);
-    println!("published: {}", outcomes.recv()?);
+    store.append_to_stream("Order-1", &[placed(), Input::Placed("2".into())])?;
+    store.append_to_stream("Payment-1", &[paid()])?;
+    println!("{}\n{}", outcomes.recv()?, outcomes.recv()?);
     consumer.stop()?;
     println!("next: cargo run --example 10_outbox");
     Ok(())
