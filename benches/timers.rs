@@ -4,7 +4,7 @@ use crate::harness::Harness;
 use anyhow::Result;
 use emmett_postgresql::consumer::WorkflowProcessor;
 use emmett_postgresql::testing::Server;
-use emmett_postgresql::workflow::{Does, Step, Workflow};
+use emmett_postgresql::workflow::{Does, Step, TimerOptions, Workflow};
 use emmett_postgresql::{Event, EventStore, RawEvent, Recorded};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -83,12 +83,17 @@ pub(crate) fn run(harness: &Harness, server: &Server) -> Result<()> {
     client.execute("UPDATE emt_timers SET due_at = clock_timestamp()", &[])?;
     let begun = Instant::now();
     let consumer = store.consumer().workflow(checkout()).start()?;
-    let done = "SELECT count(*) FROM emt_messages WHERE message_type = 'Cancelled'";
-    let all = i64::from(timers);
-    while client.query_one(done, &[])?.get::<_, i64>(0) < all {
-        let short = Duration::from_millis(50);
+    let next = TimerOptions::new().limit(1);
+    while !store.timers(&next)?.is_empty() {
+        let short = Duration::from_millis(20);
         let _ = crossbeam_channel::never::<()>().recv_timeout(short);
     }
+    let head = store.feed_horizon(0)?.head;
+    store.wait_for(
+        "emt:processor:workflow:checkout",
+        head,
+        Duration::from_secs(600),
+    )?;
     println!("{name}: {:.2} s", begun.elapsed().as_secs_f64());
     consumer.stop()?;
     let fired = store.read_stream::<RawEvent>("emt:timers:checkout:1")?;

@@ -25,7 +25,7 @@ pub struct Timer {
     pub set_at: SystemTime,
 }
 
-/// Selection of timers for [`EventStore::timers`].
+/// Selection of timers for [`EventStore::timers`](crate::EventStore::timers).
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TimerOptions {
