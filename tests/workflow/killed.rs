@@ -9,6 +9,7 @@ use emmett_postgresql::testing::Database;
 use emmett_postgresql::{ConnectionOptions, EventStore};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// The messages of each stream: type and content. Ids and positions differ from run to run.
 type Streams = BTreeMap<String, Vec<(String, Value)>>;
@@ -54,12 +55,21 @@ fn is_finished(store: &EventStore, orders: usize) -> bool {
     })
 }
 
+/// A thousand orders take longer than other tests may wait.
+fn wait_for_orders(store: &EventStore, orders: usize) {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while !is_finished(store, orders) {
+        assert!(Instant::now() < deadline, "the orders are not finished");
+        std::thread::yield_now();
+    }
+}
+
 /// The streams of a run that nothing disturbs.
 fn undisturbed(orders: usize) -> anyhow::Result<Streams> {
     let (database, store) = store()?;
     let consumer = store.consumer().workflow(checkout()).start()?;
     place_orders(&store, orders)?;
-    wait_until("the orders are finished", || is_finished(&store, orders));
+    wait_for_orders(&store, orders);
     consumer.stop()?;
     streams(&store, &mut database.client()?)
 }
@@ -118,7 +128,7 @@ fn killed_at(table: &str, event: &str, when: &str, is_at_commit: bool) -> anyhow
 
 fn assert_finishes(database: &Database, store: &EventStore, orders: usize) -> anyhow::Result<()> {
     let _next = child::start(database.url())?;
-    wait_until("the orders are finished", || is_finished(store, orders));
+    wait_for_orders(store, orders);
     let mut client = database.client()?;
     assert_eq!(streams(store, &mut client)?, undisturbed(orders)?);
     assert_eq!(
@@ -209,13 +219,15 @@ fn killed_while_it_decides() -> anyhow::Result<()> {
     assert_finishes(&database, &store, 4)
 }
 
+/// Few are enough; `.ci/run --long` takes 1,000.
+fn orders() -> usize {
+    let orders = std::env::var("EMMETT_TEST_WORKFLOWS").ok();
+    orders.and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
 #[test]
 fn two_processes_compete_and_one_is_killed_again_and_again() -> anyhow::Result<()> {
-    let orders: usize = if std::env::var_os("EMMETT_TEST_LONG").is_some() {
-        1_000
-    } else {
-        200
-    };
+    let orders = orders();
     let database = database();
     let store = EventStore::builder(database.url())
         .connection_options(ConnectionOptions::new().pool_size(4))
@@ -236,7 +248,7 @@ fn two_processes_compete_and_one_is_killed_again_and_again() -> anyhow::Result<(
             killed = child::start(database.url())?;
         }
     }
-    wait_until("the orders are finished", || is_finished(&store, orders));
+    wait_for_orders(&store, orders);
     drop(killed);
     assert_eq!(
         streams(&store, &mut database.client()?)?,
