@@ -130,6 +130,7 @@ pub mod guarantees {}
 #[doc = include_str!("../sql/events/append_refusal.sql")]
 #[doc = include_str!("../sql/events/append_to_streams.sql")]
 #[doc = include_str!("../sql/events/command_keys.sql")]
+#[doc = include_str!("../sql/events/snapshots.sql")]
 #[doc = include_str!("../sql/events/read.sql")]
 #[doc = include_str!("../sql/events/feed.sql")]
 #[doc = include_str!("../sql/events/archive.sql")]

@@ -150,6 +150,7 @@ BEGIN
     EXECUTE format('DELETE FROM public.%I', 'emt_projections_' || _suffix);
     DELETE FROM public.emt_message_ids AS noted WHERE noted.partition = _partition;
     DELETE FROM public.emt_command_keys AS taken WHERE taken.partition = _partition;
+    DELETE FROM public.emt_snapshots AS kept WHERE kept.partition = _partition;
     DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;
     PERFORM public.emt_processor_delete_all(_partition);

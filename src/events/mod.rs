@@ -14,6 +14,7 @@ mod handled_events;
 pub(crate) mod integrity;
 mod message;
 mod partition;
+pub(crate) mod snapshot;
 pub(crate) mod stream;
 pub(crate) mod stream_states;
 mod tenant;
@@ -30,6 +31,7 @@ pub(crate) use integrity::SequenceSettings;
 pub(crate) use message::OutgoingMessage;
 pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
 pub(crate) use partition::{Partition, PartitionSql};
+pub(crate) use snapshot::{Snapshot, SnapshotFormat, UnusableSnapshot};
 pub use stream::{
     Aggregate, AppendOptions, Appended, ReadOptions, StreamIter, StreamMessages, StreamRead,
 };

@@ -3,6 +3,7 @@
 mod keys;
 mod sessions;
 mod several_streams;
+mod snapshots;
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::decide::{

@@ -306,6 +306,10 @@ impl MessageRow<'_> {
         Ok(position.map(from_sql).transpose()?)
     }
 
+    pub(crate) fn message_id(&self) -> Result<&str> {
+        self.get(MessageColumn::MessageId)
+    }
+
     fn content(&self) -> Result<Content<'_>> {
         let data: Jsonb<'_> = self.get(MessageColumn::MessageData)?;
         let metadata: Jsonb<'_> = self.get(MessageColumn::MessageMetadata)?;
