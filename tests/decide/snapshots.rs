@@ -4,11 +4,12 @@
 mod warnings;
 
 use crate::support::{CartEvent, added, store, wait_until};
-use emmett_postgresql::consumer::RunEnd;
+use emmett_postgresql::consumer::{FailurePolicy, RunEnd};
 use emmett_postgresql::decide::{DecideError, Decision, Evolve, stream};
 use emmett_postgresql::{Error, EventStore, Reactor, Recorded, RunUntil, testing};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
+use std::time::Duration;
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Basket {
@@ -323,6 +324,30 @@ fn a_decision_of_a_reactor_leaves_a_snapshot() -> anyhow::Result<()> {
     assert_eq!(report.end, RunEnd::CaughtUp);
 
     wait_for_snapshot(&database, "Sum-1", 4);
+    Ok(())
+}
+
+#[test]
+fn a_decision_that_its_reactor_undoes_leaves_no_snapshot() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    fill(&store, "Cart-1", 2)?;
+    let reactor = Reactor::new("fails")
+        .on_failure(FailurePolicy::park().retries(0, Duration::ZERO))
+        .categories(&["Cart"])
+        .each(|message: &Recorded<CartEvent>, context| {
+            context
+                .decide(stream::<Basket>("Sum-1"))
+                .snapshot_every(1)
+                .run(|_| Ok::<_, Infallible>([added("sum", 1)]))?;
+            anyhow::ensure!(message.stream_position == 1, "undone");
+            Ok(())
+        });
+    let report = store.consumer().reactor(reactor).run(RunUntil::CaughtUp)?;
+    assert_eq!(report.end, RunEnd::CaughtUp);
+    assert_eq!(store.read_stream::<CartEvent>("Sum-1")?.events.len(), 1);
+
+    drop(store);
+    assert_eq!(snapshots(&database, "Sum-1")?, [1]);
     Ok(())
 }
 
