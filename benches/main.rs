@@ -5,6 +5,7 @@
 mod append;
 mod appender;
 mod consume;
+mod decide;
 mod documents;
 mod harness;
 mod import;
@@ -33,6 +34,7 @@ fn main() -> Result<()> {
     append::run(&harness, &server)?;
     notify::run(&harness, &server)?;
     read::run(&harness, &server)?;
+    decide::run(&harness, &server)?;
     import::run(&harness, &server)?;
     consume::run(&harness, &server)?;
     documents::run(&harness, &server)?;
