@@ -17,19 +17,28 @@ use postgres::types::Type;
 use std::sync::Arc;
 
 /// The rows of a stream arrive in the order of their versions; each stream has one row at least. Its first row carries the
-/// state of a usable snapshot, and the messages after the snapshot's version follow.
-const READ_TOGETHER: PartitionSql = PartitionSql::new(
-    "
+/// state of a usable snapshot, and the messages after the snapshot's version follow. LIMIT keeps the planner from reading all
+/// streams, or all snapshots, for a join.
+macro_rules! read_statement {
+    ($boundary:literal) => {
+        concat!(
+            "
     SELECT boundary.number, stream.stream_position AS stream_version, taken.digest, taken.reply,
            snapshot.state_version, snapshot.stream_position AS snapshot_position, snapshot.is_usable,
            CASE WHEN snapshot.is_usable
                  AND (message.stream_position IS NULL OR message.stream_position = snapshot.next_position)
                 THEN CAST(snapshot.state AS TEXT) END AS state,
            message.*
-      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($4), pg_catalog.unnest($5))
-           WITH ORDINALITY AS boundary (stream_id, state_type, state_version, number)
-      LEFT JOIN {schema}.emt_command_keys AS taken ON taken.partition = $1 AND taken.command_key = $3
-      LEFT JOIN {streams_active} AS stream ON stream.stream_id = boundary.stream_id AND stream.partition = $1
+      FROM ",
+            $boundary,
+            " AS boundary (stream_id, state_type, state_version, number)
+      LEFT JOIN LATERAL (
+               SELECT digest, reply FROM {schema}.emt_command_keys WHERE partition = $1 AND command_key = $3 LIMIT 1
+           ) AS taken ON TRUE
+      LEFT JOIN LATERAL (
+               SELECT stream_id, stream_position FROM {streams_active}
+                WHERE stream_id = boundary.stream_id AND partition = $1 LIMIT 1
+           ) AS stream ON TRUE
       LEFT JOIN LATERAL (
                SELECT kept.state_version, kept.stream_position, kept.state,
                       kept.stream_position + 1::BIGINT AS next_position,
@@ -39,6 +48,7 @@ const READ_TOGETHER: PartitionSql = PartitionSql::new(
                                      AND last.message_id = kept.message_id) AS is_usable
                  FROM {schema}.emt_snapshots AS kept
                 WHERE kept.partition = $1 AND kept.stream_id = stream.stream_id AND kept.state_type = boundary.state_type
+                LIMIT 1
            ) AS snapshot ON TRUE
       LEFT JOIN LATERAL (
                SELECT stream_position, global_position, message_id, message_type, message_kind,
@@ -47,8 +57,20 @@ const READ_TOGETHER: PartitionSql = PartitionSql::new(
                 WHERE stream_id = stream.stream_id
                   AND stream_position >= CASE WHEN snapshot.is_usable THEN snapshot.next_position ELSE 1::BIGINT END
                 ORDER BY stream_position
-           ) AS message ON TRUE",
-);
+           ) AS message ON TRUE"
+        )
+    };
+}
+
+const READ_ONE: PartitionSql =
+    PartitionSql::new(read_statement!("(VALUES ($2, $4, $5, 1::BIGINT))"));
+
+/// Subqueries hide the lengths of the arrays. The planner would otherwise find a plan for the length of each call better than
+/// one for all, and plan every call anew, which takes longer than the call.
+const READ_SEVERAL: PartitionSql = PartitionSql::new(read_statement!(
+    "ROWS FROM (pg_catalog.unnest((SELECT $2)), pg_catalog.unnest((SELECT $4)), pg_catalog.unnest((SELECT $5)))
+           WITH ORDINALITY"
+));
 
 /// The columns of a row, by number, because there are many rows.
 mod column {
@@ -139,21 +161,36 @@ pub(crate) fn read_together(
     let state_versions: Vec<Option<i64>> = formats()
         .map(|format| format.map(|format| i64::from(format.state_version)))
         .collect();
-    let parameters = [
-        param(&partition.name, Type::TEXT),
-        param(&names, Type::TEXT_ARRAY),
-        param(&taken, Type::TEXT),
-        param(&state_types, Type::TEXT_ARRAY),
-        param(&state_versions, Type::INT8_ARRAY),
-    ];
+    let (statement, parameters) = match (&*names, &*state_types, &*state_versions) {
+        ([name], [state_type], [state_version]) => (
+            READ_ONE,
+            [
+                param(&partition.name, Type::TEXT),
+                param(name, Type::TEXT),
+                param(&taken, Type::TEXT),
+                param(state_type, Type::TEXT),
+                param(state_version, Type::INT8),
+            ],
+        ),
+        _ => (
+            READ_SEVERAL,
+            [
+                param(&partition.name, Type::TEXT),
+                param(&names, Type::TEXT_ARRAY),
+                param(&taken, Type::TEXT),
+                param(&state_types, Type::TEXT_ARRAY),
+                param(&state_versions, Type::INT8_ARRAY),
+            ],
+        ),
+    };
     let mut reading = Reading::new(boundary);
-    let mut taken = Ok(Taken::Row);
-    sql.query_each(&partition.sql(READ_TOGETHER), &parameters, &mut |row| {
-        taken = reading.take(row, receiver);
-        matches!(taken, Ok(Taken::Row))
+    let mut outcome = Ok(Taken::Row);
+    sql.query_each(&partition.sql(statement), &parameters, &mut |row| {
+        outcome = reading.take(row, receiver);
+        matches!(outcome, Ok(Taken::Row))
     })
     .map_err(|source| Error::in_partition("read streams", &partition.name, source))?;
-    match taken? {
+    match outcome? {
         Taken::Row => reading.end().map(Outcome::Read),
         Taken::Unreadable { number, source } => Ok(Outcome::Unreadable { number, source }),
     }
