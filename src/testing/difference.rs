@@ -4,21 +4,27 @@ use serde_json::Value;
 
 /// Lists the places at which two values differ, each with both values.
 pub(super) fn differences(expected: &Value, found: &Value) -> Vec<String> {
-    Words::EXPECTED.compare(Some(expected), Some(found))
+    Comparison::Expectation.compare(Some(expected), Some(found))
 }
 
-/// The words for the two values that are compared.
+/// What the two values are, for the words of a difference.
 #[derive(Clone, Copy)]
-pub(super) struct Words<'w> {
-    pub(super) first: &'w str,
-    pub(super) second: &'w str,
+pub(super) enum Comparison {
+    /// The expected value, and the one that was found.
+    Expectation,
+    /// The values after the first delivery of events, and after another one.
+    Delivery(u32),
 }
 
-impl Words<'_> {
-    const EXPECTED: Words<'static> = Words {
-        first: "expected",
-        second: "found",
-    };
+impl Comparison {
+    fn line(self, place: &str, first: &str, second: &str) -> String {
+        match self {
+            Self::Expectation => format!("{place}: expected {first}, found {second}"),
+            Self::Delivery(number) => {
+                format!("{place}: {first} after delivery 1, {second} after delivery {number}")
+            }
+        }
+    }
 
     /// Lists the places at which two values differ; `None` is no value at all.
     pub(super) fn compare(self, first: Option<&Value>, second: Option<&Value>) -> Vec<String> {
@@ -56,11 +62,7 @@ impl Words<'_> {
             _ if is_same(first, second) => {}
             _ => {
                 let place = if path.is_empty() { "the value" } else { path };
-                let (first, second) = (shown(first), shown(second));
-                lines.push(format!(
-                    "{place}: {} {first}, {} {second}",
-                    self.first, self.second
-                ));
+                lines.push(self.line(place, &shown(first), &shown(second)));
             }
         }
     }

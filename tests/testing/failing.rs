@@ -1,5 +1,6 @@
 //! Specifications that do not hold: what they say, and at which line.
 
+use emmett_postgresql::testing::Server;
 use std::process::Command;
 
 /// The variable that chooses one of the specifications of an ignored test.
@@ -24,6 +25,10 @@ fn failure(test: &str, specification: &str) -> anyhow::Result<String> {
     let failed = Command::new(std::env::current_exe()?)
         .args(["--ignored", "--exact", test])
         .env(CHOSEN, specification)
+        .env(
+            "EMMETT_TEST_DATABASE_URL",
+            Server::shared()?.url("postgres"),
+        )
         .env("RUST_BACKTRACE", "0")
         .output()?;
     assert!(!failed.status.success(), "{specification} holds");

@@ -211,7 +211,7 @@ fn metadata_positions_and_times_reach_the_projection() {
             let day = recorded.recorded_at.duration_since(SystemTime::UNIX_EPOCH);
             Some(json!({
                 "id": recorded.message_id,
-                "by": recorded.metadata["by"],
+                "by": recorded.metadata.get("by"),
                 "cause": recorded.causation_id,
                 "positions": [recorded.stream_position, recorded.global_position],
                 "seconds": day.map_or(0, |day| day.as_secs()),
@@ -476,20 +476,23 @@ fn a_specification_that_does_not_hold_names_the_field_and_the_callers_line() -> 
         ("beside", "document \"Cart-2\": expected nothing, found {"),
         (
             "repeated",
-            "delivery 2 of the same events changes what the projection has written:\n  document \"hat\": sold: after delivery 1 2, after delivery 2 4\n",
+            "delivery 2 of the same events changes what the projection has written:\n  document \"hat\": sold: 2 after delivery 1, 4 after delivery 2\n",
         ),
         (
             "repeated rows",
-            "table \"sales\": 0.total: after delivery 1 40.0, after delivery 2 60.0",
+            "row 1 of \"sales\": total: 40 after delivery 1, 60 after delivery 2",
         ),
         (
             "repeated inline",
-            "document \"hat\" of \"product_totals\": sold: after delivery 1 2, after delivery 2 4",
+            "document \"hat\" of \"product_totals\": sold: 2 after delivery 1, 4 after delivery 2",
         ),
         ("row", "the rows:\n  row 1: total: expected 21.5, found 20"),
         ("query", "column \"nothing\" does not exist"),
         ("no tables", "list them in SqlProjection::tables"),
-        ("no collection", "\"stock\" is no collection"),
+        (
+            "no collection",
+            "is not written by the projection \"stock\", which declares the tables [\"shelves\"]",
+        ),
         ("failed", "the events could not be handled: "),
         ("given", "the given events could not be handled: "),
         (

@@ -141,10 +141,10 @@ impl<'a> OnServer<'a> {
         Ok(documents.into_iter().map(with_id).collect())
     }
 
-    fn table_rows(&self, table: &str) -> Result<Value> {
+    fn table_rows(&self, table: &str) -> Result<Vec<Value>> {
         let table = identifier::qualify(self.store.partition().schema(), table);
         let rows = self.query(&TABLE_ROWS.replace("{table}", &table));
-        rows.map(Value::Array).map_err(Error::of_closure)
+        rows.map_err(Error::of_closure)
     }
 }
 
@@ -183,7 +183,8 @@ impl Engine for OnServer<'_> {
         let mut state = BTreeMap::new();
         for table in tables {
             if !collections.contains(table) {
-                state.insert(format!("table {table:?}"), self.table_rows(table)?);
+                let rows = self.table_rows(table)?.into_iter().zip(1..);
+                state.extend(rows.map(|(row, number)| (format!("row {number} of {table:?}"), row)));
                 continue;
             }
             for (id, mut document) in self.documents_of(table)? {
@@ -199,9 +200,9 @@ impl Engine for OnServer<'_> {
     fn documents(&mut self) -> Result<BTreeMap<String, Value>> {
         if !self.collections()?.contains(&self.collection) {
             return Err(Error::invalid(
-                format!("\"{}\"", self.collection),
+                format!("collection \"{}\"", self.collection),
                 format!(
-                    "is no collection of the projection \"{}\", which declares the tables {:?}: name one by collection(), or read rows()",
+                    "is not written by the projection \"{}\", which declares the tables {:?}: name one by collection(), or read rows()",
                     self.projection.name(),
                     self.projection.tables()
                 ),

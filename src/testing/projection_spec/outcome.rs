@@ -5,7 +5,7 @@ use super::on_server::OnServer;
 use super::{chain, prepared};
 use crate::events::Appendable;
 use crate::json::to_json;
-use crate::testing::difference::{Words, differences};
+use crate::testing::difference::{Comparison, differences};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -315,16 +315,11 @@ fn row_differences(expected: &[Value], found: &[Value]) -> Vec<String> {
 
 /// Lists what a repeated delivery has changed.
 fn changes(first: &State, now: &State, delivery: u32) -> Vec<String> {
-    let after = format!("after delivery {delivery}");
-    let words = Words {
-        first: "after delivery 1",
-        second: &after,
-    };
     let mut places: Vec<&String> = first.keys().chain(now.keys()).collect();
     places.sort_unstable();
     places.dedup();
     let of_place = |place: &String| {
-        let fields = words.compare(first.get(place), now.get(place));
+        let fields = Comparison::Delivery(delivery).compare(first.get(place), now.get(place));
         fields
             .into_iter()
             .map(move |field| format!("{place}: {field}"))
