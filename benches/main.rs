@@ -15,6 +15,7 @@ mod plain;
 mod plain_copier;
 mod read;
 mod shop;
+mod specifications;
 
 use anyhow::Result;
 use emmett_postgresql::EventStore;
@@ -37,6 +38,7 @@ fn main() -> Result<()> {
     consume::run(&harness, &server)?;
     documents::run(&harness, &server)?;
     large::run(&harness, &server)?;
+    specifications::run(&harness);
     Ok(())
 }
 

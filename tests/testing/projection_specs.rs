@@ -165,8 +165,10 @@ fn each_form_of_a_document_projection_runs_in_memory() {
 fn ids_and_versions_are_compared_where_the_document_has_them() {
     #[derive(Serialize, Deserialize)]
     struct Versioned {
-        _id: String,
-        _version: u64,
+        #[serde(rename = "_id")]
+        id: String,
+        #[serde(rename = "_version")]
+        version: u64,
         read: u64,
     }
     let projection = || {
@@ -174,17 +176,17 @@ fn ids_and_versions_are_compared_where_the_document_has_them() {
             "versioned",
             |document: Option<Versioned>, _: &Recorded<RawEvent>| {
                 Some(Versioned {
-                    _id: "ignored".into(),
-                    _version: 99,
-                    read: document.map_or(0, |document| document._version),
+                    id: "ignored".into(),
+                    version: 99,
+                    read: document.map_or(0, |document| document.version),
                 })
             },
         )
     };
     let event = || RawEvent::new("Happened", json!({}));
-    let versioned = |_version, read| Versioned {
-        _id: "Cart-1".into(),
-        _version,
+    let versioned = |version, read| Versioned {
+        id: "Cart-1".into(),
+        version,
         read,
     };
     let outcome = ProjectionSpec::of(projection())

@@ -79,23 +79,31 @@ fn read(document: Option<Value>, position: u64, is_each_folded: bool) -> Map<Str
 struct Dice(u64);
 
 impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
+    fn throw(&mut self, sides: u32) -> u32 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
+        u32::try_from(self.0 >> 33).map_or(0, |number| number % sides)
+    }
+
+    fn pick<'n>(&mut self, names: &[&'n str]) -> &'n str {
+        let names: Vec<&str> = names.iter().copied().cycle().take(12).collect();
+        names
+            .get(self.throw(12) as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     fn shelf(&mut self) -> String {
         format!("shelf {}", self.throw(30))
     }
 
-    fn content(&mut self, depth: u64) -> Value {
+    fn content(&mut self, depth: u32) -> Value {
         match self.throw(if depth > 2 { 6 } else { 9 }) {
             0 => json!(self.throw(1_000)),
             1 => json!(-1.5e20),
-            2 => Number::from_f64(1.0 / (self.throw(9) + 1) as f64)
+            2 => Number::from_f64(1.0 / f64::from(self.throw(9) + 1))
                 .map_or(Value::Null, Value::Number),
             3 => json!("é \" \\ \u{b} _id"),
             4 => json!(1e-7),
@@ -105,10 +113,8 @@ impl Dice {
                 .collect(),
             _ => {
                 let names = ["long name", "b", "aa", "_id", "a", "_version"];
-                let fields = (0..self.throw(5)).map(|_| {
-                    let name = names[self.throw(names.len() as u64) as usize];
-                    (name.to_owned(), self.content(depth + 1))
-                });
+                let fields = (0..self.throw(5))
+                    .map(|_| (self.pick(&names).to_owned(), self.content(depth + 1)));
                 Value::Object(fields.collect())
             }
         }
@@ -124,14 +130,14 @@ impl Dice {
             },
             _ => ItemEvent::Put {
                 shelf: self.shelf(),
-                name: ["one", "other", "z", "_id", "_version"][self.throw(5) as usize].into(),
+                name: self.pick(&["one", "other", "z", "_id", "_version"]).into(),
                 content: self.content(0),
             },
         }
     }
 
     fn note(&mut self) -> RawEvent {
-        let name = ["Noted", "Noted", "Closed", "Unknown"][self.throw(4) as usize];
+        let name = self.pick(&["Noted", "Noted", "Closed", "Unknown"]);
         RawEvent::new(name, self.content(0))
     }
 }

@@ -40,6 +40,10 @@ impl Failure {
     }
 }
 
+#[expect(
+    clippy::return_self_not_must_use,
+    reason = "each expectation may be the last one"
+)]
 impl<E: Engine> ProjectionOutcome<E> {
     pub(super) fn new(engine: E) -> Self {
         Self {
@@ -227,6 +231,10 @@ impl<E: Engine> ProjectionOutcome<E> {
     }
 }
 
+#[expect(
+    clippy::return_self_not_must_use,
+    reason = "each expectation may be the last one"
+)]
 impl ProjectionOutcome<OnServer<'_>> {
     /// Collection that the following expectations of documents read. Defaults to the projection's name.
     ///
@@ -304,7 +312,7 @@ fn row_differences(expected: &[Value], found: &[Value]) -> Vec<String> {
                 lines.extend(columns.map(|column| format!("{place}: {column}")));
             }
             (Some(expected), None) => {
-                lines.push(format!("{place}: expected {expected}, found nothing"))
+                lines.push(format!("{place}: expected {expected}, found nothing"));
             }
             (None, Some(found)) => lines.push(format!("{place}: expected nothing, found {found}")),
             (None, None) => {}
