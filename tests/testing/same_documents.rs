@@ -88,11 +88,8 @@ impl Dice {
     }
 
     fn pick<'n>(&mut self, names: &[&'n str]) -> &'n str {
-        let names: Vec<&str> = names.iter().copied().cycle().take(12).collect();
-        names
-            .get(self.throw(12) as usize)
-            .copied()
-            .unwrap_or_default()
+        let sides = u32::try_from(names.len()).unwrap_or(1);
+        names[self.throw(sides) as usize]
     }
 
     fn shelf(&mut self) -> String {
