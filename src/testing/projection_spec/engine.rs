@@ -1,7 +1,8 @@
 //! What runs the projection of a specification: memory, or a server.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::stream::StreamAppend;
+use crate::events::{AppendOptions, Appendable};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -23,4 +24,18 @@ pub trait Engine {
 /// Returns the place of a document in the state of an engine.
 pub(super) fn document_place(id: &str) -> String {
     format!("document {id:?}")
+}
+
+/// Encodes events as for an append.
+#[track_caller]
+pub(super) fn prepared<A: Appendable>(stream: &str, events: &[A]) -> StreamAppend {
+    match AppendOptions::new().prepare(stream, events) {
+        Ok(append) => append,
+        Err(error) => panic!("the events cannot be appended: {}", error_text(error)),
+    }
+}
+
+/// Returns the text of an error and its causes.
+pub(super) fn error_text(error: Error) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }

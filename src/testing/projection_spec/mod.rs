@@ -9,11 +9,10 @@ pub use in_memory::InMemory;
 pub use on_server::OnServer;
 pub use outcome::ProjectionOutcome;
 
-use self::engine::Engine;
+use self::engine::{Engine, error_text, prepared};
 use super::Database;
-use crate::error::{Error, Result};
-use crate::events::stream::StreamAppend;
-use crate::events::{AppendOptions, Appendable};
+use crate::error::Result;
+use crate::events::Appendable;
 use crate::projection::{DocumentProjection, Projection};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -148,7 +147,7 @@ impl<E: Engine> ProjectionSpec<E> {
     fn begin(engine: Result<E>) -> Self {
         match engine {
             Ok(engine) => Self { engine },
-            Err(error) => panic!("the projection cannot be run: {}", chain(error)),
+            Err(error) => panic!("the projection cannot be run: {}", error_text(error)),
         }
     }
 
@@ -164,7 +163,10 @@ impl<E: Engine> ProjectionSpec<E> {
     ) -> Self {
         let events: Vec<A> = events.into_iter().collect();
         if let Err(error) = self.engine.append(prepared(stream, &events)) {
-            panic!("the given events could not be handled: {}", chain(error));
+            panic!(
+                "the given events could not be handled: {}",
+                error_text(error)
+            );
         }
         self
     }
@@ -182,18 +184,4 @@ impl<E: Engine> ProjectionSpec<E> {
     ) -> ProjectionOutcome<E> {
         ProjectionOutcome::new(self.engine).when(stream, events)
     }
-}
-
-/// Encodes events as for an append.
-#[track_caller]
-fn prepared<A: Appendable>(stream: &str, events: &[A]) -> StreamAppend {
-    match AppendOptions::new().prepare(stream, events) {
-        Ok(append) => append,
-        Err(error) => panic!("the events cannot be appended: {}", chain(error)),
-    }
-}
-
-/// Returns the text of an error and its causes.
-fn chain(error: Error) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

@@ -1,8 +1,7 @@
 //! What a projection has written, compared with what is expected.
 
-use super::engine::{Engine, document_place};
+use super::engine::{Engine, document_place, error_text, prepared};
 use super::on_server::OnServer;
-use super::{chain, prepared};
 use crate::events::Appendable;
 use crate::json::to_json;
 use crate::testing::difference::{Comparison, differences};
@@ -68,7 +67,7 @@ impl<E: Engine> ProjectionOutcome<E> {
         let events: Vec<A> = events.into_iter().collect();
         match self.engine.append(prepared(stream, &events)) {
             Ok(positions) => self.appends.push(positions),
-            Err(error) => self.fail(1, chain(error)),
+            Err(error) => self.fail(1, error_text(error)),
         }
         self
     }
@@ -102,7 +101,7 @@ impl<E: Engine> ProjectionOutcome<E> {
         let first = self.state();
         for delivery in 2..=deliveries {
             if let Err(error) = self.engine.repeat(&self.appends) {
-                self.fail(delivery, chain(error));
+                self.fail(delivery, error_text(error));
                 return self;
             }
             let lines = changes(&first, &self.state(), delivery);
@@ -216,7 +215,7 @@ impl<E: Engine> ProjectionOutcome<E> {
             Ok(state) => state,
             Err(error) => panic!(
                 "what the projection has written cannot be read: {}",
-                chain(error)
+                error_text(error)
             ),
         }
     }
@@ -226,7 +225,7 @@ impl<E: Engine> ProjectionOutcome<E> {
         self.expect_handled();
         match self.engine.documents() {
             Ok(documents) => documents,
-            Err(error) => panic!("the documents cannot be read: {}", chain(error)),
+            Err(error) => panic!("the documents cannot be read: {}", error_text(error)),
         }
     }
 }
@@ -244,7 +243,7 @@ impl ProjectionOutcome<OnServer<'_>> {
     #[track_caller]
     pub fn collection(mut self, name: &str) -> Self {
         if let Err(error) = self.engine.read_from(name) {
-            panic!("{}", chain(error));
+            panic!("{}", error_text(error));
         }
         self
     }
