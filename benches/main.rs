@@ -16,6 +16,7 @@ mod plain;
 mod plain_copier;
 mod read;
 mod shop;
+mod specifications;
 
 use anyhow::Result;
 use emmett_postgresql::EventStore;
@@ -39,6 +40,7 @@ fn main() -> Result<()> {
     consume::run(&harness, &server)?;
     documents::run(&harness, &server)?;
     large::run(&harness, &server)?;
+    specifications::run(&harness);
     Ok(())
 }
 

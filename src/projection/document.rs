@@ -1,10 +1,10 @@
 //! Projections into documents: one document per stream, or documents whose ids the events name.
 
+use super::documents::{DocumentRows, Documents};
 use super::{Projection, ProjectionContext};
 use crate::database::check_key;
 use crate::error::Result;
 use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
-use crate::pongo::Put;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -300,13 +300,16 @@ impl<D: 'static> DocumentProjection<D> {
     }
 }
 
+/// The steps of each document, by its id.
+type Groups<'e, 'h, D> = BTreeMap<String, Vec<&'e (dyn Step<D> + 'h)>>;
+
 /// Groups events by document id, for the documents that this worker owns. The map is sorted, so that all writers lock
 /// documents in the same order.
 fn group<'e, 'h, D>(
     steps: &'e [Box<dyn Step<D> + 'h>],
-    context: &ProjectionContext<'_>,
-) -> anyhow::Result<BTreeMap<String, Vec<&'e (dyn Step<D> + 'h)>>> {
-    let mut groups: BTreeMap<String, Vec<&(dyn Step<D> + 'h)>> = BTreeMap::new();
+    documents: &impl Documents,
+) -> anyhow::Result<Groups<'e, 'h, D>> {
+    let mut groups = Groups::new();
     for step in steps {
         let mut ids = step.document_ids();
         // An id that is returned twice for one event is handled once.
@@ -314,12 +317,48 @@ fn group<'e, 'h, D>(
         ids.dedup();
         for id in ids {
             check_key("the document id", &id)?;
-            if context.owns(&id) {
+            if documents.owns(&id) {
                 groups.entry(id).or_default().push(&**step);
             }
         }
     }
     Ok(groups)
+}
+
+impl<D: Serialize + DeserializeOwned + 'static> DocumentProjection<D> {
+    /// Folds messages into documents. Each document is read once and written once.
+    pub(crate) fn handle_in(
+        &self,
+        messages: &[&RecordedMessage],
+        documents: &mut impl Documents,
+    ) -> anyhow::Result<()> {
+        let mut steps = Vec::new();
+        for message in messages {
+            steps.extend(self.read(message)?);
+        }
+        let groups = group(&steps, documents)?;
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
+        let (mut written, mut deleted) = (Vec::new(), Vec::new());
+        for (id, document) in documents.lock::<D>(&ids, self.without_ids)? {
+            let Some((id, group)) = groups.get_key_value(&id) else {
+                continue;
+            };
+            match group
+                .iter()
+                .fold(document, |document, step| step.evolve(document))
+            {
+                Some(document) => {
+                    let json = documents.table().encode_without_id(&document)?;
+                    written.push((id.as_str(), json));
+                }
+                None => deleted.push(id.as_str()),
+            }
+        }
+        documents.write(&written, &deleted)
+    }
 }
 
 impl<D> Projection for DocumentProjection<D>
@@ -377,34 +416,6 @@ where
         context: &mut ProjectionContext<'_>,
     ) -> anyhow::Result<()> {
         let table = context.documents(&self.collection)?;
-        let mut steps = Vec::new();
-        for message in messages {
-            steps.extend(self.read(message)?);
-        }
-        let groups = group(&steps, context)?;
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
-        let (mut written, mut deleted) = (Vec::new(), Vec::new());
-        for (id, document) in table.lock::<D>(context.sql()?, &ids, self.without_ids)? {
-            let Some((id, group)) = groups.get_key_value(&id) else {
-                continue;
-            };
-            match group
-                .iter()
-                .fold(document, |document, step| step.evolve(document))
-            {
-                Some(document) => written.push((id.as_str(), table.encode_without_id(&document)?)),
-                None => deleted.push(id.as_str()),
-            }
-        }
-        let written: Vec<(&str, &[u8])> = written
-            .iter()
-            .map(|(id, json)| (*id, json.as_slice()))
-            .collect();
-        table.put(context.sql()?, &written, Put::Locked)?;
-        table.delete(context.sql()?, &deleted)?;
-        Ok(())
+        self.handle_in(messages, &mut DocumentRows::new(table, context))
     }
 }

@@ -1,4 +1,5 @@
-//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`]).
+//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`]) and projections
+//! ([`ProjectionSpec`]).
 //!
 //! [`Server::shared`] is one server for the whole test process. It starts with the first call, and listens only on a
 //! socket in its own directory. It is stopped and removed when the process ends: normally, by a panic, by Ctrl-C or by
@@ -33,6 +34,7 @@ mod difference;
 mod directory;
 mod maintenance;
 mod programs;
+mod projection_spec;
 mod server;
 mod server_builder;
 mod server_error;
@@ -43,6 +45,7 @@ mod store;
 
 pub use self::{
     database::Database,
+    projection_spec::{InMemory, OnServer, ProjectionOutcome, ProjectionSpec},
     server::Server,
     server_builder::ServerBuilder,
     server_error::ServerError,

@@ -49,6 +49,7 @@ const PATH: [(&str, &[&str]); 8] = [
     (
         "02_read_model",
         &[
+            "specified: a cart counts its items",
             "Cart-1: 1 items for 120",
             "Cart-2: 2 items for 35",
             "large carts: 1",

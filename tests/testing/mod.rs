@@ -1,4 +1,7 @@
-//! The throwaway servers of tests.
+//! The throwaway servers of tests, and specifications.
 
+mod failing;
+mod projection_specs;
+mod same_documents;
 mod specifications;
 mod throwaway_server;
