@@ -17,6 +17,7 @@ mod partition;
 pub(crate) mod stream;
 pub(crate) mod stream_states;
 mod tenant;
+mod upcast;
 mod wakeup;
 
 pub(crate) use batch_limits::{BatchLimits, Page};

@@ -130,6 +130,7 @@ impl<'a> Reading<'a> {
             row,
             first_column: FIRST_OF_MESSAGE,
             stream,
+            backwards: false,
         };
         let Some(position) = message.stream_position()? else {
             return Ok(());
