@@ -124,8 +124,8 @@ impl UnfinishedReactor {
         })
     }
 
-    /// Restricts the reactor to these message types. A type that the event enum does not have is an error when the
-    /// consumer is started. Defaults to all types of the enum.
+    /// Restricts the reactor to these message types, and to [former](Event::FORMER_TYPES) messages that become these. A type
+    /// that the event enum does not have is an error when the consumer is started. Defaults to all types of the enum.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.can_handle = Some(owned(types));
         self
@@ -241,8 +241,8 @@ impl Reactor {
         self
     }
 
-    /// Restricts the handler that was added last to these message types. A type that the enum does not have is an error
-    /// when the consumer is started. Defaults to all types of the enum.
+    /// Restricts the handler that was added last to these message types, and to [former](Event::FORMER_TYPES) messages that
+    /// become these. A type that the enum does not have is an error when the consumer is started. Defaults to all types of the enum.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.handled.only_types(types);
         self

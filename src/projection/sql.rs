@@ -172,7 +172,8 @@ impl SqlProjection {
         self
     }
 
-    /// Restricts the handler that was added last to these message types.
+    /// Restricts the handler that was added last to these message types, and to [former](Event::FORMER_TYPES) messages that
+    /// become these.
     ///
     /// A type that the enum does not have is an error when the store is opened, the consumer started, or the projection
     /// rebuilt. Defaults to all types of the enum.
