@@ -226,13 +226,12 @@ impl<S: Evolve + 'static> Parts for StreamBoundary<S> {
     }
 
     fn fold(state: &mut S, _number: usize, row: &MessageRow<'_>) -> Result<()> {
-        state.evolve(&row.decode::<S::Event>()?.event);
-        Ok(())
+        row.decode(|recorded| state.evolve(&recorded.event))
     }
 
     fn apply(state: &mut S, _number: usize, new: &NewEvent<'_>) -> Result<()> {
-        let event = new.message.decode::<S::Event>(new.stream, new.version)?;
-        state.evolve(&event);
+        let events = new.message.decode(new.stream, new.version)?;
+        events.for_each(|event| state.evolve(&event));
         Ok(())
     }
 }

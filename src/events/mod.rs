@@ -18,6 +18,7 @@ pub(crate) mod snapshot;
 pub(crate) mod stream;
 pub(crate) mod stream_states;
 mod tenant;
+mod upcast;
 mod wakeup;
 
 pub(crate) use batch_limits::{BatchLimits, Page};

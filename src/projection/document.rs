@@ -4,7 +4,7 @@ use super::documents::{DocumentRows, Documents};
 use super::{Projection, ProjectionContext};
 use crate::database::check_key;
 use crate::error::Result;
-use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
+use crate::events::{Event, EventSelection, HandledEvents, Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -17,7 +17,13 @@ type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sy
 
 /// Handles the events of one enum.
 trait EventHandler<D>: Send + Sync {
-    fn read<'h>(&'h self, message: &RecordedMessage) -> Result<Box<dyn Step<D> + 'h>>;
+    /// Adds a step for each event of a message.
+    fn read<'h>(
+        &'h self,
+        events: &EventSelection,
+        message: &RecordedMessage,
+        steps: &mut Vec<Box<dyn Step<D> + 'h>>,
+    ) -> Result<()>;
 }
 
 /// A decoded event together with its handler.
@@ -37,11 +43,19 @@ struct TypedStep<'h, D, E> {
 }
 
 impl<D: 'static, E: Event + 'static> EventHandler<D> for TypedHandler<D, E> {
-    fn read<'h>(&'h self, message: &RecordedMessage) -> Result<Box<dyn Step<D> + 'h>> {
-        Ok(Box::new(TypedStep {
-            handler: self,
-            recorded: message.decode()?,
-        }))
+    fn read<'h>(
+        &'h self,
+        events: &EventSelection,
+        message: &RecordedMessage,
+        steps: &mut Vec<Box<dyn Step<D> + 'h>>,
+    ) -> Result<()> {
+        for recorded in events.decode(message)? {
+            steps.push(Box::new(TypedStep {
+                handler: self,
+                recorded,
+            }));
+        }
+        Ok(())
     }
 }
 
@@ -258,7 +272,8 @@ impl<D: 'static> DocumentProjection<D> {
         self
     }
 
-    /// Restricts the handler that was added last to these message types.
+    /// Restricts the handler that was added last to these message types, and to [former](Event::FORMER_TYPES) messages that
+    /// become these.
     ///
     /// A type that the enum does not have is an error when the store is opened, the consumer started, or the projection
     /// rebuilt. Defaults to all types of the enum.
@@ -291,12 +306,16 @@ impl<D: 'static> DocumentProjection<D> {
         self
     }
 
-    /// Decodes a message once for each handler of its type.
-    fn read(&self, message: &RecordedMessage) -> Result<Vec<Box<dyn Step<D> + '_>>> {
-        let handlers = self.handled.handlers_of(message).into_iter();
-        handlers
-            .map(|index| self.handlers[index].read(message))
-            .collect()
+    /// Decodes each message once for each handler of its type.
+    fn read(&self, messages: &[&RecordedMessage]) -> Result<Vec<Box<dyn Step<D> + '_>>> {
+        let mut steps = Vec::with_capacity(messages.len());
+        for message in messages {
+            for index in self.handled.handlers_of(message) {
+                let events = &self.handled.selections()[index];
+                self.handlers[index].read(events, message, &mut steps)?;
+            }
+        }
+        Ok(steps)
     }
 }
 
@@ -332,10 +351,7 @@ impl<D: Serialize + DeserializeOwned + 'static> DocumentProjection<D> {
         messages: &[&RecordedMessage],
         documents: &mut impl Documents,
     ) -> anyhow::Result<()> {
-        let mut steps = Vec::new();
-        for message in messages {
-            steps.extend(self.read(message)?);
-        }
+        let steps = self.read(messages)?;
         let groups = group(&steps, documents)?;
         if groups.is_empty() {
             return Ok(());
@@ -389,7 +405,7 @@ where
         if self.kind == SINGLE_STREAM {
             return Ok(None);
         }
-        let steps = self.read(message)?;
+        let steps = self.read(&[message])?;
         let ids = steps.iter().flat_map(|step| step.document_ids());
         Ok(Some(ids.collect()))
     }

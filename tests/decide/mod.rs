@@ -1,6 +1,8 @@
 //! Decisions: read, decide, append, and again after a conflict.
 
 mod keys;
+mod processes;
+mod races;
 mod sessions;
 mod several_streams;
 mod snapshots;

@@ -275,6 +275,7 @@ impl<'a> Reading<'a> {
             row,
             first_column: column::FIRST_OF_MESSAGE,
             stream,
+            backwards: false,
         };
         if let (Some(found), Some(position)) = (&mut self.found[index], message.stream_position()?)
         {
