@@ -7,6 +7,26 @@ pub(super) fn differences(expected: &Value, found: &Value) -> Vec<String> {
     Comparison::Expectation.compare(Some(expected), Some(found))
 }
 
+/// Lists the places at which two lists of texts differ, each with both texts.
+pub(super) fn list_differences(item: &str, expected: &[String], found: &[String]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for index in 0..expected.len().max(found.len()) {
+        let (expected, found) = (expected.get(index), found.get(index));
+        if expected != found {
+            let number = index + 1;
+            let (expected, found) = (or_nothing(expected), or_nothing(found));
+            lines.push(format!(
+                "{item} {number}: expected {expected}, found {found}"
+            ));
+        }
+    }
+    lines
+}
+
+fn or_nothing(text: Option<&String>) -> &str {
+    text.map_or("nothing", String::as_str)
+}
+
 /// What the two values are, for the words of a difference.
 #[derive(Clone, Copy)]
 pub(super) enum Comparison {

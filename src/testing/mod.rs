@@ -1,5 +1,5 @@
-//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`]) and projections
-//! ([`ProjectionSpec`]).
+//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`]), of projections
+//! ([`ProjectionSpec`]) and of reactors ([`ConsumerSpec`]).
 //!
 //! [`Server::shared`] is one server for the whole test process. It starts with the first call, and listens only on a
 //! socket in its own directory. It is stopped and removed when the process ends: normally, by a panic, by Ctrl-C or by
@@ -29,6 +29,8 @@
 //!
 //! If no PostgreSQL is found, [`ServerError::ProgramsMissing`] explains how to install it on this system.
 
+mod consumer_run;
+mod consumer_spec;
 mod database;
 mod difference;
 mod directory;
@@ -44,6 +46,8 @@ mod specification;
 mod store;
 
 pub use self::{
+    consumer_run::ConsumerRun,
+    consumer_spec::ConsumerSpec,
     database::Database,
     projection_spec::{InMemory, OnServer, ProjectionOutcome, ProjectionSpec},
     server::Server,

@@ -59,6 +59,7 @@ const PATH: [(&str, &[&str]); 8] = [
     (
         "03_consumer",
         &[
+            "specified: a mail that fails is tried for 31s, then parked",
             "mail to anna: thank you for Order-1",
             "mail to bert: thank you for Order-2",
             "mails: at position 2",
