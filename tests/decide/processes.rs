@@ -106,7 +106,7 @@ fn assert_once(url: &str, store: &EventStore, reply: &str) -> anyhow::Result<()>
     assert_eq!(add_again(store)?, reply);
     let mut other = child(url, None)?;
     other.say(&format!("{KEY} a hat"))?;
-    other.wait_for(&format!("replied {reply}"))?;
+    assert_eq!(other.next_line()?, format!("replied {reply}"));
     assert_eq!(callers(store)?.len(), 2);
     Ok(())
 }
@@ -134,7 +134,7 @@ fn of_four_processes_with_one_key_one_decides_and_all_get_its_reply() -> anyhow:
         }
         let reply = add(&store, &key, "a hat", "here", &|_| ())?;
         for child in &mut children {
-            child.wait_for(&format!("replied {reply}"))?;
+            assert_eq!(child.next_line()?, format!("replied {reply}"));
         }
         let callers = callers(&store)?;
         assert_eq!((callers.len(), &callers[round]), (round + 1, &reply));
@@ -221,11 +221,10 @@ fn another_process_with_another_content_gets_an_error_that_names_the_key() -> an
     let reply = add_again(&store)?;
     let mut other = child(database.url(), None)?;
     other.say(&format!("{KEY} two hats"))?;
-    other.wait_for(&format!(
-        "failed: command key \"{KEY}\" was used for a command with another content"
-    ))?;
+    let failed = "failed: command key \"add-1\" was used for a command with another content";
+    assert_eq!(other.next_line()?, failed);
     other.say(&format!("{KEY} a hat"))?;
-    other.wait_for(&format!("replied {reply}"))?;
+    assert_eq!(other.next_line()?, format!("replied {reply}"));
     assert_eq!(callers(&store)?, ["again"]);
     Ok(())
 }
