@@ -13,6 +13,7 @@
 --   emt_messages          the messages: events and commands
 --   emt_message_ids       the messages whose ids their callers gave
 --   emt_command_keys      the commands that were carried out under a key, with their replies
+--   emt_snapshots         states of streams, folded up to a version: a cache
 --   emt_store_epochs      the times since which positions may have been drawn again (docs/epochs.md)
 --   emt_projections       the projections, their versions, and which one is active
 --   emt_missed            the events that an inline projection has not handled yet
@@ -85,6 +86,7 @@
 \ir sql/events/append_refusal.sql
 \ir sql/events/append_to_streams.sql
 \ir sql/events/command_keys.sql
+\ir sql/events/snapshots.sql
 \ir sql/events/read.sql
 \ir sql/events/feed.sql
 \ir sql/events/archive.sql

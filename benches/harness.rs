@@ -21,6 +21,14 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// The same turn with another seed.
+    pub(crate) fn other_streams(self) -> Self {
+        Self {
+            seed: hash((self.seed, "other")),
+            ..self
+        }
+    }
+
     /// Repeats something until the time is up, and returns how much it did in sum.
     pub(crate) fn repeat(self, mut once: impl FnMut() -> Result<u64>) -> Result<u64> {
         let start = Instant::now();

@@ -5,6 +5,7 @@
 mod append;
 mod appender;
 mod consume;
+mod decide;
 mod documents;
 mod harness;
 mod import;
@@ -15,6 +16,7 @@ mod plain;
 mod plain_copier;
 mod read;
 mod shop;
+mod specifications;
 mod timers;
 
 use anyhow::Result;
@@ -34,11 +36,13 @@ fn main() -> Result<()> {
     append::run(&harness, &server)?;
     notify::run(&harness, &server)?;
     read::run(&harness, &server)?;
+    decide::run(&harness, &server)?;
     import::run(&harness, &server)?;
     consume::run(&harness, &server)?;
     documents::run(&harness, &server)?;
     large::run(&harness, &server)?;
     timers::run(&harness, &server)?;
+    specifications::run(&harness);
     Ok(())
 }
 

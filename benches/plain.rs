@@ -1,8 +1,8 @@
 //! The baseline: a program that stores the same rows with its own SQL.
 
 use crate::appender::Appender;
-use crate::shop::{CART_SUMMARIES, CartSummary, ProductItem};
-use anyhow::Result;
+use crate::shop::{CART_SUMMARIES, CartEvent, CartSummary, ProductItem};
+use anyhow::{Result, ensure};
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{FromSql, Json, Type};
 use postgres::{Client, GenericClient, Statement};
@@ -186,6 +186,94 @@ impl Statements {
         }
         client.execute(&self.write, &[&stream, &Json(cart)])?;
         Ok(())
+    }
+}
+
+const LOAD: &str = "
+    SELECT message_type, message_data FROM plain.messages
+     WHERE stream_id = $1 AND partition = 'emt:default' AND NOT is_archived
+     ORDER BY stream_position";
+
+/// Stores nothing if the stream is at another version.
+const APPEND_AT: &str = "
+    WITH stream AS (
+        INSERT INTO plain.streams AS stream (stream_id, stream_position, stream_type, stream_metadata)
+        VALUES ($1, 1, $2, '{}')
+        ON CONFLICT (stream_id, partition, is_archived)
+        DO UPDATE SET stream_position = stream.stream_position + 1 WHERE stream.stream_position = $6
+        RETURNING stream_position
+    )
+    INSERT INTO plain.messages
+        (stream_position, stream_id, message_schema_version, message_id, message_type, message_data, message_metadata)
+    SELECT stream_position, $1, '1', $3, $4, $5, '{}' FROM stream
+    RETURNING stream_position, global_position";
+
+/// Loads a stream, decides, and appends one event at the loaded version: two statements, and again after a conflict.
+pub(crate) struct PlainDecider {
+    client: Client,
+    load: Statement,
+    append: Statement,
+}
+
+impl PlainDecider {
+    pub(crate) fn new(mut client: Client) -> Result<Self> {
+        let text = Type::TEXT;
+        let at = [
+            text.clone(),
+            text.clone(),
+            text.clone(),
+            text.clone(),
+            Type::JSONB,
+            Type::INT8,
+        ];
+        Ok(Self {
+            load: client.prepare_typed(LOAD, &[text])?,
+            append: client.prepare_typed(APPEND_AT, &at)?,
+            client,
+        })
+    }
+
+    pub(crate) fn decide(
+        &mut self,
+        stream: &str,
+        decide: impl Fn(&[CartEvent]) -> ProductItem,
+    ) -> Result<()> {
+        loop {
+            let events = self.load(stream)?;
+            let item = decide(&events);
+            let id = Uuid::now_v7().to_string();
+            let version = i64::try_from(events.len())?;
+            let row = self.client.query_opt(
+                &self.append,
+                &[
+                    &stream,
+                    &STREAM_TYPE,
+                    &id,
+                    &MESSAGE_TYPE,
+                    &Json(item),
+                    &version,
+                ],
+            )?;
+            if let Some(row) = row {
+                let (version, position): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                std::hint::black_box((version, position));
+                return Ok(());
+            }
+        }
+    }
+
+    fn load(&mut self, stream: &str) -> Result<Vec<CartEvent>> {
+        let rows = self.client.query(&self.load, &[&stream])?;
+        rows.iter()
+            .map(|row| {
+                ensure!(
+                    row.try_get::<_, &str>(0)? == MESSAGE_TYPE,
+                    "the plain side has one type of event"
+                );
+                let Json(item) = row.try_get(1)?;
+                Ok(CartEvent::ProductItemAdded(item))
+            })
+            .collect()
     }
 }
 

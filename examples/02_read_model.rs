@@ -1,8 +1,9 @@
-//! Keeps a read model, one document per cart, in the transaction of each append.
+//! Keeps a read model, one document per cart, in the transaction of each append. Its specification needs no database.
 //!
 //! `cargo run --example 02_read_model`
 
-use emmett_postgresql::{DocumentProjection, Event, EventStore, Recorded, testing};
+use emmett_postgresql::testing::{self, ProjectionSpec};
+use emmett_postgresql::{DocumentProjection, Event, EventStore, Recorded};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -32,13 +33,23 @@ fn evolve(cart: Option<Cart>, recorded: &Recorded<CartEvent>) -> Option<Cart> {
     Some(cart)
 }
 
+fn carts() -> DocumentProjection<Cart> {
+    DocumentProjection::single_stream("carts", evolve)
+}
+
 fn main() -> anyhow::Result<()> {
+    let item = |price| CartEvent::ItemAdded { price };
+    ProjectionSpec::of(carts())
+        .given("Cart-1", [item(120)])
+        .when("Cart-1", [item(5)])
+        .document("Cart-1", json!({"items": 2, "total": 125}));
+    println!("specified: a cart counts its items");
+
     let database = testing::database()?;
     let store = EventStore::builder(database.url())
-        .inline_projection(DocumentProjection::single_stream("carts", evolve))
+        .inline_projection(carts())
         .open()?;
 
-    let item = |price| CartEvent::ItemAdded { price };
     store.append_to_stream("Cart-1", &[item(120)])?;
     store.append_to_stream("Cart-2", &[item(30), item(5)])?;
     store.append_to_stream("Cart-3", &[item(7), CartEvent::Cancelled])?;

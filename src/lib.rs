@@ -7,7 +7,7 @@
 //! | Read models | [`DocumentProjection`], [`SqlProjection`]; documents and their queries in [`pongo`] |
 //! | In the background | [`Projector`], [`Reactor`], [`FailurePolicy`]; as a batch job with [`RunUntil`] and `run_main` |
 //! | More of each | [`events`], [`projection`], [`rebuild`], [`consumer`], [`operations`], [`database`], [`error`] |
-//! | Beside it | [`guarantees`], the schema ([`sql`]), a server for tests ([`testing`]), the command line (`cli`) |
+//! | Beside it | [`guarantees`], the schema ([`sql`]), specifications and a server for tests ([`testing`]), the command line (`cli`) |
 //!
 //! ```
 //! use emmett_postgresql::{Event, EventStore};
@@ -133,6 +133,7 @@ pub mod guarantees {}
 #[doc = include_str!("../sql/events/append_refusal.sql")]
 #[doc = include_str!("../sql/events/append_to_streams.sql")]
 #[doc = include_str!("../sql/events/command_keys.sql")]
+#[doc = include_str!("../sql/events/snapshots.sql")]
 #[doc = include_str!("../sql/events/read.sql")]
 #[doc = include_str!("../sql/events/feed.sql")]
 #[doc = include_str!("../sql/events/archive.sql")]

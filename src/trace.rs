@@ -100,6 +100,36 @@ pub(crate) fn made_up_for(processor: &str, streams: &[&str], messages: usize, po
     let _ = (processor, streams, messages, position);
 }
 
+/// A snapshot was found and cannot be used.
+pub(crate) fn snapshot_unusable(stream: &str, reason: &(dyn std::error::Error + 'static)) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        target: "emmett_postgresql",
+        stream,
+        reason,
+        monotonic_counter.emmett_snapshots_unusable = 1_u64,
+        "a snapshot cannot be used: all events are read"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = (stream, reason);
+}
+
+/// A snapshot could not be written.
+pub(crate) fn snapshot_lost(stream: &str, error: &(dyn std::error::Error + 'static)) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: "emmett_postgresql", stream, error, "a snapshot could not be written");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (stream, error);
+}
+
+/// A snapshot is not written, because too many wait.
+pub(crate) fn snapshot_skipped(stream: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(target: "emmett_postgresql", stream, "too many snapshots wait: one is not written");
+    #[cfg(not(feature = "tracing"))]
+    let _ = stream;
+}
+
 /// Messages were appended.
 pub(crate) fn appended(partition: &str, messages: usize) {
     #[cfg(feature = "tracing")]

@@ -13,9 +13,91 @@ CREATE TABLE IF NOT EXISTS public.emt_command_keys (
 -- The oldest keys, for their removal.
 CREATE INDEX IF NOT EXISTS emt_command_keys_created ON public.emt_command_keys (partition, created);
 
--- emt_append_to_streams under a key. Returns its rows; or, where the key is taken, one row with number 0: {6} for the
--- same content, {7} for another one. The key comes before the fence: a call that waits for the holder
--- of a key does not hold the feed back. A refused append takes the key back, so that the command can be decided again.
+-- Takes a key for the running transaction. Returns 0, or, where the key is taken, 6 for the same content and 7 for
+-- another one. Waits for a transaction that holds the key.
+CREATE OR REPLACE FUNCTION public.emt_command_key_take(
+    _partition    TEXT,
+    _command_key  TEXT,
+    _digest       TEXT,
+    _reply        JSONB
+) RETURNS BIGINT
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    _inserted INTEGER;
+    _stored_digest TEXT;
+BEGIN
+    LOOP
+        INSERT INTO public.emt_command_keys AS taken (partition, command_key, digest, reply)
+        VALUES (_partition, _command_key, _digest, _reply)
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS _inserted = ROW_COUNT;
+        IF _inserted = 1 THEN
+            RETURN 0;
+        END IF;
+        SELECT taken.digest INTO _stored_digest
+          FROM public.emt_command_keys AS taken
+         WHERE taken.partition = _partition AND taken.command_key = _command_key;
+        -- A row that was removed between the two statements is no row: the next turn inserts.
+        IF FOUND THEN
+            RETURN CASE WHEN _stored_digest = _digest THEN 6 ELSE 7 END;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Creates a partition's own function for appends under a key, emt_append_keyed_in_emt_default and so on. It returns what
+-- emt_append_in_... returns; or, where the key is taken, {6} for the same content and {7} for another one. The key comes before
+-- the fence: a call that waits for the holder of a key does not hold the feed back. A refused append takes the key back, so
+-- that the command can be decided again.
+CREATE OR REPLACE FUNCTION public.emt_append_keyed_create(_partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_partition_suffix(_partition);
+BEGIN
+    EXECUTE format($create$
+CREATE OR REPLACE FUNCTION public.%1$I(
+    _stream_id          TEXT,
+    _stream_type        TEXT,
+    _partition          TEXT,
+    _expected_version   BIGINT,
+    _message_ids        TEXT[],
+    _message_types      TEXT[],
+    _message_kinds      TEXT[],
+    _schema_versions    TEXT[],
+    _messages_data      JSONB[],
+    _messages_metadata  JSONB[],
+    _find_repeated      BOOLEAN,
+    _projections        JSONB,
+    _command_key        TEXT,
+    _digest             TEXT,
+    _reply              JSONB
+) RETURNS BIGINT[]
+    LANGUAGE plpgsql
+    AS $function$
+DECLARE
+    _taken BIGINT := public.emt_command_key_take(_partition, _command_key, _digest, _reply);
+    _result BIGINT[];
+BEGIN
+    IF _taken <> 0::BIGINT THEN
+        RETURN ARRAY[_taken];
+    END IF;
+    _result := public.%2$I(
+        _stream_id, _stream_type, _partition, _expected_version, _message_ids, _message_types, _message_kinds, _schema_versions,
+        _messages_data, _messages_metadata, _find_repeated, _projections);
+    IF _result[1] IN (1::BIGINT, 2::BIGINT) THEN
+        DELETE FROM public.emt_command_keys AS taken
+         WHERE taken.partition = _partition AND taken.command_key = _command_key;
+    END IF;
+    RETURN _result;
+END
+$function$
+        $create$, 'emt_append_keyed_in_' || _suffix, 'emt_append_in_' || _suffix);
+END
+$$;
+
+-- The same for several streams: emt_append_to_streams under a key. Where the key is taken, it returns one row with number 0.
 CREATE OR REPLACE FUNCTION public.emt_append_under_key(
     _stream_ids         TEXT[],
     _stream_types       TEXT[],
@@ -38,27 +120,14 @@ CREATE OR REPLACE FUNCTION public.emt_append_under_key(
     AS $$
 DECLARE
     _stored RECORD;
-    _inserted INTEGER;
 BEGIN
     PERFORM public.emt_partition_check(_partition);
-    LOOP
-        -- Waits for a transaction that holds the key.
-        INSERT INTO public.emt_command_keys AS taken (partition, command_key, digest, reply)
-        VALUES (_partition, _command_key, _digest, _reply)
-        ON CONFLICT DO NOTHING;
-        GET DIAGNOSTICS _inserted = ROW_COUNT;
-        EXIT WHEN _inserted = 1;
-        SELECT taken.digest INTO _stored
-          FROM public.emt_command_keys AS taken
-         WHERE taken.partition = _partition AND taken.command_key = _command_key;
-        -- A row that was removed between the two statements is no row: the next turn inserts.
-        IF FOUND THEN
-            number := 0;
-            result := CASE WHEN _stored.digest = _digest THEN ARRAY[6::BIGINT] ELSE ARRAY[7::BIGINT] END;
-            RETURN NEXT;
-            RETURN;
-        END IF;
-    END LOOP;
+    number := 0;
+    result := ARRAY[public.emt_command_key_take(_partition, _command_key, _digest, _reply)];
+    IF result[1] <> 0::BIGINT THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
     FOR _stored IN
         SELECT appended.number, appended.result
           FROM public.emt_append_to_streams(

@@ -89,6 +89,7 @@ BEGIN
     PERFORM public.emt_table_copy_grants('emt_projections', 'emt_projections_' || _suffix);
     PERFORM public.emt_missed_watch(_partition);
     PERFORM public.emt_append_create(_partition);
+    PERFORM public.emt_append_keyed_create(_partition);
     PERFORM public.emt_feed_create(_partition);
     RETURN TRUE;
 END
@@ -140,6 +141,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN FALSE;
     END IF;
+    EXECUTE format('DROP FUNCTION public.%I', 'emt_append_keyed_in_' || _suffix);
     EXECUTE format('DROP FUNCTION public.%I', 'emt_append_in_' || _suffix);
     EXECUTE format('DROP FUNCTION public.%I', 'emt_feed_in_' || _suffix);
     EXECUTE format('DROP SEQUENCE public.%I', 'emt_inline_in_' || _suffix);
@@ -151,6 +153,7 @@ BEGIN
     DELETE FROM public.emt_message_ids AS noted WHERE noted.partition = _partition;
     DELETE FROM public.emt_command_keys AS taken WHERE taken.partition = _partition;
     DELETE FROM public.emt_timers AS timer WHERE timer.partition = _partition;
+    DELETE FROM public.emt_snapshots AS kept WHERE kept.partition = _partition;
     DELETE FROM public.emt_missed AS missed WHERE missed.partition = _partition;
     DELETE FROM public.emt_imports AS import WHERE import.partition = _partition;
     PERFORM public.emt_processor_delete_all(_partition);

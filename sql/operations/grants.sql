@@ -42,7 +42,7 @@ BEGIN
                 OR relation.relname IN ('emt_migrations', 'emt_partitions', 'emt_collections', 'emt_imports',
                                      'emt_processor_slots', 'emt_processor_beginnings', 'emt_parked_messages', 'emt_rebuilds',
                                      'emt_rebuild_requests', 'emt_missed', 'emt_store_epochs', 'emt_message_ids',
-                                     'emt_command_keys', 'emt_timers')
+                                     'emt_command_keys', 'emt_snapshots', 'emt_timers')
                 OR relation.relname IN (SELECT name FROM public.emt_collections))
     LOOP
         EXECUTE format('GRANT %s ON public.%I TO %I', _privileges, _table, _role_name);

@@ -4,13 +4,13 @@ use super::reactor_context::ReactorContext;
 use crate::database::{LazyTransaction, Sql, Transaction};
 use crate::error::Result;
 use crate::events::RecordedMessage;
-use crate::store::{EventStore, Session};
+use crate::store::{AfterCommit, EventStore, Session};
 use std::time::Duration;
 
 pub(super) struct BatchTransaction<'s> {
     store: &'s EventStore,
     transaction: LazyTransaction,
-    appended: usize,
+    after_commit: AfterCommit,
 }
 
 impl<'s> BatchTransaction<'s> {
@@ -22,7 +22,7 @@ impl<'s> BatchTransaction<'s> {
                 patience,
                 store.partition().verification(),
             ),
-            appended: 0,
+            after_commit: AfterCommit::default(),
         }
     }
 
@@ -50,7 +50,7 @@ impl<'s> BatchTransaction<'s> {
         let transaction = Transaction::lazy(&mut self.transaction, scope);
         let mut context = ReactorContext::new(self.store.session(transaction).caused_by(message));
         let outcome = run(&mut context);
-        self.appended += context.appended();
+        self.after_commit.add(context.take_after_commit());
         outcome
     }
 
@@ -60,7 +60,7 @@ impl<'s> BatchTransaction<'s> {
         let transaction = Transaction::lazy(&mut self.transaction, scope);
         let mut session = self.store.session(transaction);
         let done = run(&mut session)?;
-        self.appended += session.appended();
+        self.after_commit.add(session.take_after_commit());
         Ok(done)
     }
 
@@ -74,8 +74,8 @@ impl<'s> BatchTransaction<'s> {
         self.transaction.commit(last)
     }
 
-    /// Returns the number of appended messages, for the wake-up after the commit.
-    pub(super) fn appended(&self) -> usize {
-        self.appended
+    /// Takes what is to be done after the commit.
+    pub(super) fn take_after_commit(&mut self) -> AfterCommit {
+        std::mem::take(&mut self.after_commit)
     }
 }

@@ -5,6 +5,7 @@ use super::plan::{Found, Plan};
 use super::processor::Processor;
 use super::projector::Projector;
 use super::reactor::Reactor;
+use super::retry_pauses::RetryPauses;
 use super::running::Consumer;
 use super::shared::{Settings, Shared};
 use super::stop::StopHandle;
@@ -70,6 +71,7 @@ impl EventStore {
                 until: None,
                 is_job: false,
                 lock_patience: None,
+                retry_pauses: RetryPauses::default(),
             },
             stop: StopHandle::new(),
             name: None,

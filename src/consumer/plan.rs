@@ -63,6 +63,17 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Returns the same plan as another process would follow it.
+    pub(super) fn of_another_process(&self) -> Result<Self> {
+        Ok(Self {
+            processors: self.processors.clone(),
+            settings: self.settings.clone(),
+            stop: StopHandle::new(),
+            owner: owner(self.name.as_deref())?,
+            name: self.name.clone(),
+        })
+    }
+
     fn check(&self) -> Result<()> {
         if self.processors.is_empty() {
             return Err(Error::invalid(

@@ -5,7 +5,7 @@ use super::on_new_types::OnNewTypes;
 use super::reactor_context::ReactorContext;
 use crate::database::check_key;
 use crate::error::{Error, Result, caught};
-use crate::events::{HandledEvents, RecordedMessage};
+use crate::events::{EventSelection, HandledEvents, RecordedMessage};
 use crate::projection::{Projection, check_handled};
 use crate::trace;
 use crate::workflow::WorkflowHandler;
@@ -28,6 +28,10 @@ type Each = dyn Fn(&RecordedMessage, &mut ReactorContext<'_>) -> anyhow::Result<
 type Batch =
     dyn Fn(&[&RecordedMessage], &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync;
 
+type React = dyn Fn(&EventSelection, &[&RecordedMessage], &mut ReactorContext<'_>) -> anyhow::Result<()>
+    + Send
+    + Sync;
+
 pub(super) enum Handler {
     Projector(Arc<dyn Projection>),
     Reactor(Reaction),
@@ -40,44 +44,29 @@ pub(super) enum Reaction {
     Batch(Box<Batch>),
 }
 
+/// A reactor's handler for the events of one enum.
+pub(super) struct TypedReaction {
+    pub(super) takes_batches: bool,
+    pub(super) react: Box<React>,
+}
+
 impl Reaction {
-    /// Combines the reactions to several enums. The result takes batches if any of them does.
-    pub(super) fn of_all(mut reactions: Vec<Self>, handled: &HandledEvents) -> Self {
-        if reactions.len() == 1 {
-            return reactions.remove(0);
-        }
+    /// Combines the reactions to the enums. The result takes batches if any of them does.
+    pub(super) fn of_all(reactions: Vec<TypedReaction>, handled: &HandledEvents) -> Self {
         let handled = handled.clone();
-        if reactions
-            .iter()
-            .all(|reaction| matches!(reaction, Self::Each(_)))
-        {
-            return Self::Each(Box::new(move |message, context| {
-                let indices = handled.handlers_of(message).into_iter();
-                indices
-                    .map(|index| &reactions[index])
-                    .try_for_each(|reaction| reaction.react(&[message], context))
-            }));
-        }
-        Self::Batch(Box::new(move |messages, context| {
+        let takes_batches = reactions.iter().any(|reaction| reaction.takes_batches);
+        let react = move |messages: &[&RecordedMessage], context: &mut ReactorContext<'_>| {
             for (indices, run) in handled.runs(messages) {
-                indices
-                    .into_iter()
-                    .try_for_each(|index| reactions[index].react(run, context))?;
+                for index in indices {
+                    (reactions[index].react)(&handled.selections()[index], run, context)?;
+                }
             }
             Ok(())
-        }))
-    }
-
-    fn react(
-        &self,
-        messages: &[&RecordedMessage],
-        context: &mut ReactorContext<'_>,
-    ) -> anyhow::Result<()> {
-        match self {
-            Self::Each(each) => messages
-                .iter()
-                .try_for_each(|message| each(message, context)),
-            Self::Batch(batch) => batch(messages, context),
+        };
+        if takes_batches {
+            Self::Batch(Box::new(react))
+        } else {
+            Self::Each(Box::new(move |message, context| react(&[message], context)))
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Reactors: side effects, at least once.
 
-use super::processor::{Handler, Processor, ProcessorOptions, Reaction, processor_options};
+use super::processor::{
+    Handler, Processor, ProcessorOptions, Reaction, TypedReaction, processor_options,
+};
 use super::reactor_context::ReactorContext;
 use crate::database::position::small_to_sql;
 use crate::error::Result;
-use crate::events::{Event, HandledEvents, Recorded, RecordedMessage, outbox_category};
+use crate::events::{
+    Event, EventSelection, HandledEvents, Recorded, RecordedMessage, outbox_category,
+};
 use std::fmt;
 
 /// Runs side effects for events: sends mails, calls services, appends further events.
@@ -38,7 +42,7 @@ pub struct Reactor {
     version: u32,
     handled: HandledEvents,
     /// One reaction for each enum, in the order of `handled`.
-    reactions: Vec<Reaction>,
+    reactions: Vec<TypedReaction>,
     options: ProcessorOptions,
 }
 
@@ -138,18 +142,23 @@ impl UnfinishedReactor {
         + Sync
         + 'static,
     ) -> Reactor {
-        let batch = move |messages: &[&RecordedMessage], context: &mut ReactorContext<'_>| {
-            let events = messages
-                .iter()
-                .map(|message| message.decode())
-                .collect::<Result<Vec<Recorded<E>>>>()?;
+        let react = move |events: &EventSelection,
+                          messages: &[&RecordedMessage],
+                          context: &mut ReactorContext<'_>| {
+            let events = events.decode_all(messages)?;
+            if events.is_empty() {
+                return Ok(());
+            }
             handle(&events, context)
         };
-        self.begin::<E>(Reaction::Batch(Box::new(batch)))
+        self.begin::<E>(TypedReaction {
+            takes_batches: true,
+            react: Box::new(react),
+        })
     }
 
-    /// Restricts the reactor to these message types. A type that the event enum does not have is an error when the
-    /// consumer is started. Defaults to all types of the enum.
+    /// Restricts the reactor to these message types, and to [former](Event::FORMER_TYPES) messages that become these. A type
+    /// that the event enum does not have is an error when the consumer is started. Defaults to all types of the enum.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.can_handle = Some(owned(types));
         self
@@ -171,7 +180,7 @@ impl UnfinishedReactor {
     processor_options!();
 
     /// Returns the reactor with the handler of its first enum, and the restrictions of that handler.
-    fn begin<E: Event>(self, reaction: Reaction) -> Reactor {
+    fn begin<E: Event>(self, reaction: TypedReaction) -> Reactor {
         let mut reactor = Reactor {
             name: self.name,
             version: self.version,
@@ -197,11 +206,21 @@ fn owned(names: &[&str]) -> Vec<String> {
 /// Returns a reaction that decodes and handles one message at a time.
 fn each<E: Event>(
     handle: impl Fn(&Recorded<E>, &mut ReactorContext<'_>) -> anyhow::Result<()> + Send + Sync + 'static,
-) -> Reaction {
-    let each = move |message: &RecordedMessage, context: &mut ReactorContext<'_>| {
-        handle(&message.decode()?, context)
+) -> TypedReaction {
+    let react = move |events: &EventSelection,
+                      messages: &[&RecordedMessage],
+                      context: &mut ReactorContext<'_>| {
+        for message in messages {
+            for recorded in events.decode(message)? {
+                handle(&recorded, context)?;
+            }
+        }
+        Ok(())
     };
-    Reaction::Each(Box::new(each))
+    TypedReaction {
+        takes_batches: false,
+        react: Box::new(react),
+    }
 }
 
 impl Reactor {
@@ -249,14 +268,14 @@ impl Reactor {
         self.with::<E>(each(handle))
     }
 
-    fn with<E: Event>(mut self, reaction: Reaction) -> Self {
+    fn with<E: Event>(mut self, reaction: TypedReaction) -> Self {
         self.handled.add::<E>();
         self.reactions.push(reaction);
         self
     }
 
-    /// Restricts the handler that was added last to these message types. A type that the enum does not have is an error
-    /// when the consumer is started. Defaults to all types of the enum.
+    /// Restricts the handler that was added last to these message types, and to [former](Event::FORMER_TYPES) messages that
+    /// become these. A type that the enum does not have is an error when the consumer is started. Defaults to all types of the enum.
     pub fn can_handle(mut self, types: &[&str]) -> Self {
         self.handled.only_types(types);
         self

@@ -3,6 +3,7 @@
 use super::mailbox::{Mailbox, Waiting};
 use super::processor::Processor;
 use super::requested_rebuilds::RequestedRebuilds;
+use super::retry_pauses::RetryPauses;
 use super::stop::StopHandle;
 use crate::database::{PooledTransaction, Sql};
 use crate::error::{Error, Result, chain};
@@ -30,6 +31,7 @@ pub(super) struct Settings {
     pub(super) is_job: bool,
     /// Maximum time that a read of the feed waits for a lock; `None` for no limit.
     pub(super) lock_patience: Option<Duration>,
+    pub(super) retry_pauses: RetryPauses,
 }
 
 /// State that all threads of a consumer share.

@@ -197,9 +197,9 @@ fn fire_up_to(
         }
         Ok(count)
     })?;
-    let appended = transaction.appended();
+    let after_commit = transaction.take_after_commit();
     if transaction.commit(|_| Ok(fired > 0))? {
-        store.appended(appended);
+        store.committed(after_commit);
     }
     Ok(fired)
 }

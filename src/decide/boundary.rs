@@ -1,7 +1,10 @@
 //! Boundaries: the streams that a decision reads and guards.
 
 use crate::error::Result;
-use crate::events::{Event, MessageRow, OutgoingMessage, check_category};
+use crate::events::{Event, MessageRow, OutgoingMessage, SnapshotFormat, check_category};
+use crate::json::{JsonError, from_stored, to_json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -40,6 +43,10 @@ pub trait Evolve: Default {
     /// The events of the stream.
     type Event: Event;
 
+    /// Version of the state's code. [Snapshots](super::Decide::snapshot_every) of another version are not used. Raise it when
+    /// the fields of the state change, or when `evolve` gives another state for the same events. Defaults to 1.
+    const VERSION: u32 = 1;
+
     /// Applies an event to the state. An event has already happened, so it cannot be refused.
     fn evolve(&mut self, event: &Self::Event);
 }
@@ -61,6 +68,7 @@ pub trait Evolve: Default {
 pub fn stream<S: Evolve>(name: &str) -> StreamBoundary<S> {
     StreamBoundary {
         stream: name.into(),
+        snapshots: None,
         state: PhantomData,
     }
 }
@@ -68,6 +76,7 @@ pub fn stream<S: Evolve>(name: &str) -> StreamBoundary<S> {
 /// A stream that a decision reads and guards. Made by [`stream`].
 pub struct StreamBoundary<S> {
     pub(super) stream: Arc<str>,
+    snapshots: Option<SnapshotCodec<S>>,
     state: PhantomData<fn() -> S>,
 }
 
@@ -104,6 +113,23 @@ pub trait Parts {
     #[doc(hidden)]
     fn begin(&self) -> Result<Self::States>;
 
+    /// Adds the format of each stream's snapshots; `None` for a stream without.
+    #[doc(hidden)]
+    fn snapshot_formats(&self, formats: &mut Vec<Option<SnapshotFormat>>);
+
+    /// Replaces the state of a stream by that of a snapshot.
+    #[doc(hidden)]
+    fn restore(
+        &self,
+        states: &mut Self::States,
+        number: usize,
+        json: &[u8],
+    ) -> Result<(), JsonError>;
+
+    /// Writes the state of a stream as JSON; `None` for a stream without snapshots.
+    #[doc(hidden)]
+    fn snapshot(&self, states: &Self::States, number: usize) -> Option<Result<Vec<u8>, JsonError>>;
+
     #[doc(hidden)]
     fn view(states: &Self::States) -> Self::View<'_>;
 
@@ -115,6 +141,37 @@ pub trait Parts {
 
     #[doc(hidden)]
     fn apply(states: &mut Self::States, number: usize, appended: &NewEvent<'_>) -> Result<()>;
+}
+
+/// A boundary whose states can be stored as snapshots: each is [`Serialize`] and [`DeserializeOwned`].
+pub trait Snapshots: Boundary {
+    #[doc(hidden)]
+    #[must_use]
+    fn with_snapshots(self) -> Self;
+}
+
+/// Functions that write and read a state as JSON.
+struct SnapshotCodec<S> {
+    write: fn(&S) -> Result<Vec<u8>, JsonError>,
+    read: fn(&[u8]) -> Result<S, JsonError>,
+}
+
+impl<S> Clone for SnapshotCodec<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for SnapshotCodec<S> {}
+
+impl<S: Evolve + Serialize + DeserializeOwned + 'static> Snapshots for StreamBoundary<S> {
+    fn with_snapshots(mut self) -> Self {
+        self.snapshots = Some(SnapshotCodec {
+            write: to_json,
+            read: from_stored,
+        });
+        self
+    }
 }
 
 /// An event that a decision appends.
@@ -144,6 +201,22 @@ impl<S: Evolve + 'static> Parts for StreamBoundary<S> {
         Ok(S::default())
     }
 
+    fn snapshot_formats(&self, formats: &mut Vec<Option<SnapshotFormat>>) {
+        let format = || SnapshotFormat::of::<S>(S::VERSION);
+        formats.push(self.snapshots.map(|_| format()));
+    }
+
+    fn restore(&self, state: &mut S, _number: usize, json: &[u8]) -> Result<(), JsonError> {
+        if let Some(codec) = self.snapshots {
+            *state = (codec.read)(json)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, state: &S, _number: usize) -> Option<Result<Vec<u8>, JsonError>> {
+        self.snapshots.map(|codec| (codec.write)(state))
+    }
+
     fn view(state: &S) -> &S {
         state
     }
@@ -153,13 +226,12 @@ impl<S: Evolve + 'static> Parts for StreamBoundary<S> {
     }
 
     fn fold(state: &mut S, _number: usize, row: &MessageRow<'_>) -> Result<()> {
-        state.evolve(&row.decode::<S::Event>()?.event);
-        Ok(())
+        row.decode(|recorded| state.evolve(&recorded.event))
     }
 
     fn apply(state: &mut S, _number: usize, new: &NewEvent<'_>) -> Result<()> {
-        let event = new.message.decode::<S::Event>(new.stream, new.version)?;
-        state.evolve(&event);
+        let events = new.message.decode(new.stream, new.version)?;
+        events.for_each(|event| state.evolve(&event));
         Ok(())
     }
 }
@@ -167,6 +239,12 @@ impl<S: Evolve + 'static> Parts for StreamBoundary<S> {
 macro_rules! tuple_boundary {
     ($($part:ident $index:tt),+) => {
         impl<$($part: Boundary),+> Boundary for ($($part,)+) {}
+
+        impl<$($part: Snapshots),+> Snapshots for ($($part,)+) {
+            fn with_snapshots(self) -> Self {
+                ($(self.$index.with_snapshots(),)+)
+            }
+        }
 
         impl<$($part: Boundary),+> Parts for ($($part,)+) {
             type States = ($($part::States,)+);
@@ -181,6 +259,43 @@ macro_rules! tuple_boundary {
 
             fn begin(&self) -> Result<Self::States> {
                 Ok(($(self.$index.begin()?,)+))
+            }
+
+            fn snapshot_formats(&self, formats: &mut Vec<Option<SnapshotFormat>>) {
+                $(self.$index.snapshot_formats(formats);)+
+            }
+
+            fn restore(
+                &self,
+                states: &mut Self::States,
+                number: usize,
+                json: &[u8],
+            ) -> Result<(), JsonError> {
+                let mut first = 0;
+                $(
+                    if number < first + $part::STREAMS {
+                        return self.$index.restore(&mut states.$index, number - first, json);
+                    }
+                    first += $part::STREAMS;
+                )+
+                let _ = first;
+                Ok(())
+            }
+
+            fn snapshot(
+                &self,
+                states: &Self::States,
+                number: usize,
+            ) -> Option<Result<Vec<u8>, JsonError>> {
+                let mut first = 0;
+                $(
+                    if number < first + $part::STREAMS {
+                        return self.$index.snapshot(&states.$index, number - first);
+                    }
+                    first += $part::STREAMS;
+                )+
+                let _ = first;
+                None
             }
 
             fn view(states: &Self::States) -> Self::View<'_> {

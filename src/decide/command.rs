@@ -1,15 +1,16 @@
 //! Execution of decisions: read, decide, append, and retry after a conflict.
 
-use super::boundary::{Boundary, NewEvent};
-use super::decision::{Decision, IntoDecision, NewEvents};
+use super::boundary::{Boundary, Snapshots};
+use super::decided::Decided;
+use super::decision::IntoDecision;
 use super::error::DecideError;
-use super::executor::{Executor, Reading};
-use crate::database::{ExpectedVersion, RetryPolicy, retry};
-use crate::error::{Error, Result};
-use crate::events::{Appended, CommandKey, MessageRow, StreamAppend, stream};
+use super::executor::Executor;
+use super::loaded::{Reader, SnapshotInterval};
+use crate::database::{RetryPolicy, retry};
+use crate::error::Result;
+use crate::events::CommandKey;
 use crate::store::EventStore;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 const DEFAULT_RETRIES: u32 = 3;
@@ -24,6 +25,7 @@ pub struct Decide<X, B> {
     executor: X,
     boundary: B,
     retries: u32,
+    snapshots: Option<SnapshotInterval>,
 }
 
 impl<X, B: fmt::Debug> fmt::Debug for Decide<X, B> {
@@ -53,45 +55,13 @@ impl<X, B: fmt::Debug> fmt::Debug for KeyedDecide<X, B> {
     }
 }
 
-/// Result of an executed decision.
-#[non_exhaustive]
-pub struct Decided<B: Boundary, R = ()> {
-    /// The states of the boundary, including the appended events.
-    pub state: B::States,
-    /// The versions of the boundary's streams after the append, in the shape of the boundary.
-    pub version: B::Versions,
-    /// The decision's reply.
-    pub reply: R,
-    /// One entry per stream that received events, in the order of the decision. Empty if the decision has no events, or if its
-    /// key was executed before.
-    pub appended: Vec<Appended>,
-    /// Whether the command was executed before under its key. The reply is then the stored one; the state is the current one.
-    pub was_decided_before: bool,
-}
-
-impl<B, R> fmt::Debug for Decided<B, R>
-where
-    B: Boundary<States: fmt::Debug, Versions: fmt::Debug>,
-    R: fmt::Debug,
-{
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Decided")
-            .field("state", &self.state)
-            .field("version", &self.version)
-            .field("reply", &self.reply)
-            .field("appended", &self.appended)
-            .field("was_decided_before", &self.was_decided_before)
-            .finish()
-    }
-}
-
 impl<X, B> Decide<X, B> {
     pub(super) fn new(executor: X, boundary: B) -> Self {
         Self {
             executor,
             boundary,
             retries: DEFAULT_RETRIES,
+            snapshots: None,
         }
     }
 
@@ -108,6 +78,62 @@ impl<B: Boundary> Decide<&EventStore, B> {
     /// again, after a pause of up to 100 ms. A refusal is never retried. 0 makes one attempt. Defaults to 3.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
+        self
+    }
+}
+
+impl<X: Executor, B: Snapshots> Decide<X, B> {
+    /// Keeps snapshots of the states, so that the next decisions read only the events after them. Defaults to none.
+    ///
+    /// A snapshot of a stream is written if the last one is at least `events` versions old. No command waits for it: a thread
+    /// of the store writes after the commit. Dropping the last clone of a store waits up to a second for the last ones. In a
+    /// transaction that the caller commits ([`EventStore::in_transaction`]), snapshots are read and none is written.
+    ///
+    /// A snapshot is a cache. It is not used if it was written by another [`VERSION`](super::Evolve::VERSION), if its JSON
+    /// does not fit the state, or if the stream does not have its event. All events are read then, a new snapshot is written,
+    /// and `tracing` gets a warning. The JSON has to hold the whole state: fields that serde skips are lost.
+    ///
+    /// ```
+    /// # use emmett_postgresql::decide::{DecideError, Evolve, stream};
+    /// # use emmett_postgresql::{EventStore, RawEvent};
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Ledger {
+    ///     entries: u64,
+    /// }
+    ///
+    /// impl Evolve for Ledger {
+    ///     type Event = RawEvent;
+    ///     const VERSION: u32 = 2;
+    ///     fn evolve(&mut self, _: &RawEvent) {
+    ///         self.entries += 1;
+    ///     }
+    /// }
+    ///
+    /// # fn close(store: &EventStore) -> Result<(), DecideError<std::convert::Infallible>> {
+    /// store
+    ///     .decide(stream::<Ledger>("Ledger-9"))
+    ///     .snapshot_every(500)
+    ///     .run(|_| Ok([RawEvent::new("DayClosed", serde_json::json!({}))]))?;
+    /// # Ok(()) }
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # close(&EventStore::open(database.url())?).expect("closed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`run`](Decide::run) fails with [`Error::InvalidInput`] if `events` is 0.
+    pub fn snapshot_every(mut self, events: u64) -> Self {
+        self.boundary = self.boundary.with_snapshots();
+        self.snapshots = Some(SnapshotInterval(events));
+        self
+    }
+}
+
+impl<X: Executor, B: Snapshots> KeyedDecide<X, B> {
+    /// Keeps snapshots of the states; see [`Decide::snapshot_every`].
+    pub fn snapshot_every(mut self, events: u64) -> Self {
+        self.decide = self.decide.snapshot_every(events);
         self
     }
 }
@@ -142,14 +168,15 @@ impl<X: Executor, B: Boundary> Decide<X, B> {
     where
         O: IntoDecision<B>,
     {
-        let (executor, boundary) = (&mut self.executor, &self.boundary);
+        let reader = Reader::new(&self.boundary, self.snapshots)?;
+        let executor = &mut self.executor;
         let policy = policy(self.retries);
         retry(
             &policy,
             |_| {
-                let loaded = Loaded::read(executor, boundary, None)?;
-                let decision = decide(B::view(&loaded.states)).map_err(DecideError::Refused)?;
-                Ok(loaded.append(executor, decision.into_decision(boundary))?)
+                let loaded = reader.read(executor, None)?;
+                let (loaded, decision) = loaded.decide(executor, &mut decide)?;
+                Ok(loaded.append(executor, decision)?)
             },
             is_repeated,
         )
@@ -181,19 +208,19 @@ impl<X: Executor, B: Boundary> KeyedDecide<X, B> {
     where
         O: IntoDecision<B, Reply: serde::Serialize + serde::de::DeserializeOwned>,
     {
-        let (executor, boundary) = (&mut self.decide.executor, &self.decide.boundary);
+        let reader = Reader::new(&self.decide.boundary, self.decide.snapshots)?;
+        let executor = &mut self.decide.executor;
         let key = &self.key;
         key.check()?;
         let policy = policy(self.decide.retries);
         retry(
             &policy,
             |_| loop {
-                let mut loaded = Loaded::read(executor, boundary, Some(key))?;
-                if let Some(reply) = loaded.reply.take() {
-                    return Ok(loaded.decided_before(key.read_reply(&reply)?));
+                let mut loaded = reader.read(executor, Some(key))?;
+                if let Some(reply) = loaded.take_reply() {
+                    return Ok(loaded.decided_before(executor, key.read_reply(&reply)?));
                 }
-                let decision = decide(B::view(&loaded.states)).map_err(DecideError::Refused)?;
-                let decision = decision.into_decision(boundary);
+                let (loaded, decision) = loaded.decide(executor, &mut decide)?;
                 // If another call took the key meanwhile, the next read finds its reply.
                 if let Some(decided) = loaded.append_once(executor, key, decision)? {
                     return Ok(decided);
@@ -215,141 +242,5 @@ fn is_repeated<T, E>(outcome: &Result<T, DecideError<E>>) -> bool {
     match outcome {
         Err(DecideError::Store(error)) => error.is_conflict() || error.is_contention(),
         _ => false,
-    }
-}
-
-/// A boundary after its read.
-struct Loaded<B: Boundary> {
-    states: B::States,
-    streams: Vec<Arc<str>>,
-    versions: Vec<u64>,
-    /// The stored reply, if the command was executed before.
-    reply: Option<Vec<u8>>,
-}
-
-impl<B: Boundary> Loaded<B> {
-    fn read(executor: &mut impl Executor, boundary: &B, key: Option<&CommandKey>) -> Result<Self> {
-        let mut streams = Vec::with_capacity(B::STREAMS);
-        boundary.name_streams(&mut streams);
-        refuse_repeated(&streams)?;
-        executor.read(&mut |Reading { sql, partition }| {
-            let mut states = boundary.begin()?;
-            let mut fold = |number, row: MessageRow<'_>| B::fold(&mut states, number, &row);
-            let read = stream::read_together(sql, partition, &streams, key, &mut fold)?;
-            Ok(Self {
-                states,
-                streams: streams.clone(),
-                versions: read.versions,
-                reply: read.reply,
-            })
-        })
-    }
-
-    fn append<R>(
-        mut self,
-        executor: &mut impl Executor,
-        decision: Decision<R>,
-    ) -> Result<Decided<B, R>> {
-        let new = decision.appends?;
-        if new.is_empty() {
-            return Ok(self.decided(decision.reply, Vec::new()));
-        }
-        let appends = executor.prepare(self.prepare(new)?)?;
-        let appended = executor.append(&appends)?;
-        Ok(self.appended(&appends, appended, decision.reply))
-    }
-
-    /// Returns `None` if the key is taken.
-    fn append_once<R: serde::Serialize>(
-        mut self,
-        executor: &mut impl Executor,
-        key: &CommandKey,
-        decision: Decision<R>,
-    ) -> Result<Option<Decided<B, R>>> {
-        let new = decision.appends?;
-        let reply = key.write_reply(&decision.reply)?;
-        let appends = if new.is_empty() {
-            Vec::new()
-        } else {
-            executor.prepare(self.prepare(new)?)?
-        };
-        let appended = executor.append_under_key(&appends, key, &reply)?;
-        Ok(appended.map(|appended| self.appended(&appends, appended, decision.reply)))
-    }
-
-    /// Applies the events to the states, and gives each stream its expected version. Streams without events become conditions.
-    fn prepare(&mut self, new: Vec<NewEvents>) -> Result<Vec<StreamAppend>> {
-        let mut appends = Vec::with_capacity(new.len() + self.streams.len());
-        let mut is_appended = vec![false; self.streams.len()];
-        for NewEvents { stream, messages } in new {
-            let number = self.streams.iter().position(|name| *name == stream);
-            let expected = number.map_or(ExpectedVersion::Any, |number| {
-                ExpectedVersion::Exact(self.versions[number])
-            });
-            if let Some(number) = number {
-                is_appended[number] = true;
-                for (message, version) in messages.iter().zip(self.versions[number] + 1..) {
-                    let new = NewEvent {
-                        stream: &stream,
-                        version,
-                        message,
-                    };
-                    B::apply(&mut self.states, number, &new)?;
-                }
-            }
-            appends.push(StreamAppend::new(&stream, expected, messages)?);
-        }
-        for (number, stream) in self.streams.iter().enumerate() {
-            if !is_appended[number] {
-                let expected = ExpectedVersion::Exact(self.versions[number]);
-                appends.push(StreamAppend::condition(stream, expected)?);
-            }
-        }
-        Ok(appends)
-    }
-
-    fn appended<R>(
-        mut self,
-        appends: &[StreamAppend],
-        appended: Vec<Appended>,
-        reply: R,
-    ) -> Decided<B, R> {
-        for (append, appended) in appends.iter().zip(&appended) {
-            if let Some(number) = self.streams.iter().position(|name| *name == append.stream) {
-                self.versions[number] = appended.next_expected_version;
-            }
-        }
-        let mut own = appended;
-        own.retain(|appended| !appended.global_positions.is_empty());
-        self.decided(reply, own)
-    }
-
-    fn decided<R>(self, reply: R, appended: Vec<Appended>) -> Decided<B, R> {
-        Decided {
-            version: B::versions(&self.versions),
-            state: self.states,
-            reply,
-            appended,
-            was_decided_before: false,
-        }
-    }
-
-    fn decided_before<R>(self, reply: R) -> Decided<B, R> {
-        Decided {
-            was_decided_before: true,
-            ..self.decided(reply, Vec::new())
-        }
-    }
-}
-
-fn refuse_repeated(streams: &[Arc<str>]) -> Result<()> {
-    let mut sorted: Vec<&Arc<str>> = streams.iter().collect();
-    sorted.sort_unstable();
-    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::invalid(
-            format!("stream \"{}\"", pair[0]),
-            "stands twice in the boundary of one decision",
-        )),
-        None => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! Emmett's `Decider`: a state that decides commands.
 
 use super::boundary::{Boundary, Evolve, StreamBoundary};
-use super::command::{Decide, Decided};
+use super::command::Decide;
+use super::decided::Decided;
 use super::error::DecideError;
 use super::executor::Executor;
 

@@ -2,8 +2,8 @@
 
 use crate::database::Sql;
 use crate::error::Result;
-use crate::events::{Appended, CommandKey, Partition, StreamAppend};
-use crate::store::{EventStore, Session};
+use crate::events::{Appended, CommandKey, Partition, Snapshot, StreamAppend};
+use crate::store::{AfterCommit, EventStore, Session};
 
 /// A connection, and the tenant to read.
 #[doc(hidden)]
@@ -43,6 +43,10 @@ pub trait Executor {
         key: &CommandKey,
         reply: &[u8],
     ) -> Result<Option<Vec<Appended>>>;
+
+    /// Writes snapshots, once what they hold is committed.
+    #[doc(hidden)]
+    fn keep_snapshots(&mut self, snapshots: Vec<Snapshot>);
 }
 
 impl Executor for &EventStore {
@@ -63,6 +67,13 @@ impl Executor for &EventStore {
         reply: &[u8],
     ) -> Result<Option<Vec<Appended>>> {
         self.append_prepared_under_key(appends, key, reply)
+    }
+
+    fn keep_snapshots(&mut self, snapshots: Vec<Snapshot>) {
+        self.committed(AfterCommit {
+            snapshots,
+            ..AfterCommit::default()
+        });
     }
 }
 
@@ -90,5 +101,9 @@ impl Executor for &mut Session<'_> {
         reply: &[u8],
     ) -> Result<Option<Vec<Appended>>> {
         self.append_all_under_key(appends, key, reply)
+    }
+
+    fn keep_snapshots(&mut self, snapshots: Vec<Snapshot>) {
+        Session::keep_snapshots(self, snapshots);
     }
 }

@@ -5,19 +5,22 @@
 
 mod boundary;
 mod command;
+mod decided;
 mod decider;
 mod decision;
 mod error;
 mod executor;
+mod loaded;
 
-pub use boundary::{Boundary, Evolve, StreamBoundary, stream};
-pub use command::{Decide, Decided, KeyedDecide};
+pub use boundary::{Boundary, Evolve, Snapshots, StreamBoundary, stream};
+pub use command::{Decide, KeyedDecide};
+pub use decided::Decided;
 pub use decider::Decider;
 pub use decision::{Decision, IntoDecision};
 pub use error::DecideError;
 
 use crate::error::Result;
-use crate::events::command_key;
+use crate::events::{command_key, snapshot};
 use crate::store::{EventStore, Session};
 use std::time::Duration;
 
@@ -87,6 +90,16 @@ impl EventStore {
     /// ```
     pub fn decide<B: Boundary>(&self, boundary: B) -> Decide<&Self, B> {
         Decide::new(self, boundary)
+    }
+
+    /// Deletes the [snapshots](Decide::snapshot_every) of a stream, of all types of states, and returns their number. The next
+    /// decision reads all events. Needed after events were changed by hand, such as for an erasure.
+    ///
+    /// # Errors
+    /// If the database refuses the deletion.
+    pub fn delete_snapshots(&self, stream: &str) -> Result<u64> {
+        self.connections()
+            .run(true, |sql| snapshot::delete(sql, self.partition(), stream))
     }
 
     /// Returns the number of command keys of the store (this tenant) that are at least so old, by the server's clock. All keys

@@ -13,7 +13,7 @@ mod tests;
 pub use codec::{DecodeError, EncodeError};
 pub(crate) use counted::counted;
 pub use event_log::EventLogError;
-pub(crate) use panic::caught;
+pub(crate) use panic::{ProcessEnd, caught};
 pub use processor::ProcessorError;
 pub use projection::ProjectionError;
 pub(crate) use run_report::{ProcessorRun, RunEnd, RunReport};

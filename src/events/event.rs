@@ -1,6 +1,6 @@
 //! Events: plain serde enums, and the raw event that can hold any of them.
 
-use crate::error::{DecodeError, EncodeError, Error, Result};
+use crate::error::{DecodeError, EncodeError, Result};
 use crate::events::codec::{self, KnownTypes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -54,18 +54,55 @@ pub trait Event: Serialize + DeserializeOwned {
     /// Categories of an enum that belongs to several. Defaults to [`CATEGORY`](Event::CATEGORY) alone.
     const CATEGORIES: &'static [&'static str] = &[Self::CATEGORY];
 
-    /// Former message types, which this enum no longer has and [`upcast`](Event::upcast) converts to current ones. Defaults
-    /// to none.
+    /// Former message types: those that [`upcast`](Event::upcast) renames, splits or drops. Feeds, projections and reactors ask
+    /// for them, too, so a type that is missing here cannot become another one. Defaults to none.
     const FORMER_TYPES: &'static [&'static str] = &[];
 
-    /// Converts a stored message before it is decoded. Called if its schema version differs from
-    /// [`SCHEMA_VERSION`](Event::SCHEMA_VERSION), or if its type is one of the [`FORMER_TYPES`](Event::FORMER_TYPES).
-    /// Defaults to returning it unchanged.
+    /// Converts a stored message before it is decoded: to one event, to several, or to none. Called if its schema version
+    /// differs from [`SCHEMA_VERSION`](Event::SCHEMA_VERSION), or if its type is one of the
+    /// [`FORMER_TYPES`](Event::FORMER_TYPES). Defaults to returning it unchanged.
+    ///
+    /// All events of one message have its version, positions, id, type and metadata. Limits and reports count messages. A
+    /// dropped message counts for the stream's version and for checkpoints.
+    ///
+    /// ```
+    /// use emmett_postgresql::{Event, RawEvent, events::StoredEvent};
+    /// use serde::{Deserialize, Serialize};
+    /// use serde_json::json;
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// enum OrderEvent {
+    ///     Placed { customer: String },
+    ///     LineAdded { product: String },
+    ///     Confirmed,
+    /// }
+    ///
+    /// impl Event for OrderEvent {
+    ///     const CATEGORY: &'static str = "Order";
+    ///     const FORMER_TYPES: &'static [&'static str] = &["PlacedWithLines", "Completed", "Viewed"];
+    ///
+    ///     fn upcast(stored: StoredEvent) -> anyhow::Result<Vec<RawEvent>> {
+    ///         Ok(match stored.event_type.as_str() {
+    ///             "PlacedWithLines" => {
+    ///                 let lines = stored.data["lines"].as_array().into_iter().flatten();
+    ///                 let added = lines.map(|line| RawEvent::new("LineAdded", json!({ "product": line })));
+    ///                 let placed = RawEvent::new("Placed", json!({ "customer": stored.data["customer"] }));
+    ///                 std::iter::once(placed).chain(added).collect()
+    ///             }
+    ///             "Completed" => vec![RawEvent::new("Confirmed", stored.data)],
+    ///             "Viewed" => vec![],
+    ///             _ => vec![stored.into()],
+    ///         })
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// The reader gets the hook's error as [`Error::Upcast`](crate::Error::Upcast), with the stream and the version.
-    fn upcast(stored: StoredEvent) -> anyhow::Result<StoredEvent> {
-        Ok(stored)
+    /// The reader gets the hook's error as [`Error::Upcast`](crate::Error::Upcast), with the stream, the version and the type.
+    /// The same error says that the hook made another type of one that is not among the
+    /// [`FORMER_TYPES`](Event::FORMER_TYPES).
+    fn upcast(stored: StoredEvent) -> anyhow::Result<Vec<RawEvent>> {
+        Ok(vec![stored.into()])
     }
 
     /// Returns the message type and the JSON of this event. Provided for enums; implementations need not write it.
@@ -148,6 +185,12 @@ impl RawEvent {
     }
 }
 
+impl From<StoredEvent> for RawEvent {
+    fn from(stored: StoredEvent) -> Self {
+        Self::new(stored.event_type, stored.data)
+    }
+}
+
 impl Event for RawEvent {
     fn encode(&self) -> Result<(Cow<'static, str>, Vec<u8>), EncodeError> {
         Ok((
@@ -164,39 +207,4 @@ impl Event for RawEvent {
     fn known_types() -> Option<Vec<String>> {
         None
     }
-}
-
-/// Decodes a stored message. Calls the upcast hook first if its version or type requires it.
-pub(crate) fn decode_stored<E: Event>(
-    message_type: &str,
-    schema_version: u32,
-    data: &[u8],
-    stream: &str,
-    version: u64,
-) -> Result<E> {
-    let decode = |message_type: &str, data: &[u8]| {
-        E::decode(message_type, data).map_err(|source| Error::Decode {
-            stream: stream.to_owned(),
-            version,
-            message_type: message_type.to_owned(),
-            source,
-        })
-    };
-    if schema_version == E::SCHEMA_VERSION && !E::FORMER_TYPES.contains(&message_type) {
-        return decode(message_type, data);
-    }
-    let upcast = |source: anyhow::Error| Error::Upcast {
-        stream: stream.to_owned(),
-        version,
-        message_type: message_type.to_owned(),
-        source,
-    };
-    let stored = StoredEvent {
-        event_type: message_type.to_owned(),
-        schema_version,
-        data: serde_json::from_slice(data).map_err(|error| upcast(error.into()))?,
-    };
-    let current = E::upcast(stored).map_err(upcast)?;
-    let data = serde_json::to_vec(&current.data).map_err(|error| upcast(error.into()))?;
-    decode(&current.event_type, &data)
 }

@@ -289,6 +289,7 @@ impl Filling {
             row,
             first_column: STREAM_ID + 1,
             stream: &stream,
+            backwards: false,
         };
         let content = row.sent_content()?;
         let Some(content) = content.filter(|content| self.fill.add(content.size())) else {
@@ -452,8 +453,9 @@ pub struct Feed<E> {
     /// The feed is known to be readable up to here.
     horizon: u64,
     waiting: VecDeque<RecordedMessage>,
+    /// Events of the message that was taken last.
+    decoded: VecDeque<Recorded<E>>,
     ended: bool,
-    _event: std::marker::PhantomData<fn() -> E>,
 }
 
 impl<E> std::fmt::Debug for Feed<E> {
@@ -483,18 +485,17 @@ impl<E: Event> Feed<E> {
             horizon: options.after,
             options,
             waiting: VecDeque::new(),
+            decoded: VecDeque::new(),
             ended: false,
-            _event: std::marker::PhantomData,
         }
     }
 
     /// Returns the position up to which all messages were returned; a later reader continues after it. It also advances over
-    /// messages whose type or category `E` does not have.
+    /// messages whose type or category `E` does not have. A message that is [split](Event::upcast) counts after its last event.
     pub fn position(&self) -> u64 {
-        match self.waiting.front() {
-            Some(next) => next.global_position - 1,
-            None => self.options.after,
-        }
+        let decoded = self.decoded.front().map(|event| event.global_position);
+        let next = decoded.or_else(|| self.waiting.front().map(|next| next.global_position));
+        next.map_or(self.options.after, |next| next - 1)
     }
 
     /// Whether the messages that were read at once have all been handed out.
@@ -583,6 +584,12 @@ impl<E: Event> Iterator for Feed<E> {
     type Item = Result<Recorded<E>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_message().map(|message| message?.decode())
+        while self.decoded.is_empty() {
+            match self.next_message()?.and_then(|message| message.decode()) {
+                Ok(events) => self.decoded.extend(events),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.decoded.pop_front().map(Ok)
     }
 }

@@ -101,7 +101,7 @@ impl RecordedMessage {
     /// recorded.global_position = 12;
     /// let message = RecordedMessage::from_recorded(&recorded);
     /// assert_eq!((message.stream_name(), message.global_position()), ("Cart-7", 12));
-    /// assert_eq!(message.decode::<RawEvent>()?, recorded);
+    /// assert!(message.decode::<RawEvent>()?.eq([recorded]));
     /// # Ok(())
     /// # }
     /// ```
@@ -195,7 +195,7 @@ mod tests {
         recorded.causation_id = Some("click-1".into());
         recorded.metadata.insert("client".into(), json!("anna"));
         let message = RecordedMessage::from_recorded(&recorded);
-        assert_eq!(message.decode::<CartEvent>()?, recorded);
+        assert!(message.decode::<CartEvent>()?.eq([recorded]));
         Ok(())
     }
 
@@ -203,12 +203,11 @@ mod tests {
     fn the_stream_is_one_of_the_events_category() -> anyhow::Result<()> {
         let message = RecordedMessage::for_test(WorkflowEvent::Began);
         assert_eq!(message.stream_name(), "emt:workflow:checkout:1");
-        assert_eq!(
-            message.decode::<WorkflowEvent>()?.event,
-            WorkflowEvent::Began
-        );
+        let began = message.decode::<WorkflowEvent>()?.next();
+        assert_eq!(began.expect("an event").event, WorkflowEvent::Began);
         let cart = RecordedMessage::for_test(CartEvent::ItemAdded { price: 1.0 });
-        assert_eq!(cart.decode::<CartEvent>()?.schema_version, 3);
+        let added = cart.decode::<CartEvent>()?.next();
+        assert_eq!(added.expect("an event").schema_version, 3);
         Ok(())
     }
 

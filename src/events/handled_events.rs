@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::events::category::{categories, category, check_is_category};
 use crate::events::event::Event;
-use crate::events::message::RecordedMessage;
+use crate::events::message::{Recorded, RecordedMessage};
 use serde::{Deserialize, Serialize};
 
 /// The events that a projection or a reactor handles: the categories and types of each event enum.
@@ -34,6 +34,11 @@ pub(crate) struct EventSelection {
     /// The types of the enum.
     #[serde(skip)]
     known: Option<Vec<String>>,
+    /// The types to which the handler is restricted. The selection also has the former types, which may become these.
+    #[serde(skip)]
+    only: Option<Vec<String>>,
+    #[serde(skip)]
+    former: &'static [&'static str],
 }
 
 /// Events of these types in streams of these categories; `None` means all.
@@ -107,7 +112,39 @@ impl EventSelection {
                 types: E::known_types(),
             },
             known: E::known_types(),
+            only: None,
+            former: E::FORMER_TYPES,
         }
+    }
+
+    fn only_types(&mut self, types: Vec<String>) {
+        let mut all = types.clone();
+        if !all.is_empty() {
+            all.extend(self.former.iter().map(|&name| name.to_owned()));
+        }
+        self.selection.types = Some(all);
+        self.only = Some(types);
+    }
+
+    /// Decodes a message for the enum's handler. A former message, unless it was asked for itself, keeps the events of the
+    /// types that were.
+    pub(crate) fn decode<E: Event>(
+        &self,
+        message: &RecordedMessage,
+    ) -> Result<impl Iterator<Item = Recorded<E>> + use<E>> {
+        let only = self.only.as_deref();
+        message.decode_types(only.filter(|types| !types.contains(&message.message_type)))
+    }
+
+    pub(crate) fn decode_all<E: Event>(
+        &self,
+        messages: &[&RecordedMessage],
+    ) -> Result<Vec<Recorded<E>>> {
+        let mut events = Vec::with_capacity(messages.len());
+        for message in messages {
+            events.extend(self.decode(message)?);
+        }
+        Ok(events)
     }
 
     /// Refuses types that the enum does not have and categories that no stream can have: they would never be handled.
@@ -197,11 +234,10 @@ impl HandledEvents {
             .collect()
     }
 
-    /// Restricts the last added enum to these types.
+    /// Restricts the last added enum to these types, and to former messages that become these.
     pub(crate) fn only_types<S: AsRef<str>>(&mut self, types: &[S]) {
         if let Some(last) = self.0.last_mut() {
-            last.selection.types =
-                Some(types.iter().map(|name| name.as_ref().to_owned()).collect());
+            last.only_types(types.iter().map(|name| name.as_ref().to_owned()).collect());
         }
     }
 

@@ -4,6 +4,7 @@ use crate::database::check_text;
 use crate::error::{DecodeError, Error, Result};
 use crate::events::category::check_category;
 use crate::events::event::Event;
+use crate::events::upcast::{Encoded, Events};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -209,15 +210,16 @@ pub struct OutgoingMessage {
 }
 
 impl OutgoingMessage {
-    /// Decodes the event as its readers will.
-    pub(crate) fn decode<E: Event>(&self, stream: &str, version: u64) -> Result<E> {
-        crate::events::event::decode_stored(
-            &self.message_type,
-            self.schema_version,
-            &self.data,
+    /// Decodes the message as its readers will.
+    pub(crate) fn decode<E: Event>(&self, stream: &str, version: u64) -> Result<Events<E>> {
+        let encoded = Encoded {
             stream,
             version,
-        )
+            message_type: &self.message_type,
+            schema_version: self.schema_version,
+            data: &self.data,
+        };
+        encoded.decode(None)
     }
 
     fn new<E: Event>(stream: &str, event: &E) -> Result<Self> {
@@ -284,9 +286,9 @@ pub struct Recorded<E> {
     pub event: E,
     /// The stream of the event.
     pub stream_name: Arc<str>,
-    /// Version of the event in the stream: 1, 2, 3 …
+    /// Version of the message in the stream: 1, 2, 3 … All events of an [upcast](Event::upcast) message have the same.
     pub stream_position: u64,
-    /// Position of the event among all messages of the store. Increases along every stream; there can be gaps.
+    /// Position of the message among all messages of the store. Increases along every stream; there can be gaps.
     pub global_position: u64,
     /// Message id.
     pub message_id: String,
@@ -305,6 +307,32 @@ pub struct Recorded<E> {
     pub causation_id: Option<String>,
     /// The user's own metadata.
     pub metadata: Map<String, Value>,
+}
+
+impl Recorded<()> {
+    /// Returns the events of this message, with its positions, ids and metadata.
+    pub(crate) fn with_each<E>(
+        self,
+        events: Events<E>,
+    ) -> impl DoubleEndedIterator<Item = Recorded<E>> + ExactSizeIterator + use<E> {
+        // The last repetition is the message itself: one event needs no copy.
+        std::iter::repeat_n(self, events.len())
+            .zip(events)
+            .map(|(message, event)| Recorded {
+                event,
+                stream_name: message.stream_name,
+                stream_position: message.stream_position,
+                global_position: message.global_position,
+                message_id: message.message_id,
+                message_type: message.message_type,
+                kind: message.kind,
+                schema_version: message.schema_version,
+                recorded_at: message.recorded_at,
+                correlation_id: message.correlation_id,
+                causation_id: message.causation_id,
+                metadata: message.metadata,
+            })
+    }
 }
 
 /// A stored message whose event has not been decoded yet.
@@ -401,35 +429,47 @@ impl RecordedMessage {
         Metadata::parse(&self.metadata).map_err(|source| self.unreadable(source))
     }
 
-    /// Decodes the message as an event of type `E`.
+    /// Decodes the message as events of type `E`: one, unless [`upcast`](Event::upcast) splits or drops it.
     ///
     /// # Errors
     /// - [`Error::InvalidInput`] if the stream is of another [category](Event::CATEGORY) than `E`.
     /// - [`Error::Decode`] if `E` does not have the type or the content does not fit. Also if the kind, schema version or
     ///   metadata cannot be read.
     /// - [`Error::Upcast`] if `E`'s hook refuses the message.
-    pub fn decode<E: Event>(&self) -> Result<Recorded<E>> {
-        check_category::<E>(&self.stream_name)?;
-        self.decode_any_category()
+    pub fn decode<E: Event>(&self) -> Result<impl Iterator<Item = Recorded<E>> + use<E>> {
+        self.decode_types(None)
     }
 
-    /// Decodes a message of a stream that has events of all categories.
-    pub(crate) fn decode_any_category<E: Event>(&self) -> Result<Recorded<E>> {
+    /// Decodes the message. With `types`, keeps only the events that the upcast hook makes of these types.
+    pub(crate) fn decode_types<E: Event>(
+        &self,
+        types: Option<&[String]>,
+    ) -> Result<impl Iterator<Item = Recorded<E>> + use<E>> {
+        check_category::<E>(&self.stream_name)?;
+        self.decode_any_category(types)
+    }
+
+    /// The same for a message of a stream that has events of all categories.
+    pub(crate) fn decode_any_category<E: Event>(
+        &self,
+        types: Option<&[String]>,
+    ) -> Result<impl Iterator<Item = Recorded<E>> + use<E>> {
         self.refuse_damaged()?;
-        let event = crate::events::event::decode_stored(
-            &self.message_type,
-            self.schema_version,
-            &self.data,
-            &self.stream_name,
-            self.stream_position,
-        )?;
+        let encoded = Encoded {
+            stream: &self.stream_name,
+            version: self.stream_position,
+            message_type: &self.message_type,
+            schema_version: self.schema_version,
+            data: &self.data,
+        };
+        let events = encoded.decode(types)?;
         let Metadata {
             correlation_id,
             causation_id,
             own,
         } = self.parse_metadata()?;
-        Ok(Recorded {
-            event,
+        let message = Recorded {
+            event: (),
             stream_name: Arc::clone(&self.stream_name),
             stream_position: self.stream_position,
             global_position: self.global_position,
@@ -441,7 +481,8 @@ impl RecordedMessage {
             correlation_id,
             causation_id,
             metadata: own,
-        })
+        };
+        Ok(message.with_each(events))
     }
 }
 

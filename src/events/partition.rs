@@ -80,6 +80,7 @@ pub(crate) struct PartitionNames {
     messages: String,
     messages_active: String,
     append: String,
+    append_keyed: String,
     feed: String,
 }
 
@@ -97,6 +98,7 @@ impl PartitionNames {
             messages: name(format!("emt_messages_{suffix}")),
             messages_active: name(format!("emt_messages_{suffix}_active")),
             append: name(format!("emt_append_in_{suffix}")),
+            append_keyed: name(format!("emt_append_keyed_in_{suffix}")),
             feed: name(format!("emt_feed_in_{suffix}")),
         }
     }
@@ -111,6 +113,7 @@ impl SqlNames for PartitionNames {
         "messages",
         "messages_active",
         "append",
+        "append_keyed",
         "feed",
     ];
 
@@ -123,6 +126,7 @@ impl SqlNames for PartitionNames {
             "messages" => &self.messages,
             "messages_active" => &self.messages_active,
             "append" => &self.append,
+            "append_keyed" => &self.append_keyed,
             "feed" => &self.feed,
             _ => return None,
         })
@@ -192,6 +196,7 @@ fn names_partition(error: &postgres::Error) -> bool {
             || message.contains("emt_messages")
             || message.contains("emt_projections")
             || message.contains("emt_append_in_")
+            || message.contains("emt_append_keyed_in_")
             || message.contains("emt_feed_in_")
     })
 }

@@ -8,6 +8,7 @@ mod error;
 mod exact;
 #[cfg(test)]
 mod fuzz;
+mod jsonb_form;
 mod number;
 mod strict;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod write;
 pub(crate) use error::DEPTH_LIMIT;
 pub use error::JsonError;
 pub(crate) use exact::from_stored;
+pub(crate) use jsonb_form::jsonb_form;
 pub(crate) use text::check_json_text;
 pub(crate) use type_name::type_name;
 pub(crate) use write::{to_json, write_json};

@@ -77,7 +77,7 @@ pub use client::{PongoClient, PongoClientBuilder, PongoTransaction};
 pub use collection::{Collection, CollectionDefinition, DocumentEvolution};
 pub(crate) use collection::{CollectionDefinitions, collections_among, old_collections};
 pub use document::DocumentConflict;
-pub(crate) use document::{DocumentTable, Put};
+pub(crate) use document::{DocumentTable, Put, StoredDocument};
 pub(crate) use error::of_cause;
 pub use error::{Error, Result};
 pub(crate) use executor::{CollectionTables, Executor};

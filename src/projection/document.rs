@@ -1,10 +1,10 @@
 //! Projections into documents: one document per stream, or documents whose ids the events name.
 
+use super::documents::{DocumentRows, Documents};
 use super::{Projection, ProjectionContext};
 use crate::database::check_key;
 use crate::error::Result;
-use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
-use crate::pongo::Put;
+use crate::events::{Event, EventSelection, HandledEvents, Recorded, RecordedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -17,7 +17,13 @@ type Evolve<D, E> = Box<dyn Fn(Option<D>, &Recorded<E>) -> Option<D> + Send + Sy
 
 /// Handles the events of one enum.
 trait EventHandler<D>: Send + Sync {
-    fn read<'h>(&'h self, message: &RecordedMessage) -> Result<Box<dyn Step<D> + 'h>>;
+    /// Adds a step for each event of a message.
+    fn read<'h>(
+        &'h self,
+        events: &EventSelection,
+        message: &RecordedMessage,
+        steps: &mut Vec<Box<dyn Step<D> + 'h>>,
+    ) -> Result<()>;
 }
 
 /// A decoded event together with its handler.
@@ -37,11 +43,19 @@ struct TypedStep<'h, D, E> {
 }
 
 impl<D: 'static, E: Event + 'static> EventHandler<D> for TypedHandler<D, E> {
-    fn read<'h>(&'h self, message: &RecordedMessage) -> Result<Box<dyn Step<D> + 'h>> {
-        Ok(Box::new(TypedStep {
-            handler: self,
-            recorded: message.decode()?,
-        }))
+    fn read<'h>(
+        &'h self,
+        events: &EventSelection,
+        message: &RecordedMessage,
+        steps: &mut Vec<Box<dyn Step<D> + 'h>>,
+    ) -> Result<()> {
+        for recorded in events.decode(message)? {
+            steps.push(Box::new(TypedStep {
+                handler: self,
+                recorded,
+            }));
+        }
+        Ok(())
     }
 }
 
@@ -258,7 +272,8 @@ impl<D: 'static> DocumentProjection<D> {
         self
     }
 
-    /// Restricts the handler that was added last to these message types.
+    /// Restricts the handler that was added last to these message types, and to [former](Event::FORMER_TYPES) messages that
+    /// become these.
     ///
     /// A type that the enum does not have is an error when the store is opened, the consumer started, or the projection
     /// rebuilt. Defaults to all types of the enum.
@@ -291,22 +306,29 @@ impl<D: 'static> DocumentProjection<D> {
         self
     }
 
-    /// Decodes a message once for each handler of its type.
-    fn read(&self, message: &RecordedMessage) -> Result<Vec<Box<dyn Step<D> + '_>>> {
-        let handlers = self.handled.handlers_of(message).into_iter();
-        handlers
-            .map(|index| self.handlers[index].read(message))
-            .collect()
+    /// Decodes each message once for each handler of its type.
+    fn read(&self, messages: &[&RecordedMessage]) -> Result<Vec<Box<dyn Step<D> + '_>>> {
+        let mut steps = Vec::with_capacity(messages.len());
+        for message in messages {
+            for index in self.handled.handlers_of(message) {
+                let events = &self.handled.selections()[index];
+                self.handlers[index].read(events, message, &mut steps)?;
+            }
+        }
+        Ok(steps)
     }
 }
+
+/// The steps of each document, by its id.
+type Groups<'e, 'h, D> = BTreeMap<String, Vec<&'e (dyn Step<D> + 'h)>>;
 
 /// Groups events by document id, for the documents that this worker owns. The map is sorted, so that all writers lock
 /// documents in the same order.
 fn group<'e, 'h, D>(
     steps: &'e [Box<dyn Step<D> + 'h>],
-    context: &ProjectionContext<'_>,
-) -> anyhow::Result<BTreeMap<String, Vec<&'e (dyn Step<D> + 'h)>>> {
-    let mut groups: BTreeMap<String, Vec<&(dyn Step<D> + 'h)>> = BTreeMap::new();
+    documents: &impl Documents,
+) -> anyhow::Result<Groups<'e, 'h, D>> {
+    let mut groups = Groups::new();
     for step in steps {
         let mut ids = step.document_ids();
         // An id that is returned twice for one event is handled once.
@@ -314,12 +336,45 @@ fn group<'e, 'h, D>(
         ids.dedup();
         for id in ids {
             check_key("the document id", &id)?;
-            if context.owns(&id) {
+            if documents.owns(&id) {
                 groups.entry(id).or_default().push(&**step);
             }
         }
     }
     Ok(groups)
+}
+
+impl<D: Serialize + DeserializeOwned + 'static> DocumentProjection<D> {
+    /// Folds messages into documents. Each document is read once and written once.
+    pub(crate) fn handle_in(
+        &self,
+        messages: &[&RecordedMessage],
+        documents: &mut impl Documents,
+    ) -> anyhow::Result<()> {
+        let steps = self.read(messages)?;
+        let groups = group(&steps, documents)?;
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
+        let (mut written, mut deleted) = (Vec::new(), Vec::new());
+        for (id, document) in documents.lock::<D>(&ids, self.without_ids)? {
+            let Some((id, group)) = groups.get_key_value(&id) else {
+                continue;
+            };
+            match group
+                .iter()
+                .fold(document, |document, step| step.evolve(document))
+            {
+                Some(document) => {
+                    let json = documents.table().encode_without_id(&document)?;
+                    written.push((id.as_str(), json));
+                }
+                None => deleted.push(id.as_str()),
+            }
+        }
+        documents.write(&written, &deleted)
+    }
 }
 
 impl<D> Projection for DocumentProjection<D>
@@ -350,7 +405,7 @@ where
         if self.kind == SINGLE_STREAM {
             return Ok(None);
         }
-        let steps = self.read(message)?;
+        let steps = self.read(&[message])?;
         let ids = steps.iter().flat_map(|step| step.document_ids());
         Ok(Some(ids.collect()))
     }
@@ -377,34 +432,6 @@ where
         context: &mut ProjectionContext<'_>,
     ) -> anyhow::Result<()> {
         let table = context.documents(&self.collection)?;
-        let mut steps = Vec::new();
-        for message in messages {
-            steps.extend(self.read(message)?);
-        }
-        let groups = group(&steps, context)?;
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<&str> = groups.keys().map(String::as_str).collect();
-        let (mut written, mut deleted) = (Vec::new(), Vec::new());
-        for (id, document) in table.lock::<D>(context.sql()?, &ids, self.without_ids)? {
-            let Some((id, group)) = groups.get_key_value(&id) else {
-                continue;
-            };
-            match group
-                .iter()
-                .fold(document, |document, step| step.evolve(document))
-            {
-                Some(document) => written.push((id.as_str(), table.encode_without_id(&document)?)),
-                None => deleted.push(id.as_str()),
-            }
-        }
-        let written: Vec<(&str, &[u8])> = written
-            .iter()
-            .map(|(id, json)| (*id, json.as_slice()))
-            .collect();
-        table.put(context.sql()?, &written, Put::Locked)?;
-        table.delete(context.sql()?, &deleted)?;
-        Ok(())
+        self.handle_in(messages, &mut DocumentRows::new(table, context))
     }
 }

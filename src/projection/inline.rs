@@ -1,7 +1,7 @@
 //! Inline projections, which run in the transaction of the append.
 
 use super::context::ProjectionContext;
-use super::projection::{Projection, check_handled};
+use super::projection::{Projection, check_handled, handled_among};
 use super::registry::{self, ProjectionType};
 use crate::database::Sql;
 use crate::error::{Error, Result};
@@ -115,9 +115,9 @@ impl InlineProjections {
         projection: &dyn Projection,
         sql: &mut dyn Sql,
         partition: &Partition,
-        mut messages: Vec<&RecordedMessage>,
+        messages: Vec<&RecordedMessage>,
     ) -> Result<()> {
-        messages.retain(|message| projection.handles().has_message(message));
+        let messages = handled_among(projection, messages);
         if messages.is_empty() {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 
 mod context;
 mod document;
+mod documents;
 mod inline;
 pub(crate) mod missed;
 pub(crate) mod neighbour;
@@ -17,10 +18,11 @@ mod sql;
 pub use context::ProjectionContext;
 pub(crate) use context::ShadowTables;
 pub use document::DocumentProjection;
+pub(crate) use documents::Documents;
 pub(crate) use inline::InlineProjections;
 pub use neighbour::NeighbourProjection;
 pub use projection::Projection;
-pub(crate) use projection::check_handled;
+pub(crate) use projection::{check_handled, handled_among};
 pub use read_model::ReadModel;
 pub use registry::{
     MissedEvents, ProjectionFailure, ProjectionStatus, ProjectionType, RegisteredProjection,

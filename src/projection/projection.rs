@@ -3,6 +3,7 @@
 use super::context::ProjectionContext;
 use crate::error::Result;
 use crate::events::{HandledEvents, RecordedMessage};
+use std::sync::Arc;
 
 /// Updates a read model from events.
 ///
@@ -67,8 +68,60 @@ pub trait Projection: Send + Sync + 'static {
     ) -> anyhow::Result<()>;
 }
 
+/// A shared projection, so that an append and a consumer can run the same definition.
+impl<P: Projection + ?Sized> Projection for Arc<P> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn version(&self) -> u32 {
+        (**self).version()
+    }
+
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+
+    fn handles(&self) -> &HandledEvents {
+        (**self).handles()
+    }
+
+    fn tables(&self) -> &[String] {
+        (**self).tables()
+    }
+
+    fn keys(&self, message: &RecordedMessage) -> anyhow::Result<Option<Vec<String>>> {
+        (**self).keys(message)
+    }
+
+    fn init(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
+        (**self).init(context)
+    }
+
+    fn truncate(&self, context: &mut ProjectionContext<'_>) -> anyhow::Result<()> {
+        (**self).truncate(context)
+    }
+
+    fn handle(
+        &self,
+        messages: &[&RecordedMessage],
+        context: &mut ProjectionContext<'_>,
+    ) -> anyhow::Result<()> {
+        (**self).handle(messages, context)
+    }
+}
+
 /// Refuses a projection that selects impossible events.
 pub(crate) fn check_handled(projection: &dyn Projection) -> Result<()> {
     let what = format!("projection \"{}\"", projection.name());
     projection.handles().check(&what)
+}
+
+/// Returns the messages that a projection handles.
+pub(crate) fn handled_among<'m>(
+    projection: &dyn Projection,
+    mut messages: Vec<&'m RecordedMessage>,
+) -> Vec<&'m RecordedMessage> {
+    messages.retain(|message| projection.handles().has_message(message));
+    messages
 }

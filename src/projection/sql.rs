@@ -1,10 +1,11 @@
 //! Projections into SQL tables of the application.
 
 use super::{Projection, ProjectionContext};
-use crate::events::{Event, HandledEvents, Recorded, RecordedMessage};
+use crate::events::{Event, EventSelection, HandledEvents, Recorded, RecordedMessage};
 
-type Handler =
-    dyn Fn(&[&RecordedMessage], &mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync;
+type Handler = dyn Fn(&EventSelection, &[&RecordedMessage], &mut ProjectionContext<'_>) -> anyhow::Result<()>
+    + Send
+    + Sync;
 type Maintenance = Box<dyn Fn(&mut ProjectionContext<'_>) -> anyhow::Result<()> + Send + Sync>;
 
 /// A projection that updates the application's own tables, in the transaction of the append.
@@ -125,9 +126,14 @@ impl SqlProjection {
         + 'static,
     ) -> Self {
         let decode_and_handle =
-            move |messages: &[&RecordedMessage], context: &mut ProjectionContext<'_>| {
-                let events = messages.iter().map(|message| message.decode());
-                handle(&events.collect::<Result<Vec<_>, _>>()?, context)
+            move |events: &EventSelection,
+                  messages: &[&RecordedMessage],
+                  context: &mut ProjectionContext<'_>| {
+                let events = events.decode_all(messages)?;
+                if events.is_empty() {
+                    return Ok(());
+                }
+                handle(&events, context)
             };
         self.handled.add::<E>();
         self.handlers.push(Box::new(decode_and_handle));
@@ -166,7 +172,8 @@ impl SqlProjection {
         self
     }
 
-    /// Restricts the handler that was added last to these message types.
+    /// Restricts the handler that was added last to these message types, and to [former](Event::FORMER_TYPES) messages that
+    /// become these.
     ///
     /// A type that the enum does not have is an error when the store is opened, the consumer started, or the projection
     /// rebuilt. Defaults to all types of the enum.
@@ -234,7 +241,8 @@ impl Projection for SqlProjection {
         let mut context = context.declaring(&self.tables);
         for (handlers, run) in self.handled.runs(messages) {
             for index in handlers {
-                (self.handlers[index])(run, &mut context)?;
+                let events = &self.handled.selections()[index];
+                (self.handlers[index])(events, run, &mut context)?;
             }
         }
         Ok(())

@@ -62,6 +62,13 @@ const HAS_MOVED: PartitionSql = PartitionSql::new(
 const RELEASE: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_slot_release($1, $2, $3, $4, $5, $6)");
 
+/// What time does to the leases of a process that has ended.
+const EXPIRE: PartitionSql = PartitionSql::new(
+    "
+    UPDATE {schema}.emt_processor_slots SET expires_at = clock_timestamp()
+     WHERE partition = $1 AND processor = $2 AND version = $3 AND owner = $4",
+);
+
 const OTHER_OWNER: PartitionSql = PartitionSql::new("
     SELECT owner, extract(EPOCH FROM expires_at)::DOUBLE PRECISION AS until FROM {schema}.emt_processor_slots
      WHERE partition = $1 AND processor = $2 AND version = $3 AND owner <> $4 AND expires_at > clock_timestamp()
@@ -242,6 +249,16 @@ impl ProcessorKey<'_> {
     /// Releases all slots of a worker.
     pub(crate) fn release(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<()> {
         self.release_where(sql, holder, false)
+    }
+
+    /// Lets all leases of a process expire now. Its workers must have ended.
+    pub(crate) fn expire(&self, sql: &mut dyn Sql, owner: &str) -> Result<()> {
+        sql.execute(
+            &self.partition.sql(EXPIRE),
+            &self.parameters([param(&owner, Type::TEXT)]),
+        )
+        .map_err(|source| self.refused("let leases expire", source))?;
+        Ok(())
     }
 
     fn release_where(

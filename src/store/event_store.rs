@@ -13,8 +13,10 @@ use crate::events::{
 use crate::pongo::{Collection, CollectionDefinitions, CollectionTables, Executor};
 use crate::projection::{InlineProjections, RegisteredProjection, registry};
 use crate::slots::LeaseRenewer;
+use crate::store::after_commit::{AfterCommit, Committed};
 use crate::store::follower::Follower;
 use crate::store::session::{Session, run_in};
+use crate::store::snapshot_writer::SnapshotWriter;
 use crossbeam_channel::bounded;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
@@ -40,7 +42,7 @@ pub struct EventStore {
     registered: Arc<Mutex<HashSet<String>>>,
     collections: Arc<CollectionTables>,
     declared: Arc<CollectionDefinitions>,
-    wakeups: Wakeups,
+    committed: Committed,
     lease_renewer: LeaseRenewer,
     /// Activates registered projections.
     activate: Arc<Activate>,
@@ -83,7 +85,10 @@ impl EventStore {
         Ok(Self {
             activate,
             follower: Arc::new(Mutex::new(follower)),
-            wakeups: Wakeups::new(&connections, schema, notifications),
+            committed: Committed {
+                wakeups: Wakeups::new(&connections, schema, notifications),
+                snapshots: Arc::new(SnapshotWriter::new(&connections)),
+            },
             lease_renewer: LeaseRenewer::new(&connections, schema),
             connections: connections.of_partition(&partition.scope().partition),
             partition: Arc::new(partition),
@@ -439,7 +444,7 @@ impl EventStore {
 
     /// Returns the tenants, to add, list and remove them.
     pub fn tenants(&self) -> Tenants {
-        let (wakeups, registered) = (self.wakeups.clone(), Arc::clone(&self.registered));
+        let (wakeups, registered) = (self.committed.wakeups.clone(), Arc::clone(&self.registered));
         let forget = move |tenant: &str| {
             wakeups.forget(tenant);
             registered.lock().remove(tenant);
@@ -514,7 +519,7 @@ impl EventStore {
     fn session_in(&self, mut transaction: PooledTransaction) -> Result<Session<'static>> {
         transaction.verify(self.partition.verification())?;
         let transaction = Transaction::pooled(transaction, self.partition.scope().clone());
-        Ok(self.session(transaction).waking(self.wakeups.clone()))
+        Ok(self.session(transaction).acting(self.committed.clone()))
     }
 
     /// Returns a session of the store in a transaction.
@@ -581,13 +586,20 @@ impl EventStore {
 
     /// Wakes the consumers that wait for messages. Call it only after a commit.
     pub(crate) fn appended(&self, messages: usize) {
-        if messages > 0 {
-            self.wakeups.appended(&self.partition.name, messages);
-        }
+        self.committed(AfterCommit {
+            appended: messages,
+            ..AfterCommit::default()
+        });
+    }
+
+    /// Does what a transaction has left to be done. Call it only after its commit.
+    pub(crate) fn committed(&self, after: AfterCommit) {
+        self.committed
+            .act(&self.partition, &self.projections, after);
     }
 
     pub(crate) fn wakeups(&self) -> &Wakeups {
-        &self.wakeups
+        &self.committed.wakeups
     }
 
     pub(crate) fn lease_renewer(&self) -> &LeaseRenewer {

@@ -4,9 +4,10 @@ use crate::database::{Nested, Transaction, abort};
 use crate::error::{Error, Result};
 use crate::events::{
     Aggregate, AppendOptions, Appendable, Appended, CommandKey, Event, Partition, ReadOptions,
-    Recorded, RecordedMessage, Stored, StreamAppend, StreamMessages, StreamRead, Wakeups, stream,
+    Recorded, RecordedMessage, Snapshot, Stored, StreamAppend, StreamMessages, StreamRead, stream,
 };
 use crate::projection::InlineProjections;
+use crate::store::after_commit::{AfterCommit, Committed};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -25,12 +26,9 @@ pub struct Session<'a> {
     projections: InlineProjections,
     /// The message that the session answers: the cause of its appends.
     cause: Option<&'a RecordedMessage>,
-    /// Wakes consumers after the commit; `None` if another owner commits.
-    wakeups: Option<Wakeups>,
-    /// Number of messages that the commit makes visible.
-    appended: usize,
-    /// Whether it left projections of the store to a follower.
-    is_followed: bool,
+    /// Acts after the commit; `None` if another owner commits.
+    committed: Option<Committed>,
+    after_commit: AfterCommit,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -67,15 +65,14 @@ impl<'a> Session<'a> {
             partition,
             projections,
             cause: None,
-            wakeups: None,
-            appended: 0,
-            is_followed: false,
+            committed: None,
+            after_commit: AfterCommit::default(),
         }
     }
 
-    /// Returns the session with a commit that wakes consumers.
-    pub(crate) fn waking(mut self, wakeups: Wakeups) -> Self {
-        self.wakeups = Some(wakeups);
+    /// Returns the session with a commit that wakes consumers and writes snapshots.
+    pub(crate) fn acting(mut self, committed: Committed) -> Self {
+        self.committed = Some(committed);
         self
     }
 
@@ -89,9 +86,13 @@ impl<'a> Session<'a> {
         Arc::clone(&self.partition)
     }
 
-    /// Returns the number of appended messages.
-    pub(crate) fn appended(&self) -> usize {
-        self.appended
+    /// Takes what is to be done after the commit of another owner.
+    pub(crate) fn take_after_commit(&mut self) -> AfterCommit {
+        std::mem::take(&mut self.after_commit)
+    }
+
+    pub(crate) fn keep_snapshots(&mut self, snapshots: Vec<Snapshot>) {
+        self.after_commit.snapshots.extend(snapshots);
     }
 
     /// Commits. Only a session from [`EventStore::begin`](crate::EventStore::begin) is owned by the caller and can be
@@ -107,10 +108,9 @@ impl<'a> Session<'a> {
     /// Nothing is stored, except that the outcome is unknown after the last one.
     pub fn commit(self) -> Result<()> {
         self.transaction.commit()?;
-        if let Some(wakeups) = self.wakeups.filter(|_| self.appended > 0) {
-            wakeups.appended(&self.partition.name, self.appended);
-        }
-        if self.is_followed {
+        if let Some(committed) = self.committed {
+            committed.act(&self.partition, &self.projections, self.after_commit);
+        } else if self.after_commit.is_followed {
             self.projections.wake_follower();
         }
         Ok(())
@@ -181,8 +181,8 @@ impl<'a> Session<'a> {
     pub(crate) fn append(&mut self, append: &StreamAppend) -> Result<Appended> {
         let (partition, projections) = (Arc::clone(&self.partition), self.projections.clone());
         let stored = stream::append(self.sql()?, &partition, append, projections.versions())?;
-        self.appended += stored.newly_appended();
-        self.is_followed |= stored.is_followed;
+        self.after_commit.appended += stored.newly_appended();
+        self.after_commit.is_followed |= stored.is_followed;
         if !stored.projections.is_empty() {
             let recorded = append.recorded(&stored);
             self.hand_over(|name| {
@@ -224,8 +224,8 @@ impl<'a> Session<'a> {
 
     /// Counts what was stored, and hands it to the inline projections.
     fn project(&mut self, appends: &[StreamAppend], stored: Vec<Stored>) -> Result<Vec<Appended>> {
-        self.appended += stored.iter().map(Stored::newly_appended).sum::<usize>();
-        self.is_followed |= stored.iter().any(|stored| stored.is_followed);
+        self.after_commit.appended += stored.iter().map(Stored::newly_appended).sum::<usize>();
+        self.after_commit.is_followed |= stored.iter().any(|stored| stored.is_followed);
         let recorded: Vec<(&Stored, Vec<RecordedMessage>)> = appends
             .iter()
             .zip(&stored)
@@ -327,10 +327,9 @@ impl<'a> Session<'a> {
         let mut session = Session::new(part, partition, projections);
         session.cause = cause;
         let done = run_in(&mut session, run)?;
-        let (appended, is_followed) = (session.appended, session.is_followed);
+        let after_commit = session.take_after_commit();
         nested.release()?;
-        self.appended += appended;
-        self.is_followed |= is_followed;
+        self.after_commit.add(after_commit);
         Ok(done)
     }
 }

@@ -4,39 +4,103 @@ use serde_json::Value;
 
 /// Lists the places at which two values differ, each with both values.
 pub(super) fn differences(expected: &Value, found: &Value) -> Vec<String> {
+    Comparison::Expectation.compare(Some(expected), Some(found))
+}
+
+/// Lists the places at which two lists of texts differ, each with both texts.
+pub(super) fn list_differences(item: &str, expected: &[String], found: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
-    compare("", expected, found, &mut lines);
+    for index in 0..expected.len().max(found.len()) {
+        let (expected, found) = (expected.get(index), found.get(index));
+        if expected != found {
+            let number = index + 1;
+            let (expected, found) = (or_nothing(expected), or_nothing(found));
+            lines.push(format!(
+                "{item} {number}: expected {expected}, found {found}"
+            ));
+        }
+    }
     lines
 }
 
-fn compare(path: &str, expected: &Value, found: &Value, lines: &mut Vec<String>) {
-    match (expected, found) {
-        (Value::Object(expected), Value::Object(found)) => {
-            for (name, value) in expected {
-                let path = field(path, name);
-                match found.get(name) {
-                    Some(found) => compare(&path, value, found, lines),
-                    None => lines.push(format!("{path}: expected {value}, found nothing")),
-                }
+fn or_nothing(text: Option<&String>) -> &str {
+    text.map_or("nothing", String::as_str)
+}
+
+/// What the two values are, for the words of a difference.
+#[derive(Clone, Copy)]
+pub(super) enum Comparison {
+    /// The expected value, and the one that was found.
+    Expectation,
+    /// The values after the first delivery of events, and after another one.
+    Delivery(u32),
+}
+
+impl Comparison {
+    fn line(self, place: &str, first: &str, second: &str) -> String {
+        match self {
+            Self::Expectation => format!("{place}: expected {first}, found {second}"),
+            Self::Delivery(number) => {
+                format!("{place}: {first} after delivery 1, {second} after delivery {number}")
             }
-            for (name, value) in found {
-                if !expected.contains_key(name) {
-                    let path = field(path, name);
-                    lines.push(format!("{path}: expected nothing, found {value}"));
-                }
-            }
-        }
-        (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
-            for (number, (expected, found)) in expected.iter().zip(found).enumerate() {
-                compare(&field(path, &number.to_string()), expected, found, lines);
-            }
-        }
-        _ if expected == found => {}
-        _ => {
-            let place = if path.is_empty() { "the value" } else { path };
-            lines.push(format!("{place}: expected {expected}, found {found}"));
         }
     }
+
+    /// Lists the places at which two values differ; `None` is no value at all.
+    pub(super) fn compare(self, first: Option<&Value>, second: Option<&Value>) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.compare_at("", first, second, &mut lines);
+        lines
+    }
+
+    fn compare_at(
+        self,
+        path: &str,
+        first: Option<&Value>,
+        second: Option<&Value>,
+        lines: &mut Vec<String>,
+    ) {
+        match (first, second) {
+            (Some(Value::Object(first)), Some(Value::Object(second))) => {
+                for (name, value) in first {
+                    self.compare_at(&field(path, name), Some(value), second.get(name), lines);
+                }
+                for (name, value) in second {
+                    if !first.contains_key(name) {
+                        self.compare_at(&field(path, name), None, Some(value), lines);
+                    }
+                }
+            }
+            (Some(Value::Array(first)), Some(Value::Array(second)))
+                if first.len() == second.len() =>
+            {
+                for (number, (first, second)) in first.iter().zip(second).enumerate() {
+                    let path = field(path, &number.to_string());
+                    self.compare_at(&path, Some(first), Some(second), lines);
+                }
+            }
+            _ if is_same(first, second) => {}
+            _ => {
+                let place = if path.is_empty() { "the value" } else { path };
+                lines.push(self.line(place, &shown(first), &shown(second)));
+            }
+        }
+    }
+}
+
+/// Numbers are the same by their value, as in `jsonb`.
+fn is_same(first: Option<&Value>, second: Option<&Value>) -> bool {
+    if first == second {
+        return true;
+    }
+    let (Some(Value::Number(first)), Some(Value::Number(second))) = (first, second) else {
+        return false;
+    };
+    (first.is_f64() != second.is_f64()) && first.as_f64() == second.as_f64()
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), Value::to_string)
 }
 
 fn field(path: &str, name: &str) -> String {
@@ -64,6 +128,7 @@ mod tests {
             json!("1"),
             &["the value: expected 1, found \"1\""],
         );
+        differ(json!([30, 30.0]), json!([30.0, 30]), &[]);
         differ(
             json!({"a": {"b": 1, "c": [1, 2]}, "gone": null}),
             json!({"a": {"b": 2, "c": [1, 3]}, "more": true}),

@@ -1,5 +1,5 @@
-//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`])
-//! and of workflows ([`given_workflow`]).
+//! Throwaway PostgreSQL servers for tests, databases on them, and specifications of decisions ([`given`]), of workflows
+//! ([`given_workflow`]), of projections ([`ProjectionSpec`]) and of reactors ([`ConsumerSpec`]).
 //!
 //! [`Server::shared`] is one server for the whole test process. It starts with the first call, and listens only on a
 //! socket in its own directory. It is stopped and removed when the process ends: normally, by a panic, by Ctrl-C or by
@@ -29,11 +29,14 @@
 //!
 //! If no PostgreSQL is found, [`ServerError::ProgramsMissing`] explains how to install it on this system.
 
+mod consumer_run;
+mod consumer_spec;
 mod database;
 mod difference;
 mod directory;
 mod maintenance;
 mod programs;
+mod projection_spec;
 mod server;
 mod server_builder;
 mod server_error;
@@ -44,7 +47,10 @@ mod store;
 mod workflow_specification;
 
 pub use self::{
+    consumer_run::ConsumerRun,
+    consumer_spec::ConsumerSpec,
     database::Database,
+    projection_spec::{InMemory, OnServer, ProjectionOutcome, ProjectionSpec},
     server::Server,
     server_builder::ServerBuilder,
     server_error::ServerError,

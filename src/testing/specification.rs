@@ -6,6 +6,8 @@ use crate::events::Event;
 use serde_json::Value;
 use std::fmt::Debug;
 
+const OTHER_EVENTS: &str = "the decision appends other events";
+
 /// Begins the specification of a decision: the events of its stream so far.
 ///
 /// Emmett calls it `DeciderSpecification`. A specification needs no database. Events are compared as they would be stored, by
@@ -109,9 +111,9 @@ fn stream_name<E: Event>() -> String {
 
 /// An event as it would be stored.
 #[derive(Debug)]
-struct Stored {
-    event_type: String,
-    data: Value,
+pub(super) struct Stored {
+    pub(super) event_type: String,
+    pub(super) data: Value,
 }
 
 #[track_caller]
@@ -139,7 +141,7 @@ fn as_stored(event_type: String, data: &[u8]) -> Stored {
 }
 
 #[track_caller]
-fn encoded<E: Event>(event: &E) -> Stored {
+pub(super) fn encoded<E: Event>(event: &E) -> Stored {
     match event.encode() {
         Ok((event_type, data)) => as_stored(event_type.into_owned(), &data),
         Err(error) => panic!("an expected event cannot be stored: {error}"),
@@ -161,7 +163,7 @@ impl<R, E: Debug> Then<R, E> {
     pub fn then<V: Event>(self, expected: impl IntoIterator<Item = V>) -> ThenReplied<R> {
         let (found, reply) = self.decided();
         let expected: Vec<Stored> = expected.into_iter().map(|event| encoded(&event)).collect();
-        compare(&expected, &found);
+        compare(OTHER_EVENTS, &expected, &found);
         ThenReplied(reply)
     }
 
@@ -172,7 +174,7 @@ impl<R, E: Debug> Then<R, E> {
     #[track_caller]
     pub fn then_nothing(self) -> ThenReplied<R> {
         let (found, reply) = self.decided();
-        compare(&[], &found);
+        compare(OTHER_EVENTS, &[], &found);
         ThenReplied(reply)
     }
 
@@ -220,7 +222,7 @@ impl<R: PartialEq + Debug> ThenReplied<R> {
     }
 }
 
-fn list(events: &[Stored]) -> String {
+pub(super) fn list(events: &[Stored]) -> String {
     if events.is_empty() {
         return "no events".to_owned();
     }
@@ -232,7 +234,7 @@ fn list(events: &[Stored]) -> String {
 }
 
 #[track_caller]
-fn compare(expected: &[Stored], found: &[Stored]) {
+pub(super) fn compare(heading: &str, expected: &[Stored], found: &[Stored]) {
     let mut lines = Vec::new();
     for number in 0..expected.len().max(found.len()) {
         let place = format!("event {}", number + 1);
@@ -257,9 +259,5 @@ fn compare(expected: &[Stored], found: &[Stored]) {
             (None, None) => {}
         }
     }
-    assert!(
-        lines.is_empty(),
-        "the decision appends other events:\n  {}",
-        lines.join("\n  ")
-    );
+    assert!(lines.is_empty(), "{heading}:\n  {}", lines.join("\n  "));
 }

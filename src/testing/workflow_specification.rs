@@ -1,7 +1,7 @@
 //! Specifications of workflows, without a database: given inputs, when another one comes or time passes, then effects.
 
 use super::difference::differences;
-use crate::events::{Event, decode_stored};
+use crate::events::{self, Event};
 use crate::workflow::{Does, Step, Workflow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ impl<W: Workflow> GivenWorkflow<W> {
     pub fn when(self, input: W::Input) -> ThenDoes<W> {
         let mut instance = self.begin();
         instance.effects.clear();
-        instance.take(&input);
+        instance.take(&[input]);
         ThenDoes(instance.effects)
     }
 
@@ -128,8 +128,8 @@ impl<W: Workflow> GivenWorkflow<W> {
             timers: BTreeMap::new(),
             effects: Vec::new(),
         };
-        for input in &self.inputs {
-            instance.take(input);
+        for input in self.inputs {
+            instance.take(&[input]);
         }
         instance
     }
@@ -147,12 +147,15 @@ struct Simulated<W: Workflow> {
 
 impl<W: Workflow> Simulated<W> {
     #[track_caller]
-    fn take(&mut self, input: &W::Input) {
+    fn take(&mut self, inputs: &[W::Input]) {
         if self.is_complete {
             return;
         }
-        let does = self.state.decide(input);
-        self.state.evolve(Step::Input(input));
+        let mut does = Vec::new();
+        for input in inputs {
+            does.extend(self.state.decide(input));
+            self.state.evolve(Step::Input(input));
+        }
         for effect in does {
             self.carry_out(&effect);
             self.effects.push(effect);
@@ -315,16 +318,16 @@ impl Encoded {
     }
 
     #[track_caller]
-    fn decode<E: Event>(&self, timer: &str) -> E {
-        let decoded = decode_stored(
-            &self.message_type,
-            self.schema_version,
-            &self.data,
-            "specification",
-            1,
-        );
-        match decoded {
-            Ok(input) => input,
+    fn decode<E: Event>(&self, timer: &str) -> Vec<E> {
+        let stored = events::Encoded {
+            stream: "specification",
+            version: 1,
+            message_type: &self.message_type,
+            schema_version: self.schema_version,
+            data: &self.data,
+        };
+        match stored.decode(None) {
+            Ok(inputs) => inputs.collect(),
             Err(error) => panic!(
                 "the input of timer \"{timer}\" cannot be read: {:#}",
                 anyhow::Error::from(error)

@@ -6,10 +6,10 @@ use super::names::{Origin, WorkflowNames};
 use super::outcome::{Outcome, append};
 use super::timers::{self, FiredTimer};
 use crate::database::{ExpectedVersion, check_key};
-use crate::error::{Result, caught};
-use crate::events::{
-    HandledEvents, MessageRow, OutgoingMessage, Recorded, RecordedMessage, stream,
-};
+use crate::error::{Error, Result, caught};
+use crate::events::stream::{self, Receiver};
+use crate::events::{HandledEvents, MessageRow, OutgoingMessage, Recorded, RecordedMessage};
+use crate::json::JsonError;
 use crate::store::Session;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -55,15 +55,19 @@ impl<W: Workflow> Handler<W> {
         let input = match origin {
             Origin::Record => return Ok(None),
             Origin::Timer(id) => {
-                Input::of_timer(id.to_owned(), message.decode_any_category()?, message)
+                let events = message.decode_any_category(None)?.collect();
+                Input::of_timer(id.to_owned(), events, message)
             }
             Origin::Elsewhere => {
-                let recorded: Recorded<W::Input> = message.decode()?;
-                let Some(id) = W::id(&recorded) else {
+                let events: Vec<Recorded<W::Input>> = message.decode()?.collect();
+                let Some(id) = one_id::<W>(&events, message)? else {
                     return Ok(None);
                 };
-                Input::new(id, recorded, message)
+                Input::new(id, events, message)
             }
+        };
+        let Some(input) = input else {
+            return Ok(None);
         };
         check_key("the stream of a workflow", &self.names.stream(&input.id))?;
         Ok(Some(input))
@@ -90,14 +94,56 @@ impl<W: Workflow> Handler<W> {
             return Ok((instances, indices));
         }
         let partition = session.shared_partition();
-        let mut fold = |number: usize, row: MessageRow<'_>| {
-            instances[number].fold(&self.names, &row.recorded()?)
+        let boundary = stream::Boundary {
+            streams: &streams,
+            formats: &vec![None; streams.len()],
+            key: None,
         };
-        let read = stream::read_together(session.sql()?, &partition, &streams, None, &mut fold)?;
-        for (instance, version) in instances.iter_mut().zip(read.versions) {
-            instance.version = version;
+        let mut folding = Folding {
+            names: &self.names,
+            instances: &mut instances,
+        };
+        let read = stream::read_together(session.sql()?, &partition, &boundary, &mut folding)?;
+        let stream::Outcome::Read(read) = read else {
+            return Err(Error::schema("a workflow was read from a snapshot"));
+        };
+        for (instance, stream) in instances.iter_mut().zip(read.streams) {
+            instance.version = stream.version;
         }
         Ok((instances, indices))
+    }
+}
+
+/// Returns the id of the instance that gets the events of a message. An upcast hook may make several events of it.
+fn one_id<W: Workflow>(
+    events: &[Recorded<W::Input>],
+    message: &RecordedMessage,
+) -> Result<Option<String>> {
+    let mut ids: Vec<String> = events.iter().filter_map(W::id).collect();
+    ids.dedup();
+    if ids.len() > 1 {
+        return Err(Error::invalid(
+            message.place(),
+            format!("has events for the instances {ids:?}: an input is for one instance"),
+        ));
+    }
+    Ok(ids.pop())
+}
+
+/// Applies the recorded messages of instances.
+struct Folding<'a, W> {
+    names: &'a WorkflowNames,
+    instances: &'a mut [Instance<W>],
+}
+
+impl<W: Workflow> Receiver for Folding<'_, W> {
+    /// Workflows have no snapshots.
+    fn restore(&mut self, _: usize, _: &[u8]) -> Result<(), JsonError> {
+        Ok(())
+    }
+
+    fn message(&mut self, number: usize, row: &MessageRow<'_>) -> Result<()> {
+        self.instances[number].fold(self.names, &row.recorded()?)
     }
 }
 
@@ -107,8 +153,8 @@ impl<W: Workflow> WorkflowHandler for Handler<W> {
     }
 
     fn instance_of(&self, message: &RecordedMessage) -> Result<Option<String>> {
-        let input = caught("the id of a workflow", || self.input(message))
-            .map_err(crate::error::Error::of_closure)??;
+        let input =
+            caught("the id of a workflow", || self.input(message)).map_err(Error::of_closure)??;
         Ok(input.map(|input| self.names.stream(&input.id)))
     }
 

@@ -7,8 +7,8 @@ use super::timers::{Due, NewTimer};
 use crate::database::{ExpectedVersion, check_key};
 use crate::error::{DecodeError, Error, Result};
 use crate::events::{
-    CAUSATION_ID, CORRELATION_ID, Event, MessageKind, OutgoingMessage, Recorded, RecordedMessage,
-    StreamAppend, check_category, decode_stored,
+    CAUSATION_ID, CORRELATION_ID, Encoded, Event, MessageKind, OutgoingMessage, Recorded,
+    RecordedMessage, StreamAppend, check_category,
 };
 use crate::json::to_json;
 use serde_json::{Map, Value, json};
@@ -28,39 +28,45 @@ pub(super) const IS_COMPLETE: &str = "complete";
 /// An input for an instance.
 pub(super) struct Input<'m, I> {
     pub(super) id: String,
-    pub(super) event: I,
+    /// The events of the message: one, unless an upcast hook makes more of it.
+    events: Vec<I>,
     message: &'m RecordedMessage,
     causes: Map<String, Value>,
     timer: Option<Value>,
 }
 
 impl<'m, I: Event> Input<'m, I> {
-    pub(super) fn new(id: String, recorded: Recorded<I>, message: &'m RecordedMessage) -> Self {
-        let correlation = recorded.correlation_id;
+    /// Creates an input. `None` if an upcast hook has left no events.
+    pub(super) fn new(
+        id: String,
+        events: Vec<Recorded<I>>,
+        message: &'m RecordedMessage,
+    ) -> Option<Self> {
+        let correlation = events.first()?.correlation_id.clone();
         let correlation = correlation.unwrap_or_else(|| message.message_id.clone());
         let mut causes = Map::new();
         causes.insert(CORRELATION_ID.to_owned(), correlation.into());
         causes.insert(CAUSATION_ID.to_owned(), message.message_id.clone().into());
-        Self {
+        Some(Self {
             id,
-            event: recorded.event,
+            events: events.into_iter().map(|recorded| recorded.event).collect(),
             message,
             causes,
             timer: None,
-        }
+        })
     }
 
     /// Creates an input of one of the instance's timers.
     pub(super) fn of_timer(
         id: String,
-        recorded: Recorded<I>,
+        events: Vec<Recorded<I>>,
         message: &'m RecordedMessage,
-    ) -> Self {
-        let timer = recorded.metadata.get(TIMER).cloned();
-        Self {
+    ) -> Option<Self> {
+        let timer = events.first()?.metadata.get(TIMER).cloned();
+        Some(Self {
             timer,
-            ..Self::new(id, recorded, message)
-        }
+            ..Self::new(id, events, message)?
+        })
     }
 
     /// Returns the record of the input.
@@ -118,14 +124,17 @@ impl<W: Workflow> Instance<W> {
         let is_true = |name: &str| metadata.get(name) == Some(&Value::Bool(true));
         if is_true(IS_INPUT) {
             let recorded = names.type_of_input(&message.message_type);
-            let input: W::Input = decode(message, recorded.unwrap_or(&message.message_type))?;
-            self.state.evolve(Step::Input(&input));
+            let recorded = recorded.unwrap_or(&message.message_type);
+            for input in decode::<W::Input>(message, recorded)? {
+                self.state.evolve(Step::Input(&input));
+            }
             if let Some(Value::String(id)) = metadata.get(ORIGINAL_MESSAGE_ID) {
                 self.seen.insert(id.clone());
             }
         } else {
-            let output: W::Output = decode(message, &message.message_type)?;
-            self.state.evolve(Step::Output(&output));
+            for output in decode::<W::Output>(message, &message.message_type)? {
+                self.state.evolve(Step::Output(&output));
+            }
         }
         self.is_complete |= is_true(IS_COMPLETE);
         Ok(())
@@ -141,10 +150,14 @@ impl<W: Workflow> Instance<W> {
         if self.is_complete || !self.seen.insert(input.message.message_id.clone()) {
             return Ok(());
         }
-        let does = self.state.decide(&input.event);
+        let mut does = Vec::new();
+        // In the order of a later replay: all events of the input, and then the outputs.
+        for event in &input.events {
+            does.extend(self.state.decide(event));
+            self.state.evolve(Step::Input(event));
+        }
         let is_first = self.version == 0 && self.new.is_empty();
         self.new.push(input.record(names, is_first)?);
-        self.state.evolve(Step::Input(&input.event));
         for one in does {
             self.carry_out(one, input, outcome)?;
         }
@@ -221,14 +234,18 @@ impl<W: Workflow> Instance<W> {
 }
 
 /// Decodes a recorded message under the type that it had before it was recorded.
-fn decode<E: Event>(message: &RecordedMessage, message_type: &str) -> Result<E> {
-    decode_stored(
+fn decode<E: Event>(
+    message: &RecordedMessage,
+    message_type: &str,
+) -> Result<impl Iterator<Item = E> + use<E>> {
+    let encoded = Encoded {
+        stream: &message.stream_name,
+        version: message.stream_position,
         message_type,
-        message.schema_version,
-        &message.data,
-        &message.stream_name,
-        message.stream_position,
-    )
+        schema_version: message.schema_version,
+        data: &message.data,
+    };
+    encoded.decode(None)
 }
 
 fn check_target<O: Event>(stream: &str) -> Result<()> {

@@ -49,6 +49,7 @@ const PATH: [(&str, &[&str]); 10] = [
     (
         "02_read_model",
         &[
+            "specified: a cart counts its items",
             "Cart-1: 1 items for 120",
             "Cart-2: 2 items for 35",
             "large carts: 1",
@@ -58,6 +59,7 @@ const PATH: [(&str, &[&str]); 10] = [
     (
         "03_consumer",
         &[
+            "specified: a mail that fails is tried for 31s, then parked",
             "mail to anna: thank you for Order-1",
             "mail to bert: thank you for Order-2",
             "mails: at position 2",

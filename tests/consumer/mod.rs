@@ -18,4 +18,5 @@ mod parallel;
 mod restart;
 mod restored;
 mod under_fire;
+mod upcasting;
 mod waiting;

@@ -1,8 +1,11 @@
 //! Decisions: read, decide, append, and again after a conflict.
 
 mod keys;
+mod processes;
+mod races;
 mod sessions;
 mod several_streams;
+mod snapshots;
 
 use crate::support::{CartEvent, added, database, store};
 use emmett_postgresql::decide::{

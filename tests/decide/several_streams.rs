@@ -7,7 +7,6 @@ use emmett_postgresql::{DocumentProjection, Error, EventStore, Recorded};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::sync::Barrier;
 
 fn version(store: &EventStore, stream: &str) -> Result<u64, Error> {
     Ok(store.read_stream::<CartEvent>(stream)?.current_version)
@@ -94,46 +93,6 @@ fn boundaries_of_boundaries_keep_their_order() -> anyhow::Result<()> {
         })?;
     assert_eq!(done.reply, (1, 0, 2, 3));
     assert_eq!(done.version, ((1, 0), 1, 1));
-    Ok(())
-}
-
-/// Write skew: each decision reads both streams and appends to one; together they may hold one item.
-#[test]
-fn two_decisions_that_read_what_the_other_appends_to_never_both_succeed() -> anyhow::Result<()> {
-    const THREADS: usize = 8;
-    let (_database, store) = store()?;
-    for round in 0..30 {
-        let names = [format!("Left-{round}"), format!("Right-{round}")];
-        let start = Barrier::new(THREADS);
-        let decide = |number: usize| -> Result<bool, DecideError<Full>> {
-            let own = &names[number % 2];
-            start.wait();
-            let done = store
-                .decide((stream::<Cart>(&names[0]), stream::<Cart>(&names[1])))
-                .retries(100)
-                .run(|(left, right)| match left.items + right.items {
-                    0 => Ok(Decision::new().append(own, [added("hat", 1)])),
-                    items => Err(Full(items)),
-                });
-            match done {
-                Ok(_) => Ok(true),
-                Err(DecideError::Refused(_)) => Ok(false),
-                Err(error) => Err(error),
-            }
-        };
-        let won = std::thread::scope(|scope| {
-            let decide = &decide;
-            let threads: Vec<_> = (0..THREADS)
-                .map(|number| scope.spawn(move || decide(number)))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("no panic"))
-                .collect::<Result<Vec<bool>, _>>()
-        })?;
-        assert_eq!(won.iter().filter(|won| **won).count(), 1, "round {round}");
-        assert_eq!(version(&store, &names[0])? + version(&store, &names[1])?, 1);
-    }
     Ok(())
 }
 

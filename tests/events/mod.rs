@@ -10,4 +10,5 @@ pub(crate) mod fence;
 mod plans;
 mod read;
 mod tenants;
+mod upcasting;
 mod wakeups;

@@ -2,7 +2,7 @@
 
 use crate::support;
 use emmett_postgresql::pongo::{
-    Collection, DeleteOptions, Error, HandleId, HandleOptions, HandleOutcome, PongoClient,
+    Collection, DeleteOptions, Error, HandleId, HandleOptions, HandleOutcome, Index, PongoClient,
     Replacement, ReturnDocument, UpdateOptions,
 };
 use emmett_postgresql::testing::Database;
@@ -736,6 +736,36 @@ fn a_document_that_changed_meanwhile_keeps_all_from_being_written() -> anyhow::R
     })?;
     assert_eq!((attempts, retried.version), (3, Some(6)));
     assert_eq!(products.find_by_id("b")?, Some(product("b", 105)));
+    Ok(())
+}
+
+/// A replacement is tried as an insertion, which must leave nothing, neither the document nor an error of its own.
+#[test]
+fn a_document_that_was_deleted_meanwhile_stays_away() -> anyhow::Result<()> {
+    let (_database, store, products) = products()?;
+    products.create_index(&Index::unique("name"))?;
+    for heir in [None, Some("heir")] {
+        products.insert_many(&[product("a", 1), product("b", 1)])?;
+        let lost = products.handle_many(["a", "b"], |id, found| {
+            if id == "b" {
+                let other = store.collection::<Product>("products");
+                other.delete_one(json!({"_id": "b"}))?;
+                if let Some(heir) = heir {
+                    other.insert_one(&Product {
+                        id: heir.into(),
+                        ..product("b", 1)
+                    })?;
+                }
+            }
+            Ok(found.map(|found| product(id, found.stock + 100)))
+        });
+        assert_eq!(conflict(&lost.unwrap_err()), (ExpectedVersion::Exact(1), 0));
+        let all = products.find(json!({})).sort(json!({"_id": 1})).to_vec()?;
+        let left: Vec<&str> = std::iter::once("a").chain(heir).collect();
+        assert_eq!(ids(&all), left);
+        assert_eq!(all[0], product("a", 1), "all or none");
+        products.delete_many(json!({}))?;
+    }
     Ok(())
 }
 

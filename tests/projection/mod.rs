@@ -4,3 +4,4 @@ mod handled_types;
 mod inline_projections;
 mod missed;
 mod several_enums;
+mod upcasting;

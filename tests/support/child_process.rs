@@ -38,6 +38,16 @@ impl ChildProcess {
         Ok(())
     }
 
+    /// Reads the next line that it says.
+    pub(crate) fn next_line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        anyhow::ensure!(
+            self.output.read_line(&mut line)? > 0,
+            "the child ended before it said anything more"
+        );
+        Ok(line.trim_end().to_owned())
+    }
+
     /// Says something to it.
     pub(crate) fn say(&mut self, line: &str) -> anyhow::Result<()> {
         let input = self.process.stdin.as_mut();

@@ -1,6 +1,7 @@
 //! Common parts of the tests: a store on a new database, one example domain, and waiting for signals.
 
 pub(crate) mod child_process;
+pub(crate) mod orders;
 pub(crate) mod pgbouncer;
 pub(crate) mod schema_files;
 pub(crate) mod server_shell;

@@ -1,11 +1,11 @@
 //! Specifications of decisions, and their words when one does not hold.
 
+use super::failing::{CHOSEN, each_says};
 use crate::decide::{AddHats, Cart, Full};
 use crate::support::{CartEvent, added};
 use emmett_postgresql::decide::Decision;
 use emmett_postgresql::testing::given;
 use std::convert::Infallible;
-use std::process::Command;
 
 #[test]
 fn a_decision_is_specified_without_a_database() {
@@ -31,7 +31,7 @@ fn a_decision_is_specified_without_a_database() {
 #[test]
 #[ignore = "it fails, and another test runs it for its words"]
 fn specification_that_does_not_hold() {
-    match std::env::var("EMMETT_TEST_SPECIFICATION").as_deref() {
+    match std::env::var(CHOSEN).as_deref() {
         Ok("field") => {
             given::<Cart>([]).when(Cart::add).then([added("hat", 2)]); // field
         }
@@ -61,18 +61,6 @@ fn specification_that_does_not_hold() {
     }
 }
 
-/// What a failing specification says, and the line of this file at which.
-fn failure(specification: &str) -> anyhow::Result<String> {
-    let failed = Command::new(std::env::current_exe()?)
-        .args(["--ignored", "--exact"])
-        .arg("testing::specifications::specification_that_does_not_hold")
-        .env("EMMETT_TEST_SPECIFICATION", specification)
-        .env("RUST_BACKTRACE", "0")
-        .output()?;
-    assert!(!failed.status.success());
-    Ok(String::from_utf8_lossy(&failed.stdout).into_owned())
-}
-
 #[test]
 fn a_specification_that_does_not_hold_names_the_field_and_the_callers_line() -> anyhow::Result<()> {
     let expected = [
@@ -95,15 +83,9 @@ fn a_specification_that_does_not_hold_names_the_field_and_the_callers_line() -> 
         ),
         ("reply", "expected the reply 2, found 1"),
     ];
-    let source = include_str!("specifications.rs");
-    for (specification, words) in expected {
-        let said = failure(specification)?;
-        assert!(said.contains(words), "{specification}: {said}");
-        let mark = format!("// {specification}");
-        let line = source.lines().position(|line| line.ends_with(&mark));
-        let line = line.map_or(0, |index| index + 1);
-        let place = format!("specifications.rs:{line}:");
-        assert!(said.contains(&place), "{specification}: {place} {said}");
-    }
-    Ok(())
+    each_says(
+        "testing::specifications::specification_that_does_not_hold",
+        include_str!("specifications.rs"),
+        &expected,
+    )
 }

@@ -240,7 +240,7 @@ impl Worker {
                 return Err(self.unless_lost(error)?);
             }
         };
-        let appended = transaction.appended();
+        let after_commit = transaction.take_after_commit();
         let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
         let was_unwell = transaction.take_unwell();
         let refused = |error| refused_commit(error, was_unwell, messages);
@@ -263,7 +263,7 @@ impl Worker {
         if !committed.map_err(refused)? {
             return Err(BatchError::Lost);
         }
-        shared.store.appended(appended);
+        shared.store.committed(after_commit);
         self.note_checkpoint(up_to);
         self.count(handled);
         trace::handled(&mailbox.processor.name, handled, up_to);

@@ -8,6 +8,7 @@ mod requests;
 mod turn;
 
 use super::mailbox::{Batch, Mailbox};
+use super::message_name::MessageName;
 use super::processor::Processor;
 use super::shared::Shared;
 use crate::database::{BackOff, pause};
@@ -15,6 +16,7 @@ use crate::error::{Error, ProcessorError, Result, caught};
 use crate::slots::{Coverage, HeldSlot, Missed, parking};
 use crossbeam_channel::{RecvTimeoutError, select};
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -91,17 +93,31 @@ enum BatchError {
 /// The error of a handler, and its messages.
 struct HandlerError {
     cause: anyhow::Error,
-    /// Names the messages; empty if there are none.
-    place: String,
+    place: Place,
     /// Position of the message, if it was handled alone. This counts as an attempt.
     alone: Option<u64>,
+}
+
+/// Names the messages at which a handler failed, as the context of its error.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    /// Empty if there are no messages.
+    text: String,
+    /// The message, if it was handled alone.
+    pub(super) message: Option<MessageName>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
 }
 
 impl From<anyhow::Error> for HandlerError {
     fn from(cause: anyhow::Error) -> Self {
         Self {
             cause,
-            place: String::new(),
+            place: Place::default(),
             alone: None,
         }
     }

@@ -1,8 +1,9 @@
 //! Failed messages: each is handled alone, retried, and parked in the end.
 
 use super::batch::{Following, Task};
-use super::{BatchError, HandlerError, Worker};
+use super::{BatchError, HandlerError, Place, Worker};
 use crate::consumer::batch_transaction::BatchTransaction;
+use crate::consumer::message_name::MessageName;
 use crate::events::RecordedMessage;
 use crate::slots::parking;
 use std::sync::Arc;
@@ -71,7 +72,10 @@ impl Worker {
             failed += 1;
             self.report_handler(&error);
             match self.processor().options.on_failure.delay(failed) {
-                Some(delay) => self.shared.stop.pause(delay),
+                Some(delay) => {
+                    let pauses = &self.shared.settings.retry_pauses;
+                    pauses.pause(&self.shared.stop, message, delay);
+                }
                 None if self.processor().options.on_failure.parks() => {
                     return self.park(task, failed, &format!("{:#}", error.cause));
                 }
@@ -162,7 +166,14 @@ impl BatchError {
                 };
                 Self::Handler(HandlerError {
                     cause,
-                    place: cannot_handle(messages),
+                    place: Place {
+                        text: cannot_handle(messages),
+                        message: messages
+                            .last()
+                            .copied()
+                            .filter(|_| alone.is_some())
+                            .map(MessageName::of),
+                    },
                     alone,
                 })
             }

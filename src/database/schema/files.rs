@@ -47,6 +47,7 @@ pub(super) const EVENT_STORE: Map = Map {
         "sql/events/append_refusal.sql",
         "sql/events/append_to_streams.sql",
         "sql/events/command_keys.sql",
+        "sql/events/snapshots.sql",
         "sql/events/read.sql",
         "sql/events/feed.sql",
         "sql/events/archive.sql",

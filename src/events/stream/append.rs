@@ -20,6 +20,10 @@ const APPEND_TO_STREAMS: PartitionSql = PartitionSql::new(
       FROM {schema}.emt_append_to_streams($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
 );
 
+const APPEND_KEYED: PartitionSql = PartitionSql::new(
+    "SELECT {append_keyed}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+);
+
 const APPEND_UNDER_KEY: PartitionSql = PartitionSql::new(
     "
     SELECT number, result
@@ -84,30 +88,50 @@ pub(crate) fn append(
     append: &StreamAppend,
     projections: Option<&InlineVersions>,
 ) -> Result<Stored> {
-    let columns = MessageColumns::new(append.messages.iter());
-    let (kind, expected, find_repeated) = (
-        stream_type(&append.stream),
-        append.expected.as_sql(),
-        append.has_own_ids(),
-    );
-    let versions = projections.map(InlineVersions::as_jsonb);
-    let stream = &*append.stream;
-    let mut parameters = vec![
-        param(&stream, Type::TEXT),
-        param(&kind, Type::TEXT),
-        param(&partition.name, Type::TEXT),
-        param(&expected, Type::INT8),
-    ];
-    parameters.extend(columns.parameters());
-    parameters.extend([
-        param(&find_repeated, Type::BOOL),
-        param(&versions, Type::JSONB),
-    ]);
+    let columns = StreamColumn::new(append, projections);
     let rows = sql
-        .query(&partition.sql(APPEND), &parameters)
+        .query(&partition.sql(APPEND), &columns.parameters(partition))
         .map_err(|source| append_error(partition, source))?;
     let result: Vec<i64> = scalar(&rows)?.unwrap_or_default();
     Stored::from_sql(append, &result, projections)
+}
+
+/// The parameters of an append to one stream.
+struct StreamColumn<'a> {
+    stream: &'a str,
+    kind: &'a str,
+    expected: Option<i64>,
+    messages: MessageColumns<'a>,
+    find_repeated: bool,
+    versions: Option<Jsonb<'a>>,
+}
+
+impl<'a> StreamColumn<'a> {
+    fn new(append: &'a StreamAppend, projections: Option<&'a InlineVersions>) -> Self {
+        Self {
+            stream: &append.stream,
+            kind: stream_type(&append.stream),
+            expected: append.expected.as_sql(),
+            messages: MessageColumns::new(append.messages.iter()),
+            find_repeated: append.has_own_ids(),
+            versions: projections.map(InlineVersions::as_jsonb),
+        }
+    }
+
+    fn parameters<'b>(&'b self, partition: &'b Partition) -> Vec<Parameter<'b>> {
+        let mut parameters = vec![
+            param(&self.stream, Type::TEXT),
+            param(&self.kind, Type::TEXT),
+            param(&partition.name, Type::TEXT),
+            param(&self.expected, Type::INT8),
+        ];
+        parameters.extend(self.messages.parameters());
+        parameters.extend([
+            param(&self.find_repeated, Type::BOOL),
+            param(&self.versions, Type::JSONB),
+        ]);
+        parameters
+    }
 }
 
 /// Appends to several streams, in one round trip: all or nothing.
@@ -127,7 +151,7 @@ pub(crate) fn append_to_streams(
     stored_of(&rows, appends, projections)
 }
 
-/// The same under the key of a command, with the reply; `None` where the command was carried out before.
+/// Appends under the key of a command, with the reply; `None` if the command was executed before.
 pub(crate) fn append_under_key(
     sql: &mut dyn Sql,
     partition: &Partition,
@@ -136,27 +160,49 @@ pub(crate) fn append_under_key(
     reply: &[u8],
     projections: Option<&InlineVersions>,
 ) -> Result<Option<Vec<Stored>>> {
-    let columns = StreamColumns::new(appends, projections)?;
     let reply = Jsonb(reply);
-    let mut parameters = columns.parameters(partition);
-    parameters.extend([
+    let under_key = [
         param(&key.key, Type::TEXT),
         param(&key.digest, Type::TEXT),
         param(&reply, Type::JSONB),
-    ]);
+    ];
+    if let [append] = appends
+        && !append.messages.is_empty()
+    {
+        let columns = StreamColumn::new(append, projections);
+        let mut parameters = columns.parameters(partition);
+        parameters.extend(under_key);
+        let rows = sql
+            .query(&partition.sql(APPEND_KEYED), &parameters)
+            .map_err(|source| append_error(partition, source))?;
+        let result: Vec<i64> = scalar(&rows)?.unwrap_or_default();
+        if is_taken(key, &result)? {
+            return Ok(None);
+        }
+        return Ok(Some(vec![Stored::from_sql(append, &result, projections)?]));
+    }
+    let columns = StreamColumns::new(appends, projections)?;
+    let mut parameters = columns.parameters(partition);
+    parameters.extend(under_key);
     let rows = sql
         .query(&partition.sql(APPEND_UNDER_KEY), &parameters)
         .map_err(|source| append_error(partition, source))?;
     if let Some(row) = rows.first()
         && get_u32(row, "number")? == 0
+        && is_taken(key, &get::<Vec<i64>>(row, "result")?)?
     {
-        let result: Vec<i64> = get(row, "result")?;
-        return match result.as_slice() {
-            [6] => Ok(None),
-            _ => Err(key.reused()),
-        };
+        return Ok(None);
     }
     stored_of(&rows, appends, projections).map(Some)
+}
+
+/// Whether the command was executed before. Fails if its key belongs to another content.
+fn is_taken(key: &CommandKey, result: &[i64]) -> Result<bool> {
+    match result {
+        [6] => Ok(true),
+        [7] => Err(key.reused()),
+        _ => Ok(false),
+    }
 }
 
 /// The parameters of an append to several streams.

@@ -18,7 +18,7 @@ pub(crate) use instances::{InstanceStream, instances};
 pub(crate) use name::{check_stream_name, stream_type};
 pub(crate) use read::{MessageRow, read, read_page};
 pub use read_options::ReadOptions;
-pub(crate) use read_together::read_together;
+pub(crate) use read_together::{Boundary, Outcome, ReadTogether, Receiver, read_together};
 pub(crate) use row::{move_stream, set_metadata, version};
 pub use stored::Appended;
 pub(crate) use stored::{InlineVersions, Stored, StreamAppend};

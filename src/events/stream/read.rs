@@ -12,6 +12,7 @@ use crate::events::message::{
     MessageKind, Metadata, Recorded, RecordedMessage, parse_schema_version,
 };
 use crate::events::partition::{Partition, PartitionSql};
+use crate::events::upcast::Encoded;
 use postgres::Row;
 use postgres::types::Type;
 use std::collections::VecDeque;
@@ -116,6 +117,10 @@ pub(crate) fn read(
 pub(crate) struct StreamPage<E> {
     pub(crate) version: u64,
     pub(crate) events: VecDeque<Recorded<E>>,
+    /// Number of messages; each has one event, unless it is upcast.
+    pub(crate) messages: u64,
+    /// Version of the last message.
+    pub(crate) last: u64,
     /// No page follows.
     pub(crate) is_last: bool,
 }
@@ -128,7 +133,9 @@ impl<E: Event> StreamPage<E> {
             self.is_last = false;
             return Ok(false);
         };
-        self.events.push_back(row.decode_content(content)?);
+        self.messages += 1;
+        self.last = row.position(MessageColumn::StreamPosition)?;
+        row.decode_content(content, |recorded| self.events.push_back(recorded))?;
         Ok(true)
     }
 }
@@ -145,6 +152,8 @@ pub(crate) fn read_page<E: Event>(
     let mut page = StreamPage {
         version: 0,
         events: VecDeque::new(),
+        messages: 0,
+        last: 0,
         is_last: true,
     };
     let options = options.limited_to(limits.rows() as u64);
@@ -158,7 +167,7 @@ pub(crate) fn read_page<E: Event>(
         may_be_cut: false,
     };
     page.version = read(small, &mut page)?;
-    if !page.is_last && page.events.is_empty() {
+    if !page.is_last && page.messages == 0 {
         let large = SizedStatement {
             statement: READ_LARGE,
             sizes: &[limits.bytes],
@@ -166,8 +175,8 @@ pub(crate) fn read_page<E: Event>(
         };
         page.version = read(large, &mut page)?;
     }
-    // A page without events means that the stream was archived between the two statements.
-    page.is_last = page.events.is_empty() || page.is_last && !fill.is_full();
+    // A page without messages means that the stream was archived between the two statements.
+    page.is_last = page.messages == 0 || page.is_last && !fill.is_full();
     Ok(page)
 }
 
@@ -211,6 +220,7 @@ fn read_rows(
             row,
             first_column: 1,
             stream,
+            backwards: options.backwards,
         };
         // The stream exists, but the range has no message.
         let Some(found) = message.stream_position()? else {
@@ -280,6 +290,8 @@ pub struct MessageRow<'a> {
     pub(crate) row: &'a Row,
     pub(crate) first_column: usize,
     pub(crate) stream: &'a Arc<str>,
+    /// Whether the rows arrive from the highest version down.
+    pub(crate) backwards: bool,
 }
 
 /// The JSON of a message.
@@ -304,6 +316,10 @@ impl MessageRow<'_> {
     pub(super) fn stream_position(&self) -> Result<Option<u64>> {
         let position: Option<i64> = self.get(MessageColumn::StreamPosition)?;
         Ok(position.map(from_sql).transpose()?)
+    }
+
+    pub(crate) fn message_id(&self) -> Result<&str> {
+        self.get(MessageColumn::MessageId)
     }
 
     fn content(&self) -> Result<Content<'_>> {
@@ -354,12 +370,16 @@ impl MessageRow<'_> {
         self.to_message(self.content()?)
     }
 
-    /// Decodes the message as an event of type `E`, straight from the row.
-    pub(crate) fn decode<E: Event>(&self) -> Result<Recorded<E>> {
-        self.decode_content(self.content()?)
+    /// Decodes the message straight from the row, and passes on its events in the order of the read.
+    pub(crate) fn decode<E: Event>(&self, each: impl FnMut(Recorded<E>)) -> Result<()> {
+        self.decode_content(self.content()?, each)
     }
 
-    fn decode_content<E: Event>(&self, content: Content<'_>) -> Result<Recorded<E>> {
+    fn decode_content<E: Event>(
+        &self,
+        content: Content<'_>,
+        each: impl FnMut(Recorded<E>),
+    ) -> Result<()> {
         let stream_position = self.position(MessageColumn::StreamPosition)?;
         let message_type: &str = self.get(MessageColumn::MessageType)?;
         let unreadable = |source: DecodeError| Error::Decode {
@@ -372,16 +392,17 @@ impl MessageRow<'_> {
             .map_err(|damage| unreadable(damage.into()))?;
         let schema_version = parse_schema_version(self.get(MessageColumn::SchemaVersion)?)
             .map_err(|damage| unreadable(damage.into()))?;
-        let event = crate::events::event::decode_stored(
+        let encoded = Encoded {
+            stream: self.stream,
+            version: stream_position,
             message_type,
             schema_version,
-            content.data,
-            self.stream,
-            stream_position,
-        )?;
+            data: content.data,
+        };
+        let events = encoded.decode(None)?;
         let metadata = Metadata::parse(content.metadata).map_err(unreadable)?;
-        Ok(crate::Recorded {
-            event,
+        let message = Recorded {
+            event: (),
             stream_name: Arc::clone(self.stream),
             stream_position,
             global_position: self.position(MessageColumn::GlobalPosition)?,
@@ -393,6 +414,13 @@ impl MessageRow<'_> {
             correlation_id: metadata.correlation_id,
             causation_id: metadata.causation_id,
             metadata: metadata.own,
-        })
+        };
+        let events = message.with_each(events);
+        if self.backwards {
+            events.rev().for_each(each);
+        } else {
+            events.for_each(each);
+        }
+        Ok(())
     }
 }

@@ -32,8 +32,7 @@ impl<E: Event> StreamRead<E> {
         check_category::<E>(stream)?;
         let mut events = Vec::new();
         let current_version = stream::read(sql, partition, &stream.into(), options, &mut |row| {
-            events.push(row.decode()?);
-            Ok(())
+            row.decode(|recorded| events.push(recorded))
         })?;
         Ok(Self {
             events,
@@ -68,9 +67,9 @@ impl<S> Aggregate<S> {
         check_category::<E>(stream)?;
         let mut state = Some(initial());
         let current_version = stream::read(sql, partition, &stream.into(), options, &mut |row| {
-            let recorded = row.decode()?;
-            state = state.take().map(|state| evolve(state, recorded));
-            Ok(())
+            row.decode(|recorded| {
+                state = state.take().map(|state| evolve(state, recorded));
+            })
         })?;
         let state = state.expect("the state is put back after every event");
         Ok(Self {
@@ -134,9 +133,8 @@ impl<E: Event> StreamIter<E> {
             self.options = self.options.up_to(page.version).include_archived();
         }
         self.ended = page.is_last;
-        if let Some(last) = page.events.back() {
-            let count = page.events.len() as u64;
-            self.options = self.options.next_page(last.stream_position, count);
+        if page.messages > 0 {
+            self.options = self.options.next_page(page.last, page.messages);
         }
         self.waiting = page.events;
         Ok(())
@@ -147,12 +145,12 @@ impl<E: Event> Iterator for StreamIter<E> {
     type Item = Result<Recorded<E>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.waiting.is_empty()
-            && !self.ended
-            && let Err(error) = self.fetch()
-        {
-            self.ended = true;
-            return Some(Err(error));
+        // The upcast hook may have dropped all messages of a page.
+        while self.waiting.is_empty() && !self.ended {
+            if let Err(error) = self.fetch() {
+                self.ended = true;
+                return Some(Err(error));
+            }
         }
         self.waiting.pop_front().map(Ok)
     }

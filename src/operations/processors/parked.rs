@@ -73,9 +73,11 @@ impl Processors {
     fn detail(&self, sql: &mut dyn Sql, parked: ParkedMessage) -> Result<ParkedDetail> {
         let position = parked.global_position;
         let stored = feed::message_at(sql, &self.partition, position)?;
+        let message = stored.as_ref().map(RecordedMessage::decode);
+        let mut events = message.transpose()?.into_iter().flatten();
         Ok(ParkedDetail {
             parked,
-            message: stored.as_ref().map(RecordedMessage::decode).transpose()?,
+            message: events.next(),
         })
     }
 

@@ -66,6 +66,20 @@ const REPLACE_ONE: CollectionSql = CollectionSql::new(
      WHERE _id = $2 AND _partition = $1 AND {known} AND _version = $4",
 );
 
+/// Prepared, because an upsert finds documents by the primary key in every plan. It tries to insert each document with its
+/// expected version. So a missing document comes back with that version, and one of another version does not come back.
+const REPLACE_MANY: CollectionSql = CollectionSql::new(
+    "
+    INSERT INTO {table} AS document (_id, _partition, data, _version)
+    SELECT written.id, {partition}, written.data, written.version
+      FROM unnest($2, $3, $4) AS written (id, data, version)
+     ORDER BY written.id COLLATE \"C\"
+    ON CONFLICT (_id, _partition) DO UPDATE
+        SET data = EXCLUDED.data, _version = document._version + 1, _updated = now()
+      WHERE document._version = EXCLUDED._version
+    RETURNING _version",
+);
+
 /// Locks the documents in the order of their ids before it reads them, so nothing can change between check and write. A
 /// document without data is deleted. `checked` is MATERIALIZED, because it is both compared and stored. `$5`: whether the other
 /// documents are written after a conflict. `$6`: whether unchanged documents are written, too.
@@ -199,6 +213,36 @@ impl DocumentTable {
             .filter_map(|id| written.get(id))
             .map(|row| WrittenDocument::of_row(row))
             .collect()
+    }
+
+    /// Replaces several documents at exact versions: the id, the stored form and the version before. Returns false if a document
+    /// does not have its version. The transaction must be rolled back then.
+    pub(crate) fn replace_versions(
+        &self,
+        sql: &mut dyn Sql,
+        replaced: &[(&str, &[u8], u64)],
+    ) -> Result<bool> {
+        let ids: Vec<&str> = replaced.iter().map(|(id, ..)| *id).collect();
+        let data: Vec<Jsonb<'_>> = replaced.iter().map(|(_, json, _)| Jsonb(json)).collect();
+        let before: Vec<i64> = replaced
+            .iter()
+            .map(|(.., version)| to_sql(*version))
+            .collect();
+        let parameters = [
+            param(&self.partition, Type::TEXT),
+            param(&ids, Type::TEXT_ARRAY),
+            param(&data, Type::JSONB_ARRAY),
+            param(&before, Type::INT8_ARRAY),
+        ];
+        let rows = sql
+            .query(&REPLACE_MANY.with(self), &parameters)
+            .map_err(|source| self.write_error("write documents", source))?;
+        let mut difference: i128 = before.iter().map(|version| i128::from(*version)).sum();
+        for row in &rows {
+            difference -= i128::from(get::<i64>(row, "_version")?) - 1;
+        }
+        // Each document that was not replaced adds to it: its version, or 1 if it was inserted.
+        Ok(difference == 0)
     }
 
     /// Handles the most frequent case, a replacement at an expected version, without a prior read. Returns `None` if the write

@@ -329,12 +329,21 @@ impl DocumentTable {
         rows.iter()
             .map(|row| {
                 let stored = StoredDocument::of_row(row)?;
-                let document = (stored.version > 0)
-                    .then(|| self.read(stored.id, stored.json(), without_ids))
-                    .transpose()?;
+                let document = self.read_locked(&stored, without_ids)?;
                 Ok((stored.id.to_owned(), document))
             })
             .collect()
+    }
+
+    /// Returns a locked document; `None` for the placeholder of a missing one.
+    pub(crate) fn read_locked<D: DeserializeOwned>(
+        &self,
+        stored: &StoredDocument<'_>,
+        without_ids: bool,
+    ) -> Result<Option<D>> {
+        (stored.version > 0)
+            .then(|| self.read(stored.id, stored.json(), without_ids))
+            .transpose()
     }
 
     /// Deletes documents, and the placeholders of missing ones.

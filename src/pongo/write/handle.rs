@@ -365,6 +365,10 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         reports: bool,
     ) -> Result<HashMap<String, DocumentConflict>, Failure> {
         let writes = || decisions.iter().filter_map(Decision::write);
+        let replaced: Vec<_> = decisions.iter().filter_map(Decision::replaced).collect();
+        if replaced.len() == writes().count() && self.replace_together(table, &replaced)? {
+            return Ok(HashMap::new());
+        }
         let inserted: Vec<(&str, &[u8])> = writes().filter_map(|write| inserted(&write)).collect();
         let run = |sql: &mut dyn Sql| {
             let inserted = table.put(sql, &inserted, Put::InsertMissing)?;
@@ -391,6 +395,31 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 Failure::Final(error)
             }
         })
+    }
+}
+
+impl<T> Collection<'_, T> {
+    /// Handles the most frequent case of several writes: all are replacements, and nothing has changed since the read. Returns
+    /// false if that does not hold. Then nothing was written.
+    fn replace_together(
+        &self,
+        table: &DocumentTable,
+        replaced: &[(&str, &[u8], u64)],
+    ) -> Result<bool> {
+        if replaced.len() < 2 {
+            return Ok(false);
+        }
+        // A transaction of the caller's could not be rolled back alone.
+        let Some(mut transaction) = self.executor.begin()? else {
+            return Ok(false);
+        };
+        let replaced = table.replace_versions(transaction.sql(), replaced);
+        // Nothing is committed, so the ordinary statements can repeat the attempt, and find the cause of an error.
+        if !replaced.unwrap_or(false) {
+            return Ok(false);
+        }
+        transaction.commit()?;
+        Ok(true)
     }
 }
 
@@ -480,6 +509,13 @@ impl<T> Decision<T> {
             id: conflict.id.clone().unwrap_or_default(),
             document: None,
             change: Change::Conflict(conflict),
+        }
+    }
+
+    fn replaced(&self) -> Option<(&str, &[u8], u64)> {
+        match &self.change {
+            Change::Replace(json, version) => Some((&self.id, json, *version)),
+            _ => None,
         }
     }
 

@@ -34,6 +34,7 @@ const NOUNS: &[&str] = &[
     "array",
     "caller",
     "collection",
+    "command",
     "document",
     "error",
     "feed",

@@ -121,7 +121,7 @@ impl Event for Current {
     const SCHEMA_VERSION: u32 = 2;
     const FORMER_TYPES: &'static [&'static str] = &["Completed"];
 
-    fn upcast(mut stored: StoredEvent) -> anyhow::Result<StoredEvent> {
+    fn upcast(mut stored: StoredEvent) -> anyhow::Result<Vec<RawEvent>> {
         if stored.event_type == "Completed" {
             stored.event_type = "Confirmed".into();
         } else if stored.event_type == "Priced" && stored.schema_version == 1 {
@@ -129,7 +129,7 @@ impl Event for Current {
             let cents = cents.ok_or_else(|| anyhow::anyhow!("it has no price"))?;
             stored.data = json!({"amount": cents / 100.0, "currency": "EUR"});
         }
-        Ok(stored)
+        Ok(vec![stored.into()])
     }
 }
 

@@ -1,13 +1,16 @@
 //! With 100,000 messages, no hot statement scans or sorts a whole table.
 
 use crate::support::{CartEvent, added, schema_files};
+use emmett_postgresql::decide::{Decision, Evolve, stream};
 use emmett_postgresql::testing::{Database, Server};
 use emmett_postgresql::{
     AppendOptions, ConnectionOptions, Error, EventStore, FeedOptions, NewMessage, RawEvent,
     ReadOptions, Session, StreamMessages,
 };
 use postgres::types::ToSql;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::convert::Infallible;
 
 /// 10,000 streams of 10 messages, in turns; every tenth stream is archived. And one of 20,000.
 const FILL: &str = "
@@ -28,6 +31,11 @@ const FILL: &str = "
     SELECT 'Cart-' || stream, 10, 'Cart', '{}', stream % 10 = 0 FROM generate_series(1, 10000) AS stream;
     INSERT INTO emt_streams (stream_id, stream_position, stream_type, stream_metadata)
     VALUES ('Ledger-1', 20000, 'Ledger', '{}');
+    INSERT INTO emt_command_keys (partition, command_key, digest, reply)
+    SELECT 'emt:default', 'key-' || number, '', 'null' FROM generate_series(1, 20000) AS number;
+    INSERT INTO emt_snapshots (partition, stream_id, state_type, state_version, stream_position, message_id, state)
+    SELECT 'emt:default', 'Cart-' || stream, 'shop::Cart', 1, 10, stream || '/' || 10, '{}'
+      FROM generate_series(1, 10000) AS stream;
     UPDATE emt_partitions SET has_archived = TRUE;";
 
 /// Without statistics, as in a store that was just filled, and with them.
@@ -339,6 +347,10 @@ fn every_statement_that_is_sent_goes_through_indexes() -> anyhow::Result<()> {
         let about_events = |text: &&str| plans.iter().any(|(sent, _)| sent.contains(text));
         let expected = [
             "emt_append_in_",
+            "emt_append_keyed_in_",
+            "emt_append_under_key",
+            "(VALUES ",
+            "ROWS FROM",
             "emt_horizon",
             "emt_feed_in_",
             "LATERAL",
@@ -366,6 +378,7 @@ fn use_all_statements(store: &EventStore) -> anyhow::Result<()> {
         store.read_stream_with::<RawEvent>("Cart-3", options)?;
         store.read_stream_with::<RawEvent>("Cart-3", options.backwards())?;
     }
+    use_decisions(store)?;
     store.stream_exists("Cart-4")?;
     store.set_stream_metadata("Cart-4", &Map::new())?;
     let near_the_end = FeedOptions::new().after(119_000);
@@ -375,6 +388,33 @@ fn use_all_statements(store: &EventStore) -> anyhow::Result<()> {
 }
 
 /// The plans of all statements that the connection has prepared.
+#[derive(Default, Serialize, Deserialize)]
+struct Seen(usize);
+
+impl Evolve for Seen {
+    type Event = RawEvent;
+
+    fn evolve(&mut self, _: &RawEvent) {
+        self.0 += 1;
+    }
+}
+
+fn use_decisions(store: &EventStore) -> anyhow::Result<()> {
+    let viewed = || RawEvent::new("Viewed", serde_json::json!({}));
+    let key = uuid::Uuid::now_v7().to_string();
+    store
+        .decide(stream::<Seen>("Cart-5"))
+        .key(&key)
+        .snapshot_every(5)
+        .run(|_| Ok::<_, Infallible>([viewed()]))?;
+    store
+        .decide((stream::<Seen>("Cart-6"), stream::<Seen>("Cart-7")))
+        .key(key + "/2")
+        .snapshot_every(5)
+        .run(|_| Ok::<_, Infallible>(Decision::new().append("Cart-6", [viewed()])))?;
+    Ok(())
+}
+
 fn plans(session: &mut Session<'_>) -> anyhow::Result<Vec<(String, Value)>> {
     let prepared = session.query(
         "SELECT name, statement, parameter_types::TEXT[] FROM pg_prepared_statements WHERE statement ~ 'emt_(append|horizon|feed|streams|messages)'",
@@ -411,7 +451,8 @@ fn value(kind: &str, index: usize) -> &'static str {
         ("bigint", 2) => "0",
         ("bigint" | "integer", _) => "1000",
         ("boolean", _) => "FALSE",
-        ("jsonb", _) => "'{}'",
+        // The seventh text is the state of a snapshot.
+        ("jsonb", _) | ("text", 6) => "'{}'",
         (list, _) if list.ends_with("[]") => "'{}'",
         _ => "'Cart-9'",
     }

@@ -123,9 +123,7 @@ enum Refusing {
 }
 
 impl emmett_postgresql::Event for Refusing {
-    fn upcast(
-        _: emmett_postgresql::events::StoredEvent,
-    ) -> anyhow::Result<emmett_postgresql::events::StoredEvent> {
+    fn upcast(_: emmett_postgresql::events::StoredEvent) -> anyhow::Result<Vec<RawEvent>> {
         anyhow::bail!("it is too new")
     }
 }
