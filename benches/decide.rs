@@ -37,6 +37,7 @@ impl Evolve for Cart {
 type Outcome = Result<(), DecideError<Infallible>>;
 type OfCart<'s> = Decide<&'s EventStore, StreamBoundary<Cart>>;
 
+#[expect(clippy::unnecessary_wraps, reason = "a decision may refuse")]
 fn add(_: &Cart) -> Result<Vec<CartEvent>, Infallible> {
     Ok(events(1))
 }
@@ -104,7 +105,9 @@ fn by_hand(database: &Database) -> Result<Vec<impl FnMut(&str) -> Result<()> + S
             Ok(move |name: &str| {
                 let add = |events: &[CartEvent]| {
                     let mut cart = Cart::default();
-                    events.iter().for_each(|event| cart.evolve(event));
+                    for event in events {
+                        cart.evolve(event);
+                    }
                     std::hint::black_box(cart);
                     items(1).remove(0)
                 };

@@ -164,7 +164,7 @@ struct LoadedStream {
     has_unusable_snapshot: bool,
 }
 
-impl<'b, B: Boundary> Loaded<'b, B> {
+impl<B: Boundary> Loaded<'_, B> {
     pub(super) fn take_reply(&mut self) -> Option<Vec<u8>> {
         self.reply.take()
     }
