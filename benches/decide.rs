@@ -37,10 +37,7 @@ impl Evolve for Cart {
 type Outcome = Result<(), DecideError<Infallible>>;
 type OfCart<'s> = Decide<&'s EventStore, StreamBoundary<Cart>>;
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the closures of decisions can refuse"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "a decision may refuse")]
 fn add(_: &Cart) -> Result<Vec<CartEvent>, Infallible> {
     Ok(events(1))
 }

@@ -78,7 +78,8 @@ pub trait Workflow: Default + 'static {
     /// Applies a recorded input or output to the state.
     fn evolve(&mut self, step: Step<&Self::Input, &Self::Output>);
 
-    /// Decides what follows from an input. The state does not include this input yet. The function has no side effects: what
+    /// Decides what follows from an input. The state does not include this input yet. Of a message that an upcast hook splits
+    /// into several inputs, it includes the earlier ones, but not what followed from them. The function has no side effects: what
     /// it returns is stored, and may be decided again if the transaction fails.
     fn decide(&self, input: &Self::Input) -> Vec<Does<Self::Input, Self::Output>>;
 }
