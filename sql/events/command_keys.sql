@@ -77,11 +77,18 @@ CREATE OR REPLACE FUNCTION public.%1$I(
     LANGUAGE plpgsql
     AS $function$
 DECLARE
-    _taken BIGINT := public.emt_command_key_take(_partition, _command_key, _digest, _reply);
+    _taken BIGINT;
     _result BIGINT[];
 BEGIN
-    IF _taken <> 0::BIGINT THEN
-        RETURN ARRAY[_taken];
+    -- The usual case stands here, because a call of emt_command_key_take costs as much as the insert.
+    INSERT INTO public.emt_command_keys AS taken (partition, command_key, digest, reply)
+    VALUES (_partition, _command_key, _digest, _reply)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        _taken := public.emt_command_key_take(_partition, _command_key, _digest, _reply);
+        IF _taken <> 0::BIGINT THEN
+            RETURN ARRAY[_taken];
+        END IF;
     END IF;
     _result := public.%2$I(
         _stream_id, _stream_type, _partition, _expected_version, _message_ids, _message_types, _message_kinds, _schema_versions,

@@ -16,29 +16,59 @@ use postgres::Row;
 use postgres::types::Type;
 use std::sync::Arc;
 
-/// The rows of a stream arrive in the order of their versions; each stream has one row at least. Its first row carries the
-/// state of a usable snapshot, and the messages after the snapshot's version follow. LIMIT keeps the planner from reading all
-/// streams, or all snapshots, for a join.
+/// The rows of a stream arrive in the order of their versions; each stream has one row at least. LIMIT keeps the planner from
+/// reading all streams for a join.
 macro_rules! read_statement {
-    ($boundary:literal) => {
+    ($boundary:expr, $snapshot_columns:expr, $snapshot:expr, $first_version:literal) => {
         concat!(
             "
-    SELECT boundary.number, stream.stream_position AS stream_version, taken.digest, taken.reply,
-           snapshot.state_version, snapshot.stream_position AS snapshot_position, snapshot.is_usable,
-           CASE WHEN snapshot.is_usable
-                 AND (message.stream_position IS NULL OR message.stream_position = snapshot.next_position)
-                THEN CAST(snapshot.state AS TEXT) END AS state,
-           message.*
+    SELECT boundary.number, stream.stream_position AS stream_version, taken.digest, taken.reply,",
+            $snapshot_columns,
+            ", message.*
       FROM ",
             $boundary,
-            " AS boundary (stream_id, state_type, state_version, number)
+            "
       LEFT JOIN LATERAL (
                SELECT digest, reply FROM {schema}.emt_command_keys WHERE partition = $1 AND command_key = $3 LIMIT 1
            ) AS taken ON TRUE
       LEFT JOIN LATERAL (
                SELECT stream_id, stream_position FROM {streams_active}
                 WHERE stream_id = boundary.stream_id AND partition = $1 LIMIT 1
-           ) AS stream ON TRUE
+           ) AS stream ON TRUE",
+            $snapshot,
+            "
+      LEFT JOIN LATERAL (
+               SELECT stream_position, global_position, message_id, message_type, message_kind,
+                      message_schema_version, created, message_data, message_metadata
+                 FROM {messages_active}
+                WHERE stream_id = stream.stream_id AND stream_position >= ",
+            $first_version,
+            "
+                ORDER BY stream_position
+           ) AS message ON TRUE"
+        )
+    };
+    ($boundary:expr) => {
+        read_statement!(
+            $boundary,
+            " NULL::BIGINT AS state_version, NULL::BIGINT AS snapshot_position, NULL::BOOLEAN AS is_usable, NULL::TEXT AS state",
+            "",
+            "1::BIGINT"
+        )
+    };
+}
+
+/// The first row of a stream carries the state of a usable snapshot, and the messages after the snapshot's version follow.
+macro_rules! read_after_snapshots {
+    ($boundary:expr) => {
+        read_statement!(
+            $boundary,
+            "
+           snapshot.state_version, snapshot.stream_position AS snapshot_position, snapshot.is_usable,
+           CASE WHEN snapshot.is_usable
+                 AND (message.stream_position IS NULL OR message.stream_position = snapshot.next_position)
+                THEN CAST(snapshot.state AS TEXT) END AS state",
+            "
       LEFT JOIN LATERAL (
                SELECT kept.state_version, kept.stream_position, kept.state,
                       kept.stream_position + 1::BIGINT AS next_position,
@@ -49,27 +79,29 @@ macro_rules! read_statement {
                  FROM {schema}.emt_snapshots AS kept
                 WHERE kept.partition = $1 AND kept.stream_id = stream.stream_id AND kept.state_type = boundary.state_type
                 LIMIT 1
-           ) AS snapshot ON TRUE
-      LEFT JOIN LATERAL (
-               SELECT stream_position, global_position, message_id, message_type, message_kind,
-                      message_schema_version, created, message_data, message_metadata
-                 FROM {messages_active}
-                WHERE stream_id = stream.stream_id
-                  AND stream_position >= CASE WHEN snapshot.is_usable THEN snapshot.next_position ELSE 1::BIGINT END
-                ORDER BY stream_position
-           ) AS message ON TRUE"
+           ) AS snapshot ON TRUE",
+            "CASE WHEN snapshot.is_usable THEN snapshot.next_position ELSE 1::BIGINT END"
         )
     };
 }
 
-const READ_ONE: PartitionSql =
-    PartitionSql::new(read_statement!("(VALUES ($2, $4, $5, 1::BIGINT))"));
+const READ_ONE: PartitionSql = PartitionSql::new(read_statement!(
+    "(VALUES ($2, 1::BIGINT)) AS boundary (stream_id, number)"
+));
+
+const READ_ONE_AFTER_SNAPSHOT: PartitionSql = PartitionSql::new(read_after_snapshots!(
+    "(VALUES ($2, 1::BIGINT, $4, $5)) AS boundary (stream_id, number, state_type, state_version)"
+));
 
 /// Subqueries hide the lengths of the arrays. The planner would otherwise find a plan for the length of each call better than
 /// one for all, and plan every call anew, which takes longer than the call.
 const READ_SEVERAL: PartitionSql = PartitionSql::new(read_statement!(
+    "pg_catalog.unnest((SELECT $2)) WITH ORDINALITY AS boundary (stream_id, number)"
+));
+
+const READ_SEVERAL_AFTER_SNAPSHOTS: PartitionSql = PartitionSql::new(read_after_snapshots!(
     "ROWS FROM (pg_catalog.unnest((SELECT $2)), pg_catalog.unnest((SELECT $4)), pg_catalog.unnest((SELECT $5)))
-           WITH ORDINALITY"
+           WITH ORDINALITY AS boundary (stream_id, state_type, state_version, number)"
 ));
 
 /// The columns of a row, by number, because there are many rows.
@@ -161,28 +193,35 @@ pub(crate) fn read_together(
     let state_versions: Vec<Option<i64>> = formats()
         .map(|format| format.map(|format| i64::from(format.state_version)))
         .collect();
-    let (statement, parameters) = match (&*names, &*state_types, &*state_versions) {
-        ([name], [state_type], [state_version]) => (
-            READ_ONE,
-            [
-                param(&partition.name, Type::TEXT),
+    let key = param(&taken, Type::TEXT);
+    let has_formats = formats().any(|format| format.is_some());
+    let (statement, name, state_type, state_version) =
+        match (&*names, &*state_types, &*state_versions) {
+            ([name], [state_type], [state_version]) => (
+                if has_formats {
+                    READ_ONE_AFTER_SNAPSHOT
+                } else {
+                    READ_ONE
+                },
                 param(name, Type::TEXT),
-                param(&taken, Type::TEXT),
                 param(state_type, Type::TEXT),
                 param(state_version, Type::INT8),
-            ],
-        ),
-        _ => (
-            READ_SEVERAL,
-            [
-                param(&partition.name, Type::TEXT),
+            ),
+            _ => (
+                if has_formats {
+                    READ_SEVERAL_AFTER_SNAPSHOTS
+                } else {
+                    READ_SEVERAL
+                },
                 param(&names, Type::TEXT_ARRAY),
-                param(&taken, Type::TEXT),
                 param(&state_types, Type::TEXT_ARRAY),
                 param(&state_versions, Type::INT8_ARRAY),
-            ],
-        ),
-    };
+            ),
+        };
+    let mut parameters = vec![param(&partition.name, Type::TEXT), name, key];
+    if has_formats {
+        parameters.extend([state_type, state_version]);
+    }
     let mut reading = Reading::new(boundary);
     let mut outcome = Ok(Taken::Row);
     sql.query_each(&partition.sql(statement), &parameters, &mut |row| {

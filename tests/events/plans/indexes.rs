@@ -349,7 +349,9 @@ fn every_statement_that_is_sent_goes_through_indexes() -> anyhow::Result<()> {
             "emt_append_in_",
             "emt_append_keyed_in_",
             "emt_append_under_key",
-            "(VALUES ",
+            "(VALUES ($2, 1::BIGINT))",
+            "(VALUES ($2, 1::BIGINT, $4",
+            "unnest((SELECT $2)) WITH",
             "ROWS FROM",
             "emt_horizon",
             "emt_feed_in_",
@@ -402,6 +404,13 @@ impl Evolve for Seen {
 fn use_decisions(store: &EventStore) -> anyhow::Result<()> {
     let viewed = || RawEvent::new("Viewed", serde_json::json!({}));
     let key = uuid::Uuid::now_v7().to_string();
+    store
+        .decide(stream::<Seen>("Cart-5"))
+        .key(key.clone() + "/0")
+        .run(|_| Ok::<_, Infallible>([viewed()]))?;
+    store
+        .decide((stream::<Seen>("Cart-6"), stream::<Seen>("Cart-7")))
+        .run(|_| Ok::<_, Infallible>(Decision::new()))?;
     store
         .decide(stream::<Seen>("Cart-5"))
         .key(&key)
