@@ -323,8 +323,8 @@ fn a_removal_leaves_no_row_of_the_tenant_anywhere() -> anyhow::Result<()> {
     )?;
     assert_eq!(
         tables.len(),
-        16,
-        "three partitioned tables, tenants, message ids, command keys, snapshots, missed events, imports, slots, their beginnings, parked messages, rebuilds and requests, two collections"
+        17,
+        "three partitioned tables, tenants, message ids, command keys, snapshots, timers, missed events, imports, slots, their beginnings, parked messages, rebuilds and requests, two collections"
     );
     for table in tables {
         let (table, column): (String, String) = (table.get(0), table.get(1));
