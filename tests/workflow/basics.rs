@@ -110,6 +110,25 @@ fn an_input_without_an_id_is_ignored() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_message_that_is_split_is_one_input_and_a_dropped_one_is_none() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let data = json!({ "order": "1", "deadline": HOUR });
+    let former = ["Viewed", "PlacedAndPaid"].map(|name| RawEvent::new(name, data.clone()));
+    store.append_to_stream("Order-1", &former)?;
+
+    run(&store, checkout())?;
+
+    let recorded_types = ["checkout:PlacedAndPaid", "Reserve", "Confirmed"];
+    assert_eq!(types(&store, &stream("1"))?, recorded_types);
+    assert_eq!(waiting(&mut database.client()?), 0);
+    close(&store, "1")?;
+    run(&store, checkout().version(2))?;
+    let recorded_types = [&recorded_types[..], &["checkout:Closed"]].concat();
+    assert_eq!(types(&store, &stream("1"))?, recorded_types);
+    Ok(())
+}
+
+#[test]
 fn a_complete_instance_gets_no_inputs_and_has_no_timers() -> anyhow::Result<()> {
     let (database, store) = store()?;
     place(&store, "1", HOUR)?;

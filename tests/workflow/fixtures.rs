@@ -1,9 +1,11 @@
 //! A workflow of orders, payments and deadlines, and readers of what it has recorded.
 
 use emmett_postgresql::consumer::WorkflowProcessor;
+use emmett_postgresql::events::StoredEvent;
 use emmett_postgresql::workflow::{Does, Step, Workflow};
 use emmett_postgresql::{Event, EventStore, RawEvent, Recorded};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::time::Duration;
 
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -27,6 +29,21 @@ pub(crate) enum OrderInput {
 
 impl Event for OrderInput {
     const CATEGORIES: &'static [&'static str] = &["Order", "Payment"];
+    const FORMER_TYPES: &'static [&'static str] = &["PlacedAndPaid", "Viewed"];
+
+    fn upcast(stored: StoredEvent) -> anyhow::Result<Vec<RawEvent>> {
+        Ok(match stored.event_type.as_str() {
+            "PlacedAndPaid" => {
+                let paid = json!({ "order": stored.data["order"] });
+                vec![
+                    RawEvent::new("Placed", stored.data),
+                    RawEvent::new("Paid", paid),
+                ]
+            }
+            "Viewed" => Vec::new(),
+            _ => vec![stored.into()],
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

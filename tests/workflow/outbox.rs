@@ -152,3 +152,76 @@ fn a_recipient_that_fails_gets_its_commands_by_a_replay_in_order() -> anyhow::Re
     assert_eq!(recipient.got("broken")[3..], [1, 2, 3]);
     Ok(())
 }
+
+#[test]
+fn a_recipient_that_hangs_holds_up_its_own_commands_alone() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let recipient = Recipient::default();
+    let (release, held) = crossbeam_channel::bounded::<()>(0);
+    let delivering = recipient.clone();
+    let reactor = Reactor::new("mails").outbox("mail", move |command, _| {
+        if command.stream_name.ends_with("-hangs") {
+            // Returns when the test drops the other end.
+            let _ = held.recv();
+        }
+        delivering.deliver(command)
+    });
+    let consumer = store.consumer().reactor(reactor.workers(4)).start()?;
+    let mut client = database.client()?;
+    wait_until("each worker has a slot", || {
+        let workers = "SELECT count(DISTINCT worker) FROM emt_processor_slots";
+        let row = client.query_one(workers, &[]).expect("a row");
+        row.get::<_, i64>(0) == 4
+    });
+    let keys: Vec<String> = (0..20).map(|key| format!("well{key}")).collect();
+    let mut last = 0;
+    for number in 1..=3 {
+        send(&store, "hangs", number)?;
+        for key in &keys {
+            last = send(&store, key, number)?;
+        }
+    }
+
+    wait_until("the other workers have delivered", || {
+        let all = |key: &&String| recipient.got(key) == [1, 2, 3];
+        keys.iter().filter(all).count() >= keys.len() / 2
+    });
+    assert_eq!(recipient.got("hangs"), [0_u64; 0]);
+
+    drop(release);
+    store.wait_for("mails", last, LONG)?;
+    consumer.stop()?;
+    for key in keys.iter().map(String::as_str).chain(["hangs"]) {
+        assert_eq!(recipient.got(key), [1, 2, 3], "{key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_recipient_that_has_answered_gets_a_repetition_with_the_same_id() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let deliveries = Arc::clone(&got);
+    // The recipient takes the command, and its answer is lost.
+    let reactor = Reactor::new("mails")
+        .on_failure(FailurePolicy::park().retries(1, Duration::from_millis(1)))
+        .outbox("mail", move |command: &Recorded<RawEvent>, _| {
+            let mut got = deliveries.lock();
+            got.push((command.message_id.clone(), command.stream_position));
+            anyhow::ensure!(got.len() != 2, "the answer is lost");
+            Ok(())
+        });
+    let mut last = 0;
+    for number in 1..=3 {
+        last = send(&store, "anna", number)?;
+    }
+    let consumer = store.consumer().reactor(reactor).start()?;
+    store.wait_for("mails", last, LONG)?;
+    consumer.stop()?;
+
+    let got = got.lock();
+    let versions: Vec<u64> = got.iter().map(|(_, version)| *version).collect();
+    assert_eq!(versions, [1, 2, 2, 3]);
+    assert_eq!(got[1].0, got[2].0, "the recipient recognises it by its id");
+    Ok(())
+}
