@@ -14,7 +14,7 @@ pub(crate) struct RetryPause {
     pub(crate) pause: Duration,
 }
 
-/// What a worker does between retries.
+/// How a worker spends the pauses between retries.
 #[derive(Debug, Clone, Default)]
 pub(super) enum RetryPauses {
     /// It waits. A stop of the consumer ends the wait.

@@ -159,7 +159,8 @@ impl<X: Executor, B: Boundary> Decide<X, B> {
     /// - [`DecideError::Refused`]: the closure refused.
     /// - [`DecideError::Store`] with [`Error::Conflict`](crate::Error::Conflict): the streams changed during every attempt.
     /// - [`DecideError::Store`] with [`Error::StreamArchived`](crate::Error::StreamArchived): a stream is archived.
-    /// - [`DecideError::Store`] with [`Error::Decode`](crate::Error::Decode): a stored or a new event does not match the event type of its stream.
+    /// - [`DecideError::Store`] with [`Error::Decode`](crate::Error::Decode): a stored or a new event does not match the event
+    ///   type of its stream.
     /// - The other errors of [`append_to_streams`](EventStore::append_to_streams).
     pub fn run<O, E>(
         mut self,
@@ -200,7 +201,8 @@ impl<X: Executor, B: Boundary> KeyedDecide<X, B> {
     /// - Those of [`Decide::run`].
     /// - [`Error::CommandKeyReused`](crate::Error::CommandKeyReused): the key belongs to a different content.
     /// - [`Error::InvalidInput`](crate::Error::InvalidInput): the key cannot be stored.
-    /// - [`Error::CommandJson`](crate::Error::CommandJson): the reply cannot be serialized, or the stored reply cannot be deserialized.
+    /// - [`Error::CommandJson`](crate::Error::CommandJson): the reply cannot be serialized, or the stored reply cannot be
+    ///   deserialized.
     pub fn run<O, E>(
         mut self,
         mut decide: impl for<'a> FnMut(B::View<'a>) -> Result<O, E>,

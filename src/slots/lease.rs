@@ -62,7 +62,7 @@ const HAS_MOVED: PartitionSql = PartitionSql::new(
 const RELEASE: PartitionSql =
     PartitionSql::new("SELECT {schema}.emt_slot_release($1, $2, $3, $4, $5, $6)");
 
-/// What time does to the leases of a process that has ended.
+/// Expires the leases of a process that has ended, as time would.
 const EXPIRE: PartitionSql = PartitionSql::new(
     "
     UPDATE {schema}.emt_processor_slots SET expires_at = clock_timestamp()

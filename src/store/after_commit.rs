@@ -1,11 +1,11 @@
-//! What is done after a commit: consumers wake, the follower wakes, snapshots are written.
+//! The work after a commit: wake consumers, wake the follower, write snapshots.
 
 use super::snapshot_writer::SnapshotWriter;
 use crate::events::{Partition, Snapshot, Wakeups};
 use crate::projection::InlineProjections;
 use std::sync::Arc;
 
-/// What a transaction leaves to be done after its commit.
+/// The work that a transaction leaves for the time after its commit.
 #[derive(Debug, Default)]
 pub(crate) struct AfterCommit {
     /// Number of messages that the commit makes visible.

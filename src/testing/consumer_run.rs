@@ -1,7 +1,7 @@
-//! What a specified reactor has done, to be compared with what is expected.
+//! The outcome of a specified reactor, and its expectations.
 
 use super::Database;
-use super::difference::list_differences;
+use super::difference::{list_differences, report};
 use super::specification::{Stored, compare, encoded, list};
 use crate::consumer::scripted::{Script, ScriptedConsumer, Stopped};
 use crate::consumer::{MessageName, RetryPause};
@@ -99,7 +99,8 @@ impl ConsumerRun {
     pub fn handled<'a>(self, messages: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
         self.nothing_is_overlooked();
         let expected = messages.into_iter().map(named).collect();
-        let (expected, found) = (self.in_order(expected), self.in_order(self.calls.clone()));
+        let expected = self.in_order(expected, |message| message);
+        let found = self.in_order(self.calls.clone(), |message| message);
         let heading = "the handler was called with other messages";
         same(heading, "call", &texts(&expected), &texts(&found));
         self
@@ -121,7 +122,7 @@ impl ConsumerRun {
         if !lines.is_empty() {
             lines.extend(self.parked.iter().filter_map(reason));
         }
-        holds("other messages are parked", &lines);
+        report("other messages are parked", &lines);
         self
     }
 
@@ -168,8 +169,8 @@ impl ConsumerRun {
                 message: named((stream, version)),
                 pauses: pauses.into_iter().collect(),
             });
-        let expected = self.in_order(expected.collect());
-        let found = self.in_order(retries(&self.pauses));
+        let expected = self.in_order(expected.collect(), |retried| &retried.message);
+        let found = self.in_order(retries(&self.pauses), |retried| &retried.message);
         let (expected, found) = (texts(&expected), texts(&found));
         same("other retries were made", "retried", &expected, &found);
         self
@@ -308,9 +309,9 @@ impl ConsumerRun {
     }
 
     /// Brings items into an order that can be compared.
-    fn in_order<T: OfStream>(&self, mut items: Vec<T>) -> Vec<T> {
+    fn in_order<T>(&self, mut items: Vec<T>, message: fn(&T) -> &MessageName) -> Vec<T> {
         if !self.consumer.has_one_order() {
-            items.sort_by(|one, other| one.stream().cmp(other.stream()));
+            items.sort_by(|one, other| message(one).stream.cmp(&message(other).stream));
         }
         items
     }
@@ -326,22 +327,6 @@ impl fmt::Display for Retried {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pauses: Vec<String> = self.pauses.iter().map(|one| format!("{one:?}")).collect();
         write!(formatter, "{}, after {}", self.message, pauses.join(", "))
-    }
-}
-
-trait OfStream {
-    fn stream(&self) -> &str;
-}
-
-impl OfStream for MessageName {
-    fn stream(&self) -> &str {
-        &self.stream
-    }
-}
-
-impl OfStream for Retried {
-    fn stream(&self) -> &str {
-        &self.message.stream
     }
 }
 
@@ -389,14 +374,5 @@ fn as_stored(recorded: Recorded<RawEvent>) -> Stored {
 
 #[track_caller]
 fn same(heading: &str, item: &str, expected: &[String], found: &[String]) {
-    holds(heading, &list_differences(item, expected, found));
-}
-
-#[track_caller]
-fn holds(heading: &str, differences: &[String]) {
-    assert!(
-        differences.is_empty(),
-        "{heading}:\n  {}",
-        differences.join("\n  ")
-    );
+    report(heading, &list_differences(item, expected, found));
 }

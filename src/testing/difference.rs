@@ -23,6 +23,16 @@ pub(super) fn list_differences(item: &str, expected: &[String], found: &[String]
     lines
 }
 
+/// Fails with a heading and the differences, if there are any.
+#[track_caller]
+pub(super) fn report(heading: &str, differences: &[String]) {
+    assert!(
+        differences.is_empty(),
+        "{heading}:\n  {}",
+        differences.join("\n  ")
+    );
+}
+
 fn or_nothing(text: Option<&String>) -> &str {
     text.map_or("nothing", String::as_str)
 }

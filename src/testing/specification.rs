@@ -1,6 +1,6 @@
 //! Specifications of decisions, without a database: given events, when something is decided, then events.
 
-use super::difference::differences;
+use super::difference::{differences, report};
 use crate::decide::{Decider, Decision, Evolve, IntoDecision, StreamBoundary, stream};
 use crate::events::Event;
 use serde_json::Value;
@@ -144,7 +144,7 @@ fn as_stored(event_type: String, data: &[u8]) -> Stored {
 pub(super) fn encoded<E: Event>(event: &E) -> Stored {
     match event.encode() {
         Ok((event_type, data)) => as_stored(event_type.into_owned(), &data),
-        Err(error) => panic!("an expected event cannot be stored: {error}"),
+        Err(error) => panic!("an event of the specification cannot be stored: {error}"),
     }
 }
 
@@ -259,5 +259,5 @@ pub(super) fn compare(heading: &str, expected: &[Stored], found: &[Stored]) {
             (None, None) => {}
         }
     }
-    assert!(lines.is_empty(), "{heading}:\n  {}", lines.join("\n  "));
+    report(heading, &lines);
 }

@@ -1,6 +1,7 @@
 //! Specifications of workflows, without a database: given inputs, when another one comes or time passes, then effects.
 
-use super::difference::differences;
+use super::difference::{differences, report};
+use super::specification;
 use crate::events::{self, Event};
 use crate::workflow::{Does, Step, Workflow};
 use serde_json::{Value, json};
@@ -250,11 +251,7 @@ impl<W: Workflow> ThenDoes<W> {
                 }
             }
         }
-        assert!(
-            lines.is_empty(),
-            "the workflow does something else:\n  {}",
-            lines.join("\n  ")
-        );
+        report("the workflow does something else", &lines);
     }
 }
 
@@ -269,18 +266,18 @@ fn listed(effect: Option<&(&str, Value)>) -> String {
 #[track_caller]
 fn shown<I: Event, O: Event>(does: &Does<I, O>) -> (&'static str, Value) {
     match does {
-        Does::Publish(event) => ("Publish", encoded(event).shown()),
+        Does::Publish(event) => ("Publish", message(event)),
         Does::Send(stream, command) => {
-            let command = encoded(command).shown();
+            let command = message(command);
             ("Send", json!({ "stream": stream, "command": command }))
         }
         Does::After(timer, delay, input) => {
-            let input = encoded(input).shown();
+            let input = message(input);
             let content = json!({ "timer": timer, "delay": format!("{delay:?}"), "input": input });
             ("After", content)
         }
         Does::At(timer, time, input) => {
-            let input = encoded(input).shown();
+            let input = message(input);
             let content = json!({ "timer": timer, "time": format!("{time:?}"), "input": input });
             ("At", content)
         }
@@ -289,7 +286,14 @@ fn shown<I: Event, O: Event>(does: &Does<I, O>) -> (&'static str, Value) {
     }
 }
 
-/// A message as it would be stored.
+/// Returns a message as it would be stored.
+#[track_caller]
+fn message<E: Event>(event: &E) -> Value {
+    let stored = specification::encoded(event);
+    json!({ "type": stored.event_type, "data": stored.data })
+}
+
+/// The input of a timer, as it would be stored.
 struct Encoded {
     message_type: String,
     schema_version: u32,
@@ -304,19 +308,11 @@ fn encoded<E: Event>(event: &E) -> Encoded {
             schema_version: event.schema_version(),
             data,
         },
-        Err(error) => panic!("a message of the workflow cannot be stored: {error}"),
+        Err(error) => panic!("the input of a timer cannot be stored: {error}"),
     }
 }
 
 impl Encoded {
-    #[track_caller]
-    fn shown(&self) -> Value {
-        match serde_json::from_slice::<Value>(&self.data) {
-            Ok(data) => json!({ "type": self.message_type, "data": data }),
-            Err(error) => panic!("message `{}` is no JSON: {error}", self.message_type),
-        }
-    }
-
     #[track_caller]
     fn decode<E: Event>(&self, timer: &str) -> Vec<E> {
         let stored = events::Encoded {

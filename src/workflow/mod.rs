@@ -34,12 +34,11 @@ impl EventStore {
     /// ```
     ///
     /// # Errors
-    /// If the database cannot be reached.
+    /// If the database refuses the deletion, or the connection is lost. The timer may be cancelled then.
     pub fn cancel_timer(&self, workflow: &str, id: &str, timer: &str) -> Result<bool> {
-        let mut session = self.begin()?;
-        let partition = session.shared_partition();
-        let was_set = timers::cancel(session.sql()?, &partition, workflow, id, timer)?;
-        session.commit()?;
-        Ok(was_set)
+        // Not repeated: a repetition would not find the timer that the first attempt has cancelled.
+        self.connections().run(false, |sql| {
+            timers::cancel(sql, self.partition(), workflow, id, timer)
+        })
     }
 }

@@ -39,7 +39,7 @@ impl Faults {
     }
 }
 
-/// What happens to a handler, and what it has handled.
+/// The faults of a handler, and the messages with which it was called.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     faults: Mutex<HashMap<MessageName, Faults>>,

@@ -125,7 +125,7 @@ pub(crate) struct Boundary<'a> {
     pub(crate) key: Option<&'a CommandKey>,
 }
 
-/// What receives the streams that are read; a stream has its number, counted from 0.
+/// A receiver of streams. It knows a stream by its number, counted from 0.
 pub(crate) trait Receiver {
     /// Takes the state of a snapshot, before the stream's messages.
     fn restore(&mut self, number: usize, state: &[u8]) -> Result<(), JsonError>;

@@ -37,7 +37,7 @@ fn values_have_the_form_that_the_server_gives_them() -> Result<(), Box<dyn std::
     let mut client = database.client()?;
     let store = client.prepare("SELECT convert_from($1, 'UTF8')::JSONB::TEXT")?;
     Fuzz::parser("json_text").inputs(4_000).run(move |input| {
-        // What a program stores: `serde_json` has written it.
+        // A program stores only JSON that `serde_json` has written.
         let Ok(value) = serde_json::from_slice::<Value>(input) else {
             return Ok(());
         };

@@ -1,10 +1,10 @@
-//! What a projection has written, compared with what is expected.
+//! The documents and rows that a specified projection has written, and their expectations.
 
 use super::engine::{Engine, document_place, error_text, prepared};
 use super::on_server::OnServer;
 use crate::events::Appendable;
 use crate::json::to_json;
-use crate::testing::difference::{Comparison, differences};
+use crate::testing::difference::{Comparison, differences, report};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -105,11 +105,10 @@ impl<E: Engine> ProjectionOutcome<E> {
                 return self;
             }
             let lines = changes(&first, &self.state(), delivery);
-            assert!(
-                lines.is_empty(),
-                "delivery {delivery} of the same events changes what the projection has written:\n  {}",
-                lines.join("\n  ")
+            let heading = format!(
+                "delivery {delivery} of the same events changes what the projection has written"
             );
+            report(&heading, &lines);
         }
         self
     }
@@ -286,11 +285,6 @@ fn stored(expected: &impl Serialize) -> Value {
         Ok(value) => value,
         Err(error) => panic!("an expected value is no JSON: {error}"),
     }
-}
-
-#[track_caller]
-fn report(what: &str, lines: &[String]) {
-    assert!(lines.is_empty(), "{what}:\n  {}", lines.join("\n  "));
 }
 
 fn document_differences(expected: &Value, found: &Value) -> Vec<String> {
