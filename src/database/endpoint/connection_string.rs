@@ -182,14 +182,14 @@ impl Parameters {
         name: &str,
         value: String,
     ) -> Result<(), ConnectionStringError> {
-        if expected(name).is_none() {
-            return Err(unsupported(name));
-        }
+        check_name(name)?;
         self.0.insert(name.to_owned(), value);
         Ok(())
     }
 
     fn insert_encoded(&mut self, name: &str, value: &str) -> Result<(), ConnectionStringError> {
+        // Before the value: what stands at the place of a name may be a part of a password.
+        check_name(name)?;
         let decoded = percent_decode(value).ok_or_else(|| ConnectionStringError::InvalidValue {
             parameter: name.to_owned(),
             expected: "UTF-8 text in percent-encoding, with `%` itself written as `%25`",
@@ -205,6 +205,10 @@ impl IntoIterator for Parameters {
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
     }
+}
+
+fn check_name(name: &str) -> Result<(), ConnectionStringError> {
+    expected(name).map_or_else(|| Err(unsupported(name)), |_| Ok(()))
 }
 
 fn unsupported(name: &str) -> ConnectionStringError {
@@ -346,9 +350,15 @@ pub(crate) fn with_database(text: &str, database: &str) -> String {
     let kept: Vec<&str> = parameters
         .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("dbname="))
         .collect();
+    let mut query = kept.join("&");
+    // At the end of the text, white space is no part of a value.
+    if query.ends_with(|last: char| last.is_ascii_whitespace()) {
+        query.push('&');
+    }
+    let query = &*query;
     let url = Url {
         database,
-        query: &kept.join("&"),
+        query,
         ..url
     };
     url.to_string()
@@ -454,6 +464,10 @@ mod tests {
             (
                 "postgresql:///old?host=/tmp/x&dbname=old&port=1",
                 "postgresql:///new?host=/tmp/x&port=1",
+            ),
+            (
+                "postgres://db?password=a &dbname=old",
+                "postgres://db/new?password=a &",
             ),
             ("host=/tmp/x dbname=old", "dbname='new' host='/tmp/x'"),
             (

@@ -165,6 +165,10 @@ fn zero_means_the_systems_own_setting() {
 fn an_error_names_the_parameter() {
     for (text, named) in [
         ("postgresql://localhost?pgbouncer=true", "`pgbouncer`"),
+        (
+            "postgresql://localhost?pgbouncer=%zz",
+            "`pgbouncer` is not a connection parameter",
+        ),
         ("host=localhost sslcrl=x", "`sslcrl`"),
         ("host=localhost passfile=x", "`passfile`"),
         ("host=localhost port=port", "`port`"),
