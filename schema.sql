@@ -14,13 +14,13 @@
 --   emt_message_ids       the messages whose ids their callers gave
 --   emt_command_keys      the commands that were carried out under a key, with their replies
 --   emt_snapshots         states of streams, folded up to a version: a cache
---   emt_store_epochs      the times since which positions may have been drawn again (docs/epochs.md)
+--   emt_store_epochs      the times since which positions may have been drawn again (docs/design/epochs.md)
 --   emt_projections       the projections, their versions, and which one is active
 --   emt_missed            the events that an inline projection has not handled yet
 --   emt_processor_beginnings  where each processor began
---   emt_processor_slots   the position of each slot of a processor, and its holder (docs/slots.md)
+--   emt_processor_slots   the position of each slot of a processor, and its holder (docs/design/slots.md)
 --   emt_parked_messages   the messages that a processor could not handle
---   emt_timers            the timers of workflows (docs/workflows.md)
+--   emt_timers            the timers of workflows (docs/design/workflows.md)
 --   emt_rebuilds          the running rebuilds
 --   emt_rebuild_requests  the rebuilds that a program without the code has requested
 --   emt_imports           the imported event logs, and their progress

@@ -163,5 +163,5 @@ struct Readme;
 
 /// So are those of the page on backup.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/backup.md")]
+#[doc = include_str!("../docs/operate/backup.md")]
 struct Backup;

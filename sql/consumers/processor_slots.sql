@@ -1,6 +1,6 @@
 -- emt_processor_slots: the position of each slot of a processor, and its holder. A processor has one slot, or several, so
 -- that several workers share its streams. The holder is a worker of one process (owner, worker) until expires_at.
--- docs/slots.md has the rules.
+-- docs/design/slots.md has the rules.
 --
 --                  take                    lease runs out
 --   free ------------------------> held ------------------> expired

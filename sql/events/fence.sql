@@ -1,7 +1,7 @@
 -- The fence: it keeps holes out of the feed. Positions are drawn before their transaction commits, so a reader could pass a
 -- position before its message is visible. A writer therefore first takes a shared advisory lock. Its key is the sequence's
 -- value at that time: the transaction may own positions above it. The lock lasts until the transaction ends. A reader reads
--- the sequence's value, and then looks for the lowest lock (emt_horizon, in feed.sql). docs/fence.md has the proof.
+-- the sequence's value, and then looks for the lowest lock (emt_horizon, in feed.sql). docs/design/fence.md has the proof.
 --
 -- Each function calls those above it, because SQL functions are checked when they are created.
 

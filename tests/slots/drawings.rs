@@ -1,7 +1,7 @@
 //! The state machine of a table is drawn in its SQL file, in the documentation of the room and on the page about slots, identically.
 
 const ROOM: &str = include_str!("../../src/slots/mod.rs");
-const PAGE: &str = include_str!("../../docs/slots.md");
+const PAGE: &str = include_str!("../../docs/design/slots.md");
 const SLOTS: &str = include_str!("../../sql/consumers/processor_slots.sql");
 const PARKED: &str = include_str!("../../sql/consumers/parked_messages.sql");
 
@@ -82,7 +82,7 @@ fn the_page_draws_each_transition_that_is_tested() {
             tested += 1;
             assert!(
                 arrows.iter().any(|arrow| draws(arrow, name)),
-                "docs/slots.md does not draw {name}; it draws {arrows:#?}"
+                "docs/design/slots.md does not draw {name}; it draws {arrows:#?}"
             );
         }
     }
