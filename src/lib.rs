@@ -7,7 +7,7 @@
 //! | Read models | [`DocumentProjection`], [`SqlProjection`]; documents and their queries in [`pongo`] |
 //! | In the background | [`Projector`], [`Reactor`], [`FailurePolicy`]; as a batch job with [`RunUntil`] and `run_main` |
 //! | More of each | [`events`], [`projection`], [`rebuild`], [`consumer`], [`operations`], [`database`], [`error`] |
-//! | Beside it | [`guarantees`], the schema ([`sql`]), specifications and a server for tests ([`testing`]), the command line (`cli`) |
+//! | Beside it | the [`guide`], [`guarantees`], the schema ([`sql`]), specifications and a server for tests ([`testing`]), the command line (`cli`) |
 //!
 //! ```
 //! use emmett_postgresql::{Event, EventStore};
@@ -68,6 +68,7 @@ pub mod database;
 pub mod decide;
 pub mod error;
 pub mod events;
+pub mod guide;
 pub mod operations;
 pub mod pongo;
 pub mod projection;
@@ -160,8 +161,3 @@ pub mod sql {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// So are those of the page on backup.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/operate/backup.md")]
-struct Backup;

@@ -1,0 +1,33 @@
+#![doc = include_str!("../docs/links.md")]
+#![doc = include_str!("../docs/README.md")]
+
+/// Mounts the pages of a shelf.
+///
+/// Each page follows the definitions of all links. Of several definitions of a name, the first one counts, so a page leads to files
+/// on a forge, and to `crate::guide` here. The line of a failing block counts from the first line of `docs/links.md`.
+macro_rules! shelf {
+    ($(#[doc = $question:literal])* $shelf:ident { $($page:ident = $file:literal,)* }) => {
+        $(#[doc = $question])*
+        pub mod $shelf {
+            $(
+                #[doc = include_str!("../docs/links.md")]
+                #[doc = include_str!(concat!("../docs/", stringify!($shelf), "/", $file))]
+                pub mod $page {}
+            )*
+        }
+    };
+}
+
+shelf! {
+    /// How do I test it?
+    test {
+        specifications = "specifications.md",
+    }
+}
+
+shelf! {
+    /// How do I run it?
+    operate {
+        backup = "backup.md",
+    }
+}
