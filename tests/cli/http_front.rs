@@ -1,6 +1,6 @@
 //! The statuses of the HTTP front in `examples/11_http.rs`.
 
-#[expect(dead_code, reason = "`main` runs as an example")]
+#[expect(dead_code, unreachable_pub, reason = "it is an example, with a `main`")]
 #[path = "../../examples/11_http.rs"]
 mod front;
 
@@ -204,7 +204,7 @@ fn of_many_clients_that_saw_one_version_one_wins() -> anyhow::Result<()> {
 #[test]
 fn without_a_database_a_client_is_told_to_try_again() -> anyhow::Result<()> {
     let server = Server::start()?;
-    let store = EventStore::builder(server.url("postgres"))
+    let store = EventStore::builder(&server.url("postgres"))
         .connection_options(ConnectionOptions::new().connection_timeout(Duration::from_millis(200)))
         .open()?;
     front::serve(&store, move |address| {
