@@ -67,9 +67,10 @@ impl Shared {
 
     /// Returns the number of running workers of a processor.
     pub(super) fn living_workers(&self, processor: &Processor) -> usize {
-        let of_processor = self.mailboxes.iter().filter(|mailbox| {
-            mailbox.processor.name == processor.name && mailbox.is_alive()
-        });
+        let of_processor = self
+            .mailboxes
+            .iter()
+            .filter(|mailbox| mailbox.processor.name == processor.name && mailbox.is_alive());
         of_processor.count()
     }
 
