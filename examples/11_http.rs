@@ -1,4 +1,4 @@
-//! A blocking HTTP front: versions as `ETag`, preconditions, keys of commands, and a status for each error.
+//! A blocking HTTP front: versions as ETag, preconditions, keys of commands, and a status for each error.
 //!
 //! `cargo run --example 11_http`
 
