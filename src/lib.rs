@@ -2,6 +2,7 @@
 //!
 //! | | |
 //! |---|---|
+//! | New here? | [Ten minutes](guide::start::ten_minutes), [which call](guide::start::which_call), and the rest of the [`guide`] |
 //! | The store | [`EventStore`], [`EventStoreBuilder`], [`ConnectionOptions`], [`Session`], [`Transaction`], [`Error`] |
 //! | Events | [`Event`], [`RawEvent`], [`NewMessage`], [`Recorded`]; [`AppendOptions`], [`ReadOptions`], [`FeedOptions`] |
 //! | Read models | [`DocumentProjection`], [`SqlProjection`]; documents and their queries in [`pongo`] |
@@ -68,6 +69,7 @@ pub mod database;
 pub mod decide;
 pub mod error;
 pub mod events;
+pub mod guide;
 pub mod operations;
 pub mod pongo;
 pub mod projection;
@@ -160,8 +162,3 @@ pub mod sql {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// So are those of the page on backup.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/operate/backup.md")]
-struct Backup;

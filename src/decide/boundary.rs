@@ -1,5 +1,6 @@
 //! Boundaries: the streams that a decision reads and guards.
 
+use crate::database::ExpectedVersion;
 use crate::error::Result;
 use crate::events::{Event, MessageRow, OutgoingMessage, SnapshotFormat, check_category};
 use crate::json::{JsonError, from_stored, to_json};
@@ -68,6 +69,7 @@ pub trait Evolve: Default {
 pub fn stream<S: Evolve>(name: &str) -> StreamBoundary<S> {
     StreamBoundary {
         stream: name.into(),
+        expected: ExpectedVersion::Any,
         snapshots: None,
         state: PhantomData,
     }
@@ -76,8 +78,42 @@ pub fn stream<S: Evolve>(name: &str) -> StreamBoundary<S> {
 /// A stream that a decision reads and guards. Made by [`stream`].
 pub struct StreamBoundary<S> {
     pub(super) stream: Arc<str>,
+    expected: ExpectedVersion,
     snapshots: Option<SnapshotCodec<S>>,
     state: PhantomData<fn() -> S>,
+}
+
+impl<S> StreamBoundary<S> {
+    /// Sets the version that the stream must have: the version that a user saw, such as that of an `If-Match`. Another version
+    /// is an [`Error::Conflict`](crate::Error::Conflict). The closure is not called then, and nothing is retried. A command that
+    /// was executed before under its key still gets its reply. Defaults to [`ExpectedVersion::Any`].
+    ///
+    /// ```
+    /// # use emmett_postgresql::decide::{DecideError, Evolve};
+    /// # use emmett_postgresql::{EventStore, RawEvent};
+    /// use emmett_postgresql::decide::stream;
+    /// # #[derive(Default)]
+    /// # struct Cart;
+    /// # impl Evolve for Cart {
+    /// #     type Event = RawEvent;
+    /// #     fn evolve(&mut self, _: &RawEvent) {}
+    /// # }
+    /// # let database = emmett_postgresql::testing::database()?;
+    /// # let store = EventStore::open(database.url())?;
+    /// let confirm = |_: &Cart| Ok::<_, &str>([RawEvent::new("Confirmed", serde_json::json!({}))]);
+    ///
+    /// let seen = stream::<Cart>("Cart-1").expected_version(3);
+    /// match store.decide(seen).run(confirm) {
+    ///     Err(DecideError::Store(error)) => assert!(error.is_conflict()),
+    ///     _ => unreachable!("the cart is new"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn expected_version(mut self, expected: impl Into<ExpectedVersion>) -> Self {
+        self.expected = expected.into();
+        self
+    }
 }
 
 impl<S> fmt::Debug for StreamBoundary<S> {
@@ -109,6 +145,10 @@ pub trait Parts {
 
     #[doc(hidden)]
     fn name_streams(&self, names: &mut Vec<Arc<str>>);
+
+    /// Adds the version that the caller expects of each stream.
+    #[doc(hidden)]
+    fn expected_versions(&self, expected: &mut Vec<ExpectedVersion>);
 
     #[doc(hidden)]
     fn begin(&self) -> Result<Self::States>;
@@ -196,6 +236,10 @@ impl<S: Evolve + 'static> Parts for StreamBoundary<S> {
         names.push(Arc::clone(&self.stream));
     }
 
+    fn expected_versions(&self, expected: &mut Vec<ExpectedVersion>) {
+        expected.push(self.expected);
+    }
+
     fn begin(&self) -> Result<S> {
         check_category::<S::Event>(&self.stream)?;
         Ok(S::default())
@@ -255,6 +299,10 @@ macro_rules! tuple_boundary {
 
             fn name_streams(&self, names: &mut Vec<Arc<str>>) {
                 $(self.$index.name_streams(names);)+
+            }
+
+            fn expected_versions(&self, expected: &mut Vec<ExpectedVersion>) {
+                $(self.$index.expected_versions(expected);)+
             }
 
             fn begin(&self) -> Result<Self::States> {

@@ -157,7 +157,8 @@ impl<X: Executor, B: Boundary> Decide<X, B> {
     ///
     /// # Errors
     /// - [`DecideError::Refused`]: the closure refused.
-    /// - [`DecideError::Store`] with [`Error::Conflict`](crate::Error::Conflict): the streams changed during every attempt.
+    /// - [`DecideError::Store`] with [`Error::Conflict`](crate::Error::Conflict): the streams changed during every attempt, or
+    ///   one is not at its [expected version](super::StreamBoundary::expected_version).
     /// - [`DecideError::Store`] with [`Error::StreamArchived`](crate::Error::StreamArchived): a stream is archived.
     /// - [`DecideError::Store`] with [`Error::Decode`](crate::Error::Decode): a stored or a new event does not match the event
     ///   type of its stream.
@@ -179,7 +180,7 @@ impl<X: Executor, B: Boundary> Decide<X, B> {
                 let (loaded, decision) = loaded.decide(executor, &mut decide)?;
                 Ok(loaded.append(executor, decision)?)
             },
-            is_repeated,
+            |outcome| is_repeated(&reader, outcome),
         )
     }
 }
@@ -228,7 +229,7 @@ impl<X: Executor, B: Boundary> KeyedDecide<X, B> {
                     return Ok(decided);
                 }
             },
-            is_repeated,
+            |outcome| is_repeated(&reader, outcome),
         )
     }
 }
@@ -240,9 +241,12 @@ fn policy(retries: u32) -> RetryPolicy {
         .with_jitter()
 }
 
-fn is_repeated<T, E>(outcome: &Result<T, DecideError<E>>) -> bool {
+fn is_repeated<B: Boundary, T, E>(
+    reader: &Reader<'_, B>,
+    outcome: &Result<T, DecideError<E>>,
+) -> bool {
     match outcome {
-        Err(DecideError::Store(error)) => error.is_conflict() || error.is_contention(),
+        Err(DecideError::Store(error)) => reader.may_succeed_after(error),
         _ => false,
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct SnapshotInterval(pub(super) u64);
 pub(super) struct Reader<'b, B> {
     boundary: &'b B,
     streams: Vec<Arc<str>>,
+    /// The versions that the caller expects.
+    expected: Vec<ExpectedVersion>,
     formats: Vec<Option<SnapshotFormat>>,
     interval: u64,
 }
@@ -34,6 +36,8 @@ impl<'b, B: Boundary> Reader<'b, B> {
         let mut streams = Vec::with_capacity(B::STREAMS);
         boundary.name_streams(&mut streams);
         refuse_repeated(&streams)?;
+        let mut expected = Vec::with_capacity(B::STREAMS);
+        boundary.expected_versions(&mut expected);
         let mut formats = Vec::with_capacity(B::STREAMS);
         boundary.snapshot_formats(&mut formats);
         let interval = snapshots.map_or(u64::MAX, |SnapshotInterval(events)| events);
@@ -43,9 +47,21 @@ impl<'b, B: Boundary> Reader<'b, B> {
         Ok(Self {
             boundary,
             streams,
+            expected,
             formats,
             interval,
         })
+    }
+
+    /// Whether a decision on what is read now may succeed after this error.
+    pub(super) fn may_succeed_after(&self, error: &Error) -> bool {
+        match error {
+            Error::Conflict { stream, actual, .. } => {
+                let mut expected = self.streams.iter().zip(&self.expected);
+                expected.all(|(name, expected)| **name != **stream || expected.is_met_by(*actual))
+            }
+            _ => error.is_conflict() || error.is_contention(),
+        }
     }
 
     pub(super) fn read(
@@ -169,12 +185,30 @@ impl<B: Boundary> Loaded<'_, B> {
         self.reply.take()
     }
 
+    /// Fails if a stream is not at the version that the caller expects.
+    fn check_expected(&self) -> Result<()> {
+        let Reader {
+            streams, expected, ..
+        } = self.reader;
+        for ((stream, expected), read) in streams.iter().zip(expected).zip(&self.streams) {
+            if !expected.is_met_by(read.version) {
+                return Err(Error::Conflict {
+                    stream: stream.to_string(),
+                    expected: *expected,
+                    actual: read.version,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Calls the closure. A refusal is about states that are stored, so their snapshots may be due, too.
     pub(super) fn decide<O: IntoDecision<B>, E>(
         self,
         executor: &mut impl Executor,
         decide: &mut impl for<'a> FnMut(B::View<'a>) -> Result<O, E>,
     ) -> Result<(Self, Decision<O::Reply>), DecideError<E>> {
+        self.check_expected()?;
         match decide(B::view(&self.states)) {
             Ok(decision) => {
                 let decision = decision.into_decision(self.reader.boundary);

@@ -7,6 +7,8 @@ mod consumers;
 mod doctor;
 mod environment;
 mod examples;
+mod guide;
+mod http_front;
 mod jobs;
 mod keys;
 mod pipes;

@@ -1,5 +1,6 @@
 //! Decisions: read, decide, append, and again after a conflict.
 
+mod expected_versions;
 mod keys;
 mod processes;
 mod races;
