@@ -19,7 +19,29 @@ macro_rules! shelf {
 }
 
 shelf! {
-    /// How do I test it?
+    /// How do I get a first result?
+    start {
+        ten_minutes = "ten-minutes.md",
+        which_call = "which-call.md",
+    }
+}
+
+shelf! {
+    /// Which ideas are there?
+    learn {
+        categories = "categories.md",
+        consumers = "consumers.md",
+        decisions = "decisions.md",
+        documents = "documents.md",
+        read_models = "read-models.md",
+        streams = "streams.md",
+        tenants = "tenants.md",
+        workflows = "workflows.md",
+    }
+}
+
+shelf! {
+    /// How do I know that it works?
     test {
         specifications = "specifications.md",
     }

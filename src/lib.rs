@@ -2,12 +2,13 @@
 //!
 //! | | |
 //! |---|---|
+//! | New here? | [Ten minutes](guide::start::ten_minutes), [which call](guide::start::which_call), and the rest of the [`guide`] |
 //! | The store | [`EventStore`], [`EventStoreBuilder`], [`ConnectionOptions`], [`Session`], [`Transaction`], [`Error`] |
 //! | Events | [`Event`], [`RawEvent`], [`NewMessage`], [`Recorded`]; [`AppendOptions`], [`ReadOptions`], [`FeedOptions`] |
 //! | Read models | [`DocumentProjection`], [`SqlProjection`]; documents and their queries in [`pongo`] |
 //! | In the background | [`Projector`], [`Reactor`], [`FailurePolicy`]; as a batch job with [`RunUntil`] and `run_main` |
 //! | More of each | [`events`], [`projection`], [`rebuild`], [`consumer`], [`operations`], [`database`], [`error`] |
-//! | Beside it | the [`guide`], [`guarantees`], the schema ([`sql`]), specifications and a server for tests ([`testing`]), the command line (`cli`) |
+//! | Beside it | [`guarantees`], the schema ([`sql`]), specifications and a server for tests ([`testing`]), the command line (`cli`) |
 //!
 //! ```
 //! use emmett_postgresql::{Event, EventStore};

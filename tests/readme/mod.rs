@@ -1,6 +1,8 @@
-//! The README's first ten minutes, in a new crate in an empty folder and in a new cargo root.
+//! The README's program and the guide's first ten minutes, in a new crate in an empty folder and in a new cargo root.
 //!
 //! The tests build all dependencies and download them from crates.io, so they run only on request.
+
+mod ten_minutes;
 
 use crate::cli::process::{TestFile, finish};
 use crate::support::database;
