@@ -79,6 +79,6 @@ fn main() -> anyhow::Result<()> {
         println!("file: {label}");
     }
     std::fs::remove_file(&path)?;
-    println!("next: cargo run --features cli --example shopping_cart");
+    println!("next: cargo run --example 11_http");
     Ok(())
 }

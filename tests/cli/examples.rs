@@ -34,7 +34,7 @@ fn lines(run: &Run) -> Vec<&str> {
 }
 
 /// Each step of the path, with all that it prints but the time of the batch job.
-const PATH: [(&str, &[&str]); 10] = [
+const PATH: [(&str, &[&str]); 11] = [
     (
         "01_append",
         &[
@@ -135,6 +135,30 @@ const PATH: [(&str, &[&str]); 10] = [
             "delivered: 4 commands",
             "file: {\"order\":1}",
             "file: {\"order\":2}",
+            "next: cargo run --example 11_http",
+        ],
+    ),
+    (
+        "11_http",
+        &[
+            "POST /carts/1 Idempotency-Key: a, If-None-Match: * {\"Add\":{\"items\":2}}",
+            "  200 ETag: \"1\" {\"items\":2,\"is_confirmed\":false}",
+            "POST /carts/1 Idempotency-Key: b {\"Add\":{\"items\":2}}",
+            "  200 ETag: \"2\" {\"items\":4,\"is_confirmed\":false}",
+            "POST /carts/1 Idempotency-Key: a, If-None-Match: * {\"Add\":{\"items\":2}}",
+            "  200  {\"items\":2,\"is_confirmed\":false}",
+            "POST /carts/1 Idempotency-Key: a {\"Add\":{\"items\":3}}",
+            "  422  {\"error\":\"command key \\\"a\\\" was used for a command with another content\"}",
+            "GET /carts/1",
+            "  200 ETag: \"2\" {\"items\":4,\"is_confirmed\":false}",
+            "POST /carts/1 Idempotency-Key: c \"Confirm\"",
+            "  428  {\"error\":\"confirm what you saw: send its ETag as If-Match\"}",
+            "POST /carts/1 Idempotency-Key: c, If-Match: \"1\" \"Confirm\"",
+            "  412  {\"error\":\"the cart is at version 2\"}",
+            "POST /carts/1 Idempotency-Key: c, If-Match: \"2\" \"Confirm\"",
+            "  200 ETag: \"3\" {\"items\":4,\"is_confirmed\":true}",
+            "POST /carts/1 Idempotency-Key: d {\"Add\":{\"items\":2}}",
+            "  409  {\"error\":\"the cart is confirmed\"}",
             "next: cargo run --features cli --example shopping_cart",
         ],
     ),
