@@ -39,15 +39,8 @@ pub(crate) enum BookingEvent {
     Paid {
         amount: u32,
     },
-    Cancelled {
-        reason: Reason,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Reason {
-    NotPaid,
-    ByGuest,
+    /// It was not paid in time.
+    Cancelled {},
 }
 
 impl Event for BookingEvent {
@@ -82,7 +75,7 @@ fn split(made: &Value) -> Vec<RawEvent> {
     ]
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) enum Booking {
     #[default]
     Unknown,
@@ -106,7 +99,7 @@ impl Evolve for Booking {
                 price: *price,
             },
             (Self::Held { room, .. }, BookingEvent::Paid { .. }) => Self::Paid { room },
-            (_, BookingEvent::Cancelled { .. }) => Self::Cancelled,
+            (_, BookingEvent::Cancelled {}) => Self::Cancelled,
             (unchanged, _) => unchanged,
         };
     }
@@ -125,34 +118,20 @@ impl Booking {
         }
     }
 
-    pub(crate) fn cancel(&self, booking: &str) -> Result<Decision, Refusal> {
-        match self {
-            Self::Unknown => Err(Refusal::NoSuchBooking),
-            Self::Cancelled => Ok(Decision::new()),
-            Self::Held { room, .. } | Self::Paid { room } => {
-                Ok(cancelled(booking, room, Reason::ByGuest))
-            }
-        }
-    }
-
-    /// The deadline has passed. A payment may have come first, and then it counts.
+    /// The deadline has passed. A payment may have come first, and then it counts. Nights can be freed at any version of their room,
+    /// so its stream is not read.
     pub(crate) fn expire(&self, booking: &str) -> Decision {
-        match self {
-            Self::Held { room, .. } => cancelled(booking, room, Reason::NotPaid),
-            _ => Decision::new(),
-        }
+        let Self::Held { room, .. } = self else {
+            return Decision::new();
+        };
+        let freed = RoomEvent::NightsFreed {
+            booking: booking.to_owned(),
+        };
+        Decision::new()
+            .append(&stream_name(booking), [BookingEvent::Cancelled {}])
+            .append(&room::stream_name(room), [freed])
+            .outbox(mails::TOPIC, booking, Mail::Cancellation)
     }
-}
-
-/// The room's stream is not read: nights can be freed at any version of it.
-fn cancelled(booking: &str, room: &str, reason: Reason) -> Decision {
-    let freed = RoomEvent::NightsFreed {
-        booking: booking.to_owned(),
-    };
-    Decision::new()
-        .append(&stream_name(booking), [BookingEvent::Cancelled { reason }])
-        .append(&room::stream_name(room), [freed])
-        .outbox(mails::TOPIC, booking, Mail::Cancellation { reason })
 }
 
 #[cfg(test)]
@@ -171,11 +150,6 @@ mod tests {
 
     fn paid() -> BookingEvent {
         BookingEvent::Paid { amount: 180 }
-    }
-
-    fn by_guest() -> BookingEvent {
-        let reason = Reason::ByGuest;
-        BookingEvent::Cancelled { reason }
     }
 
     fn pay(amount: u32) -> impl Fn(&Booking) -> Result<Decision, Refusal> {
@@ -197,20 +171,9 @@ mod tests {
         given::<Booking>([])
             .when(pay(180))
             .refused(&Refusal::NoSuchBooking);
-        given::<Booking>([held(), by_guest()])
+        given::<Booking>([held(), BookingEvent::Cancelled {}])
             .when(pay(180))
             .refused(&Refusal::Cancelled);
-    }
-
-    #[test]
-    fn a_cancelled_booking_is_not_cancelled_again() {
-        let cancel = |booking: &Booking| booking.cancel("7");
-        given::<Booking>([held(), by_guest()])
-            .when(cancel)
-            .then_nothing();
-        given::<Booking>([])
-            .when(cancel)
-            .refused(&Refusal::NoSuchBooking);
     }
 
     #[test]

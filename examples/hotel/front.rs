@@ -6,7 +6,6 @@
 //! | `POST /{hotel}/bookings` | holds a room |
 //! | `GET /{hotel}/bookings/{id}` | a booking, with its `ETag` |
 //! | `POST /{hotel}/bookings/{id}/payment` | pays a booking |
-//! | `DELETE /{hotel}/bookings/{id}` | cancels a booking |
 
 use crate::answer::{Answer, BadRequest};
 use crate::booking;
@@ -86,7 +85,6 @@ impl Front {
             (Method::Post, ["bookings"]) => hold(reception, request),
             (Method::Get, ["bookings", id]) => booking(reception, id),
             (Method::Post, ["bookings", id, "payment"]) => pay(reception, id, request),
-            (Method::Delete, ["bookings", id]) => cancel(reception, id, request),
             _ => Err(BadRequest(404, "there is no such page").into()),
         }
     }
@@ -125,11 +123,6 @@ fn pay(reception: &Reception, id: &str, request: &mut Request) -> anyhow::Result
     Ok(answer.at_version(paid.version))
 }
 
-fn cancel(reception: &Reception, id: &str, request: &Request) -> anyhow::Result<Answer> {
-    let cancelled = reception.cancel(id, if_match(request)?)?;
-    Ok(Answer::new(200, json!({ "cancelled": id }))?.at_version(cancelled.version))
-}
-
 fn body<T: DeserializeOwned>(request: &mut Request) -> anyhow::Result<T> {
     let body = serde_json::from_reader(request.as_reader().take(LARGEST_BODY));
     body.map_err(|_| BadRequest(400, "the page takes another body").into())
@@ -147,7 +140,7 @@ fn idempotency_key(request: &Request) -> anyhow::Result<String> {
     Ok(key.to_owned())
 }
 
-/// A guest pays or cancels what the guest has seen.
+/// A guest pays what the guest has seen.
 fn if_match(request: &Request) -> anyhow::Result<u64> {
     let etag = header(request, "If-Match");
     let etag = etag.ok_or(BadRequest(428, "send the ETag of the booking as If-Match"))?;

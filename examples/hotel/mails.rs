@@ -1,6 +1,6 @@
 //! Mails to guests: an outbox, and the reactor that delivers it.
 
-use crate::booking::{self, Guest, Reason};
+use crate::booking::{self, Guest};
 use crate::read_models::{BOOKINGS, BookingView};
 use anyhow::Context;
 use emmett_postgresql::{Event, FailurePolicy, Reactor, ReactorContext, Recorded};
@@ -20,7 +20,7 @@ pub(crate) fn outbox(booking: &str) -> String {
 pub(crate) enum Mail {
     PaymentRequest,
     Receipt,
-    Cancellation { reason: Reason },
+    Cancellation,
 }
 
 impl Event for Mail {}

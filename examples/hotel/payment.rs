@@ -26,7 +26,6 @@ fn id(stream: &str) -> Option<&str> {
 pub(crate) enum PaymentInput {
     Held { until: u64 },
     Paid {},
-    Cancelled {},
     TimedOut {},
 }
 
@@ -36,7 +35,7 @@ impl Event for PaymentInput {
 
     fn upcast(stored: StoredEvent) -> anyhow::Result<Vec<RawEvent>> {
         let mut events = BookingEvent::upcast(stored)?;
-        events.retain(|event| event.event_type != "GuestNamed");
+        events.retain(|event| ["Held", "Paid"].contains(&event.event_type.as_str()));
         Ok(events)
     }
 }
@@ -68,7 +67,7 @@ impl Workflow for Payment {
                 let until = UNIX_EPOCH + Duration::from_secs(*until);
                 vec![Does::at("deadline", until, PaymentInput::TimedOut {})]
             }
-            PaymentInput::Paid {} | PaymentInput::Cancelled {} => vec![Does::Complete],
+            PaymentInput::Paid {} => vec![Does::Complete],
             PaymentInput::TimedOut {} => {
                 vec![Does::Publish(PaymentOutput::HoldExpired), Does::Complete]
             }
@@ -97,7 +96,6 @@ pub(crate) fn expiries() -> Reactor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::booking::Reason;
     use crate::mails::Mail;
     use crate::room::{Nights, RoomEvent};
     use emmett_postgresql::testing::{ConsumerSpec, given_workflow};
@@ -120,12 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_or_a_cancellation_ends_the_wait() {
-        for end in [PaymentInput::Paid {}, PaymentInput::Cancelled {}] {
-            given_workflow::<Payment>([held()])
-                .when(end)
-                .then([Does::Complete]);
-        }
+    fn a_payment_ends_the_wait() {
+        given_workflow::<Payment>([held()])
+            .when(PaymentInput::Paid {})
+            .then([Does::Complete]);
         given_workflow::<Payment>([held(), PaymentInput::Paid {}])
             .after(HOLD)
             .then([]);
@@ -150,13 +146,12 @@ mod tests {
     #[test]
     fn an_expired_booking_is_cancelled_and_frees_its_room() {
         let booking = "7".to_owned();
-        let reason = Reason::NotPaid;
         expired([booked()])
             .crashing_after(2)
             .run()
-            .appended("Booking-7", [BookingEvent::Cancelled { reason }])
+            .appended("Booking-7", [BookingEvent::Cancelled {}])
             .appended("Room-101", [RoomEvent::NightsFreed { booking }])
-            .appended("emt:outbox:mail-7", [Mail::Cancellation { reason }]);
+            .appended("emt:outbox:mail-7", [Mail::Cancellation]);
     }
 
     #[test]

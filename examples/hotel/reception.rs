@@ -45,6 +45,7 @@ impl Reception {
         self.store
             .decide((stream::<Room>(&room), stream::<Booking>(&booking)))
             .retries(RETRIES)
+            .snapshot_every(100)
             .key(key)
             .content(request)?
             .run(|(state, _)| {
@@ -53,7 +54,7 @@ impl Reception {
                     BookingEvent::Held {
                         room: request.room.clone(),
                         nights: request.nights,
-                        price: state.price.unwrap_or_default() * request.nights.count(),
+                        price: state.price_of(request.nights),
                         until,
                     },
                     BookingEvent::GuestNamed {
@@ -68,6 +69,7 @@ impl Reception {
             })
     }
 
+    /// Pays the booking that the guest has seen at this version.
     pub(crate) fn pay(
         &self,
         id: &str,
@@ -76,22 +78,11 @@ impl Reception {
         key: &str,
     ) -> Answer<StreamBoundary<Booking>> {
         self.store
-            .decide(booking_at(id, seen))
+            .decide(stream::<Booking>(&booking::stream_name(id)).expected_version(seen))
             .key(key)
-            .content(&amount)?
+            .content(&(id, amount))?
             .run(|booking| booking.pay(id, amount))
     }
-
-    pub(crate) fn cancel(&self, id: &str, seen: u64) -> Answer<StreamBoundary<Booking>> {
-        self.store
-            .decide(booking_at(id, seen))
-            .run(|booking| booking.cancel(id))
-    }
-}
-
-/// The booking, at the version that its guest has seen.
-fn booking_at(id: &str, seen: u64) -> StreamBoundary<Booking> {
-    stream(&booking::stream_name(id)).expected_version(seen)
 }
 
 fn seconds(time: SystemTime) -> u64 {

@@ -40,7 +40,7 @@ impl Event for RoomEvent {
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Room {
     /// The price of a night; none before the room is opened.
-    pub(crate) price: Option<u32>,
+    price: Option<u32>,
     taken: Vec<(String, Nights)>,
 }
 
@@ -63,6 +63,12 @@ impl Room {
     pub(crate) fn open(&self, price: u32) -> Option<RoomEvent> {
         let is_new = self.price.is_none();
         is_new.then_some(RoomEvent::Opened { price })
+    }
+
+    pub(crate) fn price_of(&self, nights: Nights) -> u32 {
+        self.price
+            .unwrap_or_default()
+            .saturating_mul(nights.count())
     }
 
     pub(crate) fn take(&self, booking: &str, nights: Nights) -> Result<RoomEvent, Refusal> {

@@ -1,13 +1,13 @@
 //! The story of a day, from the old program's events to the night audit and an erasure.
 
-use crate::erasure::erase;
+use crate::erasure::{Erased, erase};
 use crate::front::Front;
 use crate::mails::{self, Letter, Mail};
 use crate::night_audit::{self, Audit};
 use crate::post_office::PostOffice;
 use crate::read_models::{BOOKINGS, BookingView, ROOMS, RoomView};
 use crate::reception::Reception;
-use crate::visitor::{Reply, get, hold, pay};
+use crate::visitor::{Reply, get, hold, pay, wish};
 use crate::{HOTELS, old_program, open, start};
 use anyhow::Context;
 use emmett_postgresql::error::ProcessorError;
@@ -105,10 +105,9 @@ fn open_hotels(store: &EventStore) -> anyhow::Result<BTreeMap<String, Reception>
         receptions.insert(hotel.to_owned(), reception);
     }
     let alpenhof = store.tenant("alpenhof")?;
-    let bookings = alpenhof
-        .collection::<BookingView>(BOOKINGS)
-        .only_if_active();
-    let old = bookings.find_by_id("Booking-1")?.context("no Booking-1")?;
+    let bookings = alpenhof.collection::<BookingView>(BOOKINGS);
+    let old = bookings.only_if_active().find_by_id("Booking-1")?;
+    let old = old.context("no Booking-1")?;
     let guest = old.guest.map_or("(erased)".to_owned(), |guest| guest.name);
     println!("Booking-1, of the old program: {guest}, {}", old.state);
     Ok(receptions)
@@ -142,15 +141,17 @@ impl Story {
 
     fn a_guest_pays(&self) -> anyhow::Result<()> {
         heading("Anna books and pays");
-        let anna = || hold(self.front, "alpenhof/101", self.tonight, "anna@example.org");
+        let wish = wish("101", self.tonight, "anna@example.org");
+        let key = format!("form-1-{}", self.tonight);
+        let anna = || hold(self.front, "alpenhof", &key, &wish);
         let (held, again) = (anna()?, anna()?);
         println!("held: {}", held.status);
+        let is_same = held.body == again.body;
         println!(
-            "held again, under the same key: {}, the same booking: {}",
-            again.status,
-            held.body == again.body
+            "the same form again: {}, the same booking: {is_same}",
+            again.status
         );
-        self.print_mail()?;
+        self.print_mail("anna@example.org")?;
 
         let page = format!("alpenhof/bookings/{}", id(&held)?);
         let seen = get(self.front, &page)?;
@@ -159,19 +160,15 @@ impl Story {
             let reply = pay(self.front, &page, amount, etag)?;
             println!("pays {amount}, If-Match {etag}: {}", said(&reply));
         }
-        self.print_mail()
+        self.print_mail("anna@example.org")
     }
 
     fn the_last_room(&self) -> anyhow::Result<()> {
         heading("The last room");
         let (front, night) = (self.front, self.tonight + 1);
         let book = |guest| {
-            hold(
-                front,
-                "alpenhof/101",
-                night,
-                &format!("guest{guest}@example.org"),
-            )
+            let wish = wish("101", night, &format!("guest{guest}@example.org"));
+            hold(front, "alpenhof", &format!("form-{guest}-{night}"), &wish)
         };
         let replies = std::thread::scope(|scope| {
             let guests = (0..GUESTS_AT_ONCE).map(|guest| scope.spawn(move || book(guest)));
@@ -189,93 +186,77 @@ impl Story {
         for (said, count) in counts {
             println!("{count} of {GUESTS_AT_ONCE} guests: {said}");
         }
-        self.next_mail()?;
         Ok(())
     }
 
     fn nobody_pays(&self) -> anyhow::Result<()> {
         heading("Dora does not pay in time");
-        let held = hold(self.front, "seeblick/201", self.tonight, "dora@example.org")?;
+        let wish = wish("201", self.tonight, "dora@example.org");
+        let key = format!("form-1-{}", self.tonight);
+        let held = hold(self.front, "seeblick", &key, &wish)?;
         println!("held: {}", held.status);
-        self.print_mail()?;
-        self.print_mail()?;
+        self.print_mail("dora@example.org")?;
+        self.print_mail("dora@example.org")?;
         let page = format!("seeblick/bookings/{}", id(&held)?);
-        println!(
-            "pays too late: {}",
-            said(&pay(self.front, &page, 120, &get(self.front, &page)?.etag)?)
-        );
+        let seen = get(self.front, &page)?;
+        let late = pay(self.front, &page, 120, &seen.etag)?;
+        println!("pays too late: {}", said(&late));
         Ok(())
     }
 
     fn a_mail_is_parked(&self) -> anyhow::Result<()> {
         heading("A mail cannot be delivered");
-        let held = hold(
-            self.front,
-            "alpenhof/101",
-            self.tonight + 2,
-            "carl@faraway.example",
-        )?;
+        let night = self.tonight + 2;
+        let wish = wish("101", night, "carl@faraway.example");
+        let held = hold(self.front, "alpenhof", &format!("form-1-{night}"), &wish)?;
         let outbox = mails::outbox(&id(&held)?);
         let command = self.alpenhof.read_stream::<Mail>(&outbox)?.events.remove(0);
-        match self
-            .alpenhof
-            .wait_for("mails", command.global_position, PATIENCE)
-        {
+        let position = command.global_position;
+        match self.alpenhof.wait_for("mails", position, PATIENCE) {
             Err(Error::Processor(ProcessorError::MessageParked { error, .. })) => {
                 println!("parked: {}", error.unwrap_or_default());
             }
             other => anyhow::bail!("expected a parked mail, got {other:?}"),
         }
         self.office.mend();
-        self.alpenhof
-            .processors()
-            .replay("mails", &ParkedSelection::All)?;
-        self.print_mail()
+        let processors = self.alpenhof.processors();
+        processors.replay("mails", &ParkedSelection::All)?;
+        self.print_mail("carl@faraway.example")
     }
 
     fn an_erasure(&self) -> anyhow::Result<()> {
         heading("Zoë wants to be forgotten");
-        let erased = erase(&self.alpenhof, "zoe@example.org")?;
-        println!(
-            "erased: {} events, {} documents",
-            erased.events, erased.documents
-        );
+        let Erased { events, documents } = erase(&self.alpenhof, "zoe@example.org")?;
+        println!("erased: {events} events, {documents} documents");
         let mut export = Vec::new();
         self.alpenhof.export(&mut export, ExportOptions::new())?;
         let export = String::from_utf8(export)?;
-        println!(
-            "an export names her: {}",
-            export.contains("zoe@example.org")
-        );
+        let is_named = export.contains("zoe@example.org");
+        println!("an export names her: {is_named}");
         Ok(())
     }
 
-    fn next_mail(&self) -> anyhow::Result<Letter> {
-        self.mails
-            .recv_timeout(PATIENCE)
-            .context("waiting for a mail")
-    }
-
-    fn print_mail(&self) -> anyhow::Result<()> {
-        let letter = self.next_mail()?;
-        println!(
-            "mail from {} to {}: {:?}",
-            letter.hotel, letter.guest.email, letter.mail
-        );
-        Ok(())
+    /// Waits for a mail. Mails to others may come before it.
+    fn print_mail(&self, email: &str) -> anyhow::Result<()> {
+        loop {
+            let letter = self.mails.recv_timeout(PATIENCE)?;
+            if letter.guest.email == email {
+                println!("mail from {} to {email}: {:?}", letter.hotel, letter.mail);
+                return Ok(());
+            }
+        }
     }
 }
 
 fn id(held: &Reply) -> anyhow::Result<String> {
     let id = held.body["booking"].as_str();
-    Ok(id
-        .with_context(|| format!("no booking: {held:?}"))?
-        .to_owned())
+    let id = id.with_context(|| format!("no booking: {held:?}"))?;
+    Ok(id.to_owned())
 }
 
 fn said(reply: &Reply) -> String {
-    let error = reply.body["error"]
-        .as_str()
-        .map(|error| format!(", {error}"));
-    format!("{}{}", reply.status, error.unwrap_or_default())
+    match reply.body["error"].as_str() {
+        Some(error) => format!("{}, {error}", reply.status),
+        None => reply.status.to_string(),
+    }
 }

@@ -1,6 +1,10 @@
 //! A guest at a browser: the least of an HTTP client.
 
+use crate::booking::Guest;
+use crate::reception::BookingRequest;
+use crate::room::Nights;
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,13 +17,13 @@ pub(crate) struct Reply {
 }
 
 /// Sends a request with headers and a body.
-pub(crate) fn send(
+fn send(
     front: SocketAddr,
     request: &str,
     headers: &[(&str, &str)],
-    body: &Value,
+    body: &impl Serialize,
 ) -> anyhow::Result<Reply> {
-    let body = body.to_string();
+    let body = serde_json::to_string(body)?;
     let lines = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"));
@@ -45,27 +49,31 @@ fn parse(reply: &str) -> anyhow::Result<Reply> {
     })
 }
 
-/// Asks for a room, for one night. A browser that is not sure sends the request again, under the same key.
+/// A room for one night.
+pub(crate) fn wish(room: &str, night: u32, email: &str) -> BookingRequest {
+    let name = email.split('@').next().unwrap_or(email).to_owned();
+    BookingRequest {
+        room: room.to_owned(),
+        nights: Nights {
+            from: night,
+            until: night + 1,
+        },
+        guest: Guest {
+            name,
+            email: email.to_owned(),
+        },
+    }
+}
+
+/// Sends a form. A browser without an answer sends it again, under the same key.
 pub(crate) fn hold(
     front: SocketAddr,
-    room: &str,
-    night: u32,
-    email: &str,
+    hotel: &str,
+    key: &str,
+    wish: &BookingRequest,
 ) -> anyhow::Result<Reply> {
-    let (hotel, room) = room.split_once('/').context("no hotel")?;
-    let name = email.split('@').next();
-    let body = json!({
-        "room": room,
-        "nights": { "from": night, "until": night + 1 },
-        "guest": { "name": name, "email": email },
-    });
-    let key = format!("{room}-{night}-{email}");
-    send(
-        front,
-        &format!("POST /{hotel}/bookings"),
-        &[("Idempotency-Key", &key)],
-        &body,
-    )
+    let key = [("Idempotency-Key", key)];
+    send(front, &format!("POST /{hotel}/bookings"), &key, wish)
 }
 
 pub(crate) fn get(front: SocketAddr, page: &str) -> anyhow::Result<Reply> {
