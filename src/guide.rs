@@ -41,8 +41,19 @@ shelf! {
 }
 
 shelf! {
+    /// How do I do this?
+    recipes {
+        batch_jobs = "batch-jobs.md",
+        erasure = "erasure.md",
+        http = "http.md",
+        schema_evolution = "schema-evolution.md",
+    }
+}
+
+shelf! {
     /// How do I know that it works?
     test {
+        programs = "programs.md",
         specifications = "specifications.md",
     }
 }
@@ -51,5 +62,16 @@ shelf! {
     /// How do I run it?
     operate {
         backup = "backup.md",
+        emmett_for_node = "emmett-for-node.md",
+        monitoring = "monitoring.md",
+        rolling_deployments = "rolling-deployments.md",
+    }
+}
+
+shelf! {
+    /// Is it the right choice?
+    compare {
+        others = "others.md",
+        when_not = "when-not.md",
     }
 }

@@ -7,6 +7,7 @@ mod consumers;
 mod doctor;
 mod environment;
 mod examples;
+mod guide;
 mod hotel;
 mod http_front;
 mod jobs;
