@@ -1,4 +1,4 @@
-//! A blocking HTTP front: versions as `ETag`, preconditions, keys of commands, and a status for each error.
+//! A blocking HTTP front: versions as ETag, preconditions, keys of commands, and a status for each error.
 //!
 //! `cargo run --example 11_http`
 
@@ -193,7 +193,10 @@ fn handle(store: &EventStore, request: &mut Request) -> Result<Answer, Answer> {
 }
 
 /// Serves with several threads until the closure ends.
-pub fn serve<T>(store: &EventStore, meanwhile: impl FnOnce(SocketAddr) -> T) -> anyhow::Result<T> {
+pub fn serve<T: Send>(
+    store: &EventStore,
+    meanwhile: impl FnOnce(SocketAddr) -> T + Send,
+) -> anyhow::Result<T> {
     const THREADS: usize = 4;
     let server = Server::http("127.0.0.1:0").map_err(anyhow::Error::from_boxed)?;
     let address = server.server_addr().to_ip();
@@ -208,9 +211,9 @@ pub fn serve<T>(store: &EventStore, meanwhile: impl FnOnce(SocketAddr) -> T) -> 
     };
     std::thread::scope(|scope| {
         (0..THREADS).for_each(|_| drop(scope.spawn(work)));
-        let done = meanwhile(address);
+        let done = scope.spawn(|| meanwhile(address)).join();
         (0..THREADS).for_each(|_| server.unblock());
-        Ok(done)
+        done.map_err(|_| anyhow::anyhow!("the client panicked"))
     })
 }
 

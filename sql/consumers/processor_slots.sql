@@ -330,7 +330,8 @@ CREATE OR REPLACE FUNCTION public.emt_slot_release(
     $$;
 
 -- Gives a worker its fair share of a processor's slots: free ones, and those with an expired lease. If other workers hold
--- more than their share, it asks for slots of theirs. Returns all slots that the worker holds then. A paused holder may
+-- more than their share, it asks for slots of theirs. _workers is the number of the owner's workers that run: those that
+-- hold nothing yet have a share, too. Returns all slots that the worker holds then. A paused holder may
 -- still have a row locked, in a transaction that it will never finish: that session is ended. Counts how often a lease
 -- expired at the position at which it was taken: the message after it probably crashed the process. The times are the
 -- server's.
@@ -340,7 +341,8 @@ CREATE OR REPLACE FUNCTION public.emt_slot_take(
     _version    INTEGER,
     _owner      TEXT,
     _worker     INTEGER,
-    _lease      INTERVAL
+    _lease      INTERVAL,
+    _workers    INTEGER DEFAULT 1
 ) RETURNS TABLE (slot INTEGER, "position" BIGINT, epoch BIGINT, crashes INTEGER)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -355,7 +357,8 @@ DECLARE
     _locker INTEGER;
 BEGIN
     SELECT count(*), count(*) FILTER (WHERE held.owner = _owner AND held.worker = _worker),
-           (SELECT count(DISTINCT other.name)
+           (SELECT greatest(count(DISTINCT other.name) FILTER (WHERE starts_with(other.name, _owner || '/')), _workers - 1)
+                   + count(DISTINCT other.name) FILTER (WHERE NOT starts_with(other.name, _owner || '/'))
               FROM public.emt_processor_slots AS shared,
                    LATERAL (VALUES (shared.owner || '/' || shared.worker, shared.expires_at),
                                    (shared.wanted_by, shared.wanted_until)) AS other (name, until)
@@ -417,13 +420,13 @@ BEGIN
         UPDATE public.emt_processor_slots AS asked
            SET wanted_by = _self, wanted_until = _now + _lease
           FROM (SELECT spare.slot
-                  FROM (SELECT held.slot,
+                  FROM (SELECT held.slot, held.wanted_by IS NULL OR held.wanted_until <= _now AS is_unwanted,
                                row_number() OVER (PARTITION BY held.owner, held.worker ORDER BY held.slot) AS number
                           FROM public.emt_processor_slots AS held
                          WHERE held.partition = _partition AND held.processor = _processor
                            AND held.version = _version AND held.expires_at > _now
                            AND held.owner || '/' || held.worker <> _self) AS spare
-                 WHERE spare.number > _share
+                 WHERE spare.number > _share AND spare.is_unwanted
                  ORDER BY spare.number DESC
                  LIMIT _slots / (_others + 1) - _mine) AS spare
          WHERE asked.partition = _partition AND asked.processor = _processor

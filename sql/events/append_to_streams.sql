@@ -79,6 +79,138 @@ EXCEPTION WHEN SQLSTATE 'SE040' THEN
 END
 $$;
 
+-- Creates a partition's own function for appends to several streams, emt_append_to_streams_in_emt_default and so on. It is the
+-- same call, in two statements for any number of streams: one advances all streams, in the order of their names, and one
+-- inserts all messages. That settles the usual call, in which nothing is refused. What needs a closer look is undone and left to
+-- emt_append_to_streams: conditions, given message ids, a stream that is named twice, a version that is not as expected, a new
+-- stream where an archived one may have the name.
+CREATE OR REPLACE FUNCTION public.emt_append_to_streams_create(_partition TEXT) RETURNS VOID
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    _suffix TEXT := public.emt_partition_suffix(_partition);
+BEGIN
+    EXECUTE format($create$
+CREATE OR REPLACE FUNCTION public.%1$I(
+    _stream_ids         TEXT[],
+    _stream_types       TEXT[],
+    _partition          TEXT,
+    _expected_versions  BIGINT[],
+    _message_counts     INTEGER[],
+    _message_ids        TEXT[],
+    _message_types      TEXT[],
+    _message_kinds      TEXT[],
+    _schema_versions    TEXT[],
+    _messages_data      JSONB[],
+    _messages_metadata  JSONB[],
+    _find_repeated      BOOLEAN,
+    _projections        JSONB
+) RETURNS TABLE (number INTEGER, result BIGINT[])
+    LANGUAGE plpgsql
+    AS $function$
+DECLARE
+    _fits BOOLEAN := NOT _find_repeated AND (0 = ANY (_message_counts)) IS FALSE
+                     AND pg_catalog.current_setting('transaction_isolation') = 'read committed';
+    _looks BOOLEAN;
+    _streams TEXT[];
+    _positions BIGINT[];
+    _stored RECORD;
+BEGIN
+    IF _fits THEN
+        -- In this order, as in emt_append_in_..., and outside of the block: what is undone would give the fence back.
+        IF _projections IS NOT NULL THEN
+            PERFORM public.emt_projection_share(_partition);
+        END IF;
+        PERFORM public.emt_fence(_partition);
+        BEGIN
+            WITH stream AS MATERIALIZED (
+                SELECT one.id, one.type, one.expected_version, one.count, one.number
+                  FROM unnest(_stream_ids, _stream_types, _expected_versions, _message_counts)
+                       WITH ORDINALITY AS one (id, type, expected_version, count, number)
+            ), advanced AS (
+                INSERT INTO public.%2$I AS stored
+                    (stream_id, stream_position, partition, stream_type, stream_metadata, is_archived)
+                SELECT stream.id, stream.count, _partition, stream.type, '{}', FALSE
+                  FROM stream
+                 ORDER BY stream.id COLLATE "C"
+                ON CONFLICT (stream_id, partition, is_archived) DO UPDATE
+                    SET stream_position = stored.stream_position + EXCLUDED.stream_position
+                RETURNING stored.stream_id, stored.stream_position
+            )
+            SELECT pg_catalog.bool_and(stream.expected_version IS NULL
+                                       OR stream.expected_version = advanced.stream_position - stream.count
+                                       OR stream.expected_version = -1 AND advanced.stream_position > stream.count)
+                   AND (pg_catalog.bool_and(advanced.stream_position > stream.count)
+                        OR NOT (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition)),
+                   pg_catalog.array_agg(stream.id ORDER BY stream.number, place),
+                   pg_catalog.array_agg(advanced.stream_position - stream.count + place ORDER BY stream.number, place)
+              INTO _fits, _streams, _positions
+              FROM stream
+              JOIN advanced ON advanced.stream_id = stream.id
+             CROSS JOIN LATERAL pg_catalog.generate_series(1, stream.count) AS place;
+            IF _fits IS NOT TRUE THEN
+                RAISE EXCEPTION USING ERRCODE = 'SE040';
+            END IF;
+        EXCEPTION WHEN SQLSTATE 'SE040' OR cardinality_violation THEN
+            _fits := FALSE;
+        END;
+    END IF;
+    IF _fits IS NOT TRUE THEN
+        RETURN QUERY SELECT one.number, one.result
+          FROM public.emt_append_to_streams(
+               _stream_ids, _stream_types, _partition, _expected_versions, _message_counts, _message_ids, _message_types,
+               _message_kinds, _schema_versions, _messages_data, _messages_metadata, _find_repeated, _projections) AS one;
+        RETURN;
+    END IF;
+
+    -- After the locks of the streams' rows, as in emt_append_in_....
+    _looks := (pg_catalog.pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL) IS NOT TRUE
+              AND (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming
+                          AND (SELECT missed.global_position FROM public.emt_missed AS missed
+                                WHERE missed.partition = _partition AND missed.global_position > tenant.missed_after
+                                LIMIT 1) IS NULL
+                     FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) IS NOT TRUE;
+    FOR _stored IN
+        WITH message AS MATERIALIZED (
+            SELECT one.*
+              FROM unnest(_streams, _positions, _message_ids, _message_types, _message_kinds, _schema_versions, _messages_data,
+                          _messages_metadata)
+                   AS one (stream, place, id, type, kind, schema_version, data, metadata)
+             ORDER BY one.stream COLLATE "C", one.place
+        ), appended AS (
+            INSERT INTO public.%3$I
+                (stream_position, global_position, is_archived, message_kind, stream_id, partition,
+                 message_schema_version, message_id, message_type, message_data, message_metadata)
+            SELECT message.place, pg_catalog.nextval('public.emt_global_message_position'::REGCLASS), FALSE, message.kind, message.stream,
+                   _partition, message.schema_version, message.id, message.type, message.data, message.metadata
+              FROM message
+            RETURNING stream_id, stream_position, global_position, created, message_type
+        )
+        SELECT first.number, appended.stream_id,
+               ARRAY[0, pg_catalog.max(appended.stream_position),
+                     CASE WHEN _projections IS NULL THEN 0
+                          ELSE extract(EPOCH FROM pg_catalog.max(appended.created)) OPERATOR(pg_catalog.*) 1000000 END::BIGINT]
+               OPERATOR(pg_catalog.||) pg_catalog.array_agg(appended.global_position ORDER BY appended.stream_position) AS result,
+               pg_catalog.array_agg(appended.message_type ORDER BY appended.stream_position) AS types
+          FROM appended
+          JOIN pg_catalog.unnest(_stream_ids) WITH ORDINALITY AS first (stream, number) ON first.stream = appended.stream_id
+         GROUP BY first.number, appended.stream_id
+         ORDER BY first.number
+    LOOP
+        number := _stored.number;
+        result := _stored.result;
+        IF _looks THEN
+            result := public.emt_append_look(_partition, _projections, _stored.stream_id, _stored.types, result);
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$function$
+        $create$, 'emt_append_to_streams_in_' || _suffix, 'emt_streams_' || _suffix || '_active',
+        'emt_messages_' || _suffix || '_active', 'emt_inline_in_' || _suffix);
+END
+$$;
+
 -- Whether a stream is at an expected version: {5, version} when it is, and emt_append's {1, version} or {2, version} when
 -- not. Until the transaction ends, no other one appends to the stream, archives it or, where it does not exist, begins it.
 -- _expected_version: 0 no stream, -1 the stream exists, n exactly n.

@@ -65,6 +65,15 @@ impl Shared {
         }
     }
 
+    /// Returns the number of running workers of a processor.
+    pub(super) fn living_workers(&self, processor: &Processor) -> usize {
+        let of_processor = self
+            .mailboxes
+            .iter()
+            .filter(|mailbox| mailbox.processor.name == processor.name && mailbox.is_alive());
+        of_processor.count()
+    }
+
     /// Returns whether the consumer retries after an error of the library's own statements. A service retries all
     /// database errors, unless the database does not fit the program: operators may repair the cause while it runs. A
     /// job has to end, so it retries transient errors only.

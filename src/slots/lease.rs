@@ -16,7 +16,7 @@ const REGISTER: PartitionSql = PartitionSql::new(
 const TAKE: PartitionSql = PartitionSql::new(
     "
     SELECT slot, position, epoch, crashes
-      FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))",
+      FROM {schema}.emt_slot_take($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6), $7)",
 );
 
 /// The compare-and-set that commits a batch. A worker that lost one of its slots updates too few rows. If the processor has
@@ -123,13 +123,21 @@ impl ProcessorKey<'_> {
         Ok(rows.first().map_or(Ok(0), |row| get_u32(row, "slots"))?)
     }
 
-    /// Releases slots that others want, takes this worker's share, and returns all slots that it then holds.
-    pub(crate) fn take(&self, sql: &mut dyn Sql, holder: Holder<'_>) -> Result<Vec<HeldSlot>> {
+    /// Releases slots that others want, takes this worker's share, and returns all slots that it then holds. `workers` is
+    /// the number of running workers of the processor in this consumer.
+    pub(crate) fn take(
+        &self,
+        sql: &mut dyn Sql,
+        holder: Holder<'_>,
+        workers: usize,
+    ) -> Result<Vec<HeldSlot>> {
         let lease = holder.lease.as_secs_f64();
+        let workers = i32::try_from(workers).unwrap_or(i32::MAX);
         let parameters = self.parameters([
             param(&holder.owner, Type::TEXT),
             param(&holder.worker, Type::INT4),
             param(&lease, Type::FLOAT8),
+            param(&workers, Type::INT4),
         ]);
         self.release_where(sql, holder, true)?;
         let rows = sql

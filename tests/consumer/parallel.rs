@@ -78,6 +78,23 @@ fn workers_of_one_process_share_the_slots_and_keep_the_order_of_each_stream() ->
 }
 
 #[test]
+fn workers_of_one_process_have_their_shares_before_any_lease_is_renewed() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let last = append(&store, 20, 2)?;
+    let consumer = store
+        .consumer()
+        .projector(Projector::new(counts("counts")).workers(4).slots(16))
+        .lease(Duration::from_secs(3_600))
+        .start()?;
+    store.wait_for("counts", last, LONG)?;
+
+    assert_eq!(shares(&mut database.client()?)?, [4, 4, 4, 4]);
+    assert_exact(&store, 20, 2)?;
+    consumer.stop()?;
+    Ok(())
+}
+
+#[test]
 fn slots_move_when_a_process_joins_and_when_it_leaves() -> anyhow::Result<()> {
     let (database, store) = store()?;
     let mut client = database.client()?;

@@ -8,3 +8,4 @@ mod messages;
 mod metadata;
 mod refused;
 mod schema_evolution;
+mod together;

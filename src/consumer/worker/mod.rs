@@ -355,7 +355,8 @@ impl Worker {
         self.confirm()?;
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         let (key, holder) = (shared.key(&mailbox.processor), shared.holder(&mailbox));
-        let held = shared.run(|sql| key.take(sql, holder))?;
+        let workers = shared.living_workers(&mailbox.processor);
+        let held = shared.run(|sql| key.take(sql, holder, workers))?;
         // Another worker may have failed: the processor stops in all processes.
         if let Some(failure) = shared.run(|sql| key.failure(sql))? {
             return Err(BatchError::Stopped(failure));

@@ -1,0 +1,143 @@
+//! `emt_append_to_streams_in_…` gives the results of `emt_append_to_streams`, and stores the same.
+
+use crate::support::store;
+use postgres::Client;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+
+const PARTITION: &str = "emt:default";
+
+/// An append to one of some streams: its expected version and the number of its messages.
+type StreamAppend = (u8, Option<i64>, i32);
+
+/// Names whose order depends on the collation, an archived stream, and one that is begun and archived on the way.
+const NAMES: [&str; 5] = ["b-1", "B-1", "ä-1", "archived-1", "c-1"];
+
+#[derive(Debug, PartialEq)]
+struct Stored {
+    streams: Vec<(String, i64)>,
+    messages: Vec<(String, i64, String, i64)>,
+}
+
+fn call(
+    client: &mut Client,
+    function: &str,
+    appends: &[StreamAppend],
+    find_repeated: bool,
+) -> anyhow::Result<Vec<(i32, Vec<i64>)>> {
+    let names: Vec<&str> = appends
+        .iter()
+        .map(|one| NAMES[usize::from(one.0)])
+        .collect();
+    let kinds = vec!["c"; appends.len()];
+    let expected: Vec<Option<i64>> = appends.iter().map(|one| one.1).collect();
+    let counts: Vec<i32> = appends.iter().map(|one| one.2).collect();
+    let total = usize::try_from(counts.iter().sum::<i32>())?;
+    let ids: Vec<String> = (0..total).map(|number| format!("id-{number}")).collect();
+    let types: Vec<String> = (0..total).map(|number| format!("Type{number}")).collect();
+    let (kind, version) = (vec!["E"; total], vec!["1"; total]);
+    let (data, metadata) = (vec!["{}"; total], vec!["{}"; total]);
+    let sql = format!(
+        "SELECT number, result FROM {function}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::TEXT[]::JSONB[], $11::TEXT[]::JSONB[], $12, NULL)"
+    );
+    let rows = client.query(
+        &sql,
+        &[
+            &names,
+            &kinds,
+            &PARTITION,
+            &expected,
+            &counts,
+            &ids,
+            &types,
+            &kind,
+            &version,
+            &data,
+            &metadata,
+            &find_repeated,
+        ],
+    )?;
+    let mut results: Vec<(i32, Vec<i64>)> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    // Refused calls give the sequence's positions away: only their distances count.
+    let lowest = results
+        .iter()
+        .flat_map(|(_, result)| result.iter().skip(3))
+        .min()
+        .copied()
+        .unwrap_or_default();
+    for (_, result) in &mut results {
+        result.iter_mut().skip(3).for_each(|one| *one -= lowest);
+    }
+    results.sort();
+    Ok(results)
+}
+
+fn stored(client: &mut Client) -> anyhow::Result<Stored> {
+    let streams = client.query(
+        "SELECT stream_id, stream_position FROM emt_streams ORDER BY stream_id COLLATE \"C\", is_archived",
+        &[],
+    )?;
+    let messages = client.query(
+        "SELECT stream_id, stream_position, message_type, row_number() OVER (ORDER BY global_position)
+           FROM emt_messages ORDER BY global_position",
+        &[],
+    )?;
+    Ok(Stored {
+        streams: streams.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        messages: messages
+            .iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+            .collect(),
+    })
+}
+
+#[test]
+fn appends_to_several_streams_are_the_same_in_both_functions() -> anyhow::Result<()> {
+    let (one_database, one) = store()?;
+    let (other_database, other) = store()?;
+    for store in [&one, &other] {
+        let event = emmett_postgresql::RawEvent::new("Begun", serde_json::json!({}));
+        store.append_to_stream("archived-1", &[event])?;
+        store.archive_stream("archived-1")?;
+    }
+    let mut fast = one_database.client()?;
+    let mut exact = other_database.client()?;
+    let expected = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(-1)),
+        2 => (0_i64..4).prop_map(Some),
+    ];
+    let appends = prop::collection::vec((0_u8..5, expected, 0_i32..4), 1..5);
+    let mut runner = TestRunner::new(Config::with_cases(300));
+    let (mut plain, mut refused) = (0, 0);
+    let cases = (appends, prop::bool::weighted(0.1));
+    for _ in 0..300 {
+        let tree = cases.new_tree(&mut runner).map_err(anyhow::Error::msg)?;
+        let (appends, find_repeated): (Vec<StreamAppend>, bool) = tree.current();
+        let fits = call(
+            &mut fast,
+            "emt_append_to_streams_in_emt_default",
+            &appends,
+            find_repeated,
+        );
+        let same = call(&mut exact, "emt_append_to_streams", &appends, find_repeated);
+        match (fits, same) {
+            (Ok(fits), Ok(same)) => {
+                assert_eq!(fits, same, "{appends:?}");
+                let is_refused = same.iter().any(|(_, result)| [1, 2].contains(&result[0]));
+                plain += i32::from(!is_refused);
+                refused += i32::from(is_refused);
+            }
+            (Err(fits), Err(same)) => assert_eq!(fits.to_string(), same.to_string(), "{appends:?}"),
+            (fits, same) => panic!("{appends:?}: {fits:?}, and not {same:?}"),
+        }
+        assert_eq!(stored(&mut fast)?, stored(&mut exact)?, "{appends:?}");
+    }
+    assert!(
+        plain > 20 && refused > 20,
+        "{plain} stored, {refused} refused"
+    );
+    Ok(())
+}
