@@ -32,6 +32,15 @@ struct Payment {
     amount: u32,
 }
 
+/// Ends the threads of the front, also after a panic.
+struct Closing<'s>(&'s Server);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        (0..THREADS).for_each(|_| self.0.unblock());
+    }
+}
+
 impl Front {
     pub(crate) fn open(receptions: BTreeMap<String, Reception>) -> anyhow::Result<Self> {
         let server = Server::http("127.0.0.1:0").map_err(anyhow::Error::from_boxed)?;
@@ -53,9 +62,8 @@ impl Front {
             for _ in 0..THREADS {
                 scope.spawn(|| self.work());
             }
-            let outcome = while_open(address);
-            (0..THREADS).for_each(|_| self.server.unblock());
-            outcome
+            let _closing = Closing(&self.server);
+            while_open(address)
         })
     }
 

@@ -42,6 +42,18 @@ const LIST: PartitionSql = PartitionSql::new(
      LIMIT $4",
 );
 
+const OVERDUE: PartitionSql = PartitionSql::new(
+    "
+    SELECT workflow, pg_catalog.count(*) AS timers,
+           (extract(EPOCH FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(due_at))
+            OPERATOR(pg_catalog.*) 1000000)::BIGINT AS late_by
+      FROM {schema}.emt_timers
+     WHERE partition = $1
+       AND due_at < pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $2)
+     GROUP BY workflow
+     ORDER BY workflow COLLATE \"C\"",
+);
+
 const COUNT_OF: PartitionSql = PartitionSql::new(
     "
     SELECT timer.workflow, timer.id, pg_catalog.count(*) AS timers
@@ -309,6 +321,40 @@ pub(super) fn list(
                 due_at: get(row, "due_at")?,
                 due_in: elapsed_from_sql(get(row, "due_in")?),
                 set_at: get(row, "set_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Timers of a workflow that should have fired.
+#[derive(Debug)]
+pub(crate) struct OverdueTimers {
+    pub(crate) workflow: String,
+    pub(crate) timers: u64,
+    /// Time since the first of them was due, by the server's clock.
+    pub(crate) late_by: Duration,
+}
+
+/// Returns the workflows with timers that were due more than some time ago.
+pub(crate) fn overdue(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    late_by: Duration,
+) -> Result<Vec<OverdueTimers>> {
+    let late_by = late_by.as_secs_f64();
+    let parameters = [
+        param(&partition.name, Type::TEXT),
+        param(&late_by, Type::FLOAT8),
+    ];
+    let rows = sql
+        .query(&partition.sql(OVERDUE), &parameters)
+        .map_err(|source| Error::in_partition("find overdue timers", &partition.name, source))?;
+    rows.iter()
+        .map(|row| {
+            Ok(OverdueTimers {
+                workflow: get(row, "workflow")?,
+                timers: get_u64(row, "timers")?,
+                late_by: elapsed_from_sql(get(row, "late_by")?),
             })
         })
         .collect()

@@ -1,8 +1,10 @@
+use super::child;
 use super::fixtures::{
     LONG, PROCESSOR, checkout, pay, place, recorded, run, stream, types, waiting,
 };
 use crate::support::{store, wait_until};
 use emmett_postgresql::EventStore;
+use emmett_postgresql::operations::FindingKind;
 use emmett_postgresql::testing::Database;
 use emmett_postgresql::workflow::TimerOptions;
 use serde_json::json;
@@ -363,5 +365,81 @@ fn a_consumer_of_all_tenants_fires_their_timers() -> anyhow::Result<()> {
         wait_for_cancellation(&store.tenant(tenant)?, "1");
     }
     consumer.stop()?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs libfaketime, which scripts/install-faketime installs"]
+fn a_clients_wrong_clock_changes_nothing() -> anyhow::Result<()> {
+    for (wrong_by, hours) in [("+1h", 1.0), ("-1h", -1.0)] {
+        let (database, store) = store()?;
+        let _child = child::start_with_clock(database.url(), wrong_by)?;
+        place(&store, "1", 700)?;
+        wait_for_cancellation(&store, "1");
+
+        let messages = recorded(&store, &stream("1"))?;
+        let fired = &recorded(&store, "emt:timers:checkout:1")?[0];
+        let waited = fired.recorded_at.duration_since(messages[0].recorded_at)?;
+        assert!(
+            waited >= Duration::from_millis(700),
+            "{wrong_by}: {waited:?}"
+        );
+        let fast_by =
+            (id_time(&messages[0].message_id)? - seconds(messages[0].recorded_at)?) / 3_600.0;
+        assert!(
+            (fast_by - hours).abs() < 0.1,
+            "the client's clock is wrong by {fast_by} hours"
+        );
+    }
+    Ok(())
+}
+
+/// The time at which the client has made an id of version 7, in seconds since 1970.
+fn id_time(id: &str) -> anyhow::Result<f64> {
+    let digits: String = id.chars().filter(|one| *one != '-').take(12).collect();
+    Ok(Duration::from_millis(u64::from_str_radix(&digits, 16)?).as_secs_f64())
+}
+
+fn seconds(time: std::time::SystemTime) -> anyhow::Result<f64> {
+    Ok(time
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)?
+        .as_secs_f64())
+}
+
+#[test]
+fn the_doctor_names_workflows_with_overdue_timers() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    place(&store, "1", HOUR)?;
+    place(&store, "2", HOUR)?;
+    run(&store, checkout())?;
+    let findings = || -> anyhow::Result<Vec<String>> {
+        let report = store.doctor()?;
+        let of_timers = report
+            .findings
+            .into_iter()
+            .filter(|finding| finding.kind == FindingKind::OverdueTimers);
+        Ok(of_timers.map(|finding| finding.problem).collect())
+    };
+    assert!(findings()?.is_empty(), "they are not due yet");
+
+    let mut client = database.client()?;
+    client.execute(
+        "UPDATE emt_timers SET due_at = clock_timestamp() - INTERVAL '30 seconds'",
+        &[],
+    )?;
+    assert!(findings()?.is_empty(), "a program may be firing them");
+    client.execute(
+        "UPDATE emt_timers SET due_at = clock_timestamp() - INTERVAL '2 hours'",
+        &[],
+    )?;
+    let [problem] = &findings()?[..] else {
+        panic!("one finding for the workflow");
+    };
+    assert!(
+        problem.starts_with("2 timers of workflow \"checkout\" are overdue, the first one by 7"),
+        "{problem}"
+    );
+    run(&store, checkout())?;
+    assert!(findings()?.is_empty(), "they have fired");
     Ok(())
 }

@@ -112,6 +112,8 @@ pub enum FindingKind {
     ProcessorAhead,
     /// A processor has parked messages.
     ParkedMessages,
+    /// Timers of a workflow were due more than a minute ago, and no program has fired them.
+    OverdueTimers,
     /// Emmett's migrations have replaced functions that Emmett's clients call.
     ReplacedFunctions,
     /// Clients of Emmett keep projections or run processors in the store.
@@ -148,6 +150,7 @@ impl FindingKind {
             Self::ProcessorFailed => "processorFailed",
             Self::ProcessorAhead => "processorAhead",
             Self::ParkedMessages => "parkedMessages",
+            Self::OverdueTimers => "overdueTimers",
             Self::ReplacedFunctions => "replacedFunctions",
             Self::Neighbour => "neighbour",
         }

@@ -10,6 +10,7 @@ mod projections;
 mod proof;
 mod search_path;
 mod shared_type;
+mod timers;
 
 pub use fence::{FeedState, FenceHolder, HolderKind};
 pub use finding::{Finding, FindingKind, Severity};
@@ -103,6 +104,7 @@ fn examine_tables(sql: &mut dyn Sql, partition: &Partition) -> Result<DoctorRepo
     findings.extend(projections::examine(sql, partition)?);
     findings.extend(shared_type::examine(sql, partition)?);
     findings.extend(neighbour::examine(sql, partition)?);
+    findings.extend(timers::examine(sql, partition)?);
     Ok(DoctorReport {
         feed: Some(feed),
         findings,
@@ -121,6 +123,7 @@ impl EventStore {
     /// - schemas on the search path in which other roles may create functions
     /// - processors without progress
     /// - inline projections that are not active
+    /// - timers of workflows that should have fired
     ///
     /// Only superusers and members of `pg_read_all_stats` can see the activity of other roles.
     ///
