@@ -37,6 +37,7 @@ shelf! {
         consumers = "consumers.md",
         decisions = "decisions.md",
         documents = "documents.md",
+        hotel = "hotel.md",
         read_models = "read-models.md",
         streams = "streams.md",
         tenants = "tenants.md",

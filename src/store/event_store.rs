@@ -429,7 +429,9 @@ impl EventStore {
 
     /// Returns the store of one tenant, with its own streams, feed and documents. The default partition is the store itself.
     ///
-    /// The tenant has to be [added](Tenants::add) first. Until then, operations fail with [`Error::UnknownTenant`].
+    /// The tenant has to be [added](Tenants::add) first. Until then, operations fail with [`Error::UnknownTenant`]. The inline
+    /// projections are built in a tenant by its first append or session, or by the start of a consumer. Until then, their
+    /// collections are empty.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if the name is not valid for a tenant.

@@ -8,6 +8,7 @@ mod doctor;
 mod environment;
 mod examples;
 mod guide;
+mod hotel;
 mod http_front;
 mod jobs;
 mod keys;
