@@ -6,7 +6,7 @@ use crate::events::fence::fixtures::{
 use crate::support::{CartEvent, added, store};
 use emmett_postgresql::{
     AppendOptions, Appended, ConnectionOptions, Error, EventStore, ExpectedVersion, FeedOptions,
-    RawEvent, ReadOptions, Result,
+    RawEvent, ReadOptions, Result, StreamMessages,
 };
 use postgres::error::SqlState;
 use postgres::{Client, IsolationLevel};
@@ -164,6 +164,42 @@ fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Res
         })?;
         let refused = matches!(appended, Err(Error::StreamArchived { version: 1, .. }));
         Ok(refused && Sides::of(ground, "Note-1")?.archived.streams == 1)
+    })
+}
+
+#[test]
+fn an_append_to_several_streams_that_waited_for_the_move_of_one_is_refused() -> anyhow::Result<()> {
+    let look_at_the_archive = Change::Rewrite {
+        function: "emt_append_to_streams_in_emt_default",
+        replace: "IF _has_new THEN",
+        with: "IF FALSE THEN",
+    };
+
+    fails_without(&[look_at_the_archive], |ground| {
+        ground.store.append_to_stream("Note-1", &[noted()])?;
+        let mut archiving = ground.begin()?;
+        archiving.query(
+            "SELECT public.emt_stream_move('Note-1', $1, TRUE)",
+            &[&DEFAULT],
+        )?;
+        let appended = thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let streams = ["Note-1", "Note-2"];
+                let streams = streams.map(|name| StreamMessages::new(name, &[noted()]));
+                ground
+                    .store
+                    .append_to_streams(streams.into_iter().collect::<Result<_>>()?)
+            });
+            ground.wait_for_waiting(1)?;
+            archiving.batch_execute("COMMIT")?;
+            anyhow::Ok(waiting.join().expect("the writer does not panic"))
+        })?;
+        let refused = matches!(appended, Err(Error::StreamArchived { version: 1, .. }));
+        let other = ground
+            .store
+            .read_stream::<RawEvent>("Note-2")?
+            .current_version;
+        Ok(refused && other == 0 && Sides::of(ground, "Note-1")?.archived.streams == 1)
     })
 }
 
