@@ -1,8 +1,8 @@
 //! Answers of the HTTP front, and the status of each error.
 
 use crate::refusal::Refusal;
-use emmett_postgresql::Error;
 use emmett_postgresql::decide::DecideError;
+use emmett_postgresql::{Error, pongo};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Cursor;
@@ -43,15 +43,11 @@ impl Answer {
         if status == 500 {
             eprintln!("a request failed: {error:#}");
         }
-        let (body, headers) = (json!({ "error": text }), Vec::new());
-        let answer = Self {
+        let retry_after = (status == 503).then(|| ("Retry-After", "1".to_owned()));
+        Self {
             status,
-            body,
-            headers,
-        };
-        match status {
-            503 => answer.with("Retry-After", "1".to_owned()),
-            _ => answer,
+            body: json!({ "error": text }),
+            headers: retry_after.into_iter().collect(),
         }
     }
 
@@ -80,7 +76,15 @@ fn status(error: &anyhow::Error) -> u16 {
         Some(DecideError::Refused(Refusal::NoSuchRoom | Refusal::NoSuchBooking)) => 404,
         Some(DecideError::Refused(_)) => 409,
         Some(DecideError::Store(error)) => status_of_store(error),
-        None => error.downcast_ref().map_or(500, status_of_store),
+        None => status_of_read(error),
+    }
+}
+
+/// Reads of documents have an error of their own.
+fn status_of_read(error: &anyhow::Error) -> u16 {
+    match error.downcast_ref::<pongo::Error>() {
+        Some(error) if error.is_retryable() || error.is_unavailable() => 503,
+        _ => error.downcast_ref().map_or(500, status_of_store),
     }
 }
 
@@ -90,8 +94,8 @@ fn status_of_store(error: &Error) -> u16 {
         Error::StreamArchived { .. } => 410,
         Error::CommandKeyReused { .. } => 422,
         error if error.is_conflict() => 412,
-        error if error.is_outcome_unknown() => 503,
         error if error.is_retryable() || error.is_unavailable() => 503,
+        error if error.is_outcome_unknown() => 503,
         _ => 500,
     }
 }
