@@ -1,17 +1,16 @@
 //! `emt_append_to_streams_in_…` gives the results of `emt_append_to_streams`, and stores the same.
 
+use crate::events::fence::fixtures::{Change, DEFAULT, append, fails_without};
 use crate::support::store;
 use postgres::Client;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
-const PARTITION: &str = "emt:default";
-
 /// An append to one of some streams: its expected version and the number of its messages.
 type StreamAppend = (u8, Option<i64>, i32);
 
-/// Names whose order depends on the collation, an archived stream, and one that is begun and archived on the way.
+/// Names whose order depends on the collation, and an archived stream.
 const NAMES: [&str; 5] = ["b-1", "B-1", "ä-1", "archived-1", "c-1"];
 
 #[derive(Debug, PartialEq)]
@@ -46,7 +45,7 @@ fn call(
         &[
             &names,
             &kinds,
-            &PARTITION,
+            &DEFAULT,
             &expected,
             &counts,
             &ids,
@@ -140,4 +139,24 @@ fn appends_to_several_streams_are_the_same_in_both_functions() -> anyhow::Result
         "{plain} stored, {refused} refused"
     );
     Ok(())
+}
+
+#[test]
+fn an_open_append_to_several_streams_holds_the_feed() -> anyhow::Result<()> {
+    let fence = Change::Rewrite {
+        function: "emt_append_to_streams_in_emt_default",
+        replace: "PERFORM public.emt_fence(_partition);",
+        with: "",
+    };
+
+    fails_without(&[fence], |ground| {
+        let mut open = ground.begin()?;
+        let both = "SELECT number, result FROM emt_append_to_streams_in_emt_default(
+                        ARRAY['Note-1', 'Note-2'], ARRAY['Note', 'Note'], $1, ARRAY[NULL, NULL]::BIGINT[], ARRAY[1, 1],
+                        ARRAY['a', 'b'], ARRAY['Noted', 'Noted'], ARRAY['E', 'E'], ARRAY['1', '1'],
+                        ARRAY['{}', '{}']::JSONB[], ARRAY['{}', '{}']::JSONB[], FALSE, NULL)";
+        anyhow::ensure!(open.query(both, &[&DEFAULT])?.len() == 2);
+        let later = append(&mut ground.client()?, DEFAULT, "Note-3")?;
+        Ok(ground.store.feed_horizon(0)?.position < later)
+    })
 }

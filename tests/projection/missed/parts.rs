@@ -4,6 +4,7 @@
 use super::{insert, with_version};
 use crate::events::fence::fixtures::{Change, Ground, Scenario, fails_without};
 use crate::support::{added, wait_until};
+use emmett_postgresql::StreamMessages;
 use postgres::Client;
 use postgres::error::SqlState;
 use std::thread;
@@ -69,6 +70,24 @@ fn an_insert_by_hand_is_noted_whichever_parent_it_names() -> anyhow::Result<()> 
              VALUES ('Cart-2', 1, 'a', 'Added', '1', '{}', '{}'), ('Cart-2', 2, 'b', 'Added', '1', '{}', '{}')",
         )?;
         Ok(noted(ground)? == 3)
+    })
+}
+
+#[test]
+fn a_stranger_notes_what_it_appends_to_several_streams() -> anyhow::Result<()> {
+    let look = Change::Rewrite {
+        function: "emt_append_to_streams_in_emt_default",
+        replace: "IF _looks THEN",
+        with: "IF FALSE THEN",
+    };
+
+    fails_without(&[look], |ground| {
+        activate(ground)?;
+        let streams =
+            ["Cart-1", "Cart-2"].map(|name| StreamMessages::new(name, &[added("hat", 1)]));
+        let streams = streams.into_iter().collect::<Result<_, _>>()?;
+        ground.store.append_to_streams(streams)?;
+        Ok(noted(ground)? == 2)
     })
 }
 
