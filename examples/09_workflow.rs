@@ -4,7 +4,7 @@
 
 use emmett_postgresql::consumer::WorkflowProcessor;
 use emmett_postgresql::testing::{self, given_workflow};
-use emmett_postgresql::workflow::{Does, Step, Workflow};
+use emmett_postgresql::workflow::{Does, Step, Workflow, category_of};
 use emmett_postgresql::{Event, EventStore, Reactor, Recorded};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
         .each(move |done: &Recorded<Output>, _| {
             Ok(said.send(format!("{}: {:?}", done.stream_name, done.event))?)
         })
-        .categories(&["emt:workflow:checkout"]);
+        .categories(&[&category_of::<Checkout>()]);
     let checkout = WorkflowProcessor::of::<Checkout>();
     let consumer = store.consumer().workflow(checkout).reactor(shown).start()?;
     store.append_to_stream("Order-1", &[placed(), Input::Placed("2".into())])?;

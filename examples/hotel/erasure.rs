@@ -1,8 +1,9 @@
 //! The erasure of a guest, by hand: no call of the library changes a stored event.
 
 use crate::booking;
-use crate::payment;
+use crate::payment::{self, Payment};
 use crate::read_models::{BOOKINGS, BookingView, GUESTS, GuestView};
+use emmett_postgresql::workflow::stream_of;
 use emmett_postgresql::{EventStore, Transaction};
 use serde_json::json;
 use std::time::Duration;
@@ -58,7 +59,7 @@ pub(crate) fn erase(hotel: &EventStore, email: &str) -> anyhow::Result<Erased> {
 
 fn workflows(bookings: &[String]) -> Vec<String> {
     let ids = bookings.iter().filter_map(|stream| booking::id(stream));
-    ids.map(payment::stream_name).collect()
+    ids.map(stream_of::<Payment>).collect()
 }
 
 fn erase_events(

@@ -3,17 +3,12 @@
 use crate::booking::{self, Guest};
 use crate::read_models::{BOOKINGS, BookingView};
 use anyhow::Context;
+use emmett_postgresql::events::outbox_key;
 use emmett_postgresql::{Event, FailurePolicy, Reactor, ReactorContext, Recorded};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 pub(crate) const TOPIC: &str = "mail";
-const OUTBOX: &str = "emt:outbox:mail-";
-
-/// The outbox of a booking.
-pub(crate) fn outbox(booking: &str) -> String {
-    format!("{OUTBOX}{booking}")
-}
 
 /// A command in the outbox. It has no address: the guest is looked up when it is delivered, so nothing has to be erased here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +47,7 @@ fn letter(
     command: &Recorded<Mail>,
     context: &mut ReactorContext<'_>,
 ) -> anyhow::Result<Option<Letter>> {
-    let stream = &command.stream_name;
-    let booking = stream.strip_prefix(OUTBOX).context("no booking")?;
+    let booking = outbox_key(TOPIC, &command.stream_name).context("no booking")?;
     let hotel = context.partition().to_owned();
     let bookings = context.collection::<BookingView>(BOOKINGS);
     let view = bookings.find_by_id(&booking::stream_name(booking))?;
@@ -78,7 +72,7 @@ mod tests {
         let receipt = NewMessage::new(Mail::Receipt).kind(MessageKind::Command);
         ConsumerSpec::of(mails(post))
             .given_database(insert_booking)
-            .given(&outbox("7"), [receipt])
+            .given("emt:outbox:mail-7", [receipt])
     }
 
     fn insert_booking(store: &EventStore) -> anyhow::Result<()> {

@@ -5,21 +5,12 @@ use anyhow::Context;
 use emmett_postgresql::consumer::WorkflowProcessor;
 use emmett_postgresql::decide::stream;
 use emmett_postgresql::events::StoredEvent;
-use emmett_postgresql::workflow::{Does, Step, Workflow};
+use emmett_postgresql::workflow::{Does, Step, Workflow, category_of, id_of};
 use emmett_postgresql::{Event, FailurePolicy, RawEvent, Reactor, Recorded};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) const NAME: &str = "payment";
-const CATEGORY: &str = "emt:workflow:payment";
-
-pub(crate) fn stream_name(booking: &str) -> String {
-    format!("{CATEGORY}:{booking}")
-}
-
-fn id(stream: &str) -> Option<&str> {
-    stream.strip_prefix(CATEGORY)?.strip_prefix(':')
-}
 
 /// What the workflow reads of a booking, and the input of its timer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -83,13 +74,13 @@ pub(crate) fn payment() -> WorkflowProcessor {
 pub(crate) fn expiries() -> Reactor {
     Reactor::new("expiries")
         .each(|expired: &Recorded<PaymentOutput>, context| {
-            let id = id(&expired.stream_name).context("no booking")?;
+            let id = id_of::<Payment>(&expired.stream_name).context("no booking")?;
             context
                 .decide(stream::<Booking>(&booking::stream_name(id)))
                 .run(|booking| anyhow::Ok(booking.expire(id)))?;
             Ok(())
         })
-        .categories(&[CATEGORY])
+        .categories(&[&category_of::<Payment>()])
         .on_failure(FailurePolicy::stop().retries(3, Duration::from_millis(10)))
 }
 
@@ -99,6 +90,7 @@ mod tests {
     use crate::mails::Mail;
     use crate::room::{Nights, RoomEvent};
     use emmett_postgresql::testing::{ConsumerSpec, given_workflow};
+    use emmett_postgresql::workflow::stream_of;
 
     const HOLD: Duration = Duration::from_secs(60);
 
@@ -140,7 +132,7 @@ mod tests {
         let booking: Vec<_> = booking.into_iter().collect();
         ConsumerSpec::of(expiries())
             .given("Booking-7", booking)
-            .given(&stream_name("7"), [PaymentOutput::HoldExpired])
+            .given(&stream_of::<Payment>("7"), [PaymentOutput::HoldExpired])
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::visitor::{Reply, get, hold, pay, wish};
 use crate::{HOTELS, old_program, open, start};
 use anyhow::Context;
 use emmett_postgresql::error::ProcessorError;
+use emmett_postgresql::events::outbox_stream;
 use emmett_postgresql::operations::{ExportOptions, ParkedSelection};
 use emmett_postgresql::{Error, EventStore, RawEvent};
 use serde_json::json;
@@ -209,7 +210,7 @@ impl Story {
         let night = self.tonight + 2;
         let wish = wish("101", night, "carl@faraway.example");
         let held = hold(self.front, "alpenhof", &format!("form-1-{night}"), &wish)?;
-        let outbox = mails::outbox(&id(&held)?);
+        let outbox = outbox_stream(mails::TOPIC, &id(&held)?)?;
         let command = self.alpenhof.read_stream::<Mail>(&outbox)?.events.remove(0);
         let position = command.global_position;
         match self.alpenhof.wait_for("mails", position, PATIENCE) {

@@ -32,7 +32,8 @@ pub(crate) use handled_events::{EventSelection, FeedFilter, Selection};
 pub(crate) use integrity::SequenceSettings;
 pub use message::{Appendable, MessageKind, NewMessage, Recorded, RecordedMessage};
 pub(crate) use message::{CAUSATION_ID, CORRELATION_ID, OutgoingMessage};
-pub(crate) use outbox::{outbox_category, outbox_stream};
+pub(crate) use outbox::outbox_category;
+pub use outbox::{outbox_key, outbox_stream};
 pub(crate) use partition::{Partition, PartitionSql};
 pub(crate) use snapshot::{Snapshot, SnapshotFormat, UnusableSnapshot};
 pub use stream::{

@@ -9,8 +9,19 @@ pub(crate) fn outbox_category(topic: &str) -> String {
     format!("{OUTBOXES}{topic}")
 }
 
-/// Returns the stream of an outbox's commands with a key.
-pub(crate) fn outbox_stream(topic: &str, key: &str) -> Result<String> {
+/// Returns the stream of an outbox's commands with a key, `emt:outbox:{topic}-{key}`: for a workflow that
+/// [sends](crate::workflow::Does::Send), or a specification.
+///
+/// ```
+/// use emmett_postgresql::events::{outbox_key, outbox_stream};
+/// let stream = outbox_stream("mail", "anna")?;
+/// assert_eq!(outbox_key("mail", &stream), Some("anna"));
+/// # Ok::<(), emmett_postgresql::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::InvalidInput`] if the topic is empty or has a `-`, or the key is empty.
+pub fn outbox_stream(topic: &str, key: &str) -> Result<String> {
     if topic.is_empty() || topic.contains('-') {
         return Err(Error::invalid(
             format!("outbox topic \"{topic}\""),
@@ -24,4 +35,12 @@ pub(crate) fn outbox_stream(topic: &str, key: &str) -> Result<String> {
         ));
     }
     Ok(format!("{}-{key}", outbox_category(topic)))
+}
+
+/// Returns the key of the outbox stream with this topic; `None` for another stream.
+pub fn outbox_key<'s>(topic: &str, stream: &'s str) -> Option<&'s str> {
+    stream
+        .strip_prefix(OUTBOXES)?
+        .strip_prefix(topic)?
+        .strip_prefix('-')
 }

@@ -97,10 +97,11 @@ pub enum Step<I, O> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Does<I, O> {
-    /// Publishes an event: appends it to the stream of the instance. Readers of the category `emt:workflow:{NAME}` get it.
+    /// Publishes an event: appends it to the stream of the instance. Readers of the workflow's [category](super::category_of)
+    /// get it.
     Publish(O),
-    /// Sends a command to a stream, such as an [outbox](crate::decide::Decision::outbox), `emt:outbox:{topic}-{key}`. It is
-    /// also recorded in the stream of the instance.
+    /// Sends a command to a stream, such as that of an [outbox](crate::events::outbox_stream). It is also recorded in the stream
+    /// of the instance.
     Send(String, O),
     /// Sets a timer with this name. The input follows after this time, measured by the clock of the database server from the
     /// step's transaction on. A timer of the same name is replaced.

@@ -15,6 +15,7 @@ pub(crate) mod timers;
 pub use definition::{Does, Step, Workflow};
 pub(crate) use handler::{WorkflowHandler, append_inputs, handler_of, take_due, with_timers};
 pub use listing::{InstanceOptions, WorkflowInstance, WorkflowState};
+pub use names::{category_of, id_of, stream_of};
 pub use timer::{Timer, TimerOptions};
 
 use crate::error::Result;

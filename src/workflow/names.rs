@@ -1,5 +1,6 @@
 //! The names of a workflow's streams.
 
+use super::definition::Workflow;
 use crate::database::check_key;
 use crate::error::{Error, Result};
 
@@ -12,6 +13,42 @@ pub(crate) fn workflow_prefix(workflow: Option<&str>) -> String {
         || WORKFLOWS.to_owned(),
         |workflow| format!("{WORKFLOWS}{workflow}:"),
     )
+}
+
+/// Returns the category of a workflow's streams, in which its events are published.
+///
+/// ```
+/// use emmett_postgresql::workflow::category_of;
+/// # use emmett_postgresql::{RawEvent, Reactor, Recorded};
+/// # use emmett_postgresql::workflow::{Does, Step, Workflow};
+/// # #[derive(Default)]
+/// # struct Checkout;
+/// # impl Workflow for Checkout {
+/// #     type Input = RawEvent;
+/// #     type Output = RawEvent;
+/// #     const NAME: &'static str = "checkout";
+/// #     fn id(_: &Recorded<RawEvent>) -> Option<String> { None }
+/// #     fn evolve(&mut self, _: Step<&RawEvent, &RawEvent>) {}
+/// #     fn decide(&self, _: &RawEvent) -> Vec<Does<RawEvent, RawEvent>> { Vec::new() }
+/// # }
+/// assert_eq!(category_of::<Checkout>(), "emt:workflow:checkout");
+/// let shown = Reactor::new("shown")
+///     .each(|done: &Recorded<RawEvent>, _| Ok(println!("{}", done.message_type)))
+///     .categories(&[&category_of::<Checkout>()]);
+/// # let _ = shown;
+/// ```
+pub fn category_of<W: Workflow>() -> String {
+    WorkflowNames::new(W::NAME).category().to_owned()
+}
+
+/// Returns the stream of an instance: `emt:workflow:{NAME}:{id}`.
+pub fn stream_of<W: Workflow>(id: &str) -> String {
+    WorkflowNames::new(W::NAME).stream(id)
+}
+
+/// Returns the id of the instance whose stream this is; `None` for the stream of another workflow, or of none.
+pub fn id_of<W: Workflow>(stream: &str) -> Option<&str> {
+    stream.strip_prefix(WorkflowNames::new(W::NAME).instances.as_str())
 }
 
 /// Names of a workflow, its streams and its messages.
@@ -44,6 +81,11 @@ impl WorkflowNames {
             return Err(Error::invalid(what(), reason));
         }
         Ok(check_key("the name of a workflow", self.workflow)?)
+    }
+
+    /// Returns the category of the streams of instances.
+    fn category(&self) -> &str {
+        self.instances.trim_end_matches(':')
     }
 
     /// Returns the stream of an instance.
