@@ -64,7 +64,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [] => story::tell(testing::database()?.url()),
         ["audit", url] => story::audit(&open(url)?),
-        [url] => story::tell(url),
+        [url] if url.contains(['/', '=']) => story::tell(url),
         _ => anyhow::bail!("usage: hotel [[audit] URL]"),
     }
 }

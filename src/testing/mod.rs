@@ -54,7 +54,7 @@ pub use self::{
     server::Server,
     server_builder::ServerBuilder,
     server_error::ServerError,
-    specification::{Given, Then, ThenReplied, given},
+    specification::{Given, GivenStreams, Then, ThenReplied, given},
     store::database,
     workflow_specification::{GivenWorkflow, ThenDoes, given_workflow},
 };

@@ -57,11 +57,17 @@ const OTHER_EVENTS: &str = "the decision appends other events";
 /// given::<Cart>([]).when(Cart::confirm).refused(&Empty);
 /// ```
 pub fn given<S: Evolve>(events: impl IntoIterator<Item = S::Event>) -> Given<S> {
+    Given {
+        state: folded(events),
+    }
+}
+
+fn folded<S: Evolve>(events: impl IntoIterator<Item = S::Event>) -> S {
     let mut state = S::default();
     for event in events {
         state.evolve(&event);
     }
-    Given { state }
+    state
 }
 
 /// A state, before something is decided on it; made by [`given`].
@@ -72,6 +78,54 @@ pub struct Given<S> {
 }
 
 impl<S: Evolve + 'static> Given<S> {
+    /// Adds the next stream of the decision, with its events so far.
+    ///
+    /// ```
+    /// use emmett_postgresql::decide::{Decision, Evolve};
+    /// use emmett_postgresql::{Event, testing::given};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// enum Money {
+    ///     In(i64),
+    ///     Out(i64),
+    /// }
+    /// impl Event for Money {}
+    ///
+    /// #[derive(Default)]
+    /// struct Account(i64);
+    /// impl Evolve for Account {
+    ///     type Event = Money;
+    ///     fn evolve(&mut self, event: &Money) {
+    ///         match event {
+    ///             Money::In(amount) => self.0 += amount,
+    ///             Money::Out(amount) => self.0 -= amount,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn transfer((from, _to): (&Account, &Account)) -> Result<Decision, &'static str> {
+    ///     if from.0 < 30 {
+    ///         return Err("too little");
+    ///     }
+    ///     Ok(Decision::new().append("Account-1", [Money::Out(30)]).append("Account-2", [Money::In(30)]))
+    /// }
+    ///
+    /// given::<Account>([Money::In(40)])
+    ///     .and::<Account>([])
+    ///     .when(transfer)
+    ///     .then([Money::Out(30), Money::In(30)]);
+    /// given::<Account>([]).and::<Account>([]).when(transfer).refused(&"too little");
+    /// ```
+    pub fn and<T: Evolve>(
+        self,
+        events: impl IntoIterator<Item = T::Event>,
+    ) -> GivenStreams<(S, T)> {
+        GivenStreams {
+            states: (self.state, folded(events)),
+        }
+    }
+
     /// Decides, with the closure that [`run`](crate::decide::Decide::run) would call.
     ///
     /// # Panics
@@ -100,6 +154,54 @@ impl<S: Evolve + 'static> Given<S> {
         self.when(|state| state.decide(command))
     }
 }
+
+/// The states of several streams, before something is decided on them; made by [`Given::and`].
+#[derive(Debug)]
+#[must_use = "a specification says what is decided"]
+pub struct GivenStreams<T> {
+    states: T,
+}
+
+macro_rules! given_streams {
+    ($($state:ident $index:tt),+) => {
+        impl<$($state: Evolve),+> GivenStreams<($($state,)+)> {
+            /// Decides, with the closure that [`run`](crate::decide::Decide::run) would call.
+            ///
+            /// # Panics
+            /// When an event of the decision cannot be stored.
+            #[track_caller]
+            pub fn when<Reply, Refusal>(
+                self,
+                decide: impl FnOnce(($(&$state,)+)) -> Result<Decision<Reply>, Refusal>,
+            ) -> Then<Reply, Refusal> {
+                Then(decide(($(&self.states.$index,)+)).map(stored))
+            }
+        }
+    };
+    ($($state:ident $index:tt),+; next) => {
+        given_streams!($($state $index),+);
+
+        impl<$($state: Evolve),+> GivenStreams<($($state,)+)> {
+            /// Adds the next stream of the decision, with its events so far. A decision has at most eight streams.
+            pub fn and<T: Evolve>(
+                self,
+                events: impl IntoIterator<Item = T::Event>,
+            ) -> GivenStreams<($($state,)+ T)> {
+                GivenStreams {
+                    states: ($(self.states.$index,)+ folded(events)),
+                }
+            }
+        }
+    };
+}
+
+given_streams!(A 0, B 1; next);
+given_streams!(A 0, B 1, C 2; next);
+given_streams!(A 0, B 1, C 2, D 3; next);
+given_streams!(A 0, B 1, C 2, D 3, E 4; next);
+given_streams!(A 0, B 1, C 2, D 3, E 4, F 5; next);
+given_streams!(A 0, B 1, C 2, D 3, E 4, F 5, G 6; next);
+given_streams!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 
 /// A stream to which these events can belong.
 fn stream_name<E: Event>() -> String {

@@ -27,6 +27,23 @@ fn a_decision_is_specified_without_a_database() {
         .refused(&Full(2));
 }
 
+#[test]
+fn a_decision_over_several_streams_sees_each_state_in_its_place() {
+    given::<Cart>([added("shoes", 1)])
+        .and::<Cart>([])
+        .and::<Cart>([added("hat", 2)])
+        .when(|(first, second, third)| {
+            let items = (first.items, second.items, third.items);
+            Ok::<_, Infallible>(
+                Decision::new()
+                    .append("ShoppingCart-2", [added("hat", 1)])
+                    .reply(items),
+            )
+        })
+        .then([added("hat", 1)])
+        .replied(&(1, 0, 2));
+}
+
 /// Fails on purpose; the test below reads its words.
 #[test]
 #[ignore = "it fails, and another test runs it for its words"]
