@@ -32,6 +32,7 @@ pub(super) enum Round {
 pub(super) struct FeedReader {
     shared: Arc<Shared>,
     horizon: Horizon,
+    pages: feed::Pages,
     timers: Timers,
     waits: BackOff,
     is_waiting: bool,
@@ -44,6 +45,7 @@ impl FeedReader {
                 position: 0,
                 head: 0,
             },
+            pages: feed::Pages::default(),
             timers: Timers::new(&shared),
             waits: BackOff::new(SHORTEST_WAIT, LONGEST_WAIT),
             is_waiting: false,
@@ -159,12 +161,13 @@ impl FeedReader {
                 .min(settings.until.unwrap_or(u64::MAX)),
             filter: &filter,
         };
+        let pages = &mut self.pages;
         let (horizon, page) = self.shared.read(|sql| {
             if known.position <= after {
                 return feed::poll(sql, partition, part, limits);
             }
             let up_to = part.up_to.min(known.position);
-            let page = feed::page(sql, partition, Part { up_to, ..part }, limits)?;
+            let page = pages.next(sql, partition, Part { up_to, ..part }, limits)?;
             Ok((known, page))
         })?;
         self.horizon = horizon;

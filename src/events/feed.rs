@@ -35,6 +35,26 @@ const READ_SMALL: PartitionSql = PartitionSql::new(
       FROM {feed}($1, $2, $3, $4, $5, $6, $7)",
 );
 
+/// The same for a few positions, without the function, which stores a page before it sends it. It is planned anew each time: a
+/// plan that was made while a table was small could read all of it later.
+const READ_FEW: PartitionSql = PartitionSql::new(
+    "
+    SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
+           message_schema_version, created,
+           CASE WHEN pg_catalog.pg_column_size(message_data) <= $6
+                  OR (pg_catalog.pg_column_size(message_data) <= $7 AND pg_catalog.pg_column_size(ARRAY[message_data]) <= $7)
+                THEN message_data END AS message_data,
+           CASE WHEN pg_catalog.pg_column_size(message_metadata) <= $6
+                  OR (pg_catalog.pg_column_size(message_metadata) <= $7 AND pg_catalog.pg_column_size(ARRAY[message_metadata]) <= $7)
+                THEN message_metadata END AS message_metadata
+      FROM {messages}
+     WHERE global_position > $1 AND global_position <= $2
+       AND ($4::TEXT[] IS NULL OR message_type = ANY ($4))
+       AND ($5::TEXT[] IS NULL OR {schema}.emt_stream_category(stream_id) = ANY ($5))
+     ORDER BY global_position
+     LIMIT $3",
+);
+
 const READ_LARGE: PartitionSql = PartitionSql::new(concat!(
     "SELECT stream_id, stream_position, global_position, message_id, message_type, message_kind,
             message_schema_version, created, message_data, message_metadata",
@@ -68,6 +88,14 @@ pub(crate) struct Part<'a> {
     pub(crate) after: u64,
     pub(crate) up_to: u64,
     pub(crate) filter: &'a FeedFilter,
+}
+
+impl Part<'_> {
+    /// The first positions of the part.
+    fn at_most(self, positions: u64) -> Self {
+        let up_to = self.up_to.min(self.after.saturating_add(positions));
+        Self { up_to, ..self }
+    }
 }
 
 /// A message without its content.
@@ -179,6 +207,75 @@ pub(crate) fn page(
     limits: BatchLimits,
 ) -> Result<Page> {
     let rows = read_small(sql, partition, part, true, limits)?;
+    let mut filling = Filling::new(limits);
+    filling.take_all(&rows)?;
+    filling.complete(sql, partition, part)
+}
+
+/// Reads the feed page by page, each up to a horizon that is known. Where the messages are close together, a page asks for as
+/// many positions as will fill it.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    /// The number of positions that the next page probably takes.
+    span: Option<u64>,
+}
+
+impl Pages {
+    /// Returns the messages of a part, as many as fit. The part must end at or below a horizon.
+    pub(crate) fn next(
+        &mut self,
+        sql: &mut dyn Sql,
+        partition: &Partition,
+        part: Part<'_>,
+        limits: BatchLimits,
+    ) -> Result<Page> {
+        let page = match self.span {
+            Some(span) => few(sql, partition, part.at_most(span), limits)?,
+            None => page(sql, partition, part, limits)?,
+        };
+        self.span = span(&page, part.after, limits);
+        Ok(page)
+    }
+}
+
+/// Below this number of messages, planning a page takes longer than the function.
+const WORTH_PLANNING: usize = 500;
+
+/// Messages are close together if a page has one in this number of positions.
+const CLOSE: u64 = 4;
+
+/// Returns the number of positions that fill the page after this one; `None` if the messages are far apart.
+fn span(page: &Page, after: u64, limits: BatchLimits) -> Option<u64> {
+    let (positions, found) = (page.position - after, page.messages.len() as u64);
+    let is_close = limits.rows() >= WORTH_PLANNING && found > 0 && positions <= found * CLOSE;
+    is_close.then(|| (limits.rows() as u64 * positions).div_ceil(found))
+}
+
+/// Like [`page`], for a part with few positions.
+fn few(
+    sql: &mut dyn Sql,
+    partition: &Partition,
+    part: Part<'_>,
+    limits: BatchLimits,
+) -> Result<Page> {
+    let (after, up_to, rows) = (
+        to_sql(part.after),
+        to_sql(part.up_to),
+        to_sql(limits.rows()),
+    );
+    let (stored, real) = (to_sql(limits.small_stored()), to_sql(limits.small()));
+    let parameters = [
+        param(&after, Type::INT8),
+        param(&up_to, Type::INT8),
+        param(&rows, Type::INT8),
+        param(&part.filter.types, Type::TEXT_ARRAY),
+        param(&part.filter.categories, Type::TEXT_ARRAY),
+        param(&stored, Type::INT8),
+        param(&real, Type::INT8),
+    ];
+    let rows = sql
+        .query_unnamed(&partition.sql(READ_FEW), &parameters)
+        .map_err(|source| Error::in_partition("read the feed", &partition.name, source))?;
     let mut filling = Filling::new(limits);
     filling.take_all(&rows)?;
     filling.complete(sql, partition, part)
@@ -452,6 +549,7 @@ pub struct Feed<E> {
     options: FeedOptions,
     /// The feed is known to be readable up to here.
     horizon: u64,
+    pages: Pages,
     waiting: VecDeque<RecordedMessage>,
     /// Events of the message that was taken last.
     decoded: VecDeque<Recorded<E>>,
@@ -483,6 +581,7 @@ impl<E: Event> Feed<E> {
             filter: handled.filter(),
             handled,
             horizon: options.after,
+            pages: Pages::default(),
             options,
             waiting: VecDeque::new(),
             decoded: VecDeque::new(),
@@ -512,7 +611,7 @@ impl<E: Event> Feed<E> {
         self.handled.check("the feed")?;
         let (after, limits) = (self.options.after, self.options.limits.check()?);
         let (partition, filter, known) = (&self.partition, &self.filter, self.horizon);
-        let expected = self.options.epoch;
+        let (expected, pages) = (self.options.epoch, &mut self.pages);
         let read = self.connections.run(true, |sql| {
             let horizon = if known > after {
                 known
@@ -528,7 +627,7 @@ impl<E: Event> Feed<E> {
                     up_to,
                     filter,
                 };
-                (horizon, page(sql, partition, part, limits)?)
+                (horizon, pages.next(sql, partition, part, limits)?)
             };
             // Checked after the page, so that an epoch that begins between the two is noticed.
             expected.map_or(Ok(()), |epoch| epoch::check(sql, partition, epoch))?;

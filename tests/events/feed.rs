@@ -313,3 +313,47 @@ fn sql_state<T>(result: Option<&Result<T>>) -> Option<&SqlState> {
         _ => None,
     }
 }
+
+/// Close and far messages by turns, of two types, some of them large and some archived.
+const CLOSE_AND_FAR: &str = "
+    INSERT INTO emt_streams (stream_id, stream_position, stream_type, stream_metadata, is_archived)
+    SELECT 'Note-' || stream, 1000, 'Note', '{}', stream = 3 FROM generate_series(0, 3) AS stream;
+    INSERT INTO emt_messages (stream_id, stream_position, global_position, message_schema_version, message_id, message_type,
+                              message_data, message_metadata, is_archived)
+    SELECT 'Note-' || number % 4, number / 4 + 1, number + 9 * greatest(0, number - 2500) - 9 * greatest(0, number - 3000), '1',
+           gen_random_uuid(), CASE number % 3 WHEN 0 THEN 'Noted' ELSE 'Read' END,
+           jsonb_build_object('text', repeat('x', CASE number % 500 WHEN 7 THEN 90000 ELSE 1 END)), '{}', number % 4 = 3
+      FROM generate_series(1, 4000) AS number;
+    SELECT setval('emt_global_message_position', (SELECT max(global_position) FROM emt_messages))";
+
+#[test]
+fn pages_of_close_and_of_far_messages_are_one_feed() -> anyhow::Result<()> {
+    let (database, store) = store()?;
+    let mut client = database.client()?;
+    client.batch_execute(CLOSE_AND_FAR)?;
+    let by_hand =
+        "SELECT global_position FROM emt_messages WHERE $1 OR message_type = 'Noted' ORDER BY 1";
+    for is_all in [true, false] {
+        let rows = client.query(by_hand, &[&is_all])?;
+        let stored = rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned());
+        let stored: Vec<u64> = stored.collect();
+        for batch in [499, 500, 701, 1_000, 5_000] {
+            let options = FeedOptions::new()
+                .batch_size(batch)
+                .max_batch_bytes(400_000);
+            let read = if is_all {
+                positions(store.read_all::<RawEvent>(options))?
+            } else {
+                positions(store.read_all::<Noted>(options))?
+            };
+            assert_eq!(read, stored, "all: {is_all}, {batch} at a time");
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize, Deserialize)]
+enum Noted {
+    Noted { text: String },
+}
+impl Event for Noted {}
