@@ -278,7 +278,7 @@ fn main() -> anyhow::Result<()> {
             println!("{line} {} {body}", headers.trim_end().replace("\r\n", ", "));
             println!("  {status} {} {reply}", etag.unwrap_or_default());
         }
-        println!("next: cargo run --features cli --example shopping_cart");
+        println!("next: cargo run --example hotel");
         Ok(())
     })?
 }

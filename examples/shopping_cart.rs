@@ -227,7 +227,8 @@ fn say_what_is_next() {
 next:
   examples/shopping_cart.rs is the program that you have just seen
   README.md, \"Use it\", has a smaller one for a crate of yours
-  cargo run --example 01_append      seven steps of one idea each, from here to 07_operate
+  cargo run --example 01_append      eleven steps of one idea each, from here to 11_http
+  cargo run --example hotel          a whole application, told in docs/learn/hotel.md
   cargo run --example event_log      import a log of yours, and read it
   cargo run --example pongo          documents without events
   cargo doc --all-features --open    everything else"

@@ -159,7 +159,7 @@ const PATH: [(&str, &[&str]); 11] = [
             "  200 ETag: \"3\" {\"items\":4,\"is_confirmed\":true}",
             "POST /carts/1 Idempotency-Key: d {\"Add\":{\"items\":2}}",
             "  409  {\"error\":\"the cart is confirmed\"}",
-            "next: cargo run --features cli --example shopping_cart",
+            "next: cargo run --example hotel",
         ],
     ),
 ];

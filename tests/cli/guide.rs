@@ -71,8 +71,8 @@ fn a_reader_may_run_all_that_monitoring_asks_for() -> anyhow::Result<()> {
             continue;
         }
         let rows = client.query(sql, &[])?;
-        if let Some(lag) = rows.first().filter(|row| row.columns().len() == 5) {
-            assert_eq!(lag.get::<_, i64>("messages"), 1);
+        if sql.contains("emt_feed_lag") {
+            assert_eq!(rows[0].get::<_, i64>("messages"), 1);
         }
     }
     Ok(())

@@ -73,6 +73,27 @@ fn a_raised_version_is_built_and_the_older_program_goes_on() -> anyhow::Result<(
 }
 
 #[test]
+fn a_replaced_version_is_active_again_after_its_rebuild_and_not_before() -> anyhow::Result<()> {
+    let database = database();
+    drop(open(&database, 1)?);
+    drop(open(&database, 2)?);
+
+    let older = open(&database, 1)?;
+    let (by_older, none) = append_in_every_way(&older)?;
+    let before = statuses(&older)?;
+    older.rebuild("totals").run()?;
+    let (again, ran) = append_in_every_way(&older)?;
+
+    assert_eq!(before[0], (1, ProjectionStatus::Inactive));
+    assert!(none.iter().all(Vec::is_empty), "{none:?}");
+    assert!(ran.iter().all(|names| names == &["totals"]), "{ran:?}");
+    let events = by_older + again;
+    let items = events;
+    assert_eq!(all_totals(&older)?, Some(Totals { events, items }));
+    Ok(())
+}
+
+#[test]
 fn a_stale_read_model_is_left_alone_until_it_is_rebuilt() -> anyhow::Result<()> {
     let database = database();
     let store = open(&database, 1)?;
