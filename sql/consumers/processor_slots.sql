@@ -353,6 +353,7 @@ DECLARE
     _others INTEGER;
     _mine INTEGER;
     _share INTEGER;
+    _promised INTEGER;
     _free INTEGER[];
     _locker INTEGER;
 BEGIN
@@ -416,6 +417,10 @@ BEGIN
         _mine := _mine + cardinality(_free);
     END IF;
 
+    SELECT count(*) INTO _promised
+      FROM public.emt_processor_slots AS asked
+     WHERE asked.partition = _partition AND asked.processor = _processor
+       AND asked.version = _version AND asked.wanted_by = _self AND asked.wanted_until > _now;
     IF _mine < _slots / (_others + 1) THEN
         UPDATE public.emt_processor_slots AS asked
            SET wanted_by = _self, wanted_until = _now + _lease
@@ -426,9 +431,9 @@ BEGIN
                          WHERE held.partition = _partition AND held.processor = _processor
                            AND held.version = _version AND held.expires_at > _now
                            AND held.owner || '/' || held.worker <> _self) AS spare
-                 WHERE spare.number > _share AND spare.is_unwanted
+                 WHERE spare.number > _slots / (_others + 1) AND spare.is_unwanted
                  ORDER BY spare.number DESC
-                 LIMIT _slots / (_others + 1) - _mine) AS spare
+                 LIMIT greatest(0, _slots / (_others + 1) - _mine - _promised)) AS spare
          WHERE asked.partition = _partition AND asked.processor = _processor
            AND asked.version = _version AND asked.slot = spare.slot
            AND (asked.wanted_by IS NULL OR asked.wanted_until <= _now);

@@ -79,12 +79,12 @@ EXCEPTION WHEN SQLSTATE 'SE040' THEN
 END
 $$;
 
--- Creates a partition's own function for appends to several streams, emt_append_to_streams_in_emt_default and so on. It is the
+-- Creates a partition's own function for appends to several streams, emt_append_several_in_emt_default and so on. It is the
 -- same call, in two statements for any number of streams: one advances all streams, in the order of their names, and one
--- inserts all messages. That settles the usual call, in which nothing is refused. What needs a closer look is undone and left to
--- emt_append_to_streams: conditions, given message ids, a stream that is named twice, a version that is not as expected, a new
--- stream where an archived one may have the name.
-CREATE OR REPLACE FUNCTION public.emt_append_to_streams_create(_partition TEXT) RETURNS VOID
+-- inserts all messages. That settles the usual call, in which nothing is refused. Other calls are undone and passed to
+-- emt_append_to_streams: those with conditions, with given message ids, with a stream that is named twice, at another version
+-- than expected, or archived.
+CREATE OR REPLACE FUNCTION public.emt_append_several_create(_partition TEXT) RETURNS VOID
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -109,7 +109,7 @@ CREATE OR REPLACE FUNCTION public.%1$I(
     LANGUAGE plpgsql
     AS $function$
 DECLARE
-    _fits BOOLEAN := NOT _find_repeated AND (0 = ANY (_message_counts)) IS FALSE
+    _fits BOOLEAN := NOT _find_repeated AND (0 >= ANY (_message_counts)) IS FALSE
                      AND pg_catalog.current_setting('transaction_isolation') = 'read committed';
     _has_new BOOLEAN;
     _looks BOOLEAN;
@@ -118,7 +118,7 @@ DECLARE
     _stored RECORD;
 BEGIN
     IF _fits THEN
-        -- In this order, as in emt_append_in_..., and outside of the block: what is undone would give the fence back.
+        -- In this order, as in emt_append_in_.... Before the block: its rollback would release the fence.
         IF _projections IS NOT NULL THEN
             PERFORM public.emt_projection_share(_partition);
         END IF;
@@ -148,9 +148,11 @@ BEGIN
               FROM stream
               JOIN advanced ON advanced.stream_id = stream.id
              CROSS JOIN LATERAL pg_catalog.generate_series(1, stream.count) AS place;
-            -- A statement of its own: its snapshot sees the commit of an archive for which the upsert waited.
+            -- Statements of their own: their snapshots see the commit of an archive for which the upsert waited.
             IF _has_new THEN
-                _fits := _fits AND NOT (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition);
+                IF (SELECT has_archived FROM public.emt_partitions WHERE partition = _partition) THEN
+                    _fits := _fits AND NOT EXISTS (SELECT FROM public.%5$I AS archived WHERE archived.stream_id = ANY (_stream_ids));
+                END IF;
             END IF;
             IF _fits IS NOT TRUE THEN
                 RAISE EXCEPTION USING ERRCODE = 'SE040';
@@ -167,13 +169,6 @@ BEGIN
         RETURN;
     END IF;
 
-    -- After the locks of the streams' rows, as in emt_append_in_....
-    _looks := (pg_catalog.pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL) IS NOT TRUE
-              AND (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming
-                          AND (SELECT missed.global_position FROM public.emt_missed AS missed
-                                WHERE missed.partition = _partition AND missed.global_position > tenant.missed_after
-                                LIMIT 1) IS NULL
-                     FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) IS NOT TRUE;
     FOR _stored IN
         WITH message AS MATERIALIZED (
             SELECT one.*
@@ -203,6 +198,16 @@ BEGIN
     LOOP
         number := _stored.number;
         result := _stored.result;
+        -- Here all messages are inserted, because the query sorts them. A writer draws its positions before it looks: whoever
+        -- activates a projection waits for those positions, or is seen here.
+        IF _looks IS NULL THEN
+            _looks := (pg_catalog.pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL) IS NOT TRUE
+                      AND (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming
+                                  AND (SELECT missed.global_position FROM public.emt_missed AS missed
+                                        WHERE missed.partition = _partition AND missed.global_position > tenant.missed_after
+                                        LIMIT 1) IS NULL
+                             FROM public.emt_partitions AS tenant WHERE tenant.partition = _partition) IS NOT TRUE;
+        END IF;
         IF _looks THEN
             result := public.emt_append_look(_partition, _projections, _stored.stream_id, _stored.types, result);
         END IF;
@@ -210,8 +215,8 @@ BEGIN
     END LOOP;
 END
 $function$
-        $create$, 'emt_append_to_streams_in_' || _suffix, 'emt_streams_' || _suffix || '_active',
-        'emt_messages_' || _suffix || '_active', 'emt_inline_in_' || _suffix);
+        $create$, 'emt_append_several_in_' || _suffix, 'emt_streams_' || _suffix || '_active',
+        'emt_messages_' || _suffix || '_active', 'emt_inline_in_' || _suffix, 'emt_streams_' || _suffix || '_archived');
 END
 $$;
 

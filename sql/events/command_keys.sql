@@ -137,7 +137,7 @@ BEGIN
     END IF;
     FOR _stored IN EXECUTE pg_catalog.format(
         'SELECT number, result FROM public.%I($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)',
-        'emt_append_to_streams_in_' || public.emt_partition_suffix(_partition))
+        'emt_append_several_in_' || public.emt_partition_suffix(_partition))
         USING _stream_ids, _stream_types, _partition, _expected_versions, _message_counts, _message_ids, _message_types,
               _message_kinds, _schema_versions, _messages_data, _messages_metadata, _find_repeated, _projections
     LOOP

@@ -90,7 +90,7 @@ BEGIN
     PERFORM public.emt_missed_watch(_partition);
     PERFORM public.emt_append_create(_partition);
     PERFORM public.emt_append_keyed_create(_partition);
-    PERFORM public.emt_append_to_streams_create(_partition);
+    PERFORM public.emt_append_several_create(_partition);
     PERFORM public.emt_feed_create(_partition);
     RETURN TRUE;
 END
@@ -142,7 +142,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN FALSE;
     END IF;
-    EXECUTE format('DROP FUNCTION public.%I', 'emt_append_to_streams_in_' || _suffix);
+    EXECUTE format('DROP FUNCTION public.%I', 'emt_append_several_in_' || _suffix);
     EXECUTE format('DROP FUNCTION public.%I', 'emt_append_keyed_in_' || _suffix);
     EXECUTE format('DROP FUNCTION public.%I', 'emt_append_in_' || _suffix);
     EXECUTE format('DROP FUNCTION public.%I', 'emt_feed_in_' || _suffix);

@@ -86,7 +86,8 @@ pub struct StreamBoundary<S> {
 impl<S> StreamBoundary<S> {
     /// Sets the version that the stream must have: the version that a user saw, such as that of an `If-Match`. Another version
     /// is an [`Error::Conflict`](crate::Error::Conflict). The closure is not called then, and nothing is retried. A command that
-    /// was executed before under its key still gets its reply. Defaults to [`ExpectedVersion::Any`].
+    /// was executed before under its key still gets its reply. An archived stream has no version: `actual` is 0. A decision without
+    /// events compares the version that it has read, and guards nothing. Defaults to [`ExpectedVersion::Any`].
     ///
     /// ```
     /// # use emmett_postgresql::decide::{DecideError, Evolve};

@@ -246,9 +246,15 @@ const CLOSE: u64 = 4;
 
 /// Returns the number of positions that fill the page after this one; `None` if the messages are far apart.
 fn span(page: &Page, after: u64, limits: BatchLimits) -> Option<u64> {
-    let (positions, found) = (page.position - after, page.messages.len() as u64);
+    let (positions, found) = (
+        page.position.saturating_sub(after),
+        page.messages.len() as u64,
+    );
     let is_close = limits.rows() >= WORTH_PLANNING && found > 0 && positions <= found * CLOSE;
-    is_close.then(|| (limits.rows() as u64 * positions).div_ceil(found))
+    is_close.then(|| {
+        let rows = limits.rows() as u64;
+        rows.saturating_mul(positions).div_ceil(found)
+    })
 }
 
 /// Like [`page`], for a part with few positions.

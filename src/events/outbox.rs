@@ -39,8 +39,6 @@ pub fn outbox_stream(topic: &str, key: &str) -> Result<String> {
 
 /// Returns the key of the outbox stream with this topic; `None` for another stream.
 pub fn outbox_key<'s>(topic: &str, stream: &'s str) -> Option<&'s str> {
-    stream
-        .strip_prefix(OUTBOXES)?
-        .strip_prefix(topic)?
-        .strip_prefix('-')
+    let (of, key) = stream.strip_prefix(OUTBOXES)?.split_once('-')?;
+    (of == topic && !topic.is_empty() && !key.is_empty()).then_some(key)
 }

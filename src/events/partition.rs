@@ -81,7 +81,7 @@ pub(crate) struct PartitionNames {
     messages_active: String,
     append: String,
     append_keyed: String,
-    append_to_streams: String,
+    append_several: String,
     feed: String,
 }
 
@@ -100,7 +100,7 @@ impl PartitionNames {
             messages_active: name(format!("emt_messages_{suffix}_active")),
             append: name(format!("emt_append_in_{suffix}")),
             append_keyed: name(format!("emt_append_keyed_in_{suffix}")),
-            append_to_streams: name(format!("emt_append_to_streams_in_{suffix}")),
+            append_several: name(format!("emt_append_several_in_{suffix}")),
             feed: name(format!("emt_feed_in_{suffix}")),
         }
     }
@@ -116,7 +116,7 @@ impl SqlNames for PartitionNames {
         "messages_active",
         "append",
         "append_keyed",
-        "append_to_streams",
+        "append_several",
         "feed",
     ];
 
@@ -130,7 +130,7 @@ impl SqlNames for PartitionNames {
             "messages_active" => &self.messages_active,
             "append" => &self.append,
             "append_keyed" => &self.append_keyed,
-            "append_to_streams" => &self.append_to_streams,
+            "append_several" => &self.append_several,
             "feed" => &self.feed,
             _ => return None,
         })
@@ -201,7 +201,7 @@ fn names_partition(error: &postgres::Error) -> bool {
             || message.contains("emt_projections")
             || message.contains("emt_append_in_")
             || message.contains("emt_append_keyed_in_")
-            || message.contains("emt_append_to_streams_in_")
+            || message.contains("emt_append_several_in_")
             || message.contains("emt_feed_in_")
     })
 }

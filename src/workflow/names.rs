@@ -18,7 +18,7 @@ pub(crate) fn workflow_prefix(workflow: Option<&str>) -> String {
 /// Returns the category of a workflow's streams, in which its events are published.
 ///
 /// ```
-/// use emmett_postgresql::workflow::category_of;
+/// use emmett_postgresql::workflow::{category_of, id_of, stream_of};
 /// # use emmett_postgresql::{RawEvent, Reactor, Recorded};
 /// # use emmett_postgresql::workflow::{Does, Step, Workflow};
 /// # #[derive(Default)]
@@ -32,6 +32,7 @@ pub(crate) fn workflow_prefix(workflow: Option<&str>) -> String {
 /// #     fn decide(&self, _: &RawEvent) -> Vec<Does<RawEvent, RawEvent>> { Vec::new() }
 /// # }
 /// assert_eq!(category_of::<Checkout>(), "emt:workflow:checkout");
+/// assert_eq!(id_of::<Checkout>(&stream_of::<Checkout>("order-1")), Some("order-1"));
 /// let shown = Reactor::new("shown")
 ///     .each(|done: &Recorded<RawEvent>, _| Ok(println!("{}", done.message_type)))
 ///     .categories(&[&category_of::<Checkout>()]);
@@ -41,14 +42,17 @@ pub fn category_of<W: Workflow>() -> String {
     WorkflowNames::new(W::NAME).category().to_owned()
 }
 
-/// Returns the stream of an instance: `emt:workflow:{NAME}:{id}`.
+/// Returns the stream of an instance: `emt:workflow:{NAME}:{id}`. [`category_of`] has an example.
 pub fn stream_of<W: Workflow>(id: &str) -> String {
     WorkflowNames::new(W::NAME).stream(id)
 }
 
-/// Returns the id of the instance whose stream this is; `None` for the stream of another workflow, or of none.
+/// Returns the id of the instance whose stream this is; `None` for the stream of another workflow, or of none. [`category_of`] has
+/// an example.
 pub fn id_of<W: Workflow>(stream: &str) -> Option<&str> {
-    stream.strip_prefix(WorkflowNames::new(W::NAME).instances.as_str())
+    let names = WorkflowNames::new(W::NAME);
+    let id = stream.strip_prefix(names.instances.as_str());
+    id.filter(|id| !id.is_empty())
 }
 
 /// Names of a workflow, its streams and its messages.

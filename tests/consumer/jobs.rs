@@ -61,6 +61,22 @@ fn a_job_to_a_position_handles_nothing_behind_it() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_job_to_a_position_leaves_a_processor_that_is_after_it_where_it_is() -> anyhow::Result<()> {
+    let (_database, store) = store()?;
+    let events: Vec<_> = (0..10).map(|_| added("hat", 1)).collect();
+    store.append_to_stream("Cart-1", &events)?;
+    let _ = store.consumer().projector(counts("counts")).run_to(8)?;
+
+    let both = store.consumer().projector(counts("counts"));
+    let report = both.projector(journal("journal")).run_to(4)?;
+
+    let mut positions: Vec<u64> = report.processors.iter().map(|one| one.position).collect();
+    positions.sort_unstable();
+    assert_eq!((report.handled(), positions), (4, vec![4, 8]));
+    Ok(())
+}
+
+#[test]
 fn a_job_for_a_time_ends_when_it_is_up() -> anyhow::Result<()> {
     let (_database, store) = store()?;
     store.append_to_stream("Cart-1", &[added("hat", 1)])?;

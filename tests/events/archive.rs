@@ -170,7 +170,7 @@ fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Res
 #[test]
 fn an_append_to_several_streams_that_waited_for_the_move_of_one_is_refused() -> anyhow::Result<()> {
     let look_at_the_archive = Change::Rewrite {
-        function: "emt_append_to_streams_in_emt_default",
+        function: "emt_append_several_in_emt_default",
         replace: "IF _has_new THEN",
         with: "IF FALSE THEN",
     };

@@ -337,7 +337,7 @@ fn pages_of_close_and_of_far_messages_are_one_feed() -> anyhow::Result<()> {
         let rows = client.query(by_hand, &[&is_all])?;
         let stored = rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned());
         let stored: Vec<u64> = stored.collect();
-        for batch in [499, 500, 701, 1_000, 5_000] {
+        for batch in [499, 500, 701, 1_000, 5_000, usize::MAX] {
             let options = FeedOptions::new()
                 .batch_size(batch)
                 .max_batch_bytes(400_000);

@@ -17,7 +17,7 @@ const APPEND: PartitionSql =
 const APPEND_TO_STREAMS: PartitionSql = PartitionSql::new(
     "
     SELECT number, result
-      FROM {append_to_streams}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+      FROM {append_several}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
 );
 
 const APPEND_KEYED: PartitionSql = PartitionSql::new(

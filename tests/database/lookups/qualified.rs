@@ -9,7 +9,7 @@ use std::path::Path;
 /// expressions call these for each row or message. In the last line are those whose statements fire the user's triggers
 /// and evaluate the defaults of the user's tables, which need the user's path.
 const WITHOUT_PATH: &str = "
-    emt_append_in_emt_default emt_append emt_append_to_streams_in_emt_default emt_append_to_streams
+    emt_append_in_emt_default emt_append emt_append_several_in_emt_default emt_append_to_streams
     emt_append_keyed_in_emt_default emt_append_under_key
     emt_command_key_take emt_stream_require emt_append_refusal emt_append_find_repeated emt_append_look
     emt_append_id_hash emt_append_note_ids

@@ -136,7 +136,7 @@ fn an_append_to_several_streams_is_repeated_if_all_ids_are_own() -> anyhow::Resu
                 StreamMessages::new("Cart-2", &[with_id()])?,
             ])
         };
-        stores.proxy.lose(loss, "emt_append_to_streams_in_");
+        stores.proxy.lose(loss, "emt_append_several_in_");
 
         let appended = stores.lossy.append_to_streams(streams()?)?;
 
@@ -156,7 +156,7 @@ fn the_outcome_of_an_append_to_several_streams_is_unknown_if_one_has_no_ids() ->
             StreamMessages::new("Cart-1", &[with_id()])?,
             StreamMessages::new("Cart-2", &[added("hat", 1)])?,
         ];
-        stores.proxy.lose(loss, "emt_append_to_streams_in_");
+        stores.proxy.lose(loss, "emt_append_several_in_");
 
         let outcome = stores.lossy.append_to_streams(streams);
 

@@ -1,7 +1,9 @@
 //! The valid names of tenants. Two names never share tables.
 
 use crate::support::{CartEvent, added, store};
-use emmett_postgresql::{Error, EventStore, FeedOptions, RawEvent, ReadOptions, Result};
+use emmett_postgresql::{
+    Error, EventStore, FeedOptions, RawEvent, ReadOptions, Result, StreamMessages,
+};
 use serde_json::Map;
 
 /// The reason why a name is refused.
@@ -72,6 +74,34 @@ fn the_longest_names_work() -> anyhow::Result<()> {
     }
 
     assert!(store.tenants().list()?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn long_names_that_differ_in_their_last_character_have_functions_of_their_own() -> anyhow::Result<()>
+{
+    let (_database, store) = store()?;
+    let names = ["x", "y"].map(|last| "a".repeat(40) + last);
+    for name in &names {
+        store.tenants().add(name)?;
+    }
+    let append = |name: &str| -> anyhow::Result<()> {
+        let tenant = store.tenant(name)?;
+        tenant.append_to_stream("Cart-1", &[added("shoes", 1)])?;
+        let streams =
+            ["Cart-1", "Cart-2"].map(|cart| StreamMessages::new(cart, &[added("hat", 1)]));
+        tenant.append_to_streams(streams.into_iter().collect::<Result<_, _>>()?)?;
+        Ok(())
+    };
+    names.iter().try_for_each(|name| append(name))?;
+    for name in &names {
+        let feed = store.tenant(name)?.read_all::<RawEvent>(FeedOptions::new());
+        assert_eq!(feed.count(), 3, "{name}");
+    }
+
+    store.tenants().remove(&names[0])?.with_all_data()?;
+    append(&names[1])?;
+    store.tenants().remove(&names[1])?.with_all_data()?;
     Ok(())
 }
 

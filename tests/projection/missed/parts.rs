@@ -76,7 +76,7 @@ fn an_insert_by_hand_is_noted_whichever_parent_it_names() -> anyhow::Result<()> 
 #[test]
 fn a_stranger_notes_what_it_appends_to_several_streams() -> anyhow::Result<()> {
     let look = Change::Rewrite {
-        function: "emt_append_to_streams_in_emt_default",
+        function: "emt_append_several_in_emt_default",
         replace: "IF _looks THEN",
         with: "IF FALSE THEN",
     };
@@ -89,6 +89,45 @@ fn a_stranger_notes_what_it_appends_to_several_streams() -> anyhow::Result<()> {
         ground.store.append_to_streams(streams)?;
         Ok(noted(ground)? == 2)
     })
+}
+
+/// Before the positions are drawn.
+const PAUSE: Change<'static> = Change::Rewrite {
+    function: "emt_append_several_in_emt_default",
+    replace: "    FOR _stored IN",
+    with: "    PERFORM pg_advisory_xact_lock(0, 0); FOR _stored IN",
+};
+
+#[test]
+fn an_append_to_several_streams_looks_after_it_has_drawn_its_positions() -> anyhow::Result<()> {
+    let early = Change::Rewrite {
+        function: "emt_append_several_in_emt_default",
+        replace: "    _looks BOOLEAN;",
+        with: "    _looks BOOLEAN := (SELECT inline_versions <> '{}' FROM public.emt_partitions WHERE partition = _partition);",
+    };
+    let is_noted = |changes: &[Change<'_>]| {
+        let ground = Ground::changed_by(changes)?;
+        let mut gate = ground.client()?;
+        gate.batch_execute("SELECT pg_advisory_lock(0, 0)")?;
+        thread::scope(|scope| {
+            let appending = scope.spawn(|| {
+                let streams = ["Cart-1", "Cart-2"];
+                let streams = streams.map(|name| StreamMessages::new(name, &[added("hat", 1)]));
+                let streams = streams.into_iter().collect::<Result<_, _>>()?;
+                ground.store.append_to_streams(streams)
+            });
+            ground.wait_for_waiting(1)?;
+            activate(&ground)?;
+            gate.batch_execute("SELECT pg_advisory_unlock(0, 0)")?;
+            appending.join().expect("no panic")?;
+            anyhow::Ok(())
+        })?;
+        anyhow::Ok(noted(&ground)? == 2)
+    };
+
+    assert!(is_noted(&[PAUSE])?);
+    assert!(!is_noted(&[PAUSE, early])?);
+    Ok(())
 }
 
 #[test]
