@@ -1,9 +1,5 @@
 #![doc = include_str!("../docs/links.md")]
 #![doc = include_str!("../docs/README.md")]
-#![allow(
-    clippy::doc_markdown,
-    reason = "pages name products such as KurrentDB, which are no code"
-)]
 
 /// Mounts the pages of a shelf.
 ///

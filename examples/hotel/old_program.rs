@@ -1,4 +1,4 @@
-//! What the chain's old program has written. It knew neither deadlines nor erasure.
+//! The events that the old program has stored. That program knew neither deadlines nor erasure.
 
 use emmett_postgresql::{EventStore, RawEvent};
 use serde_json::json;

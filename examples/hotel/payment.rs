@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) const NAME: &str = "payment";
 
-/// What the workflow reads of a booking, and the input of its timer.
+/// The inputs of the workflow: events of a booking, and the input of its timer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum PaymentInput {
     Held { until: u64 },

@@ -1,4 +1,4 @@
-//! What the hotel refuses, in its own words.
+//! The refusals of the hotel.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {

@@ -331,10 +331,9 @@ CREATE OR REPLACE FUNCTION public.emt_slot_release(
 
 -- Gives a worker its fair share of a processor's slots: free ones, and those with an expired lease. If other workers hold
 -- more than their share, it asks for slots of theirs. _workers is the number of the owner's workers that run: those that
--- hold nothing yet have a share, too. Returns all slots that the worker holds then. A paused holder may
--- still have a row locked, in a transaction that it will never finish: that session is ended. Counts how often a lease
--- expired at the position at which it was taken: the message after it probably crashed the process. The times are the
--- server's.
+-- hold nothing yet have a share, too. Returns all slots that the worker holds then. A paused holder may still have a row
+-- locked, in a transaction that it will never finish: that session is ended. Counts how often a lease expired at the position
+-- at which it was taken: the message after it probably crashed the process. The times are the server's.
 CREATE OR REPLACE FUNCTION public.emt_slot_take(
     _partition  TEXT,
     _processor  TEXT,
@@ -342,7 +341,7 @@ CREATE OR REPLACE FUNCTION public.emt_slot_take(
     _owner      TEXT,
     _worker     INTEGER,
     _lease      INTERVAL,
-    _workers    INTEGER DEFAULT 1
+    _workers    INTEGER
 ) RETURNS TABLE (slot INTEGER, "position" BIGINT, epoch BIGINT, crashes INTEGER)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -417,11 +416,11 @@ BEGIN
         _mine := _mine + cardinality(_free);
     END IF;
 
-    SELECT count(*) INTO _promised
-      FROM public.emt_processor_slots AS asked
-     WHERE asked.partition = _partition AND asked.processor = _processor
-       AND asked.version = _version AND asked.wanted_by = _self AND asked.wanted_until > _now;
     IF _mine < _slots / (_others + 1) THEN
+        SELECT count(*) INTO _promised
+          FROM public.emt_processor_slots AS asked
+         WHERE asked.partition = _partition AND asked.processor = _processor
+           AND asked.version = _version AND asked.wanted_by = _self AND asked.wanted_until > _now;
         UPDATE public.emt_processor_slots AS asked
            SET wanted_by = _self, wanted_until = _now + _lease
           FROM (SELECT spare.slot

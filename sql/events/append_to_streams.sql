@@ -198,8 +198,8 @@ BEGIN
     LOOP
         number := _stored.number;
         result := _stored.result;
-        -- Here all messages are inserted, because the query sorts them. A writer draws its positions before it looks: whoever
-        -- activates a projection waits for those positions, or is seen here.
+        -- The query sorts its rows, so all messages are inserted when the first row comes. A writer draws its positions before
+        -- it looks. So a program that activates a projection waits for those positions, or is seen here.
         IF _looks IS NULL THEN
             _looks := (pg_catalog.pg_sequence_last_value('public.%4$I'::REGCLASS) = 0 AND _projections IS NULL) IS NOT TRUE
                       AND (SELECT tenant.inline_versions = coalesce(_projections, '{}') AND NOT tenant.is_arming

@@ -105,7 +105,7 @@ fn a_worker_that_is_paused_before_its_commit_is_ended_and_nothing_of_it_counts()
 
     // What a worker does up to its checkpoint; then it hangs, and with it the locks of its rows.
     let mut zombie = database.client()?;
-    let took = "SELECT epoch FROM emt_slot_take('emt:default', 'journal', 1, 'zombie', 0, interval '300 milliseconds')";
+    let took = "SELECT epoch FROM emt_slot_take('emt:default', 'journal', 1, 'zombie', 0, interval '300 milliseconds', 1)";
     let epoch: i64 = zombie.query_one(took, &[])?.get(0);
     zombie.batch_execute("BEGIN; INSERT INTO journal (position, stream) VALUES (1, 'Cart-1')")?;
     let checkpoint = "UPDATE emt_processor_slots SET position = 1 WHERE processor = 'journal' AND owner = 'zombie' AND epoch = $1";

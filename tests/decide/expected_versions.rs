@@ -7,7 +7,7 @@ use emmett_postgresql::{Error, EventStore, ExpectedVersion};
 use std::cell::Cell;
 use std::convert::Infallible;
 
-/// What a conflict names: the expected version and the actual one.
+/// Returns the expected and the actual version of a conflict.
 fn conflict<T, E>(outcome: Result<T, DecideError<E>>) -> Option<(ExpectedVersion, u64)> {
     match outcome {
         Err(DecideError::Store(Error::Conflict {

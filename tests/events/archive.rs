@@ -141,6 +141,27 @@ fn the_feed_delivers_archived_messages_where_they_were() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether an append is refused that has waited for the move of its stream to the archive.
+fn is_refused_after_the_move<T: Send>(
+    ground: &Ground,
+    append: impl FnOnce(&EventStore) -> Result<T> + Send,
+) -> anyhow::Result<bool> {
+    ground.store.append_to_stream("Note-1", &[noted()])?;
+    let mut archiving = ground.begin()?;
+    archiving.query(
+        "SELECT public.emt_stream_move('Note-1', $1, TRUE)",
+        &[&DEFAULT],
+    )?;
+    let appended = thread::scope(|scope| {
+        let waiting = scope.spawn(|| append(&ground.store));
+        ground.wait_for_waiting(1)?;
+        archiving.batch_execute("COMMIT")?;
+        anyhow::Ok(waiting.join().expect("the writer does not panic"))
+    })?;
+    let refused = matches!(appended, Err(Error::StreamArchived { version: 1, .. }));
+    Ok(refused && Sides::of(ground, "Note-1")?.archived.streams == 1)
+}
+
 #[test]
 fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Result<()> {
     let look_into_the_archive = Change::Rewrite {
@@ -150,20 +171,7 @@ fn an_append_that_waited_for_the_move_to_the_archive_is_refused() -> anyhow::Res
     };
 
     fails_without(&[look_into_the_archive], |ground| {
-        ground.store.append_to_stream("Note-1", &[noted()])?;
-        let mut archiving = ground.begin()?;
-        archiving.query(
-            "SELECT public.emt_stream_move('Note-1', $1, TRUE)",
-            &[&DEFAULT],
-        )?;
-        let appended = thread::scope(|scope| {
-            let waiting = scope.spawn(|| ground.store.append_to_stream("Note-1", &[noted()]));
-            ground.wait_for_waiting(1)?;
-            archiving.batch_execute("COMMIT")?;
-            anyhow::Ok(waiting.join().expect("the writer does not panic"))
-        })?;
-        let refused = matches!(appended, Err(Error::StreamArchived { version: 1, .. }));
-        Ok(refused && Sides::of(ground, "Note-1")?.archived.streams == 1)
+        is_refused_after_the_move(ground, |store| store.append_to_stream("Note-1", &[noted()]))
     })
 }
 
@@ -176,30 +184,13 @@ fn an_append_to_several_streams_that_waited_for_the_move_of_one_is_refused() -> 
     };
 
     fails_without(&[look_at_the_archive], |ground| {
-        ground.store.append_to_stream("Note-1", &[noted()])?;
-        let mut archiving = ground.begin()?;
-        archiving.query(
-            "SELECT public.emt_stream_move('Note-1', $1, TRUE)",
-            &[&DEFAULT],
-        )?;
-        let appended = thread::scope(|scope| {
-            let waiting = scope.spawn(|| {
-                let streams = ["Note-1", "Note-2"];
-                let streams = streams.map(|name| StreamMessages::new(name, &[noted()]));
-                ground
-                    .store
-                    .append_to_streams(streams.into_iter().collect::<Result<_>>()?)
-            });
-            ground.wait_for_waiting(1)?;
-            archiving.batch_execute("COMMIT")?;
-            anyhow::Ok(waiting.join().expect("the writer does not panic"))
+        let is_refused = is_refused_after_the_move(ground, |store| {
+            let streams = ["Note-1", "Note-2"];
+            let streams = streams.map(|name| StreamMessages::new(name, &[noted()]));
+            store.append_to_streams(streams.into_iter().collect::<Result<_>>()?)
         })?;
-        let refused = matches!(appended, Err(Error::StreamArchived { version: 1, .. }));
-        let other = ground
-            .store
-            .read_stream::<RawEvent>("Note-2")?
-            .current_version;
-        Ok(refused && other == 0 && Sides::of(ground, "Note-1")?.archived.streams == 1)
+        let other = ground.store.read_stream::<RawEvent>("Note-2")?;
+        Ok(is_refused && other.current_version == 0)
     })
 }
 

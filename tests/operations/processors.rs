@@ -43,7 +43,7 @@ impl Rows {
 
     /// Takes all slots of a processor for a worker.
     pub(crate) fn take(&mut self, name: &str, owner: &str, seconds: i32) -> anyhow::Result<()> {
-        let take = "SELECT emt_slot_take($1, $2, 1, $3, 7, make_interval(secs => $4))";
+        let take = "SELECT emt_slot_take($1, $2, 1, $3, 7, make_interval(secs => $4), 1)";
         self.0
             .query(take, &[&DEFAULT, &name, &owner, &f64::from(seconds)])?;
         Ok(())

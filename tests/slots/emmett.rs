@@ -282,8 +282,7 @@ fn a_processor_of_a_client_that_runs_gets_more_slots_with_their_holder() -> anyh
         "SELECT emt_processor_register('emt:default', 'mails', 1, 4, 0, NULL, '[]'::JSONB, NULL)";
     assert_eq!(node.0.query_one(register, &[])?.get::<_, i32>(0), 4);
 
-    let take =
-        "SELECT slot FROM emt_slot_take('emt:default', 'mails', 1, 'ours', 0, INTERVAL '1 hour')";
+    let take = "SELECT slot FROM emt_slot_take('emt:default', 'mails', 1, 'ours', 0, INTERVAL '1 hour', 1)";
     assert!(node.0.query(take, &[])?.is_empty());
     assert_eq!(store.processors().list()?[0].slots.len(), 4);
     assert_eq!(node.set_checkpoint("mails", &at(2), &at(0))?, 1);

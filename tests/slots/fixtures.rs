@@ -109,7 +109,7 @@ impl Slot {
 
     pub(super) fn take(&mut self, owner: &str) -> anyhow::Result<()> {
         self.call(&format!(
-            "emt_slot_take('emt:default', 'carts', 1, '{owner}', 0, INTERVAL '1 hour')"
+            "emt_slot_take('emt:default', 'carts', 1, '{owner}', 0, INTERVAL '1 hour', 1)"
         ))
     }
 

@@ -414,7 +414,7 @@ fn a_removed_tenant_leaves_no_row_of_a_slot_or_a_parked_message() -> anyhow::Res
     store.tenants().add("acme")?;
     client.batch_execute(
         "SELECT emt_processor_register('acme', 'carts', 1, 2, 0);
-         SELECT emt_slot_take('acme', 'carts', 1, 'first', 0, INTERVAL '1 hour');
+         SELECT emt_slot_take('acme', 'carts', 1, 'first', 0, INTERVAL '1 hour', 1);
          SELECT emt_processor_register('emt:default', 'carts', 1, 2, 0);
          INSERT INTO emt_parked_messages
              (partition, processor, version, slot, global_position, stream_id, stream_position, message_type)

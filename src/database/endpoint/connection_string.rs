@@ -355,10 +355,9 @@ pub(crate) fn with_database(text: &str, database: &str) -> String {
     if query.ends_with(|last: char| last.is_ascii_whitespace()) {
         query.push('&');
     }
-    let query = &*query;
     let url = Url {
         database,
-        query,
+        query: &query,
         ..url
     };
     url.to_string()
